@@ -1,0 +1,5 @@
+"""`python -m jp2batch`."""
+
+from jp2batch.cli import main
+
+main()

@@ -1,0 +1,104 @@
+"""The one reader of the configuration: dask's, namespace `jp2batch`; `jp2batch.yaml` holds and explains the defaults."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import dask.config
+import yaml
+from dask.utils import parse_bytes, parse_timedelta
+
+from jp2batch.errors import ConfigurationError
+
+DEFAULTS: dict[str, Any] = yaml.safe_load(files("jp2batch").joinpath("jp2batch.yaml").read_text(encoding="utf-8"))
+dask.config.update_defaults(DEFAULTS)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreProfile:
+    """What reading from a store costs."""
+
+    latency: float
+    """Seconds from a request to its first byte; 0 means that requests are free."""
+    bandwidth: float
+    """Bytes per second of one connection."""
+    connections: int
+    """Requests that may be under way at once."""
+    gap: int
+    """Bytes between two wanted ranges that are read through rather than asked around."""
+
+    def seconds(self, requests: int, size: int, rounds: int) -> float:
+        """Estimate the seconds that `requests` of `size` bytes in all take, where `rounds` of them must follow each other."""
+        used = min(self.connections, max(1, requests // max(1, rounds)))
+        waits = max(rounds, math.ceil(requests / self.connections))
+        return waits * self.latency + size / (self.bandwidth * used)
+
+
+def store_profile(protocol: str) -> StoreProfile:
+    """Return the profile of the stores that speak `protocol` ("s3", "https", "file", …).
+
+    Raises
+    ------
+    ConfigurationError
+        A value is missing or cannot be read.
+    """
+    stores = _get("stores")
+    if not isinstance(stores, Mapping):
+        raise ConfigurationError("", f"jp2batch.stores is {stores!r}", "give it as {protocol: {latency: …, …}}")
+    values = {**DEFAULTS["jp2batch"]["stores"]["default"], **stores.get("default", {}), **stores.get(protocol, {})}
+    try:
+        return StoreProfile(
+            latency=float(parse_timedelta(values["latency"])),
+            bandwidth=float(parse_bytes(values["bandwidth"])),
+            connections=max(1, int(values["connections"])),
+            gap=int(parse_bytes(values["gap"])),
+        )
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError("", f"jp2batch.stores.{protocol} is {values}: {error}", "see jp2batch.yaml") from None
+
+
+def max_result() -> int:
+    """Return the largest result that one read may make, in bytes."""
+    return _bytes("max-result")
+
+
+def max_whole_file() -> int:
+    """Return the largest file that is read whole, in bytes."""
+    return _bytes("max-whole-file")
+
+
+def first_read() -> int:
+    """Return the length of the first read of a file, in bytes."""
+    return max(16, _bytes("first-read"))
+
+
+def openjpeg_library() -> str | None:
+    """Return the configured path of libopenjp2, or None: look for it."""
+    value = _get("openjpeg-library")
+    return str(value) if value else None
+
+
+def threads() -> int:
+    """Return the decoding threads of one read."""
+    value = _get("threads")
+    if value is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        return max(1, int(value))
+    except (ValueError, TypeError):
+        raise ConfigurationError("", f"jp2batch.threads is {value!r}", "give a number or null") from None
+
+
+def _get(key: str) -> Any:
+    return dask.config.get(f"jp2batch.{key}")
+
+
+def _bytes(key: str) -> int:
+    value = _get(key)
+    try:
+        return int(parse_bytes(value))
+    except (ValueError, TypeError):
+        raise ConfigurationError("", f"jp2batch.{key} is {value!r}", 'give a size such as "4 GiB"') from None

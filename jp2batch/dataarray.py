@@ -1,0 +1,171 @@
+"""Pixels + header -> `xarray.DataArray`, with coordinates and CRS as CF and rioxarray have them."""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from xarray.core import indexing
+
+from jp2batch import cf, georeference, sentinel2
+from jp2batch.georeference import Georeference, Transform
+from jp2batch.jpeg2000.grid import Selection, tile_bounds
+from jp2batch.reader import Opened, Pixels, StorageOptions, naming, read_pixels
+from jp2batch.request import LOWEST, Request, Window, parse_window
+from jp2batch.storage.source import open_source
+from jp2batch.xarray_engine import ImageArray
+
+_CHUNK = 1024  # rows and columns of a chunk, about: 1 to 4 MB
+_PIXELS: Transform = (1.0, 0.0, -0.5, 0.0, 1.0, -0.5)  # coordinates that are the numbers of rows and columns
+
+
+def read(
+    path: str,
+    rlevel: int = LOWEST,
+    window: Window | str | None = None,
+    *,
+    root: str | None = None,
+    storage_options: StorageOptions = None,
+) -> xr.DataArray:
+    """Read an image, or a part of it, now.
+
+    Parameters
+    ----------
+    path : str
+        Path or URL; with `root`, a key below it.
+    rlevel : int
+        Resolution levels to drop: 0 = full, -1 = the lowest there is, the cheapest.
+    window : ((row_start, row_stop), (col_start, col_stop)) or "r0:r1,c0:c1", optional
+        The part to read, in pixels of the full image.
+    root : str, optional
+        Folder or bucket that `path` is below of.
+    storage_options : mapping, optional
+        fsspec's options for the store.
+
+    Returns
+    -------
+    DataArray
+        Dims (y, x), or (band, y, x) for several bands. x and y are those of the sample centres, right at every rlevel;
+        `spatial_ref` holds the CRS. Without georeferencing they are numbers of columns and rows of the full image.
+
+    Raises
+    ------
+    Jp2BatchError
+        Always one of its subclasses, naming the path and what to do.
+    """
+    request = Request(path, rlevel, parse_window(window, path), root)
+    return to_dataarray(read_pixels(request, storage_options=storage_options))
+
+
+def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
+    path: str,
+    rlevel: int = 0,
+    chunks: Any = {},  # noqa: B006  # as xarray has it; never changed
+    *,
+    window: Window | str | None = None,
+    root: str | None = None,
+    storage_options: StorageOptions = None,
+) -> xr.DataArray:
+    """Open an image lazily: only its header is read now, and later only the parts that are touched.
+
+    Parameters
+    ----------
+    path, window, root, storage_options
+        As for `read`.
+    rlevel : int
+        Resolution levels to drop: 0 = full, -1 = the lowest there is.
+    chunks : optional
+        As for `xarray.open_dataset`. {}: whole tiles, grouped to about 1024 x 1024 samples. None: no dask; what is
+        indexed is read when its values are asked for.
+
+    Returns
+    -------
+    DataArray
+        As `read` returns it.
+
+    Raises
+    ------
+    Jp2BatchError
+        Always one of its subclasses, naming the path and what to do.
+    """
+    array = open_lazily(path, rlevel, window, root=root, storage_options=storage_options)
+    if chunks is None:
+        return array
+    return array.chunk(array.encoding["preferred_chunks"] if chunks == {} else chunks)
+
+
+def open_lazily(
+    path: str, rlevel: int, window: Window | str | None, *, root: str | None, storage_options: StorageOptions
+) -> xr.DataArray:
+    """Return an image that is read when its values are asked for, without dask."""
+    request = Request(path, rlevel, parse_window(window, path), root)
+    source = open_source(request.url, storage_options=storage_options)
+    with naming(source.path):
+        opened = Opened.start(source)
+        selection = opened.selected(request.rlevel, request.window)
+    bands, area = len(opened.channels), selection.area
+    shape = (area.height, area.width) if bands == 1 else (bands, area.height, area.width)
+    lazy = ImageArray(request.url, selection.rlevel, area, shape, opened.dtype, storage_options)
+    array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection)
+    array.encoding["preferred_chunks"] = _preferred_chunks(opened, selection)
+    return array
+
+
+def to_dataarray(pixels: Pixels) -> xr.DataArray:
+    """Return read pixels with their coordinates."""
+    values = pixels.values[0] if len(pixels.values) == 1 else pixels.values
+    return _georeferenced(values, pixels.opened, pixels.selection)
+
+
+def _georeferenced(values: Any, opened: Opened, selection: Selection) -> xr.DataArray:
+    """Give samples their dims, coordinates, name and attributes."""
+    path = opened.source.path
+    dims = ("y", "x") if len(values.shape) == 2 else ("band", "y", "x")
+    name = sentinel2.parse_name(path)
+    place = georeference.from_boxes(opened.image.container.boxes)
+    coords: dict[str, Any] = _axes(place, selection) | _spatial_ref(place, selection)
+    if dims[0] == "band":
+        coords["band"] = ("band", np.arange(1, values.shape[0] + 1), {"long_name": "band"})
+    if name is not None and name.time is not None:
+        coords["time"] = ((), np.datetime64(name.time.replace(tzinfo=None), "ns"), {"long_name": "start of sensing"})
+    array = xr.DataArray(values, coords=coords, dims=dims, name=(name and name.band) or "image")
+    known = {"units": sentinel2.units(name), "nodata": sentinel2.nodata(name)}
+    array.attrs = {"rlevel": selection.rlevel, "source": path} | {k: v for k, v in known.items() if v is not None}
+    if "spatial_ref" in coords:
+        array.encoding["grid_mapping"] = "spatial_ref"
+    return array
+
+
+def _axes(place: Georeference | None, selection: Selection) -> dict[str, Any]:
+    """Return the coordinates of rows and columns; none for a rotated grid, which has its transform only."""
+    shape = selection.area.height, selection.area.width
+    transform = _PIXELS if place is None else place.transform
+    axes = georeference.coordinates(transform, *selection.first, selection.step, shape)
+    if axes is None:
+        return {}
+    return {dim: (dim, axis, attrs) for dim, axis, attrs in zip("xy", axes, cf.axis_attributes(place), strict=True)}
+
+
+def _spatial_ref(place: Georeference | None, selection: Selection) -> dict[str, Any]:
+    """Return the CF grid mapping."""
+    if place is None:
+        return {}
+    transform = georeference.level_transform(place.transform, *selection.first, selection.step)
+    return {"spatial_ref": ((), 0, cf.grid_mapping(place, transform))}
+
+
+def _preferred_chunks(opened: Opened, selection: Selection) -> dict[str, Any]:
+    """Return chunks of whole tiles: a tile in two chunks would be read and decoded twice."""
+    rows, columns = tile_bounds(opened.image.header.siz, selection)
+    chunks: dict[str, Any] = {"y": _grouped(rows), "x": _grouped(columns)}
+    return chunks if len(opened.channels) == 1 else {"band": len(opened.channels)} | chunks
+
+
+def _grouped(bounds: list[int]) -> tuple[int, ...]:
+    """Return the lengths of groups of neighbouring tiles whose bounds are given."""
+    edges = [bounds[0]]
+    for bound, following in pairwise([*bounds[1:], math.inf]):
+        if following - edges[-1] > _CHUNK:
+            edges.append(int(bound))
+    return tuple(stop - start for start, stop in pairwise(edges))

@@ -1,0 +1,282 @@
+"""A small JPEG 2000 encoder for the sample products and the tests, on OpenJPEG through glymur's binding.
+
+Reading is what this package is for; but who wants to show or test it needs images, coded as ESA codes them or in other
+ways that T.800 allows. `Coding` says how, in the standard's words; `encode` turns an array into the bytes of a file.
+What it writes depends on the pixels, the coding and the library, never on the time or the folder.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jp2batch.errors import Jp2BatchError
+from jp2batch.openjpeg import _Messages, binding
+
+Size = tuple[int, int]
+"""Width and height, or column and row: x first, as the standard has it."""
+_ORDERS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
+_PRECINCTS, _SOP, _EPH = 1, 2, 4  # Scod, table A.13
+_COMMENT = b"jp2batch"  # OpenJPEG would write its version, and the bytes would differ from one to the next
+
+
+class EncodingError(Jp2BatchError, ValueError):
+    """OpenJPEG does not code these pixels in this way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progression:
+    """One progression order change, a row of a POC marker segment (A.6.6)."""
+
+    order: str
+    """The order of these packets, such as "RLCP"; of all layers."""
+    resolutions: tuple[int, int]
+    """RSpoc and REpoc: from the first, to before the second."""
+    components: tuple[int, int]
+    """CSpoc and CEpoc: likewise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """How to code an image. Without arguments: as ESA codes a 60 m band."""
+
+    tile: Size | None = (192, 192)
+    """XTsiz, YTsiz; None: the image is one tile."""
+    tile_offset: Size = (0, 0)
+    """XTOsiz, YTOsiz."""
+    image_offset: Size = (0, 0)
+    """XOsiz, YOsiz."""
+    levels: int = 4
+    """Decomposition levels N_L; there is one resolution more."""
+    code_block: Size = (4, 4)
+    """Nominal width and height of a code-block: powers of two from 4, the product at most 4096."""
+    precincts: Size | tuple[Size, ...] | None = (64, 64)
+    """Width and height of a precinct: of every resolution; or of each, the highest first, where the last given is
+    halved for every lower one; or None, the largest there is."""
+    progression: str = "LRCP"
+    """Progression order."""
+    changes: tuple[Progression, ...] = ()
+    """Progression order changes, the same for all tiles; OpenJPEG writes them into the tile-part headers. Each
+    resolution of each component belongs to one of them: OpenJPEG would write packets twice that are in two."""
+    layers: int = 1
+    """Quality layers: the last has all that is left, each one before half of what follows."""
+    reversible: bool = True
+    """The 5/3 transform, without loss; or else the 9/7."""
+    mct: bool = False
+    """Multiple component transformation of the first three components."""
+    bits: int = 15
+    """Precision of a sample, Ssiz + 1."""
+    signed: bool = False
+    """Whether samples are signed."""
+    subsampling: tuple[Size, ...] | None = None
+    """XRsiz, YRsiz of each component; None: 1, 1 for all."""
+    sop: bool = False
+    """Start-of-packet marker segments."""
+    eph: bool = False
+    """End-of-packet-header markers."""
+    plt: bool = True
+    """Packet lengths in the tile-part headers."""
+    tlm: bool = False
+    """Tile-part lengths in the main header."""
+    tile_parts: Literal["", "R", "L", "C"] = ""
+    """A new tile-part at each resolution, layer or component; or one for each tile. Where there are `precincts`, only
+    at the first letter of `progression`; where there are `changes`, not at all."""
+    raw: bool = False
+    """A codestream without JP2 boxes."""
+
+
+ESA_60M = Coding()
+
+
+def encode(pixels: NDArray[Any], coding: Coding = ESA_60M, *, boxes: bytes = b"") -> bytes:
+    """Code an array as JPEG 2000.
+
+    Parameters
+    ----------
+    pixels : ndarray of integers, shape (height, width) or (components, height, width)
+        The samples on the reference grid. Of a subsampled component those are coded that lie on its own grid, columns
+        that are multiples of XRsiz, rows that are multiples of YRsiz; the image offset counts.
+    coding : Coding
+        How to code it.
+    boxes : bytes
+        JP2 boxes to stand before the codestream's, for instance a GMLJP2 association.
+
+    Returns
+    -------
+    bytes
+        A JP2 file whose last box is open to the end (LBox = 0), as ESA's are; or the codestream alone.
+
+    Raises
+    ------
+    EncodingError
+        A sample does not fit the precision, or OpenJPEG refuses; its reason is given.
+    """
+    planes = pixels if pixels.ndim == 3 else pixels[np.newaxis]
+    _check(planes, coding)
+    with TemporaryDirectory(prefix="jp2batch-") as folder:
+        path = Path(folder, "image")
+        _compress(planes, coding, path)
+        coded = path.read_bytes()
+    return coded if coding.raw else _with_boxes(coded, boxes)
+
+
+def _check(planes: NDArray[Any], coding: Coding) -> None:
+    """Refuse what OpenJPEG would turn into a damaged file without a word."""
+    lowest = -(1 << coding.bits - 1) if coding.signed else 0
+    highest = lowest + (1 << coding.bits) - 1
+    if planes.ndim != 3 or not planes.size or planes.dtype.kind not in "iub":
+        raise EncodingError("", f"{planes.dtype} of shape {planes.shape} is no image", "give integers, (bands, y, x)")
+    if planes.min() < lowest or planes.max() > highest:
+        raise EncodingError("", f"samples are outside {lowest} … {highest}", "clip them, or raise Coding.bits")
+    if not (0 <= coding.levels <= 32 and 1 <= coding.layers <= 100):
+        raise EncodingError("", f"{coding.levels} levels, {coding.layers} layers", "take 0 to 32 and 1 to 100")
+    if coding.subsampling is not None and len(coding.subsampling) != len(planes):
+        raise EncodingError(
+            "", f"{len(coding.subsampling)} subsamplings, {len(planes)} components", "give one for each"
+        )
+    _check_grid(coding)
+    _check_progression(coding, len(planes))
+
+
+def _check_grid(coding: Coding) -> None:
+    far = (1 << 32, 1 << 32)
+    corners = zip(coding.tile_offset, coding.image_offset, coding.tile or far, strict=True)
+    if not all(0 <= tile <= image < tile + size for tile, image, size in corners):
+        raise EncodingError("", "the first tile is empty", "let the image offset lie in it (B-3, B-4)")
+
+
+def _check_progression(coding: Coding, components: int) -> None:
+    if not {coding.progression, *(change.order for change in coding.changes)} <= set(_ORDERS):
+        raise EncodingError("", "there is no such progression order", f"take one of {', '.join(_ORDERS)}")
+    changed = [
+        pair for change in coding.changes for pair in product(range(*change.resolutions), range(*change.components))
+    ]
+    if coding.changes and sorted(changed) != list(product(range(coding.levels + 1), range(components))):
+        raise EncodingError("", "the progression order changes overlap or lack packets", "let them be a partition")
+    simple = not coding.changes and (coding.precincts is None or coding.tile_parts == coding.progression[0])
+    if coding.tile_parts and not simple:
+        raise EncodingError("", "OpenJPEG cannot divide these tiles so", "leave out precincts and changes")
+
+
+def _compress(planes: NDArray[Any], coding: Coding, path: Path) -> None:
+    """Let OpenJPEG write the file."""
+    lib = binding()
+    messages = _Messages(lib)
+    image = _image(lib, planes, coding)
+    codec = lib.create_compress(lib.CODEC_J2K if coding.raw else lib.CODEC_JP2)
+    stream = lib.stream_create_default_file_stream(str(path), False)
+    try:
+        messages.attach(codec)
+        lib.setup_encoder(codec, _parameters(lib, coding, len(planes)), image)
+        lib.encoder_set_extra_options(codec, plt=coding.plt, tlm=coding.tlm)
+        lib.start_compress(codec, image, stream)
+        lib.encode(codec, stream)
+        lib.end_compress(codec, stream)
+    except lib.OpenJPEGLibraryError:
+        raise EncodingError("", f"OpenJPEG cannot code it: {messages.summary()}", "change the coding") from None
+    finally:
+        lib.stream_destroy(stream)
+        lib.destroy_codec(codec)
+        lib.image_destroy(image)
+
+
+def _image(lib: Any, planes: NDArray[Any], coding: Coding) -> Any:
+    """Make OpenJPEG's image of the samples."""
+    x0, y0 = coding.image_offset
+    components = list(_components(planes, coding))
+    parameters = (lib.ImageComptParmType * len(components))()
+    for parameter, ((dx, dy), samples) in zip(parameters, components, strict=True):
+        parameter.dx, parameter.dy = dx, dy
+        parameter.x0, parameter.y0 = -(-x0 // dx), -(-y0 // dy)  # B-12
+        parameter.h, parameter.w = samples.shape
+        parameter.prec = parameter.bpp = coding.bits
+        parameter.sgnd = coding.signed
+    image = lib.image_create(parameters, lib.CLRSPC_GRAY if len(planes) < 3 else lib.CLRSPC_SRGB)
+    if not image:
+        raise EncodingError("", f"OpenJPEG has no memory for {planes.shape} samples", "make it smaller")
+    image.contents.x0, image.contents.y0 = x0, y0
+    image.contents.x1, image.contents.y1 = x0 + planes.shape[2], y0 + planes.shape[1]
+    for index, (_, samples) in enumerate(components):
+        np.ctypeslib.as_array(image.contents.comps[index].data, shape=samples.shape)[...] = samples
+    return image
+
+
+def _components(planes: NDArray[Any], coding: Coding) -> Iterator[tuple[Size, NDArray[Any]]]:
+    """Iterate over the subsampling of each component and those of its samples that are on its grid."""
+    x0, y0 = coding.image_offset
+    for (dx, dy), plane in zip(coding.subsampling or [(1, 1)] * len(planes), planes, strict=True):
+        samples = plane[-y0 % dy :: dy, -x0 % dx :: dx]
+        if not samples.size:
+            raise EncodingError("", f"subsampling by {dx}, {dy} leaves no sample", "make the image larger")
+        yield (dx, dy), samples
+
+
+def _parameters(lib: Any, coding: Coding, components: int) -> Any:
+    """Say the coding in OpenJPEG's words."""
+    parameters = lib.set_default_encoder_parameters()
+    parameters.cp_comment = _COMMENT
+    parameters.cp_tx0, parameters.cp_ty0 = coding.tile_offset
+    if coding.tile is not None:
+        parameters.tile_size_on = 1
+        parameters.cp_tdx, parameters.cp_tdy = coding.tile
+    parameters.numresolution = coding.levels + 1
+    parameters.cblockw_init, parameters.cblockh_init = coding.code_block
+    parameters.irreversible = not coding.reversible
+    parameters.tcp_mct = coding.mct and components >= 3
+    parameters.prog_order = _ORDERS.index(coding.progression)
+    parameters.csty = _SOP * coding.sop | _EPH * coding.eph
+    if coding.tile_parts:
+        parameters.tp_on, parameters.tp_flag = 1, ord(coding.tile_parts)
+    _set_layers(parameters, coding.layers)
+    _set_precincts(parameters, coding)
+    _set_changes(parameters, coding.changes)
+    return parameters
+
+
+def _set_layers(parameters: Any, layers: int) -> None:
+    parameters.cp_disto_alloc = 1
+    parameters.tcp_numlayers = layers
+    for index in range(layers - 1):
+        parameters.tcp_rates[index] = 2.0 ** (layers - index)  # compression ratios, …, 8, 4
+    parameters.tcp_rates[layers - 1] = 0  # all that is left
+
+
+def _set_precincts(parameters: Any, coding: Coding) -> None:
+    if coding.precincts is None:
+        return
+    parameters.csty |= _PRECINCTS
+    sizes = _each_resolution(coding.precincts, coding.levels + 1)
+    parameters.res_spec = len(sizes)
+    for index, (width, height) in enumerate(sizes):
+        parameters.prcw_init[index], parameters.prch_init[index] = width, height
+
+
+def _each_resolution(precincts: Size | tuple[Size, ...], resolutions: int) -> list[Size]:
+    sizes = [size for size in precincts if isinstance(size, tuple)]
+    # One size for all has to be repeated: OpenJPEG would halve it from resolution to resolution.
+    return sizes or [(int(precincts[0]), int(precincts[1]))] * resolutions  # type: ignore[arg-type]
+
+
+def _set_changes(parameters: Any, changes: tuple[Progression, ...]) -> None:
+    parameters.numpocs = len(changes)
+    for target, change in zip(parameters.poc, changes, strict=False):
+        target.tile = 1  # OpenJPEG gives the changes of its first tile, counted from 1, to every tile
+        target.prg1 = _ORDERS.index(change.order)
+        target.layno1 = parameters.tcp_numlayers
+        target.resno0, target.resno1 = change.resolutions
+        target.compno0, target.compno1 = change.components
+
+
+def _with_boxes(jp2: bytes, boxes: bytes) -> bytes:
+    """Insert boxes before the codestream's box, and leave that one open to the end."""
+    position = 0
+    while jp2[position + 4 : position + 8] != b"jp2c":
+        (length,) = struct.unpack_from(">I", jp2, position)
+        position += length
+    return jp2[:position] + boxes + struct.pack(">I", 0) + jp2[position + 4 :]

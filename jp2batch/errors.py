@@ -1,0 +1,120 @@
+"""What can go wrong, said in one line: the path, the problem, the cure.
+
+Every error of the package derives from `Jp2BatchError`, and all are made of the same three texts, so that they survive
+pickling between dask workers and become a record or an HTTP answer without being parsed.
+"""
+
+from typing import ClassVar, Self
+
+__all__ = [
+    "ConfigurationError",
+    "CorruptImage",
+    "ImageNotFound",
+    "ImageTooLarge",
+    "InvalidPath",
+    "InvalidRequest",
+    "InvalidRlevel",
+    "InvalidWindow",
+    "Jp2BatchError",
+    "NotJpeg2000",
+    "ObjectChanged",
+    "OpenJpegNotFound",
+    "PermissionDenied",
+    "StorageError",
+    "StoreUnavailable",
+    "UnsupportedImage",
+]
+
+
+class Jp2BatchError(Exception):
+    """Base of all errors of this package.
+
+    Parameters
+    ----------
+    path : str
+        What was asked for, without credentials; empty where no path is concerned.
+    problem : str
+        What was wrong.
+    cure : str
+        What to do about it.
+    """
+
+    retryable: ClassVar[bool] = False
+    """Whether the same request may succeed a little later."""
+
+    def __init__(self, path: str, problem: str, cure: str = "") -> None:
+        super().__init__(path, problem, cure)
+        self.path = path
+        self.problem = problem
+        self.cure = cure
+
+    def __str__(self) -> str:
+        where = f"{self.path}: " if self.path else ""
+        cure = f" ({self.cure})" if self.cure else ""
+        return " ".join(f"{where}{self.problem}{cure}".split())
+
+    def at(self, path: str) -> Self:
+        """Return the same error, naming `path`: the format layer does not know what it is reading."""
+        return type(self)(path, self.problem, self.cure)
+
+
+class ConfigurationError(Jp2BatchError):
+    """A configuration value cannot be used."""
+
+
+class OpenJpegNotFound(ConfigurationError):
+    """No OpenJPEG library could be loaded."""
+
+
+class InvalidRequest(Jp2BatchError, ValueError):
+    """The request itself is wrong, whatever the image."""
+
+
+class InvalidPath(InvalidRequest):
+    """The path is malformed, or leads out of its root."""
+
+
+class InvalidRlevel(InvalidRequest):
+    """The image does not have that resolution level."""
+
+
+class InvalidWindow(InvalidRequest):
+    """The window is malformed, outside the image, or holds no sample at that level."""
+
+
+class StorageError(Jp2BatchError, OSError):
+    """The store did not give the bytes."""
+
+
+class ImageNotFound(StorageError):
+    """There is no such object."""
+
+
+class PermissionDenied(StorageError):
+    """The store refuses access."""
+
+
+class StoreUnavailable(StorageError):
+    """The store failed in a way that may pass."""
+
+    retryable = True
+
+
+class ObjectChanged(StoreUnavailable):
+    """The object was replaced while it was being read."""
+
+
+class NotJpeg2000(Jp2BatchError, ValueError):
+    """The object is something else than a JPEG 2000 image."""
+
+
+class CorruptImage(Jp2BatchError, ValueError):
+    """The image is damaged or cut short."""
+
+
+class UnsupportedImage(Jp2BatchError, ValueError):
+    """A valid image that this package does not turn into an array."""
+
+
+class ImageTooLarge(Jp2BatchError, ValueError):
+    """The result would be larger than the configured limit."""

@@ -1,0 +1,154 @@
+"""Values to look at: `ImageInfo`, what an image is; `ReadPlan`, what reading it would take."""
+
+import html
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jp2batch.georeference import Transform
+from jp2batch.jpeg2000.plan import LocatedBy, Precision
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What the header of an image tells."""
+
+    path: str
+    """Where it lies, without credentials."""
+    size: int
+    """Length of the file in bytes."""
+    shape: tuple[int, int]
+    """Rows and columns of the full image."""
+    bands: int
+    """Number of components, or of the channels that a palette makes of them."""
+    bits: tuple[int, ...]
+    """Bits of a sample, by band."""
+    dtype: str
+    """The numpy type of its pixels."""
+    tiles: tuple[int, int]
+    """Rows and columns of tiles."""
+    tile_shape: tuple[int, int]
+    """Rows and columns of a tile, in pixels."""
+    levels: tuple[tuple[int, int], ...]
+    """Rows and columns at each rlevel, from 0."""
+    progression: str
+    """Progression order: LRCP, RLCP, RPCL, PCRL or CPRL."""
+    layers: int
+    """Number of quality layers."""
+    wavelet: str
+    """"5/3 reversible" or "9/7 irreversible"."""
+    code_block: tuple[int, int]
+    """Rows and columns of a code-block."""
+    mct: bool
+    """Whether a multiple component transformation is used."""
+    htj2k: bool
+    """Whether it is coded in HTJ2K."""
+    markers: tuple[str, ...]
+    """The marker segments of the main header, and PLT where the first tile-part has it."""
+    crs: str | None
+    """Its coordinate reference system: "EPSG:32629", or a name; None = not georeferenced."""
+    transform: Transform | None
+    """From pixel corners to coordinates, as rasterio has it; None = not georeferenced."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dict that json can write."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return _as_text(self.path, self._rows())
+
+    def _repr_html_(self) -> str:
+        return _as_html(self.path, self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows, columns = self.shape
+        bits = "/".join(map(str, sorted(set(self.bits))))
+        return [
+            ("image", f"{rows} x {columns}, {self.bands} band{'s' * (self.bands > 1)}, {bits} bits, {self.dtype}"),
+            ("file", format_bytes(self.size)),
+            ("tiles", f"{self.tiles[0]} x {self.tiles[1]} of {self.tile_shape[0]} x {self.tile_shape[1]}"),
+            ("levels", ", ".join(f"{r}: {h} x {w}" for r, (h, w) in enumerate(self.levels))),
+            ("coding", f"{self.progression}, {self.layers} layer{'s' * (self.layers > 1)}, {self.wavelet}"),
+            ("markers", " ".join(self.markers)),
+            ("CRS", self.crs or "none"),
+            ("transform", "none" if self.transform is None else ", ".join(f"{v:.12g}" for v in self.transform)),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """What a read would take."""
+
+    path: str
+    """Where the image lies, without credentials."""
+    rlevel: int
+    """Resolution levels dropped."""
+    shape: tuple[int, int]
+    """Rows and columns of the result."""
+    dtype: str
+    """The numpy type of its pixels."""
+    requests: int
+    """Requests to the store."""
+    bytes: int
+    """Bytes fetched."""
+    size: int
+    """Length of the file in bytes."""
+    tiles: int
+    """Tiles that hold the pixels asked for."""
+    tiles_of: int
+    """Tiles of the image."""
+    located_by: LocatedBy
+    """How tile-parts are found."""
+    precision: Precision
+    """The unit of what is fetched."""
+    exact: bool
+    """Whether positions are known, so that the read takes just this; otherwise it is an estimate."""
+
+    @property
+    def share(self) -> float:
+        """Bytes fetched, as a share of the file."""
+        return self.bytes / self.size if self.size else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dict that json can write."""
+        return asdict(self) | {"share": self.share}
+
+    def __str__(self) -> str:
+        return _as_text(self.path, self._rows())
+
+    def _repr_html_(self) -> str:
+        return _as_html(self.path, self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        about = "" if self.exact else "about "
+        return [
+            ("result", f"{self.shape[0]} x {self.shape[1]} {self.dtype} at rlevel {self.rlevel}"),
+            ("fetches", f"{about}{format_bytes(self.bytes)} of {format_bytes(self.size)} ({self.share:.2%})"),
+            ("requests", f"{about}{self.requests}"),
+            ("tiles", f"{self.tiles} of {self.tiles_of}"),
+            ("located by", f"{self.located_by}, read by {self.precision}"),
+            ("exact", "yes" if self.exact else "no: an estimate"),
+        ]
+
+
+def format_bytes(size: int) -> str:
+    """Return a size as people read it: "3.05 MB"."""
+    value, unit = float(size), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):  # noqa: B007  # the unit reached is the result
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
+
+
+def _as_text(title: str, rows: list[tuple[str, str]]) -> str:
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in rows)])
+
+
+def _as_html(title: str, rows: list[tuple[str, str]]) -> str:
+    cells = "".join(
+        f'<tr><th style="text-align:left">{html.escape(name)}</th>'
+        f'<td style="text-align:left">{html.escape(value)}</td></tr>'
+        for name, value in rows
+    )
+    return f'<table><caption style="text-align:left">{html.escape(title)}</caption>{cells}</table>'

@@ -1,0 +1,165 @@
+"""Looking before reading: what an image is (`inspect`), and what a read would take (`plan`)."""
+
+from collections.abc import Sequence
+
+from jp2batch import config, georeference
+from jp2batch.info import ImageInfo, ReadPlan
+from jp2batch.jpeg2000.grid import Selection, image_area, samples, tile_count, tile_counts
+from jp2batch.jpeg2000.pieces import Range, Unknown
+from jp2batch.jpeg2000.plan import LocatedBy, Precision, expected_bytes, ways
+from jp2batch.reader import Opened, StorageOptions, hold, naming
+from jp2batch.request import LOWEST, Request, Window, parse_window
+from jp2batch.storage.source import open_source
+
+
+def inspect(path: str, *, root: str | None = None, storage_options: StorageOptions = None) -> ImageInfo:
+    """Tell what an image is, from its header alone (one request, as a rule).
+
+    Parameters
+    ----------
+    path : str
+        Path or URL; with `root`, a key below it.
+    root : str, optional
+        Folder or bucket that `path` is below of.
+    storage_options : mapping, optional
+        fsspec's options for the store.
+
+    Raises
+    ------
+    Jp2BatchError
+        The image cannot be found, or is none.
+    """
+    source = open_source(Request(path, root=root).url, storage_options=storage_options)
+    with naming(source.path):
+        return _info(Opened.start(source))
+
+
+def plan(
+    path: str,
+    rlevel: int = LOWEST,
+    window: Window | str | None = None,
+    *,
+    root: str | None = None,
+    storage_options: StorageOptions = None,
+) -> ReadPlan:
+    """Tell what reading would take, without fetching pixels.
+
+    Where TLM tells the positions of tile-parts, or finding them costs nothing, only their headers are fetched and the
+    plan is exact. Elsewhere it is an estimate from the main header alone.
+
+    Parameters
+    ----------
+    path, root, storage_options
+        As for `inspect`.
+    rlevel : int
+        Resolution levels to drop: 0 = full, -1 = the lowest there is.
+    window : ((row_start, row_stop), (col_start, col_stop)) or "r0:r1,c0:c1", optional
+        The part to read, in pixels of the full image.
+
+    Raises
+    ------
+    Jp2BatchError
+        As for `read`.
+    """
+    request = Request(path, rlevel, parse_window(window, path), root)
+    source = open_source(request.url, storage_options=storage_options)
+    with naming(source.path):
+        opened = Opened.start(source)
+        selection = opened.selected(request.rlevel, request.window)
+        way = ways(opened.pieces, opened.image, selection, source.profile, config.max_whole_file())[0]
+        if way == "walk" and source.profile.latency:
+            return _estimate(opened, selection)
+        return _rehearse(opened, selection) or _estimate(opened, selection)
+
+
+class _Rehearsal:
+    """Fetches only what decides the course of a conversation, and counts what it would fetch."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._source, self._pieces = opened.source, opened.pieces
+        self.requests, self.bytes = opened.source.requests, opened.source.bytes_read
+
+    def fetch(self, ranges: Sequence[Range]) -> None:
+        self.requests += len(ranges)
+        self.bytes += sum(r.stop - r.start for r in ranges)
+        cuts = [r.stop if r.head is None else r.start + r.head for r in ranges]
+        heads = [(r.start, cut) for r, cut in zip(ranges, cuts, strict=True) if r.start < cut]
+        for start, data in self._source.read_many(heads) if heads else []:
+            self._pieces.add(start, data)
+        for r, cut in zip(ranges, cuts, strict=True):
+            self._pieces.add_unknown(cut, r.stop)
+
+
+def _rehearse(opened: Opened, selection: Selection) -> ReadPlan | None:
+    """Hold the conversation of the read without its pixels; None where these would decide its course."""
+    rehearsal = _Rehearsal(opened)
+    try:
+        reading = hold(opened.steps(selection), rehearsal.fetch)
+    except Unknown:
+        if not opened.pieces.covers(0, opened.pieces.size):
+            return None
+        return _plan(opened, selection, rehearsal.requests, rehearsal.bytes, "whole", exact=True)
+    return _plan(
+        opened, selection, rehearsal.requests, rehearsal.bytes, reading.located_by, reading.precision, exact=True
+    )
+
+
+def _estimate(opened: Opened, selection: Selection) -> ReadPlan:
+    source, image = opened.source, opened.image
+    way = ways(opened.pieces, image, selection, source.profile, config.max_whole_file())[0]
+    requests = source.requests + (selection.tiles[-1] + 1 if way == "walk" else len(selection.tiles))
+    size = min(source.bytes_read + expected_bytes(image, selection), opened.pieces.size)
+    return _plan(opened, selection, requests, size, way, "packets", exact=False)
+
+
+def _plan(
+    opened: Opened,
+    selection: Selection,
+    requests: int,
+    size: int,
+    located_by: LocatedBy,
+    precision: Precision = "file",
+    *,
+    exact: bool,
+) -> ReadPlan:
+    return ReadPlan(
+        path=opened.source.path,
+        rlevel=selection.rlevel,
+        shape=(selection.area.height, selection.area.width),
+        dtype=str(opened.dtype),
+        requests=requests,
+        bytes=size,
+        size=opened.pieces.size,
+        tiles=len(selection.tiles),
+        tiles_of=tile_count(opened.image.header.siz),
+        located_by=located_by,
+        precision=precision,
+        exact=exact,
+    )
+
+
+def _info(opened: Opened) -> ImageInfo:
+    header, siz = opened.image.header, opened.image.header.siz
+    levels = [samples(siz, image_area(siz), level) for level in range(header.levels + 1)]
+    place = georeference.from_boxes(opened.image.container.boxes)
+    coding = header.codings[0]
+    return ImageInfo(
+        path=opened.source.path,
+        size=opened.pieces.size,
+        shape=(levels[0].height, levels[0].width),
+        bands=len(opened.channels),
+        bits=tuple(channel.bits for channel in opened.channels),
+        dtype=str(opened.dtype),
+        tiles=tile_counts(siz),
+        tile_shape=(siz.ytsiz, siz.xtsiz),
+        levels=tuple((area.height, area.width) for area in levels),
+        progression=header.cod.progression,
+        layers=header.cod.layers,
+        wavelet="5/3 reversible" if coding.transform else "9/7 irreversible",
+        code_block=(1 << coding.code_block[1], 1 << coding.code_block[0]),
+        mct=bool(header.cod.mct),
+        htj2k=header.htj2k,
+        markers=tuple(dict.fromkeys(segment.name for segment in header.segments)),
+        crs=None if place is None else f"EPSG:{place.epsg}" if place.epsg else place.crs_wkt,
+        transform=None if place is None else place.transform,
+    )

@@ -1,0 +1,228 @@
+"""Pieces and a plan -> codestreams that any decoder accepts.
+
+A codestream is made for a rectangle of tiles. Two ways lead to the same pixels:
+
+- *rewrite*: SIZ, COD, COC, QCD, QCC describe the reduced image, and only its packets are there. Fastest to decode.
+- *empty packets*: the header keeps all resolution levels, unwanted packets are one zero byte (B.10.3), and the decoder
+  is told to drop levels. For tiles that 2^rlevel does not divide; here tile-parts can also be taken as they are.
+
+Packets are cut where PLT says. So that a wrong PLT cannot go unnoticed, each packet is preceded by a SOP marker segment
+(A.8.1), and one layer of empty packets is added, so that each packet is also followed by one: a decoder that does not
+find the next SOP where a packet ends says so.
+
+Markers that no decoder needs are left out: TLM, PLT, PLM, COM, CRG (reading TLM, OpenJPEG 2.5.3 and 2.5.4 write out of bounds).
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from jp2batch.jpeg2000.boxes import SIGNATURE, Container
+from jp2batch.jpeg2000.codestream import Header, TilePart
+from jp2batch.jpeg2000.grid import Rect, image_area, samples, tile_counts
+from jp2batch.jpeg2000.markers import Marker, Quantization, Segment, Siz, Sot, encode_segment
+from jp2batch.jpeg2000.packets import Packet, packet_order
+from jp2batch.jpeg2000.pieces import Pieces, Range
+from jp2batch.jpeg2000.plan import Image, Reading, Tile
+
+_NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.CRG})
+_SOP_LAYOUT = struct.Struct(">HHH")
+
+
+@dataclass(frozen=True, slots=True)
+class Codestream:
+    """A codestream that a decoder accepts."""
+
+    data: bytes
+    reduce: int
+    """Resolution levels that the decoder has to drop."""
+    area: Rect
+    """The samples that it then gives, in the coordinates of the resolution level."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileBlock:
+    """A rectangle of tiles."""
+
+    row: int
+    column: int
+    rows: int
+    columns: int
+
+
+def tile_blocks(header: Header, reading: Reading, samples_each: int) -> list[TileBlock]:
+    """Cut the tiles of a reading into rectangles of about `samples_each` samples."""
+    _, columns = tile_counts(header.siz)
+    rows_of, columns_of = ({t // columns for t in reading.tiles}, {t % columns for t in reading.tiles})
+    row0, row1, column0, column1 = min(rows_of), max(rows_of) + 1, min(columns_of), max(columns_of) + 1
+    tile = Rect(0, 0, header.siz.ytsiz, header.siz.xtsiz)
+    each = max(1, samples(header.siz, tile, reading.selection.rlevel).height), max(
+        1, samples(header.siz, tile, reading.selection.rlevel).width
+    )
+    across = min(column1 - column0, max(1, samples_each // (each[0] * each[1])))
+    down = max(1, samples_each // (each[0] * each[1] * across))
+    return [
+        TileBlock(row, column, min(down, row1 - row), min(across, column1 - column))
+        for row in range(row0, row1, down)
+        for column in range(column0, column1, across)
+    ]
+
+
+def assemble(pieces: Pieces, image: Image, reading: Reading, block: TileBlock) -> Codestream:
+    """Make a codestream of a rectangle of tiles."""
+    rlevel = reading.selection.rlevel
+    siz = block_siz(image.header.siz, block)
+    area = samples(siz, image_area(siz), rlevel)
+    header, reduce = replace(image.header, siz=siz), rlevel
+    by_packets = reading.unit == "packets"
+    if by_packets and (smaller := reduced_siz(siz, rlevel)):
+        header, reduce = _reduced(header, smaller, rlevel), 0
+    tiles = [reading.tiles.get(number, _ABSENT) for number in _numbers(image.header, block)]
+    parts = [part for number, tile in enumerate(tiles) for part in _tile_parts(pieces, header, number, tile, by_packets)]
+    return Codestream(b"".join([_main_header(header, by_packets), *parts, Marker.EOC.code]), reduce, area)
+
+
+def whole_codestream(pieces: Pieces, image: Image, rlevel: int) -> Codestream:
+    """Return the codestream of the file as it is, but for its TLM."""
+    header, codestream = image.header, image.container.codestream
+    kept = (s.encode() for s in header.segments if s.marker not in (Marker.TLM, Marker.PLM, Marker.COM))
+    data = b"".join([Marker.SOC.code, *kept, pieces.read(header.stop, codestream.stop)])
+    return Codestream(data, rlevel, samples(header.siz, image_area(header.siz), rlevel))
+
+
+def in_jp2(codestream: Codestream, container: Container) -> Codestream:
+    """Wrap a codestream into the file's own boxes where they change its samples: palettes and channel definitions.
+
+    The decoder then applies them as it does for the whole file (I.5.3.4 to I.5.3.6).
+    """
+    if not any(True for kind in ("pclr", "cmap", "cdef") for _ in container.find(kind)):
+        return codestream
+    header = next(box.content for box in container.boxes if box.type == "jp2h")
+    boxes = [SIGNATURE, _box(b"ftyp", b"jp2 \0\0\0\0jp2 "), _box(b"jp2h", header), _box(b"jp2c", codestream.data)]
+    return replace(codestream, data=b"".join(boxes))
+
+
+def block_siz(siz: Siz, block: TileBlock) -> Siz:
+    """Return SIZ for a rectangle of tiles. The reference grid stays: precincts are anchored at its origin."""
+    x, y = siz.xtosiz + block.column * siz.xtsiz, siz.ytosiz + block.row * siz.ytsiz
+    return replace(
+        siz,
+        xtosiz=x,
+        ytosiz=y,
+        xosiz=max(siz.xosiz, x),
+        yosiz=max(siz.yosiz, y),
+        xsiz=min(siz.xsiz, x + block.columns * siz.xtsiz),
+        ysiz=min(siz.ysiz, y + block.rows * siz.ytsiz),
+    )
+
+
+def reduced_siz(siz: Siz, rlevel: int) -> Siz | None:
+    """Return SIZ for the image without its `rlevel` highest levels; None where there is no such codestream."""
+    step = 1 << rlevel
+    if any(value % step for value in (siz.xtsiz, siz.ytsiz, siz.xtosiz, siz.ytosiz)):
+        return None
+    image = image_area(siz).scaled(step, step)
+    xtsiz, ytsiz, xtosiz, ytosiz = (v // step for v in (siz.xtsiz, siz.ytsiz, siz.xtosiz, siz.ytosiz))
+    if image.empty or image.x0 >= xtosiz + xtsiz or image.y0 >= ytosiz + ytsiz:  # the first tile would be empty
+        return None
+    return replace(
+        siz,
+        xsiz=image.x1,
+        ysiz=image.y1,
+        xosiz=image.x0,
+        yosiz=image.y0,
+        xtsiz=xtsiz,
+        ytsiz=ytsiz,
+        xtosiz=xtosiz,
+        ytosiz=ytosiz,
+    )
+
+
+_ABSENT = Tile((), {})
+"""A tile without a sample at this level: all its packets are empty."""
+
+
+def _numbers(header: Header, block: TileBlock) -> Iterator[int]:
+    _, columns = tile_counts(header.siz)
+    for row in range(block.row, block.row + block.rows):
+        yield from range(row * columns + block.column, row * columns + block.column + block.columns)
+
+
+def _reduced(header: Header, siz: Siz, rlevel: int) -> Header:
+    codings = tuple(coding.reduced(rlevel) for coding in header.codings)
+    return replace(
+        header,
+        siz=siz,
+        cod=replace(header.cod, coding=header.cod.coding.reduced(min(rlevel, header.cod.coding.levels))),
+        codings=codings,
+        quantizations=tuple(
+            quantization.reduced(coding.levels)
+            for quantization, coding in zip(header.quantizations, codings, strict=True)
+        ),
+    )
+
+
+def _main_header(header: Header, guarded: bool) -> bytes:
+    """Return the main header; a guarded one has the SOP and the additional layer that `_packets` writes."""
+    cod = header.cod
+    if guarded:
+        cod = replace(cod, scod=cod.scod | 2, layers=cod.layers + 1)
+    parts = [Marker.SOC.code, header.siz.encode()]
+    for segment in header.segments:
+        match segment.marker:
+            case Marker.SIZ:
+                pass
+            case Marker.COD:
+                parts.append(cod.encode())
+            case Marker.COC | Marker.QCD | Marker.QCC:
+                parts.append(_component_segment(header, segment))
+            case marker if marker not in _NOT_NEEDED:
+                parts.append(segment.encode())
+    return b"".join(parts)
+
+
+def _component_segment(header: Header, segment: Segment) -> bytes:
+    """Return a QCD, COC or QCC marker segment with what the header says now."""
+    if segment.marker == Marker.QCD:
+        levels = max(coding.levels for coding in header.codings)
+        return encode_segment(Marker.QCD, Quantization.parse(segment, 0).reduced(levels).encode())
+    size = 1 if len(header.siz.components) < 257 else 2
+    component = int.from_bytes(segment.body[:size], "big")
+    if segment.marker == Marker.COC:
+        scoc = segment.body[size : size + 1]
+        return encode_segment(Marker.COC, segment.body[:size] + scoc + header.codings[component].encode())
+    return encode_segment(Marker.QCC, segment.body[:size] + header.quantizations[component].encode())
+
+
+def _tile_parts(pieces: Pieces, header: Header, number: int, tile: Tile, guarded: bool) -> Iterator[bytes]:
+    if tile.packets is None:
+        yield from (_as_it_is(pieces, part, number) for part in tile.parts)
+    else:
+        yield _tile_part(Sot(number, 0, 0, 1), b"".join(_packets(pieces, header, number, tile.packets, guarded)))
+
+
+def _packets(
+    pieces: Pieces, header: Header, number: int, packets: Mapping[Packet, Range], guarded: bool
+) -> Iterator[bytes]:
+    """Iterate over all packets of a tile, those that are not wanted being empty; guarded by SOP and one more layer."""
+    empty = b"\0" + (Marker.EPH.code if header.cod.eph else b"")
+    for index, packet in enumerate(packet_order(header, number, more_layers=int(guarded))):
+        where = packets.get(packet)
+        data = empty if where is None else pieces.read(where.start, where.stop)
+        if guarded and not data.startswith(Marker.SOP.code):  # no packet header begins so, B.10.1
+            yield _SOP_LAYOUT.pack(Marker.SOP, 4, index & 0xFFFF)
+        yield data
+
+
+def _as_it_is(pieces: Pieces, part: TilePart, number: int) -> bytes:
+    segments = b"".join(segment.encode() for segment in part.segments)
+    return _tile_part(replace(part.sot, tile=number), pieces.read(part.data, part.stop), segments)
+
+
+def _tile_part(sot: Sot, packets: bytes, segments: bytes = b"") -> bytes:
+    length = Sot.SIZE + len(segments) + len(Marker.SOD.code) + len(packets)
+    return b"".join([replace(sot, length=length).encode(), segments, Marker.SOD.code, packets])
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", len(content) + 8, kind) + content

@@ -1,0 +1,51 @@
+"""What the samples of an image are: its components, or the channels that a palette makes of them (T.800 I.5.3.4)."""
+
+from dataclasses import dataclass
+
+from jp2batch.errors import CorruptImage
+from jp2batch.jpeg2000.boxes import Container
+from jp2batch.jpeg2000.codestream import Header
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One plane of samples."""
+
+    bits: int
+    """Bits of a sample."""
+    signed: bool
+    """Whether samples are signed."""
+
+    @property
+    def dtype(self) -> str:
+        """The smallest integer type of 8, 16 or 32 bits that holds a sample, as numpy names it."""
+        size = 8 if self.bits <= 8 else 16 if self.bits <= 16 else 32
+        return f"{'' if self.signed else 'u'}int{size}"
+
+
+def channels(container: Container, header: Header) -> tuple[Channel, ...]:
+    """Return the channels of an image, as OpenJPEG gives them: palettes applied.
+
+    Raises
+    ------
+    CorruptImage
+        The palette or its mapping is damaged.
+    """
+    components = tuple(Channel(c.bits, c.signed) for c in header.siz.components)
+    palette = next(container.find("pclr"), None)
+    mapping = next(container.find("cmap"), None)
+    if palette is None or mapping is None:
+        return components
+    columns = palette.content[3 : 3 + palette.content[2]] if len(palette.content) > 3 else b""
+    entries = [mapping.content[at : at + 4] for at in range(0, len(mapping.content), 4)]
+    try:
+        return tuple(
+            _channel(columns[entry[3]]) if entry[2] else components[int.from_bytes(entry[:2], "big")]
+            for entry in entries
+        )
+    except IndexError:
+        raise CorruptImage("", "its palette does not fit its components", "fetch the file again") from None
+
+
+def _channel(depth: int) -> Channel:
+    return Channel((depth & 0x7F) + 1, bool(depth & 0x80))

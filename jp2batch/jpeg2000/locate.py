@@ -1,0 +1,178 @@
+"""Finding the tile-parts of a codestream: by TLM, or along the chain of SOTs (T.800 A.4.2, A.7.1).
+
+Each strategy is a conversation that returns the headers of the wanted tile-parts. What TLM says is checked against the
+SOT that it leads to; where they disagree the strategy ends in `Doubt`, and another one is taken.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+
+from jp2batch.errors import CorruptImage
+from jp2batch.jpeg2000.codestream import Header, TilePart, read_tile_part
+from jp2batch.jpeg2000.grid import tile_count
+from jp2batch.jpeg2000.markers import Marker, Sot
+from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, need, together
+
+ReadAhead = Callable[[int, int], Ahead]
+"""(tile, Psot) -> what to fetch together with the SOT of that tile-part."""
+
+
+class Doubt(Exception):  # noqa: N818  # not an error for the user: another way is taken
+    """What the file says of itself does not agree; its text says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tile-part should lie."""
+
+    ordinal: int
+    """Its index in the codestream."""
+    tile: int | None
+    """Its tile; None = not told."""
+    start: int
+    length: int
+
+
+def tlm_places(header: Header, codestream: Range) -> list[Place]:
+    """Return the places of all tile-parts that TLM tells of.
+
+    Raises
+    ------
+    Doubt
+        They do not fill the codestream.
+    """
+    places, position = [], header.stop
+    for ordinal, (tile, length) in enumerate(header.tile_parts):
+        tile = ordinal if tile is None else tile
+        places.append(Place(ordinal, tile, position, length))
+        position += length
+    if position not in (codestream.stop, codestream.stop - 2):  # EOC takes two bytes
+        raise Doubt(f"TLM ends at byte {position}, the codestream at {codestream.stop}")
+    return places
+
+
+def by_tlm(
+    pieces: Pieces, header: Header, codestream: Range, tiles: Collection[int], ahead: ReadAhead
+) -> Steps[list[TilePart]]:
+    """Read the headers of the tile-parts of `tiles`, all at once, where TLM says that they are.
+
+    Raises
+    ------
+    Doubt
+        TLM is wrong.
+    """
+    places = [place for place in tlm_places(header, codestream) if place.tile in tiles]
+    parts = yield from together([_at_place(pieces, header, place, ahead) for place in places])
+    _check_told_whole(parts, tiles)
+    return parts
+
+
+def by_chain(
+    pieces: Pieces, header: Header, codestream: Range, tiles: Collection[int], ahead: ReadAhead
+) -> Steps[list[TilePart]]:
+    """Read the headers of the tile-parts of `tiles` by following each Psot to the next SOT, until all are found.
+
+    Raises
+    ------
+    Doubt
+        The chain breaks.
+    CorruptImage
+        The file ends before the chain does, or a tile is nowhere.
+    """
+    count, found = tile_count(header.siz), _Completeness(tiles)
+    parts: list[TilePart] = []
+    position, ordinal, length = header.stop, 0, 0
+    while position < codestream.stop and not found.complete:
+        following = 0 if not ordinal else parts[-1].sot.tile + 1 if parts else ordinal
+        guess = ahead(following, length) if following in tiles else Ahead()
+        data = yield from need(pieces, position, min(position + Sot.SIZE, codestream.stop), guess)
+        if data.startswith(Marker.EOC.code):
+            break
+        sot = Sot.parse(data)
+        if sot is None or sot.tile >= count:
+            raise Doubt(f"no start of a tile-part at byte {position}")
+        stop = yield from _stop(pieces, position, sot, codestream)
+        length = stop - position
+        if sot.tile in tiles:
+            part = yield from read_tile_part(pieces, position, sot, stop, ahead(sot.tile, length))
+            parts.append(with_plm(header, part, ordinal))
+            found.add(sot)
+        position, ordinal = stop, ordinal + 1
+    found.check(tiles)
+    return parts
+
+
+def with_plm(header: Header, part: TilePart, ordinal: int) -> TilePart:
+    """Give a tile-part its packet lengths from PLM, where it has none of its own."""
+    if part.packet_lengths is None and ordinal < len(header.packed_lengths):
+        return replace(part, packet_lengths=header.packed_lengths[ordinal])
+    return part
+
+
+def _at_place(pieces: Pieces, header: Header, place: Place, ahead: ReadAhead) -> Steps[TilePart]:
+    if place.length < Sot.SIZE + 2 or place.tile is None:
+        raise Doubt(f"TLM entry {place.ordinal} claims a tile-part of {place.length} bytes")
+    data = yield from need(pieces, place.start, place.start + Sot.SIZE, ahead(place.tile, place.length))
+    sot = Sot.parse(data)
+    if sot is None or sot.tile != place.tile or sot.length not in (0, place.length):
+        raise Doubt(f"TLM entry {place.ordinal} leads to byte {place.start}, where no such tile-part is")
+    try:
+        part = yield from read_tile_part(pieces, place.start, sot, place.start + place.length, Ahead())
+    except CorruptImage as error:
+        raise Doubt(str(error)) from None
+    return with_plm(header, part, place.ordinal)
+
+
+def _stop(pieces: Pieces, position: int, sot: Sot, codestream: Range) -> Steps[int]:
+    """Return where a tile-part ends; Psot = 0 means: where the codestream does (A.4.2)."""
+    if sot.length == 0:
+        end = yield from need(pieces, codestream.stop - 2, codestream.stop)
+        if end != Marker.EOC.code:
+            raise Doubt(f"the last tile-part, at byte {position}, has no length and no end")
+        return codestream.stop - 2
+    if sot.length < Sot.SIZE + 2:
+        raise Doubt(f"the tile-part at byte {position} claims a length of {sot.length}")
+    stop = position + sot.length
+    if stop > codestream.stop:
+        raise CorruptImage(
+            "", f"the file is cut short: tile {sot.tile} ends at byte {stop} of {codestream.stop}", "fetch it again"
+        )
+    return stop
+
+
+class _Completeness:
+    """Which of the wanted tiles have all their tile-parts."""
+
+    def __init__(self, tiles: Collection[int]) -> None:
+        self._lacking = set(tiles)
+        self._found: Counter[int] = Counter()
+        self._told: dict[int, int] = {}
+
+    def add(self, sot: Sot) -> None:
+        if sot.part != self._found[sot.tile]:
+            raise Doubt(f"tile-part {sot.part} of tile {sot.tile} is out of order")
+        self._found[sot.tile] += 1
+        self._told[sot.tile] = max(sot.parts, self._told.get(sot.tile, 0))
+        if self._found[sot.tile] == self._told[sot.tile]:
+            self._lacking.discard(sot.tile)
+
+    @property
+    def complete(self) -> bool:
+        return not self._lacking
+
+    def check(self, tiles: Collection[int]) -> None:
+        """Say which tiles lack tile-parts, all having been seen."""
+        lacking = sorted(t for t in tiles if self._found[t] < max(1, self._told.get(t, 0)))
+        if lacking:
+            shown = ", ".join(map(str, lacking[:5])) + (", …" if len(lacking) > 5 else "")
+            raise CorruptImage("", f"parts of {len(lacking)} tiles are missing (tile {shown})", "fetch the file again")
+
+
+def _check_told_whole(parts: Iterable[TilePart], tiles: Collection[int]) -> None:
+    """Doubt a list of tile-parts that does not prove to be whole: TLM may leave some out."""
+    found = _Completeness(tiles)
+    for part in parts:
+        found.add(part.sot)
+    if not found.complete:
+        raise Doubt("TLM does not tell of all tile-parts")

@@ -1,0 +1,84 @@
+"""The packets of a tile, in each of the five progression orders (T.800 B.12)."""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from jp2batch.jpeg2000.codestream import Header
+from jp2batch.jpeg2000.grid import PrecinctGrid, tile_precincts
+
+
+class Packet(NamedTuple):
+    """The packet of one layer of one precinct."""
+
+    component: int
+    resolution: int
+    precinct: int
+    layer: int
+
+
+class _Placed(NamedTuple):
+    """A packet with its place on the reference grid."""
+
+    packet: Packet
+    y: int
+    x: int
+
+
+_KEYS: dict[str, Callable[[_Placed], tuple[int, ...]]] = {
+    "LRCP": lambda p: (p.packet.layer, p.packet.resolution, p.packet.component, p.packet.precinct),
+    "RLCP": lambda p: (p.packet.resolution, p.packet.layer, p.packet.component, p.packet.precinct),
+    "RPCL": lambda p: (p.packet.resolution, p.y, p.x, p.packet.component, p.packet.precinct, p.packet.layer),
+    "PCRL": lambda p: (p.y, p.x, p.packet.component, p.packet.resolution, p.packet.precinct, p.packet.layer),
+    "CPRL": lambda p: (p.packet.component, p.y, p.x, p.packet.resolution, p.packet.precinct, p.packet.layer),
+}
+
+Precincts = tuple[tuple[PrecinctGrid, ...], ...]
+
+
+def count_packets(header: Header, tile: int) -> int:
+    """Return the number of packets of a tile, without listing them: a header can claim any number."""
+    grids = tile_precincts(header, tile)
+    return header.cod.layers * sum(math.prod(axis.count for axis in grid) for levels in grids for grid in levels)
+
+
+def packet_order(header: Header, tile: int, *, more_layers: int = 0) -> tuple[Packet, ...]:
+    """Return the packets of a tile in the order in which they lie in the codestream.
+
+    `more_layers` are appended to those that the header tells of; they leave the order of the others as it is, since in
+    every progression the layer is compared like any other number.
+    """
+    progression, layers = header.cod.progression, header.cod.layers + more_layers
+    grids = tile_precincts(header, tile)
+    if progression in ("LRCP", "RLCP"):  # positions play no part: tiles of equal counts have equal orders
+        counts = tuple(tuple(math.prod(axis.count for axis in grid) for grid in levels) for levels in grids)
+        return _order_by_counts(progression, layers, counts)
+    return _sorted(progression, _by_position(grids, layers))
+
+
+@lru_cache(maxsize=256)
+def _order_by_counts(progression: str, layers: int, counts: tuple[tuple[int, ...], ...]) -> tuple[Packet, ...]:
+    placed = (
+        _Placed(Packet(component, resolution, precinct, layer), 0, 0)
+        for component, levels in enumerate(counts)
+        for resolution, count in enumerate(levels)
+        for precinct in range(count)
+        for layer in range(layers)
+    )
+    return _sorted(progression, placed)
+
+
+def _by_position(grids: Precincts, layers: int) -> Iterator[_Placed]:
+    for component, levels in enumerate(grids):
+        for resolution, (rows, columns) in enumerate(levels):
+            for row in range(rows.count):
+                for column in range(columns.count):
+                    precinct = row * columns.count + column
+                    y, x = rows.position(row), columns.position(column)
+                    for layer in range(layers):
+                        yield _Placed(Packet(component, resolution, precinct, layer), y, x)
+
+
+def _sorted(progression: str, placed: Iterator[_Placed]) -> tuple[Packet, ...]:
+    return tuple(p.packet for p in sorted(placed, key=_KEYS[progression]))

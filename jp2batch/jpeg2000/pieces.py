@@ -1,0 +1,163 @@
+"""A sparse view of a file: what has been read of it so far; and the conversation that reads more.
+
+Where the interesting bytes of a JPEG 2000 file lie is written in the file itself, so it is read in a conversation. One
+side of it is a generator, `Steps`: it yields the byte ranges that it needs next, is resumed when `Pieces` holds them, and
+returns its value in the end. It does no I/O and knows no clock; whoever runs it fetches the ranges.
+"""
+
+from bisect import bisect_right
+from collections.abc import Generator, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+from jp2batch.errors import CorruptImage
+
+T = TypeVar("T")
+
+
+class Range(NamedTuple):
+    """A half-open range of bytes, `start <= position < stop`."""
+
+    start: int
+    stop: int
+    head: int | None = None
+    """How many of its first bytes decide what is asked for next; None = all. A rehearsal fetches only these."""
+
+
+Steps = Generator[Sequence[Range], None, T]
+"""A conversation that ends in a `T`."""
+
+
+class Unknown(Exception):  # noqa: N818  # not an error: a rehearsal has come to bytes that it did not fetch
+    """The bytes were counted, but not fetched."""
+
+
+class Pieces:
+    """What is known of one file.
+
+    Parameters
+    ----------
+    size : int
+        Length of the file in bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._starts: list[int] = []
+        self._data: list[bytes | None] = []
+        self._stops: list[int] = []
+
+    def add(self, start: int, data: bytes) -> None:
+        """Keep `data`, which lies at `start` and overlaps nothing that is there."""
+        self._insert(start, start + len(data), data)
+
+    def add_unknown(self, start: int, stop: int) -> None:
+        """Take a range for read without having its bytes: to rehearse a conversation."""
+        self._insert(start, stop, None)
+
+    def missing(self, start: int, stop: int) -> list[Range]:
+        """Return the parts of a range that have not been read."""
+        gaps, position = [], start
+        index = max(0, bisect_right(self._starts, start) - 1)
+        while position < stop and index < len(self._starts):
+            if self._starts[index] > position:
+                gaps.append(Range(position, min(stop, self._starts[index])))
+            position = max(position, self._stops[index])
+            index += 1
+        if position < stop:
+            gaps.append(Range(position, stop))
+        return gaps
+
+    def covers(self, start: int, stop: int) -> bool:
+        """Tell whether all of a range has been read."""
+        return not self.missing(start, stop)
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return the bytes of a range that has been read.
+
+        Raises
+        ------
+        Unknown
+            Some were only taken for read.
+        """
+        parts = []
+        index = max(0, bisect_right(self._starts, start) - 1)
+        while start < stop:
+            first, data = self._starts[index], self._data[index]
+            if data is None:
+                raise Unknown
+            part = data[start - first : stop - first]
+            parts.append(part)
+            start += len(part)
+            index += 1
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _insert(self, start: int, stop: int, data: bytes | None) -> None:
+        if start == stop:
+            return
+        index = bisect_right(self._starts, start)
+        self._starts.insert(index, start)
+        self._stops.insert(index, stop)
+        self._data.insert(index, data)
+
+
+class Ahead(NamedTuple):
+    """What to fetch together with bytes that must be fetched anyway."""
+
+    header: int = 0
+    """Bytes that probably belong to headers: they decide what is asked for next."""
+    data: int = 0
+    """Bytes behind those that probably are packets."""
+
+
+def need(pieces: Pieces, start: int, stop: int, ahead: Ahead = Ahead()) -> Steps[bytes]:  # noqa: B008  # it is frozen
+    """Return the bytes of a range; where they must be fetched, what is `ahead` comes with them.
+
+    Raises
+    ------
+    CorruptImage
+        The range lies beyond the end of the file.
+    """
+    if stop > pieces.size:
+        raise CorruptImage(
+            "", f"the file is cut short: {pieces.size} bytes, where at least {stop} were expected", "fetch it again"
+        )
+    if not pieces.covers(start, stop):
+        decisive = stop + ahead.header
+        gaps = pieces.missing(start, min(decisive + ahead.data, pieces.size))
+        yield [gap._replace(head=max(0, min(gap.stop, decisive) - gap.start)) for gap in gaps]
+    return pieces.read(start, stop)
+
+
+def fetch(pieces: Pieces, ranges: Sequence[Range]) -> Steps[None]:
+    """Fetch what of `ranges` is missing; its content decides nothing."""
+    missing = [gap._replace(head=0) for start, stop, _ in ranges for gap in pieces.missing(start, stop)]
+    if missing:
+        yield missing
+
+
+def merged(ranges: Iterable[Range], gap: int, largest: int) -> list[Range]:
+    """Join ranges that lie at most `gap` bytes apart, up to `largest` bytes each."""
+    result: list[Range] = []
+    for start, stop, _ in sorted(ranges):
+        if result and start - result[-1].stop <= gap and stop - result[-1].start <= largest:
+            result[-1] = Range(result[-1].start, max(stop, result[-1].stop))
+        else:
+            result.append(Range(start, stop))
+    return result
+
+
+def together(conversations: Iterable[Steps[T]]) -> Steps[list[T]]:
+    """Hold many conversations side by side: each round asks at once for what all of them need next."""
+    results: dict[int, T] = {}
+    running = dict(enumerate(conversations))
+    while True:
+        wanted: list[Range] = []
+        for index, steps in list(running.items()):
+            try:
+                wanted += next(steps)
+            except StopIteration as end:
+                results[index] = end.value
+                del running[index]
+        if not running:
+            return [results[index] for index in sorted(results)]
+        yield wanted

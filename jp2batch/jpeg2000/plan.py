@@ -1,0 +1,267 @@
+"""The planner: which bytes a read wants next, given what has been read (pure; see `pieces.Steps`).
+
+A read is a conversation of up to four rounds: boxes and main header; headers of the tile-parts, with a guess of what
+will be wanted of their packets; the packets that the guess has missed. Every shortcut is checked against what the file
+says elsewhere. In doubt the read falls back, from packets to whole tile-parts to the whole file, and says so.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from jp2batch.config import StoreProfile
+from jp2batch.errors import ImageTooLarge
+from jp2batch.jpeg2000.boxes import Container, read_container
+from jp2batch.jpeg2000.codestream import Header, TilePart, read_header
+from jp2batch.jpeg2000.grid import Selection, check_tiles, largest_tile, tile_count, tile_counts
+from jp2batch.jpeg2000.locate import Doubt, ReadAhead, by_chain, by_tlm
+from jp2batch.jpeg2000.markers import Marker, Sot
+from jp2batch.jpeg2000.packets import Packet, count_packets, packet_order
+from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, fetch, merged
+
+LocatedBy = Literal["tlm", "index", "walk", "whole"]
+"""How tile-parts were found."""
+Precision = Literal["packets", "tile-parts", "file"]
+"""The unit of what was read."""
+
+_LARGEST_RANGE = 8 << 20  # a longer one would be better off as several at once
+_LARGEST_GUESS = 64 << 10  # of packets read ahead: beyond, it is cheaper to ask PLT first
+_MOST_LAYERS = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What the beginning of a file tells."""
+
+    container: Container
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """What has been read of a tile."""
+
+    parts: tuple[TilePart, ...]
+    """Its tile-parts."""
+    packets: Mapping[Packet, Range] | None
+    """Where the packets lie that are wanted; None = all of its tile-parts, as they are."""
+
+    def ranges(self) -> list[Range]:
+        """Return the bytes that are wanted of this tile."""
+        if self.packets is None:
+            return [Range(part.start, part.stop) for part in self.parts]
+        return merged(self.packets.values(), 0, 1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The outcome of a conversation: everything is there to decode what was asked for."""
+
+    selection: Selection
+    located_by: LocatedBy
+    tiles: Mapping[int, Tile]
+    """What has been read of each tile; empty where the file must be decoded as a whole."""
+    reasons: tuple[str, ...]
+    """Why less precise ways were taken; empty where all went as well as it can."""
+
+    @property
+    def unit(self) -> Precision:
+        """What is decoded, however it was fetched; all tiles are alike."""
+        if not self.tiles:
+            return "file"
+        return "tile-parts" if any(tile.packets is None for tile in self.tiles.values()) else "packets"
+
+    @property
+    def precision(self) -> Precision:
+        """The unit of what was fetched."""
+        return "file" if self.located_by == "whole" else self.unit
+
+
+def read_image(pieces: Pieces, ahead: Ahead) -> Steps[Image]:
+    """Read boxes and main header.
+
+    Raises
+    ------
+    NotJpeg2000, CorruptImage
+        The file is something else, or damaged.
+    """
+    container = yield from read_container(pieces, ahead)
+    header = yield from read_header(pieces, container.codestream.start, ahead)
+    check_tiles(header.siz)
+    return Image(container, header)
+
+
+def read_tiles(
+    pieces: Pieces, image: Image, selection: Selection, store: StoreProfile, *, at_best: Precision, whole_limit: int
+) -> Steps[Reading]:
+    """Read what of its tiles a selection needs.
+
+    Parameters
+    ----------
+    at_best : {"packets", "tile-parts", "file"}
+        The unit to read; coarser ones are taken where this one cannot serve.
+    whole_limit : int
+        The largest file, in bytes, that may be read whole.
+
+    Raises
+    ------
+    CorruptImage
+        The file is cut short, or tiles are missing.
+    """
+    reasons = [reason] if (reason := _needs_whole_file(image.header)) else []
+    by_tiles = not reasons and at_best != "file"
+    for way in ways(pieces, image, selection, store, whole_limit) if by_tiles else []:
+        try:
+            parts = yield from _locate(way, pieces, image, selection, store)
+        except Doubt as doubt:
+            reasons.append(str(doubt))
+            continue
+        tiles, coarse = _tiles(image.header, parts, selection, at_best)
+        ranges = [r for tile in tiles.values() for r in tile.ranges()]
+        yield from fetch(pieces, merged(ranges, store.gap, _LARGEST_RANGE))
+        return Reading(selection, way, tiles, (*reasons, *coarse))
+    if pieces.size > whole_limit:
+        why = reasons[0] if reasons else "its parts cannot be decoded"
+        raise ImageTooLarge(
+            "",
+            f"it must be read whole ({why}), and its {pieces.size} bytes are more than {whole_limit}",
+            "raise jp2batch.max-whole-file",
+        )
+    yield from fetch(pieces, [Range(0, pieces.size)])
+    return Reading(selection, "whole", {}, tuple(reasons))
+
+
+def ways(
+    pieces: Pieces, image: Image, selection: Selection, store: StoreProfile, whole_limit: int
+) -> list[LocatedBy]:
+    """Return the ways of finding tile-parts, by the seconds that they are estimated to take; TLM first or not."""
+    wanted, size = len(selection.tiles), expected_bytes(image, selection)
+    seconds: dict[LocatedBy, float] = {}
+    if image.header.tile_parts:
+        seconds["tlm"] = store.seconds(wanted, size, rounds=1)
+    hops = selection.tiles[-1] + 1
+    seconds["walk"] = store.seconds(hops, size, rounds=hops)
+    if pieces.size <= whole_limit:
+        missing = sum(stop - start for start, stop, _ in pieces.missing(0, pieces.size))
+        seconds["whole"] = store.seconds(1, missing, rounds=1)
+    ordered = sorted(seconds, key=lambda way: seconds[way])
+    return [way for way in ordered if way != "tlm" or way == ordered[0]]
+
+
+def expected_bytes(image: Image, selection: Selection) -> int:
+    """Estimate the bytes that a selection needs, headers included, from the main header alone."""
+    header, codestream = image.header, image.container.codestream
+    tile_length = (codestream.stop - header.stop) // max(1, tile_count(header.siz))
+    of_a_tile = min(tile_length, _expected_header(header) + _expected_data(header, tile_length, selection.rlevel))
+    return len(selection.tiles) * of_a_tile
+
+
+def guess_ahead(header: Header, selection: Selection, store: StoreProfile) -> ReadAhead:
+    """Return how much to fetch together with the SOT of a tile-part.
+
+    Where requests are free that is the rest of its header; elsewhere also the packets that are probably wanted.
+    """
+    of_header = _expected_header(header)
+
+    def ahead(_tile: int, length: int) -> Ahead:
+        rest = max(0, length - Sot.SIZE)
+        data = _expected_data(header, length, selection.rlevel)
+        if store.latency == 0 or (selection.rlevel and data > _LARGEST_GUESS):
+            data = 0
+        return Ahead(min(of_header, rest), min(data, max(0, rest - of_header)))
+
+    return ahead
+
+
+def locate_packets(
+    header: Header, parts: Iterable[TilePart], rlevel: int
+) -> tuple[Mapping[Packet, Range] | None, str]:
+    """Return where the packets of a tile lie that a resolution level needs.
+
+    Returns
+    -------
+    packets : mapping or None
+        None where that cannot be told for sure.
+    reason : str
+        Why not.
+    """
+    parts = tuple(parts)
+    if reason := _needs_whole_tile(header, parts):
+        return None, reason
+    lengths = [length for part in parts for length in part.packet_lengths or ()]
+    if count_packets(header, parts[0].sot.tile) != len(lengths):
+        return None, "PLT has another number of packets than the tile"
+    order = packet_order(header, parts[0].sot.tile)
+    highest = [coding.levels - rlevel for coding in header.codings]
+    placed = zip(order, _positions(parts), strict=True)
+    return {packet: where for packet, where in placed if packet.resolution <= highest[packet.component]}, ""
+
+
+def _locate(
+    way: LocatedBy, pieces: Pieces, image: Image, selection: Selection, store: StoreProfile
+) -> Steps[list[TilePart]]:
+    ahead = guess_ahead(image.header, selection, store)
+    if way == "whole":
+        yield from fetch(pieces, [Range(0, pieces.size)])
+    strategy = by_tlm if way == "tlm" else by_chain
+    return (yield from strategy(pieces, image.header, image.container.codestream, set(selection.tiles), ahead))
+
+
+def _tiles(
+    header: Header, parts: list[TilePart], selection: Selection, at_best: Precision
+) -> tuple[dict[int, Tile], list[str]]:
+    """Return what is wanted of each tile, and why it is more than the packets."""
+    by_tile: dict[int, list[TilePart]] = {}
+    for part in parts:
+        by_tile.setdefault(part.sot.tile, []).append(part)
+    if at_best != "packets" or not selection.rlevel:  # at rlevel 0 every packet is wanted anyway
+        return {number: Tile(tuple(own), None) for number, own in by_tile.items()}, []
+    tiles, reasons = {}, dict[str, None]()
+    for number, own in by_tile.items():
+        packets, reason = locate_packets(header, own, selection.rlevel)
+        tiles[number] = Tile(tuple(own), packets)
+        reasons.update({reason: None} if reason else {})
+    if reasons:  # one codestream cannot hold tiles of both kinds
+        tiles = {number: replace(tile, packets=None) for number, tile in tiles.items()}
+    return tiles, list(reasons)
+
+
+def _positions(parts: Iterable[TilePart]) -> Iterator[Range]:
+    for part in parts:
+        position = part.data
+        for length in part.packet_lengths or ():
+            yield Range(position, position + length)
+            position += length
+
+
+def _needs_whole_file(header: Header) -> str:
+    return "packet headers are kept in PPM" if header.has(Marker.PPM) else ""
+
+
+def _needs_whole_tile(header: Header, parts: tuple[TilePart, ...]) -> str:
+    """Return why the packets of a tile cannot be told apart; an empty text where they can."""
+    obstacles = {
+        "a tile changes its coding or progression": header.has(Marker.POC) or any(p.changes_coding for p in parts),
+        "packet headers are kept in PPT": any(p.packed_headers for p in parts),
+        "the image is coded in HTJ2K": header.htj2k,
+        "the image has as many layers as there can be": header.cod.layers == _MOST_LAYERS,
+        "there is no usable PLT": any(p.packet_lengths is None for p in parts),
+        "PLT does not add up to Psot": any(p.data + sum(p.packet_lengths or ()) != p.stop for p in parts),
+    }
+    return next((reason for reason, found in obstacles.items() if found), "")
+
+
+def _expected_header(header: Header) -> int:
+    """Estimate the header of a tile-part behind SOT: PLT takes up to three bytes for a packet of up to 2 MiB."""
+    rows, columns = tile_counts(header.siz)
+    middle = rows // 2 * columns + columns // 2
+    return min(16 + 3 * count_packets(header, middle), _LARGEST_GUESS)
+
+
+def _expected_data(header: Header, tile_length: int, rlevel: int) -> int:
+    """Estimate the bytes that the packets of a tile take up to a resolution level.
+
+    Dropping a level at least halves them, on all images measured; a sample hardly takes more than its bits.
+    """
+    bits = sum(component.bits for component in header.siz.components)
+    return min(tile_length >> rlevel, (largest_tile(header.siz) * bits >> 3) >> 2 * rlevel) if rlevel else tile_length

@@ -1,0 +1,249 @@
+"""One request from end to end: the loop that holds the planner's conversation with a source, and the decode.
+
+Every way of use ends here: eager read, lazy chunk, batch task, HTTP handler.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jp2batch import config, openjpeg
+from jp2batch.errors import CorruptImage, ImageTooLarge, Jp2BatchError
+from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, tile_blocks, whole_codestream
+from jp2batch.jpeg2000.channels import Channel, channels
+from jp2batch.jpeg2000.codestream import check_supported
+from jp2batch.jpeg2000.grid import Rect, Selection, image_area, samples, select, select_area
+from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps
+from jp2batch.jpeg2000.plan import Image, LocatedBy, Precision, Reading, read_image, read_tiles
+from jp2batch.request import Request, Window
+from jp2batch.storage.source import Source, open_source
+
+T = TypeVar("T")
+StorageOptions = Mapping[str, Any] | None
+"""fsspec's options for a store: credentials, endpoint, …"""
+
+_BLOCK_SAMPLES = 1 << 20  # decoded at once: enough to outweigh setting up a codec, few enough to keep cores busy
+_COARSER: dict[Precision, Precision] = {"packets": "tile-parts", "tile-parts": "file"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a read took."""
+
+    bytes_read: int
+    """Bytes fetched."""
+    requests: int
+    """Requests to the store."""
+    time_download: float
+    """Seconds spent waiting for the store."""
+    time_processing: float
+    """Seconds spent otherwise: planning, assembling, decoding."""
+    located_by: LocatedBy
+    """How tile-parts were found."""
+    precision: Precision
+    """The unit of what was read."""
+    reasons: tuple[str, ...] = ()
+    """Why less precise ways were taken, and what OpenJPEG warned of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """A read image, or the part of it that was asked for."""
+
+    values: NDArray[Any]
+    """Samples, of shape (bands, rows, columns)."""
+    opened: "Opened"
+    """The file that they are of."""
+    selection: Selection
+    """Which samples of it these are."""
+    stats: Stats
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A source whose headers have been read."""
+
+    source: Source
+    pieces: Pieces
+    image: Image
+
+    @classmethod
+    def start(cls, source: Source) -> "Opened":
+        """Read the beginning of a file: one range is tried before a hundred."""
+        first = config.first_read()
+        ((position, data),) = source.read_many([(0, first)])
+        pieces = Pieces(source.size or 0)
+        pieces.add(position, data)
+        return cls(source, pieces, hold(read_image(pieces, Ahead(first)), fetcher(source, pieces)))
+
+    def selected(self, rlevel: int, window: Window | None = None) -> Selection:
+        """Turn rlevel and window into samples that may be read."""
+        return self.checked(select(self.image.header, rlevel, window))
+
+    def checked(self, selection: Selection) -> Selection:
+        """Refuse what cannot become one array, or only too large a one."""
+        check_supported(self.image.header)
+        _check_size(self, selection)
+        return selection
+
+    def steps(self, selection: Selection, at_best: Precision = "packets") -> Steps[Reading]:
+        """Begin the conversation that reads a selection."""
+        return read_tiles(
+            self.pieces,
+            self.image,
+            selection,
+            self.source.profile,
+            at_best=at_best,
+            whole_limit=config.max_whole_file(),
+        )
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The bands of the image."""
+        return channels(self.image.container, self.image.header)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type that holds the samples of all bands."""
+        return np.result_type(*(channel.dtype for channel in self.channels))
+
+
+def read_pixels(request: Request, *, storage_options: StorageOptions = None) -> Pixels:
+    """Read what a request asks for.
+
+    Raises
+    ------
+    Jp2BatchError
+        Always one of its subclasses, naming the path.
+    """
+    source = open_source(request.url, storage_options=storage_options)
+    return read_from(source, lambda opened: opened.selected(request.rlevel, request.window))
+
+
+def read_area(url: str, rlevel: int, area: Rect, *, storage_options: StorageOptions = None) -> Pixels:
+    """Read samples by their coordinates at a resolution level: what a lazy array asks for."""
+    source = open_source(url, storage_options=storage_options)
+    return read_from(source, lambda opened: opened.checked(select_area(opened.image.header, rlevel, area)))
+
+
+def read_from(source: Source, choose: Callable[[Opened], Selection]) -> Pixels:
+    """Read what `choose` selects of an image."""
+    begin = time.perf_counter()
+    with naming(source.path):
+        opened = Opened.start(source)
+        selection = choose(opened)
+        values, reading, warnings = _read(opened, selection)
+        source.verify()
+    stats = Stats(
+        bytes_read=source.bytes_read,
+        requests=source.requests,
+        time_download=source.seconds,
+        time_processing=max(0.0, time.perf_counter() - begin - source.seconds),
+        located_by=reading.located_by,
+        precision=reading.precision,
+        reasons=tuple(dict.fromkeys([*reading.reasons, *warnings])),
+    )
+    return Pixels(values, opened, selection, stats)
+
+
+def hold(steps: Steps[T], fetch: Callable[[Sequence[Range]], None]) -> T:
+    """Hold a conversation: fetch what it wants, until it wants nothing more."""
+    while True:
+        try:
+            wanted = next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        fetch(wanted)
+
+
+def fetcher(source: Source, pieces: Pieces) -> Callable[[Sequence[Range]], None]:
+    """Return what fetches ranges of a source into pieces, all at once."""
+
+    def fetch(ranges: Sequence[Range]) -> None:
+        for start, data in source.read_many([(r.start, r.stop) for r in ranges]):
+            pieces.add(start, data)
+
+    return fetch
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Let errors of the format layer name the path, which it does not know."""
+    try:
+        yield
+    except Jp2BatchError as error:
+        if error.path:
+            raise
+        raise error.at(path) from error.__cause__
+
+
+def _read(opened: Opened, selection: Selection) -> tuple[NDArray[Any], Reading, list[str]]:
+    """Read and decode a selection; take a coarser unit where OpenJPEG stumbles over what was cut out of the file."""
+    failures: list[str] = []
+    at_best: Precision = "packets"
+    while True:
+        reading = hold(opened.steps(selection, at_best), fetcher(opened.source, opened.pieces))
+        try:
+            values, warnings = _decode(opened, reading)
+        except CorruptImage as error:
+            if reading.unit == "file":
+                raise
+            failures.append(error.problem)
+        else:
+            failures += warnings
+            if not warnings or reading.unit != "packets":
+                return values, reading, failures
+        at_best = _COARSER[reading.unit]
+
+
+def _decode(opened: Opened, reading: Reading) -> tuple[NDArray[Any], list[str]]:
+    """Decode a reading, each block straight into its place; return what OpenJPEG warned of as well."""
+    area = reading.selection.area
+    values = np.empty((len(opened.channels), area.height, area.width), opened.dtype)
+
+    def decode(make: Callable[[], Codestream]) -> list[str]:
+        codestream = make()
+        inside = codestream.area.intersection(area)
+        target = values[:, inside.y0 - area.y0 : inside.y1 - area.y0, inside.x0 - area.x0 : inside.x1 - area.x0]
+        origin = inside.y0 - codestream.area.y0, inside.x0 - codestream.area.x0
+        data = in_jp2(codestream, opened.image.container).data
+        return openjpeg.decode(data, target, reduce=codestream.reduce, origin=origin)
+
+    warnings = _in_threads(decode, _codestreams(opened, reading))
+    return values, [warning for of_block in warnings for warning in of_block]
+
+
+def _codestreams(opened: Opened, reading: Reading) -> list[Callable[[], Codestream]]:
+    """Return what makes the codestreams: they are not all needed at once."""
+    if reading.unit == "file":
+        return [lambda: whole_codestream(opened.pieces, opened.image, reading.selection.rlevel)]
+    blocks = tile_blocks(opened.image.header, reading, _BLOCK_SAMPLES)
+    return [lambda block=block: assemble(opened.pieces, opened.image, reading, block) for block in blocks]  # type: ignore[misc]
+
+
+def _in_threads(function: Callable[[Callable[[], Codestream]], T], items: list[Callable[[], Codestream]]) -> list[T]:
+    threads = min(config.threads(), len(items))
+    if threads == 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(threads, thread_name_prefix="jp2batch-decode") as pool:
+        return list(pool.map(function, items))
+
+
+def _check_size(opened: Opened, selection: Selection) -> None:
+    siz, bands, limit = opened.image.header.siz, len(opened.channels), config.max_result()
+    tile = samples(siz, Rect(0, 0, siz.ytsiz, siz.xtsiz).intersection(image_area(siz)), selection.rlevel)
+    result = selection.area.height * selection.area.width * bands * opened.dtype.itemsize
+    decoded = tile.height * tile.width * bands * 4  # OpenJPEG decodes whole tiles, to 32 bits
+    if result > limit or decoded > 2 * limit:
+        raise ImageTooLarge(
+            "",
+            f"reading it would take {max(result, decoded):.3g} bytes of memory, more than jp2batch.max-result ({limit})",
+            "give a window or a higher rlevel",
+        )

@@ -1,0 +1,128 @@
+"""Request: what is asked, checked once, here."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, SupportsIndex, cast
+from urllib.parse import unquote
+
+from jp2batch.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
+
+Window = tuple[tuple[int, int], tuple[int, int]]
+"""((row_start, row_stop), (col_start, col_stop)) in pixels of the full image."""
+
+LOWEST = -1
+"""The rlevel that means: the lowest resolution that the image has."""
+
+_HIGHEST = 32  # decomposition levels at most, T.800 table A.15
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One image, one resolution level, one window.
+
+    Raises
+    ------
+    InvalidPath, InvalidRlevel, InvalidWindow
+        A field is malformed, or the path leads out of its root.
+    """
+
+    path: str
+    """Path or URL of the image; below `root`, a relative key."""
+    rlevel: int = LOWEST
+    """Resolution levels to drop: 0 = full, -1 = the lowest there is."""
+    window: Window | None = None
+    """The part of the full image to read; None = all of it."""
+    root: str | None = None
+    """The folder or bucket that `path` is below of, and may not leave."""
+    id: str = ""
+    """A stable name of this request; made of the other fields where none is given."""
+
+    def __post_init__(self) -> None:
+        _check_path(self.path, self.root)
+        object.__setattr__(self, "rlevel", _checked_rlevel(self.path, self.rlevel))
+        object.__setattr__(self, "window", parse_window(self.window, self.path))
+        if not self.id:
+            object.__setattr__(self, "id", _digest(self.path, self.rlevel, self.window, self.root))
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any], *, root: str | None = None) -> Self:
+        """Make a request from the body of the web service, `{"Path": key, "rlevel": -1}`.
+
+        `path` in lower case and a `window` (as text or nested lists) are accepted as well; `rlevel` may be left out.
+        """
+        if not isinstance(body, Mapping):
+            raise InvalidRequest("", f"the request is {_shown(body)}", 'give {"Path": "<key>", "rlevel": -1}')
+        path = body.get("Path", body.get("path"))
+        if path is None:
+            raise InvalidPath("", "the request has no Path", 'give {"Path": "<key>", "rlevel": -1}')
+        return cls(path, body.get("rlevel", LOWEST), body.get("window"), root, str(body.get("id") or ""))
+
+    @property
+    def url(self) -> str:
+        """The full path or URL of the image: `path` below `root`."""
+        return self.path if self.root is None else f"{self.root.rstrip('/')}/{self.path}"
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        return (type(self).__qualname__, self.path, self.rlevel, self.window, self.root)
+
+
+def parse_window(window: object, path: str = "") -> Window | None:
+    """Return a window given as `((r0, r1), (c0, c1))`, as text `"r0:r1,c0:c1"`, or as None.
+
+    Raises
+    ------
+    InvalidWindow
+        It is neither, or holds no pixel.
+    """
+    if window is None:
+        return None
+    if isinstance(window, str):
+        match = re.fullmatch(r"\s*(\d+):(\d+)\s*,\s*(\d+):(\d+)\s*", window)
+        numbers: list[Any] = [int(group) for group in match.groups()] if match and len(window) < 100 else []
+    else:
+        numbers = _flattened(window)
+    if len(numbers) != 4 or any(isinstance(n, bool) or not isinstance(n, SupportsIndex) for n in numbers):
+        raise InvalidWindow(path, f"window {_shown(window)} cannot be read", "give r0:r1,c0:c1")
+    r0, r1, c0, c1 = (int(n) for n in numbers)
+    if not (0 <= r0 < r1 and 0 <= c0 < c1):
+        raise InvalidWindow(path, f"window {r0}:{r1},{c0}:{c1} is empty or negative", "give 0 <= start < stop")
+    return (r0, r1), (c0, c1)
+
+
+def _flattened(window: object) -> list[Any]:
+    try:
+        rows, columns = cast(Any, window)
+        return [*rows, *columns]
+    except (TypeError, ValueError):
+        return []
+
+
+def _checked_rlevel(path: str, rlevel: object) -> int:
+    if isinstance(rlevel, bool) or not isinstance(rlevel, SupportsIndex) or not LOWEST <= int(rlevel) <= _HIGHEST:
+        raise InvalidRlevel(path, f"rlevel {_shown(rlevel)} is not a resolution level", "give -1, 0, 1, …")
+    return int(rlevel)
+
+
+def _check_path(path: object, root: str | None) -> None:
+    if not isinstance(path, str) or not path.strip():
+        raise InvalidPath("", f"Path {_shown(path)} is not a path", "give the path of a JPEG 2000 file")
+    if "\0" in path or "\n" in path or "\r" in path:
+        raise InvalidPath(_shown(path), "the path holds a control character", "remove it")
+    if root is None:
+        return
+    plain = unquote(path)
+    if "\\" in plain or plain.startswith("/") or _SCHEME.match(plain) or "::" in plain or ".." in plain.split("/"):
+        raise InvalidPath(path, f"the path leads out of {root}", "give a key below it, without '..' or scheme")
+
+
+def _digest(*fields: object) -> str:
+    return hashlib.sha256(json.dumps(fields, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,188 @@
+"""What the names of Sentinel-2 images tell: band, time, tile, level, baseline. Only strings are read, no files."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Literal, cast
+
+__all__ = ["ImageName", "Level", "nodata", "parse_name", "units"]
+
+Level = Literal["L1C", "L2A"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageName:
+    """What the name of an image and those of its folders tell; None is what they do not tell."""
+
+    band: str | None = None
+    """As ESA writes it: "B02", "B8A", "TCI", "SCL", "AOT", "WVP", "PVI"; masks as "CLDPRB", "DETFOO_B02"."""
+    time: datetime | None = None
+    """Start of sensing of the datatake, in UTC; never a time of processing."""
+    day: date | None = None
+    """Day of sensing; the open data buckets' folders tell the day without the time, which then stays None."""
+    tile: str | None = None
+    """MGRS tile, with its T: "T29UNU"."""
+    level: Level | None = None
+    """Level of processing."""
+    resolution: int | None = None
+    """Metres, where the name says it; L1C names do not."""
+    baseline: str | None = None
+    """Processing baseline, as in the metadata: "04.00"."""
+    relative_orbit: int | None = None
+    """1 to 143."""
+    platform: str | None = None
+    """As "S2A"."""
+
+
+_BAND = r"B(?:0[1-9]|1[0-2]|8A)"
+_TILE = r"T\d\d[A-Z]{3}"
+_TIME = r"\d{8}T\d{6}"
+_DERIVED = "TCI|SCL|AOT|WVP|PVI|CLD|SNW|DDV|VIS"
+_MASK = rf"CLASSI_B00|(?:DETFOO|QUALIT)_{_BAND}|CLDPRB|SNWPRB"
+_RESOLUTION = r"(?:_(?P<resolution>\d{2,3})m)?"
+
+# T29UNU_20221005T115411_B8A_60m, L2A_T32TNR_20170703T101021_CLD_20m
+_COMPACT_FILE = re.compile(
+    rf"(?:(?P<level>L2A)_)?(?P<tile>{_TILE})_(?P<time>{_TIME})_(?P<band>{_BAND}|{_DERIVED}){_RESOLUTION}"
+)
+# S2A_OPER_MSI_L1C_TL_EPA__20160811T174848_A000262_T33UUP_B8A; its time is that of processing.
+_OLD_FILE = re.compile(
+    rf"(?P<platform>S2[A-D])_(?:OPER|USER)_(?:MSI|(?P<kind>{_DERIVED}))_(?P<level>L1C|L2A)_TL_\w{{4}}_{_TIME}_A\d{{6}}"
+    rf"_(?P<tile>{_TILE})(?:_(?P<band>{_BAND}|{_DERIVED}))?{_RESOLUTION}"
+)
+_MASK_FILE = re.compile(rf"MSK_(?P<band>{_MASK}){_RESOLUTION}")
+# Sinergise's names in the buckets of AWS mean something in a folder of Sentinel-2 only.
+_SHORT_FILE = re.compile(rf"(?:(?P<level>L1C|L2A)_)?(?P<band>{_BAND}|{_DERIVED}|{_MASK}|preview){_RESOLUTION}")
+
+_FOLDERS = (
+    # S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE, or .zip, or an object of that name
+    re.compile(
+        rf"/(?P<platform>S2[A-D])_MSI(?P<level>L1C|L2A)_(?P<time>{_TIME})_N(?P<baseline>\d{{4}})"
+        rf"_R(?P<orbit>\d{{3}})_(?P<tile>{_TILE})_{_TIME}[./]"
+    ),
+    # S2A_OPER_PRD_MSIL1C_PDMC_20160811T174848_R022_V20150711T100006_20150711T100006.SAFE: V is for validity
+    re.compile(
+        rf"/(?P<platform>S2[A-D])_(?:OPER|USER)_PRD_MSI(?P<level>L1C|L2A)_\w{{4}}_{_TIME}_R(?P<orbit>\d{{3}})"
+        rf"_V(?P<time>{_TIME})_{_TIME}[./]"
+    ),
+    # GRANULE/S2A_OPER_MSI_L1C_TL_EPA__20160811T174848_A000262_T33UUP_N02.04
+    re.compile(
+        rf"/(?P<platform>S2[A-D])_(?:OPER|USER)_MSI_(?P<level>L1C|L2A)_TL_\w{{4}}_{_TIME}_A\d{{6}}_(?P<tile>{_TILE})"
+        r"_N(?P<baseline>\d\d\.\d\d)/"
+    ),
+    # GRANULE/L2A_T29UNU_A038058_20221005T115407, whose time is not the datatake's
+    re.compile(rf"/(?P<level>L1C|L2A)_(?P<tile>{_TILE})_A\d{{6}}_{_TIME}/"),
+    # tiles/29/U/NU/2022/10/5/0 on AWS, tiles/29/U/NU on Google Cloud
+    re.compile(
+        r"/tiles/(?P<zone>\d{1,2})/(?P<row>[C-X])/(?P<square>[A-Z]{2})(?:/(?P<day>\d{4}/\d{1,2}/\d{1,2})/\d+)?/"
+    ),
+    re.compile(r"/sentinel-s2-(?P<level>l1c|l2a)(?=[./])", re.IGNORECASE),
+    re.compile(r"/R(?P<resolution>10|20|60)m/"),
+)
+
+
+def parse_name(path: str) -> ImageName | None:
+    """Return what the name of an image tells, with the folders around it telling the rest.
+
+    Names of all generations are understood: compact ones, those of before December 2016, Sen2Cor's, and those of the
+    open data buckets on AWS and Google Cloud.
+
+    Parameters
+    ----------
+    path : str
+        A key, path or URL; also a chained one, as `zip://inside.jp2::s3://bucket/product.zip`.
+
+    Returns
+    -------
+    ImageName or None
+        None where it is nothing of Sentinel-2.
+    """
+    folders, stem = _split(path)
+    around = _read_folders(folders)
+    match = _COMPACT_FILE.fullmatch(stem) or _OLD_FILE.fullmatch(stem) or _MASK_FILE.fullmatch(stem)
+    if match is None and around:
+        match = _SHORT_FILE.fullmatch(stem)
+    return None if match is None else _assemble(_told(match), around, on_aws="day" in around)
+
+
+def nodata(name: ImageName | None) -> int | None:
+    """Return the value that means "no data": 0, except in masks and probabilities, where 0 is a value like others."""
+    if name is None or name.band is None:
+        return None
+    return 0 if re.fullmatch(rf"{_BAND}|TCI|PVI|SCL|AOT|WVP", name.band) else None
+
+
+def units(name: ImageName | None) -> str | None:
+    """Return the unit of the numbers as stored: "percent" of probabilities, "1" of counts, colours and classes."""
+    if name is None or name.band is None:
+        return None
+    return "percent" if name.band in {"CLDPRB", "SNWPRB", "CLD", "SNW"} else "1"
+
+
+def _split(path: str) -> tuple[str, str]:
+    """Return the folders, from the outermost, between slashes, and the name without its extension."""
+    without_query = path.partition("?")[0]
+    ascii_path = without_query.encode("ascii", "replace").decode()  # \d would match the digits of every script
+    outward = ascii_path.replace("\\", "/").split("::")
+    folders, _, name = "/".join(["", *reversed(outward)]).rpartition("/")
+    return f"{folders}/", name.partition(".")[0]
+
+
+def _read_folders(folders: str) -> dict[str, str]:
+    """Return what the folders tell, the first pattern of the list having the last word."""
+    told: dict[str, str] = {}
+    for pattern in _FOLDERS:
+        for match in pattern.finditer(folders):
+            told = {**_told(match), **told}
+    return told
+
+
+def _told(match: re.Match[str]) -> dict[str, str]:
+    return {key: value for key, value in match.groupdict().items() if value is not None}
+
+
+def _assemble(own: dict[str, str], around: dict[str, str], on_aws: bool) -> ImageName:
+    """Join what the file name tells and what its folders tell; the file name has the last word."""
+    told = {**around, **own}
+    band = told.get("band") or told.get("kind")
+    time = _parse_time(told.get("time", ""))
+    baseline = told.get("baseline")
+    return ImageName(
+        band="PVI" if band == "preview" else band,
+        time=time,
+        day=_parse_day(told.get("day", "")) if time is None else time.date(),
+        tile=told.get("tile") or _join_tile(told),
+        level=_find_level(told, own, band, on_aws),
+        resolution=int(told["resolution"]) if "resolution" in told else None,
+        baseline=baseline if baseline is None or "." in baseline else f"{baseline[:2]}.{baseline[2:]}",
+        relative_orbit=int(told["orbit"]) if "orbit" in told else None,
+        platform=told.get("platform"),
+    )
+
+
+def _find_level(told: dict[str, str], own: dict[str, str], band: str | None, on_aws: bool) -> Level | None:
+    """Return the level as told, else as the form of the name implies: only L2A gives images a resolution."""
+    if "level" in told:
+        return cast(Level, told["level"].upper())
+    if "resolution" in told:
+        return "L2A"
+    is_image = re.fullmatch(rf"{_BAND}|TCI", band or "") is not None  # previews and masks have the same names in both
+    return "L1C" if is_image and (on_aws or "time" in own) else None
+
+
+def _join_tile(told: dict[str, str]) -> str | None:
+    return f"T{told['zone']:0>2}{told['row']}{told['square']}" if "zone" in told else None
+
+
+def _parse_time(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _parse_day(text: str) -> date | None:
+    try:
+        return date(*map(int, text.split("/")))
+    except (ValueError, TypeError):
+        return None

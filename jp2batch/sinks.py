@@ -1,0 +1,96 @@
+"""Where results go: files in the form that their suffix names."""
+
+import io
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from jp2batch.dataarray import to_dataarray
+from jp2batch.errors import InvalidRequest
+from jp2batch.preview import to_png
+from jp2batch.reader import Pixels
+from jp2batch.response import response, to_json
+from jp2batch.storage.files import write_bytes
+
+_EXTRA = "pip install 'jp2batch[files]'"
+
+
+def write(pixels: Pixels, destination: str) -> None:
+    """Write read pixels to a file, in the form that its suffix names.
+
+    Parameters
+    ----------
+    pixels : Pixels
+        What was read.
+    destination : str
+        Path or URL ending in .json (the answer of the web service), .npy (rows, columns[, bands]), .png (a stretched
+        picture), .tif (GeoTIFF), .nc (NetCDF) or .zarr. A file is there whole or not at all.
+
+    Raises
+    ------
+    InvalidRequest
+        The suffix is none of these, or the package that writes it is not installed.
+    StorageError
+        It cannot be written.
+    """
+    form = form_of(destination)
+    try:
+        if form == ".zarr":
+            to_dataarray(pixels).to_dataset().to_zarr(destination, mode="w", consolidated=False)
+        else:
+            write_bytes(destination, _FORMS[form](pixels))
+    except ImportError as error:
+        raise InvalidRequest(destination, f"writing {form} files needs {error.name or 'more'}", _EXTRA) from None
+
+
+def form_of(destination: str) -> str:
+    """Return the suffix of a destination, if it is one that can be written.
+
+    Raises
+    ------
+    InvalidRequest
+        It is none.
+    """
+    suffix = f".{destination.rstrip('/').rpartition('.')[2].lower()}"
+    if suffix not in {*_FORMS, ".zarr"}:
+        known = ", ".join([*_FORMS, ".zarr"])
+        raise InvalidRequest(destination, "its suffix names no form of results", f"give a name ending in {known}")
+    return suffix
+
+
+def _to_npy(pixels: Pixels) -> bytes:
+    values = pixels.values[0] if len(pixels.values) == 1 else np.moveaxis(pixels.values, 0, 2)
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(values))
+    return buffer.getvalue()
+
+
+def _to_tif(pixels: Pixels) -> bytes:
+    import rioxarray  # noqa: F401  # gives arrays their accessor
+
+    array = to_dataarray(pixels)
+    return _through_file(lambda path: array.rio.to_raster(path, driver="GTiff", compress="deflate"))
+
+
+def _to_netcdf(pixels: Pixels) -> bytes:
+    dataset = to_dataarray(pixels).to_dataset()
+    return _through_file(lambda path: dataset.to_netcdf(path, engine="h5netcdf"))
+
+
+def _through_file(write_to: Callable[[Path], object]) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="jp2batch-") as folder:
+        path = Path(folder, "result")
+        write_to(path)
+        return path.read_bytes()
+
+
+_FORMS: dict[str, Callable[[Pixels], bytes]] = {
+    ".json": lambda pixels: to_json(response(pixels)),
+    ".npy": _to_npy,
+    ".png": lambda pixels: to_png(pixels.values),
+    ".tif": _to_tif,
+    ".tiff": _to_tif,
+    ".nc": _to_netcdf,
+}

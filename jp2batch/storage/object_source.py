@@ -1,0 +1,114 @@
+"""A source over one object of an fsspec file system: asks, checks every reply, counts."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import fsspec.asyn
+
+from jp2batch.config import store_profile
+from jp2batch.errors import StorageError
+from jp2batch.storage.counted import Counted
+from jp2batch.storage.faults import Place, translated
+from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, replaced, shown
+from jp2batch.storage.stores import store_class
+
+T = TypeVar("T")
+
+
+class ObjectSource(Counted):
+    """A source over the object `path` of an fsspec file system; `place` is what messages may say of it."""
+
+    def __init__(self, fs: Any, path: str, place: Place) -> None:
+        super().__init__(place.path, store_profile(place.protocol))
+        self._place = place
+        self._loop = fs.loop if fs.async_impl else None
+        self._store = store_class(fs)(fs, path, self._meter)
+        self._whole: bytes | None = None
+        self._lock = threading.Lock()
+
+    def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
+        """Read ranges, all at once; see `source.Source`."""
+        self._check_ranges(ranges)
+        if self._version is None:
+            return [self._run(self._first, span) for span in ranges]
+        if self._whole is not None:
+            return [(start, self._whole[start:stop]) for start, stop in ranges]
+        return self._run(self._all, ranges)
+
+    def verify(self) -> None:
+        """Make sure that all was of one version; see `source.Source`."""
+        if self._version is not None and not self._store.tells_version:
+            self._learn(self._run(self._look))
+
+    def _run(self, step: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:
+        # Looked up anew: after a fork, fsspec has another loop.
+        loop = self._loop or fsspec.asyn.get_loop()
+        with self._meter.waiting():
+            result: T = fsspec.asyn.sync(loop, step, *arguments)
+        return result
+
+    async def _first(self, span: Range) -> Piece:
+        reply, version = await (self._get_then_look(span) if self._store.tells_version else self._get_and_look(span))
+        if version.size is None:
+            raise StorageError(self.path, "the store does not tell how large it is", "copy it to another store")
+        with self._errors(span):
+            checked(reply, span, version)
+        self._learn(version, reply.data if reply.whole else None)
+        return (0 if reply.whole else span[0]), reply.data
+
+    async def _get_then_look(self, span: Range) -> tuple[Reply, Version]:
+        reply = await self._get(span)
+        return reply, reply.version if reply.version.size is not None else await self._look()
+
+    async def _get_and_look(self, span: Range) -> tuple[Reply, Version]:
+        version, reply = await asyncio.gather(self._look(), self._get(span), return_exceptions=True)
+        if isinstance(version, BaseException):
+            raise version
+        if version.size == 0:  # some stores call any range of an empty object an error
+            return Reply(b""), version
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply, version
+
+    async def _all(self, ranges: Sequence[Range]) -> list[Piece]:
+        places = asyncio.Semaphore(self.profile.connections)
+
+        async def piece(span: Range) -> Piece:
+            async with places:
+                return span[0], (await self._get(span)).data
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(piece(span)) for span in ranges]
+        except BaseExceptionGroup as failed:  # the others were cancelled
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _get(self, span: Range) -> Reply:
+        """Make one request. Every range passes here, once."""
+        with self._errors(span):
+            reply = await self._store.get(span, self._version)
+            return reply if self._version is None else checked(reply, span, self._version)
+
+    async def _look(self) -> Version:
+        with self._errors():
+            return await self._store.look()
+
+    def _learn(self, version: Version, whole: bytes | None = None) -> None:
+        with self._lock:
+            if self._version is None:
+                self._whole = whole  # first: who sees a version relies on it
+                self._version = version
+            elif self._version.differs(version):
+                raise replaced().at(self.path)
+
+    @contextmanager
+    def _errors(self, span: Range | None = None) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  (each driver has its own)
+            doing = f"reading {shown(span)}" if span else ""
+            raise translated(error, self._place, doing) from None

@@ -1,0 +1,155 @@
+"""Source: ranged, concurrent, counted reads of one object, wherever it lies."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import fsspec.core
+import fsspec.utils
+
+from jp2batch.config import StoreProfile, store_profile
+from jp2batch.storage.counted import Counted
+from jp2batch.storage.faults import Place, not_opened, without_credentials
+from jp2batch.storage.object_source import ObjectSource
+from jp2batch.storage.replies import Piece, Range, Version
+from jp2batch.storage.stores import with_defaults
+
+__all__ = ["MemorySource", "Piece", "Range", "Source", "open_source"]
+
+
+class Source(Protocol):
+    """One version of one object in a store, read in ranges.
+
+    Lazy: nothing is asked before the first read. Thread-safe: any number of threads may read at once. Not picklable:
+    a worker opens its own. It needs no closing. Every error is one of `jp2batch.errors` and names `path`. What a
+    driver tries again by itself is counted; what to do about a `StoreUnavailable` is the caller's decision.
+    """
+
+    @property
+    def path(self) -> str:
+        """The path or URL, for messages: without credentials."""
+        ...
+
+    @property
+    def profile(self) -> StoreProfile:
+        """What reading from this store costs."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the whole object; None until the first read has told it."""
+        ...
+
+    @property
+    def etag(self) -> str | None:
+        """What tells this version of the object from another, where the store gives such a thing."""
+        ...
+
+    @property
+    def requests(self) -> int:
+        """Requests made so far."""
+        ...
+
+    @property
+    def bytes_read(self) -> int:
+        """Body bytes received so far."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """Wall time spent waiting for the store so far."""
+        ...
+
+    def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
+        """Read ranges, all at once, one request for each; return their bytes in the order asked.
+
+        The first call takes exactly one range: it learns the size and the version, and whether the store gives ranges
+        at all. Where it does not, that call returns the whole object, as `[(0, data)]`. What lies beyond the end of the
+        object is left out.
+
+        Raises
+        ------
+        ImageNotFound, PermissionDenied, StorageError
+            The store does not give the object.
+        StoreUnavailable
+            The store failed, or sent other bytes than asked for; the same call may succeed later.
+        ObjectChanged
+            The object was replaced since the first read.
+        ImageTooLarge
+            The store gives only the whole object, and that is larger than `jp2batch.max-whole-file`.
+        ValueError
+            The caller's mistake: a range is empty or begins beyond the end, or the first call has several.
+        """
+        ...
+
+    def verify(self) -> None:
+        """Make sure that all that was read is of one version; costs a request only where the replies do not tell.
+
+        Raises
+        ------
+        ObjectChanged
+            The object was replaced since the first read.
+        """
+        ...
+
+
+class MemorySource(Counted):
+    """A source over bytes given directly, that counts and refuses as the others do.
+
+    Parameters
+    ----------
+    data : bytes
+        The object.
+    path : str
+        Its name in messages.
+    profile : StoreProfile, optional
+        What reading is said to cost; that of memory by default.
+    """
+
+    def __init__(self, data: bytes, *, path: str = "memory://", profile: StoreProfile | None = None) -> None:
+        super().__init__(path, profile or store_profile("memory"))
+        self._data = data
+        self.asked: list[Range] = []
+
+    def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
+        """Return slices of the data; see `Source`."""
+        self._check_ranges(ranges)
+        pieces = [(start, self._data[start:stop]) for start, stop in ranges]
+        self.asked.extend(ranges)
+        self._meter.requested(len(pieces))
+        self._meter.received(sum(len(data) for _, data in pieces))
+        if pieces:
+            self._version = Version(len(self._data), None)
+        return pieces
+
+    def verify(self) -> None:
+        """Do nothing: bytes do not change."""
+
+
+def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) -> Source:
+    """Return a source over the object at `path`. Nothing is read yet, nor asked whether it is there.
+
+    Parameters
+    ----------
+    path : str
+        Path or URL, as fsspec takes it: a local path, `s3://bucket/key`, `https://…`, `gs://…`, `memory://…`.
+    storage_options : Mapping, optional
+        What fsspec's file system takes: credentials, endpoint, headers.
+
+    Raises
+    ------
+    StorageError
+        The protocol is not known, its driver is not installed, or `storage_options` do not fit.
+    """
+    protocol = fsspec.utils.get_protocol(path)
+    given = dict(storage_options or {})
+    place = Place(path if protocol == "file" else without_credentials(path), protocol, given)
+    options = given if "::" in path else with_defaults(given, protocol, store_profile(protocol))
+    try:
+        fs, url = fsspec.core.url_to_fs(path, **options)
+    except Exception as error:  # noqa: BLE001  (each driver has its own)
+        raise not_opened(error, place) from None
+    return ObjectSource(fs, url, place)
+
+
+_memory: type[Source] = MemorySource
+_object: type[Source] = ObjectSource

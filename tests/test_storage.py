@@ -1,0 +1,621 @@
+"""Reading ranges: the same promises over every kind of store, and a typed one-line error for everything that fails."""
+
+import asyncio
+import pickle
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dask.config
+import fsspec
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from fsspec.asyn import AsyncFileSystem
+
+from jp2batch import errors
+from jp2batch.config import StoreProfile, store_profile
+from jp2batch.storage.faults import Place, translated, without_credentials
+from jp2batch.storage.replies import content_range
+from jp2batch.storage.source import MemorySource, Range, Source, open_source
+
+DATA = bytes(i * i // 7 % 251 for i in range(300_000))
+RANGES: list[Range] = [(i * 2000, i * 2000 + 700 + i) for i in range(121)]
+FIRST: Range = (0, 8)
+
+
+@dataclass
+class Somewhere:
+    """Somewhere to put an object, and what reading it there costs."""
+
+    put: Callable[[bytes], str]
+    options: dict[str, Any] = field(default_factory=dict)
+    served: Callable[[], int] | None = None
+    first_requests: int = 1
+    verify_requests: int = 0
+
+    def source(self, data: bytes = DATA) -> Source:
+        return open_source(self.put(data), storage_options=self.options)
+
+    @property
+    def folder(self) -> str:
+        return self.put(DATA).rpartition("/")[0]
+
+
+class BareFileSystem(AsyncFileSystem):  # type: ignore[misc]
+    """An asynchronous file system as gcsfs is one: bare bytes, and an error for any range of an empty object."""
+
+    protocol = "bare"
+    files: dict[str, bytes] = {}  # noqa: RUF012
+
+    async def _info(self, path: str, **_: Any) -> dict[str, Any]:
+        data = await self._cat_file(path)
+        return {"name": path, "size": len(data), "type": "file", "generation": hash(data)}
+
+    async def _cat_file(self, path: str, start: int = 0, end: int | None = None, **_: Any) -> bytes:
+        await asyncio.sleep(0)
+        if path not in self.files:
+            raise FileNotFoundError(path)
+        if end is not None and start >= len(self.files[path]):
+            raise ValueError("416")
+        return self.files[path][start:end]
+
+
+def _memory_place(_: pytest.FixtureRequest) -> Somewhere:
+    fs = fsspec.filesystem("memory")
+
+    def put(data: bytes) -> str:
+        fs.pipe_file("/scenes/a.jp2", data)
+        return "memory://scenes/a.jp2"
+
+    return Somewhere(put)
+
+
+def _file_place(request: pytest.FixtureRequest) -> Somewhere:
+    path = request.getfixturevalue("tmp_path") / "a?b@c.jp2"
+
+    def put(data: bytes) -> str:
+        # Two files side by side have different inodes; their times may be the same.
+        path.with_suffix(".new").write_bytes(data)
+        path.with_suffix(".new").replace(path)
+        return str(path)
+
+    return Somewhere(put)
+
+
+def _bare_place(_: pytest.FixtureRequest) -> Somewhere:
+    fsspec.register_implementation("bare", BareFileSystem, clobber=True)
+
+    def put(data: bytes) -> str:
+        BareFileSystem.files["scenes/a.jp2"] = data
+        return "bare://scenes/a.jp2"
+
+    return Somewhere(put, first_requests=2, verify_requests=1)
+
+
+def _http_place(request: pytest.FixtureRequest) -> Somewhere:
+    server = request.getfixturevalue("http_server")
+
+    def put(data: bytes) -> str:
+        server.files["scenes/a.jp2"] = data
+        return str(server.url("scenes/a.jp2"))
+
+    return Somewhere(put, served=lambda: server.requests)
+
+
+def _s3_place(request: pytest.FixtureRequest) -> Somewhere:
+    server = request.getfixturevalue("s3_server")
+    return Somewhere(lambda data: str(server.put("folder/a.jp2", data)), server.options, server.requests)
+
+
+PLACES = [
+    pytest.param(_memory_place, id="memory"),
+    pytest.param(_file_place, id="file"),
+    pytest.param(_bare_place, id="async"),
+    pytest.param(_http_place, id="http"),
+    pytest.param(_s3_place, id="s3", marks=pytest.mark.seaweedfs),
+]
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> Iterator[Somewhere]:
+    yield request.param(request)
+    fsspec.filesystem("memory").store.clear()
+    BareFileSystem.files.clear()
+
+
+def _verify_one_line(error: pytest.ExceptionInfo[BaseException], path: str) -> None:
+    text = str(error.value)
+    assert path in text
+    assert "\n" not in text
+    assert str(pickle.loads(pickle.dumps(error.value))) == text
+
+
+def _read_and_verify(source: Source) -> None:
+    source.read_many(RANGES)
+    source.verify()
+
+
+# The same everywhere
+
+
+def test_ranges_come_in_the_order_asked_and_are_counted(place: Somewhere) -> None:
+    source = place.source()
+    served = place.served() if place.served else 0
+    assert (source.size, source.etag, source.requests, source.bytes_read) == (None, None, 0, 0)
+    assert source.read_many([FIRST]) == [(0, DATA[:8])]
+    assert source.size == len(DATA)
+    assert source.etag
+    assert source.requests == place.first_requests
+    ranges = RANGES[::-1]
+    assert source.read_many(ranges) == [(start, DATA[start:stop]) for start, stop in ranges]
+    source.verify()
+    assert source.requests == place.first_requests + len(RANGES) + place.verify_requests
+    assert source.bytes_read == 8 + sum(stop - start for start, stop in RANGES)
+    assert source.seconds > 0
+    if place.served:
+        assert place.served() - served == source.requests
+
+
+def test_the_first_range_may_reach_beyond_the_end(place: Somewhere) -> None:
+    source = place.source(b"short")
+    assert source.read_many([(0, 8192)]) == [(0, b"short")]
+    assert source.size == 5
+    assert source.read_many([(3, 100), (0, 2)]) == [(3, b"rt"), (0, b"sh")]
+
+
+def test_an_empty_object_has_size_0(place: Somewhere) -> None:
+    source = place.source(b"")
+    assert source.read_many([(0, 8192)]) == [(0, b"")]
+    assert source.size == 0
+    source.verify()
+
+
+def test_one_range_is_tried_before_a_hundred(place: Somewhere) -> None:
+    source = place.source()
+    with pytest.raises(ValueError, match="one range is tried"):
+        source.read_many(RANGES)
+    assert source.requests == 0
+    assert source.read_many([]) == []
+
+
+@pytest.mark.parametrize("span", [(5, 5), (9, 5), (-4, 5), (len(DATA), len(DATA) + 1)])
+def test_a_range_that_holds_nothing_is_the_callers_mistake(place: Somewhere, span: Range) -> None:
+    source = place.source()
+    source.read_many([FIRST])
+    with pytest.raises(ValueError, match="no bytes"):
+        source.read_many([span])
+
+
+def test_a_missing_object_is_named(place: Somewhere) -> None:
+    path = place.put(DATA).replace("a.jp2", "missing.jp2").replace("a?b@c", "missing")
+    with pytest.raises(errors.ImageNotFound) as error:
+        open_source(path, storage_options=place.options).read_many([FIRST])
+    _verify_one_line(error, path)
+
+
+def test_a_folder_is_no_image(place: Somewhere) -> None:
+    with pytest.raises(errors.ImageNotFound, match="folder") as error:
+        open_source(place.folder, storage_options=place.options).read_many([FIRST])
+    _verify_one_line(error, place.folder)
+
+
+def test_a_replaced_object_is_noticed(place: Somewhere) -> None:
+    source = place.source()
+    source.read_many([FIRST])
+    place.put(DATA[::-1])
+    with pytest.raises(errors.ObjectChanged, match="replaced") as error:
+        _read_and_verify(source)
+    _verify_one_line(error, source.path)
+    assert error.value.retryable
+
+
+def test_threads_may_read_from_one_source(place: Somewhere) -> None:
+    source = place.source()
+    with ThreadPoolExecutor(8) as pool:
+        firsts = list(pool.map(lambda _: source.read_many([FIRST]), range(8)))
+        rest = list(pool.map(lambda span: source.read_many([span, FIRST]), RANGES))
+    assert firsts == [[(0, DATA[:8])]] * 8
+    assert [pieces[0] for pieces in rest] == [(start, DATA[start:stop]) for start, stop in RANGES]
+    assert source.bytes_read == 8 * 8 + sum(stop - start + 8 for start, stop in RANGES)
+
+
+def test_it_works_where_an_event_loop_runs_already(place: Somewhere) -> None:
+    async def notebook() -> list[tuple[int, bytes]]:
+        return place.source().read_many([FIRST])
+
+    assert asyncio.run(notebook()) == [(0, DATA[:8])]
+
+
+# A web server
+
+
+def _http_source(server: Any, **options: Any) -> Source:
+    server.files["a.jp2"] = DATA
+    return open_source(server.url("a.jp2"), storage_options=options)
+
+
+def test_all_ranges_are_under_way_at_once(http_server: Any) -> None:
+    source = _http_source(http_server)
+    source.read_many([FIRST])
+    http_server.gathering = threading.Barrier(len(RANGES))  # breaks unless all are there together
+    assert len(source.read_many(RANGES)) == len(RANGES)
+    assert http_server.most_at_once == len(RANGES)
+
+
+def test_no_more_requests_are_under_way_than_the_profile_allows(http_server: Any) -> None:
+    with dask.config.set({"jp2batch.stores": {"http": {"connections": 3}}}):
+        source = _http_source(http_server)
+    source.read_many([FIRST])
+    source.read_many(RANGES)
+    assert http_server.most_at_once <= 3
+
+
+def test_only_uncompressed_ranges_are_asked_for(http_server: Any) -> None:
+    source = _http_source(http_server, headers={"X-Mine": "kept"})
+    source.read_many([(0, 100)])
+    assert http_server.asked == ["bytes=0-99"]
+    assert http_server.headers[0]["Accept-Encoding"] == "identity"
+    assert http_server.headers[0]["X-Mine"] == "kept"
+
+
+def test_a_body_without_length_is_read(http_server: Any) -> None:
+    http_server.fault = "chunked"
+    source = _http_source(http_server)
+    source.read_many([FIRST])
+    assert source.read_many([(10, 5000)]) == [(10, DATA[10:5000])]
+    assert source.bytes_read == http_server.bytes_sent
+
+
+@pytest.mark.parametrize("fault", ["ignore-range", "ignore-range-chunked"])
+def test_a_server_without_ranges_sends_the_whole_file_once(http_server: Any, fault: str) -> None:
+    http_server.fault = fault
+    source = _http_source(http_server)
+    assert source.read_many([FIRST]) == [(0, DATA)]
+    assert source.size == len(DATA)
+    assert source.read_many([(5, 10), (3, 4)]) == [(5, DATA[5:10]), (3, DATA[3:4])]
+    source.verify()
+    assert source.requests == http_server.requests == 1
+    assert source.bytes_read == http_server.bytes_sent == len(DATA)
+
+
+@pytest.mark.parametrize("fault", ["ignore-range", "ignore-range-chunked"])
+def test_a_whole_file_is_not_taken_beyond_the_limit(http_server: Any, fault: str) -> None:
+    http_server.fault = fault
+    with dask.config.set({"jp2batch.max-whole-file": 1000}), pytest.raises(errors.ImageTooLarge) as error:
+        _http_source(http_server).read_many([FIRST])
+    _verify_one_line(error, http_server.url("a.jp2"))
+
+
+def test_an_unknown_total_is_asked_for(http_server: Any) -> None:
+    http_server.fault = "no-total"
+    source = _http_source(http_server)
+    assert source.read_many([FIRST]) == [(0, DATA[:8])]
+    assert source.size == len(DATA)
+    assert http_server.asked == ["bytes=0-7", "HEAD"]
+    assert source.requests == 2
+    assert source.read_many([(5, 10)]) == [(5, DATA[5:10])]
+
+
+FAULTS: list[tuple[str | int, type[errors.Jp2BatchError], str]] = [
+    ("cut", errors.StoreUnavailable, "did not answer"),
+    ("short", errors.StoreUnavailable, "were asked for and only 50 came"),
+    ("long", errors.StoreUnavailable, "were asked for and more came"),
+    ("wrong-range", errors.StoreUnavailable, r"were asked for and bytes 1(01)?:"),
+    ("no-content-range", errors.StoreUnavailable, "Content-Range"),
+    ("reset", errors.StoreUnavailable, "did not answer"),
+    (400, errors.StorageError, "400"),
+    (401, errors.PermissionDenied, "headers"),
+    (403, errors.PermissionDenied, "headers"),
+    (404, errors.ImageNotFound, "no such object"),
+    (429, errors.StoreUnavailable, "429"),
+    (500, errors.StoreUnavailable, "500"),
+    (503, errors.StoreUnavailable, "503"),
+]
+
+
+@pytest.mark.parametrize(("fault", "expected", "text"), FAULTS)
+@pytest.mark.parametrize("faultless", [0, 1])
+def test_a_fault_is_one_typed_line(
+    http_server: Any, fault: str | int, expected: type[errors.Jp2BatchError], text: str, faultless: int
+) -> None:
+    http_server.fault, http_server.faultless = fault, faultless
+    source = _http_source(http_server, headers={"Authorization": "Bearer sesame"})
+    span = (100 * faultless, 100 * faultless + 100)
+    for _ in range(faultless):
+        source.read_many([span])
+    with pytest.raises(expected, match=text) as error:
+        source.read_many([span])
+    _verify_one_line(error, source.path)
+    assert type(error.value) is expected
+    assert "sesame" not in str(error.value)
+    # aiohttp sends once more what was asked on a connection that broke.
+    assert source.requests == http_server.requests == faultless + (2 if fault == "reset" else 1)
+    assert source.bytes_read <= http_server.bytes_sent
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [("ignore-range", errors.StoreUnavailable), ("other-total", errors.ObjectChanged), (412, errors.ObjectChanged)],
+)
+def test_a_server_may_not_change_its_mind(http_server: Any, fault: str | int, expected: type[Exception]) -> None:
+    http_server.fault, http_server.faultless = fault, 1
+    source = _http_source(http_server)
+    source.read_many([FIRST])
+    with pytest.raises(expected) as error:
+        source.read_many(RANGES)
+    _verify_one_line(error, source.path)
+    assert source.bytes_read < len(DATA)
+
+
+def test_redirects_are_counted(http_server: Any) -> None:
+    http_server.files["a.jp2"] = DATA
+    source = open_source(http_server.url("moved/a.jp2"))
+    assert source.read_many([FIRST]) == [(0, DATA[:8])]
+    assert source.requests == http_server.requests == 2
+
+
+def test_a_failed_first_read_leaves_no_trace(http_server: Any) -> None:
+    http_server.fault = 503
+    source = _http_source(http_server)
+    with pytest.raises(errors.StoreUnavailable):
+        source.read_many([FIRST])
+    http_server.fault = ""
+    assert source.read_many([FIRST]) == [(0, DATA[:8])]
+    assert source.requests == 2
+
+
+def test_a_shrunken_file_is_noticed_without_etags(http_server: Any) -> None:
+    http_server.fault = "no-etag"
+    source = _http_source(http_server)
+    source.read_many([FIRST])
+    assert source.etag is None
+    http_server.files["a.jp2"] = DATA[:50]
+    with pytest.raises(errors.ObjectChanged):
+        source.read_many([(100, 200)])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "no-such-host.invalid"])
+def test_an_unreachable_server_is_one_typed_line(host: str) -> None:
+    source = open_source(f"http://user:sesame@{host}/a.jp2?X-Amz-Signature=sesame")
+    with pytest.raises(errors.StoreUnavailable) as error:
+        source.read_many([FIRST])
+    _verify_one_line(error, f"http://{host}/a.jp2")
+    assert "sesame" not in str(error.value) + source.path + repr(source)
+
+
+# S3
+
+
+@pytest.mark.seaweedfs
+def test_a_public_bucket_is_read_without_credentials(s3_server: Any) -> None:
+    url = s3_server.put("a.jp2", DATA, bucket="public")
+    assert open_source(url, storage_options=s3_server.anonymous_options).read_many([FIRST]) == [(0, DATA[:8])]
+
+
+@pytest.mark.seaweedfs
+@pytest.mark.parametrize(
+    "credentials",
+    [{"anon": True}, {"key": "AKIAUNKNOWN", "secret": "sesame"}, {"key": "AKIATESTJP2BATCH", "secret": "sesame"}],
+)
+def test_a_refusal_names_the_cure_and_no_secret(s3_server: Any, credentials: dict[str, Any]) -> None:
+    url = s3_server.put("a.jp2", DATA)
+    source = open_source(url, storage_options={**credentials, "endpoint_url": s3_server.endpoint})
+    with pytest.raises(errors.PermissionDenied, match=r"--no-sign-request.*--request-payer") as error:
+        source.read_many([FIRST])
+    _verify_one_line(error, url)
+    assert not re.search("sesame|AKIA", str(error.value))
+
+
+@pytest.mark.seaweedfs
+@pytest.mark.parametrize("path", ["s3://scenes", "s3://scenes/", "s3://no-such-bucket/a.jp2", "s3://scenes/folder/"])
+def test_a_bucket_is_no_image(s3_server: Any, path: str) -> None:
+    s3_server.put("folder/a.jp2", DATA)
+    with pytest.raises(errors.ImageNotFound, match="folder"):
+        open_source(path, storage_options=s3_server.options).read_many([FIRST])
+
+
+def _s3_source(server: Any) -> Source:
+    """Return a source that takes the web server for an S3 store."""
+    server.files["scenes/a.jp2"] = DATA
+    options = {
+        "anon": True,
+        "endpoint_url": server.url("").rstrip("/"),
+        "config_kwargs": {"retries": {"total_max_attempts": 2}},
+    }
+    return open_source("s3://scenes/a.jp2", storage_options=options)
+
+
+@pytest.mark.parametrize(("fault", "expected", "text"), FAULTS)
+def test_a_fault_of_an_s3_store_is_one_typed_line(
+    http_server: Any, fault: str | int, expected: type[errors.Jp2BatchError], text: str
+) -> None:
+    http_server.fault, http_server.faultless = fault, 1
+    source = _s3_source(http_server)
+    source.read_many([(0, 100)])
+    with pytest.raises(expected, match=text.replace("headers", "requester_pays")) as error:
+        source.read_many([(100, 200)])
+    _verify_one_line(error, source.path)
+    assert type(error.value) is expected
+    if fault != "reset":  # botocore does not tell how often it tried
+        assert source.requests == http_server.requests
+
+
+def test_an_s3_store_without_ranges_sends_the_whole_file_once(http_server: Any) -> None:
+    http_server.fault = "ignore-range"
+    source = _s3_source(http_server)
+    assert source.read_many([FIRST]) == [(0, DATA)]
+    assert source.read_many([(5, 10)]) == [(5, DATA[5:10])]
+    assert source.requests == http_server.requests == 1
+
+
+def test_an_s3_store_is_asked_for_the_same_version(http_server: Any) -> None:
+    source = _s3_source(http_server)
+    source.read_many([FIRST])
+    source.read_many([(5, 10)])
+    assert [headers.get("If-Match") for headers in http_server.headers] == [None, source.etag]
+
+
+def test_given_storage_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def url_to_fs(path: str, **options: Any) -> tuple[Any, str]:
+        seen.update(options)
+        return fsspec.filesystem("memory"), path
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", url_to_fs)
+    open_source("s3://scenes/a.jp2", storage_options={"anon": True, "config_kwargs": {"max_pool_connections": 5}})
+    assert seen["anon"] is True
+    assert seen["config_kwargs"]["max_pool_connections"] == 5
+    open_source("s3://scenes/a.jp2")
+    assert seen["config_kwargs"]["max_pool_connections"] == store_profile("s3").connections
+
+
+# Opening
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_local_paths_are_read(tmp_path: Path, form: str) -> None:
+    (tmp_path / "a.jp2").write_bytes(DATA)
+    assert open_source(form.format(tmp_path / "a.jp2")).read_many([FIRST]) == [(0, DATA[:8])]
+
+
+def test_relative_paths_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jp2").write_bytes(DATA)
+    monkeypatch.chdir(tmp_path)
+    assert open_source("a.jp2").read_many([FIRST]) == [(0, DATA[:8])]
+
+
+def test_a_chained_url_is_read(http_server: Any) -> None:
+    http_server.files["a.jp2"] = DATA
+    source = open_source("simplecache::" + http_server.url("a.jp2"))
+    assert source.read_many([FIRST]) == [(0, DATA[:8])]
+    assert source.read_many(RANGES[:2]) == [(start, DATA[start:stop]) for start, stop in RANGES[:2]]
+
+
+def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jp2").write_bytes(DATA)
+
+    def denied(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)  # root may read everything
+    with pytest.raises(errors.PermissionDenied, match="who may read"):
+        open_source(str(tmp_path / "a.jp2")).read_many([FIRST])
+
+
+def test_an_unknown_protocol_is_named() -> None:
+    with pytest.raises(errors.StorageError, match="nosuch:// is not a known protocol") as error:
+        open_source("nosuch://me:sesame@bucket/a.jp2")
+    _verify_one_line(error, "nosuch://bucket/a.jp2")
+
+
+def test_a_missing_driver_comes_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(errors.StorageError, match="pip install gcsfs"):
+        open_source("gs://bucket/a.jp2", storage_options={"token": "anon"})
+
+
+def test_unfit_storage_options_show_no_secret() -> None:
+    with pytest.raises(errors.StorageError, match="storage_options do not fit") as error:
+        open_source("s3://scenes/a.jp2", storage_options={"key": "sesame", "username": "sesame"})
+    assert "sesame" not in str(error.value)
+
+
+def test_opening_asks_nothing(http_server: Any) -> None:
+    _http_source(http_server)
+    assert http_server.requests == 0
+
+
+def test_importing_loads_no_driver() -> None:
+    code = (
+        "import sys, jp2batch.storage.source; print([m for m in ('s3fs', 'aiohttp', 'botocore') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+# Pieces
+
+
+def _client_error(status: int, code: str) -> Exception:
+    response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    error: Exception = ClientError(response, "GetObject")
+    return error
+
+
+def _named(name: str, **fields: Any) -> Exception:
+    """Return an exception as a driver that is not installed would raise it."""
+    error: Exception = type(name, (Exception,), fields)("sesame")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (_client_error(400, "ExpiredToken"), errors.PermissionDenied),
+        (_client_error(400, "RequestTimeout"), errors.StoreUnavailable),
+        (_client_error(503, "SlowDown"), errors.StoreUnavailable),
+        (_client_error(301, "PermanentRedirect"), errors.StorageError),
+        (NoCredentialsError(), errors.PermissionDenied),
+        (EndpointConnectionError(endpoint_url="https://host"), errors.StoreUnavailable),
+        (TimeoutError(), errors.StoreUnavailable),
+        (ConnectionResetError(), errors.StoreUnavailable),
+        (socket.gaierror(-2, "Name or service not known"), errors.StoreUnavailable),
+        (_named("HttpError", code=403), errors.PermissionDenied),
+        (_named("ResourceNotFoundError", status_code=404), errors.ImageNotFound),
+        (_named("UnauthenticatedError"), errors.PermissionDenied),
+        (RuntimeError("sesame"), errors.StorageError),
+    ],
+)
+def test_errors_of_all_drivers_are_told_apart(error: Exception, expected: type[Exception]) -> None:
+    place = Place("s3://scenes/a.jp2", "s3", {"client_kwargs": {"aws_secret_access_key": "sesame"}})
+    found = translated(error, place)
+    assert type(found) is expected
+    assert "sesame" not in str(found)
+
+
+def test_the_memory_source_notes_what_was_asked() -> None:
+    profile = StoreProfile(latency=0.1, bandwidth=1e6, connections=4, gap=0)
+    source = MemorySource(b"0123456789", path="a.jp2", profile=profile)
+    with pytest.raises(ValueError, match="one range"):
+        source.read_many([(0, 1), (1, 2)])
+    assert source.read_many([(0, 99)]) == [(0, b"0123456789")]
+    assert source.read_many([(5, 6), (1, 3)]) == [(5, b"5"), (1, b"12")]
+    source.verify()
+    assert (source.size, source.requests, source.bytes_read, source.profile) == (10, 3, 13, profile)
+    assert source.asked == [(0, 99), (5, 6), (1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("bytes 0-9/100", ((0, 10), 100)),
+        ("bytes 5-9/*", ((5, 10), None)),
+        ("bytes */100", (None, 100)),
+        ("items 0-9/100", (None, None)),
+        ("", (None, None)),
+        (None, (None, None)),
+    ],
+)
+def test_content_range_is_read(text: str | None, expected: tuple[Range | None, int | None]) -> None:
+    assert content_range(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:word@host/a.jp2?sig=1", "https://host/a.jp2"),
+        ("s3://bucket/a@b.jp2", "s3://bucket/a@b.jp2"),
+        ("simplecache::https://me:word@host/a?x", "simplecache::https://host/a"),
+        ("abfs://container@account.dfs.core.windows.net/a", "abfs://container@account.dfs.core.windows.net/a"),
+        ("cannot read 'https://host/a?sig=1' now", "cannot read 'https://host/a' now"),
+    ],
+)
+def test_credentials_are_left_out(url: str, shown: str) -> None:
+    assert without_credentials(url) == shown

@@ -11,7 +11,10 @@ Attributes = dict[str, Any]
 def axis_attributes(place: Georeference | None) -> tuple[Attributes, Attributes]:
     """Return the attributes of x and y; without a place they are numbers of columns and rows."""
     if place is None:
-        return {"axis": "X", "long_name": "column of the full image"}, {"axis": "Y", "long_name": "row of the full image"}
+        return {"axis": "X", "long_name": "column of the full image"}, {
+            "axis": "Y",
+            "long_name": "row of the full image",
+        }
     described = {} if place.crs_wkt is None else _crs_attributes(place.crs_wkt)[1]
     return {"axis": "X"} | described.get("X", {}), {"axis": "Y"} | described.get("Y", {})
 

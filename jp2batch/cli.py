@@ -55,11 +55,16 @@ def _storage_flags(command: Command) -> Command:
 
 
 def _image_flags(command: Command) -> Command:
-    command = click.option("--window", metavar="R0:R1,C0:C1", help="The part to read, in pixels of the full image.")(command)
-    return click.option("--rlevel", type=int, default=-1, show_default=True, help="Resolution levels to drop: 0 = full, -1 = lowest.")(command)
+    command = click.option("--window", metavar="R0:R1,C0:C1", help="The part to read, in pixels of the full image.")(
+        command
+    )
+    return click.option(
+        "--rlevel", type=int, default=-1, show_default=True, help="Resolution levels to drop: 0 = full, -1 = lowest."
+    )(command)
 
 
 def _storage_options(
+    *,
     endpoint_url: str | None,
     no_sign_request: bool,
     request_payer: str | None,

@@ -1,4 +1,4 @@
-"""The one reader of the configuration: dask's, namespace `jp2batch`; `jp2batch.yaml` holds and explains the defaults."""
+"""The one reader of the configuration: dask's, namespace `jp2batch`; `jp2batch.yaml` has and explains the defaults."""
 
 import math
 import os
@@ -31,7 +31,7 @@ class StoreProfile:
     """Bytes between two wanted ranges that are read through rather than asked around."""
 
     def seconds(self, requests: int, size: int, rounds: int) -> float:
-        """Estimate the seconds that `requests` of `size` bytes in all take, where `rounds` of them must follow each other."""
+        """Estimate the seconds that `requests` of `size` bytes in all take, in `rounds` that wait for each other."""
         used = min(self.connections, max(1, requests // max(1, rounds)))
         waits = max(rounds, math.ceil(requests / self.connections))
         return waits * self.latency + size / (self.bandwidth * used)

@@ -16,18 +16,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jp2batch.errors import Jp2BatchError
-from jp2batch.openjpeg import _Messages, binding
+from jp2batch.errors import EncodingError
+from jp2batch.openjpeg import Messages, binding
 
 Size = tuple[int, int]
 """Width and height, or column and row: x first, as the standard has it."""
 _ORDERS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
 _PRECINCTS, _SOP, _EPH = 1, 2, 4  # Scod, table A.13
 _COMMENT = b"jp2batch"  # OpenJPEG would write its version, and the bytes would differ from one to the next
-
-
-class EncodingError(Jp2BatchError, ValueError):
-    """OpenJPEG does not code these pixels in this way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +163,7 @@ def _check_progression(coding: Coding, components: int) -> None:
 def _compress(planes: NDArray[Any], coding: Coding, path: Path) -> None:
     """Let OpenJPEG write the file."""
     lib = binding()
-    messages = _Messages(lib)
+    messages = Messages(lib)
     image = _image(lib, planes, coding)
     codec = lib.create_compress(lib.CODEC_J2K if coding.raw else lib.CODEC_JP2)
     stream = lib.stream_create_default_file_stream(str(path), False)

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 __all__ = [
     "ConfigurationError",
     "CorruptImage",
+    "EncodingError",
     "ImageNotFound",
     "ImageTooLarge",
     "InvalidPath",
@@ -118,3 +119,7 @@ class UnsupportedImage(Jp2BatchError, ValueError):
 
 class ImageTooLarge(Jp2BatchError, ValueError):
     """The result would be larger than the configured limit."""
+
+
+class EncodingError(Jp2BatchError, ValueError):
+    """OpenJPEG does not code these pixels in this way."""

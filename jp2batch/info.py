@@ -133,7 +133,7 @@ class ReadPlan:
 def format_bytes(size: int) -> str:
     """Return a size as people read it: "3.05 MB"."""
     value, unit = float(size), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):  # noqa: B007  # the unit reached is the result
+    for unit in ("B", "kB", "MB", "GB", "TB"):  # the unit reached is the result
         if value < 1000 or unit == "TB":
             break
         value /= 1000

@@ -93,14 +93,24 @@ class _Rehearsal:
 def _rehearse(opened: Opened, selection: Selection) -> ReadPlan | None:
     """Hold the conversation of the read without its pixels; None where these would decide its course."""
     rehearsal = _Rehearsal(opened)
+    located_by: LocatedBy
+    precision: Precision
     try:
         reading = hold(opened.steps(selection), rehearsal.fetch)
     except Unknown:
         if not opened.pieces.covers(0, opened.pieces.size):
             return None
-        return _plan(opened, selection, rehearsal.requests, rehearsal.bytes, "whole", exact=True)
+        located_by, precision = "whole", "file"
+    else:
+        located_by, precision = reading.located_by, reading.precision
     return _plan(
-        opened, selection, rehearsal.requests, rehearsal.bytes, reading.located_by, reading.precision, exact=True
+        opened,
+        selection,
+        requests=rehearsal.requests,
+        size=rehearsal.bytes,
+        located_by=located_by,
+        precision=precision,
+        exact=True,
     )
 
 
@@ -109,17 +119,18 @@ def _estimate(opened: Opened, selection: Selection) -> ReadPlan:
     way = ways(opened.pieces, image, selection, source.profile, config.max_whole_file())[0]
     requests = source.requests + (selection.tiles[-1] + 1 if way == "walk" else len(selection.tiles))
     size = min(source.bytes_read + expected_bytes(image, selection), opened.pieces.size)
-    return _plan(opened, selection, requests, size, way, "packets", exact=False)
+    precision: Precision = "packets" if selection.rlevel else "tile-parts"
+    return _plan(opened, selection, requests=requests, size=size, located_by=way, precision=precision, exact=False)
 
 
 def _plan(
     opened: Opened,
     selection: Selection,
+    *,
     requests: int,
     size: int,
     located_by: LocatedBy,
-    precision: Precision = "file",
-    *,
+    precision: Precision,
     exact: bool,
 ) -> ReadPlan:
     return ReadPlan(

@@ -55,7 +55,9 @@ def library() -> Library:
         loaded = _import_glymur(path)
     if found_by == "configuration" and loaded.OPENJP2._name != path:
         raise ConfigurationError(
-            "", f"jp2batch.openjpeg-library is {path}, but glymur has loaded {loaded.OPENJP2._name}", "remove its glymurrc"
+            "",
+            f"jp2batch.openjpeg-library is {path}, but glymur has loaded {loaded.OPENJP2._name}",
+            "remove its glymurrc",
         )
     return Library(loaded.OPENJP2._name, loaded.version(), found_by)
 
@@ -96,7 +98,7 @@ def decode(
         OpenJPEG could not decode it, or what it decoded has another shape.
     """
     lib = binding()
-    messages = _Messages(lib)
+    messages = Messages(lib)
     codec = lib.create_decompress(lib.CODEC_JP2 if _is_jp2(codestream) else lib.CODEC_J2K)
     stream = _MemoryStream(lib.OPENJP2, codestream)
     image = None
@@ -129,18 +131,20 @@ def _copy(image: Any, out: NDArray[Any], origin: tuple[int, int]) -> None:
         if not component.data or component.h < row + height or component.w < column + width:
             raise CorruptImage(
                 "",
-                f"OpenJPEG decoded {component.h} x {component.w} samples where {row + height} x {column + width} were expected",
+                f"OpenJPEG decoded {component.h} x {component.w} samples, not {row + height} x {column + width}",
                 "fetch the file again",
             )
         samples = np.ctypeslib.as_array(component.data, shape=(component.h, component.w))
-        target[...] = samples[row : row + height, column : column + width]  # int32 to the image's own type; the values fit by its precision
+        target[...] = samples[
+            row : row + height, column : column + width
+        ]  # int32 to the image's own type; the values fit by its precision
 
 
 def _is_jp2(data: bytes | bytearray | memoryview) -> bool:
     return bytes(data[4:8]) == b"jP  "
 
 
-class _Messages:
+class Messages:
     """What OpenJPEG says during one decode. glymur's own queue is shared by all threads, hence not used."""
 
     _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p)
@@ -154,11 +158,13 @@ class _Messages:
         self._on_info = self._HANDLER(lambda _message, _data: None)
 
     def attach(self, codec: Any) -> None:
+        """Collect what a codec says."""
         self._lib.set_error_handler(codec, self._on_error)
         self._lib.set_warning_handler(codec, self._on_warning)
         self._lib.set_info_handler(codec, self._on_info)
 
     def summary(self) -> str:
+        """Return the first of what went wrong."""
         return "; ".join(self.errors[:2] or self.warnings[:2]) or "it gave no reason"
 
     @staticmethod

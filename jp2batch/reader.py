@@ -244,6 +244,6 @@ def _check_size(opened: Opened, selection: Selection) -> None:
     if result > limit or decoded > 2 * limit:
         raise ImageTooLarge(
             "",
-            f"reading it would take {max(result, decoded):.3g} bytes of memory, more than jp2batch.max-result ({limit})",
+            f"reading it would take {max(result, decoded):.3g} bytes, more than jp2batch.max-result ({limit:.3g})",
             "give a window or a higher rlevel",
         )

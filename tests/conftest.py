@@ -1,3 +1,28 @@
 """Fixtures for all tests."""
 
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jp2batch.sample import make_product
+
 pytest_plugins = ["servers"]
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory) -> Path:
+    """Return the folder of a small made product."""
+    return make_product(tmp_path_factory.mktemp("product"), size=1098)
+
+
+@pytest.fixture(scope="session")
+def image_of(product) -> Callable[[str], str]:
+    """Return what finds an image of the product by the end of its name, as "B8A_60m"."""
+    return lambda name: str(next(product.glob(f"**/*_{name}.jp2")))
+
+
+@pytest.fixture(scope="session")
+def band(image_of) -> str:
+    """Return the path of a 60 m band."""
+    return image_of("B8A_60m")

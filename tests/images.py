@@ -120,7 +120,7 @@ def made(**choice: Any) -> Made:
     bits, signed = choice["samples"]
     divided, plt, tlm = choice["tile_parts"], choice["plt"], choice["tlm"]
     changed = ["coc and qcc"] if choice["coc"] else []
-    if divided and choice["precincts"] is not None:  # OpenJPEG cannot do both
+    if divided and (choice["precincts"] is not None or choice["grid"] == "late start"):  # OpenJPEG cannot do both
         changed += ["tile-parts"] + ["no PLT"] * (not plt) + ["TLM"] * tlm
         divided, plt, tlm = "", True, False
     coding = Coding(

@@ -1,5 +1,7 @@
 """What a read must give: OpenJPEG's decode of the whole file, in the size that T.800 says, and slices of it."""
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +23,7 @@ class Oracle:
     data : bytes
         The file.
     offset : (int, int)
-        Row and column of the first sample on the grid of samples: (YOsiz, XOsiz) divided by the subsampling, rounded up.
+        Row and column of the first sample: (YOsiz, XOsiz) divided by the subsampling, rounded up.
     shape : (int, int, int)
         Bands, rows, columns.
     dtype : str
@@ -62,5 +64,5 @@ def random_window(rng: np.random.Generator, shape: tuple[int, int]) -> Window:
 def verify_fetched_once(source: MemorySource) -> None:
     """No byte may be asked for twice."""
     ranges = sorted(source.asked)
-    for (_, stop), (start, _) in zip(ranges, ranges[1:], strict=False):
+    for (_, stop), (start, _) in itertools.pairwise(ranges):
         assert stop <= start, f"bytes {start} to {stop} were asked for twice"

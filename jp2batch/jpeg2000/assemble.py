@@ -10,7 +10,8 @@ Packets are cut where PLT says. So that a wrong PLT cannot go unnoticed, each pa
 (A.8.1), and one layer of empty packets is added, so that each packet is also followed by one: a decoder that does not
 find the next SOP where a packet ends says so.
 
-Markers that no decoder needs are left out: TLM, PLT, PLM, COM, CRG (reading TLM, OpenJPEG 2.5.3 and 2.5.4 write out of bounds).
+Markers that no decoder needs are left out: TLM, PLT, PLM, COM, CRG. (Reading TLM, OpenJPEG 2.5.3 and 2.5.4 write out of
+bounds: uclouvain/openjpeg issue 1652.)
 """
 
 import struct
@@ -56,8 +57,9 @@ def tile_blocks(header: Header, reading: Reading, samples_each: int) -> list[Til
     rows_of, columns_of = ({t // columns for t in reading.tiles}, {t % columns for t in reading.tiles})
     row0, row1, column0, column1 = min(rows_of), max(rows_of) + 1, min(columns_of), max(columns_of) + 1
     tile = Rect(0, 0, header.siz.ytsiz, header.siz.xtsiz)
-    each = max(1, samples(header.siz, tile, reading.selection.rlevel).height), max(
-        1, samples(header.siz, tile, reading.selection.rlevel).width
+    each = (
+        max(1, samples(header.siz, tile, reading.selection.rlevel).height),
+        max(1, samples(header.siz, tile, reading.selection.rlevel).width),
     )
     across = min(column1 - column0, max(1, samples_each // (each[0] * each[1])))
     down = max(1, samples_each // (each[0] * each[1] * across))
@@ -78,7 +80,9 @@ def assemble(pieces: Pieces, image: Image, reading: Reading, block: TileBlock) -
     if by_packets and (smaller := reduced_siz(siz, rlevel)):
         header, reduce = _reduced(header, smaller, rlevel), 0
     tiles = [reading.tiles.get(number, _ABSENT) for number in _numbers(image.header, block)]
-    parts = [part for number, tile in enumerate(tiles) for part in _tile_parts(pieces, header, number, tile, by_packets)]
+    parts = [
+        part for number, tile in enumerate(tiles) for part in _tile_parts(pieces, header, number, tile, by_packets)
+    ]
     return Codestream(b"".join([_main_header(header, by_packets), *parts, Marker.EOC.code]), reduce, area)
 
 

@@ -77,7 +77,9 @@ def read_container(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
     if start.startswith(START_OF_CODESTREAM):
         return Container((), Range(0, pieces.size))
     if start != SIGNATURE:
-        raise NotJpeg2000("", f"not a JPEG 2000 file: it starts with {_shown(start)}", "give a JP2 file or a codestream")
+        raise NotJpeg2000(
+            "", f"not a JPEG 2000 file: it starts with {_shown(start)}", "give a JP2 file or a codestream"
+        )
     return (yield from _read_boxes(pieces, ahead))
 
 

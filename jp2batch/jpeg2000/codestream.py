@@ -186,7 +186,9 @@ def _only(by_marker: dict[int, list[Segment]], marker: Marker, start: int) -> Se
     found = by_marker.get(marker, [])
     if len(found) != 1:
         raise CorruptImage(
-            "", f"the main header at byte {start} has {len(found)} {marker.name} marker segments", "fetch the file again"
+            "",
+            f"the main header at byte {start} has {len(found)} {marker.name} marker segments",
+            "fetch the file again",
         )
     return found[0]
 
@@ -211,7 +213,9 @@ def check_supported(header: Header) -> None:
     sampling = {(c.xrsiz, c.yrsiz) for c in header.siz.components}
     if len(sampling) > 1:
         raise UnsupportedImage(
-            "", f"its components are sampled differently ({sorted(sampling)})", "convert it with opj_decompress -upsample"
+            "",
+            f"its components are sampled differently ({sorted(sampling)})",
+            "convert it with opj_decompress -upsample",
         )
     if (bits := max(c.bits for c in header.siz.components)) > 31:
         raise UnsupportedImage("", f"its samples have {bits} bits, and OpenJPEG decodes up to 31", "convert it")

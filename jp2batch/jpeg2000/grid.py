@@ -45,9 +45,7 @@ class Rect:
 
     def intersection(self, other: "Rect") -> "Rect":
         """Return what both have; it may be empty."""
-        return Rect(
-            max(self.y0, other.y0), max(self.x0, other.x0), min(self.y1, other.y1), min(self.x1, other.x1)
-        )
+        return Rect(max(self.y0, other.y0), max(self.x0, other.x0), min(self.y1, other.y1), min(self.x1, other.x1))
 
 
 def image_area(siz: Siz) -> Rect:

@@ -18,7 +18,7 @@ ReadAhead = Callable[[int, int], Ahead]
 """(tile, Psot) -> what to fetch together with the SOT of that tile-part."""
 
 
-class Doubt(Exception):  # noqa: N818  # not an error for the user: another way is taken
+class Doubt(Exception):  # not an error for the user: another way is taken
     """What the file says of itself does not agree; its text says where."""
 
 
@@ -28,8 +28,8 @@ class Place:
 
     ordinal: int
     """Its index in the codestream."""
-    tile: int | None
-    """Its tile; None = not told."""
+    tile: int
+    """Its tile; where TLM does not tell it, tile-parts lie in the order of their tiles, one a tile."""
     start: int
     length: int
 
@@ -44,8 +44,7 @@ def tlm_places(header: Header, codestream: Range) -> list[Place]:
     """
     places, position = [], header.stop
     for ordinal, (tile, length) in enumerate(header.tile_parts):
-        tile = ordinal if tile is None else tile
-        places.append(Place(ordinal, tile, position, length))
+        places.append(Place(ordinal, ordinal if tile is None else tile, position, length))
         position += length
     if position not in (codestream.stop, codestream.stop - 2):  # EOC takes two bytes
         raise Doubt(f"TLM ends at byte {position}, the codestream at {codestream.stop}")
@@ -111,7 +110,7 @@ def with_plm(header: Header, part: TilePart, ordinal: int) -> TilePart:
 
 
 def _at_place(pieces: Pieces, header: Header, place: Place, ahead: ReadAhead) -> Steps[TilePart]:
-    if place.length < Sot.SIZE + 2 or place.tile is None:
+    if place.length < Sot.SIZE + 2:
         raise Doubt(f"TLM entry {place.ordinal} claims a tile-part of {place.length} bytes")
     data = yield from need(pieces, place.start, place.start + Sot.SIZE, ahead(place.tile, place.length))
     sot = Sot.parse(data)

@@ -1,8 +1,8 @@
 """A sparse view of a file: what has been read of it so far; and the conversation that reads more.
 
 Where the interesting bytes of a JPEG 2000 file lie is written in the file itself, so it is read in a conversation. One
-side of it is a generator, `Steps`: it yields the byte ranges that it needs next, is resumed when `Pieces` holds them, and
-returns its value in the end. It does no I/O and knows no clock; whoever runs it fetches the ranges.
+side of it is a generator, `Steps`: it yields the byte ranges that it needs next, is resumed when `Pieces` holds them,
+and returns its value in the end. It does no I/O and knows no clock; whoever runs it fetches the ranges.
 """
 
 from bisect import bisect_right
@@ -27,7 +27,7 @@ Steps = Generator[Sequence[Range], None, T]
 """A conversation that ends in a `T`."""
 
 
-class Unknown(Exception):  # noqa: N818  # not an error: a rehearsal has come to bytes that it did not fetch
+class Unknown(Exception):  # not an error: a rehearsal has come to bytes that it did not fetch
     """The bytes were counted, but not fetched."""
 
 

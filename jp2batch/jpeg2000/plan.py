@@ -131,9 +131,7 @@ def read_tiles(
     return Reading(selection, "whole", {}, tuple(reasons))
 
 
-def ways(
-    pieces: Pieces, image: Image, selection: Selection, store: StoreProfile, whole_limit: int
-) -> list[LocatedBy]:
+def ways(pieces: Pieces, image: Image, selection: Selection, store: StoreProfile, whole_limit: int) -> list[LocatedBy]:
     """Return the ways of finding tile-parts, by the seconds that they are estimated to take; TLM first or not."""
     wanted, size = len(selection.tiles), expected_bytes(image, selection)
     seconds: dict[LocatedBy, float] = {}
@@ -173,9 +171,7 @@ def guess_ahead(header: Header, selection: Selection, store: StoreProfile) -> Re
     return ahead
 
 
-def locate_packets(
-    header: Header, parts: Iterable[TilePart], rlevel: int
-) -> tuple[Mapping[Packet, Range] | None, str]:
+def locate_packets(header: Header, parts: Iterable[TilePart], rlevel: int) -> tuple[Mapping[Packet, Range] | None, str]:
     """Return where the packets of a tile lie that a resolution level needs.
 
     Returns

@@ -3,10 +3,9 @@
 Exit codes: 0 all well, 1 something failed, 2 wrong usage, 3 could not start, 130 interrupted.
 """
 
+import errno
 import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +16,7 @@ from jp2batch.errors import ConfigurationError, InvalidRequest, Jp2BatchError
 Command = Callable[..., None]
 
 _FAILED, _USAGE, _NOT_STARTED, _INTERRUPTED = 1, 2, 3, 130
+_HUGE = 50_000_000  # bytes of JSON that hardly anybody means to print
 
 
 class _Group(click.Group):
@@ -26,10 +26,15 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except Jp2BatchError as error:
-            click.echo(f"jp2batch: {error}", err=True)
+            _say(str(error))
             ctx.exit(_exit_code(error))
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # nobody reads on, as after `| head`; click leaves quietly
+            _say(f"{error.filename or 'system'}: {error.strerror or error}")
+            ctx.exit(_FAILED)
         except KeyboardInterrupt:
-            click.echo("jp2batch: interrupted", err=True)
+            _say("interrupted")
             ctx.exit(_INTERRUPTED)
 
 
@@ -39,15 +44,19 @@ def _exit_code(error: Jp2BatchError) -> int:
     return _NOT_STARTED if isinstance(error, ConfigurationError) else _FAILED
 
 
+def _say(text: str) -> None:
+    click.echo(f"jp2batch: {text}", err=True)
+
+
 def _storage_flags(command: Command) -> Command:
-    """Add the storage flags, named as the AWS CLI names them; the command gets `storage_options`."""
+    """Add the storage flags, named as the AWS CLI names them."""
     flags = [
-        click.option("--endpoint-url", metavar="URL", help="Address of an S3-compatible store."),
-        click.option("--no-sign-request", is_flag=True, help="Ask anonymously."),
+        click.option("--endpoint-url", metavar="URL", help="Address of a store that is not Amazon's or Google's."),
+        click.option("--no-sign-request", is_flag=True, help="Ask anonymously: for public buckets."),
         click.option("--request-payer", type=click.Choice(["requester"]), help="Pay for the requests."),
         click.option("--profile", metavar="NAME", help="Profile of the AWS configuration."),
         click.option("--region", metavar="NAME", help="Region of the bucket."),
-        click.option("--storage-options", metavar="JSON|@FILE", help="More options of fsspec."),
+        click.option("--storage-options", "more", metavar="JSON|@FILE", help="Other options of fsspec's driver."),
     ]
     for flag in reversed(flags):
         command = flag(command)
@@ -55,48 +64,21 @@ def _storage_flags(command: Command) -> Command:
 
 
 def _image_flags(command: Command) -> Command:
-    command = click.option("--window", metavar="R0:R1,C0:C1", help="The part to read, in pixels of the full image.")(
-        command
-    )
-    return click.option(
+    """Add what part of the image is meant."""
+    window = click.option("--window", metavar="R0:R1,C0:C1", help="Part to read, in pixels of the full image.")
+    rlevel = click.option(
         "--rlevel", type=int, default=-1, show_default=True, help="Resolution levels to drop: 0 = full, -1 = lowest."
-    )(command)
+    )
+    return rlevel(window(command))
 
 
-def _storage_options(
-    *,
-    endpoint_url: str | None,
-    no_sign_request: bool,
-    request_payer: str | None,
-    profile: str | None,
-    region: str | None,
-    storage_options: str | None,
-) -> dict[str, Any]:
-    given: dict[str, Any] = {
-        "endpoint_url": endpoint_url,
-        "anon": no_sign_request or None,
-        "requester_pays": request_payer is not None or None,
-        "profile": profile,
-        "client_kwargs": {"region_name": region} if region else None,
-    }
-    return {key: value for key, value in given.items() if value is not None} | _parsed(storage_options)
+def _options(path: str | None, storage: dict[str, Any]) -> dict[str, Any]:
+    from jp2batch.storage.flags import options_from_flags
+
+    return options_from_flags(path or "", **storage)
 
 
-def _parsed(text: str | None) -> dict[str, Any]:
-    if text is None:
-        return {}
-    try:
-        options = json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
-    except OSError as error:
-        raise click.BadParameter(f"cannot read {text[1:]}: {error.strerror}", param_hint="--storage-options") from None
-    except ValueError:
-        options = None
-    if not isinstance(options, dict):
-        raise click.BadParameter('give a JSON object such as {"anon": true}', param_hint="--storage-options")
-    return options
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(jp2batch.__version__, prog_name="jp2batch")
 def main() -> None:
     """Read Sentinel-2 JPEG 2000 images from object stores, by the bytes that are needed.
@@ -106,6 +88,9 @@ def main() -> None:
       jp2batch info scene.jp2
       jp2batch plan s3://bucket/B04.jp2 --no-sign-request
       jp2batch read https://host/B04.jp2 --rlevel 2 -o b04.tif
+
+    Data goes to stdout, messages to stderr. Exit codes: 0 all well, 1 something failed, 2 wrong usage, 3 could not
+    start, 130 interrupted.
     """
 
 
@@ -114,14 +99,14 @@ def main() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_storage_flags
 def info(path: str, as_json: bool, **storage: Any) -> None:
-    """Tell what the image at PATH is.
+    """Tell what the image at PATH is, from its header.
 
     \b
     Examples:
       jp2batch info scene.jp2
       jp2batch info --json s3://bucket/B04.jp2 --no-sign-request
     """
-    _print(jp2batch.inspect(path, storage_options=_storage_options(**storage)), as_json)
+    _print(jp2batch.inspect(path, storage_options=_options(path, storage)), as_json)
 
 
 @main.command()
@@ -137,7 +122,7 @@ def plan(path: str, rlevel: int, window: str | None, as_json: bool, **storage: A
       jp2batch plan scene.jp2
       jp2batch plan scene.jp2 --rlevel 0 --window 9500:10000,9500:10000
     """
-    _print(jp2batch.plan(path, rlevel, window, storage_options=_storage_options(**storage)), as_json)
+    _print(jp2batch.plan(path, rlevel, window, storage_options=_options(path, storage)), as_json)
 
 
 @main.command()
@@ -146,7 +131,7 @@ def plan(path: str, rlevel: int, window: str | None, as_json: bool, **storage: A
 @click.option("-o", "--output", metavar="FILE", help="Write .json, .npy, .png, .tif, .nc or .zarr instead of printing.")
 @_storage_flags
 def read(path: str, rlevel: int, window: str | None, output: str | None, **storage: Any) -> None:
-    """Read PATH; print it as the JSON of the web service.
+    """Read PATH; print it as the JSON of the web service, or write it to a file.
 
     \b
     Examples:
@@ -157,16 +142,38 @@ def read(path: str, rlevel: int, window: str | None, output: str | None, **stora
     from jp2batch.reader import read_pixels
     from jp2batch.request import Request, parse_window
     from jp2batch.response import response, to_json
-    from jp2batch.sinks import form_of, write
 
-    if output is not None:
-        form_of(output)  # say what is wrong with it before anything is read
     request = Request(path, rlevel, parse_window(window, path))
-    pixels = read_pixels(request, storage_options=_storage_options(**storage))
     if output is not None:
+        from jp2batch.sinks import form_of, write
+
+        form_of(output)  # say what is wrong with it before anything is read
+        pixels = read_pixels(request, storage_options=_options(path, storage))
         write(pixels, output)
-    else:
-        sys.stdout.buffer.write(to_json(response(pixels)) + b"\n")
+        _say(f"wrote {output}: {_summary(pixels)}")
+        return
+    text = to_json(response(read_pixels(request, storage_options=_options(path, storage))))
+    if len(text) > _HUGE:
+        _say(f"printing {len(text) / 1e6:.0f} MB of JSON; with -o name.npy or -o name.tif it would be far less")
+    click.echo(text)
+
+
+@main.command()
+@click.argument("folder")
+@click.option("--size", type=int, default=1098, show_default=True, help="Pixels a side at 10 m, a multiple of 6.")
+@click.option("--tlm", is_flag=True, help="With the index of tiles that images have since February 2026.")
+def sample(folder: str, size: int, tlm: bool) -> None:
+    """Make a small product like Sentinel-2's in FOLDER; print the paths of its images.
+
+    \b
+    Examples:
+      jp2batch sample scenes
+      jp2batch sample scenes --size 10980 --tlm
+    """
+    from jp2batch.sample import make_product
+
+    for path in sorted(make_product(folder, size=size, tlm=tlm).rglob("*.jp2")):
+        click.echo(str(path))
 
 
 @main.command()
@@ -174,7 +181,7 @@ def read(path: str, rlevel: int, window: str | None, output: str | None, **stora
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_storage_flags
 def doctor(path: str | None, as_json: bool, **storage: Any) -> None:
-    """Tell what is installed and found; and whether the image at PATH can be reached.
+    """Tell what is installed, found and configured; and whether the image at PATH can be read.
 
     \b
     Examples:
@@ -183,14 +190,22 @@ def doctor(path: str | None, as_json: bool, **storage: Any) -> None:
     """
     from jp2batch.doctor import examine
 
-    findings = examine(path, storage_options=_storage_options(**storage))
+    findings = examine(path, storage_options=_options(path, storage))
     if as_json:
         click.echo(json.dumps([finding.to_dict() for finding in findings]))
     else:
         for finding in findings:
-            click.echo(f"{finding.status:<8} {finding.topic:<12} {finding.detail}")
+            click.echo(str(finding))
     if any(finding.status == "problem" for finding in findings):
-        sys.exit(_FAILED)
+        click.get_current_context().exit(_FAILED)
+
+
+def _summary(pixels: Any) -> str:
+    from jp2batch.info import format_bytes
+
+    (_, rows, columns), stats, size = pixels.values.shape, pixels.stats, pixels.opened.source.size
+    took = f"fetched {format_bytes(stats.bytes_read)} of {format_bytes(size)} in {stats.requests} requests"
+    return "; ".join([f"{rows} x {columns}, {took}", *stats.reasons])
 
 
 def _print(value: Any, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -48,16 +48,18 @@ def store_profile(protocol: str) -> StoreProfile:
     stores = _get("stores")
     if not isinstance(stores, Mapping):
         raise ConfigurationError("", f"jp2batch.stores is {stores!r}", "give it as {protocol: {latency: …, …}}")
-    values = {**DEFAULTS["jp2batch"]["stores"]["default"], **stores.get("default", {}), **stores.get(protocol, {})}
+    own, common = stores.get(protocol, {}), stores.get("default", {})
     try:
+        values = {**DEFAULTS["jp2batch"]["stores"]["default"], **common, **own}
         return StoreProfile(
             latency=float(parse_timedelta(values["latency"])),
             bandwidth=float(parse_bytes(values["bandwidth"])),
             connections=max(1, int(values["connections"])),
             gap=int(parse_bytes(values["gap"])),
         )
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError("", f"jp2batch.stores.{protocol} is {values}: {error}", "see jp2batch.yaml") from None
+    except (ValueError, TypeError, KeyError):
+        cure = "give {latency: 30ms, bandwidth: 60 MB, connections: 128, gap: 4 KiB}, or some of these"
+        raise ConfigurationError("", f"jp2batch.stores.{protocol} is {own or common}", cure) from None
 
 
 def max_result() -> int:
@@ -90,6 +92,21 @@ def threads() -> int:
         return max(1, int(value))
     except (ValueError, TypeError):
         raise ConfigurationError("", f"jp2batch.threads is {value!r}", "give a number or null") from None
+
+
+def changed() -> dict[str, Any]:
+    """Return the values that are not the defaults, by their full keys such as "jp2batch.stores.s3.latency"."""
+    defaults = dict(_flattened("jp2batch", DEFAULTS["jp2batch"]))
+    now = _flattened("jp2batch", dask.config.get("jp2batch", {}))
+    return {key: value for key, value in now if key not in defaults or value != defaults[key]}
+
+
+def _flattened(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        yield key.replace("_", "-"), value  # dask takes them for the same
+        return
+    for name, inner in value.items():
+        yield from _flattened(f"{key}.{name}", inner)
 
 
 def _get(key: str) -> Any:

@@ -1,11 +1,12 @@
-"""What is installed, found and reachable; and the cure where it is not."""
+"""What is installed, found, configured and reachable; and the cure where it is not."""
 
 import importlib.metadata
 import platform
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from jp2batch import openjpeg
+from jp2batch import config, openjpeg
 from jp2batch.errors import Jp2BatchError
 from jp2batch.info import format_bytes
 from jp2batch.inspection import inspect
@@ -31,6 +32,9 @@ class Finding:
         """Return the fields as a dict that json can write."""
         return asdict(self)
 
+    def __str__(self) -> str:
+        return f"{self.status:<7}  {self.topic:<13}  {self.detail}"
+
 
 def examine(path: str | None = None, *, storage_options: StorageOptions = None) -> list[Finding]:
     """Look at the installation, and at an image where a path is given.
@@ -42,9 +46,14 @@ def examine(path: str | None = None, *, storage_options: StorageOptions = None) 
     storage_options : mapping, optional
         fsspec's options for its store.
     """
-    findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"), _openjpeg()]
-    findings += [_package(name) for name in _PACKAGES]
-    findings += [_optional(name, use) for name, use in _OPTIONAL.items()]
+    findings = [
+        Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
+        _openjpeg(),
+        _glymurrc(),
+        _configuration(),
+        *(_package(name) for name in _PACKAGES),
+        *(_optional(name, use) for name, use in _OPTIONAL.items()),
+    ]
     return findings if path is None else [*findings, _image(path, storage_options)]
 
 
@@ -54,9 +63,26 @@ def _openjpeg() -> Finding:
     except Jp2BatchError as error:
         return Finding("openjpeg", "problem", str(error))
     detail = f"{library.version} at {library.path}, found by {library.found_by}"
-    if tuple(int(part) for part in library.version.split(".")[:2]) < _OLDEST_OPENJPEG:
+    if tuple(int(part) for part in re.findall(r"\d+", library.version)[:2]) < _OLDEST_OPENJPEG:
         return Finding("openjpeg", "problem", f"{detail}: older than 2.5 (pip install pillow brings a newer one)")
     return Finding("openjpeg", "ok", detail)
+
+
+def _glymurrc() -> Finding:
+    file = openjpeg.glymurrc()
+    return Finding("glymurrc", "ok", f"{file} is in use" if file else "none, and none is needed")
+
+
+def _configuration() -> Finding:
+    try:
+        for protocol in ("default", "file", "s3", "gs", "https"):
+            config.store_profile(protocol)
+        for check in (config.max_result, config.max_whole_file, config.first_read, config.threads):
+            check()
+    except Jp2BatchError as error:
+        return Finding("configuration", "problem", str(error))
+    changes = ", ".join(f"{key} = {value}" for key, value in config.changed().items())
+    return Finding("configuration", "ok", changes or "the defaults")
 
 
 def _package(name: str) -> Finding:
@@ -68,7 +94,7 @@ def _package(name: str) -> Finding:
 
 def _optional(name: str, use: str) -> Finding:
     found = _package(name)
-    return found if found.status == "ok" else Finding(name, "missing", f"not installed; needed for {use}")
+    return found if found.status == "ok" else Finding(name, "missing", f"needed for {use} (pip install {name})")
 
 
 def _image(path: str, storage_options: StorageOptions) -> Finding:

@@ -9,7 +9,7 @@ from jp2batch.jpeg2000.pieces import Range, Unknown
 from jp2batch.jpeg2000.plan import LocatedBy, Precision, expected_bytes, ways
 from jp2batch.reader import Opened, StorageOptions, hold, naming
 from jp2batch.request import LOWEST, Request, Window, parse_window
-from jp2batch.storage.source import open_source
+from jp2batch.storage.source import Source, open_source
 
 
 def inspect(path: str, *, root: str | None = None, storage_options: StorageOptions = None) -> ImageInfo:
@@ -62,10 +62,14 @@ def plan(
         As for `read`.
     """
     request = Request(path, rlevel, parse_window(window, path), root)
-    source = open_source(request.url, storage_options=storage_options)
+    return plan_from(open_source(request.url, storage_options=storage_options), request.rlevel, request.window)
+
+
+def plan_from(source: Source, rlevel: int, window: Window | None) -> ReadPlan:
+    """Tell what reading from a source would take."""
     with naming(source.path):
         opened = Opened.start(source)
-        selection = opened.selected(request.rlevel, request.window)
+        selection = opened.selected(rlevel, window)
         way = ways(opened.pieces, opened.image, selection, source.profile, config.max_whole_file())[0]
         if way == "walk" and source.profile.latency:
             return _estimate(opened, selection)

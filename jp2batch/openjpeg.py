@@ -10,6 +10,7 @@ import ctypes
 import ctypes.util
 import functools
 import importlib.util
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -60,6 +61,12 @@ def library() -> Library:
             "remove its glymurrc",
         )
     return Library(loaded.OPENJP2._name, loaded.version(), found_by)
+
+
+def glymurrc() -> Path | None:
+    """Return glymur's configuration file, if there is one."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return next((path for path in (Path("glymurrc").absolute(), home / "glymur" / "glymurrc") if path.exists()), None)
 
 
 def binding() -> Any:
@@ -254,12 +261,11 @@ def _glymur_would_find() -> str | None:
 
 def _from_glymurrc() -> str | None:
     import configparser
-    import os
 
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    candidates = [Path.cwd() / "glymurrc", home / "glymur" / "glymurrc"]
+    if (file := glymurrc()) is None:
+        return None
     rc = configparser.ConfigParser()
-    rc.read([path for path in candidates if path.exists()][:1])
+    rc.read(file)
     path = rc.get("library", "openjp2", fallback="")
     return path if path and Path(path).exists() else None
 

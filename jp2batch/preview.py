@@ -10,24 +10,32 @@ from PIL import Image
 _DARKEST, _BRIGHTEST = 2, 98  # percentiles that become black and white
 
 
-def stretch(values: NDArray[Any], *, nodata: int | None = 0) -> NDArray[np.uint8]:
-    """Stretch samples to 0…255, band by band, between their 2nd and 98th percentile; no data stays black.
+def stretch(values: NDArray[Any], *, nodata: int | None = None) -> NDArray[np.uint8]:
+    """Stretch samples to 1…255, band by band, between their 2nd and 98th percentile; no data becomes 0, black.
+
+    Parameters
+    ----------
+    values : ndarray, shape (bands, rows, columns)
+        The samples. Three bands of bytes are a picture already, and stay as they are.
+    nodata : int, optional
+        The value that stands for no data.
+    """
+    if values.dtype == np.uint8 and len(values) == 3:
+        return values
+    return np.stack([_stretch_band(band, nodata) for band in values])
+
+
+def to_png(values: NDArray[Any], *, nodata: int | None = None) -> bytes:
+    """Return a picture as PNG: grey, or the first three bands as colours.
 
     Parameters
     ----------
     values : ndarray, shape (bands, rows, columns)
         The samples.
     nodata : int, optional
-        The value that stands for no data.
+        The value that stands for no data; it is painted black.
     """
-    if values.dtype == np.uint8 and len(values) == 3:
-        return values  # a picture already
-    return np.stack([_stretch_band(band, nodata) for band in values])
-
-
-def to_png(values: NDArray[Any]) -> bytes:
-    """Return a picture of samples of shape (bands, rows, columns) as PNG: grey, or the first three bands as colours."""
-    stretched = stretch(values[:3] if len(values) >= 3 else values[:1])
+    stretched = stretch(values[:3] if len(values) >= 3 else values[:1], nodata=nodata)
     picture = stretched[0] if len(stretched) == 1 else np.moveaxis(stretched, 0, 2)
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG")
@@ -35,9 +43,11 @@ def to_png(values: NDArray[Any]) -> bytes:
 
 
 def _stretch_band(band: NDArray[Any], nodata: int | None) -> NDArray[np.uint8]:
-    valid = band[band != nodata] if nodata is not None else band
-    if not valid.size:
+    valid = np.full(band.shape, True) if nodata is None else band != nodata
+    if not valid.any():
         return np.zeros(band.shape, np.uint8)
-    low, high = np.percentile(valid, (_DARKEST, _BRIGHTEST))
-    scaled = (band.astype(np.float32) - low) / max(high - low, 1) * 254 + 1
-    return np.where(band == nodata, 0, np.clip(scaled, 1, 255)).astype(np.uint8)
+    low, high = np.percentile(band[valid], (_DARKEST, _BRIGHTEST))
+    if low == high:  # nearly all the same: what differs is what there is to see
+        low, high = band[valid].min(), band[valid].max()
+    scaled = (band.astype(np.float32) - low) / max(float(high) - float(low), 1) * 254 + 1
+    return np.where(valid, scaled.clip(1, 255), 0).astype(np.uint8)

@@ -137,9 +137,17 @@ def read_from(source: Source, choose: Callable[[Opened], Selection]) -> Pixels:
     begin = time.perf_counter()
     with naming(source.path):
         opened = Opened.start(source)
-        selection = choose(opened)
+        return read_opened(opened, choose(opened), begin)
+
+
+def read_opened(opened: Opened, selection: Selection, begin: float | None = None) -> Pixels:
+    """Read a selection of an image whose headers are there; `begin`: when that was begun."""
+    begin = time.perf_counter() if begin is None else begin
+    source = opened.source
+    try:
         values, reading, warnings = _read(opened, selection)
-        source.verify()
+    finally:
+        source.verify()  # an object replaced meanwhile is the better explanation of what else went wrong
     stats = Stats(
         bytes_read=source.bytes_read,
         requests=source.requests,

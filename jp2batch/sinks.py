@@ -4,6 +4,7 @@ import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from jp2batch.errors import InvalidRequest
 from jp2batch.preview import to_png
 from jp2batch.reader import Pixels
 from jp2batch.response import response, to_json
-from jp2batch.storage.files import write_bytes
+from jp2batch.storage.files import write_bytes, write_folder
 
 _EXTRA = "pip install 'jp2batch[files]'"
 
@@ -26,7 +27,7 @@ def write(pixels: Pixels, destination: str) -> None:
         What was read.
     destination : str
         Path or URL ending in .json (the answer of the web service), .npy (rows, columns[, bands]), .png (a stretched
-        picture), .tif (GeoTIFF), .nc (NetCDF) or .zarr. A file is there whole or not at all.
+        picture), .tif (GeoTIFF), .nc (NetCDF) or .zarr. What is there already is replaced, as a whole.
 
     Raises
     ------
@@ -38,7 +39,7 @@ def write(pixels: Pixels, destination: str) -> None:
     form = form_of(destination)
     try:
         if form == ".zarr":
-            to_dataarray(pixels).to_dataset().to_zarr(destination, mode="w", consolidated=False)
+            write_folder(destination.rstrip("/"), _to_zarr(pixels))
         else:
             write_bytes(destination, _FORMS[form](pixels))
     except ImportError as error:
@@ -67,6 +68,10 @@ def _to_npy(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
+def _to_png(pixels: Pixels) -> bytes:
+    return to_png(pixels.values, nodata=to_dataarray(pixels).attrs.get("nodata"))
+
+
 def _to_tif(pixels: Pixels) -> bytes:
     import rioxarray  # noqa: F401  # gives arrays their accessor
 
@@ -79,6 +84,12 @@ def _to_netcdf(pixels: Pixels) -> bytes:
     return _through_file(lambda path: dataset.to_netcdf(path, engine="h5netcdf"))
 
 
+def _to_zarr(pixels: Pixels) -> dict[str, bytes]:
+    stored: dict[str, Any] = {}
+    to_dataarray(pixels).to_dataset().to_zarr(stored, consolidated=False)
+    return {name: buffer.to_bytes() for name, buffer in stored.items()}
+
+
 def _through_file(write_to: Callable[[Path], object]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="jp2batch-") as folder:
         path = Path(folder, "result")
@@ -89,7 +100,7 @@ def _through_file(write_to: Callable[[Path], object]) -> bytes:
 _FORMS: dict[str, Callable[[Pixels], bytes]] = {
     ".json": lambda pixels: to_json(response(pixels)),
     ".npy": _to_npy,
-    ".png": lambda pixels: to_png(pixels.values),
+    ".png": _to_png,
     ".tif": _to_tif,
     ".tiff": _to_tif,
     ".nc": _to_netcdf,

@@ -54,6 +54,10 @@ class ImageArray(BackendArray):
         return (values if len(self.shape) == 3 else values[0])[(*bands, take_rows, take_columns)]
 
 
+def _nothing_to_close() -> None:
+    """Close a dataset: no file is held open between reads."""
+
+
 def _bounds(index: int | slice, length: int) -> tuple[int, int, int | slice]:
     """Return start and stop of the samples to read along one axis, and how to index what was read."""
     if not isinstance(index, slice):
@@ -93,8 +97,10 @@ class Jp2BatchBackend(BackendEntrypoint):
         from jp2batch.dataarray import open_lazily
 
         array = open_lazily(os.fspath(filename_or_obj), rlevel, window, root=root, storage_options=storage_options)
-        dataset: xr.Dataset = array.to_dataset(name=array.name)
-        return dataset.drop_vars([drop_variables] if isinstance(drop_variables, str) else drop_variables or [])
+        dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or []
+        dataset: xr.Dataset = array.to_dataset(name=array.name).drop_vars(dropped)
+        dataset.set_close(_nothing_to_close)  # open_mfdataset calls it without asking
+        return dataset
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Tell by the suffix whether a file is ours."""

@@ -59,7 +59,7 @@ CHANGES: dict[str, Any] = {
     "TLM 1 4": lambda data: rewrite.with_tlm(data, st=1, sp=4),
     "TLM": rewrite.with_tlm,
     "TLM 2 4, several, backwards": lambda data: rewrite.with_tlm(data, st=2, sp=4, entries=2, backwards=True),
-    "tile-parts": lambda data: rewrite.with_tile_parts(data, packets=3),
+    "tile-parts": lambda data: rewrite.with_tile_parts(data, packets=max(3, packets_of_a_tile(data) // 8)),
     "tile-parts interleaved": lambda data: rewrite.with_tile_parts(data, packets=4, interleaved=True),
     "tile-parts, number untold": lambda data: rewrite.with_tile_parts(data, packets=3, total_known=False),
     "tiles backwards": lambda data: rewrite.with_tile_order(data, range(65534, -1, -1)),
@@ -69,6 +69,11 @@ CHANGES: dict[str, Any] = {
         data, "long", behind=b"\0\0\0\x10xml <a></a>"[:16]
     ),
 }
+
+
+def packets_of_a_tile(data: bytes) -> int:
+    """Return the number of packets of the first tile."""
+    return len(rewrite.packet_lengths(rewrite.Codestream.parse(data).parts[0]))
 
 
 def texture(components: int, coding: Coding) -> NDArray[np.int32]:

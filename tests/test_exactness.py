@@ -71,7 +71,7 @@ def test_the_product_of_codings_is_read_exactly():
             check_exact(made(**choice), windows=1, stores=(FREE,))
         except Exception as error:  # noqa: BLE001  # all failures are wanted
             failed.append((choice_id(choice), repr(error)[:200]))
-    assert not failed
+    assert not failed, "\n".join(map(str, failed))
 
 
 @pytest.mark.parametrize("change", CHANGES)

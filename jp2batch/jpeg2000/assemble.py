@@ -8,7 +8,7 @@ A codestream is made for a rectangle of tiles. Two ways lead to the same pixels:
 
 Packets are cut where PLT says. So that a wrong PLT cannot go unnoticed, each packet is preceded by a SOP marker segment
 (A.8.1), and one layer of empty packets is added, so that each packet is also followed by one: a decoder that does not
-find the next SOP where a packet ends says so.
+find the next SOP where a packet ends says so. (Hence no other SOP may lie inside of what PLT calls a packet.)
 
 Markers that no decoder needs are left out: TLM, PLT, PLM, COM, CRG. (Reading TLM, OpenJPEG 2.5.3 and 2.5.4 write out of
 bounds: uclouvain/openjpeg issue 1652.)
@@ -18,6 +18,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000.boxes import SIGNATURE, Container
 from jp2batch.jpeg2000.codestream import Header, TilePart
 from jp2batch.jpeg2000.grid import Rect, image_area, samples, tile_counts
@@ -27,6 +28,7 @@ from jp2batch.jpeg2000.pieces import Pieces, Range
 from jp2batch.jpeg2000.plan import Image, Reading, Tile
 
 _NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.CRG})
+_NO_DATA = (b"\0", b"\x80")  # of an empty packet, and of one that includes no code-block
 _SOP_LAYOUT = struct.Struct(">HHH")
 
 
@@ -202,20 +204,40 @@ def _tile_parts(pieces: Pieces, header: Header, number: int, tile: Tile, guarded
     if tile.packets is None:
         yield from (_as_it_is(pieces, part, number) for part in tile.parts)
     else:
-        yield _tile_part(Sot(number, 0, 0, 1), b"".join(_packets(pieces, header, number, tile.packets, guarded)))
+        begins = {part.data for part in tile.parts}
+        packets = _packets(pieces, header, number, tile.packets, begins, guarded)
+        yield _tile_part(Sot(number, 0, 0, 1), b"".join(packets))
 
 
 def _packets(
-    pieces: Pieces, header: Header, number: int, packets: Mapping[Packet, Range], guarded: bool
+    pieces: Pieces, header: Header, number: int, packets: Mapping[Packet, Range], begins: set[int], guarded: bool
 ) -> Iterator[bytes]:
-    """Iterate over all packets of a tile, those that are not wanted being empty; guarded by SOP and one more layer."""
+    """Iterate over all packets of a tile, those that are not wanted being empty; guarded by SOP and one more layer.
+
+    `begins`: where packets begin for sure.
+    """
     empty = b"\0" + (Marker.EPH.code if header.cod.eph else b"")
     for index, packet in enumerate(packet_order(header, number, more_layers=int(guarded))):
         where = packets.get(packet)
-        data = empty if where is None else pieces.read(where.start, where.stop)
+        data = empty
+        if where is not None:
+            data = pieces.read(where.start, where.stop)
+            _check_cut(header, data, where.start in begins)
+            begins.add(where.stop)
         if guarded and not data.startswith(Marker.SOP.code):  # no packet header begins so, B.10.1
             yield _SOP_LAYOUT.pack(Marker.SOP, 4, index & 0xFFFF)
         yield data
+
+
+def _check_cut(header: Header, packet: bytes, begins: bool) -> None:
+    """Refuse what cannot be one packet.
+
+    SOP stands only before a packet, EPH once in it, and no other data looks so (B.10.1). Half of all bytes could be an
+    empty packet: where nothing else tells that a packet begins here, only the usual ones are believed.
+    """
+    several = packet.find(Marker.SOP.code, 1) >= 0 or (header.cod.eph and packet.count(Marker.EPH.code) != 1)
+    if several or (len(packet) == 1 and packet not in _NO_DATA and not begins):
+        raise CorruptImage("", "PLT does not tell where packets end", "fetch the file again")
 
 
 def _as_it_is(pieces: Pieces, part: TilePart, number: int) -> bytes:

@@ -12,8 +12,8 @@ SIGNATURE = bytes.fromhex("0000000c6a5020200d0a870a")
 START_OF_CODESTREAM = bytes.fromhex("ff4fff51")
 """SOC, followed by SIZ: a raw codestream, A.4.1 and A.5.1."""
 _SUPERBOXES = frozenset({"jp2h", "asoc", "res ", "uinf"})
-_LARGEST_KEPT = 16 << 20  # metadata larger than this is not georeferencing
-_MOST_BOXES = 10_000
+_LARGEST_KEPT = 16 << 20  # of all boxes together: larger metadata is not georeferencing
+_MOST_BOXES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,10 @@ class Box:
     """What follows its header."""
 
     def children(self) -> Iterator["Box"]:
-        """Iterate over the boxes inside; none, where this is no superbox. Damaged ones end the iteration."""
+        """Iterate over the boxes inside; none, where this is no superbox. Damaged ones end the iteration.
+
+        What is inside of those is for the caller to ask, down to where it makes sense: a file can nest without end.
+        """
         position = 0
         while self.type in _SUPERBOXES and position + 8 <= len(self.content):
             length, kind = struct.unpack_from(">I4s", self.content, position)
@@ -40,12 +43,6 @@ class Box:
             yield Box(kind.decode("latin-1"), self.content[start:stop])
             position = stop
 
-    def walk(self) -> Iterator["Box"]:
-        """Iterate over this box and all inside it, depth first."""
-        yield self
-        for child in self.children():
-            yield from child.walk()
-
 
 @dataclass(frozen=True, slots=True)
 class Container:
@@ -57,8 +54,9 @@ class Container:
     """Where the codestream lies."""
 
     def find(self, kind: str) -> Iterator[Box]:
-        """Iterate over the boxes of a type, wherever they are nested."""
-        return (box for top in self.boxes for box in top.walk() if box.type == kind)
+        """Iterate over the boxes of a type in the JP2 header box, I.5.3."""
+        header = next((box for box in self.boxes if box.type == "jp2h"), None)
+        return (box for box in (header.children() if header else ()) if box.type == kind)
 
 
 def read_container(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
@@ -86,7 +84,7 @@ def read_container(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
 def _read_boxes(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
     boxes: list[Box] = []
     codestream: Range | None = None
-    position = len(SIGNATURE)
+    position, kept = len(SIGNATURE), 0
     for _ in range(_MOST_BOXES):
         if position + 8 > pieces.size:
             break
@@ -96,7 +94,8 @@ def _read_boxes(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
             codestream = Range(start, stop)
         elif codestream is not None and stop > pieces.size:
             break  # what stands behind the codestream is of use, but not needed
-        elif stop - start <= _LARGEST_KEPT:
+        elif stop - start <= _LARGEST_KEPT - kept:
+            kept += stop - start
             content = yield from need(pieces, start, stop, ahead)
             boxes.append(Box(kind, content))
         position = stop

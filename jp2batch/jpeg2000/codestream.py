@@ -18,7 +18,9 @@ from jp2batch.jpeg2000.markers import (
 )
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Steps, need
 
-_LARGEST_HEADER = 64 << 20
+_LARGEST_HEADER = 64 << 20  # bytes
+_MOST_SEGMENTS = 1 << 16  # COC and QCC of 16384 components are half of that
+_LARGEST_AHEAD = 1 << 20
 _CHANGES_CODING = frozenset({Marker.COD, Marker.COC, Marker.QCD, Marker.QCC, Marker.RGN, Marker.POC})
 
 
@@ -130,7 +132,9 @@ def _read_segments(
     limit = min(start + _LARGEST_HEADER, pieces.size if limit is None else limit)
     segments: list[Segment] = []
     position = start
-    while position + 2 <= limit:
+    while position + 2 <= limit and len(segments) < _MOST_SEGMENTS:
+        if position - start > ahead.header:
+            ahead = Ahead(min(position - start, _LARGEST_AHEAD))  # the longer a header, the longer what is left of it
         marker = int.from_bytes((yield from need(pieces, position, position + 2, ahead)), "big")
         if marker == end:
             return segments, position

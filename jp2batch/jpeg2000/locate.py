@@ -81,12 +81,13 @@ def by_chain(
     """
     count, found = tile_count(header.siz), _Completeness(tiles)
     parts: list[TilePart] = []
-    position, ordinal, length = header.stop, 0, 0
+    position, ordinal, length, ended = header.stop, 0, 0, False
     while position < codestream.stop and not found.complete:
         following = 0 if not ordinal else parts[-1].sot.tile + 1 if parts else ordinal
         guess = ahead(following, length) if following in tiles else Ahead()
         data = yield from need(pieces, position, min(position + Sot.SIZE, codestream.stop), guess)
-        if data.startswith(Marker.EOC.code):
+        if len(data) < Sot.SIZE or data.startswith(Marker.EOC.code):
+            ended = data.startswith(Marker.EOC.code)
             break
         sot = Sot.parse(data)
         if sot is None or sot.tile >= count:
@@ -98,7 +99,7 @@ def by_chain(
             parts.append(with_plm(header, part, ordinal))
             found.add(sot)
         position, ordinal = stop, ordinal + 1
-    found.check(tiles)
+    found.check(ended)
     return parts
 
 
@@ -128,7 +129,9 @@ def _stop(pieces: Pieces, position: int, sot: Sot, codestream: Range) -> Steps[i
     if sot.length == 0:
         end = yield from need(pieces, codestream.stop - 2, codestream.stop)
         if end != Marker.EOC.code:
-            raise Doubt(f"the last tile-part, at byte {position}, has no length and no end")
+            raise CorruptImage(
+                "", f"the file is cut short: the tile-part at byte {position} has no length and no end", "fetch it again"
+            )
         return codestream.stop - 2
     if sot.length < Sot.SIZE + 2:
         raise Doubt(f"the tile-part at byte {position} claims a length of {sot.length}")
@@ -160,9 +163,9 @@ class _Completeness:
     def complete(self) -> bool:
         return not self._lacking
 
-    def check(self, tiles: Collection[int]) -> None:
-        """Say which tiles lack tile-parts, all having been seen."""
-        lacking = sorted(t for t in tiles if self._found[t] < max(1, self._told.get(t, 0)))
+    def check(self, ended: bool) -> None:
+        """Say which tiles lack tile-parts, all having been seen; `ended` by EOC, so that none has been cut off."""
+        lacking = sorted(t for t in self._lacking if not ended or self._told.get(t) or not self._found[t])
         if lacking:
             shown = ", ".join(map(str, lacking[:5])) + (", …" if len(lacking) > 5 else "")
             raise CorruptImage("", f"parts of {len(lacking)} tiles are missing (tile {shown})", "fetch the file again")

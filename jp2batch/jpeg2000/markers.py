@@ -272,6 +272,8 @@ class Sot:
     @classmethod
     def parse(cls, data: bytes) -> Self | None:
         """Read the 12 bytes of a SOT marker segment; None where they are something else."""
+        if len(data) != cls.SIZE:
+            return None
         marker, length, *fields = struct.unpack(">HHHIBB", data)
         return cls(*fields) if (marker, length) == (Marker.SOT, 10) else None
 

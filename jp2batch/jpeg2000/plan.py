@@ -6,6 +6,7 @@ says elsewhere. In doubt the read falls back, from packets to whole tile-parts t
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -128,6 +129,8 @@ def read_tiles(
             "raise jp2batch.max-whole-file",
         )
     yield from fetch(pieces, [Range(0, pieces.size)])
+    with suppress(Doubt):  # OpenJPEG may know better; but it would fill with zeros what has been cut off
+        yield from _locate("walk", pieces, image, selection, store)
     return Reading(selection, "whole", {}, tuple(reasons))
 
 

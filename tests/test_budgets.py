@@ -1,0 +1,133 @@
+"""Bytes and requests are counted at the source: a read takes no more than it needs, and just what its plan says."""
+
+import functools
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+from images import PLAIN, REAL, WITH_TLM
+from oracle import verify_fetched_once
+
+from jp2batch import inspection
+from jp2batch.config import StoreProfile, store_profile
+from jp2batch.encode import Coding, encode
+from jp2batch.inspection import plan_from
+from jp2batch.landscape import scene
+from jp2batch.reader import Opened, Pixels, read_from
+from jp2batch.storage.source import MemorySource
+
+FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8, gap=0)
+REMOTE = store_profile("s3")
+SLOW = StoreProfile(latency=0.1, bandwidth=1e5, connections=8, gap=4096)
+
+
+@functools.cache
+def twin(tlm: bool) -> bytes:
+    """Return a 10 m band as ESA codes it, of 9 tiles instead of 121."""
+    pixels = np.tile(scene(1098, bands=("B04",))["B04"], (3, 3))[:2600, :2600]
+    return encode(pixels, Coding(tile=(1024, 1024), code_block=(64, 64), precincts=(256, 256), tlm=tlm))
+
+
+def read(data: bytes, store: StoreProfile, rlevel: int, window=None) -> Pixels:
+    source = MemorySource(data, profile=store)
+    pixels = read_from(source, lambda opened: opened.selected(rlevel, window))
+    verify_fetched_once(source)
+    assert pixels.stats.bytes_read == sum(stop - start for start, stop in source.asked)
+    assert pixels.stats.requests == len(source.asked)
+    return pixels
+
+
+def needed(data: bytes, rlevel: int, window=None) -> int:
+    """Return the bytes of headers and packets that a read cannot do without."""
+    source = MemorySource(data, profile=FREE)
+    with dask.config.set({"jp2batch.first-read": 16}):
+        return read_from(source, lambda opened: opened.selected(rlevel, window)).stats.bytes_read
+
+
+@pytest.mark.skipif(not REAL, reason="no real images beside the repository")
+def test_an_overview_of_a_real_band_takes_a_hundredth_of_it():
+    (path,) = (path for path in REAL if path.stem.endswith("B8A_60m"))
+    stats = read(path.read_bytes(), FREE, 4).stats
+    assert stats.bytes_read <= 60_000
+    assert stats.precision == "packets"
+
+
+def test_an_overview_with_tlm_takes_one_request_a_tile():
+    data = twin(tlm=True)
+    stats = read(data, REMOTE, 4).stats
+    assert stats.located_by == "tlm"
+    assert stats.requests <= 9 + 4
+    assert stats.bytes_read <= len(data) * 1.4 / 84 + 8192  # the share of the full scene's budget, and the first read
+
+
+def test_an_overview_without_tlm_follows_the_chain_where_requests_are_free():
+    data = twin(tlm=False)
+    stats = read(data, FREE, 4).stats
+    assert stats.located_by == "walk"
+    assert stats.bytes_read <= needed(data, 4) + 8192
+
+
+def test_an_overview_without_tlm_reads_the_whole_where_requests_are_dear():
+    stats = read(twin(tlm=False), StoreProfile(0.1, 1e9, 128, 0), 4).stats
+    assert (stats.located_by, stats.bytes_read) == ("whole", len(twin(tlm=False)))
+
+
+@pytest.mark.parametrize("store", [FREE, REMOTE], ids=["free", "remote"])
+def test_a_window_takes_only_the_tiles_that_it_touches(store):
+    data = twin(tlm=True)
+    source = MemorySource(data, profile=store)
+    pixels = read_from(source, lambda opened: opened.selected(0, ((900, 1400), (100, 600))))
+    assert pixels.selection.tiles == (0, 3)
+    parts = Opened.start(MemorySource(data)).image.header.tile_parts
+    assert pixels.stats.bytes_read <= parts[0][1] + parts[3][1] + 8192
+    assert pixels.stats.requests <= 5
+
+
+@pytest.mark.parametrize("rlevel", range(5))
+def test_fewer_levels_never_take_more_bytes(rlevel):
+    data = twin(tlm=True)
+    if rlevel:
+        assert needed(data, rlevel) < needed(data, rlevel - 1)
+
+
+@pytest.mark.parametrize("store", [FREE, REMOTE, SLOW], ids=["free", "remote", "slow"])
+@pytest.mark.parametrize("rlevel", range(5))
+@pytest.mark.parametrize("window", [None, ((900, 1400), (100, 2600))], ids=["whole", "window"])
+def test_a_read_takes_just_what_an_exact_plan_says(store, rlevel, window):
+    for data in (twin(tlm=True), twin(tlm=False), PLAIN.data, WITH_TLM.data):
+        if window and len(data) < 1_000_000:
+            continue
+        source = MemorySource(data, profile=store)
+        plan = plan_from(source, rlevel, window)
+        stats = read(data, store, rlevel, window).stats
+        if plan.exact:
+            assert (plan.requests, plan.bytes) == (stats.requests, stats.bytes_read)
+            assert (plan.located_by, plan.precision) == (stats.located_by, stats.precision)
+        else:
+            assert plan.located_by == "walk"
+            assert 0.3 * stats.bytes_read <= plan.bytes <= 3 * stats.bytes_read + 8192
+
+
+@pytest.mark.parametrize("store", [FREE, REMOTE], ids=["free", "remote"])
+def test_a_plan_is_exact_where_tlm_tells_positions_and_fetches_no_pixels(store):
+    source = MemorySource(twin(tlm=True), profile=store)
+    plan = plan_from(source, 0, None)
+    assert plan.exact
+    assert plan.bytes == len(twin(tlm=True)) - 2  # all but EOC
+    assert source.bytes_read < 30_000
+
+
+def test_a_plan_over_a_network_without_tlm_takes_one_request():
+    source = MemorySource(twin(tlm=False), profile=SLOW)
+    plan = plan_from(source, 4, None)
+    assert not plan.exact
+    assert source.requests == 1
+    assert plan.bytes < 0.05 * len(twin(tlm=False))
+
+
+def test_headers_are_read_in_one_request(band):
+    assert inspection.inspect(band).shape == (183, 183)
+    source = MemorySource(Path(band).read_bytes())
+    Opened.start(source)
+    assert source.requests == 1

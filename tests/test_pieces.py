@@ -1,0 +1,96 @@
+"""The sparse view of a file, the ranges asked of it, and conversations."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jp2batch.errors import CorruptImage
+from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Unknown, fetch, merged, need, together
+from jp2batch.reader import hold
+
+DATA = bytes(range(200))
+ranges = st.tuples(st.integers(0, 199), st.integers(1, 60)).map(lambda t: Range(t[0], min(200, t[0] + t[1])))
+
+
+def feed(pieces: Pieces):
+    """Return what answers a conversation from DATA."""
+
+    def answer(wanted):
+        for r in wanted:
+            pieces.add(r.start, DATA[r.start : r.stop])
+
+    return answer
+
+
+@given(st.lists(ranges, max_size=12), ranges)
+def test_what_is_missing_is_just_what_was_not_added(known, asked):
+    pieces = Pieces(200)
+    for start, stop, _ in known:
+        for gap in pieces.missing(start, stop):
+            pieces.add(gap.start, DATA[gap.start : gap.stop])
+    have = {position for start, stop, _ in known for position in range(start, stop)}
+    missing = [position for gap in pieces.missing(asked.start, asked.stop) for position in range(gap.start, gap.stop)]
+    assert missing == [position for position in range(asked.start, asked.stop) if position not in have]
+    hold(fetch(pieces, [asked]), feed(pieces))
+    assert pieces.covers(asked.start, asked.stop)
+    assert pieces.read(asked.start, asked.stop) == DATA[asked.start : asked.stop]
+
+
+@given(st.lists(ranges, max_size=20), st.integers(0, 30), st.integers(1, 100))
+def test_merged_ranges_cover_the_others_and_are_disjoint(wanted, gap, largest):
+    joined = merged(wanted, gap, largest)
+    covered = {position for start, stop, _ in joined for position in range(start, stop)}
+    needed = {position for start, stop, _ in wanted for position in range(start, stop)}
+    assert needed <= covered
+    assert len(joined) <= max(1, len(wanted)) if wanted else joined == []
+    starts = sorted(joined)
+    assert joined == starts
+    if not gap:
+        assert covered == needed
+
+
+def test_a_range_that_must_be_fetched_brings_what_is_ahead():
+    pieces = Pieces(200)
+    steps = need(pieces, 10, 20, Ahead(header=5, data=30))
+    assert next(steps) == [Range(10, 55, head=15)]
+    pieces.add(10, DATA[10:55])
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value == DATA[10:20]
+    assert list(need(pieces, 20, 50)) == []
+
+
+def test_what_is_ahead_ends_with_the_file():
+    assert next(need(Pieces(200), 190, 195, Ahead(100, 100))) == [Range(190, 200, head=10)]
+
+
+def test_a_range_beyond_the_end_says_that_the_file_is_cut():
+    with pytest.raises(CorruptImage, match="cut short: 200 bytes"):
+        list(need(Pieces(200), 190, 201))
+
+
+def test_conversations_held_together_ask_in_common_rounds():
+    pieces, rounds = Pieces(200), []
+
+    def chain(start):
+        first = yield from need(pieces, start, start + 1)
+        second = yield from need(pieces, start + 50, start + 51)
+        return first + second
+
+    def answer(wanted):
+        rounds.append(list(wanted))
+        feed(pieces)(wanted)
+
+    results = hold(together(chain(start) for start in (0, 10, 20)), answer)
+    assert results == [bytes((s, s + 50)) for s in (0, 10, 20)]
+    assert [len(wanted) for wanted in rounds] == [3, 3]
+
+
+def test_bytes_only_taken_for_read_cannot_be_read():
+    pieces = Pieces(200)
+    pieces.add(0, DATA[:10])
+    pieces.add_unknown(10, 30)
+    assert pieces.covers(0, 30)
+    assert pieces.read(0, 10) == DATA[:10]
+    with pytest.raises(Unknown):
+        pieces.read(5, 15)

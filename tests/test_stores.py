@@ -1,0 +1,129 @@
+"""The same image reads alike from every store; what the store was asked for is what the statistics say."""
+
+import functools
+import itertools
+import re
+
+import dask
+import fsspec
+import numpy as np
+import pytest
+from images import REAL, WITH_TLM, Made
+
+import jp2batch
+from jp2batch.encode import Coding
+from jp2batch.errors import ImageNotFound, ObjectChanged, PermissionDenied, StoreUnavailable
+from jp2batch.reader import Opened, read_opened, read_pixels
+from jp2batch.request import Request
+from jp2batch.storage.source import open_source
+
+MANY_TILES = Made(Coding(tile=(10, 10), levels=2, precincts=(8, 8), tlm=True))
+"""121 tiles, as a 10 m band has."""
+
+
+@pytest.fixture(params=["local", "memory", "http", pytest.param("s3", marks=pytest.mark.seaweedfs)])
+def place(request, tmp_path):
+    """Return what puts bytes into a store, and gives their path and the options to read them."""
+    if request.param == "http":
+        server = request.getfixturevalue("http_server")
+
+        def put(data):
+            server.files["image.jp2"] = data
+            return server.url("image.jp2"), {}
+    elif request.param == "s3":
+        server = request.getfixturevalue("s3_server")
+
+        def put(data):
+            return server.put("folder/image.jp2", data), server.options
+    else:
+        url = f"memory://{tmp_path}/image.jp2" if request.param == "memory" else str(tmp_path / "image.jp2")
+
+        def put(data):
+            with fsspec.open(url, "wb") as file:
+                file.write(data)
+            return url, {}
+
+    return put
+
+
+@pytest.mark.parametrize("rlevel", [0, 2])
+@pytest.mark.parametrize("image", [WITH_TLM, MANY_TILES], ids=["few tiles", "many tiles"])
+def test_pixels_are_the_same_from_every_store(place, image, rlevel):
+    path, options = place(image.data)
+    pixels = read_pixels(Request(path, rlevel), storage_options=options)
+    np.testing.assert_array_equal(pixels.values, image.oracle.at(rlevel))
+
+
+def test_everything_public_takes_storage_options(place):
+    path, options = place(WITH_TLM.data)
+    assert jp2batch.inspect(path, storage_options=options).shape == (101, 118)
+    assert jp2batch.plan(path, storage_options=options).bytes <= len(WITH_TLM.data)
+    assert jp2batch.read(path, storage_options=options).shape == (7, 8)
+    assert jp2batch.open(path, 1, storage_options=options).compute().shape == (51, 59)
+    root, _, key = path.rpartition("/")
+    answer = jp2batch.respond({"Path": key, "rlevel": -1}, root=root, storage_options=options)
+    assert list(answer) == ["img_data", "shape", "time_download", "time_processing"]
+    assert answer["shape"] == [7, 8]
+
+
+def test_the_server_counts_what_the_statistics_say(http_server):
+    http_server.files["image.jp2"] = MANY_TILES.data
+    with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 1000}):
+        stats = read_pixels(Request(http_server.url("image.jp2"), 2)).stats
+    assert (stats.requests, stats.bytes_read) == (http_server.requests, http_server.bytes_sent)
+    ranges = sorted(tuple(map(int, re.findall(r"\d+", headers["Range"]))) for headers in http_server.headers)
+    assert all(stop < start for (_, stop), (start, _) in itertools.pairwise(ranges))
+    assert stats.located_by == "tlm"
+
+
+def test_a_server_that_ignores_ranges_is_asked_once(http_server):
+    http_server.files["image.jp2"] = MANY_TILES.data
+    http_server.fault = "ignore-range"
+    pixels = read_pixels(Request(http_server.url("image.jp2"), 1))
+    np.testing.assert_array_equal(pixels.values, MANY_TILES.oracle.at(1))
+    assert http_server.requests == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [(404, ImageNotFound), (403, PermissionDenied), (500, StoreUnavailable), (429, StoreUnavailable)],
+)
+def test_what_a_server_refuses_is_told(http_server, fault, error):
+    http_server.files["image.jp2"] = MANY_TILES.data
+    http_server.fault = fault
+    with pytest.raises(error, match=r"image\.jp2") as raised:
+        jp2batch.read(http_server.url("image.jp2"))
+    assert "\n" not in str(raised.value)
+
+
+def test_an_image_replaced_while_it_is_read_is_noticed(place):
+    path, options = place(MANY_TILES.data)
+    source = open_source(path, storage_options=options)
+    with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 1000}):
+        opened = Opened.start(source)
+        place(bytes(reversed(MANY_TILES.data)))
+        with pytest.raises(ObjectChanged, match=r"image\.jp2"):
+            read_opened(opened, opened.selected(0))
+
+
+@functools.cache
+def real_band() -> bytes:
+    (path,) = (path for path in REAL if path.stem.endswith("SCL_20m"))
+    return path.read_bytes()
+
+
+@pytest.mark.seaweedfs
+@pytest.mark.skipif(not REAL, reason="no real images beside the repository")
+def test_a_real_band_from_s3_has_the_shape_of_the_old_service(s3_server):
+    path = s3_server.put("tiles/SCL_20m.jp2", real_band())
+    root = path.removesuffix("/tiles/SCL_20m.jp2")
+    answer = jp2batch.respond({"Path": "tiles/SCL_20m.jp2"}, root=root, storage_options=s3_server.options)
+    assert answer["shape"] == [344, 344]
+    assert answer["img_data"] == jp2batch.read(path, storage_options=s3_server.options).values.tolist()
+
+
+@pytest.mark.seaweedfs
+def test_without_credentials_s3_says_what_to_do(s3_server):
+    path = s3_server.put("private.jp2", WITH_TLM.data)
+    with pytest.raises(PermissionDenied, match=r"anonymous|credentials"):
+        jp2batch.read(path, storage_options=s3_server.anonymous_options)

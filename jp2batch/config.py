@@ -117,5 +117,5 @@ def _bytes(key: str) -> int:
     value = _get(key)
     try:
         return int(parse_bytes(value))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         raise ConfigurationError("", f"jp2batch.{key} is {value!r}", 'give a size such as "4 GiB"') from None

@@ -17,7 +17,7 @@ LOWEST = -1
 """The rlevel that means: the lowest resolution that the image has."""
 
 _HIGHEST = 32  # decomposition levels at most, T.800 table A.15
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
 """Reference-grid arithmetic: tiles, tile-components, resolution levels, precincts, windows (T.800 annex B)."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
 from jp2batch.errors import CorruptImage, InvalidRlevel, InvalidWindow
 from jp2batch.jpeg2000.codestream import Header
-from jp2batch.jpeg2000.markers import Siz
+from jp2batch.jpeg2000.markers import Coding, Component, Siz
 from jp2batch.request import LOWEST, Window
+
+_ENTRY = 200  # bytes that OpenJPEG takes for a code-block, with its tag trees; a precinct of a subband takes as much
 
 
 def ceil_div(value: int, divisor: int) -> int:
@@ -236,18 +239,45 @@ def precinct_axis(start: int, stop: int, sampling: int, drop: int, exponent: int
 def tile_precincts(header: Header, tile: int) -> tuple[tuple[PrecinctGrid, ...], ...]:
     """Return the precincts of a tile: by component, then by resolution level from the lowest."""
     area = tile_area(header.siz, tile)
-    grids = []
-    for component, coding in zip(header.siz.components, header.codings, strict=True):
-        levels = []
+    alike = list(zip(header.siz.components, header.codings, strict=True))
+    grids = {key: _component_precincts(area, *key) for key in dict.fromkeys(alike)}
+    return tuple(grids[key] for key in alike)
+
+
+def _component_precincts(area: Rect, component: Component, coding: Coding) -> tuple[PrecinctGrid, ...]:
+    levels = []
+    for resolution, (ppx, ppy) in enumerate(coding.precincts):
+        drop = coding.levels - resolution
+        rows = precinct_axis(area.y0, area.y1, component.yrsiz, drop, ppy)
+        columns = precinct_axis(area.x0, area.x1, component.xrsiz, drop, ppx)
+        if not (rows.count and columns.count):
+            rows = columns = PrecinctAxis(0, 0, 1, 0)
+        levels.append((rows, columns))
+    return tuple(levels)
+
+
+def decoder_memory(header: Header, area: Rect, rlevel: int, *, dropped: bool) -> int:
+    """Estimate the bytes that a decoder takes for an area, if it were one tile, at a resolution level.
+
+    Samples take 32 bits; each precinct and each code-block takes an entry, empty or not: a header can claim one for
+    every sample. `dropped`: those of the resolution levels that are dropped count as well.
+    """
+    total = 0
+    alike = Counter(zip(header.siz.components, header.codings, strict=True))
+    for (component, coding), components in alike.items():
+        full = area.scaled(component.yrsiz, component.xrsiz)
+        reduced = full.scaled(1 << rlevel, 1 << rlevel)
+        entries = 0
         for resolution, (ppx, ppy) in enumerate(coding.precincts):
-            drop = coding.levels - resolution
-            rows = precinct_axis(area.y0, area.y1, component.yrsiz, drop, ppy)
-            columns = precinct_axis(area.x0, area.x1, component.xrsiz, drop, ppx)
-            if not (rows.count and columns.count):
-                rows = columns = PrecinctAxis(0, 0, 1, 0)
-            levels.append((rows, columns))
-        grids.append(tuple(levels))
-    return tuple(grids)
+            drop, halved = coding.levels - resolution, resolution > 0
+            level = full.scaled(1 << drop, 1 << drop)
+            if level.empty or (drop < rlevel and not dropped):
+                continue
+            xcb, ycb = min(coding.code_block[0], ppx - halved), min(coding.code_block[1], ppy - halved)
+            entries += 3 * ceil_div(level.height, 1 << ppy) * ceil_div(level.width, 1 << ppx)
+            entries += level.height * level.width >> (xcb + ycb)
+        total += components * (4 * reduced.height * reduced.width + _ENTRY * entries)
+    return total
 
 
 def largest_tile(siz: Siz) -> int:

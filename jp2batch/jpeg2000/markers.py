@@ -8,6 +8,7 @@ from typing import Self
 from jp2batch.errors import CorruptImage
 
 _CURE = "fetch the file again"
+_LARGEST_LIST = 4 << 20  # bytes: a million packets or more
 
 
 class Marker(IntEnum):
@@ -318,7 +319,12 @@ def parse_plm(segments: list[Segment]) -> tuple[tuple[int, ...] | None, ...]:
 
 
 def parse_lengths(data: bytes) -> tuple[int, ...] | None:
-    """Return packet lengths coded as in PLT and PLM: seven bits a byte, the highest bit says that more follow."""
+    """Return packet lengths coded as in PLT and PLM: seven bits a byte, the highest bit says that more follow.
+
+    None, where they are malformed or too many.
+    """
+    if len(data) > _LARGEST_LIST:
+        return None
     lengths, value = [], 0
     for byte in data:
         value = value << 7 | byte & 0x7F

@@ -1,12 +1,14 @@
 """The packets of a tile, in each of the five progression orders (T.800 B.12)."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000.codestream import Header
-from jp2batch.jpeg2000.grid import PrecinctGrid, tile_precincts
+from jp2batch.jpeg2000.grid import PrecinctGrid, ceil_div, precinct_axis, tile_precincts
 
 
 class Packet(NamedTuple):
@@ -43,6 +45,38 @@ def count_packets(header: Header, tile: int) -> int:
     return header.cod.layers * sum(math.prod(axis.count for axis in grid) for levels in grids for grid in levels)
 
 
+def least_packets(header: Header) -> int:
+    """Return a number of packets that the whole image has at least, without looking at each of its tiles."""
+    siz, total = header.siz, 0
+    alike = Counter(zip(siz.components, header.codings, strict=True))
+    for (component, coding), components in alike.items():
+        for resolution, (ppx, ppy) in enumerate(coding.precincts):
+            drop = coding.levels - resolution
+            rows = _least((siz.yosiz, siz.ysiz), (siz.ytosiz, siz.ytsiz), component.yrsiz, drop, ppy)
+            columns = _least((siz.xosiz, siz.xsiz), (siz.xtosiz, siz.xtsiz), component.xrsiz, drop, ppx)
+            total += components * rows * columns
+    return header.cod.layers * total
+
+
+def _least(image: tuple[int, int], tiles: tuple[int, int], sampling: int, drop: int, exponent: int) -> int:
+    """Return how many precincts there are at least along one axis: those of one big tile, and one in each tile inside."""
+    samples = ceil_div(ceil_div(image[1], sampling), 1 << drop) - ceil_div(ceil_div(image[0], sampling), 1 << drop)
+    inside = ceil_div(image[1] - tiles[0], tiles[1]) - 2  # the first and the last may be slivers
+    return max(precinct_axis(*image, sampling, drop, exponent).count, min(inside, samples))
+
+
+def check_packets(header: Header, length: int) -> None:
+    """Refuse more packets than a codestream of `length` bytes can hold: each has one byte or more, B.10.3.
+
+    Raises
+    ------
+    CorruptImage
+        A decoder would be busy with them for hours.
+    """
+    if (least := least_packets(header)) > length:
+        raise CorruptImage("", f"its header claims {least:.3g} packets, in {length} bytes", "fetch the file again")
+
+
 def packet_order(header: Header, tile: int, *, more_layers: int = 0) -> tuple[Packet, ...]:
     """Return the packets of a tile in the order in which they lie in the codestream.
 
@@ -57,7 +91,7 @@ def packet_order(header: Header, tile: int, *, more_layers: int = 0) -> tuple[Pa
     return _sorted(progression, _by_position(grids, layers))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def _order_by_counts(progression: str, layers: int, counts: tuple[tuple[int, ...], ...]) -> tuple[Packet, ...]:
     placed = (
         _Placed(Packet(component, resolution, precinct, layer), 0, 0)

@@ -17,7 +17,7 @@ from jp2batch.jpeg2000.codestream import Header, TilePart, read_header
 from jp2batch.jpeg2000.grid import Selection, check_tiles, largest_tile, tile_count, tile_counts
 from jp2batch.jpeg2000.locate import Doubt, ReadAhead, by_chain, by_tlm
 from jp2batch.jpeg2000.markers import Marker, Sot
-from jp2batch.jpeg2000.packets import Packet, count_packets, packet_order
+from jp2batch.jpeg2000.packets import Packet, check_packets, count_packets, packet_order
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, fetch, merged
 
 LocatedBy = Literal["tlm", "index", "walk", "whole"]
@@ -28,6 +28,7 @@ Precision = Literal["packets", "tile-parts", "file"]
 _LARGEST_RANGE = 8 << 20  # a longer one would be better off as several at once
 _LARGEST_GUESS = 64 << 10  # of packets read ahead: beyond, it is cheaper to ask PLT first
 _MOST_LAYERS = 65535
+_MOST_PACKETS = 1 << 20  # of a tile: more cannot be listed in reasonable memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ def read_image(pieces: Pieces, ahead: Ahead) -> Steps[Image]:
     container = yield from read_container(pieces, ahead)
     header = yield from read_header(pieces, container.codestream.start, ahead)
     check_tiles(header.siz)
+    check_packets(header, container.codestream.stop - header.stop)
     return Image(container, header)
 
 
@@ -188,6 +190,8 @@ def locate_packets(header: Header, parts: Iterable[TilePart], rlevel: int) -> tu
     if reason := _needs_whole_tile(header, parts):
         return None, reason
     lengths = [length for part in parts for length in part.packet_lengths or ()]
+    if len(lengths) > _MOST_PACKETS:
+        return None, f"a tile has more than {_MOST_PACKETS} packets"
     if count_packets(header, parts[0].sot.tile) != len(lengths):
         return None, "PLT has another number of packets than the tile"
     order = packet_order(header, parts[0].sot.tile)

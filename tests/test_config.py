@@ -1,0 +1,60 @@
+"""Configuration is dask's."""
+
+import os
+import subprocess
+import sys
+
+import dask
+import pytest
+
+from jp2batch import config
+from jp2batch.errors import ConfigurationError
+
+
+def test_defaults_are_those_of_the_file():
+    assert config.first_read() == 8192
+    assert config.max_result() == 4 << 30
+    assert config.openjpeg_library() is None
+    assert config.threads() >= 1
+
+
+def test_a_store_without_a_profile_has_the_default():
+    assert config.store_profile("s3") == config.store_profile("nothing-known")
+    assert config.store_profile("file").latency == 0
+
+
+def test_a_profile_may_name_only_what_differs():
+    with dask.config.set({"jp2batch.stores": {"s3": {"latency": "5ms"}}}):
+        assert config.store_profile("s3").latency == 0.005
+        assert config.store_profile("s3").connections == config.store_profile("gs").connections
+
+
+def test_environment_variables_change_it():
+    code = "from jp2batch import config; print(config.max_result(), config.threads())"
+    settings = {"DASK_JP2BATCH__MAX_RESULT": "1 MiB", "DASK_JP2BATCH__THREADS": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | settings, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout.split(), done.stderr) == (["1048576", "3"], "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "read"),
+    [
+        ({"jp2batch.max-result": "much"}, config.max_result),
+        ({"jp2batch.first-read": None}, config.first_read),
+        ({"jp2batch.threads": "many"}, config.threads),
+        ({"jp2batch.stores": 3}, lambda: config.store_profile("s3")),
+        ({"jp2batch.stores": {"s3": {"latency": "slow"}}}, lambda: config.store_profile("s3")),
+        ({"jp2batch.stores": {"s3": 5}}, lambda: config.store_profile("s3")),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_named(setting, read):
+    with dask.config.set(setting), pytest.raises(ConfigurationError, match=next(iter(setting))):
+        read()
+
+
+def test_more_requests_bytes_and_rounds_take_longer():
+    store = config.store_profile("s3")
+    assert store.seconds(1, 10**6, 1) < store.seconds(1, 10**7, 1) < store.seconds(1, 10**7, 3)
+    assert store.seconds(121, 10**6, 1) < store.seconds(121, 10**6, 121)

@@ -1,0 +1,36 @@
+"""Errors are one line, typed, and survive the way from a worker."""
+
+import inspect
+import pickle
+
+import pytest
+
+from jp2batch import errors
+from jp2batch.errors import Jp2BatchError
+
+KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Jp2BatchError)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_survives_pickling(kind):
+    error = kind("s3://b/k.jp2", "what was\nwrong", "what to do")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert str(again) == str(error) == "s3://b/k.jp2: what was wrong (what to do)"
+    assert (again.path, again.problem, again.cure) == (error.path, error.problem, error.cure)
+    assert again.retryable == error.retryable
+
+
+def test_an_error_of_the_format_is_told_its_path():
+    error = errors.CorruptImage("", "cut short", "fetch it again")
+    assert str(error) == "cut short (fetch it again)"
+    assert str(error.at("a.jp2")) == "a.jp2: cut short (fetch it again)"
+    assert isinstance(error.at("a.jp2"), errors.CorruptImage)
+
+
+def test_only_what_may_pass_is_retryable():
+    assert {kind for kind in KINDS if kind.retryable} == {errors.StoreUnavailable, errors.ObjectChanged}
+
+
+def test_all_errors_are_exported():
+    assert sorted(errors.__all__) == sorted(kind.__name__ for kind in KINDS)

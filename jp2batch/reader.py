@@ -18,7 +18,7 @@ from jp2batch.errors import CorruptImage, ImageTooLarge, Jp2BatchError
 from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, tile_blocks, whole_codestream
 from jp2batch.jpeg2000.channels import Channel, channels
 from jp2batch.jpeg2000.codestream import check_supported
-from jp2batch.jpeg2000.grid import Rect, Selection, image_area, samples, select, select_area
+from jp2batch.jpeg2000.grid import Rect, Selection, decoder_memory, image_area, select, select_area
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps
 from jp2batch.jpeg2000.plan import Image, LocatedBy, Precision, Reading, read_image, read_tiles
 from jp2batch.request import Request, Window
@@ -89,7 +89,7 @@ class Opened:
     def checked(self, selection: Selection) -> Selection:
         """Refuse what cannot become one array, or only too large a one."""
         check_supported(self.image.header)
-        _check_size(self, selection)
+        _check_size(self, selection, "packets")
         return selection
 
     def steps(self, selection: Selection, at_best: Precision = "packets") -> Steps[Reading]:
@@ -198,6 +198,7 @@ def _read(opened: Opened, selection: Selection) -> tuple[NDArray[Any], Reading, 
     at_best: Precision = "packets"
     while True:
         reading = hold(opened.steps(selection, at_best), fetcher(opened.source, opened.pieces))
+        _check_size(opened, selection, reading.unit)
         try:
             values, warnings = _decode(opened, reading)
         except CorruptImage as error:
@@ -244,11 +245,14 @@ def _in_threads(function: Callable[[Callable[[], Codestream]], T], items: list[C
         return list(pool.map(function, items))
 
 
-def _check_size(opened: Opened, selection: Selection) -> None:
-    siz, bands, limit = opened.image.header.siz, len(opened.channels), config.max_result()
-    tile = samples(siz, Rect(0, 0, siz.ytsiz, siz.xtsiz).intersection(image_area(siz)), selection.rlevel)
-    result = selection.area.height * selection.area.width * bands * opened.dtype.itemsize
-    decoded = tile.height * tile.width * bands * 4  # OpenJPEG decodes whole tiles, to 32 bits
+def _check_size(opened: Opened, selection: Selection, unit: Precision) -> None:
+    """Refuse what takes too much memory: the result, or what OpenJPEG needs for a tile, or for the image as a whole."""
+    header, limit = opened.image.header, config.max_result()
+    area = image_area(header.siz)
+    if unit != "file":
+        area = Rect(0, 0, min(header.siz.ytsiz, area.height), min(header.siz.xtsiz, area.width))
+    result = selection.area.height * selection.area.width * len(opened.channels) * opened.dtype.itemsize
+    decoded = decoder_memory(header, area, selection.rlevel, dropped=unit != "packets")
     if result > limit or decoded > 2 * limit:
         raise ImageTooLarge(
             "",

@@ -28,7 +28,9 @@ from jp2batch.jpeg2000.pieces import Pieces, Range
 from jp2batch.jpeg2000.plan import Image, Reading, Tile
 
 _NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.CRG})
+_MOST_TILE_COMPONENTS = 1 << 14  # OpenJPEG takes over a kilobyte for each, before it decodes any
 _NO_DATA = (b"\0", b"\x80")  # of an empty packet, and of one that includes no code-block
+_XSIZ = 8  # offset of Xsiz in a codestream: behind SOC, the SIZ marker, Lsiz and Rsiz
 _SOP_LAYOUT = struct.Struct(">HHH")
 
 
@@ -58,13 +60,10 @@ def tile_blocks(header: Header, reading: Reading, samples_each: int) -> list[Til
     _, columns = tile_counts(header.siz)
     rows_of, columns_of = ({t // columns for t in reading.tiles}, {t % columns for t in reading.tiles})
     row0, row1, column0, column1 = min(rows_of), max(rows_of) + 1, min(columns_of), max(columns_of) + 1
-    tile = Rect(0, 0, header.siz.ytsiz, header.siz.xtsiz)
-    each = (
-        max(1, samples(header.siz, tile, reading.selection.rlevel).height),
-        max(1, samples(header.siz, tile, reading.selection.rlevel).width),
-    )
-    across = min(column1 - column0, max(1, samples_each // (each[0] * each[1])))
-    down = max(1, samples_each // (each[0] * each[1] * across))
+    tile = samples(header.siz, Rect(0, 0, header.siz.ytsiz, header.siz.xtsiz), reading.selection.rlevel)
+    tiles = min(samples_each // (tile.height * tile.width), _MOST_TILE_COMPONENTS // len(header.siz.components))
+    across = min(column1 - column0, max(1, tiles))
+    down = max(1, tiles // across)
     return [
         TileBlock(row, column, min(down, row1 - row), min(across, column1 - column))
         for row in range(row0, row1, down)
@@ -103,8 +102,15 @@ def in_jp2(codestream: Codestream, container: Container) -> Codestream:
     """
     if not any(True for kind in ("pclr", "cmap", "cdef") for _ in container.find(kind)):
         return codestream
-    header = next(box.content for box in container.boxes if box.type == "jp2h")
-    boxes = [SIGNATURE, _box(b"ftyp", b"jp2 \0\0\0\0jp2 "), _box(b"jp2h", header), _box(b"jp2c", codestream.data)]
+    xsiz, ysiz, xosiz, yosiz = struct.unpack_from(">IIII", codestream.data, _XSIZ)
+    size = struct.pack(">II", ysiz - yosiz, xsiz - xosiz)  # OpenJPEG compares it with SIZ
+    header = b"".join(
+        _box(box.type, size + box.content[8:] if box.type == "ihdr" else box.content)
+        for parent in container.boxes
+        if parent.type == "jp2h"
+        for box in parent.children()
+    )
+    boxes = [SIGNATURE, _box("ftyp", b"jp2 \0\0\0\0jp2 "), _box("jp2h", header), _box("jp2c", codestream.data)]
     return replace(codestream, data=b"".join(boxes))
 
 
@@ -204,21 +210,18 @@ def _tile_parts(pieces: Pieces, header: Header, number: int, tile: Tile, guarded
     if tile.packets is None:
         yield from (_as_it_is(pieces, part, number) for part in tile.parts)
     else:
-        begins = {part.data for part in tile.parts}
-        packets = _packets(pieces, header, number, tile.packets, begins, guarded)
-        yield _tile_part(Sot(number, 0, 0, 1), b"".join(packets))
+        yield _tile_part(Sot(number, 0, 0, 1), b"".join(_packets(pieces, header, number, tile, guarded)))
 
 
 def _packets(
-    pieces: Pieces, header: Header, number: int, packets: Mapping[Packet, Range], begins: set[int], guarded: bool
+    pieces: Pieces, header: Header, number: int, tile: Tile, guarded: bool
 ) -> Iterator[bytes]:
-    """Iterate over all packets of a tile, those that are not wanted being empty; guarded by SOP and one more layer.
-
-    `begins`: where packets begin for sure.
-    """
+    """Iterate over all packets of a tile, those that are not wanted being empty; guarded by SOP and one more layer."""
+    begins = {part.data for part in tile.parts}  # where packets begin for sure
+    wanted = tile.packets or {}
     empty = b"\0" + (Marker.EPH.code if header.cod.eph else b"")
     for index, packet in enumerate(packet_order(header, number, more_layers=int(guarded))):
-        where = packets.get(packet)
+        where = wanted.get(packet)
         data = empty
         if where is not None:
             data = pieces.read(where.start, where.stop)
@@ -250,5 +253,5 @@ def _tile_part(sot: Sot, packets: bytes, segments: bytes = b"") -> bytes:
     return b"".join([replace(sot, length=length).encode(), segments, Marker.SOD.code, packets])
 
 
-def _box(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I4s", len(content) + 8, kind) + content
+def _box(kind: str, content: bytes) -> bytes:
+    return struct.pack(">I4s", len(content) + 8, kind.encode("latin-1")) + content

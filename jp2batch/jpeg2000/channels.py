@@ -36,15 +36,18 @@ def channels(container: Container, header: Header) -> tuple[Channel, ...]:
     mapping = next(container.find("cmap"), None)
     if palette is None or mapping is None:
         return components
-    columns = palette.content[3 : 3 + palette.content[2]] if len(palette.content) > 3 else b""
+    depths = palette.content[3 : 3 + palette.content[2]] if len(palette.content) > 3 else b""
     entries = [mapping.content[at : at + 4] for at in range(0, len(mapping.content), 4)]
     try:
-        return tuple(
-            _channel(columns[entry[3]]) if entry[2] else components[int.from_bytes(entry[:2], "big")]
+        found = tuple(
+            _channel(depths[entry[3]]) if entry[2] else components[int.from_bytes(entry[:2], "big")]
             for entry in entries
         )
     except IndexError:
-        raise CorruptImage("", "its palette does not fit its components", "fetch the file again") from None
+        found = ()
+    if not found:
+        raise CorruptImage("", "its palette does not fit its components", "fetch the file again")
+    return found
 
 
 def _channel(depth: int) -> Channel:

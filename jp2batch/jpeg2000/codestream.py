@@ -20,7 +20,7 @@ from jp2batch.jpeg2000.pieces import Ahead, Pieces, Steps, need
 
 _LARGEST_HEADER = 64 << 20  # bytes
 _MOST_SEGMENTS = 1 << 16  # COC and QCC of 16384 components are half of that
-_LARGEST_AHEAD = 1 << 20
+_LONG_HEADER = 64 << 10
 _CHANGES_CODING = frozenset({Marker.COD, Marker.COC, Marker.QCD, Marker.QCC, Marker.RGN, Marker.POC})
 
 
@@ -133,8 +133,8 @@ def _read_segments(
     segments: list[Segment] = []
     position = start
     while position + 2 <= limit and len(segments) < _MOST_SEGMENTS:
-        if position - start > ahead.header:
-            ahead = Ahead(min(position - start, _LARGEST_AHEAD))  # the longer a header, the longer what is left of it
+        if position - start > _LONG_HEADER:
+            ahead = Ahead(position - start)  # the longer it is already, the more of it is to come
         marker = int.from_bytes((yield from need(pieces, position, position + 2, ahead)), "big")
         if marker == end:
             return segments, position

@@ -129,9 +129,8 @@ def _stop(pieces: Pieces, position: int, sot: Sot, codestream: Range) -> Steps[i
     if sot.length == 0:
         end = yield from need(pieces, codestream.stop - 2, codestream.stop)
         if end != Marker.EOC.code:
-            raise CorruptImage(
-                "", f"the file is cut short: the tile-part at byte {position} has no length and no end", "fetch it again"
-            )
+            problem = f"the file is cut short: the tile-part at byte {position} has no length and no end"
+            raise CorruptImage("", problem, "fetch it again")
         return codestream.stop - 2
     if sot.length < Sot.SIZE + 2:
         raise Doubt(f"the tile-part at byte {position} claims a length of {sot.length}")

@@ -59,7 +59,7 @@ def least_packets(header: Header) -> int:
 
 
 def _least(image: tuple[int, int], tiles: tuple[int, int], sampling: int, drop: int, exponent: int) -> int:
-    """Return how many precincts there are at least along one axis: those of one big tile, and one in each tile inside."""
+    """Return the fewest precincts along an axis: those of one big tile, and one in each tile inside."""
     samples = ceil_div(ceil_div(image[1], sampling), 1 << drop) - ceil_div(ceil_div(image[0], sampling), 1 << drop)
     inside = ceil_div(image[1] - tiles[0], tiles[1]) - 2  # the first and the last may be slivers
     return max(precinct_axis(*image, sampling, drop, exponent).count, min(inside, samples))

@@ -37,6 +37,18 @@ class StoreProfile:
         return waits * self.latency + size / (self.bandwidth * used)
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, and after how long, a request that failed is made again."""
+
+    attempts: int
+    """Attempts in all; 1 = no retries."""
+    first_wait: float
+    """Seconds before the second attempt; they double with each further one."""
+    longest_wait: float
+    """Seconds that one wait may last; a store that asks for more is given up."""
+
+
 def store_profile(protocol: str) -> StoreProfile:
     """Return the profile of the stores that speak `protocol` ("s3", "https", "file", …).
 
@@ -60,6 +72,19 @@ def store_profile(protocol: str) -> StoreProfile:
     except (ValueError, TypeError, KeyError):
         cure = "give {latency: 30ms, bandwidth: 60 MB, connections: 128, gap: 4 KiB}, or some of these"
         raise ConfigurationError("", f"jp2batch.stores.{protocol} is {own or common}", cure) from None
+
+
+def retry_policy() -> RetryPolicy:
+    """Return how often, and after how long, a request that failed is made again."""
+    values = _get("retries")
+    try:
+        return RetryPolicy(
+            attempts=max(1, int(values["attempts"])),
+            first_wait=float(parse_timedelta(values["first-wait"])),
+            longest_wait=float(parse_timedelta(values["longest-wait"])),
+        )
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ConfigurationError("", f"jp2batch.retries is {values}: {error}", "see jp2batch.yaml") from None
 
 
 def max_result() -> int:

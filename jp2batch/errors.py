@@ -56,7 +56,7 @@ class Jp2BatchError(Exception):
 
     def at(self, path: str) -> Self:
         """Return the same error, naming `path`: the format layer does not know what it is reading."""
-        return type(self)(path, self.problem, self.cure)
+        return type(self)(path, *self.args[1:])
 
 
 class ConfigurationError(Jp2BatchError):
@@ -96,9 +96,22 @@ class PermissionDenied(StorageError):
 
 
 class StoreUnavailable(StorageError):
-    """The store failed in a way that may pass."""
+    """The store failed in a way that may pass.
+
+    Parameters
+    ----------
+    path, problem, cure : str
+        As for `Jp2BatchError`.
+    retry_after : float, optional
+        Seconds that the store asks to be left alone.
+    """
 
     retryable = True
+
+    def __init__(self, path: str, problem: str, cure: str = "", retry_after: float | None = None) -> None:
+        super().__init__(path, problem, cure)
+        self.args = (path, problem, cure, retry_after)
+        self.retry_after = retry_after
 
 
 class ObjectChanged(StoreUnavailable):

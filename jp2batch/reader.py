@@ -40,6 +40,8 @@ class Stats:
     """Bytes fetched."""
     requests: int
     """Requests to the store."""
+    retries: int
+    """Requests that were made again because they had failed."""
     time_download: float
     """Seconds spent waiting for the store."""
     time_processing: float
@@ -151,6 +153,7 @@ def read_opened(opened: Opened, selection: Selection, begin: float | None = None
     stats = Stats(
         bytes_read=source.bytes_read,
         requests=source.requests,
+        retries=source.retries,
         time_download=source.seconds,
         time_processing=max(0.0, time.perf_counter() - begin - source.seconds),
         located_by=reading.located_by,

@@ -1,13 +1,21 @@
 """Fixtures for all tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dask
 import pytest
 
 from jp2batch.sample import make_product
 
 pytest_plugins = ["servers"]
+
+
+@pytest.fixture(autouse=True)
+def impatience() -> Iterator[None]:
+    """Let retries wait no longer than a test likes to."""
+    with dask.config.set({"jp2batch.retries.first-wait": "1ms"}):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ def _etag(data: bytes) -> str:
 
 
 class RangeServer(ThreadingHTTPServer):
-    """Serves `files`, notes what was asked, and misbehaves as `fault` says once `faultless` requests have passed."""
+    """Serves `files`, notes what was asked, and answers with `fault`: after `faultless` requests, each `every`-th."""
 
     daemon_threads = True
     request_queue_size = 512
@@ -45,6 +45,8 @@ class RangeServer(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.fault: str | int = ""
         self.faultless = 0
+        self.every = 1
+        self.retry_after: str | None = None
         self.gathering: threading.Barrier | None = None
         self.asked: list[str] = []
         self.headers: list[dict[str, str]] = []
@@ -70,7 +72,8 @@ class RangeServer(ThreadingHTTPServer):
             self.headers.append(headers)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
-            fault = self.fault if len(self.asked) > self.faultless else ""
+            due = len(self.asked) > self.faultless and len(self.asked) % self.every == 0
+            fault = self.fault if due else ""
         if self.gathering is not None and headers.get("Range") != "bytes=0-7":
             self.gathering.wait(timeout=10)
         return fault
@@ -174,8 +177,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _start(self, status: int, data: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        fault = self.server.fault
-        if fault != "no-etag":
+        if status in (429, 503) and self.server.retry_after is not None:
+            self.send_header("Retry-After", self.server.retry_after)
+        if self.server.fault != "no-etag":
             self.send_header("ETag", _etag(data))
         for name, value in headers.items():
             self.send_header(name, value)

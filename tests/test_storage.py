@@ -30,6 +30,13 @@ RANGES: list[Range] = [(i * 2000, i * 2000 + 700 + i) for i in range(121)]
 FIRST: Range = (0, 8)
 
 
+@pytest.fixture(autouse=True)
+def one_attempt() -> Iterator[None]:
+    """Show each fault as it is: retries have tests of their own."""
+    with dask.config.set({"jp2batch.retries.attempts": 1}):
+        yield
+
+
 @dataclass
 class Somewhere:
     """Somewhere to put an object, and what reading it there costs."""

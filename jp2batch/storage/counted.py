@@ -18,6 +18,8 @@ class Meter:
     """Requests made."""
     bytes_read: int = 0
     """Body bytes received."""
+    retries: int = 0
+    """Requests that were made again because they had failed."""
     seconds: float = 0.0
     """Wall time spent waiting."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -26,6 +28,11 @@ class Meter:
         """Count requests."""
         with self._lock:
             self.requests += count
+
+    def retried(self) -> None:
+        """Count a request that is made again."""
+        with self._lock:
+            self.retries += 1
 
     def received(self, size: int) -> None:
         """Count bytes."""
@@ -74,6 +81,11 @@ class Counted:
     def bytes_read(self) -> int:
         """Body bytes received so far."""
         return self._meter.bytes_read
+
+    @property
+    def retries(self) -> int:
+        """Requests that were made again so far."""
+        return self._meter.retries
 
     @property
     def seconds(self) -> float:

@@ -1,8 +1,10 @@
 """Whatever goes wrong in a store, as one error of ours: the path, the problem, the cure, and no secret."""
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from jp2batch.errors import (
@@ -90,11 +92,12 @@ _DENIED_CURES.update(gcs=_DENIED_CURES["gs"], https=_DENIED_CURES["http"], s3a=_
 
 
 class HttpStatusError(Exception):
-    """A web server answered with a status that gives no bytes."""
+    """A web server answered with a status that gives no bytes; `retry_after` is what that header says."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
+    def __init__(self, status: int, retry_after: str | None = None) -> None:
+        super().__init__(status, retry_after)
         self.status = status
+        self.retry_after = retry_after
 
 
 def without_credentials(text: str) -> str:
@@ -127,7 +130,10 @@ def translated(error: Exception, place: Place, doing: str = "") -> Jp2BatchError
     if doing and issubclass(kind, StoreUnavailable):
         problem = f"{problem} when {doing}"
     detail = _detail(error, place.options)
-    return kind(place.path, f"{problem}: {detail}" if detail else problem, cure)
+    text = f"{problem}: {detail}" if detail else problem
+    if issubclass(kind, StoreUnavailable):
+        return kind(place.path, text, cure, _retry_after(error))
+    return kind(place.path, text, cure)
 
 
 def not_opened(error: Exception, place: Place) -> Jp2BatchError:
@@ -157,6 +163,18 @@ def response_of(error: BaseException) -> Mapping[str, Any]:
     """Return the response that an error of botocore, or s3fs's translation of it, holds; empty where there is none."""
     responses = (getattr(one, "response", None) for one in (error, error.__cause__))
     return next((response for response in responses if isinstance(response, Mapping)), {})
+
+
+def _retry_after(error: Exception) -> float | None:
+    """Return the seconds that a store asks to be left alone: a number, or the time until a date (RFC 9110, 10.2.3)."""
+    headers = response_of(error).get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    text = str(getattr(error, "retry_after", None) or headers.get("retry-after") or "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _kind(error: Exception) -> type[Jp2BatchError]:

@@ -69,7 +69,7 @@ async def reply_of(answer: Answer, span: Range, known: Version | None, meter: Me
     if answer.status == 206:
         return await _part(answer, span, meter)
     if answer.status != 200:
-        raise HttpStatusError(answer.status)
+        raise HttpStatusError(answer.status, answer.headers.get("retry-after"))
     if known is not None:
         raise StoreUnavailable("", "the server stopped honouring Range", "try again")
     return await _whole(answer, meter)

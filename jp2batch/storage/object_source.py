@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import fsspec.asyn
 
-from jp2batch.config import store_profile
+from jp2batch.config import retry_policy, store_profile
 from jp2batch.errors import StorageError
 from jp2batch.storage.counted import Counted
 from jp2batch.storage.faults import Place, translated
 from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, replaced, shown
+from jp2batch.storage.retry import retried
 from jp2batch.storage.stores import store_class
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ class ObjectSource(Counted):
         self._place = place
         self._loop = fs.loop if fs.async_impl else None
         self._store = store_class(fs)(fs, path, self._meter)
+        self._retries = retry_policy()
         self._whole: bytes | None = None
         self._lock = threading.Lock()
 
@@ -88,14 +90,21 @@ class ObjectSource(Counted):
         return [task.result() for task in tasks]
 
     async def _get(self, span: Range) -> Reply:
-        """Make one request. Every range passes here, once."""
-        with self._errors(span):
-            reply = await self._store.get(span, self._version)
-            return reply if self._version is None else checked(reply, span, self._version)
+        """Read a range. Every one passes here; what fails in a way that passes is tried again."""
+
+        async def attempt() -> Reply:
+            with self._errors(span):
+                reply = await self._store.get(span, self._version)
+                return reply if self._version is None else checked(reply, span, self._version)
+
+        return await retried(attempt, self._retries, self._meter.retried)
 
     async def _look(self) -> Version:
-        with self._errors():
-            return await self._store.look()
+        async def attempt() -> Version:
+            with self._errors():
+                return await self._store.look()
+
+        return await retried(attempt, self._retries, self._meter.retried)
 
     def _learn(self, version: Version, whole: bytes | None = None) -> None:
         with self._lock:

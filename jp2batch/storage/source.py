@@ -20,8 +20,8 @@ class Source(Protocol):
     """One version of one object in a store, read in ranges.
 
     Lazy: nothing is asked before the first read. Thread-safe: any number of threads may read at once. Not picklable:
-    a worker opens its own. It needs no closing. Every error is one of `jp2batch.errors` and names `path`. What a
-    driver tries again by itself is counted; what to do about a `StoreUnavailable` is the caller's decision.
+    a worker opens its own. It needs no closing. Every error is one of `jp2batch.errors` and names `path`. What
+    fails in a way that passes is asked again, as `jp2batch.retries` says.
     """
 
     @property
@@ -55,6 +55,11 @@ class Source(Protocol):
         ...
 
     @property
+    def retries(self) -> int:
+        """Requests that were made again so far, because they had failed in a way that passes."""
+        ...
+
+    @property
     def seconds(self) -> float:
         """Wall time spent waiting for the store so far."""
         ...
@@ -71,7 +76,7 @@ class Source(Protocol):
         ImageNotFound, PermissionDenied, StorageError
             The store does not give the object.
         StoreUnavailable
-            The store failed, or sent other bytes than asked for; the same call may succeed later.
+            The store failed, or sent other bytes than asked for, and went on to; the same call may succeed later.
         ObjectChanged
             The object was replaced since the first read.
         ImageTooLarge

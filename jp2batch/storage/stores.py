@@ -69,7 +69,7 @@ class _HttpStore(Store):
     async def look(self) -> Version:
         async with self._answer("HEAD") as answer:
             if answer.status != 200:
-                raise HttpStatusError(answer.status)
+                raise HttpStatusError(answer.status, answer.headers.get("retry-after"))
             return answer.version
 
     @asynccontextmanager
@@ -220,8 +220,10 @@ def with_defaults(options: Mapping[str, Any], protocol: str, profile: StoreProfi
     if protocol in ("http", "https"):
         return {"get_client": functools.partial(http_client, profile.connections), **options}
     if protocol in ("s3", "s3a"):
-        retries = {"mode": "standard", "total_max_attempts": 3}
-        config = {"max_pool_connections": profile.connections, "retries": retries}
+        config = {
+            "max_pool_connections": profile.connections,
+            "retries": {"total_max_attempts": 1},
+        }  # `retry` has its own
         return {**options, "config_kwargs": {**config, **(options.get("config_kwargs") or {})}}
     return dict(options)
 

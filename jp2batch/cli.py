@@ -78,7 +78,7 @@ def _options(path: str | None, storage: dict[str, Any]) -> dict[str, Any]:
     return options_from_flags(path or "", **storage)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group("jp2batch", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(jp2batch.__version__, prog_name="jp2batch")
 def main() -> None:
     """Read Sentinel-2 JPEG 2000 images from object stores, by the bytes that are needed.

@@ -76,15 +76,17 @@ def store_profile(protocol: str) -> StoreProfile:
 
 def retry_policy() -> RetryPolicy:
     """Return how often, and after how long, a request that failed is made again."""
-    values = _get("retries")
+    given = _get("retries")
     try:
+        own = {name.replace("_", "-"): value for name, value in given.items()}  # dask takes them for the same
+        values = {**DEFAULTS["jp2batch"]["retries"], **own}
         return RetryPolicy(
             attempts=max(1, int(values["attempts"])),
             first_wait=float(parse_timedelta(values["first-wait"])),
             longest_wait=float(parse_timedelta(values["longest-wait"])),
         )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise ConfigurationError("", f"jp2batch.retries is {values}: {error}", "see jp2batch.yaml") from None
+        raise ConfigurationError("", f"jp2batch.retries is {given}: {error}", "see jp2batch.yaml") from None
 
 
 def max_result() -> int:

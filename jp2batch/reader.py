@@ -18,7 +18,7 @@ from jp2batch.errors import CorruptImage, ImageTooLarge, Jp2BatchError
 from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, tile_blocks, whole_codestream
 from jp2batch.jpeg2000.channels import Channel, channels
 from jp2batch.jpeg2000.codestream import check_supported
-from jp2batch.jpeg2000.grid import Rect, Selection, decoder_memory, image_area, select, select_area
+from jp2batch.jpeg2000.grid import Rect, Selection, decoder_memory, image_area, select, select_area, tile_count
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps
 from jp2batch.jpeg2000.plan import Image, LocatedBy, Precision, Reading, read_image, read_tiles
 from jp2batch.request import Request, Window
@@ -251,11 +251,12 @@ def _in_threads(function: Callable[[Callable[[], Codestream]], T], items: list[C
 def _check_size(opened: Opened, selection: Selection, unit: Precision) -> None:
     """Refuse what takes too much memory: the result, or what OpenJPEG needs for a tile, or for the image as a whole."""
     header, limit = opened.image.header, config.max_result()
-    area = image_area(header.siz)
+    area, tiles = image_area(header.siz), tile_count(header.siz)
     if unit != "file":
+        tiles = 1
         area = Rect(0, 0, min(header.siz.ytsiz, area.height), min(header.siz.xtsiz, area.width))
     result = selection.area.height * selection.area.width * len(opened.channels) * opened.dtype.itemsize
-    decoded = decoder_memory(header, area, selection.rlevel, dropped=unit != "packets")
+    decoded = decoder_memory(header, area, selection.rlevel, tiles=tiles, dropped=unit != "packets")
     if result > limit or decoded > 2 * limit:
         raise ImageTooLarge(
             "",

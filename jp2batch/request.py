@@ -17,6 +17,7 @@ LOWEST = -1
 """The rlevel that means: the lowest resolution that the image has."""
 
 _HIGHEST = 32  # decomposition levels at most, T.800 table A.15
+_LARGEST_SIZE = 2**32 - 1  # of an image, T.800 table A.9
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -88,6 +89,8 @@ def parse_window(window: object, path: str = "") -> Window | None:
     if len(numbers) != 4 or any(isinstance(n, bool) or not isinstance(n, SupportsIndex) for n in numbers):
         raise InvalidWindow(path, f"window {_shown(window)} cannot be read", "give r0:r1,c0:c1")
     r0, r1, c0, c1 = (int(n) for n in numbers)
+    if max(r1, c1) > _LARGEST_SIZE:
+        raise InvalidWindow(path, f"window {_shown(window)} is larger than any image", "give r0:r1,c0:c1")
     if not (0 <= r0 < r1 and 0 <= c0 < c1):
         raise InvalidWindow(path, f"window {r0}:{r1},{c0}:{c1} is empty or negative", "give 0 <= start < stop")
     return (r0, r1), (c0, c1)
@@ -124,5 +127,8 @@ def _digest(*fields: object) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        text = "of too many digits"
     return text if len(text) <= 60 else f"{text[:57]}…"

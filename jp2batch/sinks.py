@@ -85,6 +85,8 @@ def _to_netcdf(pixels: Pixels) -> bytes:
 
 
 def _to_zarr(pixels: Pixels) -> dict[str, bytes]:
+    import zarr  # noqa: F401  # xarray would not name it if it is missing
+
     stored: dict[str, Any] = {}
     to_dataarray(pixels).to_dataset().to_zarr(stored, consolidated=False)
     return {name: buffer.to_bytes() for name, buffer in stored.items()}

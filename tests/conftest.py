@@ -1,14 +1,19 @@
 """Fixtures for all tests."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dask
 import pytest
+from hypothesis import settings
 
 from jp2batch.sample import make_product
 
 pytest_plugins = ["servers"]
+
+settings.register_profile("jp2batch", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("jp2batch")
 
 
 @pytest.fixture(autouse=True)

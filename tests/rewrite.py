@@ -6,14 +6,15 @@ nothing of the package: it is tested with what they make.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal, TypeVar
 
 SOT, SOD, EOC = 0xFF90, 0xFF93, 0xFFD9
 SIZ, COD, COC, QCD, QCC, POC = 0xFF51, 0xFF52, 0xFF53, 0xFF5C, 0xFF5D, 0xFF5F
-TLM, PLM, PLT = 0xFF55, 0xFF57, 0xFF58
+TLM, PLM, PLT, PPM, PPT = 0xFF55, 0xFF57, 0xFF58, 0xFF60, 0xFF61
+RGN, CAP = 0xFF5E, 0xFF50
 
 Item = TypeVar("Item")
 
@@ -169,6 +170,53 @@ def with_box_length(data: bytes, form: Literal["open", "short", "long"], *, behi
         "long": struct.pack(">I4sQ", 1, b"jp2c", 16 + len(content)),
     }[form]
     return data[:position] + header + content + behind
+
+
+def with_lengths(data: bytes, change: Callable[[list[int]], Sequence[int]]) -> bytes:
+    """Let the PLT segment of each tile-part tell other lengths; the packets stay where they are."""
+    old = Codestream.parse(data)
+    parts = tuple(
+        replace(
+            part,
+            segments=(
+                *_except(part.segments, (PLT,)),
+                (PLT, b"\0" + b"".join(map(_variable, change(packet_lengths(part))))),
+            ),
+        )
+        for part in old.parts
+    )
+    return replace(old, parts=parts).to_bytes()
+
+
+def with_segments(data: bytes, *segments: tuple[int, bytes], in_parts: bool = False) -> bytes:
+    """Add marker segments to the main header, or to the header of each first tile-part."""
+    old = Codestream.parse(data)
+    if not in_parts:
+        return replace(old, segments=(*old.segments, *segments)).to_bytes()
+    parts = tuple(replace(p, segments=(*segments, *p.segments)) if p.index == 0 else p for p in old.parts)
+    return replace(old, parts=parts).to_bytes()
+
+
+def with_packed_headers(data: bytes, *, in_parts: bool) -> bytes:
+    """Move the packet headers to PPT, or to PPM (A.7.4, A.7.5). Needs PLT, and EPH, which ends them."""
+    old = Codestream.parse(without(data, TLM))
+    packed, parts = b"", []
+    for part in old.parts:
+        headers, bodies = _without_headers(part)
+        segments = _except(part.segments, (PLT,))
+        parts.append(replace(part, segments=(*segments, *[(PPT, b"\0" + headers)] * in_parts), data=bodies))
+        packed += struct.pack(">I", len(headers)) + headers
+    chunks = () if in_parts else tuple((PPM, bytes([n]) + some) for n, some in enumerate(_chunks(packed, 60_000)))
+    return replace(old, segments=(*old.segments, *chunks), parts=tuple(parts)).to_bytes()
+
+
+def _without_headers(part: Part) -> tuple[bytes, bytes]:
+    headers, bodies, start = b"", b"", 0
+    for length in packet_lengths(part):
+        packet = part.data[start : start + length]
+        cut = packet.index(b"\xff\x92") + 2
+        headers, bodies, start = headers + packet[:cut], bodies + packet[cut:], start + length
+    return headers, bodies
 
 
 def packet_lengths(part: Part) -> list[int]:

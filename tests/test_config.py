@@ -58,3 +58,10 @@ def test_more_requests_bytes_and_rounds_take_longer():
     store = config.store_profile("s3")
     assert store.seconds(1, 10**6, 1) < store.seconds(1, 10**7, 1) < store.seconds(1, 10**7, 3)
     assert store.seconds(121, 10**6, 1) < store.seconds(121, 10**6, 121)
+
+
+def test_a_policy_may_name_only_what_differs_and_with_underscores():
+    usual = config.retry_policy()
+    with dask.config.set({"jp2batch.retries": {"longest_wait": "7s"}}):
+        assert config.retry_policy().longest_wait == 7
+        assert config.retry_policy().attempts == usual.attempts

@@ -15,6 +15,7 @@ from jp2batch import openjpeg
 from jp2batch.encode import Coding
 from jp2batch.errors import CorruptImage
 
+pytestmark = pytest.mark.system_openjpeg
 TELL = "from jp2batch.openjpeg import library; print(library().found_by, library().path)"
 
 

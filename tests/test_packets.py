@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from images import FACTORS, made
 from rewrite import Codestream, packet_lengths
@@ -116,7 +116,6 @@ def spelled_out(header, tile: int) -> list[Packet]:  # noqa: C901  # the standar
     ]
 
 
-@settings(deadline=None)
 @given(headers(), st.data())
 def test_packets_come_in_the_order_of_the_standard(header, data):
     rows, columns = ceil_div(38, header.siz.ytsiz), ceil_div(45, header.siz.xtsiz)
@@ -126,12 +125,11 @@ def test_packets_come_in_the_order_of_the_standard(header, data):
     assert count_packets(header, tile) == len(expected)
 
 
-@settings(deadline=None)
 @given(headers())
 def test_more_layers_leave_the_order_of_the_others(header):
     longer = packet_order(header, 0, more_layers=1)
     assert tuple(p for p in longer if p.layer < header.cod.layers) == packet_order(header, 0)
-    assert longer[-1].layer == header.cod.layers
+    assert not longer or longer[-1].layer == header.cod.layers
 
 
 @pytest.mark.parametrize("progression", FACTORS["progression"])

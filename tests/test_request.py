@@ -51,11 +51,19 @@ def test_what_is_no_level_is_refused(rlevel):
         ((0, 1.5), (0, 2)),
         7,
         "1" * 200,
+        ((0, 2**32), (0, 1)),
     ],
 )
 def test_what_is_no_window_is_refused(window):
     with pytest.raises(InvalidWindow, match="window"):
         Request("a.jp2", 0, window)
+
+
+def test_numbers_too_long_to_be_written_are_refused():
+    with pytest.raises(InvalidRlevel, match="too many digits"):
+        Request("a.jp2", 10**5000)
+    with pytest.raises(InvalidWindow, match="too many digits"):
+        Request("a.jp2", 0, ((0, 10**5000), (0, 1)))
 
 
 @given(st.tuples(*[st.integers(0, 2**31)] * 4))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import dask.config
+import distributed  # noqa: F401  # from now on tracebacks and contexts are pickled too, as on its workers
 import fsspec
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
@@ -141,6 +142,7 @@ def _verify_one_line(error: pytest.ExceptionInfo[BaseException], path: str) -> N
     text = str(error.value)
     assert path in text
     assert "\n" not in text
+    assert error.value.__context__ is None
     assert str(pickle.loads(pickle.dumps(error.value))) == text
 
 

@@ -15,7 +15,7 @@ bounds: uclouvain/openjpeg issue 1652.)
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from jp2batch.errors import CorruptImage
@@ -23,8 +23,8 @@ from jp2batch.jpeg2000.boxes import SIGNATURE, Container
 from jp2batch.jpeg2000.codestream import Header, TilePart
 from jp2batch.jpeg2000.grid import Rect, image_area, samples, tile_counts
 from jp2batch.jpeg2000.markers import Marker, Quantization, Segment, Siz, Sot, encode_segment
-from jp2batch.jpeg2000.packets import Packet, packet_order
-from jp2batch.jpeg2000.pieces import Pieces, Range
+from jp2batch.jpeg2000.packets import packet_order
+from jp2batch.jpeg2000.pieces import Pieces
 from jp2batch.jpeg2000.plan import Image, Reading, Tile
 
 _NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.CRG})
@@ -213,9 +213,7 @@ def _tile_parts(pieces: Pieces, header: Header, number: int, tile: Tile, guarded
         yield _tile_part(Sot(number, 0, 0, 1), b"".join(_packets(pieces, header, number, tile, guarded)))
 
 
-def _packets(
-    pieces: Pieces, header: Header, number: int, tile: Tile, guarded: bool
-) -> Iterator[bytes]:
+def _packets(pieces: Pieces, header: Header, number: int, tile: Tile, guarded: bool) -> Iterator[bytes]:
     """Iterate over all packets of a tile, those that are not wanted being empty; guarded by SOP and one more layer."""
     begins = {part.data for part in tile.parts}  # where packets begin for sure
     wanted = tile.packets or {}

@@ -25,10 +25,11 @@ class Box:
     content: bytes
     """What follows its header."""
 
-    def children(self) -> Iterator["Box"]:
-        """Iterate over the boxes inside; none, where this is no superbox. Damaged ones end the iteration.
+    def children(self, *, strict: bool = False) -> Iterator["Box"]:
+        """Iterate over the boxes inside; none, where this is no superbox.
 
         What is inside of those is for the caller to ask, down to where it makes sense: a file can nest without end.
+        A damaged box ends the iteration; a strict one in `CorruptImage`.
         """
         position = 0
         while self.type in _SUPERBOXES and position + 8 <= len(self.content):
@@ -39,9 +40,11 @@ class Box:
                 start += 8
             stop = len(self.content) if length == 0 else position + length
             if stop < start or stop > len(self.content):
-                return
+                break
             yield Box(kind.decode("latin-1"), self.content[start:stop])
             position = stop
+        if strict and position != len(self.content):
+            raise CorruptImage("", f"its {self.type.strip()} box is damaged", "fetch the file again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +56,14 @@ class Container:
     codestream: Range
     """Where the codestream lies."""
 
+    @property
+    def header(self) -> Box | None:
+        """The JP2 header box, I.5.3."""
+        return next((box for box in self.boxes if box.type == "jp2h"), None)
+
     def find(self, kind: str) -> Iterator[Box]:
-        """Iterate over the boxes of a type in the JP2 header box, I.5.3."""
-        header = next((box for box in self.boxes if box.type == "jp2h"), None)
-        return (box for box in (header.children() if header else ()) if box.type == kind)
+        """Iterate over the boxes of a type in the JP2 header box."""
+        return (box for box in (self.header.children() if self.header else ()) if box.type == kind)
 
 
 def read_container(pieces: Pieces, ahead: Ahead) -> Steps[Container]:

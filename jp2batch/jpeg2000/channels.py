@@ -1,10 +1,12 @@
 """What the samples of an image are: its components, or the channels that a palette makes of them (T.800 I.5.3.4)."""
 
+import struct
 from dataclasses import dataclass
 
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000.boxes import Container
 from jp2batch.jpeg2000.codestream import Header
+from jp2batch.jpeg2000.markers import Siz
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,26 @@ class Channel:
         """The smallest integer type of 8, 16 or 32 bits that holds a sample, as numpy names it."""
         size = 8 if self.bits <= 8 else 16 if self.bits <= 16 else 32
         return f"{'' if self.signed else 'u'}int{size}"
+
+
+def check_header_box(container: Container, siz: Siz) -> None:
+    """Refuse a JP2 file whose header box is damaged, or describes another image than the codestream (I.5.3.1).
+
+    Raises
+    ------
+    CorruptImage
+        One of the two is wrong, and nothing tells which.
+    """
+    if not container.boxes:
+        return  # a raw codestream
+    boxes = list(container.header.children(strict=True)) if container.header else []
+    told = struct.unpack(">IIH", boxes[0].content[:10]) if boxes and len(boxes[0].content) == 14 else None
+    if told is None or boxes[0].type != "ihdr":
+        raise CorruptImage("", "its JP2 header box is damaged or missing", "fetch the file again")
+    found = siz.ysiz - siz.yosiz, siz.xsiz - siz.xosiz, len(siz.components)
+    if told != found:
+        text = " and of ".join("{} x {}, {} components".format(*image) for image in (told, found))
+        raise CorruptImage("", f"its headers tell of {text}", "fetch the file again")
 
 
 def channels(container: Container, header: Header) -> tuple[Channel, ...]:

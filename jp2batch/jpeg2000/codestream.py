@@ -21,6 +21,10 @@ from jp2batch.jpeg2000.pieces import Ahead, Pieces, Steps, need
 _LARGEST_HEADER = 64 << 20  # bytes
 _MOST_SEGMENTS = 1 << 16  # COC and QCC of 16384 components are half of that
 _LONG_HEADER = 64 << 10
+_MISPLACED = {  # by the end of the header: what may not stand in it, table A.2
+    Marker.SOT: frozenset({Marker.PLT, Marker.PPT}),
+    Marker.SOD: frozenset({Marker.CAP, Marker.SIZ, Marker.TLM, Marker.PLM, Marker.PPM, Marker.CRG}),
+}
 _CHANGES_CODING = frozenset({Marker.COD, Marker.COC, Marker.QCD, Marker.QCC, Marker.RGN, Marker.POC})
 
 
@@ -140,6 +144,8 @@ def _read_segments(
             return segments, position
         if marker < 0xFF4F or marker in (Marker.SOT, Marker.SOD, Marker.EOC):
             raise CorruptImage("", f"no marker segment at byte {position}, but {marker:#06x}", "fetch the file again")
+        if marker in _MISPLACED[end]:
+            raise Segment(marker, position, b"").wrong("is out of place")
         length = int.from_bytes((yield from need(pieces, position + 2, position + 4, ahead)), "big")
         if length < 2:
             raise Segment(marker, position, b"").wrong(f"claims a length of {length}")

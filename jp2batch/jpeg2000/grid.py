@@ -10,6 +10,7 @@ from jp2batch.jpeg2000.codestream import Header
 from jp2batch.jpeg2000.markers import Coding, Component, Siz
 from jp2batch.request import LOWEST, Window
 
+_TILE, _TILE_COMPONENT = 6000, 1500  # bytes that OpenJPEG takes for each, as it reads the main header
 _ENTRY = 200  # bytes that OpenJPEG takes for a code-block, with its tag trees; a precinct of a subband takes as much
 
 
@@ -256,13 +257,13 @@ def _component_precincts(area: Rect, component: Component, coding: Coding) -> tu
     return tuple(levels)
 
 
-def decoder_memory(header: Header, area: Rect, rlevel: int, *, dropped: bool) -> int:
-    """Estimate the bytes that a decoder takes for an area, if it were one tile, at a resolution level.
+def decoder_memory(header: Header, area: Rect, rlevel: int, *, tiles: int, dropped: bool) -> int:
+    """Estimate the bytes that a decoder takes for an area at a resolution level.
 
     Samples take 32 bits; each precinct and each code-block takes an entry, empty or not: a header can claim one for
-    every sample. `dropped`: those of the resolution levels that are dropped count as well.
+    every sample. So do the components of all `tiles`. `dropped`: the resolution levels that are dropped count as well.
     """
-    total = 0
+    total = tiles * (_TILE + _TILE_COMPONENT * len(header.codings))
     alike = Counter(zip(header.siz.components, header.codings, strict=True))
     for (component, coding), components in alike.items():
         full = area.scaled(component.yrsiz, component.xrsiz)

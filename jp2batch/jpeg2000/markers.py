@@ -177,6 +177,8 @@ class Coding:
         if levels > 32 or xcb > 8 or ycb > 8 or xcb + ycb > 8 or transform > 1:
             raise segment.wrong("claims a coding that T.800 does not have")
         sizes = segment.unpack(f">{levels + 1}B", offset + 5) if own_precincts else (0xFF,) * (levels + 1)
+        if len(segment.body) != offset + 5 + len(sizes) * own_precincts:
+            raise segment.wrong(f"has {len(segment.body)} bytes, for {levels} decomposition levels")
         precincts = tuple((size & 15, size >> 4) for size in sizes)
         if any(0 in size for size in precincts[1:]):
             raise segment.wrong("claims precincts of one sample above the lowest resolution")

@@ -13,6 +13,7 @@ from typing import Literal
 from jp2batch.config import StoreProfile
 from jp2batch.errors import ImageTooLarge
 from jp2batch.jpeg2000.boxes import Container, read_container
+from jp2batch.jpeg2000.channels import check_header_box
 from jp2batch.jpeg2000.codestream import Header, TilePart, read_header
 from jp2batch.jpeg2000.grid import Selection, check_tiles, largest_tile, tile_count, tile_counts
 from jp2batch.jpeg2000.locate import Doubt, ReadAhead, by_chain, by_tlm
@@ -90,6 +91,7 @@ def read_image(pieces: Pieces, ahead: Ahead) -> Steps[Image]:
     container = yield from read_container(pieces, ahead)
     header = yield from read_header(pieces, container.codestream.start, ahead)
     check_tiles(header.siz)
+    check_header_box(container, header.siz)
     check_packets(header, container.codestream.stop - header.stop)
     return Image(container, header)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import fsspec.asyn
 
 from jp2batch.config import retry_policy, store_profile
-from jp2batch.errors import StorageError
+from jp2batch.errors import Jp2BatchError, StorageError
 from jp2batch.storage.counted import Counted
 from jp2batch.storage.faults import Place, translated
 from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, replaced, shown
@@ -48,8 +48,12 @@ class ObjectSource(Counted):
     def _run(self, step: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:
         # Looked up anew: after a fork, fsspec has another loop.
         loop = self._loop or fsspec.asyn.get_loop()
-        with self._meter.waiting():
-            result: T = fsspec.asyn.sync(loop, step, *arguments)
+        try:
+            with self._meter.waiting():
+                result: T = fsspec.asyn.sync(loop, step, *arguments)
+        except Jp2BatchError as error:
+            error.__context__ = None  # the driver's: it may hold secrets, and what a dask worker cannot pickle
+            raise
         return result
 
     async def _first(self, span: Range) -> Piece:

@@ -152,8 +152,10 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
     try:
         fs, url = fsspec.core.url_to_fs(path, **options)
     except Exception as error:  # noqa: BLE001  (each driver has its own)
-        raise not_opened(error, place) from None
-    return ObjectSource(fs, url, place)
+        failure = not_opened(error, place)
+    else:
+        return ObjectSource(fs, url, place)
+    raise failure  # out here, without the driver's error as its context
 
 
 _memory: type[Source] = MemorySource

@@ -1,0 +1,134 @@
+"""Reads and decodes in a process of its own: what hostile bytes do to OpenJPEG must not end the tests."""
+
+import multiprocessing
+import resource
+import sys
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+import dask
+import numpy as np
+
+from jp2batch import openjpeg
+from jp2batch.config import StoreProfile
+from jp2batch.errors import Jp2BatchError
+from jp2batch.reader import read_from
+from jp2batch.request import Window
+from jp2batch.storage.source import MemorySource
+
+FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8, gap=0)
+REMOTE = StoreProfile(latency=0.1, bandwidth=1e6, connections=8, gap=100)
+"""Requests cost something: packets are read ahead, and neighbours together."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A read of bytes that may be hostile."""
+
+    data: bytes
+    rlevel: int = 0
+    window: Window | None = None
+    store: StoreProfile = FREE
+    whole: bool = False
+    compare: bool = False
+    """Whether OpenJPEG decodes the whole codestream as well."""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it."""
+
+    error: Jp2BatchError | None = None
+    bug: str = ""
+    """An exception of another kind, or how the process died."""
+    stats: Any = None
+    values: np.ndarray | None = None
+    expected: np.ndarray | Jp2BatchError | None = None
+    """OpenJPEG's decode of the whole codestream in the shape of `values`, or why it gave none."""
+    seconds: float = 0
+    memory: int = 0
+    """By how many bytes the process has ever grown in this task."""
+    requests: int = 0
+
+
+class Away:
+    """Runs tasks in a process that is replaced when it dies."""
+
+    def __init__(self, seconds: float = 20) -> None:
+        self._seconds = seconds
+        self._process: Any = None
+
+    def run(self, task: Task) -> Outcome:
+        if self._process is None:
+            context = multiprocessing.get_context("spawn")
+            self._ours, theirs = context.Pipe()
+            self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+            self._process.start()
+            theirs.close()
+            self._ours.recv()
+        self._ours.send(task)
+        try:
+            if self._ours.poll(self._seconds):
+                return self._ours.recv()
+            self.close()
+            return Outcome(bug=f"it took more than {self._seconds} s")
+        except EOFError:
+            self._process.join()
+            code = self._process.exitcode
+            self._process = None
+            return Outcome(bug=f"the process died with {code}")
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._ours.close()
+            self._process = None
+
+
+def _serve(connection: Connection) -> None:
+    openjpeg.library()
+    connection.send("ready")
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:
+            return
+        connection.send(_outcome(task))
+
+
+def _outcome(task: Task) -> Outcome:
+    before, begin = _peak(), time.perf_counter()
+    source = MemorySource(task.data, path="memory://hostile.jp2", profile=task.store)
+    limit = "1 GiB" if task.whole else 0
+    settings = {"jp2batch.max-whole-file": limit, "jp2batch.first-read": 300, "jp2batch.threads": 1, **task.settings}
+    found: dict[str, Any] = {}
+    try:
+        with dask.config.set(settings):
+            pixels = read_from(source, lambda opened: opened.selected(task.rlevel, task.window))
+        found = {"values": pixels.values, "stats": pixels.stats}
+    except Jp2BatchError as error:
+        found = {"error": error}
+    except Exception as error:  # noqa: BLE001  # any other is what the tests look for
+        found = {"bug": f"{type(error).__name__}: {error}"}
+    found |= {"seconds": time.perf_counter() - begin, "memory": _peak() - before, "requests": source.requests}
+    if task.compare and "values" in found:
+        found["expected"] = _whole(task, found["values"])
+    return Outcome(**found)
+
+
+def _whole(task: Task, values: np.ndarray) -> np.ndarray | Jp2BatchError:
+    expected = np.zeros_like(values)
+    try:
+        openjpeg.decode(task.data[task.data.index(b"\xff\x4f\xff\x51") :], expected, reduce=task.rlevel)
+    except Jp2BatchError as error:
+        return error
+    return expected
+
+
+def _peak() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

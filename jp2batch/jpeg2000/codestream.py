@@ -25,7 +25,7 @@ _MISPLACED = {  # by the end of the header: what may not stand in it, table A.2
     Marker.SOT: frozenset({Marker.PLT, Marker.PPT}),
     Marker.SOD: frozenset({Marker.CAP, Marker.SIZ, Marker.TLM, Marker.PLM, Marker.PPM, Marker.CRG}),
 }
-_CHANGES_CODING = frozenset({Marker.COD, Marker.COC, Marker.QCD, Marker.QCC, Marker.RGN, Marker.POC})
+_INFORMATIVE = frozenset({Marker.PLT, Marker.COM})  # of a tile-part header: packets can be decoded without them
 
 
 @dataclass(frozen=True)
@@ -117,15 +117,16 @@ def read_tile_part(pieces: Pieces, start: int, sot: Sot, stop: int, ahead: Ahead
     """
     segments, sod = yield from _read_segments(pieces, start + Sot.SIZE, Marker.SOD, ahead, stop)
     lengths = [s for s in segments if s.marker == Marker.PLT]
+    others = tuple(s for s in segments if s.marker not in _INFORMATIVE)
     return TilePart(
         sot=sot,
         start=start,
         data=sod + 2,
         stop=stop,
         packet_lengths=parse_plt(lengths) if lengths else None,
-        packed_headers=any(s.marker == Marker.PPT for s in segments),
-        changes_coding=any(s.marker in _CHANGES_CODING for s in segments),
-        segments=tuple(s for s in segments if s.marker in _CHANGES_CODING or s.marker == Marker.PPT),
+        packed_headers=any(s.marker == Marker.PPT for s in others),
+        changes_coding=any(s.marker != Marker.PPT for s in others),  # or is unknown, and may do anything
+        segments=others,
     )
 
 

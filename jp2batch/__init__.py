@@ -7,10 +7,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jp2batch.batch import as_completed, run, to_delayed
     from jp2batch.dataarray import open, read  # noqa: A004  # named as xarray's and rasterio's
     from jp2batch.errors import Jp2BatchError
     from jp2batch.info import ImageInfo, ReadPlan
     from jp2batch.inspection import inspect, plan
+    from jp2batch.manifest import read_manifest
+    from jp2batch.report import BatchReport, Result
     from jp2batch.request import Request
     from jp2batch.response import respond
 
@@ -18,17 +21,39 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ImageInfo": "info",
+    "BatchReport": "report",
     "Jp2BatchError": "errors",
     "ReadPlan": "info",
     "Request": "request",
+    "Result": "report",
+    "as_completed": "batch",
     "inspect": "inspection",
     "open": "dataarray",
     "plan": "inspection",
     "read": "dataarray",
+    "read_manifest": "manifest",
     "respond": "response",
+    "run": "batch",
+    "to_delayed": "batch",
 }
 
-__all__ = ["ImageInfo", "Jp2BatchError", "ReadPlan", "Request", "inspect", "open", "plan", "read", "respond"]
+__all__ = [
+    "BatchReport",
+    "ImageInfo",
+    "Jp2BatchError",
+    "ReadPlan",
+    "Request",
+    "Result",
+    "as_completed",
+    "inspect",
+    "open",
+    "plan",
+    "read",
+    "read_manifest",
+    "respond",
+    "run",
+    "to_delayed",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -74,6 +75,18 @@ def store_profile(protocol: str) -> StoreProfile:
         raise ConfigurationError("", f"jp2batch.stores.{protocol} is {own or common}", cure) from None
 
 
+def dask_threads() -> int:
+    """Return the threads that dask takes where there is no cluster."""
+    found = dask.config.get("num_workers", None)
+    return int(found) if found else threads()
+
+
+def first_death_tells() -> AbstractContextManager[object]:
+    """Let a scheduler that is started in a `with` block give up a task with the first worker that dies of it."""
+    found: AbstractContextManager[object] = dask.config.set({"distributed.scheduler.allowed-failures": 0})
+    return found
+
+
 def retry_policy() -> RetryPolicy:
     """Return how often, and after how long, a request that failed is made again."""
     given = _get("retries")
@@ -87,6 +100,26 @@ def retry_policy() -> RetryPolicy:
         )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ConfigurationError("", f"jp2batch.retries is {given}: {error}", "see jp2batch.yaml") from None
+
+
+def deadline() -> float:
+    """Return the seconds after which a request is given up, where there is a process to end."""
+    value = _get("deadline")
+    try:
+        return float(parse_timedelta(value))
+    except (ValueError, TypeError, AttributeError, KeyError):
+        raise ConfigurationError("", f"jp2batch.deadline is {value!r}", 'give a time such as "10 minutes"') from None
+
+
+def settings() -> dict[str, Any]:
+    """Return the whole configuration, to be adopted by a worker."""
+    return _get_all()
+
+
+def adopt(values: Mapping[str, Any] | None) -> None:
+    """Take over the configuration of a client, where it is another one."""
+    if values is not None and values != _get_all():
+        dask.config.set({"jp2batch": dict(values)})
 
 
 def max_result() -> int:
@@ -134,6 +167,11 @@ def _flattened(key: str, value: Any) -> Iterator[tuple[str, Any]]:
         return
     for name, inner in value.items():
         yield from _flattened(f"{key}.{name}", inner)
+
+
+def _get_all() -> dict[str, Any]:
+    found: dict[str, Any] = dask.config.get("jp2batch")
+    return found
 
 
 def _get(key: str) -> Any:

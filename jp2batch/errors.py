@@ -4,11 +4,15 @@ Every error of the package derives from `Jp2BatchError`, and all are made of the
 pickling between dask workers and become a record or an HTTP answer without being parsed.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 __all__ = [
+    "ClusterMismatch",
     "ConfigurationError",
     "CorruptImage",
+    "DecodeTimedOut",
+    "DecoderCrashed",
     "EncodingError",
     "ImageNotFound",
     "ImageTooLarge",
@@ -17,12 +21,14 @@ __all__ = [
     "InvalidRlevel",
     "InvalidWindow",
     "Jp2BatchError",
+    "ManifestError",
     "NotJpeg2000",
     "ObjectChanged",
     "OpenJpegNotFound",
     "PermissionDenied",
     "StorageError",
     "StoreUnavailable",
+    "UnexpectedError",
     "UnsupportedImage",
 ]
 
@@ -83,6 +89,43 @@ class InvalidWindow(InvalidRequest):
     """The window is malformed, outside the image, or holds no sample at that level."""
 
 
+class ManifestError(InvalidRequest):
+    """A manifest has bad rows, or none at all; the one error of several lines, where several rows are bad.
+
+    Parameters
+    ----------
+    path, problem, cure : str
+        As for `Jp2BatchError`.
+    rows : tuple of (int, str), optional
+        The number of each bad row, counted from 1, and what is wrong with it.
+    unit : str, optional
+        What the numbers count: lines of a text, or rows of a table.
+    """
+
+    _SHOWN: ClassVar[int] = 100
+
+    def __init__(
+        self, path: str, problem: str, cure: str = "", rows: tuple[tuple[int, str], ...] = (), unit: str = "line"
+    ) -> None:
+        super().__init__(path, problem, cure)
+        self.args = (path, problem, cure, rows, unit)
+        self.rows = rows
+        self.unit = unit
+
+    @classmethod
+    def of(cls, path: str, rows: Sequence[tuple[int, str]], unit: str = "line") -> Self:
+        """Return the error that names these bad rows."""
+        problem = f"{unit} {rows[0][0]}: {rows[0][1]}" if len(rows) == 1 else f"{len(rows)} bad rows"
+        return cls(path, problem, "", tuple(rows), unit)
+
+    def __str__(self) -> str:
+        if len(self.rows) < 2:
+            return super().__str__()
+        named = [f"{self.unit} {number}: {message}" for number, message in self.rows[: self._SHOWN]]
+        more = [f"… and {len(self.rows) - self._SHOWN} more"] if len(self.rows) > self._SHOWN else []
+        return "\n".join([f"{len(self.rows)} bad rows in {self.path or 'the manifest'}", *named, *more])
+
+
 class StorageError(Jp2BatchError, OSError):
     """The store did not give the bytes."""
 
@@ -136,3 +179,19 @@ class ImageTooLarge(Jp2BatchError, ValueError):
 
 class EncodingError(Jp2BatchError, ValueError):
     """OpenJPEG does not code these pixels in this way."""
+
+
+class DecoderCrashed(Jp2BatchError):
+    """Decoding the image ends the process that does it."""
+
+
+class DecodeTimedOut(Jp2BatchError):
+    """Decoding the image took longer than it may."""
+
+
+class ClusterMismatch(ConfigurationError):
+    """The workers of a cluster have another version of this package, or none."""
+
+
+class UnexpectedError(Jp2BatchError):
+    """Something went wrong that this package does not know of."""

@@ -20,7 +20,7 @@ from jp2batch.jpeg2000.channels import Channel, channels
 from jp2batch.jpeg2000.codestream import check_supported
 from jp2batch.jpeg2000.grid import Rect, Selection, decoder_memory, image_area, select, select_area, tile_count
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps
-from jp2batch.jpeg2000.plan import Image, LocatedBy, Precision, Reading, read_image, read_tiles
+from jp2batch.jpeg2000.plan import Image, LocatedBy, Precision, Reading, expected_bytes, read_image, read_tiles
 from jp2batch.request import Request, Window
 from jp2batch.storage.source import Source, open_source
 
@@ -134,20 +134,22 @@ def read_area(url: str, rlevel: int, area: Rect, *, storage_options: StorageOpti
     return read_from(source, lambda opened: opened.checked(select_area(opened.image.header, rlevel, area)))
 
 
-def read_from(source: Source, choose: Callable[[Opened], Selection]) -> Pixels:
-    """Read what `choose` selects of an image."""
+def read_from(source: Source, choose: Callable[[Opened], Selection], *, threads: int | None = None) -> Pixels:
+    """Read what `choose` selects of an image; `threads`: to decode in, by default what is configured."""
     begin = time.perf_counter()
     with naming(source.path):
         opened = Opened.start(source)
-        return read_opened(opened, choose(opened), begin)
+        return read_opened(opened, choose(opened), begin=begin, threads=threads)
 
 
-def read_opened(opened: Opened, selection: Selection, begin: float | None = None) -> Pixels:
+def read_opened(
+    opened: Opened, selection: Selection, *, begin: float | None = None, threads: int | None = None
+) -> Pixels:
     """Read a selection of an image whose headers are there; `begin`: when that was begun."""
     begin = time.perf_counter() if begin is None else begin
     source = opened.source
     try:
-        values, reading, warnings = _read(opened, selection)
+        values, reading, warnings = _read(opened, selection, threads or config.threads())
     finally:
         source.verify()  # an object replaced meanwhile is the better explanation of what else went wrong
     stats = Stats(
@@ -195,7 +197,7 @@ def naming(path: str) -> Iterator[None]:
         raise error.at(path) from error.__cause__
 
 
-def _read(opened: Opened, selection: Selection) -> tuple[NDArray[Any], Reading, list[str]]:
+def _read(opened: Opened, selection: Selection, threads: int) -> tuple[NDArray[Any], Reading, list[str]]:
     """Read and decode a selection; take a coarser unit where OpenJPEG stumbles over what was cut out of the file."""
     failures: list[str] = []
     at_best: Precision = "packets"
@@ -203,7 +205,7 @@ def _read(opened: Opened, selection: Selection) -> tuple[NDArray[Any], Reading, 
         reading = hold(opened.steps(selection, at_best), fetcher(opened.source, opened.pieces))
         _check_size(opened, selection, reading.unit)
         try:
-            values, warnings = _decode(opened, reading)
+            values, warnings = _decode(opened, reading, threads)
         except CorruptImage as error:
             if reading.unit == "file":
                 raise
@@ -215,7 +217,7 @@ def _read(opened: Opened, selection: Selection) -> tuple[NDArray[Any], Reading, 
         at_best = _COARSER[reading.unit]
 
 
-def _decode(opened: Opened, reading: Reading) -> tuple[NDArray[Any], list[str]]:
+def _decode(opened: Opened, reading: Reading, threads: int) -> tuple[NDArray[Any], list[str]]:
     """Decode a reading, each block straight into its place; return what OpenJPEG warned of as well."""
     area = reading.selection.area
     values = np.empty((len(opened.channels), area.height, area.width), opened.dtype)
@@ -228,7 +230,7 @@ def _decode(opened: Opened, reading: Reading) -> tuple[NDArray[Any], list[str]]:
         data = in_jp2(codestream, opened.image.container).data
         return openjpeg.decode(data, target, reduce=codestream.reduce, origin=origin)
 
-    warnings = _in_threads(decode, _codestreams(opened, reading))
+    warnings = _in_threads(threads, decode, _codestreams(opened, reading))
     return values, [warning for of_block in warnings for warning in of_block]
 
 
@@ -240,23 +242,36 @@ def _codestreams(opened: Opened, reading: Reading) -> list[Callable[[], Codestre
     return [lambda block=block: assemble(opened.pieces, opened.image, reading, block) for block in blocks]  # type: ignore[misc]
 
 
-def _in_threads(function: Callable[[Callable[[], Codestream]], T], items: list[Callable[[], Codestream]]) -> list[T]:
-    threads = min(config.threads(), len(items))
+def _in_threads(
+    threads: int, function: Callable[[Callable[[], Codestream]], T], items: list[Callable[[], Codestream]]
+) -> list[T]:
+    threads = min(threads, len(items))
     if threads == 1:
         return [function(item) for item in items]
     with ThreadPoolExecutor(threads, thread_name_prefix="jp2batch-decode") as pool:
         return list(pool.map(function, items))
 
 
-def _check_size(opened: Opened, selection: Selection, unit: Precision) -> None:
-    """Refuse what takes too much memory: the result, or what OpenJPEG needs for a tile, or for the image as a whole."""
-    header, limit = opened.image.header, config.max_result()
+def memory_needed(opened: Opened, selection: Selection) -> int:
+    """Estimate the memory that a read takes, in bytes: what is fetched, what decoding a tile needs, the result."""
+    return expected_bytes(opened.image, selection) + sum(_memory(opened, selection, "packets"))
+
+
+def _memory(opened: Opened, selection: Selection, unit: Precision) -> tuple[int, int]:
+    """Return the bytes of the result, and of what OpenJPEG needs for a tile, or for the image as a whole."""
+    header = opened.image.header
     area, tiles = image_area(header.siz), tile_count(header.siz)
     if unit != "file":
         tiles = 1
         area = Rect(0, 0, min(header.siz.ytsiz, area.height), min(header.siz.xtsiz, area.width))
     result = selection.area.height * selection.area.width * len(opened.channels) * opened.dtype.itemsize
-    decoded = decoder_memory(header, area, selection.rlevel, tiles=tiles, dropped=unit != "packets")
+    return result, decoder_memory(header, area, selection.rlevel, tiles=tiles, dropped=unit != "packets")
+
+
+def _check_size(opened: Opened, selection: Selection, unit: Precision) -> None:
+    """Refuse what takes too much memory."""
+    limit = config.max_result()
+    result, decoded = _memory(opened, selection, unit)
     if result > limit or decoded > 2 * limit:
         raise ImageTooLarge(
             "",

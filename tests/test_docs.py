@@ -81,7 +81,9 @@ def test_snippets_run_one_after_the_other(folder, bucket, monkeypatch, capsys):
     assert names["corner"].shape == (200, 300)
     assert names["public"].shape == (69, 69)
     assert list(names["answer"]) == ["img_data", "shape", "time_download", "time_processing"]
-    assert re.search(r"rlevel 9.*\n\[69, 69\] ", capsys.readouterr().out)
+    assert re.search(r"rlevel 9.*\n\[69, 69\] ", capsys.readouterr().out, re.DOTALL)
+    assert len(names["report"]) > 8
+    assert names["report"].failed == []
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ LAYERS = [
     "jpeg2000",
     "storage openjpeg georeference sentinel2 cf info",
     "reader inspection dataarray response xarray_engine preview encode landscape sample",
-    "doctor sinks",
+    "doctor sinks report work manifest_json manifest_rows manifest batch",
     "cli __main__",
 ]
 """From the bottom up. A module imports from its own layer and from those below; a folder is in one layer."""

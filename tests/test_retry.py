@@ -80,7 +80,8 @@ def busy(http_server):
 @pytest.mark.parametrize("fault", [503, 500, 502, 504, 429, "reset", "cut", "short", "long", "wrong-range"])
 def test_faults_that_pass_cost_neither_pixels_nor_the_read(busy, fault):
     busy.fault, busy.every = fault, 5
-    pixels = read_pixels(Request(busy.url("image.jp2"), 1))
+    with dask.config.set({"jp2batch.retries.attempts": 20}):  # a range may be the fifth more than once
+        pixels = read_pixels(Request(busy.url("image.jp2"), 1))
     np.testing.assert_array_equal(pixels.values, MANY_TILES.oracle.at(1))
     assert pixels.stats.retries > 0
 

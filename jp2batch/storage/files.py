@@ -1,17 +1,69 @@
 """Whole small files by any URL: manifests, metadata, results."""
 
 import contextlib
+import gzip
+import io
 import secrets
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec.core
 import fsspec.utils
 
-from jp2batch.errors import StorageError
+from jp2batch.errors import ImageNotFound, StorageError
 from jp2batch.storage.faults import Place, translated, without_credentials
+from jp2batch.storage.source import Source, open_source
+
+LARGEST = 2**30
+"""Bytes of the largest file that is read, compressed or not: a gzip bomb ends here."""
+
+_GZIP = b"\x1f\x8b"
+_CHUNK = 8 * 2**20
+
+
+def read_bytes(url: str, *, storage_options: Mapping[str, Any] | None = None, limit: int = LARGEST) -> bytes:
+    """Read a whole file; one that is compressed by gzip, whatever its name, is decompressed.
+
+    Parameters
+    ----------
+    url : str
+        Path or URL. A local one may be a pipe.
+    storage_options : mapping, optional
+        fsspec's options for the store.
+    limit : int, optional
+        Bytes that it may have, compressed or not.
+
+    Raises
+    ------
+    StorageError
+        It cannot be read, is larger than `limit`, or is damaged.
+    """
+    place = _place(url, storage_options)
+    try:
+        if place.protocol in ("file", "local"):
+            with Path(fsspec.core.url_to_fs(url, **place.options)[1]).open("rb") as file:
+                return read_stream(file, place.path, limit=limit)
+        data = _read_object(open_source(url, storage_options=storage_options), limit)
+    except Exception as error:  # noqa: BLE001  # each driver has its own
+        fault = translated(error, place)
+        if isinstance(fault, ImageNotFound):  # and this was to be no image
+            fault = StorageError(place.path, f"cannot be read: {fault.problem}", "check the path")
+        raise fault from None
+    return _unzipped(data, place.path, limit)
+
+
+def read_stream(stream: BinaryIO, name: str, *, limit: int = LARGEST) -> bytes:
+    """Read an open file to its end, as `read_bytes` does; `name` is what messages call it.
+
+    Raises
+    ------
+    StorageError
+        It is larger than `limit`, or is damaged.
+    """
+    return _unzipped(_read_to_end(stream, name, limit), name, limit)
 
 
 def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, Any] | None = None) -> None:
@@ -64,10 +116,49 @@ def write_folder(url: str, files: Mapping[str, bytes], *, storage_options: Mappi
             fs.pipe({f"{path}/{name}": data for name, data in files.items()})
 
 
+def _read_object(source: Source, limit: int) -> bytes:
+    ((_, data),) = source.read_many([(0, min(_CHUNK, limit + 1))])
+    size = source.size or 0
+    if size > limit:
+        raise _too_large(source.path, limit)
+    starts = range(len(data), size, _CHUNK)
+    pieces = source.read_many([(start, min(size, start + _CHUNK)) for start in starts]) if starts else []
+    source.verify()
+    return b"".join([data, *(piece for _, piece in pieces)])
+
+
+def _unzipped(data: bytes, name: str, limit: int) -> bytes:
+    if not data.startswith(_GZIP):
+        return data
+    try:
+        return _read_to_end(gzip.GzipFile(fileobj=io.BytesIO(data)), name, limit)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise StorageError(name, "its gzip data is damaged or cut short", "compress it again") from None
+
+
+def _read_to_end(stream: BinaryIO | gzip.GzipFile, name: str, limit: int) -> bytes:
+    """Read in chunks, so that what is too large is not held in memory."""
+    data = bytearray()
+    while chunk := stream.read(_CHUNK):
+        data += chunk
+        if len(data) > limit:
+            raise _too_large(name, limit)
+    return bytes(data)
+
+
+def _too_large(name: str, limit: int) -> StorageError:
+    return StorageError(name, f"is larger than {limit} bytes", "is it the file that is meant? Then split it")
+
+
+def _place(url: str, options: Mapping[str, Any] | None) -> Place:
+    protocol = fsspec.utils.get_protocol(url)
+    return Place(url if protocol == "file" else without_credentials(url), protocol, dict(options or {}))
+
+
 @contextlib.contextmanager
 def _writing(url: str, options: Mapping[str, Any] | None) -> Iterator[tuple[Any, str]]:
     """Find the file system, and let whatever fails be an error of ours."""
-    place = Place(without_credentials(url), fsspec.utils.get_protocol(url), dict(options or {}))
+    place = _place(url, options)
     try:
         yield fsspec.core.url_to_fs(url, **place.options)
     except Exception as error:  # noqa: BLE001  # each driver has its own

@@ -1,0 +1,278 @@
+"""A manifest file <-> Requests, every one of its rows checked before anything runs."""
+
+import gzip
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from jp2batch.errors import InvalidPath, InvalidRequest, ManifestError
+from jp2batch.manifest_json import Row
+from jp2batch.manifest_rows import OWN_COLUMNS, csv_of, ndjson_of, rows_of
+from jp2batch.request import LOWEST, Request
+from jp2batch.storage.faults import without_credentials
+from jp2batch.storage.files import read_bytes, read_stream, write_bytes
+
+StorageOptions = Mapping[str, Any] | None
+
+_STDIN = "the standard input"
+_LONGEST = 300  # characters of a message about one row
+
+
+def read_manifest(
+    source: str | os.PathLike[str],
+    *,
+    rlevel: int = LOWEST,
+    root: str | None = None,
+    storage_options: StorageOptions = None,
+) -> list[Request]:
+    """Read the requests that a manifest holds, in their order.
+
+    Parameters
+    ----------
+    source : str or path
+        Path or URL of the manifest; "-" is the standard input. The content tells the format: NDJSON, a JSON array, CSV
+        with a header (separated by commas, semicolons or tabs), Parquet, or one path a line, where "#" begins a
+        comment; each as it is or compressed by gzip.
+    rlevel : int, optional
+        The level of rows that name none; the lowest resolution by default.
+    root : str, optional
+        The folder or bucket that paths are below of, and may not leave.
+    storage_options : mapping, optional
+        fsspec's options for the store of the manifest.
+
+    Returns
+    -------
+    list of Request
+        One for each row; rows that ask the same are equal requests. The columns `Path`, `rlevel`, `window` and `id`
+        are known in any case; all others are kept in `Request.columns`.
+
+    Raises
+    ------
+    ManifestError
+        Rows are bad, all of which it names; or there are none.
+    StorageError
+        The manifest cannot be read.
+    """
+    name = os.fspath(source)
+    data = _read_stdin() if name == "-" else read_bytes(name, storage_options=storage_options)
+    return parse_manifest(data, name, rlevel=rlevel, root=root)
+
+
+def parse_manifest(data: bytes, name: str = "-", *, rlevel: int = LOWEST, root: str | None = None) -> list[Request]:
+    """Return the requests that the bytes of a manifest hold; see `read_manifest`.
+
+    Parameters
+    ----------
+    data : bytes
+        The manifest, not compressed.
+    name : str, optional
+        Its name, for messages; its suffix decides where the content does not.
+    rlevel, root
+        As for `read_manifest`.
+
+    Raises
+    ------
+    ManifestError
+        Rows are bad, or there are none.
+    """
+    shown = _STDIN if name == "-" else without_credentials(name)
+    default = Request("manifest", rlevel).rlevel  # a wrong default is one mistake, not one in each row
+    unit, rows = rows_of(data, _suffix(name))
+    requests, bad = _requests_of(rows, unit, default, root)
+    if bad:
+        raise ManifestError.of(shown, bad, unit)
+    if not requests:
+        raise ManifestError(shown, "holds no requests", "give one path a line, or CSV or JSON lines with a Path")
+    return requests
+
+
+def write_manifest(
+    requests: Iterable[Request], path: str | os.PathLike[str], *, storage_options: StorageOptions = None
+) -> None:
+    """Write requests as a manifest, which `read_manifest` with the same `root` reads as equal requests.
+
+    Parameters
+    ----------
+    requests : iterable of Request
+        All with the same root, which is not written.
+    path : str or path
+        Path or URL ending in .ndjson, .jsonl or .csv, or one of these and .gz. CSV keeps other columns as text.
+    storage_options : mapping, optional
+        fsspec's options for the store.
+
+    Raises
+    ------
+    InvalidRequest
+        The suffix is none of these, or the requests do not fit into such a file.
+    StorageError
+        It cannot be written.
+    """
+    name = os.fspath(path)
+    form = _FORMS.get(_suffix(name))
+    if form is None:
+        cure = "give a name ending in .ndjson, .jsonl or .csv, or in one of these and .gz"
+        raise InvalidRequest(without_credentials(name), "its suffix names no form of manifests", cure)
+    asked = list(requests)
+    if len({request.root for request in asked}) > 1:
+        raise InvalidRequest(
+            without_credentials(name), "the requests have several roots", "write one manifest for each"
+        )
+    data = form([_row(request) for request in asked])
+    zipped = without_credentials(name).lower().endswith(".gz")
+    write_bytes(name, gzip.compress(data, mtime=0) if zipped else data, storage_options=storage_options)
+
+
+def _read_stdin() -> bytes:
+    stream = getattr(sys.stdin, "buffer", None)  # without a console, or in a notebook, there is none
+    if stream is None:
+        raise ManifestError("", "there is no standard input", "give the path of a manifest")
+    return read_stream(stream, _STDIN)
+
+
+def _suffix(name: str) -> str:
+    plain = without_credentials(name).lower().removesuffix(".gz")
+    return os.path.splitext(plain)[1]  # noqa: PTH122  # of a URL, too
+
+
+def _row(request: Request) -> dict[str, Any]:
+    window = request.window and ",".join(f"{start}:{stop}" for start, stop in request.window)
+    columns = dict(request.columns)
+    if any(name.strip().lower() in ("", *OWN_COLUMNS) for name in columns):
+        raise InvalidRequest(without_credentials(request.path), "a column has a name that is taken", "give it another")
+    return {"Path": request.path, "rlevel": request.rlevel, "window": window, "id": request.id, **columns}
+
+
+_FORMS: dict[str, Callable[[Sequence[Mapping[str, Any]]], bytes]] = {
+    ".csv": csv_of,
+    ".jsonl": ndjson_of,
+    ".ndjson": ndjson_of,
+}
+
+
+# Rows -> requests
+
+
+def _requests_of(
+    rows: Iterable[Row], unit: str, rlevel: int, root: str | None
+) -> tuple[list[Request], list[tuple[int, str]]]:
+    requests: list[Request] = []
+    bad: list[tuple[int, str]] = []
+    named: dict[str, tuple[int, Request]] = {}
+    for number, row in rows:
+        path = ""
+        try:
+            fields, columns = _divided(_as_mapping(row))
+            path = _path(fields.get("path"))
+            request = _request(path, fields, columns, rlevel, root)
+            _check_id(request, unit, *named.setdefault(request.id, (number, request)))
+        except InvalidRequest as error:
+            bad.append((number, _message(path, error)))
+        else:
+            requests.append(request)
+    return requests, bad
+
+
+def _as_mapping(row: object) -> dict[str, Any]:
+    """Return a row as what JSON can hold; what cannot be echoed later is refused now."""
+    if isinstance(row, InvalidRequest):
+        raise row
+    if isinstance(row, str):
+        row = {"Path": row}
+    if not isinstance(row, Mapping):
+        raise InvalidRequest("", f"the row is {_shown(row)}", 'give {"Path": "…"} or a path as text')
+    try:
+        plain: dict[str, Any] = orjson.loads(orjson.dumps(row, default=_plain))
+    except orjson.JSONEncodeError as error:
+        if isinstance(error.__cause__, InvalidRequest):
+            raise error.__cause__ from None
+        cure = "text is UTF-8, numbers are finite and of 64 bits, lists are not nested without end"
+        raise InvalidRequest("", f"the row cannot be kept: {error}", cure) from None
+    return plain
+
+
+def _plain(value: object) -> object:
+    """Return what stands in JSON for a value of Parquet, or raise the error that stands in the value's place."""
+    if isinstance(value, InvalidRequest):
+        raise value
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+
+
+def _divided(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide the fields of a request, by their names in lower case, from the other columns."""
+    fields: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
+    for name, value in row.items():
+        own = name.strip().lower()
+        if own in fields:
+            raise InvalidRequest("", f"it has {own} twice, as {_shown(name)} too", "leave one of them out")
+        if own in OWN_COLUMNS:
+            fields[own] = value
+        else:
+            columns[name] = value
+    return fields, columns
+
+
+def _request(
+    path: str, fields: Mapping[str, Any], columns: Mapping[str, Any], rlevel: int, root: str | None
+) -> Request:
+    level, window = _level(fields.get("rlevel"), rlevel), _window(fields.get("window"))
+    return Request(path, level, window, root, _id(fields.get("id")), tuple(columns.items()))
+
+
+def _path(value: object) -> str:
+    if value is None or value == "":
+        raise InvalidPath("", "it has no Path", "give the path of a JPEG 2000 file")
+    if not isinstance(value, str):
+        raise InvalidPath("", f"its Path is {_shown(value)}", "give it as text")
+    return value
+
+
+def _level(value: Any, default: int) -> Any:
+    """Return a level as a number: pandas writes 2.0 where another row has none, and CSV holds texts."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return default
+    if isinstance(value, str):
+        number = re.fullmatch(r"\s*([+-]?[0-9]{1,9})(\.0*)?\s*", value)
+        return int(number[1]) if number else without_credentials(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _window(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_credentials(value) if value.strip() else None
+    return value
+
+
+def _id(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | None):
+        raise InvalidRequest("", f"its id is {_shown(value)}", "give it as text")
+    return "" if value is None or not str(value).strip() else str(value)
+
+
+def _check_id(request: Request, unit: str, number: int, first: Request) -> None:
+    """Refuse an id that means two things: records are found again by it."""
+    if first != request:
+        problem = f"its id {_shown(request.id)} is that of another request, on {unit} {number}"
+        raise InvalidRequest("", problem, "give each request an id of its own, or none")
+
+
+def _message(path: str, error: InvalidRequest) -> str:
+    """Return one line about a bad row, that shows neither credentials nor a whole book."""
+    where = f"{_shortened(without_credentials(path), 100)}: " if path else ""
+    cure = f" ({error.cure})" if error.cure else ""
+    text = " ".join(f"{where}{without_credentials(error.problem)}{cure}".split())
+    return _shortened("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), _LONGEST)
+
+
+def _shown(value: object) -> str:
+    return _shortened(without_credentials(repr(value)), 60)
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,0 +1,166 @@
+"""What happened to each request of a batch: `Result`, its record, and `BatchReport`."""
+
+import html
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from jp2batch.errors import Jp2BatchError
+from jp2batch.info import format_bytes
+from jp2batch.reader import Stats
+from jp2batch.request import Request
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Status = Literal["ok", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one request."""
+
+    request: Request
+    """What was asked."""
+    status: Status
+    """Whether it was done."""
+    value: Any = field(default=None, repr=False)
+    """A DataArray or the dict of the web service; None where it failed, or was written by the worker."""
+    error: Jp2BatchError | None = None
+    """Why it failed."""
+    stats: Stats | None = None
+    """What the read took; None where it failed before."""
+    attempts: int = 1
+    """How often it was begun; more than once where a worker died."""
+    shape: tuple[int, ...] | None = None
+    """Shape of the pixels: (rows, columns), or (bands, rows, columns)."""
+    dtype: str | None = None
+    """Type of the pixels."""
+    size: int = 0
+    """Length of the file in bytes."""
+    worker: str | None = None
+    """Which worker did it."""
+    output: str | None = None
+    """Where the worker has written it."""
+
+    def record(self) -> dict[str, Any]:
+        """Return all but the value, as a dict that json can write, with the other columns of its manifest row."""
+        stats, request = self.stats, self.request
+        own = {
+            "id": request.id,
+            "Path": request.path,
+            "rlevel": request.rlevel,
+            "window": request.window,
+            "status": self.status,
+            "error": None if self.error is None else describe(self.error),
+            "attempts": self.attempts,
+            "shape": self.shape,
+            "dtype": self.dtype,
+            "size": self.size,
+            "bytes_read": stats.bytes_read if stats else 0,
+            "requests": stats.requests if stats else 0,
+            "retries": stats.retries if stats else 0,
+            "located_by": stats.located_by if stats else None,
+            "precision": stats.precision if stats else None,
+            "time_download": stats.time_download if stats else None,
+            "time_processing": stats.time_processing if stats else None,
+            "worker": self.worker,
+            "output": self.output,
+        }
+        return dict(request.columns) | own  # a column of the same name gives way
+
+
+def describe(error: Jp2BatchError) -> dict[str, Any]:
+    """Return an error as the fields of a record."""
+    return {
+        "type": type(error).__name__,
+        "title": (type(error).__doc__ or "").strip().partition("\n")[0],
+        "detail": str(error),
+        "retryable": error.retryable,
+    }
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What became of all requests of a batch, in their order."""
+
+    results: Sequence[Result]
+    """One result for each request."""
+    seconds: float = 0.0
+    """Wall time of the run."""
+    rerun: Callable[[Iterable[Request]], "BatchReport"] | None = field(default=None, repr=False, compare=False)
+    """Runs requests as this batch was run."""
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.results)
+
+    @property
+    def failed(self) -> list[Result]:
+        """The results of those that failed."""
+        return [result for result in self.results if result.status == "failed"]
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes fetched."""
+        return sum(result.stats.bytes_read for result in self.results if result.stats)
+
+    @property
+    def bytes_whole(self) -> int:
+        """Bytes that fetching whole files would have taken."""
+        return sum(result.size for result in self.results if result.stats)
+
+    def retry(self) -> "BatchReport":
+        """Run those that failed again; return the report with their new results in their places."""
+        if self.rerun is None or not self.failed:
+            return self
+        again = self.rerun([result.request for result in self.failed])
+        fresh = iter(again.results)
+        results = [next(fresh) if result.status == "failed" else result for result in self.results]
+        return replace(self, results=results, seconds=self.seconds + again.seconds)
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """Return the records as a table, one row a request."""
+        import pandas as pd
+
+        records = [result.record() for result in self.results]
+        for record in records:
+            error = record.pop("error")
+            record["error"] = error["type"] if error else None
+            record["detail"] = error["detail"] if error else None
+        return pd.DataFrame.from_records(records)
+
+    def summary(self) -> dict[str, Any]:
+        """Return counts and sums, as a dict that json can write."""
+        return {
+            "requests": len(self.results),
+            "ok": len(self.results) - len(self.failed),
+            "failed": len(self.failed),
+            "failures": dict(Counter(type(result.error).__name__ for result in self.failed)),
+            "bytes_read": self.bytes_read,
+            "bytes_whole": self.bytes_whole,
+            "seconds": self.seconds,
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:<9} {value}" for name, value in self._rows())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><th style="text-align:left">{html.escape(name)}</th><td>{html.escape(value)}</td></tr>'
+            for name, value in self._rows()
+        )
+        return f"<table>{rows}</table>"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        found = self.summary()
+        share = f" ({self.bytes_read / self.bytes_whole:.2%})" if self.bytes_whole else ""
+        rows = [
+            ("requests", f"{found['requests']}: {found['ok']} ok, {found['failed']} failed"),
+            ("fetched", f"{format_bytes(self.bytes_read)} of {format_bytes(self.bytes_whole)}{share}"),
+            ("time", f"{self.seconds:.1f} s"),
+        ]
+        return rows + [("failed", f"{count} x {kind}") for kind, count in found["failures"].items()]

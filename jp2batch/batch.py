@@ -12,13 +12,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from dask.base import tokenize
 from dask.delayed import delayed
 
 from jp2batch import config
-from jp2batch.errors import ClusterMismatch, ConfigurationError, UnexpectedError
+from jp2batch.batch_cluster import check_cluster
+from jp2batch.errors import ConfigurationError, UnexpectedError
 from jp2batch.reader import StorageOptions
 from jp2batch.report import BatchReport, Result
 from jp2batch.request import Request
@@ -133,7 +134,7 @@ def as_completed(
     *,
     storage_options: StorageOptions = None,
     processes: bool = False,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Iterate over the results as they come; only a few requests are under way at a time.
 
     Parameters
@@ -167,7 +168,7 @@ def local_cluster(workers: int | None = None, threads: int = 1, memory_limit: st
 
     # The first worker that dies makes its requests suspects; dask would let them end three more.
     with (
-        config.first_death_tells(),
+        config.own_cluster(),
         LocalCluster(
             n_workers=workers or config.threads(),
             threads_per_worker=threads,
@@ -247,7 +248,7 @@ def _in_threads(requests: Iterator[Request], order: Order) -> Generator[Result, 
 
 def _on_cluster(requests: Iterator[Request], order: Order, client: "Client") -> Generator[Result, None, None]:
     """Do requests on a cluster, few at a time; those that were there when a worker died again, each alone."""
-    _check_cluster(client)
+    check_cluster(client)
     flight = _Flight(client, order)
     try:
         while True:
@@ -326,19 +327,3 @@ class _Flight:
 def _lost(request: Request, outcome: object) -> UnexpectedError:
     text = str(outcome).partition("\n")[0] or type(outcome).__name__
     return UnexpectedError(request.path, f"its worker was lost again and again: {text}"[:300], "run it again")
-
-
-def _check_cluster(client: "Client") -> None:
-    """Refuse a cluster that cannot do the work, before it fails at it."""
-    from importlib.metadata import version
-
-    own = version("jp2batch")
-    found = cast(Any, client.get_versions(packages=["jp2batch"]))["workers"]
-    others = {worker: told["packages"].get("jp2batch") for worker, told in found.items()}
-    wrong = {worker: told for worker, told in others.items() if told != own}
-    if wrong:
-        worker, told = next(iter(wrong.items()))
-        what = f"jp2batch {told}" if told else "no jp2batch"
-        raise ClusterMismatch(
-            "", f"worker {worker} has {what}, and the client {own}", f"pip install jp2batch=={own} there"
-        )

@@ -81,9 +81,19 @@ def dask_threads() -> int:
     return int(found) if found else threads()
 
 
-def first_death_tells() -> AbstractContextManager[object]:
-    """Let a scheduler that is started in a `with` block give up a task with the first worker that dies of it."""
-    found: AbstractContextManager[object] = dask.config.set({"distributed.scheduler.allowed-failures": 0})
+def own_cluster() -> AbstractContextManager[object]:
+    """Let a cluster that is started in a `with` block be as a batch needs it.
+
+    Its scheduler gives up a task with the first worker that dies of it. Its workers leave the interrupt key, which
+    a terminal tells all processes of, to the process that has started them.
+    """
+    preload = dask.config.get("distributed.worker.preload", None) or []
+    deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    values = {
+        "scheduler.allowed-failures": 0,
+        "worker.preload": [*([preload] if isinstance(preload, str) else preload), deaf],
+    }
+    found: AbstractContextManager[object] = dask.config.set({f"distributed.{key}": v for key, v in values.items()})
     return found
 
 

@@ -81,6 +81,81 @@ def describe(error: Jp2BatchError) -> dict[str, Any]:
     }
 
 
+@dataclass
+class BatchSummary:
+    """Counts and sums of a batch whose results are stored elsewhere."""
+
+    requests: int
+    """Items of the batch."""
+    kept: int = 0
+    """Items that an earlier run had done."""
+    done: int = 0
+    """Items that this run has done."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Items that failed, by the type of the error."""
+    bytes_read: int = 0
+    """Bytes that this run has fetched."""
+    bytes_whole: int = 0
+    """Bytes that fetching whole files would have taken."""
+    seconds: float = 0.0
+    """Wall time of this run."""
+
+    @property
+    def ok(self) -> int:
+        """Items whose results are there."""
+        return self.kept + self.done
+
+    @property
+    def failed(self) -> int:
+        """Items that failed."""
+        return self.failures.total()
+
+    @property
+    def left(self) -> int:
+        """Items that have not been run."""
+        return self.requests - self.ok - self.failed
+
+    def add(self, result: Result) -> None:
+        """Count a result."""
+        if result.error is None:
+            self.done += 1
+        else:
+            self.failures[type(result.error).__name__] += 1
+        if result.stats:
+            self.bytes_read += result.stats.bytes_read
+            self.bytes_whole += result.size
+
+    def summary(self) -> dict[str, Any]:
+        """Return counts and sums, as a dict that json can write."""
+        return {
+            "requests": self.requests,
+            "ok": self.ok,
+            "failed": self.failed,
+            "kept": self.kept,
+            "left": self.left,
+            "failures": dict(self.failures),
+            "bytes_read": self.bytes_read,
+            "bytes_whole": self.bytes_whole,
+            "seconds": self.seconds,
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:<9} {value}" for name, value in self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        counts = [f"{self.ok} ok", f"{self.failed} failed"]
+        counts += [f"{self.left} not run"] if self.left else []
+        counts[0] += f" ({self.kept} of them before)" if self.kept else ""
+        share = f" ({self.bytes_read / self.bytes_whole:.2%})" if self.bytes_whole else ""
+        speed = f", {self.done / self.seconds:.1f} items/s" if self.done and self.seconds else ""
+        rows = [
+            ("requests", f"{self.requests}: {', '.join(counts)}"),
+            ("fetched", f"{format_bytes(self.bytes_read)} of {format_bytes(self.bytes_whole)}{share}"),
+            ("time", f"{self.seconds:.1f} s{speed}"),
+        ]
+        return rows + [("failed", f"{count} x {kind}") for kind, count in self.failures.items()]
+
+
 @dataclass(frozen=True)
 class BatchReport:
     """What became of all requests of a batch, in their order."""

@@ -18,7 +18,7 @@ from jp2batch.storage.files import write_bytes, write_folder
 _EXTRA = "pip install 'jp2batch[files]'"
 
 
-def write(pixels: Pixels, destination: str) -> None:
+def write(pixels: Pixels, destination: str, form: str | None = None) -> None:
     """Write read pixels to a file, in the form that its suffix names.
 
     Parameters
@@ -28,6 +28,8 @@ def write(pixels: Pixels, destination: str) -> None:
     destination : str
         Path or URL ending in .json (the answer of the web service), .npy (rows, columns[, bands]), .png (a stretched
         picture), .tif (GeoTIFF), .nc (NetCDF) or .zarr. What is there already is replaced, as a whole.
+    form : str, optional
+        One of these suffixes, for a destination without one.
 
     Raises
     ------
@@ -36,7 +38,7 @@ def write(pixels: Pixels, destination: str) -> None:
     StorageError
         It cannot be written.
     """
-    form = form_of(destination)
+    form = form_of(form or destination)
     try:
         if form == ".zarr":
             write_folder(destination.rstrip("/"), _to_zarr(pixels))

@@ -53,6 +53,9 @@ def folder(tmp_path_factory) -> Path:
     """Return a folder where the README's first command has been run, but for the set-up."""
     folder = tmp_path_factory.mktemp("readme")
     run(SET_UP[0].partition("pip install . && ")[2].replace(".venv/bin/", ""), folder)
+    run(OTHERS[0], folder)  # makes the product that all others read
+    images = sorted(map(str, folder.glob("scenes/**/*_B0*.jp2")))
+    (folder / "scenes.txt").write_text("\n".join(images))
     return folder
 
 
@@ -65,8 +68,8 @@ def bucket(folder, s3_server) -> dict[str, str]:
 
 
 def test_the_first_command_makes_a_picture(folder):
-    with Image.open(folder / "coast.png") as picture:
-        assert (picture.size, picture.mode) == ((549, 549), "RGB")
+    with Image.open(folder / "jp2batch-demo" / "contact-sheet.png") as picture:
+        assert picture.width > 4 * 200
 
 
 @pytest.mark.seaweedfs
@@ -87,7 +90,7 @@ def test_snippets_run_one_after_the_other(folder, bucket, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [pytest.param(one, marks=pytest.mark.seaweedfs if "s3://" in one else ()) for one in OTHERS]
+    "command", [pytest.param(one, marks=pytest.mark.seaweedfs if "s3://" in one else ()) for one in OTHERS[1:]]
 )
 def test_commands_run(command, folder, request):
     assert command.startswith("jp2batch ")

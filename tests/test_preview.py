@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jp2batch.preview import stretch, to_png
+from jp2batch.errors import InvalidRequest
+from jp2batch.preview import contact_sheet, stretch, to_png
 
 
 def picture(values, **options):
@@ -58,3 +59,73 @@ def test_three_bands_make_colours(bands, mode):
     values = np.random.default_rng(0).integers(0, 4000, (bands, 8, 9)).astype(np.uint16)
     assert picture(values)[0] == mode
     assert picture(values)[1].shape[:2] == (8, 9)
+
+
+GREY = np.random.default_rng(1).integers(1000, 4000, (1, 40, 40)).astype(np.uint16)
+MARGIN, CAPTION, SIDE = 14, 26, 100
+
+
+def sheet(images, titles, **options):
+    with Image.open(io.BytesIO(contact_sheet(images, titles, side=SIDE, **options))) as image:
+        assert (image.format, image.mode) == ("PNG", "RGB")
+        return np.asarray(image)
+
+
+def cell(pixels, row, column):
+    """Return a picture of a sheet, and its caption."""
+    top = MARGIN + row * (SIDE + CAPTION + MARGIN)
+    left = MARGIN + column * (SIDE + MARGIN)
+    columns = pixels[top : top + SIDE + CAPTION, left : left + SIDE]
+    return columns[:SIDE], columns[SIDE:]
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "grid"), [(1, None, (1, 1)), (8, 4, (2, 4)), (5, 3, (2, 3)), (5, None, (2, 3)), (2, 4, (1, 4))]
+)
+def test_a_contact_sheet_is_a_grid(count, columns, grid):
+    pixels = sheet([GREY] * count, [f"B{n:02}" for n in range(count)], columns=columns)
+    assert pixels.shape == (MARGIN + grid[0] * (SIDE + CAPTION + MARGIN), MARGIN + grid[1] * (SIDE + MARGIN), 3)
+    paper = pixels[0, 0]
+    for place in range(grid[0] * grid[1]):
+        picture, caption = cell(pixels, *divmod(place, grid[1]))
+        assert (picture.std() > 10) == (caption.min() < 100) == (place < count)
+    assert (pixels[:MARGIN] == paper).all()
+    assert (pixels[:, -MARGIN:] == paper).all()
+    assert paper.min() > 240
+
+
+def test_a_contact_sheet_has_colours_where_images_have():
+    colours = np.zeros((3, 50, 50), np.uint8)
+    colours[0] = 200
+    picture, _ = cell(sheet([GREY, colours], ["a", "b"], columns=2), 0, 1)
+    assert (picture == (200, 0, 0)).all()
+
+
+def test_images_of_any_form_keep_it():
+    flat = np.full((1, 10, 40), 9, np.uint16)
+    flat[0, :, 20:] = 0
+    picture, _ = cell(sheet([flat], ["flat"], nodata=0), 0, 0)
+    rows = np.flatnonzero((picture[:, 90] < 10).all(axis=-1))
+    assert abs(len(rows) - SIDE // 4) <= 1
+    assert abs(rows.mean() - SIDE / 2) <= 1
+
+
+def test_clouds_do_not_darken_the_land():
+    land = np.tile(np.arange(1000, 2000, dtype=np.uint16), (100, 1))[np.newaxis, :, :100]
+    land[0, :8] = 9000
+    picture, _ = cell(sheet([land], ["cloudy"]), 0, 0)
+    assert np.median(picture[20:]) > 100
+    assert np.median(stretch(land)) < 20
+
+
+def test_a_long_caption_is_cut():
+    pixels = sheet([GREY, GREY], ["a very long caption\nthat nobody reads to its end", "x"], columns=2)
+    assert cell(pixels, 0, 0)[1].min() < 100
+    assert (pixels[:, MARGIN + SIDE : 2 * MARGIN + SIDE] == pixels[0, 0]).all()
+    assert contact_sheet([GREY], [""])
+
+
+@pytest.mark.parametrize(("images", "titles"), [([], []), ([GREY], []), ([GREY], ["a", "b"])])
+def test_a_contact_sheet_needs_images_and_a_title_for_each(images, titles):
+    with pytest.raises(InvalidRequest, match="contact sheet"):
+        contact_sheet(images, titles)

@@ -30,7 +30,9 @@ LAYERS = [
     "jpeg2000",
     "storage openjpeg georeference sentinel2 cf info",
     "reader inspection dataarray response xarray_engine preview encode landscape sample",
-    "doctor sinks report work manifest_json manifest_rows manifest batch",
+    "doctor sinks report work manifest_json manifest_rows manifest batch_cluster batch records batch_sinks",
+    "runner",
+    "demo",
     "cli __main__",
 ]
 """From the bottom up. A module imports from its own layer and from those below; a folder is in one layer."""

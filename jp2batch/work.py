@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import pickle
+import platform
 import subprocess
 import sys
 import threading
@@ -112,34 +113,39 @@ def perform_alone(request: Request, order: Order | Sealed) -> Result:
     """Do what is asked in a process of its own: for requests that were there when a worker died."""
     worker, _ = _worker()
     order = _unsealed(order, request)
-    job = cloudpickle.dumps((request, replace(order, deadline=None)))  # this side watches
-    path_of_ours = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    code = 0
     for attempt in range(2, 2 + _TRIES_ALONE):  # the first was the one that a worker died of
         try:
-            done = subprocess.run(
-                [sys.executable, "-c", "from jp2batch.work import main; main()"],
-                input=job,
-                capture_output=True,
-                env=os.environ | path_of_ours,
-                timeout=order.deadline,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            problem = f"not done after {order.deadline:.0f} s"
-            error: Jp2BatchError = DecodeTimedOut(request.path, problem, "raise jp2batch.deadline")
-            return Result(request, "failed", error=error, attempts=attempt, worker=worker)
-        if done.returncode == 0:
-            result: Result = pickle.loads(done.stdout)  # noqa: S301  # our own child
-            return replace(result, attempts=attempt, worker=worker)
-        code = done.returncode
-        if code == _PYTHON_FAILED:
-            last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-            error = UnexpectedError(request.path, f"its process did not start: {last}"[:500], "please report it")
-            return Result(request, "failed", error=error, attempts=attempt, worker=worker)
+            result = _in_a_child(request, order)
+        except Jp2BatchError as error:
+            result = Result(request, "failed", error=error)
+        result = replace(result, attempts=attempt, worker=worker)
+        if not isinstance(result.error, DecoderCrashed):
+            break
+    return result
+
+
+def _in_a_child(request: Request, order: Order) -> Result:
+    """Do what is asked in a child process; say how that ended, where it did not bring a result."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "from jp2batch.work import main; main()"],
+            input=cloudpickle.dumps((request, replace(order, deadline=None))),  # this side watches
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            timeout=order.deadline,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise DecodeTimedOut(request.path, f"not done after {late.timeout:.0f} s", "raise jp2batch.deadline") from None
+    code = done.returncode
+    if code == 0:
+        result: Result = pickle.loads(done.stdout)  # noqa: S301  # our own child
+        return result
+    if code == _PYTHON_FAILED:
+        last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise UnexpectedError(request.path, f"its process did not start: {last}"[:500], "please report it")
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    error = DecoderCrashed(request.path, f"decoding it ends the process ({how})", "the file is damaged: fetch it again")
-    return Result(request, "failed", error=error, attempts=attempt, worker=worker)
+    raise DecoderCrashed(request.path, f"decoding it ends the process ({how})", "the file is damaged: fetch it again")
 
 
 def _unsealed(order: Order | Sealed, request: Request) -> Order:
@@ -180,21 +186,27 @@ def _unexpected(error: Exception, request: Request) -> UnexpectedError:
     return UnexpectedError(request.path, f"{type(error).__name__}: {detail}"[:500], "please report it")
 
 
+def _dask_worker() -> Any:
+    """Return the dask worker that this runs in, or None."""
+    distributed = sys.modules.get("distributed")  # where it is not imported, there is none
+    with contextlib.suppress(ValueError):  # not inside a task
+        return distributed and distributed.get_worker()
+    return None
+
+
 def _worker() -> tuple[str, int | None]:
     """Return the name of the worker that this runs in, and the bytes of memory of each of its threads."""
-    distributed = sys.modules.get("distributed")
-    with contextlib.suppress(ValueError):  # not inside a task
-        if distributed is not None:
-            worker = distributed.get_worker()
-            limit = worker.memory_manager.memory_limit
-            return worker.address, limit // worker.state.nthreads if limit else None
-    return f"{os.uname().nodename}:{os.getpid()}", None
+    worker = _dask_worker()
+    if worker is None:
+        return f"{platform.node()}:{os.getpid()}", None
+    limit = worker.memory_manager.memory_limit
+    return worker.address, limit // worker.state.nthreads if limit else None
 
 
 @contextlib.contextmanager
 def _watchdog(deadline: float | None) -> Iterator[None]:
     """End this process where a decode hangs: nothing else ends one. Its nanny replaces it; the batch notices."""
-    if deadline is None or not _replaceable():
+    if deadline is None or getattr(_dask_worker(), "nanny", None) is None:
         yield
         return
     timer = threading.Timer(deadline, os._exit, (_CRASHED,))
@@ -204,17 +216,6 @@ def _watchdog(deadline: float | None) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-def _replaceable() -> bool:
-    """Tell whether this process is a dask worker that a nanny replaces."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
-        return False
-    try:
-        return distributed.get_worker().nanny is not None
-    except ValueError:
-        return False
 
 
 def main() -> None:

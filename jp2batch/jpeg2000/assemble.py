@@ -30,6 +30,7 @@ from jp2batch.jpeg2000.plan import Image, Reading, Tile
 _NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.CRG})
 _MOST_TILE_COMPONENTS = 1 << 14  # OpenJPEG takes over a kilobyte for each, before it decodes any
 _NO_DATA = (b"\0", b"\x80")  # of an empty packet, and of one that includes no code-block
+_CHANGING_SAMPLES = frozenset({"pclr", "cmap", "cdef"})
 _XSIZ = 8  # offset of Xsiz in a codestream: behind SOC, the SIZ marker, Lsiz and Rsiz
 _SOP_LAYOUT = struct.Struct(">HHH")
 
@@ -90,7 +91,7 @@ def assemble(pieces: Pieces, image: Image, reading: Reading, block: TileBlock) -
 def whole_codestream(pieces: Pieces, image: Image, rlevel: int) -> Codestream:
     """Return the codestream of the file as it is, but for its TLM."""
     header, codestream = image.header, image.container.codestream
-    kept = (s.encode() for s in header.segments if s.marker not in (Marker.TLM, Marker.PLM, Marker.COM))
+    kept = (s.encode() for s in header.segments if s.marker not in _NOT_NEEDED)
     data = b"".join([Marker.SOC.code, *kept, pieces.read(header.stop, codestream.stop)])
     return Codestream(data, rlevel, samples(header.siz, image_area(header.siz), rlevel))
 
@@ -100,15 +101,13 @@ def in_jp2(codestream: Codestream, container: Container) -> Codestream:
 
     The decoder then applies them as it does for the whole file (I.5.3.4 to I.5.3.6).
     """
-    if not any(True for kind in ("pclr", "cmap", "cdef") for _ in container.find(kind)):
+    parent = container.header
+    if parent is None or not any(box.type in _CHANGING_SAMPLES for box in parent.children()):
         return codestream
     xsiz, ysiz, xosiz, yosiz = struct.unpack_from(">IIII", codestream.data, _XSIZ)
     size = struct.pack(">II", ysiz - yosiz, xsiz - xosiz)  # OpenJPEG compares it with SIZ
     header = b"".join(
-        _box(box.type, size + box.content[8:] if box.type == "ihdr" else box.content)
-        for parent in container.boxes
-        if parent.type == "jp2h"
-        for box in parent.children()
+        _box(box.type, size + box.content[8:] if box.type == "ihdr" else box.content) for box in parent.children()
     )
     boxes = [SIGNATURE, _box("ftyp", b"jp2 \0\0\0\0jp2 "), _box("jp2h", header), _box("jp2c", codestream.data)]
     return replace(codestream, data=b"".join(boxes))

@@ -1,0 +1,59 @@
+"""The command line: parses, calls, prints, exits. Data on stdout, everything else on stderr.
+
+Exit codes: 0 all well, 1 something failed, 2 wrong usage, 3 could not start, 130 interrupted.
+"""
+
+import errno
+from typing import Any
+
+import click
+
+import jp2batch
+from jp2batch.cli import batches, images, tools
+from jp2batch.cli.options import FAILED, INTERRUPTED, NOT_STARTED, USAGE, say
+from jp2batch.errors import ConfigurationError, InvalidRequest, Jp2BatchError
+
+
+class _Group(click.Group):
+    """Says errors in one line, and turns them into exit codes, in one place."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Jp2BatchError as error:
+            say(str(error))
+            ctx.exit(_exit_code(error))
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # nobody reads on, as after `| head`; click leaves quietly
+            say(f"{error.filename or 'system'}: {error.strerror or error}")
+            ctx.exit(FAILED)
+        except KeyboardInterrupt:
+            say("interrupted")
+            ctx.exit(INTERRUPTED)
+
+
+def _exit_code(error: Jp2BatchError) -> int:
+    if isinstance(error, InvalidRequest):
+        return USAGE
+    return NOT_STARTED if isinstance(error, ConfigurationError) else FAILED
+
+
+@click.group("jp2batch", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(jp2batch.__version__, prog_name="jp2batch")
+def main() -> None:
+    """Read Sentinel-2 JPEG 2000 images from object stores, by the bytes that are needed.
+
+    \b
+    Examples:
+      jp2batch info scene.jp2
+      jp2batch plan s3://bucket/B04.jp2 --no-sign-request
+      jp2batch read https://host/B04.jp2 --rlevel 2 -o b04.tif
+
+    Data goes to stdout, messages to stderr. Exit codes: 0 all well, 1 something failed, 2 wrong usage, 3 could not
+    start, 130 interrupted.
+    """
+
+
+for _command in (images.info, images.plan, images.read, batches.run, batches.demo, tools.sample, tools.doctor):
+    main.add_command(_command)

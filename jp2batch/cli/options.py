@@ -1,0 +1,52 @@
+"""What the commands share: flags, exit codes, what is said and what is shown."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Command = Callable[..., None]
+
+FAILED, USAGE, NOT_STARTED, INTERRUPTED = 1, 2, 3, 130  # exit codes
+
+
+def say(text: str) -> None:
+    """Print a message for people."""
+    click.echo(f"jp2batch: {text}", err=True)
+
+
+def show(value: Any, as_json: bool) -> None:
+    """Print a value that is data."""
+    click.echo(json.dumps(value.to_dict(), allow_nan=False) if as_json else str(value))
+
+
+def storage_flags(command: Command) -> Command:
+    """Add the storage flags, named as the AWS CLI names them."""
+    flags = [
+        click.option("--endpoint-url", metavar="URL", help="Address of a store that is not Amazon's or Google's."),
+        click.option("--no-sign-request", is_flag=True, help="Ask anonymously: for public buckets."),
+        click.option("--request-payer", type=click.Choice(["requester"]), help="Pay for the requests."),
+        click.option("--profile", metavar="NAME", help="Profile of the AWS configuration."),
+        click.option("--region", metavar="NAME", help="Region of the bucket."),
+        click.option("--storage-options", "more", metavar="JSON|@FILE", help="Other options of fsspec's driver."),
+    ]
+    for flag in reversed(flags):
+        command = flag(command)
+    return command
+
+
+def image_flags(command: Command) -> Command:
+    """Add what part of the image is meant."""
+    window = click.option("--window", metavar="R0:R1,C0:C1", help="Part to read, in pixels of the full image.")
+    rlevel = click.option(
+        "--rlevel", type=int, default=-1, show_default=True, help="Resolution levels to drop: 0 = full, -1 = lowest."
+    )
+    return rlevel(window(command))
+
+
+def storage_options(path: str | None, storage: dict[str, Any]) -> dict[str, Any]:
+    """Return fsspec's options for the store of a path, from the storage flags."""
+    from jp2batch.storage.flags import options_from_flags
+
+    return options_from_flags(path or "", **storage)

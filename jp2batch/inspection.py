@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from jp2batch import config, georeference
 from jp2batch.info import ImageInfo, ReadPlan
+from jp2batch.jpeg2000.batches import batches, read_batch
 from jp2batch.jpeg2000.grid import Selection, image_area, samples, tile_count, tile_counts
 from jp2batch.jpeg2000.pieces import Range, Unknown
 from jp2batch.jpeg2000.plan import LocatedBy, Precision, expected_bytes, ways
@@ -101,6 +102,8 @@ def _rehearse(opened: Opened, selection: Selection) -> ReadPlan | None:
     precision: Precision
     try:
         reading = hold(opened.steps(selection), rehearsal.fetch)
+        for batch in batches(opened.image, reading, config.threads()):
+            hold(read_batch(opened.pieces, batch, opened.source.profile), rehearsal.fetch)
     except Unknown:
         if not opened.pieces.covers(0, opened.pieces.size):
             return None

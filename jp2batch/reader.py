@@ -6,21 +6,21 @@ Every way of use ends here: eager read, lazy chunk, batch task, HTTP handler.
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jp2batch import config, openjpeg
+from jp2batch import config
+from jp2batch.decoding import decode
 from jp2batch.errors import CorruptImage, ImageTooLarge, Jp2BatchError
-from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, tile_blocks, whole_codestream
+from jp2batch.jpeg2000.batches import Batch, read_batch
 from jp2batch.jpeg2000.channels import Channel, channels
 from jp2batch.jpeg2000.codestream import check_supported
 from jp2batch.jpeg2000.grid import Rect, Selection, decoder_memory, image_area, select, select_area, tile_count
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps
-from jp2batch.jpeg2000.plan import Image, LocatedBy, Precision, Reading, expected_bytes, read_image, read_tiles
+from jp2batch.jpeg2000.plan import Image, LocatedBy, Precision, Reading, expected_bytes, find_tiles, read_image
 from jp2batch.request import Request, Window
 from jp2batch.storage.source import Source, open_source
 
@@ -28,7 +28,6 @@ T = TypeVar("T")
 StorageOptions = Mapping[str, Any] | None
 """fsspec's options for a store: credentials, endpoint, …"""
 
-_BLOCK_SAMPLES = 1 << 20  # decoded at once: enough to outweigh setting up a codec, few enough to keep cores busy
 _COARSER: dict[Precision, Precision] = {"packets": "tile-parts", "tile-parts": "file"}
 
 
@@ -96,7 +95,7 @@ class Opened:
 
     def steps(self, selection: Selection, at_best: Precision = "packets") -> Steps[Reading]:
         """Begin the conversation that reads a selection."""
-        return read_tiles(
+        return find_tiles(
             self.pieces,
             self.image,
             selection,
@@ -218,38 +217,15 @@ def _read(opened: Opened, selection: Selection, threads: int) -> tuple[NDArray[A
 
 
 def _decode(opened: Opened, reading: Reading, threads: int) -> tuple[NDArray[Any], list[str]]:
-    """Decode a reading, each block straight into its place; return what OpenJPEG warned of as well."""
+    """Decode a reading into a new array; return what OpenJPEG warned of as well."""
     area = reading.selection.area
     values = np.empty((len(opened.channels), area.height, area.width), opened.dtype)
+    fetch = fetcher(opened.source, opened.pieces)
 
-    def decode(make: Callable[[], Codestream]) -> list[str]:
-        codestream = make()
-        inside = codestream.area.intersection(area)
-        target = values[:, inside.y0 - area.y0 : inside.y1 - area.y0, inside.x0 - area.x0 : inside.x1 - area.x0]
-        origin = inside.y0 - codestream.area.y0, inside.x0 - codestream.area.x0
-        data = in_jp2(codestream, opened.image.container).data
-        return openjpeg.decode(data, target, reduce=codestream.reduce, origin=origin)
+    def read(batch: Batch) -> None:
+        hold(read_batch(opened.pieces, batch, opened.source.profile), fetch)
 
-    warnings = _in_threads(threads, decode, _codestreams(opened, reading))
-    return values, [warning for of_block in warnings for warning in of_block]
-
-
-def _codestreams(opened: Opened, reading: Reading) -> list[Callable[[], Codestream]]:
-    """Return what makes the codestreams: they are not all needed at once."""
-    if reading.unit == "file":
-        return [lambda: whole_codestream(opened.pieces, opened.image, reading.selection.rlevel)]
-    blocks = tile_blocks(opened.image.header, reading, _BLOCK_SAMPLES)
-    return [lambda block=block: assemble(opened.pieces, opened.image, reading, block) for block in blocks]  # type: ignore[misc]
-
-
-def _in_threads(
-    threads: int, function: Callable[[Callable[[], Codestream]], T], items: list[Callable[[], Codestream]]
-) -> list[T]:
-    threads = min(threads, len(items))
-    if threads == 1:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(threads, thread_name_prefix="jp2batch-decode") as pool:
-        return list(pool.map(function, items))
+    return values, decode(opened.pieces, opened.image, reading, values, read=read, threads=threads)
 
 
 def memory_needed(opened: Opened, selection: Selection) -> int:

@@ -29,7 +29,7 @@ LAYERS = [
     "config request",
     "jpeg2000",
     "storage openjpeg georeference sentinel2 cf info",
-    "reader inspection dataarray response xarray_engine preview encode landscape sample",
+    "decoding reader inspection dataarray response xarray_engine preview encode landscape sample",
     "doctor sinks report work manifest_json manifest_rows manifest batch_cluster batch records batch_sinks",
     "runner",
     "demo",

@@ -81,7 +81,7 @@ def assemble(pieces: Pieces, image: Image, reading: Reading, block: TileBlock) -
     by_packets = reading.unit == "packets"
     if by_packets and (smaller := reduced_siz(siz, rlevel)):
         header, reduce = _reduced(header, smaller, rlevel), 0
-    tiles = [reading.tiles.get(number, _ABSENT) for number in _numbers(image.header, block)]
+    tiles = block_tiles(image.header, reading, block)
     parts = [
         part for number, tile in enumerate(tiles) for part in _tile_parts(pieces, header, number, tile, by_packets)
     ]
@@ -111,6 +111,14 @@ def in_jp2(codestream: Codestream, container: Container) -> Codestream:
     )
     boxes = [SIGNATURE, _box("ftyp", b"jp2 \0\0\0\0jp2 "), _box("jp2h", header), _box("jp2c", codestream.data)]
     return replace(codestream, data=b"".join(boxes))
+
+
+def block_tiles(header: Header, reading: Reading, block: TileBlock) -> list[Tile]:
+    """Return what has been read of the tiles of a block, in raster order."""
+    _, columns = tile_counts(header.siz)
+    rows = range(block.row * columns, (block.row + block.rows) * columns, columns)
+    numbers = (row + column for row in rows for column in range(block.column, block.column + block.columns))
+    return [reading.tiles.get(number, _ABSENT) for number in numbers]
 
 
 def block_siz(siz: Siz, block: TileBlock) -> Siz:
@@ -151,12 +159,6 @@ def reduced_siz(siz: Siz, rlevel: int) -> Siz | None:
 
 _ABSENT = Tile((), {})
 """A tile without a sample at this level: all its packets are empty."""
-
-
-def _numbers(header: Header, block: TileBlock) -> Iterator[int]:
-    _, columns = tile_counts(header.siz)
-    for row in range(block.row, block.row + block.rows):
-        yield from range(row * columns + block.column, row * columns + block.column + block.columns)
 
 
 def _reduced(header: Header, siz: Siz, rlevel: int) -> Header:

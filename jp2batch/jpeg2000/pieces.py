@@ -5,7 +5,7 @@ side of it is a generator, `Steps`: it yields the byte ranges that it needs next
 and returns its value in the end. It does no I/O and knows no clock; whoever runs it fetches the ranges.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -70,6 +70,19 @@ class Pieces:
     def covers(self, start: int, stop: int) -> bool:
         """Tell whether all of a range has been read."""
         return not self.missing(start, stop)
+
+    def drop(self, start: int, stop: int) -> None:
+        """Forget the bytes of a range."""
+        first = max(0, bisect_right(self._starts, start) - 1)
+        past = bisect_left(self._starts, stop)
+        inside = zip(self._starts[first:past], self._stops[first:past], self._data[first:past], strict=True)
+        old = [piece for piece in inside if piece[1] > start]
+        first = past - len(old)
+        del self._starts[first:past], self._stops[first:past], self._data[first:past]
+        for begin, end, data in old:
+            for left, right in ((begin, min(end, start)), (max(begin, stop), end)):
+                if left < right:
+                    self._insert(left, right, None if data is None else data[left - begin : right - begin])
 
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes of a range that has been read.

@@ -1,8 +1,9 @@
 """The planner: which bytes a read wants next, given what has been read (pure; see `pieces.Steps`).
 
-A read is a conversation of up to four rounds: boxes and main header; headers of the tile-parts, with a guess of what
-will be wanted of their packets; the packets that the guess has missed. Every shortcut is checked against what the file
-says elsewhere. In doubt the read falls back, from packets to whole tile-parts to the whole file, and says so.
+A read is a conversation of up to three rounds: boxes and main header; headers of the tile-parts, with a guess of what
+will be wanted of their packets; the packets that the guess has missed, in batches (`batches.py`). Every shortcut is
+checked against what the file says elsewhere. In doubt the read falls back, from packets to whole tile-parts to the
+whole file, and says so.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,8 +27,8 @@ LocatedBy = Literal["tlm", "index", "walk", "whole"]
 Precision = Literal["packets", "tile-parts", "file"]
 """The unit of what was read."""
 
-_LARGEST_RANGE = 8 << 20  # a longer one would be better off as several at once
 _LARGEST_GUESS = 64 << 10  # of packets read ahead: beyond, it is cheaper to ask PLT first
+_LARGEST_WHOLE = 8 << 20  # where requests are free: a larger file is not held in memory for a few saved
 _MOST_LAYERS = 65535
 _MOST_PACKETS = 1 << 20  # of a tile: more cannot be listed in reasonable memory
 
@@ -42,7 +43,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """What has been read of a tile."""
+    """What is known of a tile."""
 
     parts: tuple[TilePart, ...]
     """Its tile-parts."""
@@ -58,12 +59,12 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The outcome of a conversation: everything is there to decode what was asked for."""
+    """The outcome of a conversation: which bytes hold what was asked for."""
 
     selection: Selection
     located_by: LocatedBy
     tiles: Mapping[int, Tile]
-    """What has been read of each tile; empty where the file must be decoded as a whole."""
+    """What is wanted of each tile; empty where the file must be decoded as a whole."""
     reasons: tuple[str, ...]
     """Why less precise ways were taken; empty where all went as well as it can."""
 
@@ -96,10 +97,10 @@ def read_image(pieces: Pieces, ahead: Ahead) -> Steps[Image]:
     return Image(container, header)
 
 
-def read_tiles(
+def find_tiles(
     pieces: Pieces, image: Image, selection: Selection, store: StoreProfile, *, at_best: Precision, whole_limit: int
 ) -> Steps[Reading]:
-    """Read what of its tiles a selection needs.
+    """Find what of its tiles a selection needs. Their packets are not all read yet: `batches.py` tells them.
 
     Parameters
     ----------
@@ -122,8 +123,6 @@ def read_tiles(
             reasons.append(str(doubt))
             continue
         tiles, coarse = _tiles(image.header, parts, selection, at_best)
-        ranges = [r for tile in tiles.values() for r in tile.ranges()]
-        yield from fetch(pieces, merged(ranges, store.gap, _LARGEST_RANGE))
         return Reading(selection, way, tiles, (*reasons, *coarse))
     if pieces.size > whole_limit:
         why = reasons[0] if reasons else "its parts cannot be decoded"
@@ -146,7 +145,7 @@ def ways(pieces: Pieces, image: Image, selection: Selection, store: StoreProfile
         seconds["tlm"] = store.seconds(wanted, size, rounds=1)
     hops = selection.tiles[-1] + 1
     seconds["walk"] = store.seconds(hops, size, rounds=hops)
-    if pieces.size <= whole_limit:
+    if pieces.size <= (whole_limit if store.latency else min(whole_limit, _LARGEST_WHOLE)):
         missing = sum(stop - start for start, stop, _ in pieces.missing(0, pieces.size))
         seconds["whole"] = store.seconds(1, missing, rounds=1)
     ordered = sorted(seconds, key=lambda way: seconds[way])

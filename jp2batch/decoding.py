@@ -1,0 +1,89 @@
+"""A reading -> samples: each batch is fetched while the one before is decoded, block by block, straight into place."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from numpy.typing import NDArray
+
+from jp2batch import openjpeg
+from jp2batch.jpeg2000.assemble import Codestream, TileBlock, assemble, in_jp2, whole_codestream
+from jp2batch.jpeg2000.batches import Batch, batches
+from jp2batch.jpeg2000.pieces import Pieces
+from jp2batch.jpeg2000.plan import Image, Reading
+
+
+def decode(
+    pieces: Pieces, image: Image, reading: Reading, out: NDArray[Any], *, read: Callable[[Batch], None], threads: int
+) -> list[str]:
+    """Decode a reading.
+
+    Parameters
+    ----------
+    out : ndarray, shape (bands, rows, columns)
+        Receives the samples of its selection.
+    read : callable
+        Reads what is not in `pieces` yet of a batch.
+    threads : int
+        Blocks that are decoded at once.
+
+    Returns
+    -------
+    list of str
+        What OpenJPEG warned of.
+
+    Raises
+    ------
+    CorruptImage
+        OpenJPEG could not decode it.
+    """
+
+    def decode_block(block: TileBlock) -> list[str]:
+        return _decode_codestream(assemble(pieces, image, reading, block), image, reading, out)
+
+    if reading.unit == "file":
+        return _decode_codestream(whole_codestream(pieces, image, reading.selection.rlevel), image, reading, out)
+    todo = batches(image, reading, threads)
+    if len(todo) == 1 and (threads == 1 or len(todo[0].blocks) == 1):
+        read(todo[0])
+        return _joined(map(decode_block, todo[0].blocks))
+    with ThreadPoolExecutor(threads, thread_name_prefix="jp2batch-decode") as pool:
+        try:
+            return _in_pool(pool, decode_block, todo, read, pieces)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _in_pool(
+    pool: ThreadPoolExecutor,
+    decode_block: Callable[[TileBlock], list[str]],
+    todo: list[Batch],
+    read: Callable[[Batch], None],
+    pieces: Pieces,
+) -> list[str]:
+    warnings: list[str] = []
+    before: Batch | None = None
+    running: list[Future[list[str]]] = []
+    for batch in todo:
+        read(batch)
+        warnings += _joined(future.result() for future in running)
+        if before is not None:  # what has been decoded is not needed again: the file is never held whole
+            for start, stop, _ in before.ranges:
+                pieces.drop(start, stop)
+        before, running = batch, [pool.submit(decode_block, block) for block in batch.blocks]
+    return warnings + _joined(future.result() for future in running)
+
+
+def _decode_codestream(codestream: Codestream, image: Image, reading: Reading, out: NDArray[Any]) -> list[str]:
+    """Decode a codestream straight into its place in the output."""
+    area = reading.selection.area
+    inside = codestream.area.intersection(area)
+    target = out[:, inside.y0 - area.y0 : inside.y1 - area.y0, inside.x0 - area.x0 : inside.x1 - area.x0]
+    origin = inside.y0 - codestream.area.y0, inside.x0 - codestream.area.x0
+    data = in_jp2(codestream, image.container).data
+    return openjpeg.decode(data, target, reduce=codestream.reduce, origin=origin)
+
+
+def _joined(warnings: Iterable[list[str]]) -> list[str]:
+    return [warning for of_block in warnings for warning in of_block]

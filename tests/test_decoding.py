@@ -1,0 +1,63 @@
+"""A large reading is fetched in batches, decoded meanwhile, and never in memory as a whole."""
+
+import itertools
+
+import dask
+import numpy as np
+import pytest
+from images import PLAIN, WITH_TLM, Made
+from oracle import verify_fetched_once
+
+from jp2batch import reader
+from jp2batch.config import StoreProfile
+from jp2batch.errors import StoreUnavailable
+from jp2batch.jpeg2000 import batches
+from jp2batch.jpeg2000.pieces import Pieces
+from jp2batch.reader import read_from
+from jp2batch.storage.source import MemorySource
+
+FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8, gap=0)
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "BATCH", 3000)
+    monkeypatch.setattr(batches, "_BLOCK", 1000)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("image", [PLAIN, WITH_TLM], ids=["no TLM", "TLM"])
+def test_batches_give_the_same_pixels_and_fetch_nothing_twice(image: Made, threads: int):
+    for rlevel, window in itertools.product(range(image.coding.levels + 1), (None, ((3, 99), (20, 118)))):
+        source = MemorySource(image.data, profile=FREE)
+        with dask.config.set({"jp2batch.first-read": 300, "jp2batch.max-whole-file": 0}):
+            pixels = read_from(source, lambda opened, r=rlevel, w=window: opened.selected(r, w), threads=threads)
+        expected = image.oracle.window(rlevel, window) if window else image.oracle.at(rlevel)
+        np.testing.assert_array_equal(pixels.values, expected)
+        verify_fetched_once(source)
+
+
+def test_a_large_file_is_never_held_whole(monkeypatch: pytest.MonkeyPatch):
+    held: list[int] = []
+
+    class Watched(Pieces):
+        def read(self, start: int, stop: int) -> bytes:
+            held.append(sum(len(data or b"") for data in self._data))
+            return super().read(start, stop)
+
+    monkeypatch.setattr(reader, "Pieces", Watched)
+    with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 300}):
+        read_from(MemorySource(PLAIN.data, profile=FREE), lambda opened: opened.selected(0))
+    assert len(PLAIN.data) > 4 * 3000
+    assert max(held) < len(PLAIN.data) / 2
+
+
+def test_a_store_that_fails_halfway_ends_the_read_with_its_error():
+    class Failing(MemorySource):
+        def read_many(self, ranges):
+            if any(stop > len(PLAIN.data) * 2 / 3 for _, stop in ranges):
+                raise StoreUnavailable(self.path, "it is down", "try again later")
+            return super().read_many(ranges)
+
+    with dask.config.set({"jp2batch.max-whole-file": 0}), pytest.raises(StoreUnavailable, match="down"):
+        read_from(Failing(WITH_TLM.data, profile=FREE), lambda opened: opened.selected(0), threads=2)

@@ -1,11 +1,12 @@
 """Pixels and times -> the JSON-shaped dict of the web service, and its bytes."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from jp2batch.reader import Pixels, StorageOptions, read_pixels
 from jp2batch.request import Request
@@ -46,17 +47,21 @@ def respond(body: Mapping[str, Any], *, root: str | None = None, storage_options
 
 def response(pixels: Pixels) -> Response:
     """Return pixels as the answer of the web service."""
+    return _answer(pixels, np.ndarray.tolist)
+
+
+def to_json(pixels: Pixels) -> bytes:
+    """Return pixels as the JSON of that answer; lists of Python's numbers, which take seven times as long, are not made."""
+    return orjson.dumps(_answer(pixels, np.ascontiguousarray), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _answer(pixels: Pixels, form: Callable[[NDArray[Any]], Any]) -> Response:
     begin = time.perf_counter()
     values = pixels.values[0] if len(pixels.values) == 1 else np.moveaxis(pixels.values, 0, 2)
-    data = values.tolist()
+    data = form(values)
     return {
         "img_data": data,
         "shape": list(values.shape),
         "time_download": pixels.stats.time_download,
         "time_processing": pixels.stats.time_processing + time.perf_counter() - begin,
     }
-
-
-def to_json(answer: Response) -> bytes:
-    """Return an answer as JSON."""
-    return orjson.dumps(answer)

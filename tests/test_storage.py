@@ -3,6 +3,7 @@
 import asyncio
 import pickle
 import re
+import os
 import socket
 import subprocess
 import sys
@@ -517,6 +518,28 @@ def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Path, "open", denied)  # root may read everything
     with pytest.raises(errors.PermissionDenied, match="who may read"):
         open_source(str(tmp_path / "a.jp2")).read_many([FIRST])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jp2")
+    with pytest.raises(errors.StorageError, match="a pipe or a device"):
+        open_source(str(tmp_path / "a.jp2")).read_many([FIRST])
+
+
+def test_a_local_fault_that_passes_costs_a_retry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jp2").write_bytes(DATA)
+    faults, plain = [TimeoutError(110, "Connection timed out")], Path.open
+
+    def sometimes(*arguments: Any, **options: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(Path, "open", sometimes)
+    source = open_source(str(tmp_path / "a.jp2"))
+    assert source.read_many([FIRST]) == [(0, DATA[:8])]
+    assert (source.requests, source.retries) == (1, 1)
 
 
 def test_an_unknown_protocol_is_named() -> None:

@@ -5,10 +5,12 @@ from typing import Any, Protocol
 
 import fsspec.core
 import fsspec.utils
+from fsspec.implementations.local import LocalFileSystem
 
 from jp2batch.config import StoreProfile, store_profile
 from jp2batch.storage.counted import Counted
 from jp2batch.storage.faults import Place, not_opened, without_credentials
+from jp2batch.storage.local_source import LocalSource
 from jp2batch.storage.object_source import ObjectSource
 from jp2batch.storage.replies import Piece, Range, Version
 from jp2batch.storage.stores import with_defaults
@@ -154,9 +156,10 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
     except Exception as error:  # noqa: BLE001  (each driver has its own)
         failure = not_opened(error, place)
     else:
-        return ObjectSource(fs, url, place)
+        return LocalSource(url, place) if isinstance(fs, LocalFileSystem) else ObjectSource(fs, url, place)
     raise failure  # out here, without the driver's error as its context
 
 
 _memory: type[Source] = MemorySource
 _object: type[Source] = ObjectSource
+_local: type[Source] = LocalSource

@@ -2,11 +2,9 @@
 
 import asyncio
 import functools
-import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, ClassVar
 
 from jp2batch.config import StoreProfile
@@ -181,28 +179,10 @@ class _MemoryStore(_SyncStore):
         return _version_of(self._fs.info(self._path))
 
 
-class _LocalStore(_PlainStore):
-    """A local file, read in threads. Looking at it is free, and is not counted."""
-
-    async def look(self) -> Version:
-        return _stat_version(await asyncio.to_thread(os.stat, self._path))
-
-    async def _read(self, span: Range) -> Reply:
-        return await asyncio.to_thread(self._read_now, span)
-
-    def _read_now(self, span: Range) -> Reply:
-        # Opened for each range: so each reply tells which file it is taken from, whatever happens to the path.
-        with Path(self._path).open("rb") as file:
-            version = _stat_version(os.fstat(file.fileno()))
-            file.seek(span[0])
-            return Reply(file.read(span[1] - span[0]), version)
-
-
 # The nearest base class of a file system decides. By name, so that no driver is imported for it.
 _STORES: dict[str, type[Store]] = {
     "fsspec.asyn.AsyncFileSystem": _AsyncStore,
     "fsspec.implementations.http.HTTPFileSystem": _HttpStore,
-    "fsspec.implementations.local.LocalFileSystem": _LocalStore,
     "fsspec.implementations.memory.MemoryFileSystem": _MemoryStore,
     "fsspec.spec.AbstractFileSystem": _SyncStore,
     "s3fs.core.S3FileSystem": _S3Store,
@@ -233,7 +213,3 @@ def _version_of(info: Mapping[str, Any]) -> Version:
         raise IsADirectoryError(info.get("name"))
     told = [f"{key}={info[key]}" for key in _CHANGING if info.get(key) is not None]
     return Version(info.get("size"), " ".join(told) or None)
-
-
-def _stat_version(stat: os.stat_result) -> Version:
-    return Version(stat.st_size, f"{stat.st_ino}-{stat.st_mtime_ns}-{stat.st_size}")

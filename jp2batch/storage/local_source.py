@@ -1,0 +1,83 @@
+"""A source over a local file: the same promises, without an event loop, which would take longer than the reads."""
+
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from jp2batch.config import retry_policy, store_profile
+from jp2batch.errors import Jp2BatchError, StorageError, StoreUnavailable
+from jp2batch.storage.counted import Counted
+from jp2batch.storage.faults import Place, translated
+from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, replaced, shown
+from jp2batch.storage.retry import wait_after
+
+
+class LocalSource(Counted):
+    """A source over the file at `path`; `place` is what messages may say of it."""
+
+    def __init__(self, path: str, place: Place) -> None:
+        super().__init__(place.path, store_profile("file"))
+        self._file = Path(path)
+        self._place = place
+
+    def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
+        """Read ranges; see `source.Source`."""
+        self._check_ranges(ranges)
+        policy = retry_policy()
+        failed = 0
+        while True:
+            try:
+                with self._meter.waiting():
+                    return self._read(ranges)
+            except Jp2BatchError as error:
+                failed += 1
+                wait = wait_after(failed, error, policy, 1.0) if isinstance(error, StoreUnavailable) else None
+                if wait is None:
+                    error.__context__ = None  # as with other sources
+                    raise
+            self._meter.retried()  # a disk of the network may have failed
+            time.sleep(wait)
+
+    def verify(self) -> None:
+        """Make sure that all was of one version; looking at a file is free, and is not counted."""
+        if self._version is not None:
+            with self._errors():
+                self._learn(_version_of(self._file.stat()))
+
+    def _read(self, ranges: Sequence[Range]) -> list[Piece]:
+        # Opened for each call: so each reply is of one file, whatever happens to the path, and nothing is left open.
+        with self._errors():
+            if not stat.S_ISREG(mode := self._file.stat().st_mode) and not stat.S_ISDIR(mode):
+                raise StorageError("", "this is a pipe or a device", "give the path of a file")
+            with self._file.open("rb") as file:
+                self._learn(version := _version_of(os.fstat(file.fileno())))
+                pieces = []
+                for span in ranges:
+                    self._meter.requested()
+                    file.seek(span[0])
+                    data = file.read(span[1] - span[0])
+                    self._meter.received(len(data))
+                    with self._errors(span):
+                        pieces.append((span[0], checked(Reply(data), span, version).data))
+                return pieces
+
+    def _learn(self, version: Version) -> None:
+        if self._version is None:
+            self._version = version
+        elif self._version.differs(version):
+            raise replaced()
+
+    @contextmanager
+    def _errors(self, span: Range | None = None) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # whatever a file system in user space may raise
+            fault = translated(error, self._place, f"reading {shown(span)}" if span else "")
+            raise fault from None
+
+
+def _version_of(found: os.stat_result) -> Version:
+    return Version(found.st_size, f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}")

@@ -17,7 +17,7 @@ from jp2batch.reader import Pixels
 from jp2batch.records import Entry, read_records, rewrite, whole_lines
 from jp2batch.report import Result
 from jp2batch.request import Request
-from jp2batch.response import response, to_json
+from jp2batch.response import to_json
 from jp2batch.sinks import write
 from jp2batch.storage.faults import without_credentials
 from jp2batch.work import Delivery, Output
@@ -121,7 +121,7 @@ class AsJson:
 
     def __call__(self, pixels: Pixels, _request: Request) -> bytes:
         """Return pixels as JSON."""
-        return to_json(response(pixels))
+        return to_json(pixels)
 
 
 @dataclass(frozen=True, slots=True)

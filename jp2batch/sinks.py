@@ -12,7 +12,7 @@ from jp2batch.dataarray import to_dataarray
 from jp2batch.errors import InvalidRequest
 from jp2batch.preview import to_png
 from jp2batch.reader import Pixels
-from jp2batch.response import response, to_json
+from jp2batch.response import to_json
 from jp2batch.storage.files import write_bytes, write_folder
 
 _EXTRA = "pip install 'jp2batch[files]'"
@@ -102,7 +102,7 @@ def _through_file(write_to: Callable[[Path], object]) -> bytes:
 
 
 _FORMS: dict[str, Callable[[Pixels], bytes]] = {
-    ".json": lambda pixels: to_json(response(pixels)),
+    ".json": to_json,
     ".npy": _to_npy,
     ".png": _to_png,
     ".tif": _to_tif,

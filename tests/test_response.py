@@ -6,7 +6,9 @@ import pytest
 
 import jp2batch
 from jp2batch.errors import InvalidPath, Jp2BatchError
-from jp2batch.response import to_json
+from jp2batch.reader import read_pixels
+from jp2batch.request import Request
+from jp2batch.response import response, to_json
 
 
 def all_numbers(data):
@@ -28,10 +30,14 @@ def test_the_answer_has_the_contracts_form(image_of, name, bands, rlevel):
     assert answer["time_processing"] > 0
 
 
-def test_the_answer_is_json(band):
-    answer = jp2batch.respond({"Path": band})
-    assert json.loads(to_json(answer)) == answer
-    assert list(json.loads(to_json(answer))) == list(answer)
+@pytest.mark.parametrize("name", ["B8A_60m", "SCL_20m", "TCI_60m"])
+def test_the_json_is_that_of_the_dict(image_of, name):
+    pixels = read_pixels(Request(image_of(name), 1))
+    answer, text = response(pixels), to_json(pixels)
+    timeless = {"time_processing": 0.0}
+    assert list(json.loads(text)) == list(answer)
+    assert json.loads(text) | timeless == answer | timeless
+    assert type(json.loads(text)["time_processing"]) is float
 
 
 def test_a_root_confines_the_path(product, image_of):

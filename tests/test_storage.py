@@ -1,9 +1,9 @@
 """Reading ranges: the same promises over every kind of store, and a typed one-line error for everything that fails."""
 
 import asyncio
+import os
 import pickle
 import re
-import os
 import socket
 import subprocess
 import sys

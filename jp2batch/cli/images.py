@@ -57,7 +57,7 @@ def read(path: str, rlevel: int, window: str | None, output: str | None, **stora
     """
     from jp2batch.reader import read_pixels
     from jp2batch.request import Request, parse_window
-    from jp2batch.response import response, to_json
+    from jp2batch.response import to_json
 
     request = Request(path, rlevel, parse_window(window, path))
     if output is not None:
@@ -68,7 +68,7 @@ def read(path: str, rlevel: int, window: str | None, output: str | None, **stora
         write(pixels, output)
         say(f"wrote {output}: {_summary(pixels)}")
         return
-    text = to_json(response(read_pixels(request, storage_options=storage_options(path, storage))))
+    text = to_json(read_pixels(request, storage_options=storage_options(path, storage)))
     if len(text) > _HUGE:
         say(f"printing {len(text) / 1e6:.0f} MB of JSON; with -o name.npy or -o name.tif it would be far less")
     click.echo(text)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jp2batch.info import ImageInfo, ReadPlan
     from jp2batch.inspection import inspect, plan
     from jp2batch.manifest import read_manifest
+    from jp2batch.product import open_product
     from jp2batch.report import BatchReport, Result
     from jp2batch.request import Request
     from jp2batch.response import respond
@@ -29,6 +30,7 @@ _HOMES = {
     "as_completed": "batch",
     "inspect": "inspection",
     "open": "dataarray",
+    "open_product": "product",
     "plan": "inspection",
     "read": "dataarray",
     "read_manifest": "manifest",
@@ -47,6 +49,7 @@ __all__ = [
     "as_completed",
     "inspect",
     "open",
+    "open_product",
     "plan",
     "read",
     "read_manifest",

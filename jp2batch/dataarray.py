@@ -11,6 +11,8 @@ from xarray.core import indexing
 from jp2batch import cf, georeference, sentinel2
 from jp2batch.georeference import Georeference, Transform
 from jp2batch.jpeg2000.grid import Selection, tile_bounds
+from jp2batch.metadata import known_scaling, scaling_of
+from jp2batch.radiometry import Scaling
 from jp2batch.reader import Opened, Pixels, StorageOptions, naming, read_pixels
 from jp2batch.request import LOWEST, Request, Window, parse_window
 from jp2batch.storage.source import open_source
@@ -25,6 +27,7 @@ def read(
     rlevel: int = LOWEST,
     window: Window | str | None = None,
     *,
+    scaled: bool = False,
     root: str | None = None,
     storage_options: StorageOptions = None,
 ) -> xr.DataArray:
@@ -38,6 +41,9 @@ def read(
         Resolution levels to drop: 0 = full, -1 = the lowest there is, the cheapest.
     window : ((row_start, row_stop), (col_start, col_stop)) or "r0:r1,c0:c1", optional
         The part to read, in pixels of the full image.
+    scaled : bool
+        Whether spectral bands become reflectance (float32, no data is NaN), with the offset and the quantification
+        that the metadata of their Sentinel-2 product give. SCL, AOT, WVP, TCI and masks stay as they are.
     root : str, optional
         Folder or bucket that `path` is below of.
     storage_options : mapping, optional
@@ -48,6 +54,8 @@ def read(
     DataArray
         Dims (y, x), or (band, y, x) for several bands. x and y are those of the sample centres, right at every rlevel;
         `spatial_ref` holds the CRS. Without georeferencing they are numbers of columns and rows of the full image.
+        Bands of a local product that are not scaled have `radiometric_offset` and `quantification_value` among their
+        attributes: reflectance is (number + offset) / quantification. Elsewhere it would cost a request.
 
     Raises
     ------
@@ -55,7 +63,8 @@ def read(
         Always one of its subclasses, naming the path and what to do.
     """
     request = Request(path, rlevel, parse_window(window, path), root)
-    return to_dataarray(read_pixels(request, storage_options=storage_options))
+    scaling = scaling_of(request.url, storage_options=storage_options) if scaled else None
+    return to_dataarray(read_pixels(request, storage_options=storage_options), scaling)
 
 
 def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
@@ -64,6 +73,7 @@ def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
     chunks: Any = {},  # noqa: B006  # as xarray has it; never changed
     *,
     window: Window | str | None = None,
+    scaled: bool = False,
     root: str | None = None,
     storage_options: StorageOptions = None,
 ) -> xr.DataArray:
@@ -71,7 +81,7 @@ def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
 
     Parameters
     ----------
-    path, window, root, storage_options
+    path, window, scaled, root, storage_options
         As for `read`.
     rlevel : int
         Resolution levels to drop: 0 = full, -1 = the lowest there is.
@@ -89,37 +99,50 @@ def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
     Jp2BatchError
         Always one of its subclasses, naming the path and what to do.
     """
-    array = open_lazily(path, rlevel, window, root=root, storage_options=storage_options)
+    request = Request(path, rlevel, parse_window(window, path), root)
+    scaling = scaling_of(request.url, storage_options=storage_options) if scaled else None
+    array = open_lazily(request.url, rlevel, request.window, scaling=scaling, storage_options=storage_options)
+    return chunked(array, chunks)
+
+
+def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
+    """Return a lazy array with chunks as `open` takes them."""
     if chunks is None:
         return array
     return array.chunk(array.encoding["preferred_chunks"] if chunks == {} else chunks)
 
 
 def open_lazily(
-    path: str, rlevel: int, window: Window | str | None, *, root: str | None, storage_options: StorageOptions
+    url: str,
+    rlevel: int,
+    window: Window | None = None,
+    *,
+    scaling: Scaling | None = None,
+    storage_options: StorageOptions = None,
 ) -> xr.DataArray:
-    """Return an image that is read when its values are asked for, without dask."""
-    request = Request(path, rlevel, parse_window(window, path), root)
-    source = open_source(request.url, storage_options=storage_options)
+    """Return an image that is read when its values are asked for, without dask; with a scaling, as reflectance."""
+    source = open_source(url, storage_options=storage_options)
     with naming(source.path):
         opened = Opened.start(source)
-        selection = opened.selected(request.rlevel, request.window)
+        selection = opened.selected(rlevel, window)
     bands, area = len(opened.channels), selection.area
     shape = (area.height, area.width) if bands == 1 else (bands, area.height, area.width)
-    lazy = ImageArray(request.url, selection.rlevel, area, shape, opened.dtype, storage_options)
-    array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection)
+    dtype = opened.dtype if scaling is None else np.dtype(np.float32)
+    lazy = ImageArray(url, selection.rlevel, area, shape, dtype, storage_options, scaling)
+    array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection, scaling)
     array.encoding["preferred_chunks"] = _preferred_chunks(opened, selection)
     return array
 
 
-def to_dataarray(pixels: Pixels) -> xr.DataArray:
-    """Return read pixels with their coordinates."""
+def to_dataarray(pixels: Pixels, scaling: Scaling | None = None) -> xr.DataArray:
+    """Return read pixels with their coordinates; with a scaling, as reflectance."""
     values = pixels.values[0] if len(pixels.values) == 1 else pixels.values
-    return _georeferenced(values, pixels.opened, pixels.selection)
+    values = values if scaling is None else scaling.apply(values)
+    return _georeferenced(values, pixels.opened, pixels.selection, scaling)
 
 
-def _georeferenced(values: Any, opened: Opened, selection: Selection) -> xr.DataArray:
-    """Give samples their dims, coordinates, name and attributes."""
+def _georeferenced(values: Any, opened: Opened, selection: Selection, scaling: Scaling | None) -> xr.DataArray:
+    """Give samples their dims, coordinates, name and attributes; `scaling` is what has been applied to them."""
     path = opened.source.path
     dims = ("y", "x") if len(values.shape) == 2 else ("band", "y", "x")
     name = sentinel2.parse_name(path)
@@ -130,8 +153,15 @@ def _georeferenced(values: Any, opened: Opened, selection: Selection) -> xr.Data
     if name is not None and name.time is not None:
         coords["time"] = ((), np.datetime64(name.time.replace(tzinfo=None), "ns"), {"long_name": "start of sensing"})
     array = xr.DataArray(values, coords=coords, dims=dims, name=(name and name.band) or "image")
-    known = {"units": sentinel2.units(name), "nodata": sentinel2.nodata(name)}
-    array.attrs = {"rlevel": selection.rlevel, "source": path} | {k: v for k, v in known.items() if v is not None}
+    array.attrs = {"rlevel": selection.rlevel, "source": path}
+    if scaling is None:
+        known = {"units": sentinel2.units(name), "nodata": sentinel2.nodata(name)}
+        unapplied = known_scaling(path)
+        array.attrs |= {key: value for key, value in known.items() if value is not None}
+        array.attrs |= {} if unapplied is None else unapplied.attributes
+    else:
+        array.attrs |= scaling.scaled_attributes
+        array.encoding["_FillValue"] = np.float32(np.nan)
     if "spatial_ref" in coords:
         array.encoding["grid_mapping"] = "spatial_ref"
     return array

@@ -173,6 +173,10 @@ class UnsupportedImage(Jp2BatchError, ValueError):
     """A valid image that this package does not turn into an array."""
 
 
+class MetadataError(Jp2BatchError, ValueError):
+    """The metadata of the product are not there, are damaged, or do not tell what is needed."""
+
+
 class ImageTooLarge(Jp2BatchError, ValueError):
     """The result would be larger than the configured limit."""
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from jp2batch import landscape
+from jp2batch import landscape, sentinel2
 from jp2batch.encode import ESA_60M, Coding, encode
 from jp2batch.errors import InvalidRequest
 from jp2batch.landscape import DATE, Image, in_utc, scene
@@ -25,7 +25,7 @@ TILE = "T29UNU"
 BANDS = ("B02", "B03", "B04", "B08", "B8A", "B11")
 """The bands that a sample has unless others are asked for."""
 _TRUE_COLOUR = ("B04", "B03", "B02")
-_METRES = dict(zip(landscape.BANDS, (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 20, 20), strict=True))
+_METRES = {band: sentinel2.METRES[band] for band in landscape.BANDS}
 _CODINGS = {
     10: Coding(tile=(1024, 1024), code_block=(64, 64), precincts=(256, 256)),
     20: Coding(tile=(640, 640), code_block=(8, 8), precincts=(128, 128)),

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal, cast
 
-__all__ = ["ImageName", "Level", "nodata", "parse_name", "units"]
+__all__ = ["BANDS", "METRES", "ImageName", "Level", "level_of", "nodata", "parse_name", "units"]
 
 Level = Literal["L1C", "L2A"]
+BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+"""The spectral bands, in the order of their numbers in metadata; only these are reflectance."""
+METRES = dict(zip(BANDS, (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20), strict=True)) | {"TCI": 10}
+"""The size of the pixels that the spectral bands, and the true colours made of them, were taken with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,12 @@ def parse_name(path: str) -> ImageName | None:
     if match is None and around:
         match = _SHORT_FILE.fullmatch(stem)
     return None if match is None else _assemble(_told(match), around, on_aws="day" in around)
+
+
+def level_of(path: str) -> Level | None:
+    """Return the level of processing that the folders of an image, or of anything else in a product, tell."""
+    told = _read_folders(_split(path)[0]).get("level")
+    return None if told is None else cast(Level, told.upper())
 
 
 def nodata(name: ImageName | None) -> int | None:

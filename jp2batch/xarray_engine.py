@@ -12,6 +12,7 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 from jp2batch.jpeg2000.grid import Rect
+from jp2batch.radiometry import Scaling
 from jp2batch.reader import StorageOptions, read_area
 from jp2batch.request import Window
 
@@ -34,6 +35,8 @@ class ImageArray(BackendArray):
     """Type of the samples."""
     storage_options: StorageOptions = None
     """fsspec's options for the store."""
+    scaling: Scaling | None = None
+    """What makes reflectance of the samples; None: they are as stored."""
 
     def __repr__(self) -> str:
         return f"ImageArray(rlevel={self.rlevel}, shape={self.shape}, dtype={self.dtype})"  # nothing secret
@@ -51,6 +54,7 @@ class ImageArray(BackendArray):
             return np.empty(self.shape, self.dtype)[key]
         area = Rect(self.area.y0 + y0, self.area.x0 + x0, self.area.y0 + y1, self.area.x0 + x1)
         values = read_area(self.url, self.rlevel, area, storage_options=self.storage_options).values
+        values = values if self.scaling is None else self.scaling.apply(values)
         return (values if len(self.shape) == 3 else values[0])[(*bands, take_rows, take_columns)]
 
 
@@ -79,6 +83,7 @@ class Jp2BatchBackend(BackendEntrypoint):
         "drop_variables",
         "rlevel",
         "window",
+        "scaled",
         "root",
         "storage_options",
     )
@@ -90,13 +95,22 @@ class Jp2BatchBackend(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         rlevel: int = 0,
         window: Window | str | None = None,
+        scaled: bool = False,
         root: str | None = None,
         storage_options: StorageOptions = None,
     ) -> xr.Dataset:
         """Open an image as a dataset of one variable, named as its band; see `jp2batch.open`."""
-        from jp2batch.dataarray import open_lazily
+        from jp2batch import dataarray
 
-        array = open_lazily(os.fspath(filename_or_obj), rlevel, window, root=root, storage_options=storage_options)
+        array = dataarray.open(
+            os.fspath(filename_or_obj),
+            rlevel,
+            None,
+            window=window,
+            scaled=scaled,
+            root=root,
+            storage_options=storage_options,
+        )
         dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or []
         dataset: xr.Dataset = array.to_dataset(name=array.name).drop_vars(dropped)
         dataset.set_close(_nothing_to_close)  # open_mfdataset calls it without asking

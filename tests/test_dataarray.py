@@ -44,7 +44,8 @@ def test_a_band_is_an_array_of_rows_and_columns(band):
     assert image.name == "B8A"
     assert image.dtype == np.uint16
     assert image.time.dt.strftime("%Y-%m-%dT%H:%M:%S").item() == "2022-10-05T11:54:11"
-    assert image.attrs == {"rlevel": 4, "source": band, "units": "1", "nodata": 0}
+    radiometry = {"radiometric_offset": -1000, "quantification_value": 10000}
+    assert image.attrs == {"rlevel": 4, "source": band, "units": "1", "nodata": 0} | radiometry
     assert image.encoding["grid_mapping"] == "spatial_ref"
 
 

@@ -27,10 +27,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 LAYERS = [
     "errors",
     "config request",
-    "jpeg2000",
+    "jpeg2000 radiometry",
     "storage openjpeg georeference sentinel2 cf info",
-    "decoding reader inspection dataarray response xarray_engine preview encode landscape sample",
-    "doctor sinks report work manifest_json manifest_rows manifest batch_cluster batch records batch_sinks",
+    "metadata decoding reader inspection dataarray response xarray_engine preview encode landscape sample",
+    "product doctor sinks report work manifest_json manifest_rows manifest batch_cluster batch records batch_sinks",
     "runner",
     "demo",
     "cli __main__",

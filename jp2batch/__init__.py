@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jp2batch.batch import as_completed, run, to_delayed
+    from jp2batch.cube import open_cube
     from jp2batch.dataarray import open, read  # noqa: A004  # named as xarray's and rasterio's
     from jp2batch.errors import Jp2BatchError
     from jp2batch.info import ImageInfo, ReadPlan
@@ -30,6 +31,7 @@ _HOMES = {
     "as_completed": "batch",
     "inspect": "inspection",
     "open": "dataarray",
+    "open_cube": "cube",
     "open_product": "product",
     "plan": "inspection",
     "read": "dataarray",
@@ -49,6 +51,7 @@ __all__ = [
     "as_completed",
     "inspect",
     "open",
+    "open_cube",
     "open_product",
     "plan",
     "read",

@@ -11,6 +11,7 @@ from xarray.core import indexing
 from jp2batch import cf, georeference, sentinel2
 from jp2batch.georeference import Georeference, Transform
 from jp2batch.jpeg2000.grid import Selection, tile_bounds
+from jp2batch.jpeg2000.markers import Siz
 from jp2batch.metadata import known_scaling, scaling_of
 from jp2batch.radiometry import Scaling
 from jp2batch.reader import Opened, Pixels, StorageOptions, naming, read_pixels
@@ -20,6 +21,9 @@ from jp2batch.xarray_engine import ImageArray
 
 _CHUNK = 1024  # rows and columns of a chunk, about: 1 to 4 MB
 _PIXELS: Transform = (1.0, 0.0, -0.5, 0.0, 1.0, -0.5)  # coordinates that are the numbers of rows and columns
+
+TIME = {"long_name": "start of sensing"}
+"""Attributes of `time`."""
 
 
 def read(
@@ -109,7 +113,8 @@ def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
     """Return a lazy array with chunks as `open` takes them."""
     if chunks is None:
         return array
-    return array.chunk(array.encoding["preferred_chunks"] if chunks == {} else chunks)
+    values = array.variable.chunk(array.encoding["preferred_chunks"] if chunks == {} else chunks)
+    return array.copy(data=values.data)  # the coordinates stay as they are
 
 
 def open_lazily(
@@ -130,7 +135,8 @@ def open_lazily(
     dtype = opened.dtype if scaling is None else np.dtype(np.float32)
     lazy = ImageArray(url, selection.rlevel, area, shape, dtype, storage_options, scaling)
     array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection, scaling)
-    array.encoding["preferred_chunks"] = _preferred_chunks(opened, selection)
+    chunks: dict[str, Any] = {} if bands == 1 else {"band": bands}
+    array.encoding["preferred_chunks"] = chunks | tile_chunks(opened.image.header.siz, selection)
     return array
 
 
@@ -147,11 +153,11 @@ def _georeferenced(values: Any, opened: Opened, selection: Selection, scaling: S
     dims = ("y", "x") if len(values.shape) == 2 else ("band", "y", "x")
     name = sentinel2.parse_name(path)
     place = georeference.from_boxes(opened.image.container.boxes)
-    coords: dict[str, Any] = _axes(place, selection) | _spatial_ref(place, selection)
+    coords: dict[str, Any] = axes(place, selection) | spatial_ref(place, selection)
     if dims[0] == "band":
         coords["band"] = ("band", np.arange(1, values.shape[0] + 1), {"long_name": "band"})
     if name is not None and name.time is not None:
-        coords["time"] = ((), np.datetime64(name.time.replace(tzinfo=None), "ns"), {"long_name": "start of sensing"})
+        coords["time"] = ((), np.datetime64(name.time.replace(tzinfo=None), "ns"), TIME)
     array = xr.DataArray(values, coords=coords, dims=dims, name=(name and name.band) or "image")
     array.attrs = {"rlevel": selection.rlevel, "source": path}
     if scaling is None:
@@ -167,17 +173,17 @@ def _georeferenced(values: Any, opened: Opened, selection: Selection, scaling: S
     return array
 
 
-def _axes(place: Georeference | None, selection: Selection) -> dict[str, Any]:
+def axes(place: Georeference | None, selection: Selection) -> dict[str, Any]:
     """Return the coordinates of rows and columns; none for a rotated grid, which has its transform only."""
     shape = selection.area.height, selection.area.width
     transform = _PIXELS if place is None else place.transform
-    axes = georeference.coordinates(transform, *selection.first, selection.step, shape)
-    if axes is None:
+    centres = georeference.coordinates(transform, *selection.first, selection.step, shape)
+    if centres is None:
         return {}
-    return {dim: (dim, axis, attrs) for dim, axis, attrs in zip("xy", axes, cf.axis_attributes(place), strict=True)}
+    return {dim: (dim, axis, attrs) for dim, axis, attrs in zip("xy", centres, cf.axis_attributes(place), strict=True)}
 
 
-def _spatial_ref(place: Georeference | None, selection: Selection) -> dict[str, Any]:
+def spatial_ref(place: Georeference | None, selection: Selection) -> dict[str, Any]:
     """Return the CF grid mapping."""
     if place is None:
         return {}
@@ -185,11 +191,10 @@ def _spatial_ref(place: Georeference | None, selection: Selection) -> dict[str, 
     return {"spatial_ref": ((), 0, cf.grid_mapping(place, transform))}
 
 
-def _preferred_chunks(opened: Opened, selection: Selection) -> dict[str, Any]:
-    """Return chunks of whole tiles: a tile in two chunks would be read and decoded twice."""
-    rows, columns = tile_bounds(opened.image.header.siz, selection)
-    chunks: dict[str, Any] = {"y": _grouped(rows), "x": _grouped(columns)}
-    return chunks if len(opened.channels) == 1 else {"band": len(opened.channels)} | chunks
+def tile_chunks(siz: Siz, selection: Selection) -> dict[str, tuple[int, ...]]:
+    """Return chunks of whole tiles, of y and x: a tile in two chunks would be read and decoded twice."""
+    rows, columns = tile_bounds(siz, selection)
+    return {"y": _grouped(rows), "x": _grouped(columns)}
 
 
 def _grouped(bounds: list[int]) -> tuple[int, ...]:

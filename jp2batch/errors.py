@@ -126,6 +126,10 @@ class ManifestError(InvalidRequest):
         return "\n".join([f"{len(self.rows)} bad rows in {self.path or 'the manifest'}", *named, *more])
 
 
+class CubeMismatch(InvalidRequest):
+    """The images do not fit into one cube, or do not fill it."""
+
+
 class StorageError(Jp2BatchError, OSError):
     """The store did not give the bytes."""
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,13 +18,12 @@ from jp2batch.errors import (
     StorageError,
     StoreUnavailable,
 )
+from jp2batch.heads import at_once
 from jp2batch.metadata import ProductMetadata, product_place, read_metadata
 from jp2batch.reader import StorageOptions
 from jp2batch.request import Request
 from jp2batch.sentinel2 import ImageName
 from jp2batch.storage.faults import without_credentials
-
-_AT_ONCE = 32  # headers read: few bytes each, so that only waiting counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +80,9 @@ def open_product(
     """
     product = os.fspath(path)
     metadata, images = product_images(product, bands, storage_options=storage_options)
-    opener = partial(_open, metadata, rlevel=rlevel, chunks=chunks, scaled=scaled, storage_options=storage_options)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="jp2batch-open") as pool:
-        opened = list(zip(images, pool.map(opener, images), strict=True))
+    opener = partial(_open, metadata, rlevel=rlevel, chunks=chunks, scaled=scaled)
+    arrays = at_once(opener, images, client=None, storage_options=storage_options)
+    opened = list(zip(images, arrays, strict=True))
     found = [(image, array) for image, array in opened if array is not None]
     missing = [image for image, array in opened if array is None]
     lacking = {image.name.band for image in missing} - {image.name.band for image, _ in found}

@@ -48,7 +48,7 @@ class ImageArray(BackendArray):
         """Read the rectangle that holds what is asked for, then take it out."""
         *bands, rows, columns = key
         (y0, y1, take_rows), (x0, x1, take_columns) = (
-            _bounds(index, length) for index, length in zip((rows, columns), self.shape[-2:], strict=True)
+            bounds(index, length) for index, length in zip((rows, columns), self.shape[-2:], strict=True)
         )
         if y0 == y1 or x0 == x1:
             return np.empty(self.shape, self.dtype)[key]
@@ -62,7 +62,7 @@ def _nothing_to_close() -> None:
     """Close a dataset: no file is held open between reads."""
 
 
-def _bounds(index: int | slice, length: int) -> tuple[int, int, int | slice]:
+def bounds(index: int | slice, length: int) -> tuple[int, int, int | slice]:
     """Return start and stop of the samples to read along one axis, and how to index what was read."""
     if not isinstance(index, slice):
         position = index + length if index < 0 else index

@@ -30,8 +30,8 @@ LAYERS = [
     "jpeg2000 radiometry",
     "storage openjpeg georeference sentinel2 cf info",
     "metadata decoding reader inspection dataarray response xarray_engine preview encode landscape sample",
-    "product doctor sinks report work manifest_json manifest_rows manifest batch_cluster batch records batch_sinks",
-    "runner",
+    "doctor sinks report work manifest_json manifest_rows manifest batch_cluster batch records batch_sinks",
+    "runner heads cube_grid cube_array product cube_images cube",
     "demo",
     "cli __main__",
 ]
@@ -43,7 +43,7 @@ HOMES = {
     "glymur": "openjpeg",
     "dask.config": "config",
     "dask.delayed": "batch",
-    "distributed": ("batch", "service"),
+    "distributed": ("batch", "service", "cube", "heads"),  # the last two only for the type of a client
     "tornado": "service",
     "click": "cli",
 }

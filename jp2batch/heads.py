@@ -1,0 +1,88 @@
+"""Headers of many images, read at once: in threads, or on a cluster."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from jp2batch import config, georeference
+from jp2batch.batch_cluster import check_cluster
+from jp2batch.georeference import Georeference
+from jp2batch.jpeg2000.codestream import Header, check_supported
+from jp2batch.reader import Opened, StorageOptions, naming
+from jp2batch.storage.source import open_source
+from jp2batch.work import Hidden
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_THREADS = 32  # a header is few bytes, so that only waiting counts
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the header of an image tells; it travels between processes."""
+
+    url: str
+    """Where the image lies."""
+    path: str
+    """The same without credentials, for messages."""
+    header: Header
+    """The main header of its codestream."""
+    place: Georeference | None
+    """Where its pixels lie on the Earth."""
+    channels: int
+    """Number of its bands."""
+    dtype: np.dtype[Any]
+    """Type of its samples."""
+
+
+def read_head(url: str, *, storage_options: StorageOptions = None) -> Head:
+    """Read the header of an image.
+
+    Raises
+    ------
+    Jp2BatchError
+        It cannot be read, or its pixels could not.
+    """
+    source = open_source(url, storage_options=storage_options)
+    with naming(source.path):
+        opened = Opened.start(source)
+        check_supported(opened.image.header)
+        place = georeference.from_boxes(opened.image.container.boxes)
+        return Head(url, source.path, opened.image.header, place, len(opened.channels), opened.dtype)
+
+
+def at_once(
+    function: Callable[..., U], items: Iterable[T], *, client: "Client | None", storage_options: StorageOptions
+) -> list[U]:
+    """Return what a function, with `storage_options`, makes of each item: in threads, or on a client's cluster.
+
+    Raises
+    ------
+    Jp2BatchError
+        The first that the function raises.
+    """
+    task = partial(function, storage_options=Hidden(storage_options or {}))
+    if client is None:
+        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="jp2batch-open")
+        try:
+            return list(pool.map(task, items))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    check_cluster(client)
+    futures = client.map(partial(_there, task, config.settings()), list(items), pure=False, key="jp2batch-open")
+    found: list[U] = client.gather(futures)
+    return found
+
+
+def _there(task: Callable[[T], U], settings: dict[str, Any], item: T) -> U:
+    """Do a task on a worker, with the configuration of the client."""
+    config.adopt(settings)
+    return task(item)

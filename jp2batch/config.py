@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import dask.config
+import platformdirs
 import yaml
 from dask.utils import parse_bytes, parse_timedelta
 
@@ -48,6 +50,24 @@ class RetryPolicy:
     """Seconds before the second attempt; they double with each further one."""
     longest_wait: float
     """Seconds that one wait may last; a store that asks for more is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """What is kept of the images that were read, and where."""
+
+    enabled: bool
+    """Whether anything is kept, and what was kept is used."""
+    folder: Path
+    """Where the file lies that processes share."""
+    memory: int
+    """Bytes of memory that it may take in each process."""
+    disk: int
+    """Bytes that the file may take; 0 = there is none."""
+    shared: str | None
+    """Path or URL of a table that somebody has made: `jp2batch index`."""
+    shared_options: Mapping[str, Any]
+    """fsspec's options for it."""
 
 
 def store_profile(protocol: str) -> StoreProfile:
@@ -110,6 +130,25 @@ def retry_policy() -> RetryPolicy:
         )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ConfigurationError("", f"jp2batch.retries is {given}: {error}", "see jp2batch.yaml") from None
+
+
+def index_settings() -> IndexSettings:
+    """Return what is kept of the images that were read, and where."""
+    given = _get("index")
+    try:
+        own = {name.replace("_", "-"): value for name, value in given.items()}
+        values = {**DEFAULTS["jp2batch"]["index"], **own}
+        folder, shared = values["folder"], values["shared"]
+        return IndexSettings(
+            enabled=_flag(values["enabled"]),
+            folder=Path(folder).expanduser() if folder else Path(platformdirs.user_cache_dir("jp2batch", False)),
+            memory=int(parse_bytes(values["memory"])),
+            disk=int(parse_bytes(values["disk"])),
+            shared=str(shared) if shared else None,
+            shared_options=dict(values["shared-options"] or {}),
+        )
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ConfigurationError("", f"jp2batch.index is {given}: {error}", "see jp2batch.yaml") from None
 
 
 def deadline() -> float:
@@ -186,6 +225,12 @@ def _get_all() -> dict[str, Any]:
 
 def _get(key: str) -> Any:
     return dask.config.get(f"jp2batch.{key}")
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("enabled is neither true nor false")
+    return value
 
 
 def _bytes(key: str) -> int:

@@ -208,7 +208,14 @@ def _cell(image: CubeImage, one: Placed, base: Placed, options: _Options) -> Cel
     dtype = one.head.dtype if scaling is None else np.dtype(np.float32)
     selection = one.selection
     lazy = ImageArray(
-        one.head.url, selection.rlevel, selection.area, one.shape, dtype, options.storage_options, scaling
+        one.head.url,
+        selection.rlevel,
+        selection.area,
+        one.shape,
+        dtype,
+        options.storage_options,
+        scaling,
+        one.head.known,
     )
     if options.align == "snap" or one.first == base.first:
         return Cell(lazy)

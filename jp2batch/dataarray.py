@@ -13,8 +13,9 @@ from jp2batch.georeference import Georeference, Transform
 from jp2batch.jpeg2000.grid import Selection, tile_bounds
 from jp2batch.jpeg2000.markers import Siz
 from jp2batch.metadata import known_scaling, scaling_of
+from jp2batch.opening import Opened, with_opened
 from jp2batch.radiometry import Scaling
-from jp2batch.reader import Opened, Pixels, StorageOptions, naming, read_pixels
+from jp2batch.reader import Pixels, StorageOptions, read_pixels
 from jp2batch.request import LOWEST, Request, Window, parse_window
 from jp2batch.storage.source import open_source
 from jp2batch.xarray_engine import ImageArray
@@ -127,13 +128,16 @@ def open_lazily(
 ) -> xr.DataArray:
     """Return an image that is read when its values are asked for, without dask; with a scaling, as reflectance."""
     source = open_source(url, storage_options=storage_options)
-    with naming(source.path):
-        opened = Opened.start(source)
-        selection = opened.selected(rlevel, window)
+
+    def act(opened: Opened) -> tuple[Opened, Selection]:
+        opened.confirm()
+        return opened, opened.selected(rlevel, window)
+
+    opened, selection = with_opened(source, act)
     bands, area = len(opened.channels), selection.area
     shape = (area.height, area.width) if bands == 1 else (bands, area.height, area.width)
     dtype = opened.dtype if scaling is None else np.dtype(np.float32)
-    lazy = ImageArray(url, selection.rlevel, area, shape, dtype, storage_options, scaling)
+    lazy = ImageArray(url, selection.rlevel, area, shape, dtype, storage_options, scaling, opened.known())
     array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection, scaling)
     chunks: dict[str, Any] = {} if bands == 1 else {"band": bands}
     array.encoding["preferred_chunks"] = chunks | tile_chunks(opened.image.header.siz, selection)

@@ -12,7 +12,9 @@ from jp2batch import config, georeference
 from jp2batch.batch_cluster import check_cluster
 from jp2batch.georeference import Georeference
 from jp2batch.jpeg2000.codestream import Header, check_supported
-from jp2batch.reader import Opened, StorageOptions, naming
+from jp2batch.jpeg2000.known import Known
+from jp2batch.opening import Opened, with_opened
+from jp2batch.reader import StorageOptions
 from jp2batch.storage.source import open_source
 from jp2batch.work import Hidden
 
@@ -41,6 +43,8 @@ class Head:
     """Number of its bands."""
     dtype: np.dtype[Any]
     """Type of its samples."""
+    known: Known | None
+    """What spares reads of it a round."""
 
 
 def read_head(url: str, *, storage_options: StorageOptions = None) -> Head:
@@ -52,11 +56,15 @@ def read_head(url: str, *, storage_options: StorageOptions = None) -> Head:
         It cannot be read, or its pixels could not.
     """
     source = open_source(url, storage_options=storage_options)
-    with naming(source.path):
-        opened = Opened.start(source)
+
+    def act(opened: Opened) -> Head:
+        opened.confirm()
         check_supported(opened.image.header)
         place = georeference.from_boxes(opened.image.container.boxes)
-        return Head(url, source.path, opened.image.header, place, len(opened.channels), opened.dtype)
+        bands = len(opened.channels)
+        return Head(url, source.path, opened.image.header, place, bands, opened.dtype, opened.known())
+
+    return with_opened(source, act)
 
 
 def at_once(

@@ -8,7 +8,8 @@ from jp2batch.jpeg2000.batches import batches, read_batch
 from jp2batch.jpeg2000.grid import Selection, image_area, samples, tile_count, tile_counts
 from jp2batch.jpeg2000.pieces import Range, Unknown
 from jp2batch.jpeg2000.plan import LocatedBy, Precision, expected_bytes, ways
-from jp2batch.reader import Opened, StorageOptions, hold, naming
+from jp2batch.opening import Opened, hold, naming, with_opened
+from jp2batch.reader import StorageOptions
 from jp2batch.request import LOWEST, Request, Window, parse_window
 from jp2batch.storage.source import Source, open_source
 
@@ -68,13 +69,16 @@ def plan(
 
 def plan_from(source: Source, rlevel: int, window: Window | None) -> ReadPlan:
     """Tell what reading from a source would take."""
-    with naming(source.path):
-        opened = Opened.start(source)
+
+    def act(opened: Opened) -> ReadPlan:
+        opened.confirm()
         selection = opened.selected(rlevel, window)
-        way = ways(opened.pieces, opened.image, selection, source.profile, config.max_whole_file())[0]
+        way = _way(opened, selection)
         if way == "walk" and source.profile.latency:
             return _estimate(opened, selection)
         return _rehearse(opened, selection) or _estimate(opened, selection)
+
+    return with_opened(source, act)
 
 
 class _Rehearsal:
@@ -123,11 +127,16 @@ def _rehearse(opened: Opened, selection: Selection) -> ReadPlan | None:
 
 def _estimate(opened: Opened, selection: Selection) -> ReadPlan:
     source, image = opened.source, opened.image
-    way = ways(opened.pieces, image, selection, source.profile, config.max_whole_file())[0]
+    way = _way(opened, selection)
     requests = source.requests + (selection.tiles[-1] + 1 if way == "walk" else len(selection.tiles))
     size = min(source.bytes_read + expected_bytes(image, selection), opened.pieces.size)
     precision: Precision = "packets" if selection.rlevel else "tile-parts"
     return _plan(opened, selection, requests=requests, size=size, located_by=way, precision=precision, exact=False)
+
+
+def _way(opened: Opened, selection: Selection) -> LocatedBy:
+    profile, limit = opened.source.profile, config.max_whole_file()
+    return ways(opened.pieces, opened.image, selection, profile, limit, places=opened.places)[0]
 
 
 def _plan(

@@ -17,7 +17,8 @@ import cloudpickle
 from jp2batch import config
 from jp2batch.dataarray import to_dataarray
 from jp2batch.errors import DecoderCrashed, DecodeTimedOut, ImageTooLarge, Jp2BatchError, UnexpectedError
-from jp2batch.reader import Opened, Pixels, memory_needed, read_from
+from jp2batch.opening import Opened, memory_needed
+from jp2batch.reader import Pixels, read_from
 from jp2batch.report import Result
 from jp2batch.request import Request
 from jp2batch.response import response

@@ -7,11 +7,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
+from dask.base import normalize_token
 from numpy.typing import NDArray
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 from jp2batch.jpeg2000.grid import Rect
+from jp2batch.jpeg2000.known import Known
 from jp2batch.radiometry import Scaling
 from jp2batch.reader import StorageOptions, read_area
 from jp2batch.request import Window
@@ -37,6 +39,14 @@ class ImageArray(BackendArray):
     """fsspec's options for the store."""
     scaling: Scaling | None = None
     """What makes reflectance of the samples; None: they are as stored."""
+    known: Known | None = None
+    """What was learned of the file when it was opened, so that no worker learns it again."""
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        # What is known grows; the version that it is known of makes the difference.
+        version = None if self.known is None else (self.known.size, self.known.etag)
+        told = (self.url, self.rlevel, self.area, str(self.dtype), self.scaling)
+        return (type(self).__qualname__, *told, normalize_token(self.storage_options), version)
 
     def __repr__(self) -> str:
         return f"ImageArray(rlevel={self.rlevel}, shape={self.shape}, dtype={self.dtype})"  # nothing secret
@@ -53,7 +63,7 @@ class ImageArray(BackendArray):
         if y0 == y1 or x0 == x1:
             return np.empty(self.shape, self.dtype)[key]
         area = Rect(self.area.y0 + y0, self.area.x0 + x0, self.area.y0 + y1, self.area.x0 + x1)
-        values = read_area(self.url, self.rlevel, area, storage_options=self.storage_options).values
+        values = read_area(self.url, self.rlevel, area, storage_options=self.storage_options, known=self.known).values
         values = values if self.scaling is None else self.scaling.apply(values)
         return (values if len(self.shape) == 3 else values[0])[(*bands, take_rows, take_columns)]
 

@@ -12,6 +12,7 @@ from jp2batch.sample import make_product
 
 pytest_plugins = ["servers"]
 
+os.environ["DASK_JP2BATCH__INDEX__ENABLED"] = "False"  # for child processes
 settings.register_profile("jp2batch", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("jp2batch")
 
@@ -20,6 +21,13 @@ settings.load_profile("jp2batch")
 def impatience() -> Iterator[None]:
     """Let retries wait no longer than a test likes to."""
     with dask.config.set({"jp2batch.retries.first-wait": "1ms"}):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def amnesia() -> Iterator[None]:
+    """Let each read be the first one: what is kept of images is tested in tests/test_index.py."""
+    with dask.config.set({"jp2batch.index.enabled": False}):
         yield
 
 

@@ -14,7 +14,8 @@ from jp2batch.config import StoreProfile, store_profile
 from jp2batch.encode import Coding, encode
 from jp2batch.inspection import plan_from
 from jp2batch.landscape import scene
-from jp2batch.reader import Opened, Pixels, read_from
+from jp2batch.opening import Opened
+from jp2batch.reader import Pixels, read_from
 from jp2batch.storage.source import MemorySource
 
 FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8, gap=0)

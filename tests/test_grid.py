@@ -13,7 +13,7 @@ from jp2batch.errors import CorruptImage, InvalidRlevel, InvalidWindow
 from jp2batch.jpeg2000 import grid
 from jp2batch.jpeg2000.grid import Rect
 from jp2batch.jpeg2000.markers import Component, Siz
-from jp2batch.reader import Opened
+from jp2batch.opening import Opened
 from jp2batch.storage.source import MemorySource
 
 

@@ -23,7 +23,7 @@ from jp2batch.jpeg2000.markers import (
     parse_plt,
     parse_tlm,
 )
-from jp2batch.reader import Opened
+from jp2batch.opening import Opened
 from jp2batch.storage.source import MemorySource
 
 

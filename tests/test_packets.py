@@ -12,7 +12,7 @@ from jp2batch.jpeg2000 import packets
 from jp2batch.jpeg2000.grid import ceil_div, tile_area, tile_precincts
 from jp2batch.jpeg2000.markers import PROGRESSIONS, Coding, Component, Siz
 from jp2batch.jpeg2000.packets import Packet, count_packets, packet_order
-from jp2batch.reader import Opened
+from jp2batch.opening import Opened
 from jp2batch.storage.source import MemorySource
 
 

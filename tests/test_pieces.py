@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Unknown, fetch, merged, need, together
-from jp2batch.reader import hold
+from jp2batch.opening import hold
 
 DATA = bytes(range(200))
 ranges = st.tuples(st.integers(0, 199), st.integers(1, 60)).map(lambda t: Range(t[0], min(200, t[0] + t[1])))

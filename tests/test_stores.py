@@ -13,7 +13,8 @@ from images import REAL, WITH_TLM, Made
 import jp2batch
 from jp2batch.encode import Coding
 from jp2batch.errors import ImageNotFound, ObjectChanged, PermissionDenied, StoreUnavailable
-from jp2batch.reader import Opened, read_opened, read_pixels
+from jp2batch.opening import Opened
+from jp2batch.reader import read_opened, read_pixels
 from jp2batch.request import Request
 from jp2batch.storage.source import open_source
 

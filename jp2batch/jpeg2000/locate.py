@@ -1,4 +1,4 @@
-"""Finding the tile-parts of a codestream: by TLM, or along the chain of SOTs (T.800 A.4.2, A.7.1).
+"""Finding the tile-parts of a codestream: by TLM, at known places, or along the chain of SOTs (T.800 A.4.2, A.7.1).
 
 Each strategy is a conversation that returns the headers of the wanted tile-parts. What TLM says is checked against the
 SOT that it leads to; where they disagree the strategy ends in `Doubt`, and another one is taken.
@@ -20,6 +20,10 @@ ReadAhead = Callable[[int, int], Ahead]
 
 class Doubt(Exception):  # not an error for the user: another way is taken
     """What the file says of itself does not agree; its text says where."""
+
+
+class Misled(Exception):  # not an error for the user: the file is read afresh
+    """What was known of the file from before does not prove true; its text says where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,23 @@ def by_tlm(
     Doubt
         TLM is wrong.
     """
-    places = [place for place in tlm_places(header, codestream) if place.tile in tiles]
-    parts = yield from together([_at_place(pieces, header, place, ahead) for place in places])
-    _check_told_whole(parts, tiles)
-    return parts
+    return (yield from _at_places(pieces, header, tlm_places(header, codestream), tiles, ahead))
+
+
+def by_places(
+    pieces: Pieces, header: Header, places: Iterable[Place], tiles: Collection[int], ahead: ReadAhead
+) -> Steps[list[TilePart]]:
+    """Read the headers of the tile-parts of `tiles`, all at once, where they are known to lie.
+
+    Raises
+    ------
+    Misled
+        They do not.
+    """
+    try:
+        return (yield from _at_places(pieces, header, places, tiles, ahead))
+    except (Doubt, CorruptImage) as error:
+        raise Misled(str(error)) from None
 
 
 def by_chain(
@@ -108,6 +125,15 @@ def with_plm(header: Header, part: TilePart, ordinal: int) -> TilePart:
     if part.packet_lengths is None and ordinal < len(header.packed_lengths):
         return replace(part, packet_lengths=header.packed_lengths[ordinal])
     return part
+
+
+def _at_places(
+    pieces: Pieces, header: Header, places: Iterable[Place], tiles: Collection[int], ahead: ReadAhead
+) -> Steps[list[TilePart]]:
+    wanted = [place for place in places if place.tile in tiles]
+    parts = yield from together([_at_place(pieces, header, place, ahead) for place in wanted])
+    _check_told_whole(parts, tiles)
+    return parts
 
 
 def _at_place(pieces: Pieces, header: Header, place: Place, ahead: ReadAhead) -> Steps[TilePart]:
@@ -171,9 +197,9 @@ class _Completeness:
 
 
 def _check_told_whole(parts: Iterable[TilePart], tiles: Collection[int]) -> None:
-    """Doubt a list of tile-parts that does not prove to be whole: TLM may leave some out."""
+    """Doubt a list of tile-parts that does not prove to be whole."""
     found = _Completeness(tiles)
     for part in parts:
         found.add(part.sot)
     if not found.complete:
-        raise Doubt("TLM does not tell of all tile-parts")
+        raise Doubt("not all tile-parts are told of")

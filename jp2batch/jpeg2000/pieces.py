@@ -67,6 +67,12 @@ class Pieces:
             gaps.append(Range(position, stop))
         return gaps
 
+    def held(self, start: int, stop: int) -> list[tuple[int, bytes]]:
+        """Return those bytes of a range that have been read, as (position, bytes)."""
+        bounds = [start, *(edge for gap in self.missing(start, stop) for edge in (gap.start, gap.stop)), stop]
+        spans = zip(bounds[::2], bounds[1::2], strict=True)
+        return [(first, self.read(first, last)) for first, last in spans if first < last]
+
     def covers(self, start: int, stop: int) -> bool:
         """Tell whether all of a range has been read."""
         return not self.missing(start, stop)

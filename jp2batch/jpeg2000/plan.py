@@ -6,7 +6,7 @@ checked against what the file says elsewhere. In doubt the read falls back, from
 whole file, and says so.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -17,7 +17,7 @@ from jp2batch.jpeg2000.boxes import Container, read_container
 from jp2batch.jpeg2000.channels import check_header_box
 from jp2batch.jpeg2000.codestream import Header, TilePart, read_header
 from jp2batch.jpeg2000.grid import Selection, check_tiles, largest_tile, tile_count, tile_counts
-from jp2batch.jpeg2000.locate import Doubt, ReadAhead, by_chain, by_tlm
+from jp2batch.jpeg2000.locate import Doubt, Place, ReadAhead, by_chain, by_places, by_tlm
 from jp2batch.jpeg2000.markers import Marker, Sot
 from jp2batch.jpeg2000.packets import Packet, check_packets, count_packets, packet_order
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, fetch, merged
@@ -98,7 +98,15 @@ def read_image(pieces: Pieces, ahead: Ahead) -> Steps[Image]:
 
 
 def find_tiles(
-    pieces: Pieces, image: Image, selection: Selection, store: StoreProfile, *, at_best: Precision, whole_limit: int
+    pieces: Pieces,
+    image: Image,
+    selection: Selection,
+    store: StoreProfile,
+    *,
+    at_best: Precision,
+    whole_limit: int,
+    places: Sequence[Place] = (),
+    headers_only: bool = False,
 ) -> Steps[Reading]:
     """Find what of its tiles a selection needs. Their packets are not all read yet: `batches.py` tells them.
 
@@ -108,17 +116,24 @@ def find_tiles(
         The unit to read; coarser ones are taken where this one cannot serve.
     whole_limit : int
         The largest file, in bytes, that may be read whole.
+    places : sequence of Place, optional
+        Where tile-parts are known to lie.
+    headers_only : bool
+        Nobody is going to read packets: fetch none together with headers.
 
     Raises
     ------
     CorruptImage
         The file is cut short, or tiles are missing.
+    Misled
+        They do not lie there.
     """
+    ahead = guess_ahead(image.header, selection, replace(store, latency=0) if headers_only else store)
     reasons = [reason] if (reason := _needs_whole_file(image.header)) else []
     by_tiles = not reasons and at_best != "file"
-    for way in ways(pieces, image, selection, store, whole_limit) if by_tiles else []:
+    for way in ways(pieces, image, selection, store, whole_limit, places=places) if by_tiles else []:
         try:
-            parts = yield from _locate(way, pieces, image, selection, store)
+            parts = yield from _locate(way, pieces, image, selection, ahead, places=places)
         except Doubt as doubt:
             reasons.append(str(doubt))
             continue
@@ -133,14 +148,27 @@ def find_tiles(
         )
     yield from fetch(pieces, [Range(0, pieces.size)])
     with suppress(Doubt):  # OpenJPEG may know better; but it would fill with zeros what has been cut off
-        yield from _locate("walk", pieces, image, selection, store)
+        yield from _locate("walk", pieces, image, selection, ahead)
     return Reading(selection, "whole", {}, tuple(reasons))
 
 
-def ways(pieces: Pieces, image: Image, selection: Selection, store: StoreProfile, whole_limit: int) -> list[LocatedBy]:
-    """Return the ways of finding tile-parts, by the seconds that they are estimated to take; TLM first or not."""
+def ways(
+    pieces: Pieces,
+    image: Image,
+    selection: Selection,
+    store: StoreProfile,
+    whole_limit: int,
+    *,
+    places: Sequence[Place] = (),
+) -> list[LocatedBy]:
+    """Return the ways of finding tile-parts, by the seconds that they are estimated to take.
+
+    What the index or TLM tells is of use only where that is the quickest way.
+    """
     wanted, size = len(selection.tiles), expected_bytes(image, selection)
     seconds: dict[LocatedBy, float] = {}
+    if {place.tile for place in places}.issuperset(selection.tiles) and not image.header.has(Marker.PLM):
+        seconds["index"] = store.seconds(wanted, size, rounds=1)
     if image.header.tile_parts:
         seconds["tlm"] = store.seconds(wanted, size, rounds=1)
     hops = selection.tiles[-1] + 1
@@ -149,7 +177,7 @@ def ways(pieces: Pieces, image: Image, selection: Selection, store: StoreProfile
         missing = sum(stop - start for start, stop, _ in pieces.missing(0, pieces.size))
         seconds["whole"] = store.seconds(1, missing, rounds=1)
     ordered = sorted(seconds, key=lambda way: seconds[way])
-    return [way for way in ordered if way != "tlm" or way == ordered[0]]
+    return [way for way in ordered if way in ("walk", "whole") or way == ordered[0]]
 
 
 def expected_bytes(image: Image, selection: Selection) -> int:
@@ -202,9 +230,16 @@ def locate_packets(header: Header, parts: Iterable[TilePart], rlevel: int) -> tu
 
 
 def _locate(
-    way: LocatedBy, pieces: Pieces, image: Image, selection: Selection, store: StoreProfile
+    way: LocatedBy,
+    pieces: Pieces,
+    image: Image,
+    selection: Selection,
+    ahead: ReadAhead,
+    *,
+    places: Sequence[Place] = (),
 ) -> Steps[list[TilePart]]:
-    ahead = guess_ahead(image.header, selection, store)
+    if way == "index":
+        return (yield from by_places(pieces, image.header, places, set(selection.tiles), ahead))
     if way == "whole":
         yield from fetch(pieces, [Range(0, pieces.size)])
     strategy = by_tlm if way == "tlm" else by_chain

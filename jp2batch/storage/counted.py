@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from jp2batch.config import StoreProfile
-from jp2batch.storage.replies import Range, Version, shown
+from jp2batch.storage.replies import Range, Version, replaced, shown
 
 
 @dataclass(slots=True)
@@ -53,11 +53,13 @@ class Meter:
 class Counted:
     """The attributes of `source.Source`, which documents them."""
 
-    def __init__(self, path: str, profile: StoreProfile) -> None:
+    def __init__(self, path: str, profile: StoreProfile, key: str = "") -> None:
         self.path = path
         self.profile = profile
+        self.key = key or path
         self._meter = Meter()
         self._version: Version | None = None
+        self._confirmed = True
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path}: {self.requests} requests, {self.bytes_read} bytes>"
@@ -91,6 +93,19 @@ class Counted:
     def seconds(self) -> float:
         """Wall time spent waiting so far."""
         return self._meter.seconds
+
+    def expect(self, version: Version | None) -> None:
+        """Take a version for granted until the first reply; see `source.Source`."""
+        self._version = version
+        self._confirmed = version is None
+
+    def _confirm(self, version: Version) -> None:
+        """Learn which version the store has: that which was expected, or the object has been replaced."""
+        if self._confirmed or version.etag is None:
+            return
+        if self._version is not None and self._version.differs(version):
+            raise replaced().at(self.path)
+        self._confirmed = True
 
     def _check_ranges(self, ranges: Sequence[Range]) -> None:
         if self.size is None and len(ranges) > 1:

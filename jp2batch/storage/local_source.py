@@ -18,8 +18,8 @@ from jp2batch.storage.retry import wait_after
 class LocalSource(Counted):
     """A source over the file at `path`; `place` is what messages may say of it."""
 
-    def __init__(self, path: str, place: Place) -> None:
-        super().__init__(place.path, store_profile("file"))
+    def __init__(self, path: str, place: Place, key: str = "") -> None:
+        super().__init__(place.path, store_profile("file"), key)
         self._file = Path(path)
         self._place = place
 

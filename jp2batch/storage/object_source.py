@@ -22,8 +22,8 @@ T = TypeVar("T")
 class ObjectSource(Counted):
     """A source over the object `path` of an fsspec file system; `place` is what messages may say of it."""
 
-    def __init__(self, fs: Any, path: str, place: Place) -> None:
-        super().__init__(place.path, store_profile(place.protocol))
+    def __init__(self, fs: Any, path: str, place: Place, key: str = "") -> None:
+        super().__init__(place.path, store_profile(place.protocol), key)
         self._place = place
         self._loop = fs.loop if fs.async_impl else None
         self._store = store_class(fs)(fs, path, self._meter)
@@ -40,10 +40,17 @@ class ObjectSource(Counted):
             return [(start, self._whole[start:stop]) for start, stop in ranges]
         return self._run(self._all, ranges)
 
+    def expect(self, version: Version | None) -> None:
+        """Take a version for granted until the first reply; see `source.Source`."""
+        self._whole = None
+        super().expect(version)
+
     def verify(self) -> None:
         """Make sure that all was of one version; see `source.Source`."""
-        if self._version is not None and not self._store.tells_version:
+        if self._version is not None and not (self._store.tells_version and self._confirmed):
             self._learn(self._run(self._look))
+            if not self._confirmed:  # the store tells no version any more
+                raise replaced().at(self.path)
 
     def _run(self, step: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:
         # Looked up anew: after a fork, fsspec has another loop.
@@ -88,10 +95,15 @@ class ObjectSource(Counted):
 
         try:
             async with asyncio.TaskGroup() as group:
+                if not (self._confirmed or self._store.tells_version):
+                    group.create_task(self._look_again())
                 tasks = [group.create_task(piece(span)) for span in ranges]
         except BaseExceptionGroup as failed:  # the others were cancelled
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
+
+    async def _look_again(self) -> None:
+        self._learn(await self._look())
 
     async def _get(self, span: Range) -> Reply:
         """Read a range. Every one passes here; what fails in a way that passes is tried again."""
@@ -99,7 +111,10 @@ class ObjectSource(Counted):
         async def attempt() -> Reply:
             with self._errors(span):
                 reply = await self._store.get(span, self._version)
-                return reply if self._version is None else checked(reply, span, self._version)
+                if self._version is not None:
+                    self._confirm(reply.version)
+                    checked(reply, span, self._version)
+                return reply
 
         return await retried(attempt, self._retries, self._meter.retried)
 
@@ -112,6 +127,7 @@ class ObjectSource(Counted):
 
     def _learn(self, version: Version, whole: bytes | None = None) -> None:
         with self._lock:
+            self._confirm(version)
             if self._version is None:
                 self._whole = whole  # first: who sees a version relies on it
                 self._version = version

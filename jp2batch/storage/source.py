@@ -1,6 +1,10 @@
 """Source: ranged, concurrent, counted reads of one object, wherever it lies."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import fsspec.core
@@ -15,7 +19,12 @@ from jp2batch.storage.object_source import ObjectSource
 from jp2batch.storage.replies import Piece, Range, Version
 from jp2batch.storage.stores import with_defaults
 
-__all__ = ["MemorySource", "Piece", "Range", "Source", "open_source"]
+__all__ = ["MemorySource", "Piece", "Range", "Source", "Version", "open_source"]
+
+_ADDRESS = frozenset({"endpoint_url", "endpoint", "host", "port", "account_name", "account_host"})
+# Signed URLs differ each time: of the URLs of Amazon, Google, Microsoft and of those who follow them.
+_SIGNED = re.compile(r"(?i)(?:^|&)(?:x-amz-|x-goog-|awsaccesskeyid|signature|sig|token|access_token|expires)=?")
+_ADDRESS_OF_S3 = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "FSSPEC_S3_ENDPOINT_URL")
 
 
 class Source(Protocol):
@@ -34,6 +43,14 @@ class Source(Protocol):
     @property
     def profile(self) -> StoreProfile:
         """What reading from this store costs."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """What names the object among those of all stores, for an index: without credentials, alike in all processes.
+
+        It is the path, and where that does not tell the whole address of the store, `#` and a digest of it.
+        """
         ...
 
     @property
@@ -80,11 +97,19 @@ class Source(Protocol):
         StoreUnavailable
             The store failed, or sent other bytes than asked for, and went on to; the same call may succeed later.
         ObjectChanged
-            The object was replaced since the first read.
+            The object was replaced since the first read, or is not of the version that was expected.
         ImageTooLarge
             The store gives only the whole object, and that is larger than `jp2batch.max-whole-file`.
         ValueError
             The caller's mistake: a range is empty or begins beyond the end, or the first call has several.
+        """
+        ...
+
+    def expect(self, version: Version | None) -> None:
+        """Take it for granted, before the first read, that the object has this version; None: forget that again.
+
+        The first call of `read_many` may then take any number of ranges: their replies tell whether it proves true,
+        and all are refused where it does not. A version that is expected has a tag.
         """
         ...
 
@@ -94,7 +119,7 @@ class Source(Protocol):
         Raises
         ------
         ObjectChanged
-            The object was replaced since the first read.
+            The object was replaced since the first read, or is not of the version that was expected.
         """
         ...
 
@@ -110,11 +135,16 @@ class MemorySource(Counted):
         Its name in messages.
     profile : StoreProfile, optional
         What reading is said to cost; that of memory by default.
+    etag : str, optional
+        What tells this version from others.
     """
 
-    def __init__(self, data: bytes, *, path: str = "memory://", profile: StoreProfile | None = None) -> None:
+    def __init__(
+        self, data: bytes, *, path: str = "memory://", profile: StoreProfile | None = None, etag: str | None = None
+    ) -> None:
         super().__init__(path, profile or store_profile("memory"))
         self._data = data
+        self._own = Version(len(data), etag)
         self.asked: list[Range] = []
 
     def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
@@ -124,12 +154,13 @@ class MemorySource(Counted):
         self.asked.extend(ranges)
         self._meter.requested(len(pieces))
         self._meter.received(sum(len(data) for _, data in pieces))
-        if pieces:
-            self._version = Version(len(self._data), None)
+        self.verify()
+        self._version = self._own
         return pieces
 
     def verify(self) -> None:
-        """Do nothing: bytes do not change."""
+        """See whether the version is that which was expected: bytes do not change."""
+        self._confirm(self._own)
 
 
 def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) -> Source:
@@ -156,8 +187,31 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
     except Exception as error:  # noqa: BLE001  (each driver has its own)
         failure = not_opened(error, place)
     else:
-        return LocalSource(url, place) if isinstance(fs, LocalFileSystem) else ObjectSource(fs, url, place)
+        key = _key(place, url, path)
+        return LocalSource(url, place, key) if isinstance(fs, LocalFileSystem) else ObjectSource(fs, url, place, key)
     raise failure  # out here, without the driver's error as its context
+
+
+def _key(place: Place, url: str, asked: str) -> str:
+    """Return what names an object: what of its address is not in the path, as a digest."""
+    path = url if place.protocol in ("file", "local") else place.path
+    address = {name: str(value) for name, value in sorted(_flat(place.options)) if name in _ADDRESS and value}
+    if place.protocol in ("s3", "s3a") and not address:
+        address = {name: os.environ[name] for name in _ADDRESS_OF_S3 if os.environ.get(name)}
+    query = asked.partition("?")[2]
+    if query and not _SIGNED.search(query):
+        address["query"] = query
+    if not address:
+        return path
+    return f"{path}#{hashlib.sha256(json.dumps(address).encode()).hexdigest()[:12]}"
+
+
+def _flat(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        else:
+            yield name, value
 
 
 _memory: type[Source] = MemorySource

@@ -102,7 +102,7 @@ class _S3Store(Store):
         except Exception as error:
             if status_of(error) != 416:
                 raise
-            return unsatisfied(span, {})
+            return unsatisfied(span, response_of(error).get("ResponseMetadata", {}).get("HTTPHeaders", {}))
         metadata, body = got["ResponseMetadata"], got["Body"]
         try:
             answer = Answer(metadata["HTTPStatusCode"], metadata["HTTPHeaders"], body.iter_chunks(CHUNK))

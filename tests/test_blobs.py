@@ -1,0 +1,169 @@
+"""The file of blobs: many processes, little room, and damage."""
+
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jp2batch.storage.blobs import BlobFile
+
+ROOMY = 1 << 30
+
+
+def put(file: BlobFile, key: str, data: bytes) -> None:
+    file.update(key, lambda _: data)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "folder" / "blobs.sqlite"
+
+
+def test_what_is_put_is_found_by_others(path):
+    put(BlobFile(path, ROOMY), "key", b"data")
+    assert BlobFile(path, ROOMY).get("key") == b"data"
+    assert BlobFile(path, ROOMY).get("other") is None
+
+
+def test_looking_makes_no_file(path):
+    assert BlobFile(path, ROOMY).get("key") is None
+    assert len(BlobFile(path, ROOMY)) == 0
+    assert not path.parent.exists()
+
+
+def test_a_change_sees_what_is_there(path):
+    file = BlobFile(path, ROOMY)
+    put(file, "key", b"a")
+    file.update("key", lambda old: (old or b"") + b"b")
+    assert file.get("key") == b"ab"
+    file.update("key", lambda _: None)
+    assert file.get("key") is None
+
+
+def test_what_was_not_used_for_longest_gives_way(path, monkeypatch):
+    file, size = BlobFile(path, 300_000), 10_000
+    for number in range(20):
+        put(file, str(number), bytes([number]) * size)
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() + 7200)
+    assert file.get("0")  # which is a use
+    for number in range(20, 36):
+        put(file, str(number), bytes([number]) * size)
+        assert path.stat().st_size < 2 * 300_000
+    assert file.get("35")
+    assert file.get("0")
+    assert file.get("1") is None
+    assert 15 < len(file) < 30
+
+
+def test_one_that_is_larger_than_the_room_is_not_kept(path):
+    file = BlobFile(path, 100_000)
+    put(file, "key", bytes(200_000))
+    assert file.get("key") is None
+    put(file, "small", b"data")
+    assert file.get("small") == b"data"
+
+
+def garbage(path):
+    path.write_bytes(b"this is no database" * 1000)
+
+
+def halved(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def scribbled(path):
+    data = path.read_bytes()
+    path.write_bytes(data[:200] + b"\xa5" * (len(data) - 200))
+
+
+def without_table(path):
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE blobs")
+    db.close()
+
+
+def older(path):
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+
+
+@pytest.mark.parametrize("damage", [garbage, halved, scribbled, without_table, older])
+def test_a_damaged_file_is_made_anew(path, damage):
+    file = BlobFile(path, ROOMY)
+    for number in range(100):
+        put(file, f"old {number}", bytes(1000))
+    file.close()
+    damage(path)
+    file = BlobFile(path, ROOMY)
+    for number in range(3):  # one may be lost with the damage
+        put(file, f"new {number}", b"data")
+        file.get(f"old {number}")
+    assert file.get("new 2") == b"data"
+
+
+def test_a_folder_that_cannot_be_made_costs_nothing_but_the_file(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    file = BlobFile(tmp_path / "file" / "folder" / "blobs.sqlite", ROOMY)
+    put(file, "key", b"data")
+    assert file.get("key") is None
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing_but_the_file(path):
+    path.parent.mkdir()
+    path.mkdir()  # nobody can write a file in its place, not even root
+    path.parent.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    file = BlobFile(path, ROOMY)
+    put(file, "key", b"data")
+    assert file.get("key") is None
+    path.parent.chmod(stat.S_IRWXU)
+
+
+def test_others_may_hold_it_for_long(path):
+    file = BlobFile(path, ROOMY)
+    put(file, "key", b"data")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    start = time.perf_counter()
+    put(file, "key", b"more")
+    assert time.perf_counter() - start < 5
+    assert file.get("key") == b"data"
+    other.execute("ROLLBACK")
+    other.close()
+    put(file, "key", b"more")
+    assert file.get("key") == b"more"
+
+
+MANY = """
+import sys
+from pathlib import Path
+from jp2batch.storage.blobs import BlobFile
+file = BlobFile(Path(sys.argv[1]), 1 << 30)
+sys.stdin.readline()
+for number in range(200):
+    file.update("shared", lambda old: (old or b"") + sys.argv[2].encode())
+    file.update(f"{sys.argv[2]} {number}", lambda _: b"data")
+"""
+
+
+def test_processes_may_make_and_fill_it_together(path):
+    children = [
+        subprocess.Popen([sys.executable, "-c", MANY, str(path), name], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        for name in "ab"
+    ]
+    for child in children:
+        child.stdin.write(b"\n")  # type: ignore[union-attr]
+        child.stdin.flush()  # type: ignore[union-attr]
+    assert [child.communicate(timeout=60)[1] for child in children] == [b"", b""]
+    assert [child.returncode for child in children] == [0, 0]
+    file = BlobFile(path, ROOMY)
+    shared = file.get("shared")
+    assert shared is not None
+    assert set(shared) == set(b"ab")
+    assert len(file) > 300  # one may have been busy for too long, at times
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    db.close()

@@ -20,6 +20,7 @@ from dask.delayed import delayed
 from jp2batch import config
 from jp2batch.batch_cluster import check_cluster
 from jp2batch.errors import ConfigurationError, UnexpectedError
+from jp2batch.pace import Pace
 from jp2batch.reader import StorageOptions
 from jp2batch.report import BatchReport, Result
 from jp2batch.request import Request
@@ -33,7 +34,7 @@ OutputForm = Literal["xarray", "response"] | Delivery
 OnError = Literal["collect", "raise"]
 
 _DELIVERIES: dict[str, Delivery] = {"xarray": as_dataarray, "response": as_response}
-_IN_FLIGHT = 4  # requests on the scheduler for each thread of the cluster: so that none waits for the client
+_LOOK = 1.0  # seconds after which the threads of a cluster are counted again: asking costs as much as a request
 
 
 def to_delayed(
@@ -280,12 +281,17 @@ class _Flight:
         self._futures: dict[str, Any] = {}
         self._alone: dict[Request, int] = {}
         self._launched = 0
+        self._pace = Pace(time.monotonic())
+        self._threads, self._counted = 0, 0.0
         self._run = tokenize(time.time_ns())[:6]  # keys of another run must not answer for this one
 
     def room(self) -> int:
         """Return how many more requests may be launched."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        window = _IN_FLIGHT * max(1, sum(worker["nthreads"] for worker in workers))
+        now = time.monotonic()
+        if now - self._counted >= _LOOK:
+            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+            self._threads, self._counted = max(1, sum(worker["nthreads"] for worker in workers)), now
+        window = self._pace.window(self._threads)
         room = window - len(self.requests)
         return room if room * 4 >= window else 0  # a few at once: each message costs the scheduler
 
@@ -307,7 +313,9 @@ class _Flight:
 
     def landed(self) -> Iterator[tuple[Request, Any]]:
         """Wait for results; iterate over (request, result, or what dask says in its place)."""
-        for future, outcome in self._landing.next_batch(block=True):
+        landed = self._landing.next_batch(block=True)
+        self._pace.landed(len(landed), time.monotonic())
+        for future, outcome in landed:
             request = self.requests.pop(future.key)
             del self._futures[future.key]
             yield request, outcome[1] if isinstance(outcome, tuple) else outcome

@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import settings
 from jp2batch.sample import make_product
 
 pytest_plugins = ["servers"]
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for `benchmarks`; last: the installed package is tested
 
 os.environ["DASK_JP2BATCH__INDEX__ENABLED"] = "False"  # for child processes
 settings.register_profile("jp2batch", deadline=None, derandomize=bool(os.environ.get("CI")))

@@ -1,5 +1,6 @@
 """Many requests: one result for each, in local threads, in processes, on a cluster; whatever happens to workers."""
 
+import asyncio
 import importlib
 import os
 import pickle
@@ -24,6 +25,7 @@ from jp2batch.errors import (
     ImageTooLarge,
     UnexpectedError,
 )
+from jp2batch.pace import Pace
 from jp2batch.request import Request
 
 
@@ -98,11 +100,12 @@ def test_results_come_as_they_are_done(place, paths):
 
 
 def test_only_a_few_requests_are_under_way(client, paths):
-    requests = [Request(paths[0], window=((row, row + 2), (0, 30)), rlevel=0) for row in range(60)]
+    requests = [Request(paths[0], window=((row, row + 2), (0, 30)), rlevel=0) for row in range(150)]
     most = 0
     for _ in jp2batch.as_completed(requests, client):
         most = max(most, len(client.futures))
-    assert 0 < most <= 2 * batch._IN_FLIGHT + 1
+    assert 0 < most <= 2 * Pace.MOST + 1
+    client.sync(asyncio.sleep, 0)  # futures are released on the client's loop
     assert len(client.futures) == 0
 
 

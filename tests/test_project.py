@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 LAYERS = [
     "errors",
-    "config request",
+    "config request pace",
     "jpeg2000 radiometry",
     "storage openjpeg georeference sentinel2 cf info",
     "metadata index_table index opening decoding reader inspection dataarray response xarray_engine",

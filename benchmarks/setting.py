@@ -1,0 +1,29 @@
+"""What all benchmarks are told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.scenes import FULL_SIZE, Scene, make_scene
+
+_QUICK_SIZE = 1830
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where, and how thoroughly, to measure."""
+
+    folder: Path
+    """Where scenes are kept from one run to the next."""
+    quick: bool = False
+    """Whether to do each thing once, on small images: to see that it works, not how long it takes."""
+
+    @property
+    def scene(self) -> Scene:
+        """The image to read, made if need be."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return make_scene(self.folder, _QUICK_SIZE if self.quick else FULL_SIZE)
+
+    @property
+    def rounds(self) -> int:
+        """How often each thing is measured."""
+        return 1 if self.quick else 5

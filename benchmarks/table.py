@@ -1,0 +1,118 @@
+"""Tables in Markdown, what they were measured with, and the places of the README where they stand."""
+
+import os
+import platform
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = ("jp2batch", "glymur", "fsspec", "s3fs", "obstore", "dask", "distributed", "rasterio", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Figures, and what they are of."""
+
+    head: Sequence[str]
+    """Names of the columns."""
+    rows: Sequence[Sequence[str]]
+    """Cells; numbers stand at the right."""
+    notes: Sequence[str] = ()
+    """What has to be said about them."""
+
+    def __str__(self) -> str:
+        return "\n\n".join([self.markdown(), *self.notes])
+
+    def markdown(self) -> str:
+        """Return the table alone, its columns aligned for those who read it as text."""
+        columns = list(zip(self.head, *self.rows, strict=True))
+        widths = [max(3, *map(len, column)) for column in columns]
+        numeric = [all(re.match(r"[-–\d]|$", cell) for cell in cells) for _, *cells in columns]
+        lines = [self.head, *self.rows]
+        texts = [_line(line, widths, numeric) for line in lines]
+        rule = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, numeric, strict=True)]
+        return "\n".join([texts[0], _line(rule, widths, numeric), *texts[1:]])
+
+
+def _line(cells: Iterable[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
+    padded = (
+        cell.rjust(width) if right else cell.ljust(width)
+        for cell, width, right in zip(cells, widths, numeric, strict=True)
+    )
+    return f"| {' | '.join(padded)} |"
+
+
+def write_section(path: Path, name: str, content: str) -> None:
+    """Put text between the marks `<!-- begin NAME -->` and `<!-- end NAME -->` of a file.
+
+    Raises
+    ------
+    ValueError
+        The file has no such marks.
+    """
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    text = path.read_text(encoding="utf-8")
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{path.name} has no marks {begin} … {end}")
+    path.write_text(f"{before}{begin}\n\n{content.strip()}\n\n{end}{after}", encoding="utf-8")
+
+
+def circumstances() -> str:
+    """Return a line that tells when, and on what, figures were measured."""
+    found = {name: _version(name) for name in _PACKAGES}
+    versions = ", ".join(f"{name} {told}" for name, told in found.items() if told)
+    machine = f"{_processor()}, {os.cpu_count()} cores, {_memory() / 2**30:.0f} GiB"
+    libraries = ", ".join(filter(None, [f"OpenJPEG {_openjpeg()}", _gdal()]))
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    return f"*{datetime.now(UTC):%Y-%m-%d}; {machine}, {system}; {versions}; {libraries}.*"
+
+
+def seconds(value: float) -> str:
+    """Return a time with three digits that count."""
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.0f} ms"
+
+
+def megabytes(value: float) -> str:
+    """Return bytes in megabytes."""
+    return f"{value / 1e6:.2f}" if value < 10e6 else f"{value / 1e6:.1f}"
+
+
+def times(value: float) -> str:
+    """Return a ratio."""
+    return f"{value:.2f} x" if value < 10 else f"{value:.1f} x"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _openjpeg() -> str:
+    from jp2batch.openjpeg import binding
+
+    return str(binding().version())
+
+
+def _gdal() -> str | None:
+    try:
+        import rasterio
+    except ImportError:
+        return None
+    return f"GDAL {rasterio.__gdal_version__}"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*: (.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jp2batch.errors import Jp2BatchError
     from jp2batch.info import ImageInfo, ReadPlan
     from jp2batch.inspection import inspect, plan
+    from jp2batch.listing import list_requests
     from jp2batch.manifest import read_manifest
     from jp2batch.product import open_product
     from jp2batch.report import BatchReport, Result
@@ -30,6 +31,7 @@ _HOMES = {
     "Result": "report",
     "as_completed": "batch",
     "inspect": "inspection",
+    "list_requests": "listing",
     "open": "dataarray",
     "open_cube": "cube",
     "open_product": "product",
@@ -50,6 +52,7 @@ __all__ = [
     "Result",
     "as_completed",
     "inspect",
+    "list_requests",
     "open",
     "open_cube",
     "open_product",

@@ -112,6 +112,19 @@ def write_manifest(
         It cannot be written.
     """
     name = os.fspath(path)
+    data = format_manifest(requests, name)
+    zipped = without_credentials(name).lower().endswith(".gz")
+    write_bytes(name, gzip.compress(data, mtime=0) if zipped else data, storage_options=storage_options)
+
+
+def format_manifest(requests: Iterable[Request], name: str) -> bytes:
+    """Return requests as the bytes of a manifest, not compressed, in the form that its name tells.
+
+    Raises
+    ------
+    InvalidRequest
+        As of `write_manifest`.
+    """
     form = _FORMS.get(_suffix(name))
     if form is None:
         cure = "give a name ending in .ndjson, .jsonl or .csv, or in one of these and .gz"
@@ -121,9 +134,7 @@ def write_manifest(
         raise InvalidRequest(
             without_credentials(name), "the requests have several roots", "write one manifest for each"
         )
-    data = form([_row(request) for request in asked])
-    zipped = without_credentials(name).lower().endswith(".gz")
-    write_bytes(name, gzip.compress(data, mtime=0) if zipped else data, storage_options=storage_options)
+    return form([_row(request) for request in asked])
 
 
 def _read_stdin() -> bytes:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -133,6 +133,29 @@ def make_product(
     for place, text in product.metadata(images):
         root.joinpath(place).write_text(text, encoding="utf-8", newline="\n")
     return root
+
+
+def make_series(folder: str | Path, dates: int, *, days: int = 5, **options: Any) -> Iterator[Path]:
+    """Make small products of the same place, one after the other.
+
+    Parameters
+    ----------
+    folder : path
+        Where to put them.
+    dates : int
+        How many; each has clouds of its own.
+    days : int
+        From one to the next.
+    **options
+        Those of `make_product`.
+
+    Yields
+    ------
+    Path
+        The SAFE folder of each, as soon as it is made.
+    """
+    for number in range(dates):
+        yield make_product(folder, date=DATE + timedelta(days=days * number), **options)
 
 
 def make_image(path: str | Path, pixels: Image, metres: int, *, tile: str = TILE, tlm: bool = False) -> Path:

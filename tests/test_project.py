@@ -32,7 +32,7 @@ LAYERS = [
     "metadata index_table index opening decoding reader inspection dataarray response xarray_engine",
     "preview encode landscape sample",
     "doctor sinks report work manifest_json manifest_rows manifest batch_cluster batch records batch_sinks",
-    "runner heads cube_grid cube_array product cube_images cube",
+    "runner heads cube_grid cube_array product cube_images cube listing",
     "demo",
     "cli __main__",
 ]

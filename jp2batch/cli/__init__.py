@@ -55,5 +55,14 @@ def main() -> None:
     """
 
 
-for _command in (images.info, images.plan, images.read, batches.run, batches.demo, tools.sample, tools.doctor):
+for _command in (
+    images.info,
+    images.plan,
+    images.read,
+    batches.run,
+    batches.demo,
+    tools.sample,
+    tools.manifest,
+    tools.doctor,
+):
     main.add_command(_command)

@@ -1,29 +1,79 @@
-"""The commands around reading: sample, doctor."""
+"""The commands around reading: sample, manifest, doctor."""
 
 import json
 from typing import Any
 
 import click
 
-from jp2batch.cli.options import FAILED, storage_flags, storage_options
+from jp2batch.cli.options import FAILED, image_flags, say, storage_flags, storage_options
 
 
 @click.command()
 @click.argument("folder")
 @click.option("--size", type=int, default=1098, show_default=True, help="Pixels a side at 10 m, a multiple of 6.")
 @click.option("--tlm", is_flag=True, help="With the index of tiles that images have since February 2026.")
-def sample(folder: str, size: int, tlm: bool) -> None:
-    """Make a small product like Sentinel-2's in FOLDER; print the paths of its images.
+@click.option("--dates", type=click.IntRange(1), default=1, show_default=True, help="Products, five days apart.")
+def sample(folder: str, size: int, tlm: bool, dates: int) -> None:
+    """Make small products like Sentinel-2's in FOLDER; print the paths of their images.
 
     \b
     Examples:
       jp2batch sample scenes
+      jp2batch sample scenes --dates 6
       jp2batch sample scenes --size 10980 --tlm
     """
-    from jp2batch.sample import make_product
+    from jp2batch.sample import make_series
 
-    for path in sorted(make_product(folder, size=size, tlm=tlm).rglob("*.jp2")):
-        click.echo(str(path))
+    for product in make_series(folder, dates, size=size, tlm=tlm):
+        for path in sorted(product.rglob("*.jp2")):
+            click.echo(str(path))
+
+
+@click.command()
+@click.argument("sources", metavar="SAFE|ITEMS.json|IMAGE…", nargs=-1, required=True)
+@click.option("--bands", metavar="B04,B08", help="Which bands.  [default: all]")
+@click.option("--metres", type=int, help="Of images with pixels of this size.  [default: the smallest of each band]")
+@image_flags
+@click.option("-o", "--output", metavar="FILE", help="A file .csv or .ndjson, or either and .gz, instead of stdout.")
+@storage_flags
+def manifest(
+    sources: tuple[str, ...],
+    *,
+    bands: str | None,
+    metres: int | None,
+    rlevel: int,
+    window: str | None,
+    output: str | None,
+    **storage: Any,
+) -> None:
+    """Make a manifest, for `jp2batch run`, of the images of products and STAC items.
+
+    \b
+    Examples:
+      jp2batch manifest scenes/*.SAFE --bands B04,B08 -o scenes.csv
+      jp2batch manifest items.json --bands B04 --metres 10 --rlevel 3 -o scenes.ndjson
+      jp2batch manifest s3://bucket/NAME.SAFE --bands TCI | jp2batch run - -o pictures/ --format png
+    """
+    from jp2batch.listing import list_requests
+    from jp2batch.manifest import format_manifest, write_manifest
+    from jp2batch.request import parse_window
+
+    wanted = None if bands is None else [band.strip().upper() for band in bands.split(",") if band.strip()]
+    if output is not None:
+        format_manifest([], output)  # say what is wrong with it before anything is read
+    requests = list_requests(
+        sources,
+        wanted,
+        metres=metres,
+        rlevel=rlevel,
+        window=parse_window(window),
+        storage_options=storage_options(sources[0], storage),
+    )
+    if output is None:
+        click.echo(format_manifest(requests, "manifest.ndjson"), nl=False)
+    else:
+        write_manifest(requests, output)
+        say(f"wrote {output}: {len(requests)} requests")
 
 
 @click.command()

@@ -1,0 +1,238 @@
+"""Requests made of products, STAC items and images."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import jp2batch
+from jp2batch.cli import main
+from jp2batch.errors import InvalidRequest, ManifestError
+from jp2batch.sample import DATE, make_product, make_series
+
+TILE = "s3://sentinel-s2-l2a/tiles/29/U/NU/2022/10/5/0"
+EARTH_SEARCH = {
+    "type": "Feature",
+    "stac_version": "1.0.0",
+    "id": "S2A_29UNU_20221005_0_L2A",
+    "properties": {"datetime": "2022-10-05T11:54:11.024000Z"},
+    "links": [{"rel": "self", "href": "https://catalogue.example/items/S2A_29UNU_20221005_0_L2A"}],
+    "assets": {
+        "red": {"href": "https://cogs.example/B04.tif", "type": "image/tiff; application=geotiff"},
+        "red-jp2": {"href": f"{TILE}/R10m/B04.jp2", "type": "image/jp2", "eo:bands": [{"name": "red"}]},
+        "nir08-jp2": {"href": f"{TILE}/R20m/B8A.jp2", "type": "image/jp2"},
+        "scl-jp2": {"href": f"{TILE}/R20m/SCL.jp2", "type": "image/jp2"},
+        "granule_metadata": {"href": f"{TILE}/metadata.xml", "type": "application/xml"},
+    },
+}
+FOLDER = (
+    "s3://eodata/Sentinel-2/MSI/L2A/2022/10/05/S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE/"
+    "GRANULE/L2A_T29UNU_A038058_20221005T115407/IMG_DATA"
+)
+COPERNICUS = {
+    "type": "Feature",
+    "id": "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454",
+    "properties": {"datetime": "2022-10-05T11:54:11.024Z"},
+    "links": [],
+    "assets": {
+        f"{band}_{metres}m": {
+            "href": f"{FOLDER}/R{metres}m/T29UNU_20221005T115411_{band}_{metres}m.jp2",
+            "type": "image/jp2",
+            "gsd": metres,
+        }
+        for band, metres in [("B04", 10), ("B04", 20), ("B04", 60), ("SCL", 20), ("SCL", 60)]
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("products")
+    return [str(path) for path in make_series(folder, 2, size=120, bands=["B04", "B8A"])]
+
+
+@pytest.fixture
+def items(tmp_path):
+    """Return what writes a JSON file, and returns its path."""
+
+    def write(document: object) -> str:
+        path = tmp_path / "items.json"
+        path.write_text(document if isinstance(document, str) else json.dumps(document))
+        return str(path)
+
+    return write
+
+
+def names(requests: list[jp2batch.Request]) -> list[str]:
+    return [Path(request.path).name for request in requests]
+
+
+def test_products_give_the_finest_image_of_each_band(products):
+    requests = jp2batch.list_requests(products, ["B8A", "B04"], rlevel=2)
+    stems = ["T29UNU_20221005T115411", "T29UNU_20221010T115411"]
+    assert names(requests) == [f"{stem}_{name}.jp2" for stem in stems for name in ("B04_10m", "B8A_20m")]
+    assert dict(requests[3].columns) == {
+        "time": "2022-10-10T11:54:11Z",
+        "band": "B8A",
+        "tile": "T29UNU",
+        "item": Path(products[1]).name,
+    }
+    assert jp2batch.run(requests).failed == []
+
+
+def test_products_give_images_of_one_size(products):
+    assert names(jp2batch.list_requests(products[:1], ["SCL", "B04"], metres=60)) == [
+        "T29UNU_20221005T115411_B04_60m.jp2",
+        "T29UNU_20221005T115411_SCL_60m.jp2",
+    ]
+    assert len(jp2batch.list_requests(products[:1])) == 5  # B04, B8A, TCI, AOT, SCL
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda item: item,
+    lambda item: [item],
+    lambda item: {"type": "FeatureCollection", "features": [item], "numberMatched": 1},
+    lambda item: {"type": "ItemCollection", "features": [item]},
+], ids=["item", "array", "feature collection", "item collection"])  # fmt: skip
+def test_stac_items_give_their_jpeg_2000_images(items, wrap):
+    requests = jp2batch.list_requests([items(wrap(EARTH_SEARCH))])
+    assert [request.path.removeprefix(TILE) for request in requests] == [
+        "/R10m/B04.jp2",
+        "/R20m/B8A.jp2",
+        "/R20m/SCL.jp2",
+    ]
+    assert dict(requests[0].columns) == {
+        "time": "2022-10-05T11:54:11.024000Z",
+        "band": "B04",
+        "tile": "T29UNU",
+        "item": "S2A_29UNU_20221005_0_L2A",
+    }
+
+
+def test_of_stac_items_too_bands_and_sizes_are_chosen(items):
+    source = [items([EARTH_SEARCH, COPERNICUS])]
+    assert names(jp2batch.list_requests(source, ["B04"])) == ["B04.jp2", "T29UNU_20221005T115411_B04_10m.jp2"]
+    assert names(jp2batch.list_requests(source, ["SCL", "B04"], metres=60)) == [
+        "T29UNU_20221005T115411_B04_60m.jp2",
+        "T29UNU_20221005T115411_SCL_60m.jp2",
+    ]
+    with pytest.raises(InvalidRequest, match="no image of B04 at 40 m"):
+        jp2batch.list_requests(source, ["B04"], metres=40)
+
+
+@pytest.mark.parametrize(
+    ("key", "asset", "band"),
+    [
+        ("B8A_20m", {}, "B8A"),
+        ("data", {"eo:bands": [{"name": "B11"}]}, "B11"),
+        ("data", {"bands": [{"name": "b03"}]}, "B03"),
+        ("visual", {"eo:bands": [{"name": "B04"}, {"name": "B03"}]}, None),
+        ("AB04C", {"eo:bands": "B04"}, None),
+    ],
+)
+def test_bands_are_told_by_assets_where_names_do_not(items, key, asset, band):
+    item = {
+        "id": "x",
+        "type": "Feature",
+        "assets": {key: {"href": "https://host/1.jp2?sig=2", "type": "image/jp2"} | asset},
+    }
+    (request,) = jp2batch.list_requests([items(item)])
+    assert dict(request.columns).get("band") == band
+
+
+def test_relative_hrefs_are_relative_to_the_item(items, tmp_path, http_server):
+    item = {
+        "type": "Feature",
+        "id": "x",
+        "assets": {"B04": {"href": "./images/../B04.jp2"}, "B03": {"href": "../B03.jp2"}},
+    }
+    assert [request.path for request in jp2batch.list_requests([items(item)])] == [
+        f"{tmp_path}/B04.jp2",
+        f"{tmp_path.parent}/B03.jp2",
+    ]
+    http_server.files["a/b/items.json"] = json.dumps(item).encode()
+    url = http_server.url("a/b/items.json")
+    assert [request.path for request in jp2batch.list_requests([url])] == [
+        http_server.url("a/b/B04.jp2"),
+        http_server.url("a/B03.jp2"),
+    ]
+    named = item | {"links": [{"rel": "self", "href": "s3://bucket/stac/item.json"}]}
+    assert [request.path for request in jp2batch.list_requests([items(named)])] == [
+        "s3://bucket/stac/B04.jp2",
+        "s3://bucket/B03.jp2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ("", "this is no JSON"),
+        ("[" * 100_000, "this is no JSON"),
+        ("{}", "no STAC item"),
+        ("[1]", "no STAC item"),
+        ({"type": "FeatureCollection", "features": {}}, "no STAC item"),
+        ({"type": "Feature", "assets": []}, "no STAC item"),
+        ({"type": "Feature", "assets": {}}, "its 1 items have no JPEG 2000 image"),
+        ({"type": "Feature", "assets": {"a": None, "b": {"href": 1}, "c": {"href": "x.tif"}}}, "no JPEG 2000 image"),
+        ([], "its 0 items have no JPEG 2000 image"),
+    ],
+)
+def test_what_is_no_stac_item_says_so(items, document, problem):
+    with pytest.raises(ManifestError, match=problem) as caught:
+        jp2batch.list_requests([items(document)])
+    assert "items.json" in str(caught.value)
+
+
+def test_images_are_taken_as_they_are(products):
+    path = str(next(Path(products[0]).glob("**/*_B04_20m.jp2")))
+    (request,) = jp2batch.list_requests([path, path], ["B04"], window=((0, 8), (0, 8)))
+    assert (request.path, request.window, dict(request.columns)["band"]) == (path, ((0, 8), (0, 8)), "B04")
+    with pytest.raises(ManifestError, match="no product, STAC item or image"):
+        jp2batch.list_requests(["README.md"])
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(main, ["manifest", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("name", ["scenes.csv", "scenes.ndjson", "scenes.ndjson.gz"])
+def test_the_command_writes_a_manifest_that_can_be_run(products, tmp_path, name):
+    done = invoke(*products, "--bands", "b04, SCL", "--rlevel", 1, "-o", tmp_path / name)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == f"jp2batch: wrote {tmp_path / name}: 4 requests\n"
+    requests = jp2batch.read_manifest(tmp_path / name)
+    assert requests == jp2batch.list_requests(products, ["B04", "SCL"], rlevel=1)
+    assert dict(requests[0].columns)["band"] == "B04"
+    assert jp2batch.run(requests).failed == []
+
+
+def test_the_command_prints_a_manifest_without_an_output(products):
+    done = invoke(products[0], "--bands", "TCI", "--window", "0:60,0:60")
+    (row,) = map(json.loads, done.stdout.splitlines())
+    assert (row["band"], row["window"]) == ("TCI", "0:60,0:60")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["nowhere.SAFE"], "this is no product"),
+        (["nowhere.json"], "nowhere.json: cannot be read"),
+        (["--bands", "B99", "{product}"], "there is no image of B99"),
+        (["-o", "scenes.txt", "{product}"], "names no form of manifests"),
+        (["--window", "1", "{product}"], "window"),
+    ],
+)
+def test_mistakes_are_one_line(products, arguments, problem):
+    done = invoke(*(one.format(product=products[0]) for one in arguments))
+    assert done.exit_code in (1, 2)
+    assert problem in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_several_dates_can_be_made(tmp_path):
+    done = CliRunner().invoke(main, ["sample", str(tmp_path), "--size", "60", "--dates", "2"])
+    assert done.exit_code == 0
+    made = {Path(line).parts[len(tmp_path.parts)] for line in done.stdout.splitlines()}
+    assert made == {make_product(tmp_path / "again", size=60, date=DATE + timedelta(days=days)).name for days in (0, 5)}

@@ -1,5 +1,6 @@
 """What is known of a file: it is packed and unpacked, grows, and is checked."""
 
+import pickle
 import struct
 import zlib
 
@@ -35,6 +36,7 @@ def test_it_holds_headers_and_places_and_no_packets():
 def test_it_survives_packing():
     known = learn(WITH_TLM)
     assert Known.from_bytes(known.to_bytes()) == known
+    assert pickle.loads(pickle.dumps(known)) == known
     assert len(known.to_bytes()) < known.weight
 
 

@@ -50,6 +50,9 @@ class Known:
             if any(not 0 <= start < stop <= self.size for start, stop in ranges):
                 raise ValueError("ranges outside of the file")
 
+    def __reduce__(self) -> tuple[object, ...]:  # it travels packed: a graph may hold that of many images
+        return Known.from_bytes, (self.to_bytes(),)
+
     @property
     def weight(self) -> int:
         """Bytes of memory that it takes, about."""

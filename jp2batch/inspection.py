@@ -7,7 +7,7 @@ from jp2batch.info import ImageInfo, ReadPlan
 from jp2batch.jpeg2000.batches import batches, read_batch
 from jp2batch.jpeg2000.grid import Selection, image_area, samples, tile_count, tile_counts
 from jp2batch.jpeg2000.pieces import Range, Unknown
-from jp2batch.jpeg2000.plan import LocatedBy, Precision, expected_bytes, ways
+from jp2batch.jpeg2000.plan import LocatedBy, Precision, expected_bytes, walk_cost, ways
 from jp2batch.opening import Opened, hold, naming, with_opened
 from jp2batch.reader import StorageOptions
 from jp2batch.request import LOWEST, Request, Window, parse_window
@@ -128,8 +128,11 @@ def _rehearse(opened: Opened, selection: Selection) -> ReadPlan | None:
 def _estimate(opened: Opened, selection: Selection) -> ReadPlan:
     source, image = opened.source, opened.image
     way = _way(opened, selection)
-    requests = source.requests + (selection.tiles[-1] + 1 if way == "walk" else len(selection.tiles))
-    size = min(source.bytes_read + expected_bytes(image, selection), opened.pieces.size)
+    requests, size = len(selection.tiles), expected_bytes(image, selection)
+    if way == "walk":
+        cost = walk_cost(opened.pieces, image, selection, source.profile)
+        requests, size = cost.requests, cost.size
+    requests, size = source.requests + requests, min(source.bytes_read + size, opened.pieces.size)
     precision: Precision = "packets" if selection.rlevel else "tile-parts"
     return _plan(opened, selection, requests=requests, size=size, located_by=way, precision=precision, exact=False)
 

@@ -1,6 +1,8 @@
 """Bytes and requests are counted at the source: a read takes no more than it needs, and just what its plan says."""
 
 import functools
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import dask
@@ -20,6 +22,8 @@ from jp2batch.storage.source import MemorySource
 
 FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8, gap=0)
 REMOTE = store_profile("s3")
+LIKE_REMOTE = replace(REMOTE, bandwidth=REMOTE.bandwidth / 140, gap=32)
+"""What REMOTE is to a 10 m band, for an image of a 140th of its size."""
 SLOW = StoreProfile(latency=0.1, bandwidth=1e5, connections=8, gap=4096)
 
 
@@ -28,6 +32,23 @@ def twin(tlm: bool) -> bytes:
     """Return a 10 m band as ESA codes it, of 9 tiles instead of 121."""
     pixels = np.tile(scene(1098, bands=("B04",))["B04"], (3, 3))[:2600, :2600]
     return encode(pixels, Coding(tile=(1024, 1024), code_block=(64, 64), precincts=(256, 256), tlm=tlm))
+
+
+@functools.cache
+def mosaic(tlm: bool) -> bytes:
+    """Return an image of as many tiles as a 10 m band has, each a 140th of its size."""
+    pixels = scene(704, bands=("B04",))["B04"]
+    return encode(pixels, Coding(tile=(64, 64), code_block=(16, 16), precincts=(64, 64), tlm=tlm))
+
+
+class Timed(MemorySource):
+    """Counts how often something was waited for."""
+
+    rounds = 0
+
+    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, bytes]]:
+        self.rounds += 1
+        return super().read_many(ranges)
 
 
 def read(data: bytes, store: StoreProfile, rlevel: int, window=None) -> Pixels:
@@ -72,6 +93,28 @@ def test_an_overview_without_tlm_follows_the_chain_where_requests_are_free():
 def test_an_overview_without_tlm_reads_the_whole_where_requests_are_dear():
     stats = read(twin(tlm=False), StoreProfile(0.1, 1e9, 128, 0), 4).stats
     assert (stats.located_by, stats.bytes_read) == ("whole", len(twin(tlm=False)))
+
+
+def test_an_overview_without_tlm_walks_from_many_places_at_once():
+    data, source = mosaic(tlm=False), Timed(mosaic(tlm=False), profile=LIKE_REMOTE)
+    stats = read_from(source, lambda opened: opened.selected(4)).stats
+    verify_fetched_once(source)
+    assert stats.located_by == "walk"
+    assert stats.bytes_read <= 0.16 * len(data)
+    assert stats.requests <= 1.2 * 121
+    assert source.rounds <= 11
+
+
+@pytest.mark.parametrize("row", range(0, 704, 97))
+@pytest.mark.parametrize("column", range(0, 704, 97))
+def test_a_window_without_tlm_is_found_near_where_it_should_be(row, column):
+    source = Timed(mosaic(tlm=False), profile=LIKE_REMOTE)
+    window = (row, min(row + 32, 704)), (column, min(column + 32, 704))
+    stats = read_from(source, lambda opened: opened.selected(0, window)).stats
+    verify_fetched_once(source)
+    assert stats.located_by == "walk"
+    assert stats.bytes_read <= 0.1 * source.size + 8192
+    assert source.rounds <= 12
 
 
 @pytest.mark.parametrize("store", [FREE, REMOTE], ids=["free", "remote"])

@@ -1,7 +1,7 @@
-"""Finding the tile-parts of a codestream: by TLM, at known places, or along the chain of SOTs (T.800 A.4.2, A.7.1).
+"""Finding the tile-parts of a codestream by TLM, or at known places (T.800 A.7.1); what all ways of finding share.
 
-Each strategy is a conversation that returns the headers of the wanted tile-parts. What TLM says is checked against the
-SOT that it leads to; where they disagree the strategy ends in `Doubt`, and another one is taken.
+Each way is a conversation that returns the headers of the wanted tile-parts. What TLM says is checked against the SOT
+that it leads to; where they disagree the way ends in `Doubt`, and another one is taken.
 """
 
 from collections import Counter
@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000.codestream import Header, TilePart, read_tile_part
-from jp2batch.jpeg2000.grid import tile_count
-from jp2batch.jpeg2000.markers import Marker, Sot
+from jp2batch.jpeg2000.markers import Sot
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, need, together
 
 ReadAhead = Callable[[int, int], Ahead]
@@ -84,42 +83,6 @@ def by_places(
         raise Misled(str(error)) from None
 
 
-def by_chain(
-    pieces: Pieces, header: Header, codestream: Range, tiles: Collection[int], ahead: ReadAhead
-) -> Steps[list[TilePart]]:
-    """Read the headers of the tile-parts of `tiles` by following each Psot to the next SOT, until all are found.
-
-    Raises
-    ------
-    Doubt
-        The chain breaks.
-    CorruptImage
-        The file ends before the chain does, or a tile is nowhere.
-    """
-    count, found = tile_count(header.siz), _Completeness(tiles)
-    parts: list[TilePart] = []
-    position, ordinal, length, ended = header.stop, 0, 0, False
-    while position < codestream.stop and not found.complete:
-        following = 0 if not ordinal else parts[-1].sot.tile + 1 if parts else ordinal
-        guess = ahead(following, length) if following in tiles else Ahead()
-        data = yield from need(pieces, position, min(position + Sot.SIZE, codestream.stop), guess)
-        if len(data) < Sot.SIZE or data.startswith(Marker.EOC.code):
-            ended = data.startswith(Marker.EOC.code)
-            break
-        sot = Sot.parse(data)
-        if sot is None or sot.tile >= count:
-            raise Doubt(f"no start of a tile-part at byte {position}")
-        stop = yield from _stop(pieces, position, sot, codestream)
-        length = stop - position
-        if sot.tile in tiles:
-            part = yield from read_tile_part(pieces, position, sot, stop, ahead(sot.tile, length))
-            parts.append(with_plm(header, part, ordinal))
-            found.add(sot)
-        position, ordinal = stop, ordinal + 1
-    found.check(ended)
-    return parts
-
-
 def with_plm(header: Header, part: TilePart, ordinal: int) -> TilePart:
     """Give a tile-part its packet lengths from PLM, where it has none of its own."""
     if part.packet_lengths is None and ordinal < len(header.packed_lengths):
@@ -150,25 +113,7 @@ def _at_place(pieces: Pieces, header: Header, place: Place, ahead: ReadAhead) ->
     return with_plm(header, part, place.ordinal)
 
 
-def _stop(pieces: Pieces, position: int, sot: Sot, codestream: Range) -> Steps[int]:
-    """Return where a tile-part ends; Psot = 0 means: where the codestream does (A.4.2)."""
-    if sot.length == 0:
-        end = yield from need(pieces, codestream.stop - 2, codestream.stop)
-        if end != Marker.EOC.code:
-            problem = f"the file is cut short: the tile-part at byte {position} has no length and no end"
-            raise CorruptImage("", problem, "fetch it again")
-        return codestream.stop - 2
-    if sot.length < Sot.SIZE + 2:
-        raise Doubt(f"the tile-part at byte {position} claims a length of {sot.length}")
-    stop = position + sot.length
-    if stop > codestream.stop:
-        raise CorruptImage(
-            "", f"the file is cut short: tile {sot.tile} ends at byte {stop} of {codestream.stop}", "fetch it again"
-        )
-    return stop
-
-
-class _Completeness:
+class Completeness:
     """Which of the wanted tiles have all their tile-parts."""
 
     def __init__(self, tiles: Collection[int]) -> None:
@@ -177,6 +122,7 @@ class _Completeness:
         self._told: dict[int, int] = {}
 
     def add(self, sot: Sot) -> None:
+        """Count the next tile-part of one of these tiles."""
         if sot.part != self._found[sot.tile]:
             raise Doubt(f"tile-part {sot.part} of tile {sot.tile} is out of order")
         self._found[sot.tile] += 1
@@ -186,6 +132,7 @@ class _Completeness:
 
     @property
     def complete(self) -> bool:
+        """Whether nothing is lacking."""
         return not self._lacking
 
     def check(self, ended: bool) -> None:
@@ -198,7 +145,7 @@ class _Completeness:
 
 def _check_told_whole(parts: Iterable[TilePart], tiles: Collection[int]) -> None:
     """Doubt a list of tile-parts that does not prove to be whole."""
-    found = _Completeness(tiles)
+    found = Completeness(tiles)
     for part in parts:
         found.add(part.sot)
     if not found.complete:

@@ -154,6 +154,19 @@ def fetch(pieces: Pieces, ranges: Sequence[Range]) -> Steps[None]:
         yield missing
 
 
+def disjoint(ranges: Iterable[Range]) -> list[Range]:
+    """Join ranges that overlap; of the joined one as much decides as of its parts."""
+    result: list[Range] = []
+    for one in sorted(ranges, key=lambda r: r.start):
+        if not result or one.start >= result[-1].stop:
+            result.append(one)
+            continue
+        last = result[-1]
+        decisive = max(r.stop if r.head is None else r.start + r.head for r in (last, one))
+        result[-1] = Range(last.start, max(last.stop, one.stop), decisive - last.start)
+    return result
+
+
 def merged(ranges: Iterable[Range], gap: int, largest: int) -> list[Range]:
     """Join ranges that lie at most `gap` bytes apart, up to `largest` bytes each."""
     result: list[Range] = []

@@ -17,10 +17,12 @@ from jp2batch.jpeg2000.boxes import Container, read_container
 from jp2batch.jpeg2000.channels import check_header_box
 from jp2batch.jpeg2000.codestream import Header, TilePart, read_header
 from jp2batch.jpeg2000.grid import Selection, check_tiles, largest_tile, tile_count, tile_counts
-from jp2batch.jpeg2000.locate import Doubt, Place, ReadAhead, by_chain, by_places, by_tlm
+from jp2batch.jpeg2000.interpolate import by_interpolation, interpolation_cost
+from jp2batch.jpeg2000.locate import Doubt, Place, ReadAhead, by_places, by_tlm
 from jp2batch.jpeg2000.markers import Marker, Sot
 from jp2batch.jpeg2000.packets import Packet, check_packets, count_packets, packet_order
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, fetch, merged
+from jp2batch.jpeg2000.walk import Cost, Pace, by_walk, choose_pace
 
 LocatedBy = Literal["tlm", "index", "walk", "whole"]
 """How tile-parts were found."""
@@ -133,7 +135,7 @@ def find_tiles(
     by_tiles = not reasons and at_best != "file"
     for way in ways(pieces, image, selection, store, whole_limit, places=places) if by_tiles else []:
         try:
-            parts = yield from _locate(way, pieces, image, selection, ahead, places=places)
+            parts = yield from _locate(way, pieces, image, selection, ahead=ahead, store=store, places=places)
         except Doubt as doubt:
             reasons.append(str(doubt))
             continue
@@ -148,7 +150,7 @@ def find_tiles(
         )
     yield from fetch(pieces, [Range(0, pieces.size)])
     with suppress(Doubt):  # OpenJPEG may know better; but it would fill with zeros what has been cut off
-        yield from _locate("walk", pieces, image, selection, ahead)
+        yield from _locate("walk", pieces, image, selection, ahead=ahead, store=store)
     return Reading(selection, "whole", {}, tuple(reasons))
 
 
@@ -171,13 +173,28 @@ def ways(
         seconds["index"] = store.seconds(wanted, size, rounds=1)
     if image.header.tile_parts:
         seconds["tlm"] = store.seconds(wanted, size, rounds=1)
-    hops = selection.tiles[-1] + 1
-    seconds["walk"] = store.seconds(hops, size, rounds=hops)
+    seconds["walk"] = walk_cost(pieces, image, selection, store).seconds
     if pieces.size <= (whole_limit if store.latency else min(whole_limit, _LARGEST_WHOLE)):
         missing = sum(stop - start for start, stop, _ in pieces.missing(0, pieces.size))
         seconds["whole"] = store.seconds(1, missing, rounds=1)
     ordered = sorted(seconds, key=lambda way: seconds[way])
     return [way for way in ordered if way in ("walk", "whole") or way == ordered[0]]
+
+
+def walk_cost(pieces: Pieces, image: Image, selection: Selection, store: StoreProfile) -> Cost:
+    """Estimate what it takes to find the tiles of a selection without TLM, and to read them."""
+    pace, interpolated = _walks(pieces, image, selection, store)
+    return min(pace.cost, interpolated, key=lambda cost: cost.weighed)
+
+
+def _walks(pieces: Pieces, image: Image, selection: Selection, store: StoreProfile) -> tuple[Pace, Cost]:
+    """Choose how to walk along the codestream up to the last tile of a selection; and estimate interpolation."""
+    codestream, tiles = image.container.codestream, tile_count(image.header.siz)
+    length, size, end = codestream.stop - image.header.stop, expected_bytes(image, selection), selection.tiles[-1] + 1
+    if pieces.covers(image.header.stop, codestream.stop):
+        return Pace(1, end, Cost(0, 0, 0, 0)), Cost(0, 0, 0, 0)
+    interpolated = interpolation_cost(length, tiles, selection.tiles, size, store)
+    return choose_pace(length * end // tiles, end, size, store), interpolated
 
 
 def expected_bytes(image: Image, selection: Selection) -> int:
@@ -234,16 +251,23 @@ def _locate(
     pieces: Pieces,
     image: Image,
     selection: Selection,
-    ahead: ReadAhead,
     *,
+    ahead: ReadAhead,
+    store: StoreProfile,
     places: Sequence[Place] = (),
 ) -> Steps[list[TilePart]]:
     if way == "index":
         return (yield from by_places(pieces, image.header, places, set(selection.tiles), ahead))
     if way == "whole":
         yield from fetch(pieces, [Range(0, pieces.size)])
-    strategy = by_tlm if way == "tlm" else by_chain
-    return (yield from strategy(pieces, image.header, image.container.codestream, set(selection.tiles), ahead))
+    where = pieces, image.header, image.container.codestream, set(selection.tiles), ahead
+    if way == "tlm":
+        return (yield from by_tlm(*where))
+    pace, interpolated = _walks(pieces, image, selection, store)
+    if interpolated.weighed < pace.cost.weighed:
+        with suppress(Doubt):
+            return (yield from by_interpolation(*where))
+    return (yield from by_walk(*where, pace=pace))
 
 
 def _tiles(

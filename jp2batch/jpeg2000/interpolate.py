@@ -1,0 +1,165 @@
+"""Finding a few tiles where no TLM tells of them: tile-parts mostly lie in the order of their tiles, so one can guess.
+
+Search for a SOT near where it should be, learn from its Isot how far off that is, walk on from there or search again.
+What is found is believed as long as it looks like such a file: tile-parts in the order of their tiles, each tile wanted
+come to from the one before it, and told to be whole by TNsot. Elsewhere this ends in `Doubt`, and the chain is walked
+along from its beginning.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from itertools import pairwise
+
+from jp2batch.config import StoreProfile
+from jp2batch.jpeg2000.codestream import Header, TilePart
+from jp2batch.jpeg2000.front import Front, Gap
+from jp2batch.jpeg2000.links import Link
+from jp2batch.jpeg2000.locate import Doubt, ReadAhead
+from jp2batch.jpeg2000.markers import Marker
+from jp2batch.jpeg2000.pieces import Pieces, Range, Steps
+from jp2batch.jpeg2000.walk import Cost
+
+_NEAR = 4  # tile-parts that are walked along rather than searched past
+_CHUNK = 0.8  # of a tile-part, fetched first in search of a SOT
+_EARLY = 0.3  # of a tile-part, by which to aim before where it should begin: on average half a one is cut
+_SEARCHES, _ROUNDS = 1.6, 6  # that finding a tile takes, as a rule
+_PATIENCE = 20  # rounds beside those that walking along the tiles takes
+
+
+def interpolation_cost(length: int, tiles: int, selected: Iterable[int], wanted: int, store: StoreProfile) -> Cost:
+    """Estimate what interpolation takes; see `choose_pace`."""
+    runs = list(_runs(sorted(selected)))
+    longest = max(last - first for first, last in runs)
+    requests = sum(last - first + _ROUNDS for first, last in runs)
+    in_vain = min(_SEARCHES * len(runs) * length / tiles, max(0, length - wanted))
+    return Cost.estimate(requests, _ROUNDS + longest, wanted, in_vain, store)
+
+
+def by_interpolation(
+    pieces: Pieces, header: Header, codestream: Range, tiles: Collection[int], ahead: ReadAhead
+) -> Steps[list[TilePart]]:
+    """Read the headers of the tile-parts of a few `tiles`.
+
+    Raises
+    ------
+    Doubt
+        The file is not as it should be for that, or a tile is nowhere.
+    """
+    if header.has(Marker.PLM):
+        raise Doubt("PLM tells of the packets of all tile-parts, in their order")
+    search = _Interpolation(Front(pieces, header, codestream, tiles, ahead), sorted(tiles))
+    yield from search.front.advance(search.begin)
+    return search.parts()
+
+
+class _Interpolation:
+    def __init__(self, front: Front, tiles: list[int]) -> None:
+        self.front = front
+        front.goes_on = self._is_near
+        self._tiles = tiles
+        self._attempts: Counter[int] = Counter()
+        self._patience = _PATIENCE + max(last - first for first, last in _runs(tiles))
+
+    def begin(self) -> list[Steps[None]] | None:
+        """Tell what to do next: for each tile that is not found yet, walk or search where it should be."""
+        lacking = self._lacking()
+        if not lacking:
+            return None
+        if self.front.rounds > self._patience:
+            raise Doubt("tile-parts do not lie where they could be expected")
+        begun: list[Steps[None]] = []
+        found = set[int]()
+        for gap in self.front.gaps():
+            here = lacking[bisect_left(lacking, gap.tile) : bisect_left(lacking, gap.end + 1)]
+            found.update(here)
+            if here and not gap.walked and not gap.scanned:
+                begun += self._towards(gap, [first for first, _ in _runs(here)])
+        if len(found) < len(lacking):
+            raise Doubt("a tile is not where it could be expected")
+        return begun
+
+    def parts(self) -> list[TilePart]:
+        """Return the tile-parts of the tiles wanted."""
+        wanted = set(self._tiles)
+        return [link.part for link in self._links() if link.part is not None and link.sot.tile in wanted]
+
+    def _towards(self, gap: Gap, tiles: list[int]) -> Iterator[Steps[None]]:
+        """Walk to the first of some tiles in a gap, where that is near; search for the others, a little before each."""
+        near = tiles[0] - gap.tile < _NEAR
+        aims = [self._aim(gap, tile) for tile in tiles[near:]]
+        if near or aims[0] <= gap.start:
+            yield self.front.walk(gap.start, gap.tile)
+        chunk = int(_CHUNK * (gap.stop - gap.start) / max(1, gap.tiles)) + 1
+        for aim, limit in pairwise([*aims, gap.clear]):
+            if gap.start < aim < limit:
+                yield self.front.search(aim, limit, chunk, growth=2)
+
+    def _aim(self, gap: Gap, tile: int) -> int:
+        """Return where to search for the tile before one that lies in a gap."""
+        attempt = self._attempts[tile]
+        self._attempts[tile] += 1
+        mean, before = (gap.stop - gap.start) / max(1, gap.tiles), tile - 1 - gap.tile
+        if attempt < 2 or attempt % 2 == 0:
+            curve = self._slope(gap) / 2 if attempt % 2 else 0.0
+            expected = gap.start + before * mean + curve * before * (before - gap.tiles) - _EARLY * mean
+        else:
+            expected = (gap.start + gap.clear) / 2  # lengths are no use here: halve what remains
+        return int(min(expected, gap.clear - mean / 2))
+
+    def _slope(self, gap: Gap) -> float:
+        """Return by how much each tile-part is longer than the one before: sea and land follow each other in images."""
+        known = self.front.known()
+        before = [place for place in known if place[0] <= gap.tile - _NEAR]
+        behind = [place for place in known if place[0] >= gap.end + _NEAR]
+        places = [*before[-1:], (gap.tile, gap.start), (gap.end, gap.stop), *behind[:1]]
+        spans = [((t0 + t1) / 2, (p1 - p0) / max(1, t1 - t0)) for (t0, p0), (t1, p1) in pairwise(places)]
+        if len(spans) == 1:
+            return 0.0
+        (x0, y0), (x1, y1) = spans[0], spans[-1]
+        steepest = 2 * (gap.stop - gap.start) / max(1, gap.tiles) ** 2  # a length would become negative
+        return max(-steepest, min(steepest, (y1 - y0) / (x1 - x0)))
+
+    def _lacking(self) -> list[int]:
+        """Return the tiles that are not found yet."""
+        links = self._links()
+        for one, other in pairwise(links):
+            if one.stop > other.start or (one.sot.tile, one.sot.part) >= (other.sot.tile, other.sot.part):
+                raise Doubt("tile-parts do not lie in the order of their tiles")
+        found = set(self._found(links))
+        return [tile for tile in self._tiles if tile not in found]
+
+    def _found(self, links: list[Link]) -> Iterator[int]:
+        """Iterate over the tiles of which all tile-parts are there, come to from the one before."""
+        position, parts = self.front.header.stop, 0
+        for link in links:
+            if link.start != position or link.sot.part == 0:
+                parts = 0 if link.start == position else -(1 << 16)
+            position, parts = link.stop, parts + 1
+            if link.sot.parts == 0:
+                raise Doubt("the number of tile-parts is not told")
+            if parts == link.sot.parts == link.sot.part + 1:
+                yield link.sot.tile
+
+    def _links(self) -> list[Link]:
+        links = [found for _, found in sorted(self.front.outcomes.items()) if isinstance(found, Link)]
+        for position in (self.front.header.stop, *(link.stop for link in links)):
+            if isinstance(problem := self.front.outcomes.get(position), Exception):
+                raise Doubt(str(problem))
+        return links
+
+    def _is_near(self, tile: int) -> bool:
+        """Tell whether to walk on to a tile: a tile that is wanted, or will be soon."""
+        index = bisect_left(self._tiles, tile)
+        return index < len(self._tiles) and self._tiles[index] - tile < _NEAR
+
+
+def _runs(tiles: list[int]) -> Iterator[tuple[int, int]]:
+    """Iterate over the first and the last of tiles that lie near each other."""
+    if not tiles:
+        return
+    first = tiles[0]
+    for tile, following in pairwise([*tiles, tiles[-1] + 2 * _NEAR]):
+        if following - tile > _NEAR:
+            yield first, tile
+            first = following

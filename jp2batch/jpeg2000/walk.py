@@ -1,0 +1,173 @@
+"""The parallel walk: finding all tile-parts where no TLM tells of them, reading what is wanted on the way.
+
+The codestream is cut into stretches, each of which is walked along from its first SOT, all at once. What the walks have
+found is believed only from the first tile-part on, without a gap: the outcome is that of one long walk, whatever else
+looked like a SOT.
+"""
+
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Self
+
+from jp2batch.config import StoreProfile
+from jp2batch.jpeg2000.codestream import Header, TilePart
+from jp2batch.jpeg2000.front import Front, Gap
+from jp2batch.jpeg2000.links import End, Link
+from jp2batch.jpeg2000.locate import Completeness, ReadAhead, with_plm
+from jp2batch.jpeg2000.pieces import Pieces, Range, Steps
+
+_CHUNK = 0.5  # of a tile-part, fetched at once in search of a SOT: on average one begins after that
+_SEARCH = 1.5  # rounds that a search takes
+_IN_VAIN = 0.75  # of a tile-part, that a search reads until it finds one
+_PRICE = 2  # of a byte read in vain, as so many times of the seconds that it takes one connection
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What finding tile-parts, and reading what is wanted of them, should take."""
+
+    requests: int
+    size: int
+    """Bytes to fetch."""
+    seconds: float
+    price: float
+    """Seconds as well: the bytes read in vain, which others could have had, weighed."""
+
+    @classmethod
+    def estimate(cls, requests: int, rounds: int, wanted: int, in_vain: float, store: StoreProfile) -> Self:
+        """Estimate it from the bytes `wanted`, and those read `in_vain` beside them."""
+        size = wanted + int(in_vain)
+        return cls(requests, size, store.seconds(requests, size, rounds), _PRICE * in_vain / store.bandwidth)
+
+    @property
+    def weighed(self) -> float:
+        """What to choose by."""
+        return self.seconds + self.price
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a walk is to go."""
+
+    starts: int
+    """Places to begin at."""
+    rounds: int
+    """Rounds after which it should be over."""
+    cost: Cost
+    """What it should take."""
+
+
+def choose_pace(length: int, tiles: int, wanted: int, store: StoreProfile) -> Pace:
+    """Choose from how many places to walk.
+
+    Parameters
+    ----------
+    length : int
+        Bytes of all tile-parts.
+    tiles : int
+        How many there should be.
+    wanted : int
+        Bytes that are wanted of them, headers included.
+    """
+    of_a_tile = length / tiles
+
+    def pace(starts: int) -> Pace:
+        rounds, requests = math.ceil(tiles / starts) + (starts > 1), tiles + 2 * (starts - 1)
+        in_vain = min(_IN_VAIN * (starts - 1) * of_a_tile, max(0, length - wanted))
+        return Pace(starts, rounds, Cost.estimate(requests, rounds, wanted, in_vain, store))
+
+    if store.latency == 0:
+        return pace(1)
+    most = max(1, min(store.connections, tiles // 2))
+    return min(map(pace, range(1, most + 1)), key=lambda p: p.cost.weighed)
+
+
+def by_walk(
+    pieces: Pieces, header: Header, codestream: Range, tiles: Collection[int], ahead: ReadAhead, *, pace: Pace
+) -> Steps[list[TilePart]]:
+    """Read the headers of the tile-parts of `tiles` by following each Psot to the next SOT, until all are found.
+
+    Raises
+    ------
+    Doubt
+        The chain breaks.
+    CorruptImage
+        The file ends before the chain does, or a tile is nowhere.
+    """
+    front = Front(pieces, header, codestream, tiles, ahead)
+    proof = _Proof(front, tiles)
+
+    def begin() -> list[Steps[None]] | None:
+        if proof.is_complete():
+            return None
+        walks = [front.walk(proof.position, proof.tile)] if proof.is_stuck() else []
+        return [*walks, *(_searches(front, pace, max(tiles) + 1) if pace.starts > 1 else [])]
+
+    yield from front.advance(begin)
+    return proof.parts
+
+
+def _searches(front: Front, pace: Pace, end: int) -> Iterator[Steps[None]]:
+    """Begin searches where one walk would take too long: it should be over with tile `end`."""
+    left = pace.rounds - front.rounds
+    for gap in front.gaps():
+        hops = _hops(front, gap, end)
+        if gap.scanned or hops <= max(left, 2):
+            continue
+        stretches = min(math.ceil(hops / max(left - _SEARCH, 1)), hops // 2)
+        length = (gap.stop - gap.start) * min(1.0, hops / max(hops, gap.tiles)) / stretches
+        cuts = [gap.start + int(n * length) for n in range(1, stretches)] + [gap.stop]
+        chunk = max(1, int(_CHUNK * length * stretches / hops))
+        yield from (front.search(a, b, chunk) for a, b in pairwise(cuts))
+
+
+def _hops(front: Front, gap: Gap, end: int) -> int:
+    """Estimate how many tile-parts lie in a gap, up to tile `end`."""
+    if gap.tiles:
+        return min(gap.end, end) - gap.tile
+    return (gap.stop - gap.start) // front.mean
+
+
+@dataclass
+class _Proof:
+    """What is proven: the tile-parts from the first on, without a gap."""
+
+    front: Front
+    tiles: Collection[int]
+    parts: list[TilePart] = field(default_factory=list)
+    tile: int = 0
+    """The tile that should follow."""
+    _ordinal: int = 0
+
+    def __post_init__(self) -> None:
+        self.position = self.front.header.stop
+        self._found = Completeness(self.tiles)
+
+    def is_complete(self) -> bool:
+        """Go on as far as tile-parts are known; tell whether that is far enough."""
+        while not self._found.complete:
+            if self.position >= self.front.codestream.stop:
+                self._found.check(False)
+                return True
+            outcome = self.front.outcomes.get(self.position)
+            if isinstance(outcome, Exception):
+                raise outcome
+            if isinstance(outcome, End):
+                self._found.check(outcome.told)
+                return True
+            if outcome is None:
+                return False
+            self._add(outcome)
+        return True
+
+    def is_stuck(self) -> bool:
+        """Tell whether nobody is reading what comes next."""
+        return not self.front.is_open(self.position)
+
+    def _add(self, link: Link) -> None:
+        if link.part is not None:
+            self.parts.append(with_plm(self.front.header, link.part, self._ordinal))
+            self._found.add(link.sot)
+        self.position, self.tile, self._ordinal = link.stop, link.sot.tile + 1, self._ordinal + 1

@@ -57,7 +57,7 @@ class IndexSettings:
     """What is kept of the images that were read, and where."""
 
     enabled: bool
-    """Whether anything is kept, and what was kept is used."""
+    """Whether what was learned is kept, and used again."""
     folder: Path
     """Where the file lies that processes share."""
     memory: int
@@ -149,6 +149,12 @@ def index_settings() -> IndexSettings:
         )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ConfigurationError("", f"jp2batch.index is {given}: {error}", "see jp2batch.yaml") from None
+
+
+def share_index(url: str, storage_options: Mapping[str, Any]) -> None:
+    """Let all reads from now on look into a table that somebody has made."""
+    place = url if "://" in url else str(Path(url).absolute())  # workers may be in another folder
+    dask.config.set({"jp2batch.index.shared": place, "jp2batch.index.shared-options": dict(storage_options)})
 
 
 def deadline() -> float:

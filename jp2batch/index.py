@@ -8,6 +8,7 @@ where it does not prove true.
 import functools
 import threading
 from collections import OrderedDict
+from pathlib import Path
 
 from jp2batch import config
 from jp2batch.config import IndexSettings
@@ -67,12 +68,10 @@ def recall(source: Source) -> Known | None:
         The shared table that is configured cannot be read.
     """
     settings = config.index_settings()
-    if not settings.enabled:
-        return None
-    known = _memory.get(source.key) or _from_file(source, settings)
+    known = (_memory.get(source.key) or _from_file(source, settings)) if settings.enabled else None
     if known is None and settings.shared:
-        known = shared_table(settings.shared, tuple(settings.shared_options.items())).get(source.key)
-    if known is not None:
+        known = shared_table(settings.shared, settings.shared_options).get(source.key)
+    if known is not None and settings.enabled:
         _memory.put(source.key, known, settings.memory)
     return known
 
@@ -114,18 +113,12 @@ def _file_for(source: Source, settings: IndexSettings) -> BlobFile | None:
     """Return the file, where it pays: where a request costs nothing, looking there costs more than it saves."""
     if not settings.enabled or not settings.disk or not source.profile.latency:
         return None
-    return _file(settings)
-
-
-def _file(settings: IndexSettings) -> BlobFile:
-    return _file_at(str(settings.folder / _FILE), settings.disk)
+    return _file_at(settings.folder / _FILE, settings.disk)
 
 
 @functools.lru_cache(maxsize=8)
-def _file_at(path: str, limit: int) -> BlobFile:
-    from pathlib import Path
-
-    return BlobFile(Path(path), limit)
+def _file_at(path: Path, limit: int) -> BlobFile:
+    return BlobFile(path, limit)
 
 
 def _joined(packed: bytes | None, known: Known) -> bytes:

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from jp2batch import sentinel2
 from jp2batch.errors import ConfigurationError, StorageError
 from jp2batch.jpeg2000.known import Known, places_of_tlm
+from jp2batch.storage.faults import without_credentials
 from jp2batch.storage.files import read_bytes, write_bytes
 
 _GROUP = 256  # images that are loaded together: about 2 MB
@@ -86,7 +88,7 @@ class Table:
         return self._file.read_row_group(group, columns=[column]).column(0)
 
 
-def shared_table(url: str, options: tuple[tuple[str, Any], ...] = ()) -> Table:
+def shared_table(url: str, storage_options: Mapping[str, Any]) -> Table:
     """Return the table at a path or URL; it is loaded once in a process.
 
     Raises
@@ -94,20 +96,13 @@ def shared_table(url: str, options: tuple[tuple[str, Any], ...] = ()) -> Table:
     Jp2BatchError
         It cannot be read, or pyarrow is missing.
     """
-    return _loaded(url, _Options(options))
-
-
-class _Options(tuple[tuple[str, Any], ...]):
-    """Storage options as a key: by their text, since they may hold dicts."""
-
-    def __hash__(self) -> int:
-        return hash(repr(sorted(map(repr, self))))
+    return _loaded(url, json.dumps(dict(storage_options), sort_keys=True, default=repr))
 
 
 @functools.lru_cache(maxsize=4)
-def _loaded(url: str, options: _Options) -> Table:
+def _loaded(url: str, options: str) -> Table:
     check_pyarrow()
-    return Table(read_bytes(url, storage_options=dict(options)), url)
+    return Table(read_bytes(url, storage_options=json.loads(options)), without_credentials(url))
 
 
 def write_table(url: str, known: Mapping[str, Known], *, storage_options: Mapping[str, Any] | None = None) -> None:

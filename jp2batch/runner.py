@@ -21,7 +21,7 @@ from jp2batch.report import BatchSummary
 from jp2batch.request import Request
 from jp2batch.storage.flags import options_from_flags
 
-_STORAGE_FLAGS = ("more", "endpoint_url", "no_sign_request", "request_payer", "profile", "region")
+STORAGE_FLAGS = ("more", "endpoint_url", "no_sign_request", "request_payer", "profile", "region")
 _ENGINE_FLAGS = ("scheduler", "workers", "threads", "memory_limit", "local_threads")
 
 Engine = Callable[[], AbstractContextManager[Any]]
@@ -95,7 +95,7 @@ def run_to(
         summary.kept = sum(entry.ok for entry in before.values())
         summary.failures = Counter(e.failure for id_, e in before.items() if not e.ok and id_ not in again)
         if todo:
-            client = _started(stack, engine)
+            client = started(stack, engine)
             with _preparing(output):
                 if overwrite:
                     sink.clear()
@@ -104,7 +104,7 @@ def run_to(
                 if before:
                     stack.callback(_compact, sink)
                 writer = stack.enter_context(RecordWriter(sink.records))
-            bar = stack.enter_context(_bar(len(items), len(items) - len(todo), client, shown=progress))
+            bar = stack.enter_context(progress_bar(len(items), len(items) - len(todo), client, shown=progress))
             results = batch.as_completed(todo, client, sink.deliver, storage_options=storage_options)
             stack.enter_context(contextlib.closing(results))
             for result in results:
@@ -138,14 +138,27 @@ def run_manifest(manifest: str, output: str, *, rlevel: int, root: str | None, *
     KeyboardInterrupt
         As for `run_to`.
     """
-    flags = {name: options.pop(name) for name in _STORAGE_FLAGS}
+    flags = {name: options.pop(name) for name in STORAGE_FLAGS}
     engine = engine_of(**{name: options.pop(name) for name in _ENGINE_FLAGS})
+    requests, storage_options = manifest_requests(manifest, rlevel=rlevel, root=root, flags=flags)
+    return run_to(requests, output, engine=engine, storage_options=storage_options, **options)
+
+
+def manifest_requests(
+    manifest: str, *, rlevel: int, root: str | None, flags: Mapping[str, Any]
+) -> tuple[list[Request], dict[str, Any]]:
+    """Return what a manifest asks for, and the options of its store that storage flags stand for.
+
+    Raises
+    ------
+    ManifestError
+        Rows are bad, or there is none.
+    """
     remote = "://" in manifest  # flags are of the store of the images, which may be that of the manifest as well
     same_store = remote and (root is None or _protocol(root) == _protocol(manifest))
     known = options_from_flags(manifest, **flags) if same_store else None
     requests = read_manifest(manifest, rlevel=rlevel, root=root, storage_options=known)
-    storage_options = options_from_flags(root or requests[0].path, **flags)
-    return run_to(requests, output, engine=engine, storage_options=storage_options, **options)
+    return requests, options_from_flags(root or requests[0].path, **flags)
 
 
 def engine_of(
@@ -230,7 +243,8 @@ def _todo(items: Sequence[Request], before: Mapping[str, Entry], *, retry_failed
     return [item for item in items if item.id in failed or item.id not in before]
 
 
-def _started(stack: contextlib.ExitStack, engine: Engine) -> Any:
+def started(stack: contextlib.ExitStack, engine: Engine) -> Any:
+    """Start an engine for the time of a stack; say what to do where it does not start."""
     try:
         return stack.enter_context(engine())
     except Jp2BatchError:
@@ -271,7 +285,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _bar(total: int, kept: int, client: Any, *, shown: bool) -> Iterator[Callable[[int], None]]:
+def progress_bar(total: int, kept: int, client: Any, *, shown: bool) -> Iterator[Callable[[int], None]]:
     """Show a bar, where somebody looks at it; give what moves it."""
     from tqdm import tqdm
 

@@ -32,7 +32,7 @@ LAYERS = [
     "metadata index_table index opening decoding reader inspection dataarray response xarray_engine",
     "preview encode landscape sample",
     "doctor sinks report work manifest_json manifest_rows manifest batch_cluster batch records batch_sinks",
-    "runner heads cube_grid cube_array product cube_images cube listing",
+    "runner heads indexing cube_grid cube_array product cube_images cube listing",
     "demo",
     "cli __main__",
 ]
@@ -44,7 +44,7 @@ HOMES = {
     "glymur": "openjpeg",
     "dask.config": "config",
     "dask.delayed": "batch",
-    "distributed": ("batch", "service", "cube", "heads"),  # the last two only for the type of a client
+    "distributed": ("batch", "service", "cube", "heads", "indexing"),  # the last three only for the type of a client
     "tornado": "service",
     "click": "cli",
 }

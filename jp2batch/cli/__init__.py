@@ -60,6 +60,7 @@ for _command in (
     images.plan,
     images.read,
     batches.run,
+    batches.index,
     batches.demo,
     tools.sample,
     tools.manifest,

@@ -1,11 +1,20 @@
-"""The commands for many images: run, demo."""
+"""The commands for many images: run, index, demo."""
 
 import json
 from typing import Any
 
 import click
 
-from jp2batch.cli.options import FAILED, INTERRUPTED, NOT_STARTED, say, storage_flags
+from jp2batch.cli.options import (
+    FAILED,
+    INTERRUPTED,
+    NOT_STARTED,
+    index_flag,
+    open_options,
+    say,
+    storage_flags,
+    use_index,
+)
 from jp2batch.errors import StorageError
 
 _FORMS = ["npy", "json", "png", "tif", "nc", "zarr"]  # of files that a batch writes
@@ -31,8 +40,9 @@ _FORMS = ["npy", "json", "png", "tif", "nc", "zarr"]  # of files that a batch wr
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+@index_flag
 @storage_flags
-def run(manifest: str, as_json: bool, quiet: bool, **options: Any) -> None:
+def run(manifest: str, as_json: bool, quiet: bool, table: str | None, **options: Any) -> None:
     """Read all images that MANIFEST asks for; write what they hold to OUT, and beside it a record of each.
 
     \b
@@ -41,12 +51,13 @@ def run(manifest: str, as_json: bool, quiet: bool, **options: Any) -> None:
       jp2batch run scenes.csv -o results.ndjson --resume
       ls *.jp2 | jp2batch run - -o pictures/ --format png --rlevel 3
     """
-    from jp2batch.runner import run_manifest
+    from jp2batch.runner import STORAGE_FLAGS, run_manifest
 
     context = click.get_current_context()
     if as_json and options["output"] == "-":
         raise click.UsageError("--json and the results would both go to stdout")
     try:
+        use_index(table, {name: options[name] for name in STORAGE_FLAGS})
         summary = run_manifest(manifest, progress=not quiet, **options)
     except StorageError as error:
         say(str(error))
@@ -59,6 +70,41 @@ def run(manifest: str, as_json: bool, quiet: bool, **options: Any) -> None:
     if as_json:
         click.echo(json.dumps(summary.summary()))
     context.exit(0 if summary.ok == summary.requests else FAILED)
+
+
+@click.command("index")
+@click.argument("manifest", metavar="MANIFEST|-")
+@click.option("-o", "--output", required=True, metavar="FILE", help="The table: index.parquet, or a URL.")
+@click.option("--root", metavar="URL", help="Folder or bucket that paths are below of, and may not leave.")
+@click.option("--scheduler", metavar="ADDRESS", help="Work on the dask cluster with this scheduler.")
+@click.option("--workers", type=click.IntRange(1), help="Processes to start.  [default: threads of this process]")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+@storage_flags
+def index(manifest: str, output: str, root: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Learn where the tiles of all images of MANIFEST lie, and write that to FILE.
+
+    With --index FILE, others read these images in one round trip. Only headers are fetched.
+
+    \b
+    Examples:
+      jp2batch index scenes.csv -o index.parquet
+      jp2batch index scenes.csv -o s3://bucket/index.parquet --workers 4
+      jp2batch read scene.jp2 --index index.parquet -o scene.npy
+    """
+    from jp2batch.indexing import index_manifest
+
+    context = click.get_current_context()
+    summary = index_manifest(
+        manifest, output, root=root, output_options=open_options(output, options), progress=not quiet, **options
+    )
+    for error in summary.errors:
+        say(str(error))
+    if not quiet:
+        say(f"wrote {output}: {summary}")
+    if as_json:
+        click.echo(json.dumps(summary.summary()))
+    context.exit(FAILED if summary.errors else 0)
 
 
 @click.command()

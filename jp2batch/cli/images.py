@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import jp2batch
-from jp2batch.cli.options import image_flags, say, show, storage_flags, storage_options
+from jp2batch.cli.options import image_flags, index_flag, say, show, storage_flags, storage_options, use_index
 
 _HUGE = 50_000_000  # bytes of JSON that hardly anybody means to print
 
@@ -29,8 +29,9 @@ def info(path: str, as_json: bool, **storage: Any) -> None:
 @click.argument("path")
 @image_flags
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@index_flag
 @storage_flags
-def plan(path: str, rlevel: int, window: str | None, as_json: bool, **storage: Any) -> None:
+def plan(path: str, rlevel: int, window: str | None, as_json: bool, table: str | None, **storage: Any) -> None:
     """Tell what reading PATH would cost, without reading it.
 
     \b
@@ -38,6 +39,7 @@ def plan(path: str, rlevel: int, window: str | None, as_json: bool, **storage: A
       jp2batch plan scene.jp2
       jp2batch plan scene.jp2 --rlevel 0 --window 9500:10000,9500:10000
     """
+    use_index(table, storage)
     show(jp2batch.plan(path, rlevel, window, storage_options=storage_options(path, storage)), as_json)
 
 
@@ -45,8 +47,9 @@ def plan(path: str, rlevel: int, window: str | None, as_json: bool, **storage: A
 @click.argument("path")
 @image_flags
 @click.option("-o", "--output", metavar="FILE", help="Write .json, .npy, .png, .tif, .nc or .zarr instead of printing.")
+@index_flag
 @storage_flags
-def read(path: str, rlevel: int, window: str | None, output: str | None, **storage: Any) -> None:
+def read(path: str, rlevel: int, window: str | None, output: str | None, table: str | None, **storage: Any) -> None:
     """Read PATH; print it as the JSON of the web service, or write it to a file.
 
     \b
@@ -59,6 +62,7 @@ def read(path: str, rlevel: int, window: str | None, output: str | None, **stora
     from jp2batch.request import Request, parse_window
     from jp2batch.response import to_json
 
+    use_index(table, storage)
     request = Request(path, rlevel, parse_window(window, path))
     if output is not None:
         from jp2batch.sinks import form_of, write

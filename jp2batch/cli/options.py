@@ -45,6 +45,32 @@ def image_flags(command: Command) -> Command:
     return rlevel(window(command))
 
 
+def index_flag(command: Command) -> Command:
+    """Add where to look first."""
+    text = "Table that jp2batch index, or Kayrros, has made: images in it are read in one round trip."
+    return click.option("--index", "table", metavar="FILE", help=text)(command)
+
+
+def use_index(table: str | None, storage: dict[str, Any]) -> None:
+    """Look into a table first, for the rest of this process; say now what is wrong with it."""
+    if table is None:
+        return
+    from jp2batch.config import share_index
+    from jp2batch.index_table import shared_table
+
+    options = open_options(table, storage)
+    shared_table(table, options)
+    share_index(table, options)
+
+
+def open_options(path: str, storage: dict[str, Any]) -> dict[str, Any]:
+    """Return the options for a file beside the images: of the flags those that mean something there, no secrets."""
+    from jp2batch.storage.flags import options_from_flags
+
+    remote = path.partition("://")[0] in ("s3", "s3a", "gs", "gcs")
+    return options_from_flags(path, **{name: storage[name] for name in storage if name != "more"}) if remote else {}
+
+
 def storage_options(path: str | None, storage: dict[str, Any]) -> dict[str, Any]:
     """Return fsspec's options for the store of a path, from the storage flags."""
     from jp2batch.storage.flags import options_from_flags

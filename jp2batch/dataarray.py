@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
+import jp2batch.accessor  # noqa: F401  # gives arrays their accessor
 from jp2batch import cf, georeference, sentinel2
 from jp2batch.georeference import Georeference, Transform
 from jp2batch.jpeg2000.grid import Selection, tile_bounds

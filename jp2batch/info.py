@@ -1,9 +1,9 @@
 """Values to look at: `ImageInfo`, what an image is; `ReadPlan`, what reading it would take."""
 
-import html
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from jp2batch import html
 from jp2batch.georeference import Transform
 from jp2batch.jpeg2000.plan import LocatedBy, Precision
 
@@ -54,10 +54,10 @@ class ImageInfo:
         return asdict(self)
 
     def __str__(self) -> str:
-        return _as_text(self.path, self._rows())
+        return html.text(self.path, self._rows())
 
     def _repr_html_(self) -> str:
-        return _as_html(self.path, self._rows())
+        return html.card(self.path, self._rows(), html.tile_grid(self.tiles, shape=self.shape))
 
     def _rows(self) -> list[tuple[str, str]]:
         rows, columns = self.shape
@@ -96,6 +96,14 @@ class ReadPlan:
     """Tiles that hold the pixels asked for."""
     tiles_of: int
     """Tiles of the image."""
+    grid: tuple[int, int]
+    """Rows and columns of tiles."""
+    tile_rows: tuple[int, int]
+    """First row of tiles that hold these pixels, and the first after them."""
+    tile_columns: tuple[int, int]
+    """First column of tiles that hold these pixels, and the first after them."""
+    image_shape: tuple[int, int]
+    """Rows and columns of the full image."""
     located_by: LocatedBy
     """How tile-parts are found."""
     precision: Precision
@@ -113,21 +121,31 @@ class ReadPlan:
         return asdict(self) | {"share": self.share}
 
     def __str__(self) -> str:
-        return _as_text(self.path, self._rows())
+        return html.text(self.path, self._rows())
 
     def _repr_html_(self) -> str:
-        return _as_html(self.path, self._rows())
+        drawing = html.tile_grid(
+            self.grid, self.tile_rows, self.tile_columns, rlevel=self.rlevel, shape=self.image_shape
+        )
+        saved = html.bar(self.bytes, self.size, self._fetched())
+        return html.card(self.path, self._rows(), html.stack([drawing, saved]))
 
     def _rows(self) -> list[tuple[str, str]]:
         about = "" if self.exact else "about "
+        (top, bottom), (left, right) = self.tile_rows, self.tile_columns
         return [
             ("result", f"{self.shape[0]} x {self.shape[1]} {self.dtype} at rlevel {self.rlevel}"),
-            ("fetches", f"{about}{format_bytes(self.bytes)} of {format_bytes(self.size)} ({self.share:.2%})"),
+            ("fetches", self._fetched()),
+            ("saves", f"{about}{format_bytes(max(0, self.size - self.bytes))}"),
             ("requests", f"{about}{self.requests}"),
-            ("tiles", f"{self.tiles} of {self.tiles_of}"),
+            ("tiles", f"{self.tiles} of {self.tiles_of}: rows {top} to {bottom - 1}, columns {left} to {right - 1}"),
             ("located by", f"{self.located_by}, read by {self.precision}"),
             ("exact", "yes" if self.exact else "no: an estimate"),
         ]
+
+    def _fetched(self) -> str:
+        about = "" if self.exact else "about "
+        return f"{about}{format_bytes(self.bytes)} of {format_bytes(self.size)} ({self.share:.2%})"
 
 
 def format_bytes(size: int) -> str:
@@ -138,17 +156,3 @@ def format_bytes(size: int) -> str:
             break
         value /= 1000
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
-
-
-def _as_text(title: str, rows: list[tuple[str, str]]) -> str:
-    width = max(len(name) for name, _ in rows)
-    return "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in rows)])
-
-
-def _as_html(title: str, rows: list[tuple[str, str]]) -> str:
-    cells = "".join(
-        f'<tr><th style="text-align:left">{html.escape(name)}</th>'
-        f'<td style="text-align:left">{html.escape(value)}</td></tr>'
-        for name, value in rows
-    )
-    return f'<table><caption style="text-align:left">{html.escape(title)}</caption>{cells}</table>'

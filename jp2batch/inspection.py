@@ -152,6 +152,9 @@ def _plan(
     precision: Precision,
     exact: bool,
 ) -> ReadPlan:
+    grid = tile_counts(opened.image.header.siz)
+    (top, left), (bottom, right) = (divmod(tile, grid[1]) for tile in (selection.tiles[0], selection.tiles[-1]))
+    full = samples(opened.image.header.siz, image_area(opened.image.header.siz), 0)
     return ReadPlan(
         path=opened.source.path,
         rlevel=selection.rlevel,
@@ -162,6 +165,10 @@ def _plan(
         size=opened.pieces.size,
         tiles=len(selection.tiles),
         tiles_of=tile_count(opened.image.header.siz),
+        grid=grid,
+        tile_rows=(top, bottom + 1),
+        tile_columns=(left, right + 1),
+        image_shape=(full.height, full.width),
         located_by=located_by,
         precision=precision,
         exact=exact,

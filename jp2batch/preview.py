@@ -1,7 +1,7 @@
 """Stretched pictures of images, for people to look at."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ def stretch(values: NDArray[Any], *, nodata: int | None = None, brightest: float
     Parameters
     ----------
     values : ndarray, shape (bands, rows, columns)
-        The samples. Three bands of bytes are a picture already, and stay as they are.
+        The samples; NaN is no data, too. Three bands of bytes are a picture already, and stay as they are.
     nodata : int, optional
         The value that stands for no data.
     brightest : float
@@ -44,6 +44,32 @@ def to_png(values: NDArray[Any], *, nodata: int | None = None) -> bytes:
         The value that stands for no data; it is painted black.
     """
     return _as_png(_picture(values, nodata, _BRIGHTEST))
+
+
+def stretched_picture(values: NDArray[Any], side: int, *, nodata: int | None = None) -> Image.Image:
+    """Return a picture as of `to_png`, made smaller where its longer side has more than `side` pixels."""
+    picture = _picture(values, nodata, _BRIGHTEST)
+    picture.thumbnail((side, side), Image.Resampling.BOX)
+    return picture
+
+
+def thumbnail(value: Any, side: int = 132) -> bytes | None:
+    """Return a small picture, as PNG, of pixels in any form that results have them in; None of anything else.
+
+    Parameters
+    ----------
+    value : object
+        A DataArray or ndarray of (rows, columns) or (bands, rows, columns), or the dict of the web service. What dask
+        has yet to compute is not.
+    side : int
+        Pixels that the longer side has at most.
+    """
+    pixels = _pixels_of(value)
+    if pixels is None or pixels.ndim not in (2, 3) or not pixels.size or pixels.dtype.kind not in "buif":
+        return None
+    values = pixels if pixels.ndim == 3 else pixels[None]
+    step = max(1, -(-max(values.shape[1:]) // (2 * side)))
+    return _as_png(stretched_picture(values[:, ::step, ::step], side, nodata=_nodata_of(value)))
 
 
 def contact_sheet(
@@ -69,6 +95,18 @@ def contact_sheet(
     nodata : int, optional
         The value that stands for no data; it is painted black.
     """
+    return _as_png(contact_sheet_picture(images, titles, columns=columns, side=side, nodata=nodata))
+
+
+def contact_sheet_picture(
+    images: Sequence[NDArray[Any]],
+    titles: Sequence[str],
+    *,
+    columns: int | None = None,
+    side: int = 260,
+    nodata: int | None = None,
+) -> Image.Image:
+    """Return the picture that `contact_sheet` returns as PNG."""
     if not images or len(images) != len(titles):
         problem = f"a contact sheet of {len(images)} images and {len(titles)} titles"
         raise InvalidRequest("", problem, "give at least one image, and a title for each")
@@ -83,12 +121,26 @@ def contact_sheet(
         sheet.paste(small, (left + (side - small.width) // 2, top + (side - small.height) // 2))
         text = _cut(title, font, side)
         draw.text((left + side / 2, top + side + _CAPTION / 2), text, fill=_INK, font=font, anchor="mm")
-    return _as_png(sheet)
+    return sheet
 
 
 def _picture(values: NDArray[Any], nodata: int | None, brightest: float) -> Image.Image:
     stretched = stretch(values[:3] if len(values) >= 3 else values[:1], nodata=nodata, brightest=brightest)
     return Image.fromarray(np.ascontiguousarray(stretched[0] if len(stretched) == 1 else np.moveaxis(stretched, 0, 2)))
+
+
+def _pixels_of(value: Any) -> NDArray[Any] | None:
+    if isinstance(value, Mapping):
+        image = np.asarray(value.get("img_data", ()))
+        return np.moveaxis(image, 2, 0) if image.ndim == 3 else image
+    if hasattr(value, "dims"):  # a DataArray; this module needs no xarray
+        value = None if value.chunks is not None else value.values
+    return value if isinstance(value, np.ndarray) else None
+
+
+def _nodata_of(value: object) -> int | None:
+    found = getattr(value, "attrs", {}).get("nodata")
+    return None if found is None else int(found)
 
 
 def _as_png(picture: Image.Image) -> bytes:
@@ -108,11 +160,12 @@ def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: i
 
 
 def _stretch_band(band: NDArray[Any], nodata: int | None, brightest: float) -> NDArray[np.uint8]:
-    valid = np.full(band.shape, True) if nodata is None else band != nodata
+    valid = np.isfinite(band) if nodata is None else np.isfinite(band) & (band != nodata)
     if not valid.any():
         return np.zeros(band.shape, np.uint8)
     low, high = np.percentile(band[valid], (_DARKEST, brightest))
     if low == high:  # nearly all the same: what differs is what there is to see
         low, high = band[valid].min(), band[valid].max()
-    scaled = (band.astype(np.float32) - low) / max(float(high) - float(low), 1) * 254 + 1
+    least = 1 if band.dtype.kind in "biu" else np.finfo(np.float32).tiny
+    scaled = (np.where(valid, band, low).astype(np.float32) - low) / max(float(high) - float(low), least) * 254 + 1
     return np.where(valid, scaled.clip(1, 255), 0).astype(np.uint8)

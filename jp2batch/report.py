@@ -1,18 +1,23 @@
 """What happened to each request of a batch: `Result`, its record, and `BatchReport`."""
 
-import html
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
+from jp2batch import html
 from jp2batch.errors import Jp2BatchError
 from jp2batch.info import format_bytes
+from jp2batch.preview import thumbnail
 from jp2batch.reader import Stats
 from jp2batch.request import Request
+from jp2batch.urls import without_credentials
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_PICTURES = 6  # that a report shows
 
 Status = Literal["ok", "failed"]
 
@@ -44,6 +49,37 @@ class Result:
     output: str | None = None
     """Where the worker has written it."""
 
+    def __str__(self) -> str:
+        return html.text(self._title(), self._rows())
+
+    def _repr_html_(self) -> str:
+        png = thumbnail(self.value)
+        saved = html.bar(self.stats.bytes_read, self.size, self._fetched()) if self.stats else ""
+        return html.card(self._title(), self._rows(), html.stack([html.picture(png) if png else "", saved]))
+
+    def _title(self) -> str:
+        return without_credentials(self.request.path)
+
+    def _fetched(self) -> str:
+        return _fetched(self.stats.bytes_read if self.stats else 0, self.size)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        stats, request = self.stats, self.request
+        window = "" if request.window is None else ", ".join(f"{start}:{stop}" for start, stop in request.window)
+        level = f"rlevel {request.rlevel}" + (f", window {window}" if window else "")
+        rows = [("status", self.status if self.error is None else f"{self.status}: {self.error}"), ("asked", level)]
+        if self.shape is not None:
+            rows.append(("pixels", f"{' x '.join(map(str, self.shape))} {self.dtype}"))
+        if stats is not None:
+            rows += [
+                ("fetched", self._fetched()),
+                ("saved", format_bytes(max(0, self.size - stats.bytes_read))),
+                ("requests", f"{stats.requests}" + (f", {stats.retries} made again" if stats.retries else "")),
+                ("time", f"{stats.time_download:.3g} s download, {stats.time_processing:.3g} s processing"),
+                ("read by", f"{stats.precision}, located by {stats.located_by}"),
+            ]
+        return rows + ([("written to", self.output)] if self.output else [])
+
     def record(self) -> dict[str, Any]:
         """Return all but the value, as a dict that json can write, with the other columns of its manifest row."""
         stats, request = self.stats, self.request
@@ -69,6 +105,11 @@ class Result:
             "output": self.output,
         }
         return dict(request.columns) | own  # a column of the same name gives way
+
+
+def _fetched(part: int, whole: int) -> str:
+    share = f" ({part / whole:.2%})" if whole else ""
+    return f"{format_bytes(part)} of {format_bytes(whole)}{share}"
 
 
 def describe(error: Jp2BatchError) -> dict[str, Any]:
@@ -146,11 +187,10 @@ class BatchSummary:
         counts = [f"{self.ok} ok", f"{self.failed} failed"]
         counts += [f"{self.left} not run"] if self.left else []
         counts[0] += f" ({self.kept} of them before)" if self.kept else ""
-        share = f" ({self.bytes_read / self.bytes_whole:.2%})" if self.bytes_whole else ""
         speed = f", {self.done / self.seconds:.1f} items/s" if self.done and self.seconds else ""
         rows = [
             ("requests", f"{self.requests}: {', '.join(counts)}"),
-            ("fetched", f"{format_bytes(self.bytes_read)} of {format_bytes(self.bytes_whole)}{share}"),
+            ("fetched", _fetched(self.bytes_read, self.bytes_whole)),
             ("time", f"{self.seconds:.1f} s{speed}"),
         ]
         return rows + [("failed", f"{count} x {kind}") for kind, count in self.failures.items()]
@@ -224,18 +264,18 @@ class BatchReport:
         return "\n".join(f"{name:<9} {value}" for name, value in self._rows())
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f'<tr><th style="text-align:left">{html.escape(name)}</th><td>{html.escape(value)}</td></tr>'
-            for name, value in self._rows()
-        )
-        return f"<table>{rows}</table>"
+        found = self.summary()
+        done = html.bar(found["ok"], found["requests"], f"{found['ok']} of {found['requests']} ok")
+        saved = html.bar(self.bytes_read, self.bytes_whole, f"fetched {_fetched(self.bytes_read, self.bytes_whole)}")
+        shown = [(thumbnail(result.value), result.request.path) for result in self.results[:_PICTURES]]
+        pictures = [html.picture(png, PurePosixPath(path).stem) for png, path in shown if png]
+        return html.card("Batch", self._rows(), html.stack([done, saved]), *pictures)
 
     def _rows(self) -> list[tuple[str, str]]:
         found = self.summary()
-        share = f" ({self.bytes_read / self.bytes_whole:.2%})" if self.bytes_whole else ""
         rows = [
             ("requests", f"{found['requests']}: {found['ok']} ok, {found['failed']} failed"),
-            ("fetched", f"{format_bytes(self.bytes_read)} of {format_bytes(self.bytes_whole)}{share}"),
+            ("fetched", _fetched(self.bytes_read, self.bytes_whole)),
             ("time", f"{self.seconds:.1f} s"),
         ]
         return rows + [("failed", f"{count} x {kind}") for kind, count in found["failures"].items()]

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Self, SupportsIndex, TypeGuard, cast
 from urllib.parse import unquote
 
+from jp2batch import html
 from jp2batch.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
+from jp2batch.urls import without_credentials
 
 Window = tuple[tuple[int, int], tuple[int, int]]
 """((row_start, row_stop), (col_start, col_stop)) in pixels of the full image."""
@@ -68,6 +70,20 @@ class Request:
     def url(self) -> str:
         """The full path or URL of the image: `path` below `root`."""
         return self.path if self.root is None else f"{self.root.rstrip('/')}/{self.path}"
+
+    def __repr__(self) -> str:
+        return f"Request({', '.join(f'{name}={value!r}' for name, value in self._shown() if value is not None)})"
+
+    def _repr_html_(self) -> str:
+        shown = [(name, str(value)) for name, value in self._shown()[1:] if value is not None]
+        return html.card(without_credentials(self.path), shown)
+
+    def _shown(self) -> list[tuple[str, Any]]:
+        """Return names and values of the fields, without credentials."""
+        root = None if self.root is None else without_credentials(self.root)
+        window = self.window and ",".join(f"{start}:{stop}" for start, stop in self.window)
+        own = [("path", without_credentials(self.path)), ("rlevel", self.rlevel), ("window", window)]
+        return [*own, ("root", root), ("id", self.id), *self.columns]
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return (type(self).__qualname__, self.path, self.rlevel, self.window, self.root)

@@ -25,12 +25,12 @@ MODULES = {
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 LAYERS = [
-    "errors",
+    "errors urls html",
     "config request pace",
     "jpeg2000 radiometry",
-    "storage openjpeg georeference sentinel2 cf info",
+    "storage openjpeg georeference sentinel2 cf info preview accessor",
     "metadata index_table index opening decoding reader inspection dataarray response xarray_engine",
-    "preview encode landscape sample",
+    "encode landscape sample",
     "doctor sinks report work manifest_json manifest_rows manifest batch_cluster batch records batch_sinks",
     "runner heads indexing cube_grid cube_array product cube_images cube listing",
     "demo",

@@ -1,6 +1,5 @@
 """Whatever goes wrong in a store, as one error of ours: the path, the problem, the cure, and no secret."""
 
-import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,10 +15,17 @@ from jp2batch.errors import (
     StorageError,
     StoreUnavailable,
 )
+from jp2batch.urls import without_credentials
 
-# In an Azure URL, what comes before the @ is the container and no user.
-_USER = re.compile(r"(?<!abfs://)(?<!abfss://)(?<=://)[^/?#\s]*@")
-_QUERY = re.compile(r"\?[^\s'\"]*")
+__all__ = [
+    "HttpStatusError",
+    "Place",
+    "not_opened",
+    "response_of",
+    "status_of",
+    "translated",
+    "without_credentials",
+]
 
 _BY_STATUS: dict[int, type[Jp2BatchError]] = {
     401: PermissionDenied,
@@ -98,11 +104,6 @@ class HttpStatusError(Exception):
         super().__init__(status, retry_after)
         self.status = status
         self.retry_after = retry_after
-
-
-def without_credentials(text: str) -> str:
-    """Return a URL, or a text with URLs in it, without users, passwords and signed queries."""
-    return _QUERY.sub("", _USER.sub("", text))
 
 
 @dataclass(frozen=True, slots=True)

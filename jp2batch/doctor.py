@@ -3,13 +3,12 @@
 import importlib.metadata
 import platform
 import re
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
 
 from jp2batch import config, openjpeg
+from jp2batch.doctor_cluster import examine_cluster
+from jp2batch.doctor_storage import examine_storage
 from jp2batch.errors import Jp2BatchError
-from jp2batch.info import format_bytes
-from jp2batch.inspection import inspect
+from jp2batch.findings import Finding
 from jp2batch.reader import StorageOptions
 
 _PACKAGES = ("glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow")
@@ -17,32 +16,17 @@ _OPTIONAL = {"gcsfs": "gs:// paths", "rioxarray": ".tif files", "h5netcdf": ".nc
 _OLDEST_OPENJPEG = (2, 5)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    topic: str
-    """What it is."""
-    status: Literal["ok", "missing", "problem"]
-    """"missing" is no problem where nobody needs it."""
-    detail: str
-    """What was found, and the cure."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dict that json can write."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return f"{self.status:<7}  {self.topic:<13}  {self.detail}"
-
-
-def examine(path: str | None = None, *, storage_options: StorageOptions = None) -> list[Finding]:
-    """Look at the installation, and at an image where a path is given.
+def examine(
+    path: str | None = None, *, scheduler: str | None = None, storage_options: StorageOptions = None
+) -> list[Finding]:
+    """Look at the installation; at an image, where a path is given; and at a cluster, where an address is.
 
     Parameters
     ----------
     path : str, optional
-        An image that should be readable.
+        An image that should be readable: here, and by the workers of the cluster.
+    scheduler : str, optional
+        Address of the scheduler of a cluster.
     storage_options : mapping, optional
         fsspec's options for its store.
     """
@@ -54,7 +38,11 @@ def examine(path: str | None = None, *, storage_options: StorageOptions = None) 
         *(_package(name) for name in _PACKAGES),
         *(_optional(name, use) for name, use in _OPTIONAL.items()),
     ]
-    return findings if path is None else [*findings, _image(path, storage_options)]
+    if path is not None:
+        findings += examine_storage(path, storage_options)
+    if scheduler is not None:
+        findings += examine_cluster(scheduler, path, storage_options)
+    return findings
 
 
 def _openjpeg() -> Finding:
@@ -95,12 +83,3 @@ def _package(name: str) -> Finding:
 def _optional(name: str, use: str) -> Finding:
     found = _package(name)
     return found if found.status == "ok" else Finding(name, "missing", f"needed for {use} (pip install {name})")
-
-
-def _image(path: str, storage_options: StorageOptions) -> Finding:
-    try:
-        info = inspect(path, storage_options=storage_options)
-    except Jp2BatchError as error:
-        return Finding("image", "problem", str(error))
-    rows, columns = info.shape
-    return Finding("image", "ok", f"{info.path}: {rows} x {columns}, {format_bytes(info.size)}, {info.crs or 'no CRS'}")

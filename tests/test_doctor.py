@@ -3,16 +3,20 @@
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import dask
 import pytest
 from click.testing import CliRunner
 
-from jp2batch import config, openjpeg
+from jp2batch import batch, batch_cluster, config, openjpeg
 from jp2batch.cli import main
 from jp2batch.doctor import examine
+from jp2batch.doctor_cluster import compare_versions
+from jp2batch.storage.credentials import credentials_of
 
 PACKAGES = {"glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow"}
 OPTIONAL = {"gcsfs", "rioxarray", "h5netcdf", "zarr"}
@@ -107,11 +111,177 @@ def test_an_image_that_can_be_read(band):
     assert "EPSG:32629" in finding.detail
 
 
-@pytest.mark.seaweedfs
-def test_an_image_that_cannot_be_read_comes_with_the_likely_cure(s3_server):
-    finding = found("s3://scenes/secret.jp2", storage_options=s3_server.anonymous_options)["image"]
+# Stores that refuse
+
+
+@pytest.fixture
+def store(http_server, band, monkeypatch, tmp_path):
+    """Return a server as a store that answers as S3 does, and refuses what `allow` does not allow."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    begin = http_server.begin
+    http_server.files |= {f"{name}/b.jp2": Path(band).read_bytes() for name in ("bucket", "sentinel-s2-l2a")}
+    http_server.allow = lambda headers: True
+
+    def refusing(asked, headers):
+        fault = begin(asked, headers)
+        return fault if http_server.allow({name.lower(): value for name, value in headers.items()}) else 403
+
+    monkeypatch.setattr(http_server, "begin", refusing)
+    http_server.options = {"endpoint_url": http_server.url("").rstrip("/")}
+    http_server.signed = http_server.options | {"key": "me", "secret": "hush-hush"}
+    return http_server
+
+
+def signed(headers):
+    return "authorization" in headers
+
+
+def test_a_public_bucket_is_to_be_asked_anonymously(store):
+    store.allow = lambda headers: not signed(headers)
+    findings = found("s3://bucket/b.jp2", storage_options=store.signed)
+    assert findings["store"].detail == f"s3:// at {store.options['endpoint_url']}, credentials: storage_options"
+    assert findings["image"].status == "problem"
+    assert "it is public: ask without credentials, by --no-sign-request" in findings["image"].detail
+    assert "hush-hush" not in str(findings)
+    assert found("s3://bucket/b.jp2", storage_options=store.options | {"anon": True})["image"].status == "ok"
+
+
+def test_without_credentials_a_public_bucket_is_found_out(store):
+    findings = found("s3://bucket/b.jp2", storage_options=store.options)
+    assert findings["store"].detail.endswith("no credentials found")
+    assert "it is public" in findings["image"].detail
+    store.allow = signed
+    detail = found("s3://bucket/b.jp2", storage_options=store.options)["image"].detail
+    assert "anonymous requests are refused, too, and no credentials were found" in detail
+
+
+def test_a_bucket_whose_requester_pays_is_found_out_without_paying(store):
+    store.allow = lambda headers: signed(headers) and headers.get("x-amz-request-payer") == "requester"
+    for bucket, likely in (
+        ("bucket", "may have to pay"),
+        ("sentinel-s2-l2a", "of this bucket is known: its requester pays"),
+    ):
+        detail = found(f"s3://{bucket}/b.jp2", storage_options=store.signed)["image"].detail
+        assert likely in detail
+        assert "--request-payer requester" in detail
+    assert not any("x-amz-request-payer" in {name.lower() for name in headers} for headers in store.headers)
+    paying = store.signed | {"requester_pays": True}
+    assert found("s3://bucket/b.jp2", storage_options=paying)["image"].status == "ok"
+
+
+def test_anonymous_requests_that_are_refused(store, monkeypatch):
+    store.allow = signed
+    anonymous = store.options | {"anon": True}
+    finding = found("s3://bucket/b.jp2", storage_options=anonymous)["image"]
+    assert "it is not public: leave out --no-sign-request" in finding.detail
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
+    findings = found("s3://bucket/b.jp2", storage_options=anonymous)
+    assert findings["store"].detail.endswith("asked anonymously")
+    assert "with the credentials found (environment) it can be read: leave out --no-sign-request" in str(
+        findings["image"]
+    )
+    assert "credentials: environment" in found("s3://bucket/b.jp2", storage_options=store.options)["store"].detail
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options", "kind"),
+    [
+        ("s3", {"anon": True}, "anonymous"),
+        ("s3", {"profile": "nobody"}, None),
+        ("gs", {"token": "anon"}, "anonymous"),
+        ("gs", {"token": "key.json"}, "storage_options"),
+        ("gs", {}, None),
+        ("https", {"headers": {"Authorization": "x"}}, "storage_options"),
+        ("https", {}, None),
+    ],
+)
+def test_credentials_are_told_by_where_they_are_from(protocol, options, kind, store, monkeypatch):
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    assert credentials_of(protocol, options) == kind
+
+
+def test_a_web_server_that_refuses(store):
+    store.allow = lambda headers: False
+    finding = found(store.url("bucket/b.jp2"))["image"]
+    assert (finding.status, '"headers"' in finding.detail) == ("problem", True)
+
+
+def test_a_store_that_is_not_there(store):
+    options = {"endpoint_url": "http://127.0.0.1:9", "anon": True}
+    finding = found("s3://eodata/b.jp2", storage_options=options)["image"]
+    assert "of this bucket is known: Copernicus Data Space: --endpoint-url https://eodata" in finding.detail
+
+
+# Clusters
+
+
+@pytest.fixture(scope="module")
+def client():
+    """A cluster of two processes."""
+    with batch.local_cluster(workers=2) as started:
+        yield started
+
+
+def test_a_cluster_that_can_do_the_work(client, band):
+    findings = examine(band, scheduler=client.scheduler.address)
+    told = [str(finding) for finding in findings if finding.topic in ("scheduler", "versions", "on workers")]
+    library = openjpeg.library()
+    assert {finding.status for finding in findings} <= {"ok", "missing"}
+    assert len(told) == 4
+    assert "2 workers, 2 threads" in told[0]
+    assert told[1].endswith("workers have what this process has")
+    assert f"openjpeg: {library.version}" in told[2]
+    assert "reaching it: " in told[3]
+    assert "183 x 183" in told[3]
+
+
+def test_workers_that_do_not_reach_the_image_are_named(client, tmp_path):
+    finding = examine(str(tmp_path / "x.jp2"), scheduler=client.scheduler.address)[-1]
     assert finding.status == "problem"
-    assert "--no-sign-request" in finding.detail
+    assert re.search(r"reaching it: .*there is no such object.* \(on all workers\)", finding.detail)
+
+
+def test_no_cluster_at_the_address(monkeypatch):
+    monkeypatch.setattr(batch_cluster, "_PATIENCE", 0.3)
+    finding = examine(scheduler="tcp://127.0.0.1:9")[-1]
+    assert (finding.topic, finding.status) == ("scheduler", "problem")
+    assert "tcp://127.0.0.1:9: Timed out" in finding.detail
+    assert "firewall" in finding.detail
+
+
+def versions(python="3.11.7.final.0", **packages):
+    return {"host": {"python": python}, "packages": {"jp2batch": "1", "dask": "2", "numpy": "3"} | packages}
+
+
+@pytest.mark.parametrize(
+    ("workers", "details"),
+    [
+        ({"a": versions(), "b": versions("3.11.9.final.0")}, ["workers have what this process has"]),
+        ({"a": versions(), "b": versions(jp2batch="2")}, ["jp2batch 1 here, 2 on b (pip install jp2batch==1 there)"]),
+        ({"a": versions(jp2batch=None)}, ["jp2batch 1 here, none on all workers (pip install jp2batch==1 there)"]),
+        (
+            {"a": versions("3.13.1.final.0", dask="9"), "b": versions(dask="8"), "c": versions()},
+            [
+                "dask 2 here, 8, 9 on a, b (pip install dask==2 there)",
+                "python 3.11 here, 3.13 on a (give both the same Python)",
+            ],
+        ),
+        (
+            {name: versions(numpy="4") for name in "abcde"} | {"f": versions()},
+            ["numpy 3 here, 4 on a, b, c and 2 more (pip install numpy==3 there)"],
+        ),
+    ],
+)
+def test_versions_that_differ_are_named(workers, details):
+    findings = compare_versions({"client": versions(), "workers": workers})
+    assert [finding.detail for finding in findings] == details
+    assert {finding.status for finding in findings} == {"ok" if "have what" in details[0] else "problem"}
+    assert any("jp2batch" in finding.detail for finding in findings) == (findings[0].topic == "on workers")
 
 
 def test_the_command_prints_it_all_and_fails_where_there_is_a_problem(band):

@@ -25,18 +25,22 @@ MODULES = {
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 LAYERS = [
-    "errors urls html",
+    "errors urls html findings",
     "config request pace",
     "jpeg2000 radiometry",
     "storage openjpeg georeference sentinel2 cf info preview accessor",
     "metadata index_table index opening decoding reader inspection dataarray response xarray_engine",
     "encode landscape sample",
-    "doctor sinks report work manifest_json manifest_rows manifest batch_cluster batch records batch_sinks",
+    "sinks report work",
+    "doctor doctor_storage doctor_cluster manifest_json manifest_rows manifest batch_cluster batch records batch_sinks",
     "runner heads indexing cube_grid cube_array product cube_images cube listing",
     "demo",
     "cli __main__",
 ]
 """From the bottom up. A module imports from its own layer and from those below; a folder is in one layer."""
+
+CLIENTS = ("cube", "heads", "indexing", "doctor_cluster")
+"""They know the type of a client, and start none."""
 
 HOMES = {
     "fsspec": "storage.",
@@ -44,7 +48,7 @@ HOMES = {
     "glymur": "openjpeg",
     "dask.config": "config",
     "dask.delayed": "batch",
-    "distributed": ("batch", "service", "cube", "heads", "indexing"),  # the last three only for the type of a client
+    "distributed": ("batch", "service", *CLIENTS),
     "tornado": "service",
     "click": "cli",
 }

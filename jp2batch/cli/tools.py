@@ -78,19 +78,23 @@ def manifest(
 
 @click.command()
 @click.argument("path", required=False)
+@click.option("--scheduler", metavar="ADDRESS", help="Look at the dask cluster with this scheduler, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @storage_flags
-def doctor(path: str | None, as_json: bool, **storage: Any) -> None:
-    """Tell what is installed, found and configured; and whether the image at PATH can be read.
+def doctor(path: str | None, scheduler: str | None, as_json: bool, **storage: Any) -> None:
+    """Tell what is installed, found and configured; whether the image at PATH can be read, and if not, what may help.
+
+    With --scheduler, also whether the workers of a cluster have the same versions, and can read that image.
 
     \b
     Examples:
       jp2batch doctor
       jp2batch doctor s3://bucket/B04.jp2 --no-sign-request
+      jp2batch doctor s3://bucket/B04.jp2 --scheduler tcp://host:8786
     """
     from jp2batch.doctor import examine
 
-    findings = examine(path, storage_options=storage_options(path, storage))
+    findings = examine(path, scheduler=scheduler, storage_options=storage_options(path, storage))
     if as_json:
         click.echo(json.dumps([finding.to_dict() for finding in findings]))
     else:

@@ -1,0 +1,102 @@
+"""Whether a cluster can do the work: what its workers have installed, and whether they reach an image."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from jp2batch import openjpeg
+from jp2batch.batch_cluster import cluster_at
+from jp2batch.doctor_storage import examine_storage
+from jp2batch.errors import Jp2BatchError
+from jp2batch.findings import Finding
+from jp2batch.reader import StorageOptions
+from jp2batch.work import Hidden
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_PACKAGES = ("jp2batch", "dask", "distributed", "cloudpickle", "numpy", "xarray", "glymur", "fsspec", "s3fs")
+_SHOWN = 3  # workers that a message names
+
+
+def examine_cluster(address: str, path: str | None, storage_options: StorageOptions) -> list[Finding]:
+    """Look at the cluster with the scheduler at an address; with a path, let each of its workers look at that image."""
+    try:
+        with cluster_at(address) as client:
+            return _examine(client, address, path, storage_options)
+    except (OSError, TimeoutError, ValueError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        cure = "is it tcp://HOST:8786, does it run, has it workers, does a firewall let it through?"
+        return [Finding("scheduler", "problem", f"{address}: {reason} ({cure})")]
+
+
+def _examine(client: "Client", address: str, path: str | None, storage_options: StorageOptions) -> list[Finding]:
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    threads = sum(worker["nthreads"] for worker in workers.values())
+    found = [Finding("scheduler", "ok", f"{address}: {len(workers)} workers, {threads} threads")]
+    versions = compare_versions(cast(Any, client.get_versions(packages=list(_PACKAGES))))
+    found += versions
+    if any(finding.topic == "on workers" and finding.status == "problem" for finding in versions):
+        return found  # a worker without this package can do nothing of what follows
+    found.append(_of_all("openjpeg", client.run(_openjpeg)))
+    if path is not None:
+        found.append(_of_all("reaching it", client.run(_reach, path, Hidden(storage_options or {}))))
+    return found
+
+
+def compare_versions(told: Mapping[str, Any]) -> list[Finding]:
+    """Compare what workers have installed with what this process has.
+
+    Parameters
+    ----------
+    told : mapping
+        What `distributed.Client.get_versions` returns.
+    """
+    own = _versions(told["client"])
+    others = {worker: _versions(versions) for worker, versions in told["workers"].items()}
+    found = []
+    for name, version in own.items():
+        different = {worker: versions.get(name) for worker, versions in others.items() if versions.get(name) != version}
+        if different:
+            there = ", ".join(sorted({str(one or "none") for one in different.values()}))
+            text = f"{name} {version} here, {there} on {_named(different, len(others))}"
+            cure = f"pip install {name}=={version} there" if name != "python" else "give both the same Python"
+            found.append(Finding("on workers" if name == "jp2batch" else "versions", "problem", f"{text} ({cure})"))
+    return found or [Finding("versions", "ok", "workers have what this process has")]
+
+
+def _versions(told: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the versions of packages, and that of Python without its last number, which makes no difference."""
+    python = ".".join(str(told["host"]["python"]).split(".")[:2])
+    packages = told["packages"]
+    return {name: packages.get(name) for name in _PACKAGES} | {"python": python}
+
+
+def _named(workers: Mapping[str, object], of: int) -> str:
+    if len(workers) == of:
+        return "all workers"
+    more = f" and {len(workers) - _SHOWN} more" if len(workers) > _SHOWN else ""
+    return ", ".join(sorted(workers)[:_SHOWN]) + more
+
+
+def _of_all(topic: str, told: Mapping[str, tuple[bool, str]]) -> Finding:
+    """Return one finding of what all workers tell: whether all is well, and what there is."""
+    bad = {worker: text for worker, (well, text) in told.items() if not well}
+    if bad:
+        some = next(iter(bad.values()))
+        return Finding("on workers", "problem", f"{topic}: {some} (on {_named(bad, len(told))})")
+    return Finding("on workers", "ok", f"{topic}: {', '.join(sorted({text for _, text in told.values()}))}")
+
+
+def _openjpeg() -> tuple[bool, str]:
+    """Tell, on a worker, which library it decodes with."""
+    try:
+        library = openjpeg.library()
+    except Jp2BatchError as error:
+        return False, str(error)
+    return True, f"{library.version}, found by {library.found_by}"
+
+
+def _reach(path: str, storage_options: StorageOptions) -> tuple[bool, str]:
+    """Tell, on a worker, whether it can read an image."""
+    finding = examine_storage(path, storage_options)[-1]
+    return finding.status == "ok", finding.detail

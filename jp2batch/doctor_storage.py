@@ -1,0 +1,92 @@
+"""Whether an image can be read from its store; and, where it refuses, what would help."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jp2batch.errors import ImageNotFound, Jp2BatchError, NotJpeg2000, PermissionDenied
+from jp2batch.findings import Finding
+from jp2batch.info import format_bytes
+from jp2batch.inspection import inspect
+from jp2batch.reader import StorageOptions
+from jp2batch.storage.credentials import ANONYMOUS, credentials_of
+from jp2batch.urls import without_credentials
+
+_REQUESTER_PAYS = "its requester pays: --request-payer requester, with credentials of AWS; your account is charged"
+_BUCKETS = {  # that Sentinel-2 images are in, and how each wants to be asked
+    "sentinel-s2-l1c": _REQUESTER_PAYS,
+    "sentinel-s2-l2a": _REQUESTER_PAYS,
+    "eodata": "Copernicus Data Space: --endpoint-url https://eodata.dataspace.copernicus.eu, with keys that it gives to"
+    " its users",
+    "gcp-public-data-sentinel-2": "public: gs:// with --no-sign-request",
+}
+
+
+def examine_storage(path: str, storage_options: StorageOptions) -> list[Finding]:
+    """Look at the store of an image, and at the image."""
+    protocol, options = _protocol(path), dict(storage_options or {})
+    used = credentials_of(protocol, options)
+    findings = [] if protocol == "file" else [_store(protocol, options, used)]
+    return [*findings, _image(path, protocol, options, used)]
+
+
+def _store(protocol: str, options: Mapping[str, Any], used: str | None) -> Finding:
+    endpoint = options.get("endpoint_url") or (options.get("client_kwargs") or {}).get("endpoint_url")
+    where = f"{protocol}://" + (f" at {without_credentials(str(endpoint))}" if endpoint else "")
+    how = {None: "no credentials found", "anonymous": "asked anonymously"}.get(used, f"credentials: {used}")
+    return Finding("store", "ok", f"{where}, {how}")
+
+
+def _image(path: str, protocol: str, options: dict[str, Any], used: str | None) -> Finding:
+    try:
+        info = inspect(path, storage_options=options)
+    except PermissionDenied as error:
+        cure = _cure(path, protocol, options, used)
+        return Finding("image", "problem", str(PermissionDenied(error.path, error.problem, cure or error.cure)))
+    except Jp2BatchError as error:
+        known = _BUCKETS.get(_bucket(path)) if not isinstance(error, ImageNotFound | NotJpeg2000) else None
+        return Finding("image", "problem", f"{error}; of this bucket is known: {known}" if known else str(error))
+    rows, columns = info.shape
+    return Finding("image", "ok", f"{info.path}: {rows} x {columns}, {format_bytes(info.size)}, {info.crs or 'no CRS'}")
+
+
+def _cure(path: str, protocol: str, options: dict[str, Any], used: str | None) -> str | None:
+    """Return what would help against a refusal; what costs nobody anything is tried."""
+    known = _BUCKETS.get(_bucket(path))
+    if known is not None and not options.get("requester_pays"):
+        return f"of this bucket is known: {known}"
+    if protocol not in ANONYMOUS:
+        return None
+    return _if_anonymous(path, protocol, options) if used == "anonymous" else _if_signed(path, protocol, options, used)
+
+
+def _if_signed(path: str, protocol: str, options: dict[str, Any], used: str | None) -> str:
+    if _reads(path, options | ANONYMOUS[protocol]):
+        return "it is public: ask without credentials, by --no-sign-request"
+    if used is None:
+        return "anonymous requests are refused, too, and no credentials were found: give some in the environment"
+    pays = "" if options.get("requester_pays") else "the requester may have to pay (--request-payer requester), "
+    return f"anonymous requests are refused, too: {pays}{used} may lack the right, or there is no such key"
+
+
+def _if_anonymous(path: str, protocol: str, options: dict[str, Any]) -> str:
+    own = {name: value for name, value in options.items() if name not in ANONYMOUS[protocol]}
+    found = credentials_of(protocol, own)
+    if found is not None and _reads(path, own):
+        return f"with the credentials found ({found}) it can be read: leave out --no-sign-request"
+    return "it is not public: leave out --no-sign-request, and give credentials that may read it"
+
+
+def _reads(path: str, options: Mapping[str, Any]) -> bool:
+    try:
+        inspect(path, storage_options=options)
+    except Jp2BatchError:
+        return False
+    return True
+
+
+def _protocol(path: str) -> str:
+    return path.rpartition("::")[2].partition("://")[0] if "://" in path.rpartition("::")[2] else "file"
+
+
+def _bucket(path: str) -> str:
+    return path.rpartition("::")[2].partition("://")[2].partition("/")[0]

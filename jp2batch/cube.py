@@ -54,7 +54,7 @@ def open_cube(
     ----------
     images : iterable of str, path or Request
         Images of one band, and products (SAFE folders) of which all `bands` are taken; paths or URLs. Of requests the
-        path and the root count: a cube is opened whole, and then sliced.
+        path and the root count; windows are refused, as a cube is opened whole and then sliced.
     rlevel : int
         Resolution levels to drop of the images with the largest pixels; the others drop more. -1: as many as all have.
     chunks : optional

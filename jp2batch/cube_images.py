@@ -47,7 +47,11 @@ def listed_images(
     """Return the images that are meant, products replaced by what their metadata list."""
     if isinstance(images, str | os.PathLike | Request):
         images = [images]
-    paths = [one.url if isinstance(one, Request) else os.fspath(one) for one in images]
+    given = list(images)
+    for one in given:
+        if isinstance(one, Request) and one.window is not None:
+            raise CubeMismatch(one.path, "has a window, and a cube is opened whole", "leave it out, and slice the cube")
+    paths = [one.url if isinstance(one, Request) else os.fspath(one) for one in given]
     products = [path for path in paths if is_product(path)]
     if products and bands is None:
         raise CubeMismatch(without_credentials(products[0]), "of a product, which bands?", 'give bands=["B04", …]')

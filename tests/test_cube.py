@@ -356,6 +356,7 @@ def broken(few: list[Path], copies: list[Path]) -> list[tuple[list[object], dict
         ([few[0]], {"bands": ["B03"]}, "does not list B03"),
         ([b04], {"bands": ["B03"]}, "there is no image of B03"),
         ([], {}, "there is no image of anything"),
+        ([jp2batch.Request(b04, window="0:9,0:9")], {}, "has a window, and a cube is opened whole"),
         ([b04], {"align": "nearest"}, 'give "snap" or "linear"'),
         ([image(few[0], "SCL_20m"), image(few[0], "B8A_20m")], {"missing": "zero"}, "missing='zero'"),
     ]

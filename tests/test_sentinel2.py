@@ -1,10 +1,12 @@
+import shutil
 from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jp2batch.sentinel2 import ImageName, nodata, parse_name, units
+import jp2batch
+from jp2batch.sentinel2 import ImageName, level_of, nodata, parse_name, units
 
 OLD_L1C = "S2A_OPER_PRD_MSIL1C_PDMC_20160112T203346_R051_V20160112T110648_20160112T110648.SAFE"
 OLD_GRANULE = "GRANULE/S2A_OPER_MSI_L1C_TL_SGS__20160112T162938_A002908_T31TCE_N02.01"
@@ -178,6 +180,20 @@ NAMES = [
             platform="S2B",
         ),
     ),
+    (
+        "tiles/33/U/UP/S2A_MSIL1C_20150711T100006_N0204_R122_T33UUP_20160812T055924.SAFE/GRANULE/"
+        "S2A_OPER_MSI_L1C_TL_EPA__20160811T174848_A000262_T33UUP_N02.04/IMG_DATA/"
+        "S2A_OPER_MSI_L1C_TL_EPA__20160811T174848_A000262_T33UUP_B8A.jp2",
+        facts(
+            "2015-07-11 10:00:06",
+            band="B8A",
+            tile="T33UUP",
+            level="L1C",
+            baseline="02.04",
+            relative_orbit=122,
+            platform="S2A",
+        ),
+    ),
     # AWS
     ("tiles/33/U/UP/2016/8/12/0/B8A.jp2", facts(day="2016-08-12", band="B8A", tile="T33UUP", level="L1C")),
     (
@@ -274,6 +290,27 @@ def test_the_table_is_worth_its_name():
 )
 def test_what_is_no_image_of_sentinel_2_is_none(path):
     assert parse_name(path) is None
+
+
+@pytest.mark.parametrize("name", ["image.jp2", "B04.jp2", "T29UNU_20221335T115411_B04.jp2", "Sentinel-2.jp2"])
+def test_an_image_of_any_name_can_be_read_without_time(name, tmp_path, band):
+    path = str(shutil.copy(band, tmp_path / name))
+    image = jp2batch.read(path)
+    assert "time" not in image.coords
+    assert image.dims == ("y", "x")
+
+
+@pytest.mark.parametrize(
+    ("path", "level"),
+    [
+        (f"s3://b/{NEW_L2A}/QI_DATA/x.xml", "L2A"),
+        (f"{OLD_L1C}/{OLD_GRANULE}/x", "L1C"),
+        ("s3://sentinel-s2-l2a/tiles/x", "L2A"),
+        ("T29UNU_20221005T115411_B8A_60m.jp2", None),
+    ],
+)
+def test_the_level_is_told_by_folders(path, level):
+    assert level_of(path) == level
 
 
 def test_impossible_times_are_not_told():

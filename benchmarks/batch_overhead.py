@@ -15,7 +15,7 @@ import numpy as np
 import jp2batch
 from benchmarks.setting import Setting
 from benchmarks.table import Table, times
-from jp2batch.batch import local_cluster
+from jp2batch.batch_cluster import local_cluster
 from jp2batch.reader import Stats
 
 if TYPE_CHECKING:

@@ -1,30 +1,23 @@
-"""Many requests on dask: delayed, in local threads, or on a cluster. One result for each, whatever happens.
-
-A worker dies with all requests that it had begun, and dask cannot tell whose fault it was. So all of them are done
-again, each in a process of its own (`work.perform_alone`): only what ends that process too is blamed.
-"""
+"""Many requests on dask: delayed, in local threads, or on a cluster. One result for each, whatever happens."""
 
 import contextlib
-import re
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import islice
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from dask.base import tokenize
 from dask.delayed import delayed
 
 from jp2batch import config
-from jp2batch.batch_cluster import check_cluster
-from jp2batch.errors import ConfigurationError, UnexpectedError
-from jp2batch.pace import Pace
+from jp2batch.batch_cluster import local_cluster
+from jp2batch.batch_flight import key_of, on_cluster
+from jp2batch.errors import ConfigurationError
 from jp2batch.reader import StorageOptions
 from jp2batch.report import BatchReport, Result
 from jp2batch.request import Request
-from jp2batch.work import Delivery, Hidden, Order, Sealed, as_dataarray, as_response, perform, perform_alone
+from jp2batch.work import Delivery, Hidden, Order, as_dataarray, as_response, perform
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -34,7 +27,7 @@ OutputForm = Literal["xarray", "response"] | Delivery
 OnError = Literal["collect", "raise"]
 
 _DELIVERIES: dict[str, Delivery] = {"xarray": as_dataarray, "response": as_response}
-_LOOK = 1.0  # seconds after which the threads of a cluster are counted again: asking costs as much as a request
+_POLL = 0.1  # seconds between looks at whether to go on
 
 
 def to_delayed(
@@ -63,7 +56,7 @@ def to_delayed(
     """
     order = _order(output, storage_options, local=True)
     task = delayed(_value_of, pure=True)
-    return [task(request, order, dask_key_name=_key(request, output)) for request in requests]
+    return [task(request, order, dask_key_name=key_of(request, output)) for request in requests]
 
 
 def run(
@@ -106,7 +99,7 @@ def run(
     wanted = list(requests)
     start = time.perf_counter()
     by_place: dict[int, Result] = {}
-    for place, result in _results(wanted, client, output, storage_options, processes):
+    for place, result in results(wanted, client, output, storage_options, processes=processes):
         by_place[place] = result
         if on_result is not None:
             on_result(result)
@@ -124,8 +117,8 @@ def run(
             on_result=on_result,
         )
 
-    results = [by_place[place] for place in range(len(wanted))]
-    return BatchReport(results, time.perf_counter() - start, rerun)
+    in_order = [by_place[place] for place in range(len(wanted))]
+    return BatchReport(in_order, time.perf_counter() - start, rerun)
 
 
 def as_completed(
@@ -148,48 +141,23 @@ def as_completed(
     ClusterMismatch
         The workers have another version of this package, or none.
     """
-    for _, result in _results(list(requests), client, output, storage_options, processes):
+    for _, result in results(list(requests), client, output, storage_options, processes=processes):
         yield result
 
 
-@contextlib.contextmanager
-def local_cluster(workers: int | None = None, threads: int = 1, memory_limit: str | int = "auto") -> Iterator["Client"]:
-    """Start a cluster of processes on this machine, for the time of a `with` block.
-
-    Parameters
-    ----------
-    workers : int, optional
-        Processes; by default as many as there are cores.
-    threads : int
-        Threads of each.
-    memory_limit : str or int
-        Memory of each, as dask has it.
-    """
-    from distributed import Client, LocalCluster
-
-    # The first worker that dies makes its requests suspects; dask would let them end three more.
-    with (
-        config.own_cluster(),
-        LocalCluster(
-            n_workers=workers or config.threads(),
-            threads_per_worker=threads,
-            memory_limit=memory_limit,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
-
-
-def _results(
+def results(
     requests: Sequence[Request],
     client: "Client | None",
     output: OutputForm,
     storage_options: StorageOptions,
-    processes: bool,
-) -> Iterator[tuple[int, Result]]:
-    """Iterate over (place among the requests, result); what is asked twice is done once."""
+    *,
+    processes: bool = False,
+    check: Callable[[], object] = lambda: None,
+) -> Generator[tuple[int, Result], None, None]:
+    """Iterate over (place among the requests, result) as they come; what is asked twice is done once.
+
+    `check` is called now and then; what it raises ends the batch. All else is as for `run`.
+    """
     places: dict[tuple[object, ...], list[int]] = {}
     for place, request in enumerate(requests):
         places.setdefault(request.__dask_tokenize__(), []).append(place)
@@ -198,11 +166,13 @@ def _results(
         if client is None and processes:
             client = stack.enter_context(local_cluster())
         order = _order(output, storage_options, local=client is None)
-        stream = _in_threads(unique, order) if client is None else _on_cluster(unique, order, client)
+        stream = _in_threads(unique, order, check) if client is None else on_cluster(unique, order, client, check)
         with contextlib.closing(stream):
             for result in stream:
-                for place in places[result.request.__dask_tokenize__()]:
-                    yield place, replace(result, request=requests[place])
+                first, *others = places[result.request.__dask_tokenize__()]
+                yield first, replace(result, request=requests[first])
+                for place in others:
+                    yield place, replace(result, request=requests[place], same_as=requests[first].id)
 
 
 def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) -> Order:
@@ -224,114 +194,22 @@ def _value_of(request: Request, order: Order) -> Any:
     return result.value if result.output is None else result.output
 
 
-def _key(request: Request, output: object) -> str:
-    name = re.sub(r"[^\w.+-]", "_", PurePosixPath(request.path).stem)[-60:]
-    return f"jp2batch-{name}-r{request.rlevel}-{tokenize(request, output)[:12]}"
-
-
-def _in_threads(requests: Iterator[Request], order: Order) -> Generator[Result, None, None]:
+def _in_threads(
+    requests: Iterator[Request], order: Order, check: Callable[[], object]
+) -> Generator[Result, None, None]:
     """Do requests in threads of this process, as many as dask would take."""
     threads = config.dask_threads()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="jp2batch")
     try:
         pending: set[Future[Result]] = set()
         while True:
+            check()
             pending |= {
                 pool.submit(perform, request, order) for request in islice(requests, 2 * threads - len(pending))
             }
             if not pending:
                 return
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            done, pending = wait(pending, timeout=_POLL, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _on_cluster(requests: Iterator[Request], order: Order, client: "Client") -> Generator[Result, None, None]:
-    """Do requests on a cluster, few at a time; those that were there when a worker died again, each alone."""
-    check_cluster(client)
-    flight = _Flight(client, order)
-    try:
-        while True:
-            flight.launch(perform, islice(requests, flight.room()))
-            if not flight.requests:
-                return
-            for request, outcome in flight.landed():
-                if isinstance(outcome, Result):
-                    yield outcome
-                elif flight.may_try_alone(request):
-                    flight.launch(perform_alone, [request])
-                else:
-                    yield Result(request, "failed", error=_lost(request, outcome))
-    finally:
-        flight.cancel()
-
-
-class _Flight:
-    """The requests that are under way on a cluster."""
-
-    _MOST_TRIES_ALONE = 3  # a worker may be killed from outside at any time
-
-    def __init__(self, client: "Client", order: Order) -> None:
-        from distributed import as_completed as futures_as_completed
-
-        self.requests: dict[str, Request] = {}
-        self._client, self._order = client, Sealed.of(order)
-        self._landing = futures_as_completed(with_results=True, raise_errors=False)
-        self._futures: dict[str, Any] = {}
-        self._alone: dict[Request, int] = {}
-        self._launched = 0
-        self._pace = Pace(time.monotonic())
-        self._threads, self._counted = 0, 0.0
-        self._run = tokenize(time.time_ns())[:6]  # keys of another run must not answer for this one
-
-    def room(self) -> int:
-        """Return how many more requests may be launched."""
-        now = time.monotonic()
-        if now - self._counted >= _LOOK:
-            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-            self._threads, self._counted = max(1, sum(worker["nthreads"] for worker in workers)), now
-        window = self._pace.window(self._threads)
-        room = window - len(self.requests)
-        return room if room * 4 >= window else 0  # a few at once: each message costs the scheduler
-
-    def launch(self, function: Callable[..., Result], requests: Iterable[Request]) -> None:
-        """Submit requests."""
-        batch = list(requests)
-        if not batch:
-            return
-        keys = []
-        for request in batch:
-            self._launched += 1
-            keys.append(f"{_key(request, None)}-{self._run}-{self._launched}")
-            if function is perform_alone:
-                self._alone[request] = self._alone.get(request, 0) + 1
-        futures = self._client.map(function, batch, order=self._order, key=keys, pure=False)
-        self.requests.update(zip(keys, batch, strict=True))
-        self._futures.update(zip(keys, futures, strict=True))
-        self._landing.update(futures)
-
-    def landed(self) -> Iterator[tuple[Request, Any]]:
-        """Wait for results; iterate over (request, result, or what dask says in its place)."""
-        landed = self._landing.next_batch(block=True)
-        self._pace.landed(len(landed), time.monotonic())
-        for future, outcome in landed:
-            request = self.requests.pop(future.key)
-            del self._futures[future.key]
-            yield request, outcome[1] if isinstance(outcome, tuple) else outcome
-
-    def may_try_alone(self, request: Request) -> bool:
-        """Tell whether a request whose worker died may be done again."""
-        return self._alone.get(request, 0) < self._MOST_TRIES_ALONE
-
-    def cancel(self) -> None:
-        """Give up what is under way."""
-        if self._futures:
-            with contextlib.suppress(Exception):  # the cluster may be gone
-                self._client.cancel(list(self._futures.values()))
-        self._futures.clear()
-
-
-def _lost(request: Request, outcome: object) -> UnexpectedError:
-    text = str(outcome).partition("\n")[0] or type(outcome).__name__
-    return UnexpectedError(request.path, f"its worker was lost again and again: {text}"[:300], "run it again")

@@ -1,38 +1,175 @@
-"""Clusters that others have started: connecting to them, and refusing what cannot do the work."""
+"""The clusters that batches are done on: started here or elsewhere, and refused where they cannot do the work."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+import os
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
 
-from jp2batch.errors import ClusterMismatch
+import jp2batch
+from jp2batch import config
+from jp2batch.errors import ClusterLost, ClusterMismatch, ConfigurationError, InvalidRequest, Jp2BatchError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-_PATIENCE = 15  # seconds that a scheduler has to answer, and again to have a worker
+Engine = Callable[[], AbstractContextManager[Any]]
+"""Starts what does the work: a `distributed.Client`, or None for threads of this process."""
+
+_PATIENCE = 15  # seconds that a scheduler has to answer
+_GROWING = 60  # seconds that a cluster has to get its first worker: an adaptive one starts it when there is work
 
 
 @contextlib.contextmanager
-def cluster_at(address: str) -> Iterator["Client"]:
-    """Connect to the scheduler at an address, for the time of a `with` block; wait a little for its first worker."""
-    from distributed import Client
+def local_cluster(workers: int | None = None, threads: int = 1, memory_limit: str | int = "auto") -> Iterator["Client"]:
+    """Start a cluster of processes on this machine, for the time of a `with` block.
 
-    with Client(address, timeout=_PATIENCE) as client:
-        client.wait_for_workers(1, timeout=_PATIENCE)
+    Parameters
+    ----------
+    workers : int, optional
+        Processes; by default as many as there are cores.
+    threads : int
+        Threads of each.
+    memory_limit : str or int
+        Memory of each, as dask has it.
+    """
+    from distributed import Client, LocalCluster
+
+    # The first worker that dies makes its requests suspects; dask would let them end three more.
+    with (
+        config.own_cluster(),
+        LocalCluster(
+            n_workers=workers or config.threads(),
+            threads_per_worker=threads,
+            memory_limit=memory_limit,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        Client(cluster) as client,
+    ):
         yield client
 
 
-def check_cluster(client: "Client") -> None:
-    """Refuse a cluster that cannot do the work, before it fails at it."""
-    from importlib.metadata import version
+@contextlib.contextmanager
+def cluster_at(address: str, *, patience: float = _PATIENCE) -> Iterator["Client"]:
+    """Connect to the scheduler at an address, for the time of a `with` block; wait for its first worker."""
+    from distributed import Client
 
-    own = version("jp2batch")
-    found = cast(Any, client.get_versions(packages=["jp2batch"]))["workers"]
-    others = {worker: told["packages"].get("jp2batch") for worker, told in found.items()}
-    wrong = {worker: told for worker, told in others.items() if told != own}
-    if wrong:
-        worker, told = next(iter(wrong.items()))
-        what = f"jp2batch {told}" if told else "no jp2batch"
-        raise ClusterMismatch(
-            "", f"worker {worker} has {what}, and the client {own}", f"pip install jp2batch=={own} there"
-        )
+    with Client(address, timeout=_PATIENCE) as client:
+        client.submit(os.getpid, pure=False).result(timeout=patience)
+        yield client
+
+
+def engine_of(
+    scheduler: str | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    memory_limit: str | None = None,
+    *,
+    local_threads: bool = False,
+) -> Engine:
+    """Return what starts the engine that these options mean: by default, a cluster of processes on this machine.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address of a dask scheduler.
+    workers, threads, memory_limit : optional
+        Processes, threads of each and memory of each, on this machine.
+    local_threads : bool
+        Threads of this process instead.
+
+    Raises
+    ------
+    InvalidRequest
+        The options contradict each other.
+    """
+    own = {"--workers": workers, "--threads": threads, "--memory-limit": memory_limit}
+    given = [flag for flag, value in own.items() if value is not None]
+    other = "--scheduler" if scheduler else "--local-threads" if local_threads else ""
+    if scheduler and local_threads:
+        raise InvalidRequest("", "--scheduler and --local-threads exclude each other", "leave one of them out")
+    if given and other:
+        raise InvalidRequest("", f"{given[0]} means nothing with {other}", "leave one of them out")
+    if scheduler:
+        return lambda: cluster_at(scheduler, patience=_GROWING)
+    if local_threads:
+        return contextlib.nullcontext
+    return lambda: local_cluster(workers, threads or 1, memory_limit or "auto")
+
+
+def started(stack: contextlib.ExitStack, engine: Engine) -> Any:
+    """Start an engine for the time of a stack.
+
+    Raises
+    ------
+    ConfigurationError
+        It does not start.
+    """
+    try:
+        return stack.enter_context(engine())
+    except Jp2BatchError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        cure = "check --scheduler, --workers and --memory-limit, or take --local-threads"
+        raise ConfigurationError("", f"the cluster does not start: {reason}", cure) from error
+
+
+def threads_of(client: "Client") -> int:
+    """Return how many tasks a cluster does at once.
+
+    Raises
+    ------
+    ClusterLost
+        Its scheduler does not answer.
+    """
+    try:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    except Exception as error:  # noqa: BLE001  # whatever a connection that is gone leads to
+        raise ClusterLost("", f"the scheduler does not answer: {_reason(error)}", "start it again") from None
+    return sum(worker["nthreads"] for worker in workers)
+
+
+def check_cluster(client: "Client", packages: Iterable[str] = ()) -> None:
+    """Refuse a cluster that cannot do the work, before it fails at it.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The cluster.
+    packages : iterable of str
+        What else its workers need.
+
+    Raises
+    ------
+    ClusterMismatch
+        Workers cannot import this package, have another version of it, or lack one of `packages`.
+    """
+    own = jp2batch.__version__
+    cure = f"pip install jp2batch=={own} there"
+    for worker, found in _answers(client, pkgutil.resolve_name, "jp2batch:__version__"):
+        if isinstance(found, BaseException):
+            raise ClusterMismatch("", f"worker {worker} has no jp2batch: {_reason(found)}", cure)
+        if found != own:
+            raise ClusterMismatch("", f"worker {worker} has jp2batch {found}, and the client {own}", cure)
+    for worker, found in _answers(client, pkgutil.resolve_name, "jp2batch.work:__doc__"):
+        if isinstance(found, BaseException):
+            raise ClusterMismatch("", f"worker {worker} cannot import jp2batch: {_reason(found)}", cure)
+    for package in packages:
+        for worker, found in _answers(client, metadata.version, package):
+            if isinstance(found, BaseException):
+                problem = f"worker {worker} lacks {package}, which the output needs"
+                raise ClusterMismatch("", problem, "pip install 'jp2batch[files]' there")
+
+
+def _answers(client: "Client", function: Callable[..., object], *arguments: object) -> Iterator[tuple[str, object]]:
+    """Call a function of the standard library, which any worker has, on all; iterate over (worker, value or error)."""
+    answers: dict[str, object] = client.run(function, *arguments, on_error="return")
+    yield from answers.items()
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:300]

@@ -17,7 +17,7 @@ from jp2batch.radiometry import Scaling
 from jp2batch.reader import StorageOptions
 from jp2batch.request import Request
 from jp2batch.sentinel2 import ImageName
-from jp2batch.storage.faults import without_credentials
+from jp2batch.urls import without_credentials
 
 
 @dataclass(slots=True)

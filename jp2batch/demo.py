@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jp2batch import batch
+from jp2batch.batch_cluster import local_cluster
 from jp2batch.errors import InvalidRequest
 from jp2batch.landscape import DATE
 from jp2batch.manifest import write_manifest
@@ -93,7 +94,7 @@ def run_demo(folder: str | Path, *, size: int = 1098, say: Callable[[str], objec
             requests.append(Request(place, _RLEVEL, root=str(folder), id=f"{date:%Y%m%d}_{band}", columns=columns))
     write_manifest(requests, folder / MANIFEST)
     say("starting a cluster of local processes")
-    with batch.local_cluster() as client:
+    with local_cluster() as client:
         need = "" if importlib.util.find_spec("bokeh") else " (it needs: pip install bokeh)"
         say(f"reading {len(requests)} images; dashboard, as long as that takes: {client.dashboard_link}{need}")
         report = batch.run(requests, client, "xarray", on_error="raise")

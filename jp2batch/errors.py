@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import ClassVar, Self
 
 __all__ = [
+    "ClusterLost",
     "ClusterMismatch",
     "ConfigurationError",
     "CorruptImage",
+    "CubeMismatch",
     "DecodeTimedOut",
     "DecoderCrashed",
     "EncodingError",
@@ -22,9 +24,11 @@ __all__ = [
     "InvalidWindow",
     "Jp2BatchError",
     "ManifestError",
+    "MetadataError",
     "NotJpeg2000",
     "ObjectChanged",
     "OpenJpegNotFound",
+    "OutputError",
     "PermissionDenied",
     "StorageError",
     "StoreUnavailable",
@@ -142,6 +146,10 @@ class PermissionDenied(StorageError):
     """The store refuses access."""
 
 
+class OutputError(StorageError):
+    """The output cannot be written, which is no fault of what was to be written."""
+
+
 class StoreUnavailable(StorageError):
     """The store failed in a way that may pass.
 
@@ -195,6 +203,10 @@ class DecoderCrashed(Jp2BatchError):
 
 class DecodeTimedOut(Jp2BatchError):
     """Decoding the image took longer than it may."""
+
+
+class ClusterLost(Jp2BatchError):
+    """The cluster is gone in the midst of the work."""
 
 
 class ClusterMismatch(ConfigurationError):

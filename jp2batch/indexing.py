@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jp2batch import index
+from jp2batch.batch_cluster import engine_of, started
 from jp2batch.errors import Jp2BatchError, UnsupportedImage
 from jp2batch.heads import at_once
 from jp2batch.index_table import check_pyarrow, write_table
 from jp2batch.info import format_bytes
 from jp2batch.jpeg2000.known import Known
 from jp2batch.opening import Opened, fetcher, hold, with_opened
+from jp2batch.progress import announce, progress_bar
 from jp2batch.reader import StorageOptions
 from jp2batch.request import LOWEST, Request
-from jp2batch.runner import STORAGE_FLAGS, engine_of, manifest_requests, progress_bar, started
+from jp2batch.runner import STORAGE_FLAGS, manifest_requests
 from jp2batch.storage.source import open_source
 
 if TYPE_CHECKING:
@@ -153,12 +155,13 @@ def index_manifest(
     with contextlib.ExitStack() as stack:
         client = started(stack, engine)
         images = len({request.url for request in requests})
-        bar = stack.enter_context(progress_bar(images, 0, client, shown=progress))
+        bar = stack.enter_context(progress_bar(images, shown=progress and None))
+        announce(client, shown=progress)
         failed: list[str] = []
 
         def on_lesson(lesson: Lesson) -> None:
             failed.extend([lesson.path] if lesson.error is not None else [])
-            bar(len(failed))
+            bar.move(f"{len(failed)} failed" if failed else "")
 
         return build_index(
             requests,

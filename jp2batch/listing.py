@@ -15,8 +15,8 @@ from jp2batch.heads import at_once
 from jp2batch.product import is_product, product_images
 from jp2batch.reader import StorageOptions
 from jp2batch.request import LOWEST, Request, Window
-from jp2batch.storage.faults import without_credentials
 from jp2batch.storage.files import read_bytes
+from jp2batch.urls import without_credentials
 
 _JPEG2000 = ("image/jp2", "image/jpx", "image/j2c", "image/x.jp2")
 _BAND = re.compile(r"(?<![A-Za-z0-9])(B(?:0[1-9]|1[0-2]|8A)|TCI|SCL|AOT|WVP|PVI)(?![A-Za-z0-9])", re.IGNORECASE)

@@ -13,8 +13,8 @@ from jp2batch.errors import InvalidPath, InvalidRequest, ManifestError
 from jp2batch.manifest_json import Row
 from jp2batch.manifest_rows import OWN_COLUMNS, csv_of, ndjson_of, rows_of
 from jp2batch.request import LOWEST, Request
-from jp2batch.storage.faults import without_credentials
 from jp2batch.storage.files import read_bytes, read_stream, write_bytes
+from jp2batch.urls import without_credentials
 
 StorageOptions = Mapping[str, Any] | None
 

@@ -12,8 +12,8 @@ from jp2batch import sentinel2
 from jp2batch.errors import InvalidPath, MetadataError, StorageError
 from jp2batch.radiometry import Scaling
 from jp2batch.request import Request
-from jp2batch.storage.faults import without_credentials
 from jp2batch.storage.files import read_bytes
+from jp2batch.urls import without_credentials
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -23,7 +23,7 @@ from jp2batch.metadata import ProductMetadata, product_place, read_metadata
 from jp2batch.reader import StorageOptions
 from jp2batch.request import Request
 from jp2batch.sentinel2 import ImageName
-from jp2batch.storage.faults import without_credentials
+from jp2batch.urls import without_credentials
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Self
 
 import orjson
 
 from jp2batch.report import Result
 from jp2batch.request import Request
+
+RECORDS = "records.ndjson"
+"""What a file of records is called, or what is added to the name of the output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +22,10 @@ class Entry:
     """Its number in the file, from 0."""
     ok: bool
     """Whether the item was done."""
-    asked: tuple[Any, ...]
-    """What was asked: path, level, window."""
+    digest: str
+    """What was asked."""
+    root: str | None
+    """The root that the path was below of."""
     output: str
     """The name of its file or group, without folders; empty where it has none."""
     failure: str
@@ -28,7 +33,12 @@ class Entry:
 
     def is_of(self, request: Request) -> bool:
         """Tell whether this is about what a request asks: an id may have got another meaning."""
-        return self.asked == _asked(request.path, request.rlevel, request.window)
+        return self.digest == request.digest
+
+
+def records_beside(path: Path) -> Path:
+    """Return where the records of an output go that is a file."""
+    return path.with_name(f"{path.name}.{RECORDS}")
 
 
 def read_records(path: Path) -> dict[str, Entry]:
@@ -55,29 +65,43 @@ def keep_records(path: Path, entries: Iterable[Entry]) -> None:
 def rewrite(path: Path, lines: Iterable[bytes]) -> None:
     """Replace a file by one of these lines, that is there whole or not at all."""
     fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("wb") as file:
-        file.writelines(lines)
-    fresh.replace(path)
+    try:
+        with fresh.open("wb") as file:
+            file.writelines(lines)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)  # there only if the disk is full, or the like
 
 
-class RecordWriter:
-    """Appends records to a file; without a path, nowhere."""
+class LineWriter:
+    """Appends lines to a file; each is in it, as a whole, before the next begins. Without a path, nowhere."""
 
     def __init__(self, path: Path | None) -> None:
-        self._file: BinaryIO | None = None if path is None else path.open("ab")
+        # Not buffered: what a full disk has refused must not be tried again when the file is closed.
+        self._file = None if path is None else path.open("ab", buffering=0)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 
-    def append(self, result: Result) -> None:
-        """Write the record of a result, whose output is there already."""
+    def append(self, line: bytes) -> None:
+        """Write a line, which ends in a line feed."""
         if self._file is not None:
-            self._file.write(orjson.dumps(result.record(), default=str, option=orjson.OPT_APPEND_NEWLINE))
-            self._file.flush()
+            left = memoryview(line)
+            while left:
+                left = left[self._file.write(left) :]
+
+
+def line_of(result: Result) -> bytes:
+    """Return the record of a result, as a line."""
+    return orjson.dumps(result.record(), default=str, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def whole_lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -97,14 +121,11 @@ def _parsed(number: int, line: bytes) -> tuple[str, Entry] | None:
         entry = Entry(
             line=number,
             ok=record["status"] == "ok",
-            asked=_asked(record["Path"], record["rlevel"], record["window"]),
+            digest=str(record["digest"]),
+            root=record["root"],
             output=(record["output"] or "").rpartition("/")[2],
             failure=(record["error"] or {}).get("type", ""),
         )
         return str(record["id"]), entry
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def _asked(path: str, rlevel: int, window: Any) -> tuple[Any, ...]:
-    return path, rlevel, window and tuple(map(tuple, window))

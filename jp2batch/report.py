@@ -48,6 +48,8 @@ class Result:
     """Which worker did it."""
     output: str | None = None
     """Where the worker has written it."""
+    same_as: str | None = None
+    """The id of the request that asked the same and was done for this one too; its bytes are counted there."""
 
     def __str__(self) -> str:
         return html.text(self._title(), self._rows())
@@ -85,9 +87,11 @@ class Result:
         stats, request = self.stats, self.request
         own = {
             "id": request.id,
-            "Path": request.path,
+            "Path": request.shown_path,
+            "root": request.shown_root,
             "rlevel": request.rlevel,
             "window": request.window,
+            "digest": request.digest,
             "status": self.status,
             "error": None if self.error is None else describe(self.error),
             "attempts": self.attempts,
@@ -103,6 +107,7 @@ class Result:
             "time_processing": stats.time_processing if stats else None,
             "worker": self.worker,
             "output": self.output,
+            "same_as": self.same_as,
         }
         return dict(request.columns) | own  # a column of the same name gives way
 
@@ -162,7 +167,7 @@ class BatchSummary:
             self.done += 1
         else:
             self.failures[type(result.error).__name__] += 1
-        if result.stats:
+        if result.stats and result.same_as is None:
             self.bytes_read += result.stats.bytes_read
             self.bytes_whole += result.size
 
@@ -221,12 +226,12 @@ class BatchReport:
     @property
     def bytes_read(self) -> int:
         """Bytes fetched."""
-        return sum(result.stats.bytes_read for result in self.results if result.stats)
+        return sum(result.stats.bytes_read for result in self.results if result.stats and result.same_as is None)
 
     @property
     def bytes_whole(self) -> int:
         """Bytes that fetching whole files would have taken."""
-        return sum(result.size for result in self.results if result.stats)
+        return sum(result.size for result in self.results if result.stats and result.same_as is None)
 
     def retry(self) -> "BatchReport":
         """Run those that failed again; return the report with their new results in their places."""

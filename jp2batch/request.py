@@ -23,7 +23,7 @@ _LARGEST_SIZE = 2**32 - 1  # of an image, T.800 table A.9
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Request:
     """One image, one resolution level, one window.
 
@@ -51,7 +51,7 @@ class Request:
         object.__setattr__(self, "rlevel", _checked_rlevel(self.path, self.rlevel))
         object.__setattr__(self, "window", parse_window(self.window, self.path))
         if not self.id:
-            object.__setattr__(self, "id", _digest(self.path, self.rlevel, self.window, self.root))
+            object.__setattr__(self, "id", self.digest)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any], *, root: str | None = None) -> Self:
@@ -76,14 +76,28 @@ class Request:
 
     def _repr_html_(self) -> str:
         shown = [(name, str(value)) for name, value in self._shown()[1:] if value is not None]
-        return html.card(without_credentials(self.path), shown)
+        return html.card(self.shown_path, shown)
 
     def _shown(self) -> list[tuple[str, Any]]:
         """Return names and values of the fields, without credentials."""
-        root = None if self.root is None else without_credentials(self.root)
         window = self.window and ",".join(f"{start}:{stop}" for start, stop in self.window)
-        own = [("path", without_credentials(self.path)), ("rlevel", self.rlevel), ("window", window)]
-        return [*own, ("root", root), ("id", self.id), *self.columns]
+        own = [("path", self.shown_path), ("rlevel", self.rlevel), ("window", window)]
+        return [*own, ("root", self.shown_root), ("id", self.id), *self.columns]
+
+    @property
+    def digest(self) -> str:
+        """A short name of what is asked, by which it is known again; it tells no secret of a URL."""
+        return _digest(self.path, self.rlevel, self.window, self.root and self.root.rstrip("/"))
+
+    @property
+    def shown_path(self) -> str:
+        """The path as it may be shown: without credentials."""
+        return without_credentials(self.path) if "://" in self.url else self.path
+
+    @property
+    def shown_root(self) -> str | None:
+        """The root as it may be shown and compared: without credentials."""
+        return self.root and without_credentials(self.root.rstrip("/"))
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return (type(self).__qualname__, self.path, self.rlevel, self.window, self.root)

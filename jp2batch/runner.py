@@ -1,31 +1,31 @@
 """A batch from its requests to its output: begun, watched, interrupted, resumed."""
 
 import contextlib
+import errno
 import signal
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 from jp2batch import batch
-from jp2batch.batch_cluster import cluster_at
+from jp2batch.batch_cluster import Engine, check_cluster, engine_of, started
 from jp2batch.batch_sinks import Sink, sink_for
-from jp2batch.errors import ConfigurationError, InvalidRequest, Jp2BatchError, StorageError
+from jp2batch.errors import Jp2BatchError, OutputError, StorageError
+from jp2batch.items import Reads, items_of
 from jp2batch.manifest import read_manifest
+from jp2batch.progress import announce, progress_bar
 from jp2batch.reader import StorageOptions
-from jp2batch.records import Entry, RecordWriter, keep_records, read_records
-from jp2batch.report import BatchSummary
+from jp2batch.records import LineWriter, line_of
+from jp2batch.recovery import check_existing, check_options, compact, left_to_do, locked, recover
+from jp2batch.report import BatchSummary, Result
 from jp2batch.request import Request
-from jp2batch.storage.flags import options_from_flags
+from jp2batch.storage.flags import options_for_manifest, options_from_flags
+from jp2batch.urls import without_credentials
 
 STORAGE_FLAGS = ("more", "endpoint_url", "no_sign_request", "request_payer", "profile", "region")
 _ENGINE_FLAGS = ("scheduler", "workers", "threads", "memory_limit", "local_threads")
-
-Engine = Callable[[], AbstractContextManager[Any]]
-"""Starts what does the work: a `distributed.Client`, or None for threads of this process."""
 
 
 def run_to(
@@ -47,7 +47,7 @@ def run_to(
     Parameters
     ----------
     requests : sequence of Request
-        What to do. Those with the same id are one item.
+        What to do: an item each, as `jp2batch.items.items_of` names them. What is asked twice is read once.
     output, form, records
         Where results and records go, as for `jp2batch.batch_sinks.sink_for`.
     engine : callable, optional
@@ -61,9 +61,9 @@ def run_to(
     fail_fast : bool
         Stop at the first failure.
     storage_options : mapping, optional
-        fsspec's options for the store.
+        fsspec's options for the stores of images and output, or for each by its protocol.
     progress : bool
-        Show a bar and the address of the dashboard on stderr.
+        Show a bar, where somebody looks at it, and the address of the dashboard on stderr.
 
     Returns
     -------
@@ -75,45 +75,43 @@ def run_to(
     InvalidRequest
         The options contradict each other, or what is there already.
     ConfigurationError
-        What is to do the work does not start.
+        What is to do the work does not start, or lacks a package.
     StorageError
-        The output cannot be written.
-    KeyboardInterrupt
-        On SIGINT and, in the main thread, on SIGTERM. What is recorded is kept.
+        The output cannot be written: nothing has been begun.
+    OutputError
+        The output cannot be written any more: what is recorded is kept.
     """
-    items = list({request.id: request for request in reversed(requests)}.values())[::-1]
-    sink = sink_for(output, items, form, records)
-    _check(sink, output, resume=resume or retry_failed, retry_failed=retry_failed, overwrite=overwrite)
+    mode = {"resume": resume, "retry_failed": retry_failed, "overwrite": overwrite}
+    check_options(output, **mode)
+    items = items_of(requests)
+    reads = Reads(items)
+    sink = sink_for(output, reads.all(), form, records, storage_options)
     summary = BatchSummary(len(items))
     start = time.perf_counter()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_ended_by_sigterm())
+        check = stack.enter_context(_interrupted_between())
         with _preparing(output):
-            before = _recover(sink, items) if resume or retry_failed else {}
-        todo = _todo(items, before, retry_failed=retry_failed)
-        again = {request.id for request in todo}
+            check_existing(sink, output, **mode)
+            stack.enter_context(locked(sink.locks, make=sink.in_folder))
+            sink.fetch_records()
+            check_existing(sink, output, **mode)
+            before = recover(sink, items) if resume or retry_failed else {}
+        todo = left_to_do(items, before, retry_failed=retry_failed)
+        wanted = {item.id for item in todo}
         summary.kept = sum(entry.ok for entry in before.values())
-        summary.failures = Counter(e.failure for id_, e in before.items() if not e.ok and id_ not in again)
+        summary.failures = Counter(e.failure for id_, e in before.items() if not e.ok and id_ not in wanted)
         if todo:
-            client = started(stack, engine)
-            with _preparing(output):
-                if overwrite:
-                    sink.clear()
-                sink.open()
-                stack.callback(sink.close)
-                if before:
-                    stack.callback(_compact, sink)
-                writer = stack.enter_context(RecordWriter(sink.records))
-            bar = stack.enter_context(progress_bar(len(items), len(items) - len(todo), client, shown=progress))
-            results = batch.as_completed(todo, client, sink.deliver, storage_options=storage_options)
-            stack.enter_context(contextlib.closing(results))
-            for result in results:
-                if result.error is None:
-                    sink.put(result)
-                writer.append(result)
-                summary.add(result)
-                bar(summary.failed)
-                if fail_fast and result.error is not None:
+            client = _start(stack, engine, sink, progress=progress)
+            check()
+            store = _opened(stack, sink, output, overwrite=overwrite, again=bool(before))
+            bar = stack.enter_context(progress_bar(len(items), before=len(items) - len(todo), shown=progress and None))
+            stream = batch.results(reads.of(todo), client, sink.deliver, storage_options, check=check)
+            for _, found in stack.enter_context(contextlib.closing(stream)):
+                for result in reads.results(found, wanted):
+                    store(result)
+                    summary.add(result)
+                    bar.add(result)
+                if fail_fast and found.error is not None:
                     break
     summary.seconds = time.perf_counter() - start
     return summary
@@ -136,123 +134,75 @@ def run_manifest(manifest: str, output: str, *, rlevel: int, root: str | None, *
     Jp2BatchError
         As for these; a ManifestError names all bad rows, and nothing has been begun.
     KeyboardInterrupt
-        As for `run_to`.
+        On SIGINT and, in the main thread, on SIGTERM. What is recorded is kept.
     """
-    flags = {name: options.pop(name) for name in STORAGE_FLAGS}
-    engine = engine_of(**{name: options.pop(name) for name in _ENGINE_FLAGS})
-    requests, storage_options = manifest_requests(manifest, rlevel=rlevel, root=root, flags=flags)
-    return run_to(requests, output, engine=engine, storage_options=storage_options, **options)
+    with _ended_by_sigterm():
+        flags = {name: options.pop(name) for name in STORAGE_FLAGS}
+        engine = engine_of(**{name: options.pop(name) for name in _ENGINE_FLAGS})
+        also = [output] if "://" in output else []
+        requests, storage_options = manifest_requests(manifest, rlevel=rlevel, root=root, flags=flags, also=also)
+        return run_to(requests, output, engine=engine, storage_options=storage_options, **options)
 
 
 def manifest_requests(
-    manifest: str, *, rlevel: int, root: str | None, flags: Mapping[str, Any]
+    manifest: str, *, rlevel: int, root: str | None, flags: Mapping[str, Any], also: Sequence[str] = ()
 ) -> tuple[list[Request], dict[str, Any]]:
-    """Return what a manifest asks for, and the options of its store that storage flags stand for.
+    """Return what a manifest asks for, and the options that storage flags stand for.
+
+    Parameters
+    ----------
+    manifest, rlevel, root
+        As for `jp2batch.read_manifest`.
+    flags : mapping
+        Those of `STORAGE_FLAGS`.
+    also : sequence of str
+        URLs that the flags are for as well.
 
     Raises
     ------
     ManifestError
         Rows are bad, or there is none.
     """
-    remote = "://" in manifest  # flags are of the store of the images, which may be that of the manifest as well
-    same_store = remote and (root is None or _protocol(root) == _protocol(manifest))
-    known = options_from_flags(manifest, **flags) if same_store else None
+    known = options_for_manifest(manifest, root, **flags)
     requests = read_manifest(manifest, rlevel=rlevel, root=root, storage_options=known)
-    return requests, options_from_flags(root or requests[0].path, **flags)
+    return requests, options_from_flags([*(request.url for request in requests), *also], **flags)
 
 
-def engine_of(
-    scheduler: str | None = None,
-    workers: int | None = None,
-    threads: int | None = None,
-    memory_limit: str | None = None,
-    *,
-    local_threads: bool = False,
-) -> Engine:
-    """Return what starts the engine that these options mean: by default, a cluster of processes on this machine.
-
-    Parameters
-    ----------
-    scheduler : str, optional
-        Address of a dask scheduler.
-    workers, threads, memory_limit : optional
-        Processes, threads of each and memory of each, on this machine.
-    local_threads : bool
-        Threads of this process instead.
-
-    Raises
-    ------
-    InvalidRequest
-        The options contradict each other.
-    """
-    own = {"--workers": workers, "--threads": threads, "--memory-limit": memory_limit}
-    given = [flag for flag, value in own.items() if value is not None]
-    other = "--scheduler" if scheduler else "--local-threads" if local_threads else ""
-    if scheduler and local_threads:
-        raise InvalidRequest("", "--scheduler and --local-threads exclude each other", "leave one of them out")
-    if given and other:
-        raise InvalidRequest("", f"{given[0]} means nothing with {other}", "leave one of them out")
-    if scheduler:
-        return lambda: cluster_at(scheduler)
-    if local_threads:
-        return contextlib.nullcontext
-    return lambda: batch.local_cluster(workers, threads or 1, memory_limit or "auto")
+def _start(stack: contextlib.ExitStack, engine: Engine, sink: Sink, *, progress: bool) -> Any:
+    """Start what does the work, and see that it can; tell where it can be watched."""
+    client = started(stack, engine)
+    if client is not None:
+        check_cluster(client, sink.packages)
+    announce(client, shown=progress)
+    return client
 
 
-def _protocol(url: str) -> str:
-    return url.partition("://")[0]
+def _opened(
+    stack: contextlib.ExitStack, sink: Sink, output: str, *, overwrite: bool, again: bool
+) -> Callable[[Result], None]:
+    """Open the output for the time of a stack; return what stores a result: first its output, then its record."""
+    with _preparing(output):
+        if overwrite:
+            sink.clear()
+        sink.open()
+        stack.callback(sink.close)
+        if again:
+            stack.callback(compact, sink)
+        writer = stack.enter_context(LineWriter(sink.records))
 
+    def store(result: Result) -> None:
+        if isinstance(result.error, OutputError):
+            raise result.error
+        try:
+            if result.error is None:
+                sink.put(result)
+            writer.append(line_of(result))
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # nobody reads on
+            raise _refused(output, error, OutputError) from None
 
-def _check(sink: Sink, output: str, *, resume: bool, retry_failed: bool, overwrite: bool) -> None:
-    """Refuse what would mix two batches."""
-    if resume and overwrite:
-        raise InvalidRequest(output, "--overwrite contradicts --resume and --retry-failed", "leave one of them out")
-    if resume and output == "-":
-        raise InvalidRequest("", "what went to stdout cannot be resumed", "give a file with -o")
-    if retry_failed and not (sink.records and sink.records.exists()):
-        raise InvalidRequest(output, "there are no records of an earlier run", "leave out --retry-failed")
-    if not (resume or overwrite) and sink.exists():
-        cure = "continue it with --resume, replace it with --overwrite, or give another name"
-        raise InvalidRequest(output, "there are results already", cure)
-
-
-def _recover(sink: Sink, items: Sequence[Request]) -> dict[str, Entry]:
-    """Bring output and records to where both agree; return the records of these items."""
-    if sink.records is None:
-        return {}
-    found = read_records(sink.records)
-    for item in items:
-        if item.id in found and not found[item.id].is_of(item):
-            del found[item.id]
-    there = sink.keep({id_: entry for id_, entry in found.items() if entry.ok})
-    valid = {id_: entry for id_, entry in found.items() if not entry.ok or id_ in there}
-    keep_records(sink.records, valid.values())
-    return {item.id: valid[item.id] for item in items if item.id in valid}
-
-
-def _compact(sink: Sink) -> None:
-    """Keep only the last record of each item."""
-    if sink.records is not None:
-        keep_records(sink.records, read_records(sink.records).values())
-
-
-def _todo(items: Sequence[Request], before: Mapping[str, Entry], *, retry_failed: bool) -> list[Request]:
-    failed = {id_ for id_, entry in before.items() if not entry.ok}
-    if retry_failed:
-        return [item for item in items if item.id in failed]
-    return [item for item in items if item.id in failed or item.id not in before]
-
-
-def started(stack: contextlib.ExitStack, engine: Engine) -> Any:
-    """Start an engine for the time of a stack; say what to do where it does not start."""
-    try:
-        return stack.enter_context(engine())
-    except Jp2BatchError:
-        raise
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        cure = "check --scheduler, --workers and --memory-limit, or take --local-threads"
-        raise ConfigurationError("", f"the cluster does not start: {reason}", cure) from error
+    return store
 
 
 @contextlib.contextmanager
@@ -260,43 +210,60 @@ def _preparing(output: str) -> Iterator[None]:
     """Tell an output that cannot be written from an item that fails."""
     try:
         yield
+    except OutputError as error:
+        raise StorageError(*error.args) from None
     except Jp2BatchError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(output, f"cannot be written: {reason}", "check the path and the rights") from None
+        raise _refused(output, error, StorageError) from None
+
+
+def _refused(output: str, error: OSError, kind: type[StorageError]) -> StorageError:
+    name = "the standard output" if output == "-" else without_credentials(output)
+    return kind(name, f"cannot be written: {error.strerror or error}", "check the path, the rights and the space")
+
+
+@contextlib.contextmanager
+def _interrupted_between() -> Iterator[Callable[[], None]]:
+    """Let the first interrupt wait until what is returned is called; the second does not wait.
+
+    In the midst of a call of the client it makes distributed stumble, which nobody needs to read about.
+    """
+    asked: list[int] = []
+
+    def note(number: int, *_: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    with _on_signals(note, signal.SIGINT, signal.SIGTERM):
+        yield check
 
 
 @contextlib.contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
     """Let SIGTERM do what SIGINT does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with _on_signals(interrupt, signal.SIGTERM):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
-def progress_bar(total: int, kept: int, client: Any, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Show a bar, where somebody looks at it; give what moves it."""
-    from tqdm import tqdm
-
-    if shown and client is not None and client.dashboard_link:
-        sys.stderr.write(f"dashboard: {client.dashboard_link}\n")
-    bar: Any = tqdm(total=total, initial=kept, unit="item", disable=not (shown and sys.stderr.isatty()))
-
-    def move(failed: int) -> None:
-        if failed:
-            bar.set_postfix(failed=failed, refresh=False)
-        bar.update()
-
-    with bar:
-        yield move
+def _on_signals(handler: Callable[..., None], *numbers: signal.Signals) -> Iterator[None]:
+    """Let a handler have signals, where that is possible: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, other in before.items():
+            signal.signal(number, other)

@@ -1,5 +1,7 @@
 """Where results go: files in the form that their suffix names."""
 
+import contextlib
+import importlib.util
 import io
 import tempfile
 from collections.abc import Callable
@@ -11,14 +13,15 @@ import numpy as np
 from jp2batch.dataarray import to_dataarray
 from jp2batch.errors import InvalidRequest
 from jp2batch.preview import to_png
-from jp2batch.reader import Pixels
+from jp2batch.reader import Pixels, StorageOptions
 from jp2batch.response import to_json
 from jp2batch.storage.files import write_bytes, write_folder
 
 _EXTRA = "pip install 'jp2batch[files]'"
+_PACKAGES = {".tif": ("rioxarray",), ".tiff": ("rioxarray",), ".nc": ("h5netcdf",), ".zarr": ("zarr",)}
 
 
-def write(pixels: Pixels, destination: str, form: str | None = None) -> None:
+def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_options: StorageOptions = None) -> None:
     """Write read pixels to a file, in the form that its suffix names.
 
     Parameters
@@ -30,20 +33,22 @@ def write(pixels: Pixels, destination: str, form: str | None = None) -> None:
         picture), .tif (GeoTIFF), .nc (NetCDF) or .zarr. What is there already is replaced, as a whole.
     form : str, optional
         One of these suffixes, for a destination without one.
+    storage_options : mapping, optional
+        fsspec's options for the store of the destination.
 
     Raises
     ------
     InvalidRequest
         The suffix is none of these, or the package that writes it is not installed.
-    StorageError
+    OutputError
         It cannot be written.
     """
     form = form_of(form or destination)
     try:
         if form == ".zarr":
-            write_folder(destination.rstrip("/"), _to_zarr(pixels))
+            write_folder(destination.rstrip("/"), _to_zarr(pixels), storage_options=storage_options)
         else:
-            write_bytes(destination, _FORMS[form](pixels))
+            write_bytes(destination, _FORMS[form](pixels), storage_options=storage_options)
     except ImportError as error:
         raise InvalidRequest(destination, f"writing {form} files needs {error.name or 'more'}", _EXTRA) from None
 
@@ -61,6 +66,30 @@ def form_of(destination: str) -> str:
         known = ", ".join([*_FORMS, ".zarr"])
         raise InvalidRequest(destination, "its suffix names no form of results", f"give a name ending in {known}")
     return suffix
+
+
+def needs(form: str) -> tuple[str, ...]:
+    """Return the packages that writing a form takes."""
+    return _PACKAGES.get(form, ())
+
+
+def check_installed(destination: str, form: str) -> None:
+    """Refuse a form whose packages are missing, before anything is read for it.
+
+    Raises
+    ------
+    InvalidRequest
+        A package is not installed.
+    """
+    for package in needs(form):
+        if not _is_there(package):
+            raise InvalidRequest(destination, f"writing {form} files needs {package}", _EXTRA)
+
+
+def _is_there(package: str) -> bool:
+    with contextlib.suppress(ValueError):  # imported, and of no origin
+        return importlib.util.find_spec(package) is not None
+    return False
 
 
 def _to_npy(pixels: Pixels) -> bytes:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jp2batch
-from jp2batch import batch
+from jp2batch.batch_cluster import local_cluster
 from jp2batch.cube_array import CubeArray, interpolate
 from jp2batch.errors import CubeMismatch, ImageNotFound, InvalidRequest, MetadataError
 from jp2batch.landscape import scene
@@ -215,7 +215,7 @@ def test_the_series_of_a_field_reads_no_more_than_its_tiles(large, http_server):
 @pytest.fixture(scope="module")
 def client():
     """A cluster of two processes."""
-    with batch.local_cluster(workers=2) as started:
+    with local_cluster(workers=2) as started:
         yield started
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from images import PLAIN
+from runs import check_lines, check_records, lines, run, start, wait_for_records, write_rows
 
 import jp2batch
-from jp2batch import batch_sinks, cli
+from jp2batch import cli, sink_of_files
 from jp2batch.request import Request
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
@@ -33,49 +34,6 @@ def manifest(paths, tmp_path) -> Path:
     """Return a manifest of these images, each at two levels."""
     rows = [{"Path": path, "rlevel": level, "site": "coast"} for path in paths for level in (-1, 1)]
     return write_rows(tmp_path / "manifest.ndjson", rows)
-
-
-def write_rows(path: Path, rows: list) -> Path:
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    return path
-
-
-def run(manifest: object, output: object, *arguments: object) -> Result:
-    command = ["run", manifest, "-o", output, "--local-threads", *arguments]
-    return CliRunner().invoke(cli.main, [str(argument) for argument in command])
-
-
-def start(*arguments: object, **options) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "jp2batch", "run", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options)
-
-
-def lines(path: Path) -> list[dict]:
-    text = path.read_text()
-    assert text == "" or text.endswith("\n")
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def check_records(path: Path, manifest: Path) -> dict[str, dict]:
-    """Check that each item has exactly one record; return them by id."""
-    records = lines(path)
-    requests = jp2batch.read_manifest(manifest)
-    assert sorted(record["id"] for record in records) == sorted(request.id for request in requests)
-    return {record["id"]: record for record in records}
-
-
-def check_lines(path: Path, manifest: Path, *, failed: int = 0) -> None:
-    """Check that lines and records are complete, and the lines right."""
-    records = check_records(path.with_name(f"{path.name}.records.ndjson"), manifest)
-    found = {line["id"]: line for line in lines(path)}
-    assert len(found) == len(lines(path)) == len(records) - failed
-    for request in jp2batch.read_manifest(manifest):
-        assert (records[request.id]["status"] == "ok") == (request.id in found)
-        if request.id in found:
-            expected = jp2batch.respond({"Path": request.path, "rlevel": request.rlevel, "window": request.window})
-            assert list(found[request.id]) == ["id", *expected]
-            assert found[request.id]["img_data"] == expected["img_data"]
-            assert found[request.id]["shape"] == expected["shape"]
 
 
 def test_lines_are_the_contract(manifest, tmp_path):
@@ -184,7 +142,7 @@ def test_a_bad_manifest_starts_nothing(tmp_path, paths):
     ("arguments", "code", "said"),
     [
         (["{manifest}", "-o", "{tmp}/results.csv"], 2, "its name tells no form of output"),
-        (["{manifest}", "-o", "s3://bucket/out/"], 2, "a batch writes to local files only"),
+        (["{manifest}", "-o", "s3://bucket/out.ndjson"], 2, "lines cannot be appended"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--format", "npy"], 2, "--format npy is for folders"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--resume", "--overwrite"], 2, "contradicts"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--retry-failed"], 2, "there are no records"),
@@ -297,13 +255,6 @@ def test_names_that_are_the_same_on_some_systems_are_refused(paths, tmp_path):
     assert "give it another id" in done.stderr
 
 
-def test_what_is_asked_under_two_names_has_both(paths, tmp_path):
-    manifest = write_rows(tmp_path / "m.ndjson", [{"Path": paths[0], "id": id_} for id_ in ("a", "b", "a")])
-    assert run(manifest, tmp_path / "r.ndjson").exit_code == 0
-    assert sorted(line["id"] for line in lines(tmp_path / "r.ndjson")) == ["a", "b"]
-    assert sorted(line["id"] for line in lines(tmp_path / "r.ndjson.records.ndjson")) == ["a", "b"]
-
-
 def test_what_a_killed_run_leaves_is_dropped(manifest, tmp_path):
     path, records = tmp_path / "r.ndjson", tmp_path / "r.ndjson.records.ndjson"
     assert run(manifest, path).exit_code == 0
@@ -356,13 +307,6 @@ def many(paths, tmp_path) -> Path:
     """Return a manifest that takes seconds."""
     rows = [{"Path": path, "rlevel": 0, "window": f"{row}:{row + 90},0:150"} for path in paths for row in range(40)]
     return write_rows(tmp_path / "many.ndjson", rows)
-
-
-def wait_for_records(path: Path, number: int) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists() or path.read_bytes().count(b"\n") < number:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def outcome(output: str, folder: Path, manifest: Path) -> dict[str, object]:
@@ -434,5 +378,5 @@ def test_an_interrupted_run_says_how_to_go_on(engine, number, many, tmp_path):
 
 
 def test_names_of_outputs_are_readable():
-    assert batch_sinks.item_name(Request("a/T32TQM_B04_10m.jp2", 2, id="north")) == "T32TQM_B04_10m-r2-north"
-    assert "/" not in batch_sinks.item_name(Request("../..", id="../../x"))
+    assert sink_of_files.item_name(Request("a/T32TQM_B04_10m.jp2", 2, id="north")) == "T32TQM_B04_10m-r2-north"
+    assert "/" not in sink_of_files.item_name(Request("../..", id="../../x"))

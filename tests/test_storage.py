@@ -23,9 +23,10 @@ from fsspec.asyn import AsyncFileSystem
 
 from jp2batch import errors
 from jp2batch.config import StoreProfile, store_profile
-from jp2batch.storage.faults import Place, translated, without_credentials
+from jp2batch.storage.faults import Place, translated
 from jp2batch.storage.replies import content_range
 from jp2batch.storage.source import MemorySource, Range, Source, open_source
+from jp2batch.urls import without_credentials
 
 DATA = bytes(i * i // 7 % 251 for i in range(300_000))
 RANGES: list[Range] = [(i * 2000, i * 2000 + 700 + i) for i in range(121)]

@@ -15,7 +15,7 @@ from jp2batch.cli.options import (
     storage_flags,
     use_index,
 )
-from jp2batch.errors import StorageError
+from jp2batch.errors import ClusterLost, OutputError, StorageError
 
 _FORMS = ["npy", "json", "png", "tif", "nc", "zarr"]  # of files that a batch writes
 
@@ -59,6 +59,9 @@ def run(manifest: str, as_json: bool, quiet: bool, table: str | None, **options:
     try:
         use_index(table, {name: options[name] for name in STORAGE_FLAGS})
         summary = run_manifest(manifest, progress=not quiet, **options)
+    except (ClusterLost, OutputError) as error:
+        say(f"{error}; what is recorded is kept: resume with --resume")
+        context.exit(FAILED)
     except StorageError as error:
         say(str(error))
         context.exit(NOT_STARTED)

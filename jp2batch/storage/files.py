@@ -13,9 +13,15 @@ from typing import Any, BinaryIO
 import fsspec.core
 import fsspec.utils
 
-from jp2batch.errors import ImageNotFound, StorageError
-from jp2batch.storage.faults import Place, translated, without_credentials
+from jp2batch import config
+from jp2batch.config import store_profile
+from jp2batch.errors import ImageNotFound, OutputError, StorageError, StoreUnavailable
+from jp2batch.storage.faults import Place, translated
+from jp2batch.storage.options import options_for
+from jp2batch.storage.retry import retried_now
 from jp2batch.storage.source import Source, open_source
+from jp2batch.storage.stores import with_defaults
+from jp2batch.urls import without_credentials
 
 LARGEST = 2**30
 """Bytes of the largest file that is read, compressed or not: a gzip bomb ends here."""
@@ -80,14 +86,20 @@ def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, Any] | N
 
     Raises
     ------
-    StorageError
+    OutputError
         It cannot be written.
+    StoreUnavailable
+        It cannot be written now, but a little later it may.
     """
-    with _writing(url, storage_options) as (fs, path):
-        if _is_local(fs):
-            _replace(Path(path), lambda temporary: _write_new(temporary, data))
-        else:
-            fs.pipe_file(path, data)  # an object store makes it visible when the last byte is there
+
+    def put() -> None:
+        with writing(url, storage_options) as (fs, path):
+            if is_local(fs):
+                _replace(Path(path), lambda temporary: _write_new(temporary, data))
+            else:
+                fs.pipe_file(path, data)  # an object store makes it visible when the last byte is there
+
+    retried_now(put, config.retry_policy())
 
 
 def write_folder(url: str, files: Mapping[str, bytes], *, storage_options: Mapping[str, Any] | None = None) -> None:
@@ -104,16 +116,20 @@ def write_folder(url: str, files: Mapping[str, bytes], *, storage_options: Mappi
 
     Raises
     ------
-    StorageError
-        It cannot be written.
+    OutputError, StoreUnavailable
+        As for `write_bytes`.
     """
-    with _writing(url, storage_options) as (fs, path):
-        if _is_local(fs):
-            _replace(Path(path), lambda temporary: _write_all(temporary, files))
-        else:
-            if fs.exists(path):
-                fs.rm(path, recursive=True)
-            fs.pipe({f"{path}/{name}": data for name, data in files.items()})
+
+    def put() -> None:
+        with writing(url, storage_options) as (fs, path):
+            if is_local(fs):
+                _replace(Path(path), lambda temporary: _write_all(temporary, files))
+            else:
+                if fs.exists(path):
+                    fs.rm(path, recursive=True)
+                fs.pipe({f"{path}/{name}": data for name, data in files.items()})
+
+    retried_now(put, config.retry_policy())
 
 
 def _read_object(source: Source, limit: int) -> bytes:
@@ -138,8 +154,9 @@ def _unzipped(data: bytes, name: str, limit: int) -> bytes:
 
 def _read_to_end(stream: BinaryIO | gzip.GzipFile, name: str, limit: int) -> bytes:
     """Read in chunks, so that what is too large is not held in memory."""
+    read = getattr(stream, "read1", stream.read)  # of a pipe what there is: a longer wait is deaf to signals
     data = bytearray()
-    while chunk := stream.read(_CHUNK):
+    while chunk := read(_CHUNK):
         data += chunk
         if len(data) > limit:
             raise _too_large(name, limit)
@@ -152,21 +169,30 @@ def _too_large(name: str, limit: int) -> StorageError:
 
 def _place(url: str, options: Mapping[str, Any] | None) -> Place:
     protocol = fsspec.utils.get_protocol(url)
-    return Place(url if protocol == "file" else without_credentials(url), protocol, dict(options or {}))
+    return Place(url if protocol == "file" else without_credentials(url), protocol, options_for(url, options))
 
 
 @contextlib.contextmanager
-def _writing(url: str, options: Mapping[str, Any] | None) -> Iterator[tuple[Any, str]]:
+def writing(url: str, storage_options: Mapping[str, Any] | None) -> Iterator[tuple[Any, str]]:
     """Find the file system, and let whatever fails be an error of ours."""
-    place = _place(url, options)
+    place = _place(url, storage_options)
     try:
-        yield fsspec.core.url_to_fs(url, **place.options)
+        given, protocol = place.options, place.protocol
+        options = given if "::" in url else with_defaults(given, protocol, store_profile(protocol))
+        fs, path = fsspec.core.url_to_fs(url, **options)
+        if isinstance(getattr(fs, "retries", None), int):
+            fs.retries = 1  # `retry` has its own
+        yield fs, path
     except Exception as error:  # noqa: BLE001  # each driver has its own
-        reason = getattr(error, "strerror", None) or translated(error, place).problem
-        raise StorageError(place.path, f"cannot be written: {reason}", "check the path and the rights") from None
+        fault = translated(error, place)
+        problem = f"cannot be written: {getattr(error, 'strerror', None) or fault.problem}"
+        if fault.retryable:
+            raise StoreUnavailable(place.path, problem, "try again") from None
+        raise OutputError(place.path, problem, "check the path, the rights and the space") from None
 
 
-def _is_local(fs: Any) -> bool:
+def is_local(fs: Any) -> bool:
+    """Tell whether a file system is that of this machine."""
     return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
 
 

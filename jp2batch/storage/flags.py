@@ -1,12 +1,13 @@
 """Storage flags, named as the AWS CLI names them -> fsspec's options, which every file system names otherwise."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jp2batch.errors import InvalidRequest
-from jp2batch.storage.faults import without_credentials
+from jp2batch.storage.options import is_by_protocol
+from jp2batch.urls import without_credentials
 
 _S3: dict[str, Callable[[Any], dict[str, Any]]] = {
     "endpoint_url": lambda url: {"endpoint_url": url},
@@ -20,39 +21,96 @@ _GS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "no_sign_request": lambda _: {"token": "anon"},
     "request_payer": lambda _: {"requester_pays": True},
 }
+_LOCAL = "file"
 _BY_PROTOCOL = {"s3": _S3, "s3a": _S3, "gs": _GS, "gcs": _GS}
 
 
-def options_from_flags(path: str, more: str | None = None, **flags: str | bool | None) -> dict[str, Any]:
+def options_from_flags(
+    path: str | Iterable[str], more: str | None = None, **flags: str | bool | None
+) -> dict[str, Any]:
     """Return the storage options that flags stand for.
 
     Parameters
     ----------
-    path : str
-        The image; its protocol decides what a flag means.
+    path : str or iterable of str
+        The image, or several; their protocols decide what a flag means.
     more : str, optional
-        Further options as a JSON object, or `@` and the name of a file that holds one. They win.
+        Further options as a JSON object, or `@` and the name of a file that holds one. They win. For images in several
+        stores, an object of options for each, by its protocol.
     **flags : str or bool, optional
-        `endpoint_url`, `no_sign_request`, `request_payer`, `profile`, `region`.
+        `endpoint_url`, `no_sign_request`, `request_payer`, `profile`, `region`. Among several stores, each is for those
+        that know it.
+
+    Returns
+    -------
+    dict
+        The options; of several stores those of each, by its protocol.
 
     Raises
     ------
     InvalidRequest
-        A flag means nothing for that protocol, or `more` is not a JSON object. What it holds is not repeated.
+        A flag means nothing for any of them, or `more` is not a JSON object. What it holds is not repeated.
     """
-    protocol = path.partition("://")[0] if "://" in path else ""
-    known = _BY_PROTOCOL.get(protocol, {})
+    stores = {_protocol(one): one for one in ([path] if isinstance(path, str) else path)}
+    further = _parsed(more) if more is not None else {}
+    _check_known(stores, [name for name, value in flags.items() if value])
+    by_store = {protocol: _known(protocol, flags) for protocol in stores}
+    if is_by_protocol(further):
+        by_store = {protocol: _merged(known, further.get(protocol, {})) for protocol, known in by_store.items()}
+    elif further:
+        (takes,) = _takers(stores)
+        by_store[takes] = _merged(by_store[takes], further)
+    if len(by_store) == 1:
+        return next(iter(by_store.values()))
+    return {protocol: known for protocol, known in by_store.items() if known}
+
+
+def options_for_manifest(
+    url: str, root: str | None, more: str | None = None, **flags: str | bool | None
+) -> dict[str, Any]:
+    """Return what of the flags, which are for the store of the images, is for that of their manifest as well."""
+    protocol = _protocol(url)
+    if protocol == _LOCAL:
+        return {}
+    further = _parsed(more) if more is not None else {}
+    if is_by_protocol(further):
+        further = further.get(protocol, {})
+    elif root is not None and _protocol(root) != protocol:
+        further = {}
+    return _merged(_known(protocol, flags), further)
+
+
+def _protocol(path: str) -> str:
+    return path.partition("://")[0] if "://" in path else _LOCAL
+
+
+def _known(protocol: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    for name, value in flags.items():
-        if not value:
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        if name not in known:
-            kind = f"{protocol}:// paths" if protocol else "local files"
+    for name, meaning in _BY_PROTOCOL.get(protocol, {}).items():
+        if flags.get(name):
+            options = _merged(options, meaning(flags[name]))
+    return options
+
+
+def _check_known(stores: Mapping[str, str], names: Iterable[str]) -> None:
+    """Refuse flags that no store knows."""
+    for name in names:
+        if not any(name in _BY_PROTOCOL.get(protocol, {}) for protocol in stores):
+            protocol, path = next(iter(stores.items()))
+            kind = "local files" if protocol == _LOCAL else f"{protocol}:// paths"
             cure = "leave it out, or give what the driver takes in --storage-options"
-            raise InvalidRequest(without_credentials(path), f"{flag} means nothing for {kind}", cure)
-        options = _merged(options, known[name](value))
-    return _merged(options, _parsed(more) if more is not None else {})
+            raise InvalidRequest(
+                without_credentials(path), f"--{name.replace('_', '-')} means nothing for {kind}", cure
+            )
+
+
+def _takers(stores: Mapping[str, str]) -> list[str]:
+    """Return the one store that options can be meant for."""
+    takers = [protocol for protocol in stores if len(stores) == 1 or protocol != _LOCAL]
+    if len(takers) > 1:
+        problem = f"--storage-options for several stores: {', '.join(sorted(takers))}"
+        raise InvalidRequest("", problem, 'give {"s3": {…}, "https": {…}}, one mapping for each')
+    return takers
 
 
 def _parsed(text: str) -> dict[str, Any]:

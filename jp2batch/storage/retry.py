@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -30,6 +31,20 @@ def wait_after(failed: int, error: StoreUnavailable, policy: RetryPolicy, luck: 
         return None
     grown = policy.first_wait * 2.0 ** min(failed - 1, 30)
     return asked + min(grown, policy.longest_wait) * (0.5 + luck / 2)
+
+
+def retried_now(attempt: Callable[[], T], policy: RetryPolicy) -> T:
+    """Do as `retried` does with an attempt that blocks: a write."""
+    failed = 0
+    while True:
+        try:
+            return attempt()
+        except StoreUnavailable as error:
+            failed += 1
+            seconds = wait_after(failed, error, policy, random.random())  # noqa: S311  # no secret
+            if seconds is None:
+                raise
+        time.sleep(seconds)
 
 
 async def retried(attempt: Callable[[], Awaitable[T]], policy: RetryPolicy, count: Callable[[], None]) -> T:

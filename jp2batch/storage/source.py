@@ -13,11 +13,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from jp2batch.config import StoreProfile, store_profile
 from jp2batch.storage.counted import Counted
-from jp2batch.storage.faults import Place, not_opened, without_credentials
+from jp2batch.storage.faults import Place, not_opened
 from jp2batch.storage.local_source import LocalSource
 from jp2batch.storage.object_source import ObjectSource
+from jp2batch.storage.options import options_for
 from jp2batch.storage.replies import Piece, Range, Version
 from jp2batch.storage.stores import with_defaults
+from jp2batch.urls import without_credentials
 
 __all__ = ["MemorySource", "Piece", "Range", "Source", "Version", "open_source"]
 
@@ -171,7 +173,8 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
     path : str
         Path or URL, as fsspec takes it: a local path, `s3://bucket/key`, `https://…`, `gs://…`, `memory://…`.
     storage_options : Mapping, optional
-        What fsspec's file system takes: credentials, endpoint, headers.
+        What fsspec's file system takes: credentials, endpoint, headers; or that of several, by their protocols:
+        `{"s3": {…}, "https": {…}}`.
 
     Raises
     ------
@@ -179,7 +182,7 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
         The protocol is not known, its driver is not installed, or `storage_options` do not fit.
     """
     protocol = fsspec.utils.get_protocol(path)
-    given = dict(storage_options or {})
+    given = options_for(path, storage_options)
     place = Place(path if protocol == "file" else without_credentials(path), protocol, given)
     options = given if "::" in path else with_defaults(given, protocol, store_profile(protocol))
     try:

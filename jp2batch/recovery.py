@@ -1,0 +1,153 @@
+"""What an earlier run has left: whether it may be touched, what of it is whole, what is still to be done."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from jp2batch.batch_sinks import Sink
+from jp2batch.errors import InvalidRequest, StorageError
+from jp2batch.records import Entry, keep_records, read_records
+from jp2batch.request import Request
+
+try:
+    import fcntl
+except ImportError:  # on Windows: there, nobody stops a second run
+    fcntl = None  # type: ignore[assignment]
+
+
+def check_options(output: str, *, resume: bool, retry_failed: bool, overwrite: bool) -> None:
+    """Refuse options that contradict each other.
+
+    Raises
+    ------
+    InvalidRequest
+        They do.
+    """
+    again = resume or retry_failed
+    if again and overwrite:
+        raise InvalidRequest(output, "--overwrite contradicts --resume and --retry-failed", "leave one of them out")
+    if again and output == "-":
+        raise InvalidRequest("", "what went to stdout cannot be resumed", "give a file with -o")
+
+
+def check_existing(sink: Sink, output: str, *, resume: bool, retry_failed: bool, overwrite: bool) -> None:
+    """Refuse to mix two batches.
+
+    Raises
+    ------
+    InvalidRequest
+        There are results that are not asked to be continued or replaced, or none that could be.
+    """
+    if retry_failed and not (sink.records and sink.records.exists()):
+        raise InvalidRequest(output, "there are no records of an earlier run", "leave out --retry-failed")
+    if not (resume or retry_failed or overwrite) and sink.exists():
+        cure = "continue it with --resume, replace it with --overwrite, or give another name"
+        raise InvalidRequest(output, "there are results already", cure)
+
+
+def recover(sink: Sink, items: Sequence[Request]) -> dict[str, Entry]:
+    """Bring output and records to where both agree; return the records of these items.
+
+    Raises
+    ------
+    InvalidRequest
+        The records are of paths below another root.
+    """
+    if sink.records is None:
+        return {}
+    found = read_records(sink.records)
+    _check_root(sink.records, found.values(), items)
+    for item in items:
+        if item.id in found and not found[item.id].is_of(item):
+            del found[item.id]
+    there = sink.keep({id_: entry for id_, entry in found.items() if entry.ok})
+    valid = {id_: entry for id_, entry in found.items() if not entry.ok or id_ in there}
+    keep_records(sink.records, valid.values())
+    return {item.id: valid[item.id] for item in items if item.id in valid}
+
+
+def compact(sink: Sink) -> None:
+    """Keep only the last record of each item; where there is no space for that, it is done on resuming."""
+    if sink.records is not None:
+        with contextlib.suppress(OSError):
+            keep_records(sink.records, read_records(sink.records).values())
+
+
+def left_to_do(items: Sequence[Request], before: Mapping[str, Entry], *, retry_failed: bool) -> list[Request]:
+    """Return the items that are to be run, given the records of an earlier run."""
+    failed = {id_ for id_, entry in before.items() if not entry.ok}
+    if retry_failed:
+        return [item for item in items if item.id in failed]
+    return [item for item in items if item.id in failed or item.id not in before]
+
+
+def _check_root(records: Path, entries: Iterable[Entry], items: Sequence[Request]) -> None:
+    roots = {entry.root for entry in entries}
+    if roots and roots.isdisjoint({item.shown_root for item in items}):
+        earlier = min(root or "" for root in roots)
+        problem = f"its records are of paths below {earlier}" if earlier else "its records are of paths without a root"
+        cure = f"give --root {earlier}" if earlier else "leave out --root"
+        raise InvalidRequest(str(records), problem, f"{cure}, or another output")
+
+
+@contextlib.contextmanager
+def locked(paths: Iterable[Path], *, make: bool) -> Iterator[None]:
+    """Hold the right to write files, for the time of a `with` block.
+
+    It is the system's lock on a hidden file beside each: it ends with the process, however that ends. With `make`,
+    their folders are made, and removed again if nothing comes into them.
+
+    Raises
+    ------
+    StorageError
+        Another run holds it.
+    """
+    with contextlib.ExitStack() as stack:
+        for path in sorted(set(paths)):
+            if make:
+                stack.enter_context(_made(path.parent))
+            stack.enter_context(_locked(path))
+        yield
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if new:
+            with contextlib.suppress(OSError):  # results have come
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    if fcntl is None:
+        yield
+        return
+    lock = path.with_name(f".{path.name}.lock")
+    handle = _held(lock, path)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _held(lock: Path, path: Path) -> int:
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise StorageError(str(path), "another run is writing to it", "wait for it, or give another name") from None
+        except OSError:  # a file system without locks
+            return handle
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(handle).st_ino == lock.stat().st_ino:
+                return handle
+        os.close(handle)  # it was that of a run that has just ended, and is gone

@@ -10,25 +10,32 @@ from benchmarks import ROOT
 from benchmarks.setting import Setting
 from benchmarks.table import circumstances, write_section
 
-NAMES = ("batch_overhead",)
-"""The benchmarks, each a module with a function `measure`, in the order of the README."""
+BENCHMARKS = {
+    "batch_overhead": "batch_overhead.measure",
+    "batch_memory": "batch_memory.measure",
+    "remote_overviews": "remote_reads.overviews",
+    "remote_windows": "remote_reads.windows",
+}
+"""What measures, by name, in the order of the README."""
 README = ROOT / "benchmarks" / "README.md"
 
 
 def main() -> None:
     """Measure what jp2batch takes, beside what others take in the same run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(NAMES)}; by default all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(BENCHMARKS)}; by default all")
     parser.add_argument("--folder", type=Path, help="where scenes are kept (0.5 GB); by default among temporary files")
     parser.add_argument("--quick", action="store_true", help="small images, once each; the README is left alone")
     parser.add_argument("--print", action="store_true", help="print the tables alone; the README is left alone")
     options = parser.parse_args()
-    if unknown := set(options.names) - set(NAMES):
-        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    if unknown := set(options.names) - set(BENCHMARKS):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     setting = Setting(options.folder or Path(tempfile.gettempdir(), "jp2batch-benchmarks"), options.quick)
-    for name in options.names or NAMES:
+    setting.folder.mkdir(parents=True, exist_ok=True)
+    for name in options.names or BENCHMARKS:
         print(f"{name} …", file=sys.stderr, flush=True)
-        table = importlib.import_module(f"benchmarks.{name}").measure(setting)
+        module, _, function = BENCHMARKS[name].partition(".")
+        table = getattr(importlib.import_module(f"benchmarks.{module}"), function)(setting)
         print(table, flush=True)
         if not (options.quick or options.print):
             write_section(README, name, f"{table}\n\n{circumstances()}")

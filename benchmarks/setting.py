@@ -6,6 +6,7 @@ from pathlib import Path
 from benchmarks.scenes import FULL_SIZE, Scene, make_scene
 
 _QUICK_SIZE = 1830
+_WARM_UP_SIZE = 1098
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,14 @@ class Setting:
     @property
     def scene(self) -> Scene:
         """The image to read, made if need be."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         return make_scene(self.folder, _QUICK_SIZE if self.quick else FULL_SIZE)
 
     @property
     def rounds(self) -> int:
         """How often each thing is measured."""
         return 1 if self.quick else 5
+
+    @property
+    def warm_up(self) -> Path:
+        """A small image to use code on before it is measured."""
+        return make_scene(self.folder, _WARM_UP_SIZE).tlm

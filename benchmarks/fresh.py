@@ -1,0 +1,45 @@
+"""Calls a function in a new process with an empty cache folder: nothing that was learned before helps it."""
+
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from benchmarks import ROOT
+
+T = TypeVar("T")
+
+
+def in_fresh_process(function: Callable[..., T], *args: Any) -> T:
+    """Return what a function of a module returns, called in a process of its own.
+
+    Raises
+    ------
+    RuntimeError
+        The process failed; its last words are in the text.
+    """
+    with tempfile.TemporaryDirectory(prefix="jp2batch-cache-") as cache:
+        done = subprocess.run(
+            [sys.executable, "-c", "from benchmarks.fresh import main; main()"],
+            cwd=ROOT,
+            env=os.environ | {"XDG_CACHE_HOME": cache},
+            input=pickle.dumps((function, args)),
+            capture_output=True,
+            check=False,
+        )
+    if done.returncode:
+        raise RuntimeError(f"{function.__name__}{args} failed:\n{done.stderr.decode('utf-8', 'replace')[-3000:]}")
+    result: T = pickle.loads(done.stdout)
+    return result
+
+
+def main() -> None:
+    """Call what comes on stdin; write to stdout what it returns."""
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not mix with the result
+    function, args = pickle.load(sys.stdin.buffer)
+    with output:
+        pickle.dump(function(*args), output)

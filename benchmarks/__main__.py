@@ -13,8 +13,10 @@ from benchmarks.table import circumstances, write_section
 BENCHMARKS = {
     "batch_overhead": "batch_overhead.measure",
     "batch_memory": "batch_memory.measure",
+    "batch_throughput": "batch_throughput.measure",
     "remote_overviews": "remote_reads.overviews",
     "remote_windows": "remote_reads.windows",
+    "local_read": "local_read.measure",
 }
 """What measures, by name, in the order of the README."""
 README = ROOT / "benchmarks" / "README.md"

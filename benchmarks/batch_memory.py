@@ -17,7 +17,7 @@ import psutil
 import jp2batch
 from benchmarks.fresh import in_fresh_process
 from benchmarks.setting import Setting
-from benchmarks.table import Table
+from benchmarks.table import Table, times
 from jp2batch import landscape, openjpeg
 from jp2batch.sample import make_image
 
@@ -46,7 +46,7 @@ def measure(setting: Setting) -> Table:
     paths, count = images(setting.folder / "small"), 200 if setting.quick else _REQUESTS
     held, took = in_fresh_process(run, paths, count)
     rows = [
-        (one.name, *(f"{value / 2**20:.0f}" for value in (one.early, one.end, one.peak)), f"{one.end / one.early:.2f} x")
+        (one.name, *(f"{value >> 20}" for value in (one.early, one.end, one.peak)), times(one.end / one.early))
         for one in held
     ]
     head = (
@@ -75,7 +75,7 @@ def run(paths: list[Path], count: int) -> tuple[list[Held], float]:
     from distributed import Client, SubprocessCluster
 
     with (
-        SubprocessCluster(n_workers=_WORKERS, threads_per_worker=1, dashboard_address=None) as cluster,
+        SubprocessCluster(n_workers=_WORKERS, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         scheduler: Any = client.run_on_scheduler(os.getpid)

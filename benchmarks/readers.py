@@ -3,6 +3,7 @@
 Each is made in the process that reads, before the clock starts: what has to be imported is imported then.
 """
 
+import importlib
 import shutil
 import struct
 import tempfile
@@ -35,11 +36,9 @@ GDAL_SETTINGS: Mapping[str, Any] = {
 
 def by_jp2batch(options: Mapping[str, Any]) -> Reader:
     """Read with jp2batch; `options`: fsspec's."""
-    import aiohttp  # noqa: F401
-    import fsspec.implementations.http
-    import s3fs  # noqa: F401
-
     import jp2batch
+
+    import_all()
 
     def read(path: str, rlevel: int, window: Window | None) -> Pixels:
         pixels: Pixels = jp2batch.read(path, rlevel, window, storage_options=options).values
@@ -67,9 +66,7 @@ def by_gdal(options: Mapping[str, Any]) -> Reader:
 
 def by_whole_file(_options: Mapping[str, Any]) -> Reader:
     """Read as one would at first: the whole file to a temporary one, then glymur."""
-    from jp2batch.openjpeg import library
-
-    library()  # lets glymur find OpenJPEG
+    import_all()
     import glymur
 
     def read(path: str, rlevel: int, window: Window | None) -> Pixels:
@@ -110,6 +107,15 @@ def by_whole_tiles(options: Mapping[str, Any]) -> Reader:
         return pixels
 
     return read
+
+
+def import_all() -> None:
+    """Import what reading remote files takes, which is imported at the first use."""
+    from jp2batch.openjpeg import library
+
+    library()  # lets glymur find OpenJPEG
+    for name in ("aiohttp", "fsspec.implementations.http", "glymur", "s3fs"):
+        importlib.import_module(name)
 
 
 READERS: dict[str, Callable[[Mapping[str, Any]], Reader]] = {
@@ -173,7 +179,8 @@ class TileIndex:
         struct.pack_into(">2I", header, 32, left, top)
         pixels = np.empty((1, bottom - top, right - left), np.uint16)
         openjpeg.decode(bytes(header) + body[:4] + bytes(2) + body[6:] + b"\xff\xd9", pixels)
-        return pixels[0]
+        (band,) = pixels
+        return np.asarray(band)
 
 
 def _gdal_path(path: str) -> str:

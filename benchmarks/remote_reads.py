@@ -146,4 +146,5 @@ def decoded(path: Path, size: int, rlevel: int) -> Pixels:
     side = -(-size >> rlevel)
     pixels = np.empty((1, side, side), np.uint16)
     openjpeg.decode(path.read_bytes(), pixels, reduce=rlevel)
-    return pixels[0]
+    (band,) = pixels
+    return np.asarray(band)

@@ -2,10 +2,13 @@
 
 import gc
 import hashlib
+import re
 import resource
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,8 +94,14 @@ def median(taken: Iterable[Taken]) -> Taken:
 def digest(pixels: Pixels) -> str:
     """Return what tells whether pixels are equal."""
     values = np.ascontiguousarray(pixels, "<u2")
-    return f"{values.shape} {hashlib.sha256(values).hexdigest()}"
+    return f"{values.shape} {hashlib.sha256(values.data).hexdigest()}"
 
 
 def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the most memory that this process has had; getrusage would count that of its parent before the exec."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
+        assert found is not None
+        return int(found[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,112 +1,190 @@
-"""What the texts show is run: each snippet, each command."""
+"""What the texts show is run: each snippet, each command. What is generated in them is current."""
 
 import os
 import re
+import shutil
 import subprocess
 import sysconfig
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import generate
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 from servers import S3_PUBLIC_BUCKET
 
+import jp2batch
+from jp2batch.batch import local_cluster
 from jp2batch.cli import main
+from jp2batch.config import DEFAULTS
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CONTRIBUTING, CI = (
     ROOT.joinpath(name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", ".ci/run")
 )
-BUCKET = "s3://bucket/"
-"""Where the README's images in a store are."""
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/*.md"))}
+TEXTS = {"README.md": README, "CONTRIBUTING.md": CONTRIBUTING} | PAGES
+BUCKET, SCHEDULER = "s3://bucket/", "tcp://scheduler:8786"
+"""Where the images in a store are, and the cluster, in the texts."""
 
 
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+def blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Iterate over the blocks that are to be run: language, content; not over those that say why they are not."""
+    for excuse, language, block in re.findall(
+        r"(<!-- not run: .+? -->\n+)?^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
+    ):
+        if not excuse and language in ("bash", "python"):
+            yield language, block
 
 
-def commands(text: str) -> list[str]:
-    return "".join(blocks(text, "bash")).splitlines()
+STORIES = {name: text for name, text in TEXTS.items() if name != "CONTRIBUTING.md" and any(blocks(text))}
+"""The texts whose blocks are run; what CONTRIBUTING tells, `.ci/run` does or is."""
+SET_UP = re.findall("^python3 -m venv .*", README, re.MULTILINE)
+TWO_DATES = "jp2batch sample scenes --dates 2"
+SAMPLE = re.compile(rf"^{TWO_DATES.replace(' --dates 2', '( --dates 2)?')}$", re.MULTILINE)
+"""What most texts begin with; it is run once for all of them."""
 
 
-SET_UP = [command for command in commands(README) if command.startswith("python3 -m venv ")]
-OTHERS = [command for command in commands(README) if command not in SET_UP]
-
-
-def run(command: str, folder: Path, **settings: str) -> None:
+def run(command: str, folder: Path, settings: dict[str, str]) -> None:
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command.replace(BUCKET, f"s3://{S3_PUBLIC_BUCKET}/")],
+        ["bash", "-euo", "pipefail", "-c", command],
         cwd=folder,
-        env=os.environ | {"PATH": path} | settings,
+        env=os.environ | {"PATH": path, "XDG_CACHE_HOME": str(folder / "cache")} | settings,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert "Traceback" not in done.stderr
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """Return a folder where the README's first command has been run, but for the set-up."""
-    folder = tmp_path_factory.mktemp("readme")
-    run(SET_UP[0].partition("pip install . && ")[2].replace(".venv/bin/", ""), folder)
-    run(OTHERS[0], folder)  # makes the product that all others read
-    images = sorted(map(str, folder.glob("scenes/**/*_B0*.jp2")))
-    (folder / "scenes.txt").write_text("\n".join(images))
-    return folder
+def scenes(tmp_path_factory) -> Path:
+    """Return the folder of the products that the texts are about."""
+    folder = tmp_path_factory.mktemp("sample")
+    run(TWO_DATES, folder, {})
+    return folder / "scenes"
 
 
 @pytest.fixture
-def bucket(folder, s3_server) -> dict[str, str]:
-    """Put the README's image into a store, and return the settings that let it be found there."""
-    (image,) = folder.glob("scenes/**/*_B08_10m.jp2")
-    s3_server.put("B08_10m.jp2", image.read_bytes(), S3_PUBLIC_BUCKET)
-    return {"AWS_ENDPOINT_URL": s3_server.endpoint, "AWS_DEFAULT_REGION": "us-east-1"}
+def folder(scenes, tmp_path, monkeypatch) -> Path:
+    """Go to a folder with these products."""
+    shutil.copytree(scenes, tmp_path / "scenes", copy_function=os.link)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def test_the_first_command_makes_a_picture(folder):
-    with Image.open(folder / "jp2batch-demo" / "contact-sheet.png") as picture:
-        assert picture.width > 4 * 200
+@pytest.fixture
+def bucket(scenes, request) -> dict[str, str]:
+    """Put an image into a store, and return the settings that let it be found there."""
+    server = request.getfixturevalue("s3_server")
+    image = min(scenes.glob("**/*_B08_10m.jp2"))
+    server.put("B08_10m.jp2", image.read_bytes(), S3_PUBLIC_BUCKET)
+    return {"AWS_ENDPOINT_URL": server.endpoint, "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@pytest.fixture
+def cluster() -> Iterator[str]:
+    """Start a cluster, and return its address."""
+    with local_cluster(1) as client:
+        yield client.scheduler.address
 
 
 @pytest.mark.seaweedfs
-def test_snippets_run_one_after_the_other(folder, bucket, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
-    for name, value in bucket.items():
-        monkeypatch.setenv(name, value)
+@pytest.mark.parametrize("name", STORIES)
+def test_blocks_run_one_after_the_other(name, folder, request, monkeypatch):
+    text, settings = STORIES[name], {}
+    if TWO_DATES not in text:
+        shutil.rmtree(max(folder.glob("scenes/*.SAFE")))
+    if BUCKET in text:
+        text, settings = text.replace(BUCKET, f"s3://{S3_PUBLIC_BUCKET}/"), request.getfixturevalue("bucket")
+    if SCHEDULER in text:
+        text = text.replace(SCHEDULER, request.getfixturevalue("cluster"))
+    for setting in settings.items():
+        monkeypatch.setenv(*setting)
     names: dict[str, object] = {}
-    for block in blocks(README, "python"):
-        exec(block.replace(BUCKET, f"s3://{S3_PUBLIC_BUCKET}/"), names)
+    for language, block in blocks(text):
+        if language == "python":
+            exec(block, names)
+        elif not block.startswith("python3 -m venv ") and (commands := SAMPLE.sub("", block).strip()):
+            run(commands, folder, settings)
+    CLAIMS.get(name, lambda names: None)(names)
+
+
+def claims_of_readme(names: dict[str, Any]) -> None:
     assert names["image"].dims == ("y", "x")
-    assert names["corner"].shape == (200, 300)
-    assert names["public"].shape == (69, 69)
+    assert names["cube"].dims == ("time", "band", "y", "x")
+    assert (len(names["report"]), names["report"].failed) == (2, [])
     assert list(names["answer"]) == ["img_data", "shape", "time_download", "time_processing"]
-    assert re.search(r"rlevel 9.*\n\[69, 69\] ", capsys.readouterr().out, re.DOTALL)
-    assert len(names["report"]) > 8
-    assert names["report"].failed == []
 
 
-@pytest.mark.parametrize(
-    "command", [pytest.param(one, marks=pytest.mark.seaweedfs if "s3://" in one else ()) for one in OTHERS[1:]]
-)
-def test_commands_run(command, folder, request):
-    assert command.startswith("jp2batch ")
-    run(command, folder, **(request.getfixturevalue("bucket") if "s3://" in command else {}))
+def claims_of_reading(names: dict[str, Any]) -> None:
+    assert names["corner"].shape == (200, 300)
+    assert names["red"].dtype == "float32"
+    assert names["ndvi"].dims == ("time",)
+    assert names["public"].shape == (69, 69)
+
+
+def claims_of_batches(names: dict[str, Any]) -> None:
+    assert len(names["report"]) == 5
+    assert [type(result.error).__name__ for result in names["report"].failed] == ["ImageNotFound"]
+
+
+CLAIMS = {
+    "README.md": claims_of_readme,
+    "docs/reading.md": claims_of_reading,
+    "docs/batches.md": claims_of_batches,
+}
+"""What is left when a text has been run."""
+
+
+def test_the_first_command_makes_a_picture(tmp_path):
+    run(SET_UP[0].partition("pip install . && ")[2].replace(".venv/bin/", ""), tmp_path, {})
+    with Image.open(tmp_path / "jp2batch-demo" / "contact-sheet.png") as picture:
+        assert picture.width > 4 * 200
+
+
+@pytest.mark.parametrize("path", generate.PAGES)
+def test_generated_pages_are_current(path):
+    current = ROOT.joinpath(path).read_text(encoding="utf-8") == generate.PAGES[path]()
+    assert current, f"{path} is not what would be generated: run python docs/generate.py"
+
+
+def test_the_references_have_all_there_is():
+    assert set(re.findall(r"^### (\w+)$", PAGES["docs/api.md"], re.MULTILINE)) == set(jp2batch.__all__)
+    assert set(re.findall(r"^## jp2batch (\w+)$", PAGES["docs/cli.md"], re.MULTILINE)) == set(main.commands)
+    keys = re.findall(r"^## jp2batch\.(\S+)$", PAGES["docs/configuration.md"], re.MULTILINE)
+    assert set(keys) == set(DEFAULTS["jp2batch"])
 
 
 @pytest.mark.parametrize("name", sorted(main.commands))
 def test_every_command_is_told_of(name):
-    assert re.search(rf"\bjp2batch {name}\b", README)
+    assert any(re.search(rf"\bjp2batch {name}\b", text) for page, text in TEXTS.items() if page != "docs/cli.md")
     assert f"`{name}`" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_links_within_the_tree_lead_somewhere():
-    links = re.findall(r"\]\((?!https?://)([^)]+)\)", README + CONTRIBUTING)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_within_the_tree_lead_somewhere(name):
+    links = re.findall(r"\]\((?!https?://)([^)]+)\)", TEXTS[name])
+    for link in links:
+        path, _, place = link.partition("#")
+        target = (ROOT / name).parent / path if path else ROOT / name
+        assert target.exists(), link
+        assert not place or place in anchors(target.read_text(encoding="utf-8")), link
+
+
+def anchors(text: str) -> set[str]:
+    """Return what headings are called in links."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_page_is_reached_from_the_index():
+    assert all(f"({Path(name).name})" in PAGES["docs/README.md"] for name in PAGES if name != "docs/README.md")
 
 
 def test_ci_takes_the_two_commands_from_the_readme():
@@ -117,11 +195,11 @@ def test_ci_takes_the_two_commands_from_the_readme():
 
 def test_contributing_names_what_there_is():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    asked = re.findall(r'pip install (?:-e )?"\.\[(\w+)\]"', README + CONTRIBUTING + CI)
+    asked = re.findall(r'pip install (?:-e )?"\.\[(\w+)\]"', CI + "".join(TEXTS.values()))
     assert set(asked) <= set(extras)
-    assert commands(CONTRIBUTING)[-1] == ".ci/run"
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
-    assert all((ROOT / name).exists() for name in re.findall(r"`((?:tests|jp2batch)/\S+\.py)`", CONTRIBUTING))
+    named = re.findall(r"`(?:python )?((?:tests|jp2batch|docs)/\S+?)`", CONTRIBUTING)
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize("name", ["", *sorted(main.commands)])

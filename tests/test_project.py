@@ -156,11 +156,6 @@ def test_the_public_functions_explain_their_parameters(name):
     assert set(inspect.signature(function).parameters) <= told
 
 
-@pytest.mark.parametrize("name", jp2batch.__all__)
-def test_the_readme_names_the_public_names(name):
-    assert re.search(rf"\b{name}\b", (ROOT / "README.md").read_text(encoding="utf-8"))
-
-
 @pytest.fixture(scope="module")
 def files() -> list[Path]:
     """Return the files that are, or would be, in git."""

@@ -1,0 +1,38 @@
+"""Writes anew what is generated in the docs, and strips the notebooks; run as `python docs/generate.py`."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import drawings
+import notebooks
+import reference
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/api.md": reference.python,
+    "docs/cli.md": reference.command_line,
+    "docs/configuration.md": reference.configuration,
+    "docs/images/what-is-fetched.svg": drawings.what_is_fetched,
+}
+"""What is generated, by its path."""
+NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Iterate over all files that are generated or brought into form, as they should be."""
+    for path, page in PAGES.items():
+        yield ROOT / path, page()
+    for notebook in NOTEBOOKS:
+        yield notebook, notebooks.normalised(notebook.read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    """Write what differs."""
+    for path, text in texts():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8", newline="\n")
+            print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

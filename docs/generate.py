@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import drawings
-import notebooks
+import notebook_form
 import reference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +23,7 @@ def texts() -> Iterator[tuple[Path, str]]:
     for path, page in PAGES.items():
         yield ROOT / path, page()
     for notebook in NOTEBOOKS:
-        yield notebook, notebooks.normalised(notebook.read_text(encoding="utf-8"))
+        yield notebook, notebook_form.normalised(notebook.read_text(encoding="utf-8"))
 
 
 def main() -> None:

@@ -15,29 +15,15 @@ import yaml
 from dask.utils import parse_bytes, parse_timedelta
 
 from jp2batch.errors import ConfigurationError
+from jp2batch.profiles import StoreProfile
 
 DEFAULTS: dict[str, Any] = yaml.safe_load(files("jp2batch").joinpath("jp2batch.yaml").read_text(encoding="utf-8"))
 dask.config.update_defaults(DEFAULTS)
 
-
-@dataclass(frozen=True, slots=True)
-class StoreProfile:
-    """What reading from a store costs."""
-
-    latency: float
-    """Seconds from a request to its first byte; 0 means that requests are free."""
-    bandwidth: float
-    """Bytes per second of one connection."""
-    connections: int
-    """Requests that may be under way at once."""
-    gap: int
-    """Bytes between two wanted ranges that are read through rather than asked around."""
-
-    def seconds(self, requests: int, size: int, rounds: int) -> float:
-        """Estimate the seconds that `requests` of `size` bytes in all take, in `rounds` that wait for each other."""
-        used = min(self.connections, max(1, requests // max(1, rounds)))
-        waits = max(rounds, math.ceil(requests / self.connections))
-        return waits * self.latency + size / (self.bandwidth * used)
+_PROFILE_CURE = (
+    "give the name of a profile, or {latency: 30ms, bandwidth: 60 MB, connections: 128, line: 125 MB,"
+    " requests-per-minute: 2000}, or some of these"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +56,64 @@ class IndexSettings:
     """fsspec's options for it."""
 
 
-def store_profile(protocol: str) -> StoreProfile:
-    """Return the profile of the stores that speak `protocol` ("s3", "https", "file", …).
+def store_profile(protocol: str, host: str = "") -> StoreProfile:
+    """Return the profile of a store.
+
+    Parameters
+    ----------
+    protocol : str
+        What it speaks: "s3", "https", "file", …
+    host : str, optional
+        Its name in the network; the profile of it, or of a domain that it is in, comes before that of the protocol.
 
     Raises
     ------
     ConfigurationError
         A value is missing or cannot be read.
     """
-    stores = _get("stores")
-    if not isinstance(stores, Mapping):
-        raise ConfigurationError("", f"jp2batch.stores is {stores!r}", "give it as {protocol: {latency: …, …}}")
-    own, common = stores.get(protocol, {}), stores.get("default", {})
+    stores, profiles = _mapping("stores"), _mapping("profiles")
+    domains = host.lower().split(".")
+    names = [".".join(domains[place:]) for place in range(len(domains))] + [protocol]
+    store = next((name for name in names if name in stores), "default")
+    told = stores.get(store, "default")
+    own = told if isinstance(told, Mapping) else profiles.get(str(told))
     try:
-        values = {**DEFAULTS["jp2batch"]["stores"]["default"], **common, **own}
-        return StoreProfile(
-            latency=float(parse_timedelta(values["latency"])),
-            bandwidth=float(parse_bytes(values["bandwidth"])),
-            connections=max(1, int(values["connections"])),
-            gap=int(parse_bytes(values["gap"])),
-        )
-    except (ValueError, TypeError, KeyError):
-        cure = "give {latency: 30ms, bandwidth: 60 MB, connections: 128, gap: 4 KiB}, or some of these"
-        raise ConfigurationError("", f"jp2batch.stores.{protocol} is {own or common}", cure) from None
+        values = {**DEFAULTS["jp2batch"]["profiles"]["default"], **profiles["default"]}
+        values |= {"measured": own is not told, **own}  # type: ignore[dict-item]
+        return _profile(store if own is told else str(told), values)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ConfigurationError("", f"jp2batch.stores.{store} is {told}", _PROFILE_CURE) from None
+
+
+def _mapping(key: str) -> dict[str, Any]:
+    """Return a part of the configuration, with the defaults of what it leaves out."""
+    given = _get(key)
+    if not isinstance(given, Mapping):
+        raise ConfigurationError("", f"jp2batch.{key} is {given!r}", "give it as {name: {latency: …, …}}")
+    return {**DEFAULTS["jp2batch"][key], **given}
+
+
+def _profile(name: str, given: Mapping[str, Any]) -> StoreProfile:
+    values = {key.replace("_", "-"): value for key, value in given.items()}  # dask takes them for the same
+    unknown = set(values) - {"latency", "bandwidth", "connections", "line", "requests-per-minute", "measured"}
+    quota, line = values["requests-per-minute"], values["line"]
+    if unknown or not isinstance(values["measured"], bool):
+        raise ValueError(unknown)
+    return StoreProfile(
+        latency=float(parse_timedelta(values["latency"])),
+        bandwidth=_positive(parse_bytes(values["bandwidth"])),
+        connections=max(1, int(values["connections"])),
+        line=math.inf if line is None else _positive(parse_bytes(line)),
+        requests_per_minute=None if quota is None else _positive(quota),
+        name=name,
+        measured=values["measured"] and bool(_get("measure")),
+    )
+
+
+def _positive(value: Any) -> float:
+    if not float(value) > 0:
+        raise ValueError(value)
+    return float(value)
 
 
 def dask_threads() -> int:

@@ -92,6 +92,10 @@ class ReadPlan:
     """Bytes fetched."""
     size: int
     """Length of the file in bytes."""
+    store: str
+    """The profile of the store that this is planned by."""
+    seconds: float
+    """What fetching should take, by that profile."""
     tiles: int
     """Tiles that hold the pixels asked for."""
     tiles_of: int
@@ -132,12 +136,14 @@ class ReadPlan:
 
     def _rows(self) -> list[tuple[str, str]]:
         about = "" if self.exact else "about "
+        takes = f"; fetching takes about {self.seconds:.2f} s" if self.seconds > 0.01 else ""
         (top, bottom), (left, right) = self.tile_rows, self.tile_columns
         return [
             ("result", f"{self.shape[0]} x {self.shape[1]} {self.dtype} at rlevel {self.rlevel}"),
             ("fetches", self._fetched()),
             ("saves", f"{about}{format_bytes(max(0, self.size - self.bytes))}"),
             ("requests", f"{about}{self.requests}"),
+            ("store", f"{self.store}{takes}"),
             ("tiles", f"{self.tiles} of {self.tiles_of}: rows {top} to {bottom - 1}, columns {left} to {right - 1}"),
             ("located by", f"{self.located_by}, read by {self.precision}"),
             ("exact", "yes" if self.exact else "no: an estimate"),

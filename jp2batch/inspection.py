@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from jp2batch import config, georeference
 from jp2batch.info import ImageInfo, ReadPlan
 from jp2batch.jpeg2000.batches import batches, read_batch
+from jp2batch.jpeg2000.coalesce import coalesced
 from jp2batch.jpeg2000.grid import Selection, image_area, samples, tile_count, tile_counts
 from jp2batch.jpeg2000.pieces import Range, Unknown
 from jp2batch.jpeg2000.plan import LocatedBy, Precision, expected_bytes, walk_cost, ways
@@ -86,17 +87,21 @@ class _Rehearsal:
 
     def __init__(self, opened: Opened) -> None:
         self._source, self._pieces = opened.source, opened.pieces
-        self.requests, self.bytes = opened.source.requests, opened.source.bytes_read
+        self.requests, self.bytes, self.seconds = opened.source.requests, opened.source.bytes_read, _begun(opened)
 
     def fetch(self, ranges: Sequence[Range]) -> None:
-        self.requests += len(ranges)
-        self.bytes += sum(r.stop - r.start for r in ranges)
-        cuts = [r.stop if r.head is None else r.start + r.head for r in ranges]
-        heads = [(r.start, cut) for r, cut in zip(ranges, cuts, strict=True) if r.start < cut]
+        store = self._source.profile
+        asked = coalesced(ranges, store, self._pieces.may_cross)
+        size = sum(r.stop - r.start for r in asked)
+        self.requests += len(asked)
+        self.bytes += size
+        self.seconds += store.seconds(len(asked), size, 1)
+        heads = [(r.start, r.stop if r.head is None else r.start + r.head) for r in ranges]
+        heads = [(start, stop) for start, stop in heads if start < stop]
         for start, data in self._source.read_many(heads) if heads else []:
-            self._pieces.add(start, data)
-        for r, cut in zip(ranges, cuts, strict=True):
-            self._pieces.add_unknown(cut, r.stop)
+            self._pieces.fill(start, data)
+        for r in asked:
+            self._pieces.fill_unknown(r.start, r.stop)
 
 
 def _rehearse(opened: Opened, selection: Selection) -> ReadPlan | None:
@@ -107,7 +112,7 @@ def _rehearse(opened: Opened, selection: Selection) -> ReadPlan | None:
     try:
         reading = hold(opened.steps(selection), rehearsal.fetch)
         for batch in batches(opened.image, reading, config.threads()):
-            hold(read_batch(opened.pieces, batch, opened.source.profile), rehearsal.fetch)
+            hold(read_batch(opened.pieces, batch), rehearsal.fetch)
     except Unknown:
         if not opened.pieces.covers(0, opened.pieces.size):
             return None
@@ -119,6 +124,7 @@ def _rehearse(opened: Opened, selection: Selection) -> ReadPlan | None:
         selection,
         requests=rehearsal.requests,
         size=rehearsal.bytes,
+        seconds=rehearsal.seconds,
         located_by=located_by,
         precision=precision,
         exact=True,
@@ -129,12 +135,28 @@ def _estimate(opened: Opened, selection: Selection) -> ReadPlan:
     source, image = opened.source, opened.image
     way = _way(opened, selection)
     requests, size = len(selection.tiles), expected_bytes(image, selection)
+    seconds = source.profile.seconds(requests, size, 1)
     if way == "walk":
         cost = walk_cost(opened.pieces, image, selection, source.profile)
-        requests, size = cost.requests, cost.size
+        requests, size, seconds = cost.requests, cost.size, cost.seconds
     requests, size = source.requests + requests, min(source.bytes_read + size, opened.pieces.size)
     precision: Precision = "packets" if selection.rlevel else "tile-parts"
-    return _plan(opened, selection, requests=requests, size=size, located_by=way, precision=precision, exact=False)
+    return _plan(
+        opened,
+        selection,
+        requests=requests,
+        size=size,
+        seconds=_begun(opened) + seconds,
+        located_by=way,
+        precision=precision,
+        exact=False,
+    )
+
+
+def _begun(opened: Opened) -> float:
+    """Estimate the seconds that reading the header takes."""
+    source = opened.source
+    return source.profile.seconds(source.requests, source.bytes_read, source.requests)
 
 
 def _way(opened: Opened, selection: Selection) -> LocatedBy:
@@ -148,6 +170,7 @@ def _plan(
     *,
     requests: int,
     size: int,
+    seconds: float,
     located_by: LocatedBy,
     precision: Precision,
     exact: bool,
@@ -163,6 +186,8 @@ def _plan(
         requests=requests,
         bytes=size,
         size=opened.pieces.size,
+        store=str(opened.source.profile),
+        seconds=seconds,
         tiles=len(selection.tiles),
         tiles_of=tile_count(opened.image.header.siz),
         grid=grid,

@@ -10,6 +10,7 @@ import numpy as np
 from jp2batch import config, index
 from jp2batch.errors import ImageTooLarge, Jp2BatchError, ObjectChanged, StorageError
 from jp2batch.jpeg2000.channels import Channel, channels
+from jp2batch.jpeg2000.coalesce import coalesced
 from jp2batch.jpeg2000.codestream import check_supported
 from jp2batch.jpeg2000.grid import Rect, Selection, decoder_memory, image_area, select, tile_count
 from jp2batch.jpeg2000.known import Known, learned
@@ -40,7 +41,7 @@ class Opened:
         first = config.first_read()
         ((position, data),) = source.read_many([(0, first)])
         pieces = Pieces(source.size or 0)
-        pieces.add(position, data)
+        pieces.fill(position, data)
         places = known.places if known is not None and known.size == pieces.size else ()
         return cls(source, pieces, hold(read_image(pieces, Ahead(first)), fetcher(source, pieces)), places)
 
@@ -141,11 +142,12 @@ def hold(steps: Steps[T], fetch: Callable[[Sequence[Range]], None]) -> T:
 
 
 def fetcher(source: Source, pieces: Pieces) -> Callable[[Sequence[Range]], None]:
-    """Return what fetches ranges of a source into pieces, all at once."""
+    """Return what fetches ranges of a source into pieces, all at once, by the requests that cost least."""
 
     def fetch(ranges: Sequence[Range]) -> None:
-        for start, data in source.read_many([(r.start, r.stop) for r in ranges]):
-            pieces.add(start, data)
+        asked = coalesced(ranges, source.profile, pieces.may_cross)
+        for start, data in source.read_many([(r.start, r.stop) for r in asked]):
+            pieces.fill(start, data)
 
     return fetch
 

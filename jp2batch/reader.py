@@ -174,6 +174,6 @@ def _decode(opened: Opened, reading: Reading, threads: int) -> tuple[NDArray[Any
     fetch = fetcher(opened.source, opened.pieces)
 
     def read(batch: Batch) -> None:
-        hold(read_batch(opened.pieces, batch, opened.source.profile), fetch)
+        hold(read_batch(opened.pieces, batch), fetch)
 
     return values, decode(opened.pieces, opened.image, reading, values, read=read, threads=threads)

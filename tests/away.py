@@ -12,14 +12,14 @@ import dask
 import numpy as np
 
 from jp2batch import openjpeg
-from jp2batch.config import StoreProfile
 from jp2batch.errors import Jp2BatchError
+from jp2batch.profiles import StoreProfile
 from jp2batch.reader import read_from
 from jp2batch.request import Window
 from jp2batch.storage.source import MemorySource
 
-FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8, gap=0)
-REMOTE = StoreProfile(latency=0.1, bandwidth=1e6, connections=8, gap=100)
+FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8)
+REMOTE = StoreProfile(latency=0.1, bandwidth=1e6, connections=8)
 """Requests cost something: packets are read ahead, and neighbours together."""
 
 

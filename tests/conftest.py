@@ -14,7 +14,7 @@ from jp2batch.sample import make_product
 pytest_plugins = ["servers"]
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for `benchmarks`; last: the installed package is tested
 
-os.environ["DASK_JP2BATCH__INDEX__ENABLED"] = "False"  # for child processes
+os.environ |= {"DASK_JP2BATCH__INDEX__ENABLED": "False", "DASK_JP2BATCH__MEASURE": "False"}  # for child processes
 settings.register_profile("jp2batch", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("jp2batch")
 
@@ -28,8 +28,8 @@ def impatience() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def amnesia() -> Iterator[None]:
-    """Let each read be the first one: what is kept of images is tested in tests/test_index.py."""
-    with dask.config.set({"jp2batch.index.enabled": False}):
+    """Let each read be the first one, whatever others have learned of images and stores."""
+    with dask.config.set({"jp2batch.index.enabled": False, "jp2batch.measure": False}):
         yield
 
 

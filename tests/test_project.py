@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 LAYERS = [
     "errors urls html findings",
-    "config request pace",
+    "profiles config request pace",
     "jpeg2000 radiometry",
     "storage openjpeg georeference sentinel2 cf info preview accessor",
     "metadata index_table index opening decoding reader inspection dataarray response xarray_engine",

@@ -22,7 +22,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from fsspec.asyn import AsyncFileSystem
 
 from jp2batch import errors
-from jp2batch.config import StoreProfile, store_profile
+from jp2batch.config import store_profile
+from jp2batch.profiles import StoreProfile
 from jp2batch.storage.faults import Place, translated
 from jp2batch.storage.replies import content_range
 from jp2batch.storage.source import MemorySource, Range, Source, open_source
@@ -615,7 +616,7 @@ def test_errors_of_all_drivers_are_told_apart(error: Exception, expected: type[E
 
 
 def test_the_memory_source_notes_what_was_asked() -> None:
-    profile = StoreProfile(latency=0.1, bandwidth=1e6, connections=4, gap=0)
+    profile = StoreProfile(latency=0.1, bandwidth=1e6, connections=4)
     source = MemorySource(b"0123456789", path="a.jp2", profile=profile)
     with pytest.raises(ValueError, match="one range"):
         source.read_many([(0, 1), (1, 2)])

@@ -14,7 +14,6 @@ from images import CHANGES, SIZE, Made
 from oracle import random_window, verify_fetched_once
 from rewrite import COM, PLT, SOD, SOT, Codestream
 
-from jp2batch.config import StoreProfile
 from jp2batch.encode import Coding
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000 import plan
@@ -23,12 +22,13 @@ from jp2batch.jpeg2000.interpolate import by_interpolation
 from jp2batch.jpeg2000.locate import Doubt
 from jp2batch.jpeg2000.pieces import Ahead
 from jp2batch.jpeg2000.walk import Cost, Pace, by_walk, choose_pace
+from jp2batch.profiles import StoreProfile
 from jp2batch.reader import Opened, Pixels, fetcher, hold, read_from
 from jp2batch.request import Window
 from jp2batch.storage.source import MemorySource
 
-REMOTE = StoreProfile(latency=0.1, bandwidth=1e6, connections=64, gap=100)
-LINK = StoreProfile(latency=0.03, bandwidth=60e6, connections=128, gap=4096)
+REMOTE = StoreProfile(latency=0.1, bandwidth=1e6, connections=64)
+LINK = StoreProfile(latency=0.03, bandwidth=60e6, connections=128)
 TILES = Made(Coding(tile=(16, 16), precincts=(16, 16), code_block=(8, 8), levels=2))
 """56 tiles, each one tile-part."""
 COUNT = 56

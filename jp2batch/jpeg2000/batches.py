@@ -3,12 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jp2batch.config import StoreProfile
 from jp2batch.jpeg2000.assemble import TileBlock, block_tiles, tile_blocks
 from jp2batch.jpeg2000.pieces import Pieces, Range, Steps, fetch, merged
 from jp2batch.jpeg2000.plan import Image, Reading
 
-_LARGEST_RANGE = 8 << 20  # a longer one would be better off as several at once
 BATCH = 16 << 20  # bytes fetched at once: enough to keep connections busy, few beside a full image
 _BLOCK = 1 << 20  # samples decoded at once: enough to outweigh setting up a codec, few enough to keep cores busy
 _SMALLEST_BLOCK = 1 << 16
@@ -39,9 +37,9 @@ def batches(image: Image, reading: Reading, threads: int) -> list[Batch]:
     return list(_batches(image, reading, tile_blocks(image.header, reading, samples_each)))
 
 
-def read_batch(pieces: Pieces, batch: Batch, store: StoreProfile) -> Steps[None]:
+def read_batch(pieces: Pieces, batch: Batch) -> Steps[None]:
     """Read what is not there yet of a batch."""
-    yield from fetch(pieces, merged(batch.ranges, store.gap, _LARGEST_RANGE))
+    yield from fetch(pieces, batch.ranges)
 
 
 def _batches(image: Image, reading: Reading, blocks: list[TileBlock]) -> Iterator[Batch]:
@@ -51,7 +49,7 @@ def _batches(image: Image, reading: Reading, blocks: list[TileBlock]) -> Iterato
         together.append(block)
         ranges += [r for tile in block_tiles(image.header, reading, block) for r in tile.ranges()]
         if sum(r.stop - r.start for r in ranges) >= BATCH:
-            yield Batch(tuple(together), tuple(merged(ranges, 0, BATCH)))
+            yield Batch(tuple(together), tuple(merged(ranges)))
             together, ranges = [], []
     if together:
-        yield Batch(tuple(together), tuple(merged(ranges, 0, BATCH)))
+        yield Batch(tuple(together), tuple(merged(ranges)))

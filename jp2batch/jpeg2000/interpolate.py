@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 
-from jp2batch.config import StoreProfile
 from jp2batch.jpeg2000.codestream import Header, TilePart
 from jp2batch.jpeg2000.front import Front, Gap
 from jp2batch.jpeg2000.links import Link
@@ -19,6 +18,7 @@ from jp2batch.jpeg2000.locate import Doubt, ReadAhead
 from jp2batch.jpeg2000.markers import Marker
 from jp2batch.jpeg2000.pieces import Pieces, Range, Steps
 from jp2batch.jpeg2000.walk import Cost
+from jp2batch.profiles import StoreProfile
 
 _NEAR = 4  # tile-parts that are walked along rather than searched past
 _CHUNK = 0.8  # of a tile-part, fetched first in search of a SOT

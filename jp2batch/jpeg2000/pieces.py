@@ -45,14 +45,27 @@ class Pieces:
         self._starts: list[int] = []
         self._data: list[bytes | None] = []
         self._stops: list[int] = []
+        self._fetched = False
 
     def add(self, start: int, data: bytes) -> None:
-        """Keep `data`, which lies at `start` and overlaps nothing that is there."""
+        """Keep `data`, which is known to lie at `start`, and overlaps nothing that is there."""
         self._insert(start, start + len(data), data)
 
-    def add_unknown(self, start: int, stop: int) -> None:
-        """Take a range for read without having its bytes: to rehearse a conversation."""
-        self._insert(start, stop, None)
+    def fill(self, start: int, data: bytes) -> None:
+        """Keep of `data`, which was fetched, what is not there yet."""
+        self._fetched = True
+        for gap in self.missing(start, start + len(data)):
+            self._insert(gap.start, gap.stop, data[gap.start - start : gap.stop - start])
+
+    def fill_unknown(self, start: int, stop: int) -> None:
+        """Take a range for fetched without having its bytes: to rehearse a conversation."""
+        self._fetched = True
+        for gap in self.missing(start, stop):
+            self._insert(gap.start, gap.stop, None)
+
+    def may_cross(self, start: int, stop: int) -> bool:
+        """Tell whether a range may be fetched without fetching any byte for the second time."""
+        return not self._fetched or self.missing(start, stop) == [Range(start, stop)]
 
     def missing(self, start: int, stop: int) -> list[Range]:
         """Return the parts of a range that have not been read."""
@@ -167,11 +180,11 @@ def disjoint(ranges: Iterable[Range]) -> list[Range]:
     return result
 
 
-def merged(ranges: Iterable[Range], gap: int, largest: int) -> list[Range]:
-    """Join ranges that lie at most `gap` bytes apart, up to `largest` bytes each."""
+def merged(ranges: Iterable[Range]) -> list[Range]:
+    """Join ranges that touch or overlap."""
     result: list[Range] = []
     for start, stop, _ in sorted(ranges):
-        if result and start - result[-1].stop <= gap and stop - result[-1].start <= largest:
+        if result and start <= result[-1].stop:
             result[-1] = Range(result[-1].start, max(stop, result[-1].stop))
         else:
             result.append(Range(start, stop))

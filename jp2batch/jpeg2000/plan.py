@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from jp2batch.config import StoreProfile
 from jp2batch.errors import ImageTooLarge
 from jp2batch.jpeg2000.boxes import Container, read_container
 from jp2batch.jpeg2000.channels import check_header_box
@@ -23,6 +22,7 @@ from jp2batch.jpeg2000.markers import Marker, Sot
 from jp2batch.jpeg2000.packets import Packet, check_packets, count_packets, packet_order
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, fetch, merged
 from jp2batch.jpeg2000.walk import Cost, Pace, by_walk, choose_pace
+from jp2batch.profiles import PRICE, StoreProfile
 
 LocatedBy = Literal["tlm", "index", "walk", "whole"]
 """How tile-parts were found."""
@@ -30,6 +30,7 @@ Precision = Literal["packets", "tile-parts", "file"]
 """The unit of what was read."""
 
 _LARGEST_GUESS = 64 << 10  # of packets read ahead: beyond, it is cheaper to ask PLT first
+_IN_MEMORY = 1.1  # what is read whole is held whole: it must be worth it
 _LARGEST_WHOLE = 8 << 20  # where requests are free: a larger file is not held in memory for a few saved
 _MOST_LAYERS = 65535
 _MOST_PACKETS = 1 << 20  # of a tile: more cannot be listed in reasonable memory
@@ -56,7 +57,7 @@ class Tile:
         """Return the bytes that are wanted of this tile."""
         if self.packets is None:
             return [Range(part.start, part.stop) for part in self.parts]
-        return merged(self.packets.values(), 0, 1 << 62)
+        return merged(self.packets.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +168,21 @@ def ways(
 
     What the index or TLM tells is of use only where that is the quickest way.
     """
-    wanted, size = len(selection.tiles), expected_bytes(image, selection)
+    size = expected_bytes(image, selection)
+    codestream, tiles = image.container.codestream, selection.tiles
+    span = (codestream.stop - image.header.stop) * (tiles[-1] - tiles[0] + 1) // tile_count(image.header.siz)
+    at_once = store.spread_cost(len(tiles), size, span)
     seconds: dict[LocatedBy, float] = {}
-    if {place.tile for place in places}.issuperset(selection.tiles) and not image.header.has(Marker.PLM):
-        seconds["index"] = store.seconds(wanted, size, rounds=1)
+    if {place.tile for place in places}.issuperset(tiles) and not image.header.has(Marker.PLM):
+        seconds["index"] = at_once
     if image.header.tile_parts:
-        seconds["tlm"] = store.seconds(wanted, size, rounds=1)
-    seconds["walk"] = walk_cost(pieces, image, selection, store).seconds
+        seconds["tlm"] = at_once
+    cost = walk_cost(pieces, image, selection, store)
+    seconds["walk"] = cost.seconds + cost.size * PRICE
     if pieces.size <= (whole_limit if store.latency else min(whole_limit, _LARGEST_WHOLE)):
-        missing = sum(stop - start for start, stop, _ in pieces.missing(0, pieces.size))
-        seconds["whole"] = store.seconds(1, missing, rounds=1)
+        seconds["whole"] = _IN_MEMORY * store.cost(
+            1, sum(stop - start for start, stop, _ in pieces.missing(0, pieces.size))
+        )
     ordered = sorted(seconds, key=lambda way: seconds[way])
     return [way for way in ordered if way in ("walk", "whole") or way == ordered[0]]
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Self
 
-from jp2batch.config import StoreProfile
 from jp2batch.jpeg2000.codestream import Header, TilePart
 from jp2batch.jpeg2000.front import Front, Gap
 from jp2batch.jpeg2000.links import End, Link
 from jp2batch.jpeg2000.locate import Completeness, ReadAhead, with_plm
 from jp2batch.jpeg2000.pieces import Pieces, Range, Steps
+from jp2batch.profiles import StoreProfile
 
 _CHUNK = 0.5  # of a tile-part, fetched at once in search of a SOT: on average one begins after that
 _SEARCH = 1.5  # rounds that a search takes

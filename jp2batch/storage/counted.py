@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from jp2batch.config import StoreProfile
+from jp2batch.profiles import StoreProfile
 from jp2batch.storage.replies import Range, Version, replaced, shown
 
 

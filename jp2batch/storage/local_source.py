@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from jp2batch.config import retry_policy, store_profile
+from jp2batch.config import retry_policy
 from jp2batch.errors import Jp2BatchError, StorageError, StoreUnavailable
+from jp2batch.profiles import StoreProfile
 from jp2batch.storage.counted import Counted
 from jp2batch.storage.faults import Place, translated
 from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, replaced, shown
@@ -18,8 +19,8 @@ from jp2batch.storage.retry import wait_after
 class LocalSource(Counted):
     """A source over the file at `path`; `place` is what messages may say of it."""
 
-    def __init__(self, path: str, place: Place, key: str = "") -> None:
-        super().__init__(place.path, store_profile("file"), key)
+    def __init__(self, path: str, place: Place, profile: StoreProfile, key: str = "") -> None:
+        super().__init__(place.path, profile, key)
         self._file = Path(path)
         self._place = place
 

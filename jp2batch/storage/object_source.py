@@ -2,16 +2,19 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import fsspec.asyn
 
-from jp2batch.config import retry_policy, store_profile
+from jp2batch.config import retry_policy
 from jp2batch.errors import Jp2BatchError, StorageError
+from jp2batch.profiles import StoreProfile
 from jp2batch.storage.counted import Counted
 from jp2batch.storage.faults import Place, translated
+from jp2batch.storage.measured import Gauge
 from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, replaced, shown
 from jp2batch.storage.retry import retried
 from jp2batch.storage.stores import store_class
@@ -22,8 +25,11 @@ T = TypeVar("T")
 class ObjectSource(Counted):
     """A source over the object `path` of an fsspec file system; `place` is what messages may say of it."""
 
-    def __init__(self, fs: Any, path: str, place: Place, key: str = "") -> None:
-        super().__init__(place.path, store_profile(place.protocol), key)
+    def __init__(
+        self, fs: Any, path: str, place: Place, profile: StoreProfile, *, key: str = "", gauge: Gauge | None = None
+    ) -> None:
+        self._gauge = gauge or Gauge()
+        super().__init__(place.path, self._gauge.applied(profile), key)
         self._place = place
         self._loop = fs.loop if fs.async_impl else None
         self._store = store_class(fs)(fs, path, self._meter)
@@ -110,7 +116,9 @@ class ObjectSource(Counted):
 
         async def attempt() -> Reply:
             with self._errors(span):
+                begin = time.perf_counter()
                 reply = await self._store.get(span, self._version)
+                self._gauge.note(len(reply.data), time.perf_counter() - begin)
                 if self._version is not None:
                     self._confirm(reply.version)
                     checked(reply, span, self._version)

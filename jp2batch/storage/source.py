@@ -1,20 +1,19 @@
 """Source: ranged, concurrent, counted reads of one object, wherever it lies."""
 
-import hashlib
-import json
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import fsspec.core
 import fsspec.utils
 from fsspec.implementations.local import LocalFileSystem
 
-from jp2batch.config import StoreProfile, store_profile
+from jp2batch.config import store_profile
+from jp2batch.profiles import StoreProfile
+from jp2batch.storage.address import host_of, key_of
 from jp2batch.storage.counted import Counted
 from jp2batch.storage.faults import Place, not_opened
 from jp2batch.storage.local_source import LocalSource
+from jp2batch.storage.measured import gauge
 from jp2batch.storage.object_source import ObjectSource
 from jp2batch.storage.options import options_for
 from jp2batch.storage.replies import Piece, Range, Version
@@ -22,11 +21,6 @@ from jp2batch.storage.stores import with_defaults
 from jp2batch.urls import without_credentials
 
 __all__ = ["MemorySource", "Piece", "Range", "Source", "Version", "open_source"]
-
-_ADDRESS = frozenset({"endpoint_url", "endpoint", "host", "port", "account_name", "account_host"})
-# Signed URLs differ each time: of the URLs of Amazon, Google, Microsoft and of those who follow them.
-_SIGNED = re.compile(r"(?i)(?:^|&)(?:x-amz-|x-goog-|awsaccesskeyid|signature|sig|token|access_token|expires)=?")
-_ADDRESS_OF_S3 = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "FSSPEC_S3_ENDPOINT_URL")
 
 
 class Source(Protocol):
@@ -184,37 +178,19 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
     protocol = fsspec.utils.get_protocol(path)
     given = options_for(path, storage_options)
     place = Place(path if protocol == "file" else without_credentials(path), protocol, given)
-    options = given if "::" in path else with_defaults(given, protocol, store_profile(protocol))
+    host = host_of(place)
+    profile = store_profile(protocol, host)
+    options = given if "::" in path else with_defaults(given, protocol, profile)
     try:
         fs, url = fsspec.core.url_to_fs(path, **options)
     except Exception as error:  # noqa: BLE001  (each driver has its own)
         failure = not_opened(error, place)
     else:
-        key = _key(place, url, path)
-        return LocalSource(url, place, key) if isinstance(fs, LocalFileSystem) else ObjectSource(fs, url, place, key)
+        key = key_of(place, url, path)
+        if isinstance(fs, LocalFileSystem):
+            return LocalSource(url, place, profile, key)
+        return ObjectSource(fs, url, place, profile, key=key, gauge=gauge(host or protocol))
     raise failure  # out here, without the driver's error as its context
-
-
-def _key(place: Place, url: str, asked: str) -> str:
-    """Return what names an object: what of its address is not in the path, as a digest."""
-    path = url if place.protocol in ("file", "local") else place.path
-    address = {name: str(value) for name, value in sorted(_flat(place.options)) if name in _ADDRESS and value}
-    if place.protocol in ("s3", "s3a") and not address:
-        address = {name: os.environ[name] for name in _ADDRESS_OF_S3 if os.environ.get(name)}
-    query = asked.partition("?")[2]
-    if query and not _SIGNED.search(query):
-        address["query"] = query
-    if not address:
-        return path
-    return f"{path}#{hashlib.sha256(json.dumps(address).encode()).hexdigest()[:12]}"
-
-
-def _flat(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value)
-        else:
-            yield name, value
 
 
 _memory: type[Source] = MemorySource

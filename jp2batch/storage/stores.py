@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
-from jp2batch.config import StoreProfile
+from jp2batch.profiles import StoreProfile
 from jp2batch.storage.counted import Meter
 from jp2batch.storage.faults import HttpStatusError, response_of, status_of
 from jp2batch.storage.http import CHUNK, Answer, http_client, range_header, reply_of, unsatisfied

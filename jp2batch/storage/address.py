@@ -1,0 +1,66 @@
+"""Where an object lies: the host of its store, which has a profile; and a key that names it among all objects."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from jp2batch.storage.faults import Place
+
+_ADDRESS = frozenset({"endpoint_url", "endpoint", "host", "port", "account_name", "account_host"})
+_ADDRESS_OF_S3 = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "FSSPEC_S3_ENDPOINT_URL")
+# Signed URLs differ each time: of the URLs of Amazon, Google, Microsoft and of those who follow them.
+_SIGNED = re.compile(r"(?i)(?:^|&)(?:x-amz-|x-goog-|awsaccesskeyid|signature|sig|token|access_token|expires)=?")
+
+
+def host_of(place: Place) -> str:
+    """Return the host of a store, in lower case; empty where neither path nor options name one."""
+    address = _address(place)
+    named = next(
+        (address[name] for name in (*_ADDRESS_OF_S3, "endpoint_url", "endpoint", "host") if name in address), ""
+    )
+    url = named or (place.path if place.protocol in ("http", "https") else "")
+    try:
+        return urlsplit(url if "://" in url else f"//{url}").hostname or ""
+    except ValueError:  # no URL; its driver will say so
+        return ""
+
+
+def key_of(place: Place, url: str, asked: str) -> str:
+    """Return what names an object: what of its address is not in the path, as a digest.
+
+    Parameters
+    ----------
+    place : Place
+        What messages say of it.
+    url : str
+        What its file system calls it.
+    asked : str
+        The path as it was given.
+    """
+    path = url if place.protocol in ("file", "local") else place.path
+    address = _address(place)
+    query = asked.partition("?")[2]
+    if query and not _SIGNED.search(query):
+        address["query"] = query
+    if not address:
+        return path
+    return f"{path}#{hashlib.sha256(json.dumps(address).encode()).hexdigest()[:12]}"
+
+
+def _address(place: Place) -> dict[str, str]:
+    address = {name: str(value) for name, value in sorted(_flat(place.options)) if name in _ADDRESS and value}
+    if place.protocol in ("s3", "s3a") and not address:
+        address = {name: os.environ[name] for name in _ADDRESS_OF_S3 if os.environ.get(name)}
+    return address
+
+
+def _flat(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        else:
+            yield name, value

@@ -1,0 +1,71 @@
+"""What stores have taken for replies is believed, once there were enough of them."""
+
+import dask
+import pytest
+
+from jp2batch import config
+from jp2batch.profiles import StoreProfile
+from jp2batch.storage.measured import Gauge, gauge
+from jp2batch.storage.source import open_source
+
+GUESSED = StoreProfile(0.03, 60e6, 128, measured=True)
+
+
+def noted(count: int, size: int, seconds: float, into: Gauge | None = None) -> Gauge:
+    gauge = into or Gauge()
+    for _ in range(count):
+        gauge.note(size, seconds)
+    return gauge
+
+
+def test_few_samples_change_nothing():
+    assert noted(7, 8192, 0.2).applied(GUESSED) == GUESSED
+
+
+def test_small_replies_tell_latency_and_large_ones_bandwidth():
+    found = noted(8, 10_000_000, 0.7, noted(8, 8192, 0.2)).applied(GUESSED)
+    assert found.latency == pytest.approx(0.2)
+    assert found.bandwidth == pytest.approx(20e6)
+    assert (found.connections, found.name) == (GUESSED.connections, GUESSED.name)
+
+
+def test_the_latest_count():
+    gauge = noted(64, 100, 0.5)
+    assert noted(64, 100, 0.05, gauge).applied(GUESSED).latency == pytest.approx(0.05)
+
+
+def test_many_at_once_do_not_look_like_a_slow_store():
+    gauge = Gauge()
+    for place in range(64):
+        gauge.note(8192, 0.03 if place % 3 == 0 else 0.03 + 0.002 * place)
+    assert gauge.applied(GUESSED).latency < 0.04
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_whatever_a_clock_says_it_stays_a_store(seconds):
+    found = noted(9, 2_000_000, seconds, noted(9, 1, seconds)).applied(GUESSED)
+    assert 0 < found.latency <= 10
+    assert 1e5 <= found.bandwidth <= 1e10
+
+
+def test_what_is_configured_stands():
+    pinned = StoreProfile(0.03, 60e6, 128)
+    free = StoreProfile(0.0, 1e9, 8, measured=True)
+    assert noted(20, 100, 0.5).applied(pinned) == pinned
+    assert noted(20, 100, 0.5).applied(free) == free
+
+
+def test_sources_note_and_follow(http_server):
+    http_server.files["file"] = bytes(100_000)
+    url = http_server.url("file")
+    gauge("127.0.0.1")._waits.clear()
+    with dask.config.set({"jp2batch.measure": True}):
+        assert open_source(url).profile.latency == config.store_profile("http").latency
+        source = open_source(url)
+        source.read_many([(0, 100)])
+        source.read_many([(start, start + 100) for start in range(100, 2000, 100)])
+        assert source.profile.latency == 0.03  # it stays the same while an image is read
+        assert 0.0001 <= open_source(url).profile.latency < 0.03
+        with dask.config.set({"jp2batch.stores": {"127.0.0.1": {"latency": "7ms"}}}):
+            assert open_source(url).profile.latency == 0.007
+    assert open_source(url).profile.latency == 0.03

@@ -1,7 +1,5 @@
 """Notebooks in the one form in which they are kept: without what running and looking at them leaves behind."""
 
-import json
-
 import nbformat
 
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -18,4 +16,4 @@ def normalised(text: str) -> str:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     nbformat.validate(notebook)
-    return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    return str(nbformat.writes(notebook)) + "\n"

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from operator import methodcaller
 
 from jp2batch.config import store_profile
 from jp2batch.encode import ESA_60M, encode
@@ -56,7 +57,7 @@ def what_is_fetched() -> str:
     reads = []
     for title, rlevel, window, told in _READS:
         source = MemorySource(data, profile=store_profile("s3"))
-        read_from(source, lambda opened, rlevel=rlevel, window=window: opened.selected(rlevel, window))
+        read_from(source, methodcaller("selected", rlevel, window))
         reads.append(Read(title, window, told, tiles, list(source.asked), len(data)))
     return _drawing(reads)
 

@@ -33,7 +33,7 @@ def command_line() -> str:
     parts += [f"- [{name}](#jp2batch-{name})" for name in main.commands]
     for name, command in {"": main, **main.commands}.items():
         words = f"jp2batch {name}".strip()
-        settings = main.context_settings | {"terminal_width": _WIDTH, "max_content_width": _WIDTH}
+        settings = {**main.context_settings, "terminal_width": _WIDTH, "max_content_width": _WIDTH}
         context = click.Context(command, info_name=words, **settings)
         parts += ["", f"## {words}", "", "```text", command.get_help(context), "```"]
     return "\n".join([*parts, ""])

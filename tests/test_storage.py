@@ -523,6 +523,13 @@ def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_path_that_no_file_can_have_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("n" * 300, "loop"):
+        with pytest.raises(errors.ImageNotFound, match="no such object"):
+            open_source(str(tmp_path / name)).read_many([(0, 10)])
+
+
 def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.jp2")
     with pytest.raises(errors.StorageError, match="a pipe or a device"):

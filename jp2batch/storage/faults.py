@@ -1,5 +1,6 @@
 """Whatever goes wrong in a store, as one error of ours: the path, the problem, the cure, and no secret."""
 
+import errno
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,9 @@ _BY_CODE: dict[str, type[Jp2BatchError]] = {
     "RequestTimeout": StoreUnavailable,
     "TokenRefreshRequired": PermissionDenied,
 }
+
+# What a file cannot be called is not there.
+_BY_ERRNO: dict[int | None, type[Jp2BatchError]] = {errno.ELOOP: ImageNotFound, errno.ENAMETOOLONG: ImageNotFound}
 
 # By name, so that no driver has to be imported for its exceptions. The nearest base class decides.
 _BY_NAME: dict[str, type[Jp2BatchError]] = {
@@ -184,6 +188,8 @@ def _kind(error: Exception) -> type[Jp2BatchError]:
         return _BY_CODE[code]
     if status is not None and status >= 300:
         return _BY_STATUS.get(status, StoreUnavailable if status >= 500 else StorageError)
+    if isinstance(error, OSError) and error.errno in _BY_ERRNO:
+        return _BY_ERRNO[error.errno]
     names = (base.__name__ for base in type(error).__mro__)
     return next((_BY_NAME[name] for name in names if name in _BY_NAME), StorageError)
 

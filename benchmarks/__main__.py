@@ -17,6 +17,7 @@ BENCHMARKS = {
     "remote_overviews": "remote_reads.overviews",
     "remote_windows": "remote_reads.windows",
     "local_read": "local_read.measure",
+    "time_series": "time_series.measure",
 }
 """What measures, by name, in the order of the README."""
 README = ROOT / "benchmarks" / "README.md"

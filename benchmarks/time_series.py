@@ -1,0 +1,83 @@
+"""One field of 100 x 100 pixels on 20 dates, over a link of 30 ms and 60 MB/s a connection.
+
+Beside jp2batch on a cluster of two processes, GDAL in as many threads as that has.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import jp2batch
+from benchmarks.fresh import in_fresh_process
+from benchmarks.readers import Window, by_gdal, import_all
+from benchmarks.remote_reads import LINK, expected, other_part
+from benchmarks.server import counts_at, serving
+from benchmarks.setting import Setting
+from benchmarks.table import Table, megabytes, seconds, times
+from benchmarks.timed import Taken, digest, median
+from jp2batch.batch_cluster import local_cluster
+
+_DATES = 20
+_WORKERS = 2
+Digests = list[str]
+Way = Callable[[str, str, Sequence[str], Window, Window], tuple[Taken, Digests]]
+"""(server, local file, URLs, window, another window) -> what it took, digests"""
+
+
+def measure(setting: Setting) -> Table:
+    """Measure a field through time."""
+    count = 4 if setting.quick else _DATES
+    scene = setting.scene
+    start = int(scene.size * 0.55)
+    field = (start, start + 100), (start, start + 100)
+    ways: dict[str, tuple[Way, bool]] = {
+        f"GDAL /vsicurl, {_DATES} threads, TLM": (by_threads_of_gdal, True),
+        f"jp2batch.run, {_WORKERS} workers, known": (by_jp2batch, False),
+    }
+    wanted = [digest(expected(scene, 0, field))] * count
+    taken: dict[str, list[Taken]] = {label: [] for label in ways}
+    with serving(setting.folder, LINK) as server:
+        for _ in range(setting.rounds):
+            for label, (way, tlm) in ways.items():
+                urls = [server.url(path) for path in scene.copies(count, tlm=tlm)]
+                arguments = server.address, str(setting.warm_up), urls, field, other_part(scene.size)
+                one, found = in_fresh_process(way, *arguments)
+                assert found == wanted, f"{label} gives other pixels than it should"
+                taken[label].append(one)
+    medians = {label: median(found) for label, found in taken.items()}
+    ours = list(medians.values())[-1].seconds
+    rows = [
+        (label, seconds(one.seconds), str(one.counts.requests), megabytes(one.counts.bytes), times(one.seconds / ours))
+        for label, one in medians.items()
+    ]
+    head = (f"{count} dates, 100 x 100 pixels", "time", "requests", "MB", "of jp2batch's time")
+    return Table(head, rows, [f"Over {LINK}."])
+
+
+def by_threads_of_gdal(
+    server: str, warm_up: str, urls: Sequence[str], field: Window, _other: Window
+) -> tuple[Taken, Digests]:
+    """Read with GDAL, each date in a thread of its own."""
+    read = by_gdal({"GDAL_NUM_THREADS": 1})
+    with ThreadPoolExecutor(_DATES) as pool:
+        list(pool.map(lambda _: read(warm_up, 1, None), range(_DATES)))
+        return clocked(server, lambda: list(pool.map(lambda url: digest(read(url, 0, field)), urls)))
+
+
+def by_jp2batch(server: str, warm_up: str, urls: Sequence[str], field: Window, other: Window) -> tuple[Taken, Digests]:
+    """Read on a cluster of two processes, which has read another part of each date before."""
+    with local_cluster(workers=_WORKERS, threads=_DATES // _WORKERS) as client:
+        client.run(import_all)
+        client.run(jp2batch.read, warm_up, 1)
+        jp2batch.run([jp2batch.Request(url, 0, other) for url in urls], client, on_error="raise")
+        requests = [jp2batch.Request(url, 0, field) for url in urls]
+        return clocked(server, lambda: [digest(one.value.values) for one in jp2batch.run(requests, client)])
+
+
+def clocked(server: str, work: Callable[[], Digests]) -> tuple[Taken, Digests]:
+    """Do something, and return what it took besides."""
+    before = counts_at(server)
+    begin = time.perf_counter()
+    found = work()
+    took = time.perf_counter() - begin
+    return Taken(took, counts_at(server).since(before), memory=0), found

@@ -18,6 +18,7 @@ BENCHMARKS = {
     "remote_windows": "remote_reads.windows",
     "local_read": "local_read.measure",
     "time_series": "time_series.measure",
+    "store_limits": "store_limits.measure",
 }
 """What measures, by name, in the order of the README."""
 README = ROOT / "benchmarks" / "README.md"

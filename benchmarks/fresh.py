@@ -31,7 +31,7 @@ def in_fresh_process(function: Callable[..., T], *args: Any) -> T:
             check=False,
         )
     if done.returncode:
-        raise RuntimeError(f"{function.__name__}{args} failed:\n{done.stderr.decode('utf-8', 'replace')[-3000:]}")
+        raise RuntimeError(f"{function.__name__} failed:\n{done.stderr.decode('utf-8', 'replace')[-3000:]}")
     result: T = pickle.loads(done.stdout)  # noqa: S301  # our own child
     return result
 

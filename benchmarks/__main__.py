@@ -19,6 +19,7 @@ BENCHMARKS = {
     "local_read": "local_read.measure",
     "time_series": "time_series.measure",
     "store_limits": "store_limits.measure",
+    "object_store": "object_store.measure",
 }
 """What measures, by name, in the order of the README."""
 README = ROOT / "benchmarks" / "README.md"

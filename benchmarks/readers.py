@@ -4,6 +4,7 @@ Each is made in the process that reads, before the clock starts: what has to be 
 """
 
 import importlib
+import os
 import shutil
 import struct
 import tempfile
@@ -52,7 +53,8 @@ def by_gdal(options: Mapping[str, Any]) -> Reader:
     import rasterio
     from rasterio.windows import Window as GdalWindow
 
-    settings = {**GDAL_SETTINGS, **options}
+    settings = {**GDAL_SETTINGS, **{name: value for name, value in options.items() if not name.startswith("AWS_")}}
+    os.environ.update({name: value for name, value in options.items() if name.startswith("AWS_")})  # rasterio's wish
 
     def read(path: str, rlevel: int, window: Window | None) -> Pixels:
         level = {"OVERVIEW_LEVEL": rlevel - 1} if rlevel else {}

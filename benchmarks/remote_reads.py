@@ -68,11 +68,9 @@ def overviews(setting: Setting) -> Table:
 
 def windows(setting: Setting) -> Table:
     """Measure parts of the image in full resolution."""
-    size = setting.scene.size
-    row, column = (int(size * share) for share in (0.865, 0.546))
-    window = (row, row + 500 * size // 10980), (column, column + 500 * size // 10980)
-    side = window[0][1] - row
-    pixel = (row, row + 1), (column, column + 1)
+    window = usual_window(setting.scene.size)
+    (row, stop), (column, _) = window
+    side, pixel = stop - row, ((row, row + 1), (column, column + 1))
     known_ways = [Way(GDAL, tlm=True), Way(GDAL, tlm=True, known=True), Way(JP2BATCH, known=True)]
     cases = [
         Case(f"window {side}², no TLM", 0, window, [Way(GDAL), Way(JP2BATCH)]),
@@ -125,6 +123,12 @@ def read_of(case: Case, way: Way, scene: Scene, server: Server, options: Mapping
         before,
         server.address,
     )
+
+
+def usual_window(size: int) -> Window:
+    """Return a window of 500 x 500 pixels of a full image, on two tiles, far from the file's beginning."""
+    row, column, side = (round(size * share) for share in (0.865, 0.546, 500 / 10980))
+    return (row, row + side), (column, column + side)
 
 
 def other_part(size: int) -> Window:

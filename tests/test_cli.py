@@ -14,9 +14,9 @@ import rioxarray  # noqa: F401  # gives arrays their accessor
 import xarray as xr
 from click.testing import CliRunner, Result
 from images import SHARED
-from servers import S3_PUBLIC_BUCKET, S3_SECRET
 
 import jp2batch
+from benchmarks.seaweedfs import S3_PUBLIC_BUCKET, S3_SECRET
 from jp2batch import cli
 from jp2batch.cli import images
 from jp2batch.errors import InvalidRequest

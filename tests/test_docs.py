@@ -14,9 +14,9 @@ import generate
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from servers import S3_PUBLIC_BUCKET
 
 import jp2batch
+from benchmarks.seaweedfs import S3_PUBLIC_BUCKET
 from jp2batch.batch import local_cluster
 from jp2batch.cli import main
 from jp2batch.config import DEFAULTS

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from images import PLAIN, WITH_TLM, Made
-from servers import S3_PUBLIC_BUCKET
 from test_fallback import rows_of, tlm
 from test_index import MANY_TILES, OTHER
 from test_known import kayrros, learn
 
+from benchmarks.seaweedfs import S3_PUBLIC_BUCKET
 from jp2batch import batch, cli, config, index
 from jp2batch.errors import ConfigurationError, StorageError
 from jp2batch.index_table import Table, write_table

@@ -13,9 +13,9 @@ import s3fs
 import xarray as xr
 from images import PLAIN
 from runs import check_records, lines, run, start, wait_for_records, write_rows
-from servers import S3_BUCKET, S3_PUBLIC_BUCKET
 
 import jp2batch
+from benchmarks.seaweedfs import S3_BUCKET, S3_PUBLIC_BUCKET
 from jp2batch import config
 from jp2batch.errors import StorageError, StoreUnavailable
 from jp2batch.items import items_of

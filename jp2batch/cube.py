@@ -265,7 +265,7 @@ def _radiometry(
                 offsets[row, column], quantifications[row, column] = scaling.offset, scaling.quantification
     if any(len({*values[~np.isnan(values)]}) > 1 for table in (offsets, quantifications) for values in table.T):
         text = "numbers of different times have different offsets: compare reflectance (scaled=True) instead"
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(text, stacklevel=5)
     return {
         "radiometric_offset": (("time", "band"), offsets),
         "quantification_value": (("time", "band"), quantifications),

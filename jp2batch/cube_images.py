@@ -11,7 +11,7 @@ import numpy as np
 
 from jp2batch import sentinel2
 from jp2batch.errors import CubeMismatch, MetadataError, StorageError
-from jp2batch.metadata import ProductMetadata, metadata_place, read_metadata
+from jp2batch.metadata import ProductMetadata, metadata_place, read_metadata, told_scaling
 from jp2batch.product import is_product, product_images
 from jp2batch.radiometry import Scaling
 from jp2batch.reader import StorageOptions
@@ -90,7 +90,8 @@ def add_scalings(images: Sequence[CubeImage], scaled: bool, each: Any) -> None:
             )
             raise MetadataError(without_credentials(image.url), problem, "scaled=False gives the numbers as stored")
     for image in images:
-        image.scaling = None if image.metadata is None else image.metadata.scaling(image.band)
+        if image.metadata is not None:
+            image.scaling = image.metadata.scaling(image.band) if scaled else told_scaling(image.metadata, image.band)
 
 
 def _metadata_or_fault(

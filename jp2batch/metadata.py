@@ -26,6 +26,7 @@ __all__ = [
     "product_place",
     "read_metadata",
     "scaling_of",
+    "told_scaling",
 ]
 
 _LARGEST = 32 << 20  # ESA's takes 55 kB; those of before December 2016 list all tiles of a datatake
@@ -113,6 +114,14 @@ def known_scaling(path: str) -> Scaling | None:
         return None
     try:
         return scaling_of(path)
+    except MetadataError:
+        return None
+
+
+def told_scaling(metadata: ProductMetadata, band: str | None) -> Scaling | None:
+    """Return what would make reflectance of a band's numbers; None also where the metadata do not tell."""
+    try:
+        return metadata.scaling(band)
     except MetadataError:
         return None
 

@@ -19,7 +19,7 @@ from jp2batch.errors import (
     StoreUnavailable,
 )
 from jp2batch.heads import at_once
-from jp2batch.metadata import ProductMetadata, product_place, read_metadata
+from jp2batch.metadata import ProductMetadata, product_place, read_metadata, told_scaling
 from jp2batch.reader import StorageOptions
 from jp2batch.request import Request
 from jp2batch.sentinel2 import ImageName
@@ -186,7 +186,7 @@ def _open(
     storage_options: StorageOptions,
 ) -> xr.DataArray | None:
     """Open an image; return None where it is not there."""
-    scaling = metadata.scaling(image.name.band)
+    scaling = metadata.scaling(image.name.band) if scaled else told_scaling(metadata, image.name.band)
     try:
         array = open_lazily(
             image.path, rlevel, None, scaling=scaling if scaled else None, storage_options=storage_options

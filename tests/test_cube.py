@@ -269,8 +269,9 @@ def test_metadata_are_coordinates_of_numbers(few):
 def test_offsets_that_change_with_time_are_warned_of(copies):
     metadata = copies[0] / "MTD_MSIL2A.xml"
     metadata.write_text(metadata.read_text().replace(">-1000<", ">0<"))
-    with pytest.warns(UserWarning, match="different times have different offsets"):
+    with pytest.warns(UserWarning, match="different times have different offsets") as caught:
         cube = jp2batch.open_cube(copies, bands=["B04"])
+    assert caught[0].filename == __file__
     assert cube.radiometric_offset.values.tolist() == [[0], [-1000]]
     scaled = jp2batch.open_cube(copies, bands=["B04"], scaled=True)
     for number, offset in ((0, 0), (1, -1000)):
@@ -286,6 +287,17 @@ def test_without_metadata_there_is_no_reflectance(copies):
     assert np.isnan(cube.radiometric_offset.values).tolist() == [[False], [True]]
     with pytest.raises(MetadataError, match=rf"{copies[1].name}.*no such object"):
         jp2batch.open_cube(paths, scaled=True)
+
+
+def test_metadata_that_do_not_tell_spoil_only_reflectance(copies):
+    metadata = copies[0] / "MTD_MSIL2A.xml"
+    metadata.write_text(metadata.read_text().replace("BOA_QUANTIFICATION_VALUE", "SOMETHING"))
+    assert "quantification_value" not in jp2batch.open_cube(copies[:1], bands=["B04"]).coords
+    assert "quantification_value" not in jp2batch.open_product(copies[0], ["B04"])["R10m"].ds.B04.attrs
+    for open_it in (lambda: jp2batch.open_cube(copies[:1], bands=["B04"], scaled=True),
+                    lambda: jp2batch.open_product(copies[0], ["B04"], scaled=True)):  # fmt: skip
+        with pytest.raises(MetadataError, match="no quantification or offset for B04"):
+            open_it()
 
 
 @pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")

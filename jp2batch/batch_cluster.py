@@ -1,6 +1,7 @@
 """The clusters that batches are done on: started here or elsewhere, and refused where they cannot do the work."""
 
 import contextlib
+import logging
 import os
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
@@ -45,6 +46,7 @@ def local_cluster(workers: int | None = None, threads: int = 1, memory_limit: st
             threads_per_worker=threads,
             memory_limit=memory_limit,
             processes=True,
+            silence_logs=logging.ERROR,  # a worker that dies is told of in the records
             dashboard_address="127.0.0.1:0",
         ) as cluster,
         Client(cluster) as client,

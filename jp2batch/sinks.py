@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from jp2batch.dataarray import to_dataarray
 from jp2batch.errors import InvalidRequest
 from jp2batch.preview import to_png
 from jp2batch.reader import Pixels, StorageOptions
@@ -100,18 +99,18 @@ def _to_npy(pixels: Pixels) -> bytes:
 
 
 def _to_png(pixels: Pixels) -> bytes:
-    return to_png(pixels.values, nodata=to_dataarray(pixels).attrs.get("nodata"))
+    return to_png(pixels.values, nodata=_dataarray(pixels).attrs.get("nodata"))
 
 
 def _to_tif(pixels: Pixels) -> bytes:
     import rioxarray  # noqa: F401  # gives arrays their accessor
 
-    array = to_dataarray(pixels)
+    array = _dataarray(pixels)
     return _through_file(lambda path: array.rio.to_raster(path, driver="GTiff", compress="deflate"))
 
 
 def _to_netcdf(pixels: Pixels) -> bytes:
-    dataset = to_dataarray(pixels).to_dataset()
+    dataset = _dataarray(pixels).to_dataset()
     return _through_file(lambda path: dataset.to_netcdf(path, engine="h5netcdf"))
 
 
@@ -119,8 +118,14 @@ def _to_zarr(pixels: Pixels) -> dict[str, bytes]:
     import zarr  # noqa: F401  # xarray would not name it if it is missing
 
     stored: dict[str, Any] = {}
-    to_dataarray(pixels).to_dataset().to_zarr(stored, consolidated=False)
+    _dataarray(pixels).to_dataset().to_zarr(stored, consolidated=False)
     return {name: buffer.to_bytes() for name, buffer in stored.items()}
+
+
+def _dataarray(pixels: Pixels) -> Any:
+    from jp2batch.dataarray import to_dataarray  # with all of xarray, which other forms do not need
+
+    return to_dataarray(pixels)
 
 
 def _through_file(write_to: Callable[[Path], object]) -> bytes:

@@ -15,7 +15,6 @@ from typing import Any
 import cloudpickle
 
 from jp2batch import config
-from jp2batch.dataarray import to_dataarray
 from jp2batch.errors import DecoderCrashed, DecodeTimedOut, ImageTooLarge, Jp2BatchError, UnexpectedError
 from jp2batch.opening import Opened, memory_needed
 from jp2batch.reader import Pixels, read_from
@@ -74,6 +73,8 @@ class Sealed:
 
 def as_dataarray(pixels: Pixels, _request: Request) -> Any:
     """Deliver an `xarray.DataArray`."""
+    from jp2batch.dataarray import to_dataarray  # takes longer than all else that a process of one request imports
+
     return to_dataarray(pixels)
 
 

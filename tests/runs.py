@@ -1,12 +1,16 @@
 """Runs of `jp2batch run`, and the check of what they leave behind."""
 
+import functools
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 from click.testing import CliRunner, Result
+from oracle import Oracle
 
 import jp2batch
 from jp2batch import cli
@@ -61,3 +65,38 @@ def wait_for_records(path: Path, number: int) -> None:
     while not path.exists() or path.read_bytes().count(b"\n") < number:
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def check_pixels(records: Path, manifest: Path, failed: Mapping[str, str], where: Callable[[str], str] = str) -> None:
+    """Check that each item has one record, that none but these has failed, and that all pixels are OpenJPEG's.
+
+    Parameters
+    ----------
+    records : Path
+        The records of a run whose output is a folder of .npy files.
+    manifest : Path
+        What it was to do.
+    failed : mapping
+        The types of the errors of those that must have failed, by the names of their images.
+    where : callable, optional
+        Finds the local copy of an image by its path in the manifest.
+    """
+    found = check_records(records, manifest)
+    for item in items_of(jp2batch.read_manifest(manifest)):
+        record = found[item.id]
+        if Path(item.path).name in failed:
+            assert (record["status"], record["error"]["type"]) == ("failed", failed[Path(item.path).name])
+            continue
+        assert record["status"] == "ok", record["error"]
+        oracle, lowest = whole_image(where(item.path))
+        level = lowest if item.rlevel < 0 else item.rlevel
+        expected = oracle.at(level) if item.window is None else oracle.window(level, item.window)
+        values = np.load(record["output"])
+        np.testing.assert_array_equal(values if values.ndim == 2 else np.moveaxis(values, -1, 0), np.squeeze(expected))
+
+
+@functools.cache
+def whole_image(path: str) -> tuple[Oracle, int]:
+    """Return OpenJPEG's decodes of a whole file, and its lowest resolution level."""
+    info = jp2batch.inspect(path)
+    return Oracle(Path(path).read_bytes(), (0, 0), (info.bands, *info.shape), info.dtype), len(info.levels) - 1

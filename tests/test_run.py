@@ -311,11 +311,6 @@ def many(paths, tmp_path) -> Path:
 
 def outcome(output: str, folder: Path, manifest: Path) -> dict[str, object]:
     """Return the pixels of each item, by its id."""
-    if output == "out/":
-        records = check_records(folder / "out/records.ndjson", manifest)
-        found = set((folder / "out").glob("*.npy"))
-        assert found == {Path(record["output"]) for record in records.values()}
-        return {id_: np.load(record["output"]).tolist() for id_, record in records.items()}
     check_records(folder / f"{output}.records.ndjson", manifest)
     answers = lines(folder / output)
     assert len({answer["id"] for answer in answers}) == len(answers)
@@ -325,13 +320,13 @@ def outcome(output: str, folder: Path, manifest: Path) -> dict[str, object]:
 @posix
 @pytest.mark.parametrize(
     ("output", "engine"),
-    [("r.ndjson", ["--local-threads"]), ("out/", ["--local-threads"]), ("r.ndjson", ["--workers", "2"])],
+    [("r.ndjson", ["--local-threads"]), ("r.ndjson", ["--workers", "2"])],
 )
 def test_a_killed_run_is_resumed(output, engine, many, tmp_path):
     folder, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     folder.mkdir()
     undisturbed.mkdir()
-    records = folder / ("out/records.ndjson" if output == "out/" else f"{output}.records.ndjson")
+    records = folder / f"{output}.records.ndjson"
     moments = random.Random(f"{output}{engine}")
     for number in range(3):
         process = start(many, "-o", f"{folder}/{output}", "--resume", *engine)

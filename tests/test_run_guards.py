@@ -163,6 +163,7 @@ def test_it_can_be_ended_while_it_waits_for_its_manifest(number, tmp_path):
     process = start("-", "-o", tmp_path / "r.ndjson", "--local-threads", stdin=subprocess.PIPE)
     process.stdin.write(b"\n" * 500_000)  # more than a pipe holds: it reads
     process.stdin.flush()
+    time.sleep(0.5)  # and then waits for more
     process.send_signal(number)
     assert process.wait(timeout=30) == 130
     _, errors = process.communicate()

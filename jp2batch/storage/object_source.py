@@ -121,8 +121,8 @@ class ObjectSource(Counted):
                 self._gauge.note(len(reply.data), time.perf_counter() - begin)
                 if self._version is not None:
                     self._confirm(reply.version)
-                    checked(reply, span, self._version)
-                return reply
+                known = self._version or reply.version  # the first reply has to be what it says itself
+                return reply if known.size is None else checked(reply, span, known)
 
         return await retried(attempt, self._retries, self._meter.retried)
 

@@ -93,6 +93,8 @@ def run(
     ------
     Jp2BatchError
         That of the first request that failed, with `on_error="raise"`.
+    ConfigurationError
+        With `processes=True`, in a script that each of its processes would run again.
     ClusterMismatch
         The workers have another version of this package, or none.
     """

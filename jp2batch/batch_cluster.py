@@ -4,9 +4,11 @@ import contextlib
 import logging
 import os
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jp2batch
@@ -35,9 +37,15 @@ def local_cluster(workers: int | None = None, threads: int = 1, memory_limit: st
         Threads of each.
     memory_limit : str or int
         Memory of each, as dask has it.
+
+    Raises
+    ------
+    ConfigurationError
+        The script that asks for it would be run by each of its processes.
     """
     from distributed import Client, LocalCluster
 
+    _check_script()
     # The first worker that dies makes its requests suspects; dask would let them end three more.
     with (
         config.own_cluster(),
@@ -52,6 +60,22 @@ def local_cluster(workers: int | None = None, threads: int = 1, memory_limit: st
         Client(cluster) as client,
     ):
         yield client
+
+
+def _check_script() -> None:
+    """Refuse to start processes for a script that says nowhere what only its first process is to do.
+
+    They begin by importing it, and so by starting processes; dask would tell that in hundreds of lines.
+    """
+    main = sys.modules["__main__"]
+    path, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
+    as_package = spec is not None and spec.name.endswith("__main__")  # which is not imported again
+    if path is None or as_package or hasattr(sys, "ps1") or config.processes_are_forked():
+        return
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if "__name__" not in Path(path).read_text(encoding="utf-8"):
+            cure = 'put what it does below `if __name__ == "__main__":`, or work in threads'
+            raise ConfigurationError(path, "this script starts processes, which begin by running it again", cure)
 
 
 @contextlib.contextmanager

@@ -138,6 +138,11 @@ def own_cluster() -> AbstractContextManager[object]:
     return found
 
 
+def processes_are_forked() -> bool:
+    """Return whether dask's processes are copies of the one that starts them, rather than new ones."""
+    return bool(dask.config.get("distributed.worker.multiprocessing-method", "spawn") == "fork")
+
+
 def retry_policy() -> RetryPolicy:
     """Return how often, and after how long, a request that failed is made again."""
     given = _get("retries")

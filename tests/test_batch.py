@@ -4,6 +4,8 @@ import importlib
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -256,3 +258,18 @@ def test_a_report_is_a_table(paths):
     assert table.site.iloc[0] == "coast"
     assert table.error.isna().tolist() == [True, False]
     assert table.error.iloc[1] == "ImageNotFound"
+
+
+@pytest.mark.parametrize(
+    ("guard", "problem"),
+    [("if True:", "this script starts processes"), ('if __name__ == "__main__":', "")],
+    ids=["unguarded", "guarded"],
+)
+def test_a_script_whose_processes_would_run_it_again_is_told_so_in_one_line(tmp_path, band, guard, problem):
+    script = tmp_path / "script.py"
+    call = f"print(jp2batch.run([jp2batch.Request({band!r})], processes=True))"
+    script.write_text(f"import jp2batch\n{guard}\n    {call}\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert ("1 ok" in done.stdout) == (not problem)
+    assert problem in (done.stderr.splitlines() or [""])[-1]
+    assert "multiprocessing" not in done.stderr

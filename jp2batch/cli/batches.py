@@ -20,7 +20,7 @@ from jp2batch.errors import ClusterLost, OutputError, StorageError
 _FORMS = ["npy", "json", "png", "tif", "nc", "zarr"]  # of files that a batch writes
 
 
-@click.command()
+@click.command(short_help="Read all images of a manifest, with a record of each.")
 @click.argument("manifest", metavar="MANIFEST|-")
 @click.option(
     "-o", "--output", required=True, metavar="OUT", help="results.ndjson, results.zarr, a folder DIR/, or - for stdout."
@@ -75,7 +75,7 @@ def run(manifest: str, as_json: bool, quiet: bool, table: str | None, **options:
     context.exit(0 if summary.ok == summary.requests else FAILED)
 
 
-@click.command("index")
+@click.command("index", short_help="Learn where the tiles of a manifest's images lie.")
 @click.argument("manifest", metavar="MANIFEST|-")
 @click.option("-o", "--output", required=True, metavar="FILE", help="The table: index.parquet, or a URL.")
 @click.option("--root", metavar="URL", help="Folder or bucket that paths are below of, and may not leave.")
@@ -110,7 +110,7 @@ def index(manifest: str, output: str, root: str | None, as_json: bool, quiet: bo
     context.exit(FAILED if summary.errors else 0)
 
 
-@click.command()
+@click.command(short_help="Make images, read them as a batch, and draw a picture.")
 @click.argument("folder", metavar="[DIR]", default="jp2batch-demo")
 def demo(folder: str) -> None:
     """Make images in DIR, read them as a batch on a local cluster, and picture them: all that this package does.

@@ -43,7 +43,7 @@ def plan(path: str, rlevel: int, window: str | None, as_json: bool, table: str |
     show(jp2batch.plan(path, rlevel, window, storage_options=storage_options(path, storage)), as_json)
 
 
-@click.command()
+@click.command(short_help="Read an image: print it as JSON, or write it to a file.")
 @click.argument("path")
 @image_flags
 @click.option("-o", "--output", metavar="FILE", help="Write .json, .npy, .png, .tif, .nc or .zarr instead of printing.")

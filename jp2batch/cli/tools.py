@@ -8,7 +8,7 @@ import click
 from jp2batch.cli.options import FAILED, image_flags, say, storage_flags, storage_options
 
 
-@click.command()
+@click.command(short_help="Make small products like Sentinel-2's.")
 @click.argument("folder")
 @click.option("--size", type=int, default=1098, show_default=True, help="Pixels a side at 10 m, a multiple of 6.")
 @click.option("--tlm", is_flag=True, help="With the index of tiles that images have since February 2026.")
@@ -29,7 +29,7 @@ def sample(folder: str, size: int, tlm: bool, dates: int) -> None:
             click.echo(str(path))
 
 
-@click.command()
+@click.command(short_help="Make a manifest of the images of products and STAC items.")
 @click.argument("sources", metavar="SAFE|ITEMS.json|IMAGE…", nargs=-1, required=True)
 @click.option("--bands", metavar="B04,B08", help="Which bands.  [default: all]")
 @click.option("--metres", type=int, help="Of images with pixels of this size.  [default: the smallest of each band]")
@@ -76,7 +76,7 @@ def manifest(
         say(f"wrote {output}: {len(requests)} requests")
 
 
-@click.command()
+@click.command(short_help="Tell what is installed, found, configured and reachable.")
 @click.argument("path", required=False)
 @click.option("--scheduler", metavar="ADDRESS", help="Look at the dask cluster with this scheduler, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -80,9 +80,11 @@ def _decode_codestream(codestream: Codestream, image: Image, reading: Reading, o
     area = reading.selection.area
     inside = codestream.area.intersection(area)
     target = out[:, inside.y0 - area.y0 : inside.y1 - area.y0, inside.x0 - area.x0 : inside.x1 - area.x0]
-    origin = inside.y0 - codestream.area.y0, inside.x0 - codestream.area.x0
     data = in_jp2(codestream, image.container).data
-    return openjpeg.decode(data, target, reduce=codestream.reduce, origin=origin)
+    part = codestream.part(inside)
+    grid = codestream.on_grid(part) if part != codestream.area else None
+    origin = inside.y0 - part.y0, inside.x0 - part.x0
+    return openjpeg.decode(data, target, reduce=codestream.reduce, origin=origin, area=grid)
 
 
 def _joined(warnings: Iterable[list[str]]) -> list[str]:

@@ -7,8 +7,9 @@ from jp2batch.info import ImageInfo, ReadPlan
 from jp2batch.jpeg2000.batches import batches, read_batch
 from jp2batch.jpeg2000.coalesce import coalesced
 from jp2batch.jpeg2000.grid import Selection, image_area, samples, tile_count, tile_counts
+from jp2batch.jpeg2000.guess import expected_bytes
 from jp2batch.jpeg2000.pieces import Range, Unknown
-from jp2batch.jpeg2000.plan import LocatedBy, Precision, expected_bytes, walk_cost, ways
+from jp2batch.jpeg2000.plan import LocatedBy, Precision, needs_packets, walk_cost, ways
 from jp2batch.opening import Opened, hold, naming, with_opened
 from jp2batch.reader import StorageOptions
 from jp2batch.request import LOWEST, Request, Window, parse_window
@@ -134,13 +135,13 @@ def _rehearse(opened: Opened, selection: Selection) -> ReadPlan | None:
 def _estimate(opened: Opened, selection: Selection) -> ReadPlan:
     source, image = opened.source, opened.image
     way = _way(opened, selection)
-    requests, size = len(selection.tiles), expected_bytes(image, selection)
+    requests, size = len(selection.tiles), expected_bytes(image.header, image.container.codestream, selection)
     seconds = source.profile.seconds(requests, size, 1)
     if way == "walk":
         cost = walk_cost(opened.pieces, image, selection, source.profile)
         requests, size, seconds = cost.requests, cost.size, cost.seconds
     requests, size = source.requests + requests, min(source.bytes_read + size, opened.pieces.size)
-    precision: Precision = "packets" if selection.rlevel else "tile-parts"
+    precision: Precision = "packets" if needs_packets(image.header, selection) else "tile-parts"
     return _plan(
         opened,
         selection,

@@ -13,10 +13,11 @@ from jp2batch.jpeg2000.channels import Channel, channels
 from jp2batch.jpeg2000.coalesce import coalesced
 from jp2batch.jpeg2000.codestream import check_supported
 from jp2batch.jpeg2000.grid import Rect, Selection, decoder_memory, image_area, select, tile_count
+from jp2batch.jpeg2000.guess import expected_bytes
 from jp2batch.jpeg2000.known import Known, learned
 from jp2batch.jpeg2000.locate import Misled, Place
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps
-from jp2batch.jpeg2000.plan import Image, Precision, Reading, expected_bytes, find_tiles, read_image
+from jp2batch.jpeg2000.plan import Image, Precision, Reading, find_tiles, read_image
 from jp2batch.request import Window
 from jp2batch.storage.source import Source, Version
 
@@ -165,7 +166,8 @@ def naming(path: str) -> Iterator[None]:
 
 def memory_needed(opened: Opened, selection: Selection) -> int:
     """Estimate the memory that a read takes, in bytes: what is fetched, what decoding a tile needs, the result."""
-    return expected_bytes(opened.image, selection) + sum(_memory(opened, selection, "packets"))
+    fetched = expected_bytes(opened.image.header, opened.image.container.codestream, selection)
+    return fetched + sum(_memory(opened, selection, "packets"))
 
 
 def _memory(opened: Opened, selection: Selection, unit: Precision) -> tuple[int, int]:

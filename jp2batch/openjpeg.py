@@ -78,7 +78,12 @@ def binding() -> Any:
 
 
 def decode(
-    codestream: bytes | bytearray | memoryview, out: NDArray[Any], *, reduce: int = 0, origin: tuple[int, int] = (0, 0)
+    codestream: bytes | bytearray | memoryview,
+    out: NDArray[Any],
+    *,
+    reduce: int = 0,
+    origin: tuple[int, int] = (0, 0),
+    area: tuple[int, int, int, int] | None = None,
 ) -> list[str]:
     """Decode a codestream, or a JP2 file, that lies in memory.
 
@@ -93,6 +98,8 @@ def decode(
         Resolution levels to drop.
     origin : (int, int)
         Row and column of the decoded image that come first in `out`.
+    area : (int, int, int, int), optional
+        x0, y0, x1, y1 on the reference grid: the part of the image to decode; `origin` counts from its first sample.
 
     Returns
     -------
@@ -115,6 +122,8 @@ def decode(
         parameters.cp_reduce = reduce
         lib.setup_decoder(codec, parameters)
         image = lib.read_header(stream.handle, codec)
+        if area is not None:
+            lib.set_decode_area(codec, image, *area)
         lib.decode(codec, stream.handle, image)
         lib.end_decompress(codec, stream.handle)
         _copy(image.contents, out, origin)

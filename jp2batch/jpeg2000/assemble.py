@@ -31,6 +31,7 @@ _NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.
 _MOST_TILE_COMPONENTS = 1 << 14  # OpenJPEG takes over a kilobyte for each, before it decodes any
 _NO_DATA = (b"\0", b"\x80")  # of an empty packet, and of one that includes no code-block
 _CHANGING_SAMPLES = frozenset({"pclr", "cmap", "cdef"})
+_PART = 0.8  # of what a codestream holds: if less is wanted, only that is decoded
 _XSIZ = 8  # offset of Xsiz in a codestream: behind SOC, the SIZ marker, Lsiz and Rsiz
 _SOP_LAYOUT = struct.Struct(">HHH")
 
@@ -44,6 +45,23 @@ class Codestream:
     """Resolution levels that the decoder has to drop."""
     area: Rect
     """The samples that it then gives, in the coordinates of the resolution level."""
+    sampling: tuple[int, int] = (1, 1)
+    """XRsiz and YRsiz of its components."""
+    border: int | None = None
+    """How many samples around them OpenJPEG must decode as well, to give just the same ones; None: all there are."""
+
+    def part(self, samples: Rect) -> Rect:
+        """Return what to decode where some of the samples are wanted."""
+        if self.border is None:
+            return self.area
+        part = samples.grown(self.border).intersection(self.area)
+        return part if part.height * part.width < _PART * self.area.height * self.area.width else self.area
+
+    def on_grid(self, samples: Rect) -> tuple[int, int, int, int]:
+        """Return the least area of the reference grid that holds some of the samples, as x0, y0, x1, y1."""
+        dx, dy = self.sampling
+        last_x, last_y = (samples.x1 - 1 << self.reduce) * dx, (samples.y1 - 1 << self.reduce) * dy
+        return (samples.x0 << self.reduce) * dx, (samples.y0 << self.reduce) * dy, last_x + 1, last_y + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +103,9 @@ def assemble(pieces: Pieces, image: Image, reading: Reading, block: TileBlock) -
     parts = [
         part for number, tile in enumerate(tiles) for part in _tile_parts(pieces, header, number, tile, by_packets)
     ]
-    return Codestream(b"".join([_main_header(header, by_packets), *parts, Marker.EOC.code]), reduce, area)
+    component = siz.components[0]
+    data = b"".join([_main_header(header, by_packets), *parts, Marker.EOC.code])
+    return Codestream(data, reduce, area, (component.xrsiz, component.yrsiz), _border(header, tiles, reduce))
 
 
 def whole_codestream(pieces: Pieces, image: Image, rlevel: int) -> Codestream:
@@ -159,6 +179,13 @@ def reduced_siz(siz: Siz, rlevel: int) -> Siz | None:
 
 _ABSENT = Tile((), {})
 """A tile without a sample at this level: all its packets are empty."""
+
+
+def _border(header: Header, tiles: list[Tile], reduce: int) -> int | None:
+    """Return the border of a part: OpenJPEG's own is 3 samples of each subband, where 9/7 needs 4 (`precincts`)."""
+    if header.htj2k or any(part.changes_coding for tile in tiles for part in tile.parts):
+        return None
+    return max((1 << coding.levels - reduce if coding.transform == 0 else 0) for coding in header.codings)
 
 
 def _reduced(header: Header, siz: Siz, rlevel: int) -> Header:

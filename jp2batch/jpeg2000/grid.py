@@ -47,6 +47,10 @@ class Rect:
         """Return the samples of every dy-th row and dx-th column that lie inside: each bound divided, rounded up."""
         return Rect(ceil_div(self.y0, dy), ceil_div(self.x0, dx), ceil_div(self.y1, dy), ceil_div(self.x1, dx))
 
+    def grown(self, border: int) -> "Rect":
+        """Return it with a border on all sides."""
+        return Rect(self.y0 - border, self.x0 - border, self.y1 + border, self.x1 + border)
+
     def intersection(self, other: "Rect") -> "Rect":
         """Return what both have; it may be empty."""
         return Rect(max(self.y0, other.y0), max(self.x0, other.x0), min(self.y1, other.y1), min(self.x1, other.x1))
@@ -170,7 +174,7 @@ def _no_sample(asked: Rect, rlevel: int) -> InvalidWindow:
 def tile_bounds(siz: Siz, selection: Selection) -> tuple[list[int], list[int]]:
     """Return where tiles begin and end among the rows and the columns of a selection, counted from its first."""
     area = selection.area
-    parts = [_tile_samples(siz, tile, selection.rlevel).intersection(area) for tile in selection.tiles]
+    parts = [tile_samples(siz, tile, selection.rlevel).intersection(area) for tile in selection.tiles]
     ys = {edge - area.y0 for part in parts for edge in (part.y0, part.y1)}
     xs = {edge - area.x0 for part in parts for edge in (part.x0, part.x1)}
     return sorted(ys), sorted(xs)
@@ -178,14 +182,15 @@ def tile_bounds(siz: Siz, selection: Selection) -> tuple[list[int], list[int]]:
 
 def _tiles(siz: Siz, rlevel: int, area: Rect) -> tuple[int, ...]:
     rows, columns = tile_counts(siz)
-    parts = {row: _tile_samples(siz, row * columns, rlevel) for row in range(rows)}
+    parts = {row: tile_samples(siz, row * columns, rlevel) for row in range(rows)}
     in_rows = [row for row, part in parts.items() if _meets((part.y0, part.y1), (area.y0, area.y1))]
-    parts = {column: _tile_samples(siz, column, rlevel) for column in range(columns)}
+    parts = {column: tile_samples(siz, column, rlevel) for column in range(columns)}
     in_columns = [column for column, part in parts.items() if _meets((part.x0, part.x1), (area.x0, area.x1))]
     return tuple(row * columns + column for row in in_rows for column in in_columns)
 
 
-def _tile_samples(siz: Siz, tile: int, rlevel: int) -> Rect:
+def tile_samples(siz: Siz, tile: int, rlevel: int) -> Rect:
+    """Return the samples of a tile at a resolution level."""
     return samples(siz, tile_area(siz, tile), rlevel)
 
 

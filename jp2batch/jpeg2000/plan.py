@@ -6,7 +6,7 @@ checked against what the file says elsewhere. In doubt the read falls back, from
 whole file, and says so.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,13 +15,16 @@ from jp2batch.errors import ImageTooLarge
 from jp2batch.jpeg2000.boxes import Container, read_container
 from jp2batch.jpeg2000.channels import check_header_box
 from jp2batch.jpeg2000.codestream import Header, TilePart, read_header
-from jp2batch.jpeg2000.grid import Selection, check_tiles, largest_tile, tile_count, tile_counts
+from jp2batch.jpeg2000.grid import Selection, check_tiles, tile_count
+from jp2batch.jpeg2000.guess import expected_bytes, guess_ahead
 from jp2batch.jpeg2000.interpolate import by_interpolation, interpolation_cost
 from jp2batch.jpeg2000.locate import Doubt, Place, ReadAhead, by_places, by_tlm
-from jp2batch.jpeg2000.markers import Marker, Sot
-from jp2batch.jpeg2000.packets import Packet, check_packets, count_packets, packet_order
+from jp2batch.jpeg2000.markers import Marker
+from jp2batch.jpeg2000.packets import Packet, check_packets
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, fetch, merged
+from jp2batch.jpeg2000.precincts import is_partial
 from jp2batch.jpeg2000.walk import Cost, Pace, by_walk, choose_pace
+from jp2batch.jpeg2000.wanted import locate_packets
 from jp2batch.profiles import PRICE, StoreProfile
 
 LocatedBy = Literal["tlm", "index", "walk", "whole"]
@@ -29,11 +32,8 @@ LocatedBy = Literal["tlm", "index", "walk", "whole"]
 Precision = Literal["packets", "tile-parts", "file"]
 """The unit of what was read."""
 
-_LARGEST_GUESS = 64 << 10  # of packets read ahead: beyond, it is cheaper to ask PLT first
 _IN_MEMORY = 1.1  # what is read whole is held whole: it must be worth it
 _LARGEST_WHOLE = 8 << 20  # where requests are free: a larger file is not held in memory for a few saved
-_MOST_LAYERS = 65535
-_MOST_PACKETS = 1 << 20  # of a tile: more cannot be listed in reasonable memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,8 @@ def find_tiles(
     Misled
         They do not lie there.
     """
-    ahead = guess_ahead(image.header, selection, replace(store, latency=0) if headers_only else store)
+    free = replace(store, latency=0)
+    ahead = guess_ahead(image.header, image.container.codestream, selection, free if headers_only else store)
     reasons = [reason] if (reason := _needs_whole_file(image.header)) else []
     by_tiles = not reasons and at_best != "file"
     for way in ways(pieces, image, selection, store, whole_limit, places=places) if by_tiles else []:
@@ -168,7 +169,7 @@ def ways(
 
     What the index or TLM tells is of use only where that is the quickest way.
     """
-    size = expected_bytes(image, selection)
+    size = expected_bytes(image.header, image.container.codestream, selection)
     codestream, tiles = image.container.codestream, selection.tiles
     span = (codestream.stop - image.header.stop) * (tiles[-1] - tiles[0] + 1) // tile_count(image.header.siz)
     at_once = store.spread_cost(len(tiles), size, span)
@@ -196,60 +197,12 @@ def walk_cost(pieces: Pieces, image: Image, selection: Selection, store: StorePr
 def _walks(pieces: Pieces, image: Image, selection: Selection, store: StoreProfile) -> tuple[Pace, Cost]:
     """Choose how to walk along the codestream up to the last tile of a selection; and estimate interpolation."""
     codestream, tiles = image.container.codestream, tile_count(image.header.siz)
-    length, size, end = codestream.stop - image.header.stop, expected_bytes(image, selection), selection.tiles[-1] + 1
+    length, end = codestream.stop - image.header.stop, selection.tiles[-1] + 1
+    size = expected_bytes(image.header, codestream, selection)
     if pieces.covers(image.header.stop, codestream.stop):
         return Pace(1, end, Cost(0, 0, 0, 0)), Cost(0, 0, 0, 0)
     interpolated = interpolation_cost(length, tiles, selection.tiles, size, store)
     return choose_pace(length * end // tiles, end, size, store), interpolated
-
-
-def expected_bytes(image: Image, selection: Selection) -> int:
-    """Estimate the bytes that a selection needs, headers included, from the main header alone."""
-    header, codestream = image.header, image.container.codestream
-    tile_length = (codestream.stop - header.stop) // max(1, tile_count(header.siz))
-    of_a_tile = min(tile_length, _expected_header(header) + _expected_data(header, tile_length, selection.rlevel))
-    return len(selection.tiles) * of_a_tile
-
-
-def guess_ahead(header: Header, selection: Selection, store: StoreProfile) -> ReadAhead:
-    """Return how much to fetch together with the SOT of a tile-part.
-
-    Where requests are free that is the rest of its header; elsewhere also the packets that are probably wanted.
-    """
-    of_header = _expected_header(header)
-
-    def ahead(_tile: int, length: int) -> Ahead:
-        rest = max(0, length - Sot.SIZE)
-        data = _expected_data(header, length, selection.rlevel)
-        if store.latency == 0 or (selection.rlevel and data > _LARGEST_GUESS):
-            data = 0
-        return Ahead(min(of_header, rest), min(data, max(0, rest - of_header)))
-
-    return ahead
-
-
-def locate_packets(header: Header, parts: Iterable[TilePart], rlevel: int) -> tuple[Mapping[Packet, Range] | None, str]:
-    """Return where the packets of a tile lie that a resolution level needs.
-
-    Returns
-    -------
-    packets : mapping or None
-        None where that cannot be told for sure.
-    reason : str
-        Why not.
-    """
-    parts = tuple(parts)
-    if reason := _needs_whole_tile(header, parts):
-        return None, reason
-    lengths = [length for part in parts for length in part.packet_lengths or ()]
-    if len(lengths) > _MOST_PACKETS:
-        return None, f"a tile has more than {_MOST_PACKETS} packets"
-    if count_packets(header, parts[0].sot.tile) != len(lengths):
-        return None, "PLT has another number of packets than the tile"
-    order = packet_order(header, parts[0].sot.tile)
-    highest = [coding.levels - rlevel for coding in header.codings]
-    placed = zip(order, _positions(parts), strict=True)
-    return {packet: where for packet, where in placed if packet.resolution <= highest[packet.component]}, ""
 
 
 def _locate(
@@ -283,11 +236,11 @@ def _tiles(
     by_tile: dict[int, list[TilePart]] = {}
     for part in parts:
         by_tile.setdefault(part.sot.tile, []).append(part)
-    if at_best != "packets" or not selection.rlevel:  # at rlevel 0 every packet is wanted anyway
+    if at_best != "packets" or not needs_packets(header, selection):
         return {number: Tile(tuple(own), None) for number, own in by_tile.items()}, []
     tiles, reasons = {}, dict[str, None]()
     for number, own in by_tile.items():
-        packets, reason = locate_packets(header, own, selection.rlevel)
+        packets, reason = locate_packets(header, own, selection)
         tiles[number] = Tile(tuple(own), packets)
         reasons.update({reason: None} if reason else {})
     if reasons:  # one codestream cannot hold tiles of both kinds
@@ -295,42 +248,10 @@ def _tiles(
     return tiles, list(reasons)
 
 
-def _positions(parts: Iterable[TilePart]) -> Iterator[Range]:
-    for part in parts:
-        position = part.data
-        for length in part.packet_lengths or ():
-            yield Range(position, position + length)
-            position += length
+def needs_packets(header: Header, selection: Selection) -> bool:
+    """Tell whether there are packets that a selection does not need."""
+    return selection.rlevel > 0 or any(is_partial(header, selection, tile) for tile in selection.tiles)
 
 
 def _needs_whole_file(header: Header) -> str:
     return "packet headers are kept in PPM" if header.has(Marker.PPM) else ""
-
-
-def _needs_whole_tile(header: Header, parts: tuple[TilePart, ...]) -> str:
-    """Return why the packets of a tile cannot be told apart; an empty text where they can."""
-    obstacles = {
-        "a tile changes its coding or progression": header.has(Marker.POC) or any(p.changes_coding for p in parts),
-        "packet headers are kept in PPT": any(p.packed_headers for p in parts),
-        "the image is coded in HTJ2K": header.htj2k,
-        "the image has as many layers as there can be": header.cod.layers == _MOST_LAYERS,
-        "there is no usable PLT": any(p.packet_lengths is None for p in parts),
-        "PLT does not add up to Psot": any(p.data + sum(p.packet_lengths or ()) != p.stop for p in parts),
-    }
-    return next((reason for reason, found in obstacles.items() if found), "")
-
-
-def _expected_header(header: Header) -> int:
-    """Estimate the header of a tile-part behind SOT: PLT takes up to three bytes for a packet of up to 2 MiB."""
-    rows, columns = tile_counts(header.siz)
-    middle = rows // 2 * columns + columns // 2
-    return min(16 + 3 * count_packets(header, middle), _LARGEST_GUESS)
-
-
-def _expected_data(header: Header, tile_length: int, rlevel: int) -> int:
-    """Estimate the bytes that the packets of a tile take up to a resolution level.
-
-    Dropping a level at least halves them, on all images measured; a sample hardly takes more than its bits.
-    """
-    bits = sum(component.bits for component in header.siz.components)
-    return min(tile_length >> rlevel, (largest_tile(header.siz) * bits >> 3) >> 2 * rlevel) if rlevel else tile_length

@@ -1,0 +1,64 @@
+"""Which packets of a tile are wanted, and where they lie: by PLT, where that can be relied on (T.800 A.7.3)."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from jp2batch.jpeg2000.codestream import Header, TilePart
+from jp2batch.jpeg2000.grid import Selection
+from jp2batch.jpeg2000.markers import Marker
+from jp2batch.jpeg2000.packets import Packet, count_packets, packet_order
+from jp2batch.jpeg2000.pieces import Range
+from jp2batch.jpeg2000.precincts import wanted_precincts
+
+_MOST_LAYERS = 65535
+_MOST_PACKETS = 1 << 20  # of a tile: more cannot be listed in reasonable memory
+
+
+def locate_packets(
+    header: Header, parts: Iterable[TilePart], selection: Selection
+) -> tuple[Mapping[Packet, Range] | None, str]:
+    """Return where the packets of a tile lie that a selection needs.
+
+    Returns
+    -------
+    packets : mapping or None
+        None where that cannot be told for sure.
+    reason : str
+        Why not.
+    """
+    parts = tuple(parts)
+    if reason := _needs_whole_tile(header, parts):
+        return None, reason
+    lengths = [length for part in parts for length in part.packet_lengths or ()]
+    if len(lengths) > _MOST_PACKETS:
+        return None, f"a tile has more than {_MOST_PACKETS} packets"
+    if count_packets(header, parts[0].sot.tile) != len(lengths):
+        return None, "PLT has another number of packets than the tile"
+    order = packet_order(header, parts[0].sot.tile)
+    wanted = wanted_precincts(header, selection, parts[0].sot.tile)
+    placed = zip(order, _positions(parts), strict=True)
+    return {
+        packet: where
+        for packet, where in placed
+        if packet.precinct in wanted.get((packet.component, packet.resolution), ())
+    }, ""
+
+
+def _positions(parts: Iterable[TilePart]) -> Iterator[Range]:
+    for part in parts:
+        position = part.data
+        for length in part.packet_lengths or ():
+            yield Range(position, position + length)
+            position += length
+
+
+def _needs_whole_tile(header: Header, parts: tuple[TilePart, ...]) -> str:
+    """Return why the packets of a tile cannot be told apart; an empty text where they can."""
+    obstacles = {
+        "a tile changes its coding or progression": header.has(Marker.POC) or any(p.changes_coding for p in parts),
+        "packet headers are kept in PPT": any(p.packed_headers for p in parts),
+        "the image is coded in HTJ2K": header.htj2k,
+        "the image has as many layers as there can be": header.cod.layers == _MOST_LAYERS,
+        "there is no usable PLT": any(p.packet_lengths is None for p in parts),
+        "PLT does not add up to Psot": any(p.data + sum(p.packet_lengths or ()) != p.stop for p in parts),
+    }
+    return next((reason for reason, found in obstacles.items() if found), "")

@@ -21,7 +21,7 @@ from jp2batch.profiles import StoreProfile
 _CHUNK = 0.5  # of a tile-part, fetched at once in search of a SOT: on average one begins after that
 _SEARCH = 1.5  # rounds that a search takes
 _IN_VAIN = 0.75  # of a tile-part, that a search reads until it finds one
-_PRICE = 2  # of a byte read in vain, as so many times of the seconds that it takes one connection
+_PRICE = 1.5  # of a byte read in vain, as so many times of the seconds that it takes one connection
 
 
 @dataclass(frozen=True, slots=True)

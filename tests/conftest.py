@@ -33,6 +33,13 @@ def amnesia() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def dear_bytes() -> Iterator[None]:
+    """Let bytes from web servers be so dear that even of a small image each range is a request of its own."""
+    with dask.config.set({"jp2batch.stores": {"http": {"line": "100 kB"}}}):
+        yield
+
+
 @pytest.fixture(scope="session")
 def product(tmp_path_factory) -> Path:
     """Return the folder of a small made product."""

@@ -23,7 +23,10 @@ def _etag(data: bytes) -> str:
 
 
 class RangeServer(ThreadingHTTPServer):
-    """Serves `files`, notes what was asked, and answers with `fault`: after `faultless` requests, each `every`-th."""
+    """Serves `files`, notes what was asked, and answers with `fault`: after `faultless` requests, each `every`-th.
+
+    Refuses what needs more `places` than there are, or exceeds the `quota` of (requests, seconds).
+    """
 
     daemon_threads = True
     request_queue_size = 512
@@ -35,6 +38,11 @@ class RangeServer(ThreadingHTTPServer):
         self.faultless = 0
         self.every = 1
         self.retry_after: str | None = None
+        self.places: int | None = None
+        self.quota: tuple[int, float] | None = None
+        self.delay = 0.0
+        self.refused = 0
+        self.times: list[float] = []
         self.gathering: threading.Barrier | None = None
         self.asked: list[str] = []
         self.headers: list[dict[str, str]] = []
@@ -60,11 +68,24 @@ class RangeServer(ThreadingHTTPServer):
             self.headers.append(headers)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
+            if self._is_too_much():
+                self.refused += 1
+                return 429
             due = len(self.asked) > self.faultless and len(self.asked) % self.every == 0
             fault = self.fault if due else ""
         if self.gathering is not None and headers.get("Range") != "bytes=0-7":
             self.gathering.wait(timeout=10)
         return fault
+
+    def _is_too_much(self) -> bool:
+        """Tell whether more is asked at once than there are places, or more in some seconds than the quota."""
+        now = time.monotonic()
+        if self.places is not None and self._at_once > self.places:
+            return True
+        if self.quota is not None and sum(then > now - self.quota[1] for then in self.times) >= self.quota[0]:
+            return True
+        self.times.append(now)
+        return False
 
     def end(self) -> None:
         """Note that a request was answered."""
@@ -105,6 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         fault = self.server.begin(self.headers.get("Range", "whole"), dict(self.headers))
+        time.sleep(self.server.delay)
         try:
             self._answer(fault)
         finally:

@@ -20,6 +20,8 @@ from jp2batch.request import Request
 from jp2batch.storage.retry import retried, wait_after
 
 POLICY = RetryPolicy(attempts=5, first_wait=0.2, longest_wait=30)
+pytestmark = pytest.mark.usefixtures("dear_bytes")
+
 MANY_TILES = Made(Coding(tile=(10, 10), levels=2, precincts=(8, 8), tlm=True))
 
 

@@ -3,20 +3,22 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import fsspec.asyn
 
 from jp2batch.config import retry_policy
-from jp2batch.errors import Jp2BatchError, StorageError
+from jp2batch.errors import Jp2BatchError, StorageError, StoreUnavailable
 from jp2batch.profiles import StoreProfile
 from jp2batch.storage.counted import Counted
 from jp2batch.storage.faults import Place, translated
-from jp2batch.storage.measured import Gauge
+from jp2batch.storage.leases import cluster_lease
+from jp2batch.storage.measured import gauge
 from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, replaced, shown
 from jp2batch.storage.retry import retried
+from jp2batch.storage.slots import Lease, slots_of
 from jp2batch.storage.stores import store_class
 
 T = TypeVar("T")
@@ -26,10 +28,12 @@ class ObjectSource(Counted):
     """A source over the object `path` of an fsspec file system; `place` is what messages may say of it."""
 
     def __init__(
-        self, fs: Any, path: str, place: Place, profile: StoreProfile, *, key: str = "", gauge: Gauge | None = None
+        self, fs: Any, path: str, place: Place, profile: StoreProfile, *, key: str = "", store: str = ""
     ) -> None:
-        self._gauge = gauge or Gauge()
+        self._store_name, self._gauge = store, gauge(store)
         super().__init__(place.path, self._gauge.applied(profile), key)
+        self._slots = slots_of(store, profile)
+        self._lease: Lease | None = None
         self._place = place
         self._loop = fs.loop if fs.async_impl else None
         self._store = store_class(fs)(fs, path, self._meter)
@@ -59,6 +63,8 @@ class ObjectSource(Counted):
                 raise replaced().at(self.path)
 
     def _run(self, step: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:
+        if self.profile.requests_per_minute:
+            self._lease = cluster_lease(self._store_name, self.profile.connections)
         # Looked up anew: after a fork, fsspec has another loop.
         loop = self._loop or fsspec.asyn.get_loop()
         try:
@@ -93,11 +99,8 @@ class ObjectSource(Counted):
         return reply, version
 
     async def _all(self, ranges: Sequence[Range]) -> list[Piece]:
-        places = asyncio.Semaphore(self.profile.connections)
-
         async def piece(span: Range) -> Piece:
-            async with places:
-                return span[0], (await self._get(span)).data
+            return span[0], (await self._get(span)).data
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -115,7 +118,7 @@ class ObjectSource(Counted):
         """Read a range. Every one passes here; what fails in a way that passes is tried again."""
 
         async def attempt() -> Reply:
-            with self._errors(span):
+            async with self._slot(span):
                 begin = time.perf_counter()
                 reply = await self._store.get(span, self._version)
                 self._gauge.note(len(reply.data), time.perf_counter() - begin)
@@ -128,10 +131,22 @@ class ObjectSource(Counted):
 
     async def _look(self) -> Version:
         async def attempt() -> Version:
-            with self._errors():
+            async with self._slot():
                 return await self._store.look()
 
         return await retried(attempt, self._retries, self._meter.retried)
+
+    @asynccontextmanager
+    async def _slot(self, span: Range | None = None) -> AsyncIterator[None]:
+        """Wait until a request may be made; whatever it fails with is an error of ours."""
+        async with self._slots.slot(self._lease):
+            try:
+                with self._errors(span):
+                    yield
+            except StoreUnavailable as error:
+                if error.retry_after:  # which is meant for all
+                    self._slots.pause(min(error.retry_after, self._retries.longest_wait))
+                raise
 
     def _learn(self, version: Version, whole: bytes | None = None) -> None:
         with self._lock:

@@ -13,7 +13,6 @@ from jp2batch.storage.address import host_of, key_of
 from jp2batch.storage.counted import Counted
 from jp2batch.storage.faults import Place, not_opened
 from jp2batch.storage.local_source import LocalSource
-from jp2batch.storage.measured import gauge
 from jp2batch.storage.object_source import ObjectSource
 from jp2batch.storage.options import options_for
 from jp2batch.storage.replies import Piece, Range, Version
@@ -189,7 +188,7 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
         key = key_of(place, url, path)
         if isinstance(fs, LocalFileSystem):
             return LocalSource(url, place, profile, key)
-        return ObjectSource(fs, url, place, profile, key=key, gauge=gauge(host or protocol))
+        return ObjectSource(fs, url, place, profile, key=key, store=host or protocol)
     raise failure  # out here, without the driver's error as its context
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "PermissionDenied",
     "StorageError",
     "StoreUnavailable",
+    "TooManyPixels",
     "UnexpectedError",
     "UnsupportedImage",
 ]
@@ -191,6 +192,23 @@ class MetadataError(Jp2BatchError, ValueError):
 
 class ImageTooLarge(Jp2BatchError, ValueError):
     """The result would be larger than the configured limit."""
+
+
+class TooManyPixels(ImageTooLarge):
+    """The result would have more pixels than an answer may have.
+
+    Parameters
+    ----------
+    path, problem, cure : str
+        As for `Jp2BatchError`.
+    fits : int, optional
+        The lowest rlevel at which it would not.
+    """
+
+    def __init__(self, path: str, problem: str, cure: str = "", fits: int | None = None) -> None:
+        super().__init__(path, problem, cure)
+        self.args = (path, problem, cure, fits)
+        self.fits = fits
 
 
 class EncodingError(Jp2BatchError, ValueError):

@@ -20,6 +20,9 @@ LOWEST = -1
 
 _HIGHEST = 32  # decomposition levels at most, T.800 table A.15
 _LARGEST_SIZE = 2**32 - 1  # of an image, T.800 table A.9
+_LONGEST_PATH = 4096  # PATH_MAX of Linux; keys of object stores have 1024 bytes at most
+_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+_SEPARATORS = "\\", "::", "://"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -150,13 +153,18 @@ def _checked_rlevel(path: str, rlevel: object) -> int:
 def _check_path(path: object, root: str | None) -> None:
     if not isinstance(path, str) or not path.strip():
         raise InvalidPath("", f"Path {_shown(path)} is not a path", "give the path of a JPEG 2000 file")
-    if "\0" in path or "\n" in path or "\r" in path:
+    if _UNPRINTABLE.search(path):
         raise InvalidPath(_shown(path), "the path holds a control character", "remove it")
+    if len(path) > _LONGEST_PATH:
+        raise InvalidPath(_shown(path), f"the path has {len(path)} characters", f"give {_LONGEST_PATH} at most")
     if root is None:
         return
-    plain = unquote(path)
-    if "\\" in plain or plain.startswith("/") or _SCHEME.match(plain) or "::" in plain or ".." in plain.split("/"):
-        raise InvalidPath(path, f"the path leads out of {root}", "give a key below it, without '..' or scheme")
+    plain = path
+    while (plainer := unquote(plain)) != plain:  # servers may decode it more than once
+        plain = plainer
+    elsewhere = plain.startswith("/") or _SCHEME.match(plain) or ".." in plain.split("/")
+    if elsewhere or _UNPRINTABLE.search(plain) or any(map(plain.__contains__, _SEPARATORS)):
+        raise InvalidPath(path, "the path leads out of its root", "give a key below it, without '..' or scheme")
 
 
 def _digest(*fields: object) -> str:

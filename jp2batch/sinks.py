@@ -47,9 +47,14 @@ def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_
         if form == ".zarr":
             write_folder(destination.rstrip("/"), _to_zarr(pixels), storage_options=storage_options)
         else:
-            write_bytes(destination, _FORMS[form](pixels), storage_options=storage_options)
+            write_bytes(destination, to_bytes(pixels, form), storage_options=storage_options)
     except ImportError as error:
         raise InvalidRequest(destination, f"writing {form} files needs {error.name or 'more'}", _EXTRA) from None
+
+
+def to_bytes(pixels: Pixels, form: str) -> bytes:
+    """Return read pixels as the content of a file; `form` is its suffix, of those that stand for one file."""
+    return _FORMS[form](pixels)
 
 
 def form_of(destination: str) -> str:

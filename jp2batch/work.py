@@ -16,12 +16,13 @@ import cloudpickle
 
 from jp2batch import config
 from jp2batch.errors import DecoderCrashed, DecodeTimedOut, ImageTooLarge, Jp2BatchError, UnexpectedError
+from jp2batch.jpeg2000.grid import Selection
 from jp2batch.opening import Opened, memory_needed
 from jp2batch.reader import Pixels, read_from
 from jp2batch.report import Result
 from jp2batch.request import Request
 from jp2batch.response import response
-from jp2batch.storage.source import open_source
+from jp2batch.storage.source import Source, open_source
 
 Delivery = Callable[[Pixels, Request], Any]
 """What makes of pixels the value of a result; it may write them, and return an `Output`."""
@@ -45,6 +46,16 @@ class Hidden(dict[str, Any]):
         return "{…}"
 
 
+def open_request(request: Request, storage_options: Mapping[str, Any]) -> Source:
+    """Open the file of a request."""
+    return open_source(request.url, storage_options=storage_options)
+
+
+def select_request(request: Request, opened: Opened) -> Selection:
+    """Choose the samples that a request asks for."""
+    return opened.selected(request.rlevel, request.window)
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """How requests are to be done; the same for all of a batch."""
@@ -57,6 +68,10 @@ class Order:
     """The configuration `jp2batch` of the client, which holds on the workers as well; None: they share it."""
     deadline: float | None
     """Seconds after which a decode is given up, where there is a process to end."""
+    open: Callable[[Request, Hidden], Source] = open_request
+    """What opens the file of a request."""
+    select: Callable[[Request, Opened], Selection] = select_request
+    """What chooses the samples of it that are read, or refuses to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +84,10 @@ class Sealed:
     def of(cls, order: Order) -> "Sealed":
         """Seal an order."""
         return cls(cloudpickle.dumps(order))
+
+    def opened(self) -> Order:
+        """Return the order."""
+        return _opened(self.data)
 
 
 def as_dataarray(pixels: Pixels, _request: Request) -> Any:
@@ -154,7 +173,7 @@ def _unsealed(order: Order | Sealed, request: Request) -> Order:
     if isinstance(order, Order):
         return order
     try:
-        return _opened(order.data)
+        return order.opened()
     except Exception as error:  # noqa: BLE001  # whatever a missing or another version of a package leads to
         problem = f"its worker cannot load what is to be done: {type(error).__name__}: {error}"
         raise UnexpectedError(request.path, problem[:500], "install there what the output function needs") from None
@@ -167,10 +186,10 @@ def _opened(data: bytes) -> Order:
 
 
 def _read(request: Request, order: Order, memory: int | None) -> Pixels:
-    source = open_source(request.url, storage_options=order.storage_options)
+    source = order.open(request, order.storage_options)
 
-    def choose(opened: Opened) -> Any:
-        selection = opened.selected(request.rlevel, request.window)
+    def choose(opened: Opened) -> Selection:
+        selection = order.select(request, opened)
         needed = memory_needed(opened, selection)
         if memory is not None and needed > memory:
             raise ImageTooLarge(

@@ -6,6 +6,8 @@ import threading
 import time
 from pathlib import Path
 
+from jp2batch.service.decoder import select_within
+
 
 class NoteEach:
     """A delivery that leaves a file each time it is called."""
@@ -34,3 +36,14 @@ def dangerous(pixels, request):
 def slow(pixels, _request):
     time.sleep(0.05)
     return int(pixels.values.sum())
+
+
+def dangerous_select(request, opened, *, most):
+    """Select for the service, but for files that are marked: one kills its process, one hangs, one is slow."""
+    if "poison" in request.path:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "hangs" in request.path:
+        time.sleep(600)
+    if "slow" in request.path:
+        time.sleep(0.5)
+    return select_within(request, opened, most=most)

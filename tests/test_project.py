@@ -36,6 +36,7 @@ LAYERS = [
     "doctor doctor_storage doctor_cluster manifest_json manifest_rows manifest",
     "batch_flight progress batch records items sink_of_files sink_of_lines batch_sinks recovery",
     "runner heads indexing cube_grid cube_array product cube_images cube listing",
+    "service",
     "demo",
     "cli __main__",
 ]
@@ -50,8 +51,9 @@ HOMES = {
     "glymur": "openjpeg",
     "dask.config": "config",
     "dask.delayed": "batch",
-    "distributed": ("batch", "service", *CLIENTS),
-    "tornado": "service",
+    "distributed": ("batch", "service.app", "service.pool", *CLIENTS),
+    "tornado": "service.",
+    "prometheus_client": "service.metrics",
     "click": "cli",
 }
 """The only modules that may import these."""
@@ -178,7 +180,7 @@ def test_no_paths_of_anybodys_machine(files):
     assert {name: hits for name, hits in found.items() if hits} == {}
 
 
-CONDA_NAMES = {"dask[array]": "dask-core"}
+CONDA_NAMES = {"dask[array]": "dask-core", "prometheus-client": "prometheus_client"}
 """Names that differ in conda-forge."""
 
 

@@ -517,7 +517,7 @@ def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     def denied(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", denied)  # root may read everything
+    monkeypatch.setattr("os.open", denied)  # root may read everything
     with pytest.raises(errors.PermissionDenied, match="who may read"):
         open_source(str(tmp_path / "a.jp2")).read_many([FIRST])
 
@@ -538,14 +538,14 @@ def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
 
 def test_a_local_fault_that_passes_costs_a_retry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.jp2").write_bytes(DATA)
-    faults, plain = [TimeoutError(110, "Connection timed out")], Path.open
+    faults, plain = [TimeoutError(110, "Connection timed out")], os.open
 
     def sometimes(*arguments: Any, **options: Any) -> Any:
         if faults:
             raise faults.pop()
         return plain(*arguments, **options)
 
-    monkeypatch.setattr(Path, "open", sometimes)
+    monkeypatch.setattr("os.open", sometimes)
     with dask.config.set({"jp2batch.retries.attempts": 2}):
         source = open_source(str(tmp_path / "a.jp2"))
         assert source.read_many([FIRST]) == [(0, DATA[:8])]

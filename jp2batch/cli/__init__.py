@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import jp2batch
-from jp2batch.cli import batches, images, tools
+from jp2batch.cli import batches, images, serving, tools
 from jp2batch.cli.options import FAILED, INTERRUPTED, NOT_STARTED, USAGE, say
 from jp2batch.errors import ConfigurationError, InvalidRequest, Jp2BatchError
 
@@ -62,6 +62,7 @@ for _command in (
     batches.run,
     batches.index,
     batches.demo,
+    serving.serve,
     tools.sample,
     tools.manifest,
     tools.doctor,

@@ -250,6 +250,18 @@ def tile_precincts(header: Header, tile: int) -> tuple[tuple[PrecinctGrid, ...],
     return tuple(grids[key] for key in alike)
 
 
+def precinct_counts(header: Header, tile: int) -> tuple[tuple[int, ...], ...]:
+    """Return how many precincts a tile has: by component, then by resolution level from the lowest."""
+    area = tile_area(header.siz, tile)
+    alike = zip(header.siz.components, header.codings, strict=True)
+    return tuple(_component_counts(area, component, coding) for component, coding in alike)
+
+
+@lru_cache(maxsize=4096)
+def _component_counts(area: Rect, component: Component, coding: Coding) -> tuple[int, ...]:
+    return tuple(rows.count * columns.count for rows, columns in _component_precincts(area, component, coding))
+
+
 def _component_precincts(area: Rect, component: Component, coding: Coding) -> tuple[PrecinctGrid, ...]:
     levels = []
     for resolution, (ppx, ppy) in enumerate(coding.precincts):

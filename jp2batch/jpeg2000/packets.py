@@ -1,6 +1,5 @@
 """The packets of a tile, in each of the five progression orders (T.800 B.12)."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -8,7 +7,7 @@ from typing import NamedTuple
 
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000.codestream import Header
-from jp2batch.jpeg2000.grid import PrecinctGrid, ceil_div, precinct_axis, tile_precincts
+from jp2batch.jpeg2000.grid import PrecinctGrid, ceil_div, precinct_axis, precinct_counts, tile_precincts
 
 
 class Packet(NamedTuple):
@@ -36,13 +35,15 @@ _KEYS: dict[str, Callable[[_Placed], tuple[int, ...]]] = {
     "CPRL": lambda p: (p.packet.component, p.y, p.x, p.packet.resolution, p.packet.precinct, p.packet.layer),
 }
 
+_PLACELESS = ("LRCP", "RLCP")
+"""Progressions in which positions play no part: tiles of equal counts have equal orders."""
+
 Precincts = tuple[tuple[PrecinctGrid, ...], ...]
 
 
 def count_packets(header: Header, tile: int) -> int:
     """Return the number of packets of a tile, without listing them: a header can claim any number."""
-    grids = tile_precincts(header, tile)
-    return header.cod.layers * sum(math.prod(axis.count for axis in grid) for levels in grids for grid in levels)
+    return header.cod.layers * sum(sum(levels) for levels in precinct_counts(header, tile))
 
 
 def least_packets(header: Header) -> int:
@@ -84,11 +85,9 @@ def packet_order(header: Header, tile: int, *, more_layers: int = 0) -> tuple[Pa
     every progression the layer is compared like any other number.
     """
     progression, layers = header.cod.progression, header.cod.layers + more_layers
-    grids = tile_precincts(header, tile)
-    if progression in ("LRCP", "RLCP"):  # positions play no part: tiles of equal counts have equal orders
-        counts = tuple(tuple(math.prod(axis.count for axis in grid) for grid in levels) for levels in grids)
-        return _order_by_counts(progression, layers, counts)
-    return _sorted(progression, _by_position(grids, layers))
+    if progression in _PLACELESS:
+        return _order_by_counts(progression, layers, precinct_counts(header, tile))
+    return _sorted(progression, _by_position(tile_precincts(header, tile), layers))
 
 
 @lru_cache(maxsize=32)

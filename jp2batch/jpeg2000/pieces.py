@@ -103,6 +103,14 @@ class Pieces:
                 if left < right:
                     self._insert(left, right, None if data is None else data[left - begin : right - begin])
 
+    def peek(self, start: int, stop: int) -> bytes | None:
+        """Return the bytes of a range that lies within one piece, as most do; None where another look is needed."""
+        index = bisect_right(self._starts, start) - 1
+        if index < 0 or not start < stop <= self._stops[index] or (data := self._data[index]) is None:
+            return None
+        first = self._starts[index]
+        return data[start - first : stop - first]
+
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes of a range that has been read.
 
@@ -149,6 +157,8 @@ def need(pieces: Pieces, start: int, stop: int, ahead: Ahead = Ahead()) -> Steps
     CorruptImage
         The range lies beyond the end of the file.
     """
+    if (known := pieces.peek(start, stop)) is not None:
+        return known
     if stop > pieces.size:
         raise CorruptImage(
             "", f"the file is cut short: {pieces.size} bytes, where at least {stop} were expected", "fetch it again"

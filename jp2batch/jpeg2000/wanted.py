@@ -1,6 +1,7 @@
 """Which packets of a tile are wanted, and where they lie: by PLT, where that can be relied on (T.800 A.7.3)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
 
 from jp2batch.jpeg2000.codestream import Header, TilePart
 from jp2batch.jpeg2000.grid import Selection
@@ -35,20 +36,23 @@ def locate_packets(
         return None, "PLT has another number of packets than the tile"
     order = packet_order(header, parts[0].sot.tile)
     wanted = wanted_precincts(header, selection, parts[0].sot.tile)
-    placed = zip(order, _positions(parts), strict=True)
+    starts, stops = _positions(parts)
     return {
-        packet: where
-        for packet, where in placed
+        packet: Range(starts[place], stops[place])
+        for place, packet in enumerate(order)
         if packet.precinct in wanted.get((packet.component, packet.resolution), ())
     }, ""
 
 
-def _positions(parts: Iterable[TilePart]) -> Iterator[Range]:
+def _positions(parts: Iterable[TilePart]) -> tuple[list[int], list[int]]:
+    """Return where all packets begin, and where they end."""
+    starts: list[int] = []
+    stops: list[int] = []
     for part in parts:
-        position = part.data
-        for length in part.packet_lengths or ():
-            yield Range(position, position + length)
-            position += length
+        bounds = list(accumulate(part.packet_lengths or (), initial=part.data))
+        starts += bounds[:-1]
+        stops += bounds[1:]
+    return starts, stops
 
 
 def _needs_whole_tile(header: Header, parts: tuple[TilePart, ...]) -> str:

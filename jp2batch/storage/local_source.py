@@ -2,7 +2,9 @@
 
 import os
 import stat
+import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,8 @@ class LocalSource(Counted):
         super().__init__(place.path, profile, key)
         self._file = Path(path)
         self._place = place
+        self._lock = threading.Lock()
+        self._descriptor: int | None = None
 
     def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
         """Read ranges; see `source.Source`."""
@@ -45,25 +49,51 @@ class LocalSource(Counted):
     def verify(self) -> None:
         """Make sure that all was of one version; looking at a file is free, and is not counted."""
         if self._version is not None:
-            with self._errors():
-                self._learn(_version_of(self._file.stat()))
+            try:
+                with self._errors():
+                    self._learn(_version_of(self._file.stat()))
+            except Jp2BatchError as error:
+                error.__context__ = None
+                raise
 
     def _read(self, ranges: Sequence[Range]) -> list[Piece]:
-        # Opened for each call: so each reply is of one file, whatever happens to the path, and nothing is left open.
         with self._errors():
-            if not stat.S_ISREG(mode := self._file.stat().st_mode) and not stat.S_ISDIR(mode):
-                raise StorageError("", "this is a pipe or a device", "give the path of a file")
-            with self._file.open("rb") as file:
-                self._learn(version := _version_of(os.fstat(file.fileno())))
-                pieces = []
-                for span in ranges:
-                    self._meter.requested()
-                    file.seek(span[0])
-                    data = file.read(span[1] - span[0])
-                    self._meter.received(len(data))
-                    with self._errors(span):
-                        pieces.append((span[0], checked(Reply(data), span, version).data))
-                return pieces
+            descriptor = self._opened()
+            self._learn(version := _version_of(os.fstat(descriptor)))
+            self._meter.requested(len(ranges))
+            pieces = [(start, self._read_at(descriptor, start, stop)) for start, stop in ranges]
+            self._meter.received(sum(len(data) for _, data in pieces))
+        for span, (_, data) in zip(ranges, pieces, strict=True):
+            if len(data) != min(span[1], version.size or 0) - span[0]:
+                with self._errors(span):
+                    checked(Reply(data), span, version)
+        return pieces
+
+    def _read_at(self, descriptor: int, start: int, stop: int) -> bytes:
+        if not hasattr(os, "pread"):
+            with self._lock:
+                os.lseek(descriptor, start, os.SEEK_SET)
+                return os.read(descriptor, stop - start)
+        data = os.pread(descriptor, stop - start, start)
+        while 0 < len(data) < stop - start:  # no call gives more than 2 GiB
+            more = os.pread(descriptor, stop - start - len(data), start + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def _opened(self) -> int:
+        """Open the file, once: so all is of one file, whatever happens to its path. It is closed with this object."""
+        with self._lock:
+            if self._descriptor is None:
+                mode = self._file.stat().st_mode
+                if stat.S_ISDIR(mode):
+                    raise IsADirectoryError
+                if not stat.S_ISREG(mode):
+                    raise StorageError("", "this is a pipe or a device", "give the path of a file")
+                self._descriptor = os.open(self._file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+                weakref.finalize(self, os.close, self._descriptor)
+            return self._descriptor
 
     def _learn(self, version: Version) -> None:
         if self._version is None:

@@ -1,0 +1,101 @@
+"""A load tool: clients that ask one thing after the other, over connections kept as long as the server keeps them."""
+
+import asyncio
+import contextlib
+import math
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
+_WAIT = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
+
+
+@dataclass
+class Load:
+    """What became of the requests of all clients."""
+
+    seconds: float = 0.0
+    """From the first to the last."""
+    latencies: list[float] = field(default_factory=list)
+    """Of those that were answered with 200 or 404, in seconds."""
+    statuses: Counter[int] = field(default_factory=Counter)
+    """Answers by status; 0: none came."""
+    without_wait: int = 0
+    """Answers of status 503 that did not say when to come back."""
+    answer: bytes = b""
+    """One of the answers of status 200."""
+
+    @property
+    def rate(self) -> float:
+        """Answers per second, those that were refused left out."""
+        return len(self.latencies) / self.seconds
+
+    def quantile(self, share: float) -> float:
+        """Return the latency, in seconds, that this share of answers does not exceed."""
+        ordered = sorted(self.latencies)
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+async def load(port: int, body: bytes, *, clients: int, seconds: float, warm_up: float = 0.0) -> Load:
+    """Let clients POST a body to `/api/jp2` for some time.
+
+    Parameters
+    ----------
+    port : int
+        Of a server on loopback.
+    body : bytes
+        What all ask.
+    clients : int
+        How many ask at once. One that is refused comes back a moment later.
+    seconds, warm_up : float
+        How long they are measured, and how long they ask before that.
+    """
+    found = Load()
+    start = time.perf_counter() + warm_up
+    stop = start + seconds
+    head = f"POST /api/jp2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    message = f"{head}\r\n\r\n".encode() + body
+    await asyncio.gather(*(_client(port, message, start, stop, found) for _ in range(clients)))
+    found.seconds = time.perf_counter() - start
+    return found
+
+
+async def _client(port: int, message: bytes, start: float, stop: float, found: Load) -> None:
+    connection: Sequence[asyncio.StreamReader | asyncio.StreamWriter] | None = None
+    while (began := time.perf_counter()) < stop:
+        try:
+            if connection is None:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
+                connection = reader, writer
+            writer.write(message)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = _LENGTH.search(head)
+            data = await reader.readexactly(int(length[1])) if length else await reader.read()
+            status = int(head[9:12])
+        except (OSError, asyncio.IncompleteReadError):
+            head, data, status = b"\r\nconnection: close", b"", 0
+        if began >= start:
+            _note(found, status, time.perf_counter() - began, head, data)
+        if _CLOSE.search(head) or not _LENGTH.search(head):
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            connection = None
+        if status == 503:
+            await asyncio.sleep(0.2)
+    if connection is not None:
+        writer.close()
+
+
+def _note(found: Load, status: int, seconds: float, head: bytes, data: bytes) -> None:
+    found.statuses[status] += 1
+    if status in (200, 404):
+        found.latencies.append(seconds)
+    if status == 200:
+        found.answer = data
+    if status == 503 and not _WAIT.search(head):
+        found.without_wait += 1

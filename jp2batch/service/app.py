@@ -1,0 +1,204 @@
+"""The life of the server: workers, listening, serving, draining."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import resource
+import signal
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
+from tornado.netutil import bind_sockets, bind_unix_socket
+from tornado.web import Application
+
+from jp2batch import config
+from jp2batch.batch_cluster import check_cluster, engine_of, started
+from jp2batch.errors import ConfigurationError
+from jp2batch.service import handlers
+from jp2batch.service.base import Service
+from jp2batch.service.decoder import select_within
+from jp2batch.service.forms import JSON, deliver
+from jp2batch.service.log import FIELDS, log_to_stderr
+from jp2batch.service.metrics import Metrics
+from jp2batch.service.outbox import Outbox
+from jp2batch.service.pool import Pool
+from jp2batch.service.roots import Root, open_below
+from jp2batch.service.settings import Limits, Settings
+from jp2batch.work import Hidden, Order, Sealed
+
+_log = logging.getLogger("jp2batch.service")
+
+_GRACE = 5.0  # seconds beyond the deadline after which a worker that hangs is ended
+_SPARE_FILES = 256  # besides connections
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+def serve(settings: Settings, **cluster: Any) -> None:
+    """Run the service until it is told to stop by SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the operator decides.
+    **cluster
+        What does the work, as for `jp2batch.batch_cluster.engine_of`.
+
+    Raises
+    ------
+    ConfigurationError
+        It cannot start.
+    """
+    import distributed  # noqa: F401  # it gives its loggers handlers of their own, which the next line takes away
+
+    log_to_stderr()
+    _allow_files(settings.limits.connections + _SPARE_FILES)
+    with contextlib.ExitStack() as stack:
+        client = started(stack, engine_of(**cluster))
+        check_cluster(client)
+        asyncio.run(_serve(settings, client.scheduler.address, own_workers=not cluster.get("scheduler")))
+
+
+def orders_for(roots: Mapping[str, Root], limits: Limits) -> dict[str, Sealed]:
+    """Return how requests below each root are to be done by workers."""
+    return {
+        name: Sealed.of(
+            Order(
+                deliver=functools.partial(deliver, form=JSON, compress=False),
+                storage_options=Hidden(root.storage_options),
+                settings=config.settings(),
+                deadline=limits.deadline + _GRACE,
+                open=open_below,
+                select=functools.partial(select_within, most=limits.pixels),
+            )
+        )
+        for name, root in roots.items()
+    }
+
+
+def application(service: Service) -> Application:
+    """Return what answers requests."""
+    routes = {
+        "/api/jp2": handlers.ImageHandler,
+        "/": handlers.PageHandler,
+        "/healthz": handlers.HealthHandler,
+        "/readyz": handlers.ReadyHandler,
+        "/metrics": handlers.MetricsHandler,
+        "/openapi.json": handlers.OpenApiHandler,
+    }
+    return Application(
+        list(routes.items()),
+        default_handler_class=handlers.NothingHandler,
+        service=service,
+        log_function=lambda _: None,  # handlers have their own line
+    )
+
+
+class Server(HTTPServer):
+    """A server that takes only so many connections."""
+
+    most_connections = 0
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        """Take a connection, or say that there are too many."""
+        if len(self._connections) >= self.most_connections:
+            stream.write(_FULL).add_done_callback(lambda _: stream.close())
+            return
+        super().handle_stream(stream, address)
+
+
+async def _serve(settings: Settings, scheduler: str, *, own_workers: bool) -> None:
+    from distributed import Client
+
+    limits = settings.limits
+    async with Client(scheduler, asynchronous=True, direct_to_workers=True) as client:
+        metrics = Metrics()
+        orders = orders_for(settings.roots, limits)
+        pool = Pool(client, orders, queue=limits.queue, metrics=metrics, own_workers=own_workers)
+        service = Service(settings, pool, metrics, Outbox(limits.unsent, limits.sending))
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        keeper = asyncio.ensure_future(pool.keep())
+        server = _server(service)
+        _listen(server, settings)
+        waiting = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({waiting, keeper}, return_when=asyncio.FIRST_COMPLETED)
+        await _drain(service, server)
+        keeper.cancel()
+        waiting.cancel()
+        await pool.close()
+        if keeper.done() and not keeper.cancelled() and (error := keeper.exception()):
+            raise error
+
+
+def _server(service: Service) -> Server:
+    limits, settings = service.settings.limits, service.settings
+    server = Server(
+        application(service),
+        xheaders=settings.behind_proxy,
+        ssl_options=_ssl(settings),
+        idle_connection_timeout=limits.idle,
+        body_timeout=limits.receiving,
+        max_header_size=16 * 1024,
+        max_body_size=2**62,  # handlers have the limit, and say so
+        chunk_size=64 * 1024,
+    )
+    server.most_connections = limits.connections
+    return server
+
+
+def _listen(server: Server, settings: Settings) -> None:
+    try:
+        if settings.unix_socket:
+            server.add_socket(bind_unix_socket(settings.unix_socket, mode=0o660))
+            where = f"unix:{settings.unix_socket}"
+        else:
+            sockets = bind_sockets(settings.port, settings.address, backlog=1024)
+            server.add_sockets(sockets)
+            scheme = "https" if settings.certfile else "http"
+            host = f"[{settings.address}]" if ":" in settings.address else settings.address
+            where = f"{scheme}://{host}:{sockets[0].getsockname()[1]}"
+    except OSError as error:
+        where = settings.unix_socket or f"{settings.address}:{settings.port}"
+        cure = "give another --address, --port or --unix-socket"
+        raise ConfigurationError("", f"cannot listen on {where}: {error.strerror or error}", cure) from None
+    roots = {name: root.shown for name, root in settings.roots.items()}
+    _log.info("listening", extra={FIELDS: {"address": where, "roots": roots}})
+
+
+def _ssl(settings: Settings) -> ssl.SSLContext | None:
+    if settings.certfile is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.certfile, settings.keyfile)
+    except (OSError, ssl.SSLError) as error:
+        cure = "check --certfile and --keyfile"
+        raise ConfigurationError(settings.certfile, f"no certificate to use: {error}", cure) from None
+    return context
+
+
+async def _drain(service: Service, server: Server) -> None:
+    """Take no more connections, and give the requests under way their time."""
+    service.draining = True
+    _log.info("draining", extra={FIELDS: {"requests": service.open_requests}})
+    server.stop()
+    loop = asyncio.get_running_loop()
+    end = loop.time() + service.settings.drain
+    while (service.open_requests or service.outbox.bytes) and loop.time() < end:
+        await asyncio.sleep(0.02)
+    await server.close_all_connections()
+    _log.info("stopped", extra={FIELDS: {"given_up": service.open_requests}})
+
+
+def _allow_files(count: int) -> None:
+    """Let this process have as many files open as it may need, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

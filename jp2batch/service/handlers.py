@@ -1,0 +1,183 @@
+"""The handlers: each address in a few lines."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+import secrets
+from importlib.resources import files
+
+from tornado.web import Finish
+
+from jp2batch.errors import DecodeTimedOut
+from jp2batch.report import Result
+from jp2batch.service.base import Handler
+from jp2batch.service.body import parse_body
+from jp2batch.service.decoder import Job
+from jp2batch.service.forms import Content, accepts_gzip, form_for
+from jp2batch.service.metrics import TYPE
+from jp2batch.service.openapi import document
+from jp2batch.service.problems import NoSuchPage
+
+_PAGE = files("jp2batch.service").joinpath("page.html").read_text(encoding="utf-8")
+
+
+def _policy(page: str) -> str:
+    """Return the policy that lets a page be nothing but what it is: its own style and script, and answers of here."""
+
+    def hashes(tag: str) -> str:
+        parts = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digests = [base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in parts]
+        return " ".join(f"'sha256-{digest}'" for digest in digests)
+
+    own = f"script-src {hashes('script')}; style-src {hashes('style')}; connect-src 'self'; img-src blob: data:"
+    return f"default-src 'none'; {own}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+
+_POLICY = _policy(_PAGE)
+
+
+class ImageHandler(Handler):
+    """`POST /api/jp2`: the old service's contract."""
+
+    route = "image"
+    protected = True
+
+    async def post(self) -> None:
+        """Read what is asked for."""
+        job = self._job(self.check_body())
+        self._work: asyncio.Future[Result] = asyncio.ensure_future(self._result(job))
+        try:
+            result = await self._work
+        except asyncio.CancelledError:
+            if self._accounted:  # the client is gone
+                raise Finish from None
+            raise
+        if result.error is not None:
+            raise result.error
+        self._tell(result)
+        self.respond(result.value.data, result.value.type)
+
+    def on_connection_close(self) -> None:
+        """Give up what nobody waits for."""
+        super().on_connection_close()
+        if hasattr(self, "_work"):
+            self._work.cancel()
+
+    def _job(self, body: bytes) -> Job:
+        root, request = parse_body(body, self.service.settings.roots)
+        self.hidden = root.url
+        self.notes |= {"Path": request.path, "rlevel": request.rlevel, "root": root.name}
+        headers = self.request.headers
+        form = form_for(headers.get("Accept", "*/*"))
+        return Job(secrets.token_hex(8), root.name, request, form, accepts_gzip(headers.get("Accept-Encoding", "")))
+
+    async def _result(self, job: Job) -> Result:
+        seconds = self.service.settings.limits.deadline
+        try:
+            async with asyncio.timeout(seconds):
+                result = await self.service.pool.run(job)
+        except TimeoutError:
+            cure = "try again later, or ask for less"
+            raise DecodeTimedOut(job.request.path, f"not done within {seconds:g} s", cure) from None
+        self.service.metrics.read(result)
+        return result
+
+    def _tell(self, result: Result) -> None:
+        """Say in headers and in the log what the answer does not: it has to be as the old service's."""
+        content: Content = result.value
+        if content.encoding:
+            self.set_header("Content-Encoding", content.encoding)
+        self.set_header("Vary", "Accept, Accept-Encoding" + (", Origin" if self.service.settings.cors_origins else ""))
+        stats = result.stats
+        if stats is None:
+            return
+        download, processing = stats.time_download, stats.time_processing
+        *bands, rows, columns = result.shape or ()
+        self.set_header("Jp2-Shape", ", ".join(map(str, (rows, columns, *bands))))
+        self.set_header("Jp2-Bytes-Read", str(stats.bytes_read))
+        self.set_header("Jp2-File-Size", str(result.size))
+        self.set_header("Server-Timing", f"download;dur={download * 1e3:.1f}, processing;dur={processing * 1e3:.1f}")
+        self.notes |= {
+            "bytes_read": stats.bytes_read,
+            "time_download": round(download, 6),
+            "time_processing": round(processing, 6),
+            "attempts": result.attempts,
+        }
+
+
+class _Readable(Handler):
+    """What is read with GET."""
+
+    def head(self) -> None:
+        """Answer as to GET, without the body."""
+        self.get()
+
+
+class PageHandler(_Readable):
+    """`GET /`: a page for people."""
+
+    route = "page"
+
+    def get(self) -> None:
+        """Send the page."""
+        self.set_header("Content-Security-Policy", _POLICY)
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.respond(_PAGE.encode(), "text/html; charset=utf-8")
+
+
+class HealthHandler(_Readable):
+    """`GET /healthz`: whether the server is alive."""
+
+    route = "health"
+
+    def get(self) -> None:
+        """Say so."""
+        self.respond(b'{"status":"ok"}', "application/json")
+
+
+class ReadyHandler(_Readable):
+    """`GET /readyz`: whether it takes requests."""
+
+    route = "ready"
+
+    def get(self) -> None:
+        """Say so."""
+        service = self.service
+        state = "draining" if service.draining else "ok" if service.pool.ready else "no worker is ready"
+        self.set_status(200 if state == "ok" else 503)
+        self.respond(json.dumps({"status": state}).encode(), "application/json")
+
+
+class MetricsHandler(_Readable):
+    """`GET /metrics`: for Prometheus."""
+
+    route = "metrics"
+
+    def get(self) -> None:
+        """Send the counts."""
+        self.respond(self.service.metrics.text(), TYPE)
+
+
+class OpenApiHandler(_Readable):
+    """`GET /openapi.json`: what there is, for programs."""
+
+    route = "openapi"
+
+    def get(self) -> None:
+        """Send the document."""
+        self.respond(json.dumps(document(self.service.settings)).encode(), "application/json")
+
+
+class NothingHandler(Handler):
+    """All other addresses."""
+
+    def prepare(self) -> None:
+        """Let the body come first."""
+
+    def nothing(self) -> None:
+        """Say that there is nothing."""
+        raise NoSuchPage("", "there is nothing at this address", "POST /api/jp2, or see /openapi.json")
+
+    get = head = post = put = patch = delete = options = nothing

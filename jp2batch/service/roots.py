@@ -1,0 +1,118 @@
+"""Roots: the folders and buckets that paths are below of, by name; and opening a file so that it stays below."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jp2batch.errors import ConfigurationError, InvalidPath, PermissionDenied
+from jp2batch.request import Request
+from jp2batch.service.problems import UnknownRoot
+from jp2batch.storage.faults import without_credentials
+from jp2batch.storage.flags import options_from_flags
+from jp2batch.storage.source import Source, open_source
+
+DEFAULT = "default"
+"""The name of the root that requests mean unless they name another."""
+
+_NAMED = re.compile(r"([A-Za-z][\w-]{0,63})=(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """Where images are."""
+
+    name: str
+    """What requests call it."""
+    url: str = field(repr=False)
+    """Folder or bucket; it may hold credentials."""
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """fsspec's options for its store."""
+
+    @property
+    def shown(self) -> str:
+        """Where it is, for the log: without credentials."""
+        return without_credentials(self.url)
+
+
+def parse_roots(texts: Iterable[str], **flags: Any) -> dict[str, Root]:
+    """Return roots by name, from what the command line has: `URL` for the default one, `NAME=URL` for others.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        At least one.
+    **flags
+        Those of `jp2batch.storage.flags.options_from_flags`; they are for roots of the same protocol as the first.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none, two have the same name, or a folder is not there.
+    InvalidRequest
+        A flag means nothing for the first.
+    """
+    roots: dict[str, Root] = {}
+    first = ""
+    for text in texts:
+        named = None if Path(text).is_dir() else _NAMED.fullmatch(text)
+        name, url = named.groups() if named else (DEFAULT, text)
+        if name in roots:
+            raise ConfigurationError(without_credentials(url), f"a second root {name!r}", "give it as NAME=URL")
+        first = first or _protocol(url)
+        options = options_from_flags(url, **flags) if _protocol(url) == first else {}
+        roots[name] = Root(name, _located(url), options)
+    if not roots:
+        raise ConfigurationError("", "there is no root", "say where images are: --root s3://bucket, or a folder")
+    return roots
+
+
+def root_of(roots: Mapping[str, Root], name: object) -> Root:
+    """Return the root that a request names; None: the default one, or the only one.
+
+    Raises
+    ------
+    UnknownRoot
+        The operator lists none of that name.
+    """
+    if name is None:
+        return roots.get(DEFAULT) or next(iter(roots.values()))
+    if not isinstance(name, str) or name not in roots:
+        raise UnknownRoot("", "there is no such root", "leave it out")
+    return roots[name]
+
+
+def open_below(request: Request, storage_options: Mapping[str, Any]) -> Source:
+    """Open the file of a request; on the worker, since only there symbolic links can be followed.
+
+    Raises
+    ------
+    PermissionDenied
+        A symbolic link leads out of the root.
+    InvalidPath
+        The path would be read as more than a path.
+    """
+    root, url = request.root or "", request.url
+    protocol = _protocol(root)
+    if protocol in ("http", "https") and re.search(r"[?#]", request.path):
+        raise InvalidPath(request.path, "the path holds '?' or '#'", "give a plain path")
+    if not protocol:
+        url = os.path.realpath(url)
+        if not Path(url).is_relative_to(os.path.realpath(root)):
+            raise PermissionDenied(request.path, "a symbolic link leads out of the root")
+    return open_source(url, storage_options=storage_options)
+
+
+def _protocol(url: str) -> str:
+    return url.partition("://")[0] if "://" in url else ""
+
+
+def _located(url: str) -> str:
+    url = url.removeprefix("file://")
+    if _protocol(url):
+        return url
+    if not Path(url).expanduser().is_dir():
+        raise ConfigurationError(url, "there is no such folder", "check --root")
+    return str(Path(url).expanduser().resolve())

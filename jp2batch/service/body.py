@@ -42,6 +42,8 @@ def _parsed(data: bytes) -> Any:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = dict(pairs)
+    for text in (text for pair in pairs for text in pair if isinstance(text, str)):
+        text.encode()  # half of a surrogate pair is none
     if len(names) < len(pairs):
         raise ValueError("a name is there twice")
     return names
@@ -54,4 +56,6 @@ def _constant(text: str) -> NoReturn:
 def _reason(error: ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
+    if isinstance(error, UnicodeEncodeError):
+        return "it holds half a character"
     return "a number has too many digits" if "digits" in str(error) else str(error)

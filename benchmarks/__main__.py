@@ -20,6 +20,8 @@ BENCHMARKS = {
     "time_series": "time_series.measure",
     "store_limits": "store_limits.measure",
     "object_store": "object_store.measure",
+    "latency": "scaling.latency",
+    "images": "scaling.images",
 }
 """What measures, by name, in the order of the README."""
 README = ROOT / "benchmarks" / "README.md"

@@ -43,7 +43,8 @@ class Held:
 
 def measure(setting: Setting) -> Table:
     """Measure the memory of client and scheduler."""
-    paths, count = images(setting.folder / "small"), 200 if setting.quick else _REQUESTS
+    number, count = (4, 40) if setting.quick else (_IMAGES, _REQUESTS)
+    paths = images(setting.folder / "small", number)
     held, took = in_fresh_process(run, paths, count)
     rows = [
         (one.name, *(f"{value >> 20}" for value in (one.early, one.end, one.peak)), times(one.end / one.early))
@@ -60,9 +61,9 @@ def measure(setting: Setting) -> Table:
     return Table(head, rows, [note])
 
 
-def images(folder: Path) -> list[Path]:
+def images(folder: Path, count: int) -> list[Path]:
     """Make the images, where they are not there yet."""
-    paths = [folder / f"small_{number:02}.jp2" for number in range(_IMAGES)]
+    paths = [folder / f"small_{number:02}.jp2" for number in range(count)]
     for number, path in enumerate(paths):
         if not path.exists():
             pixels = landscape.scene(_SIZE, seed=number, bands=("B04",))["B04"]

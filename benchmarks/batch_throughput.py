@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jp2batch
 from benchmarks.fresh import in_fresh_process
-from benchmarks.readers import by_whole_file, import_all
+from benchmarks.readers import by_gdal, by_whole_file, import_all
 from benchmarks.remote_reads import LINK, expected
 from benchmarks.server import Counts, serving
 from benchmarks.setting import Setting
@@ -29,7 +29,7 @@ Way = Callable[["Client", Sequence[str]], list[str]]
 
 def measure(setting: Setting) -> Table:
     """Measure the throughput of a batch."""
-    count = 4 if setting.quick else _REQUESTS
+    count = 2 if setting.quick else _REQUESTS
     scene = setting.scene
     ways: list[tuple[str, Way, list[Path]]] = [
         ("dask.delayed: whole file, then glymur", naively, scene.copies(count, tlm=True)),
@@ -75,10 +75,23 @@ def naively(client: "Client", urls: Sequence[str]) -> list[str]:
     return [digest(pixels) for pixels in client.gather(futures)]
 
 
+def with_gdal(client: "Client", urls: Sequence[str]) -> list[str]:
+    """Do it with GDAL in the place of the download."""
+    from dask.delayed import delayed
+
+    task = delayed(_read_by_gdal)
+    futures: Any = client.compute([task(url) for url in urls])
+    return [digest(pixels) for pixels in client.gather(futures)]
+
+
 def by_jp2batch(client: "Client", urls: Sequence[str]) -> list[str]:
     """Do it with jp2batch."""
     report = jp2batch.run([jp2batch.Request(url) for url in urls], client, on_error="raise")
     return [digest(result.value.values) for result in report]
+
+
+def _read_by_gdal(url: str) -> Any:
+    return by_gdal({"GDAL_NUM_THREADS": 1})(url, 4, None)
 
 
 def _download_and_decode(url: str) -> Any:

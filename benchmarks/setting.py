@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import ROOT
 from benchmarks.scenes import FULL_SIZE, Scene, make_scene
 
 _QUICK_SIZE = 1830
@@ -22,6 +23,11 @@ class Setting:
     def scene(self) -> Scene:
         """The image to read, made if need be."""
         return make_scene(self.folder, _QUICK_SIZE if self.quick else FULL_SIZE)
+
+    @property
+    def figures(self) -> Path:
+        """Where plots go: among the pictures of the docs, or for a quick look beside the scenes."""
+        return self.folder if self.quick else ROOT / "docs" / "images"
 
     @property
     def rounds(self) -> int:

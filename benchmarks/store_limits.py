@@ -30,7 +30,7 @@ _PROFILE = {"latency": "30ms", "bandwidth": "20 MB", "connections": _CONNECTIONS
 
 def measure(setting: Setting) -> Table:
     """Measure overviews under a quota."""
-    count = 3 if setting.quick else _IMAGES
+    count = 2 if setting.quick else _IMAGES
     scene = setting.scene
     wanted = digest(expected(scene, 4, None))
     rows, first = [], 0.0

@@ -26,7 +26,7 @@ Way = Callable[[str, str, Sequence[str], Window, Window], tuple[Taken, Digests]]
 
 def measure(setting: Setting) -> Table:
     """Measure a field through time."""
-    count = 4 if setting.quick else _DATES
+    count = 2 if setting.quick else _DATES
     scene = setting.scene
     start = int(scene.size * 0.55)
     field = (start, start + 100), (start, start + 100)

@@ -14,9 +14,9 @@ from images import REAL
 from oracle import Oracle
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
-from servers import S3_BUCKET, S3_KEY, S3_SECRET
 from services import ROOT, Service, serving
 
+from benchmarks.seaweedfs import S3_BUCKET, S3_KEY, S3_SECRET
 from jp2batch.inspection import inspect
 
 KEYS = ["img_data", "shape", "time_download", "time_processing"]

@@ -82,7 +82,8 @@ def store_profile(protocol: str, host: str = "") -> StoreProfile:
         values |= {"measured": own is not told, **own}  # type: ignore[dict-item]
         return _profile(store if own is told else str(told), values)
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise ConfigurationError("", f"jp2batch.stores.{store} is {told}", _PROFILE_CURE) from None
+        key, value = (f"profiles.{told}", own) if own and own is not told else (f"stores.{store}", told)
+        raise ConfigurationError("", f"jp2batch.{key} is {value}", _PROFILE_CURE) from None
 
 
 def _mapping(key: str) -> dict[str, Any]:

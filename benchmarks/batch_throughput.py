@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jp2batch
 from benchmarks.fresh import in_fresh_process
 from benchmarks.readers import by_gdal, by_whole_file, import_all
-from benchmarks.remote_reads import LINK, expected
+from benchmarks.remote_reads import LINK, LOWEST, expected
 from benchmarks.server import Counts, serving
 from benchmarks.setting import Setting
 from benchmarks.table import Table, megabytes, times
@@ -36,7 +36,7 @@ def measure(setting: Setting) -> Table:
         ("jp2batch.run, TLM", by_jp2batch, scene.copies(count, tlm=True)),
         ("jp2batch.run, no TLM", by_jp2batch, scene.copies(count, tlm=False)),
     ]
-    wanted = [digest(expected(scene, 4, None))] * count
+    wanted = [digest(expected(scene, LOWEST, None))] * count
     taken: list[tuple[str, float, Counts]] = []
     with serving(setting.folder, LINK) as server:
         for label, way, paths in ways:
@@ -91,7 +91,7 @@ def by_jp2batch(client: "Client", urls: Sequence[str]) -> list[str]:
 
 
 def _read_by_gdal(url: str) -> Any:
-    return by_gdal({"GDAL_NUM_THREADS": 1})(url, 4, None)
+    return by_gdal({"GDAL_NUM_THREADS": 1})(url, LOWEST, None)
 
 
 def _download_and_decode(url: str) -> Any:

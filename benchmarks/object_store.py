@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.readers import Window
-from benchmarks.remote_reads import GDAL, JP2BATCH, expected, other_part, usual_window
+from benchmarks.remote_reads import GDAL, JP2BATCH, expected, usual_window, what_is_known
 from benchmarks.seaweedfs import S3_KEY, S3_SECRET, S3Server, seaweedfs
 from benchmarks.setting import Setting
 from benchmarks.table import Table, seconds, times
@@ -36,7 +36,7 @@ def measure(setting: Setting) -> Table:
                 part,
                 digest(expected(scene, rlevel, part)),
                 options_of(reader, server),
-                other_part(scene.size) if known else None,
+                what_is_known(reader, rlevel, scene.size) if known else None,
             )
             for tlm, rlevel, part, known in cases.values()
             for reader in _LABELS

@@ -1,7 +1,7 @@
 """One image over a link of 30 ms and 60 MB/s a connection: overviews, windows, a pixel; by jp2batch and its peers.
 
-Each figure is of a fresh process with an empty cache folder. "Known" means that the process has read another part of
-the file before.
+Each figure is of a fresh process with an empty cache folder. "Known" means that the process has read the image at
+another resolution before.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +19,8 @@ from benchmarks.table import Table, megabytes, seconds, times
 from benchmarks.timed import Read, Taken, digest, in_turns
 from jp2batch import openjpeg
 
+LOWEST = 4
+"""The rlevel of overviews, which drops all decomposition levels."""
 LINK = Link(latency=0.03, bandwidth=60e6)
 JP2BATCH, GDAL, WHOLE, TILES = "jp2batch", "GDAL", "whole file", "whole tiles"
 LABELS = {
@@ -56,12 +58,11 @@ class Case:
 
 def overviews(setting: Setting) -> Table:
     """Measure the lowest resolution of the whole image."""
-    rlevel = 4
-    side = -(-setting.scene.size >> rlevel)
+    side = -(-setting.scene.size >> LOWEST)
     cases = [
-        Case(f"overview {side}², no TLM", rlevel, None, [Way(GDAL), Way(WHOLE), Way(JP2BATCH)]),
-        Case(f"overview {side}², TLM", rlevel, None, [Way(GDAL, tlm=True), Way(JP2BATCH, tlm=True)]),
-        Case(f"overview {side}², known", rlevel, None, [Way(GDAL, tlm=True), Way(JP2BATCH, known=True)]),
+        Case(f"overview {side}², no TLM", LOWEST, None, [Way(GDAL), Way(WHOLE), Way(JP2BATCH)]),
+        Case(f"overview {side}², TLM", LOWEST, None, [Way(GDAL, tlm=True), Way(JP2BATCH, tlm=True)]),
+        Case(f"overview {side}², known", LOWEST, None, [Way(GDAL, tlm=True), Way(JP2BATCH, known=True)]),
     ]
     return compared(setting, cases)
 
@@ -110,7 +111,7 @@ def rows_of(title: str, labels: Sequence[str], taken: Sequence[Taken]) -> Iterat
 def read_of(case: Case, way: Way, scene: Scene, server: Server, options: Mapping[str, Any] | None = None) -> Read:
     """Return the read that a way is."""
     file = scene.tlm if way.tlm else scene.plain
-    before = other_part(scene.size) if way.known else None
+    before = what_is_known(way.reader, case.rlevel, scene.size) if way.known else None
     if way.reader == TILES:
         options = {"index": TileIndex.of(file)}
     return Read(
@@ -131,9 +132,11 @@ def usual_window(size: int) -> Window:
     return (row, row + side), (column, column + side)
 
 
-def other_part(size: int) -> Window:
-    """Return a window that none of the cases touches, nor their tiles."""
-    return (size // 4, size // 4 + 100), (size // 4, size // 4 + 100)
+def what_is_known(reader: str, rlevel: int, size: int) -> tuple[int, Window | None]:
+    """Return what is read before: another resolution; with GDAL, which would then hold the file, another window."""
+    if reader == GDAL:
+        return 0, ((size // 4, size // 4 + 100), (size // 4, size // 4 + 100))
+    return LOWEST - 1 if rlevel == LOWEST else LOWEST, None
 
 
 def expected(scene: Scene, rlevel: int, window: Window | None) -> Pixels:

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.batch_throughput import Way as BatchWay
 from benchmarks.batch_throughput import by_jp2batch, naively, run, with_gdal
 from benchmarks.fresh import in_fresh_process
-from benchmarks.remote_reads import GDAL, JP2BATCH, LINK, WHOLE, Case, Way, expected, read_of
+from benchmarks.remote_reads import GDAL, JP2BATCH, LINK, LOWEST, WHOLE, Case, Way, expected, read_of
 from benchmarks.server import serving
 from benchmarks.setting import Setting
 from benchmarks.table import Table, seconds
@@ -32,7 +32,7 @@ _DASHES = {", TLM": "--", "known": ":"}
 def latency(setting: Setting) -> Table:
     """Measure one overview over links of several latencies."""
     times: dict[str, list[float]] = {way.label: [] for way in _WAYS}
-    case = Case("overview", 4, None, _WAYS)
+    case = Case("overview", LOWEST, None, _WAYS)
     latencies = _LATENCIES[:1] if setting.quick else _LATENCIES
     for delay in latencies:
         with serving(setting.folder, replace(LINK, latency=delay)) as server:
@@ -56,7 +56,7 @@ def images(setting: Setting) -> Table:
         "jp2batch.run, TLM": (by_jp2batch, True),
     }
     times: dict[str, list[float]] = {label: [] for label in ways}
-    wanted = digest(expected(setting.scene, 4, None))
+    wanted = digest(expected(setting.scene, LOWEST, None))
     with serving(setting.folder, LINK) as server:
         for count in counts:
             for label, (way, tlm) in ways.items():

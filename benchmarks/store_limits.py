@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jp2batch
 from benchmarks.fresh import in_fresh_process
 from benchmarks.readers import TileIndex, import_all
-from benchmarks.remote_reads import expected
+from benchmarks.remote_reads import LOWEST, expected
 from benchmarks.server import Link, serving
 from benchmarks.setting import Setting
 from benchmarks.table import Table, megabytes, times
@@ -32,7 +32,7 @@ def measure(setting: Setting) -> Table:
     """Measure overviews under a quota."""
     count = 2 if setting.quick else _IMAGES
     scene = setting.scene
-    wanted = digest(expected(scene, 4, None))
+    wanted = digest(expected(scene, LOWEST, None))
     rows, first = [], 0.0
     for label, way, tlm in (
         ("one request a tile, known", one_request_a_tile, True),

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jp2batch
 from benchmarks.fresh import in_fresh_process
 from benchmarks.readers import Window, by_gdal, import_all
-from benchmarks.remote_reads import LINK, expected, other_part
+from benchmarks.remote_reads import LINK, LOWEST, expected
 from benchmarks.server import counts_at, serving
 from benchmarks.setting import Setting
 from benchmarks.table import Table, megabytes, seconds, times
@@ -20,8 +20,8 @@ from jp2batch.batch_cluster import local_cluster
 _DATES = 20
 _WORKERS = 2
 Digests = list[str]
-Way = Callable[[str, str, Sequence[str], Window, Window], tuple[Taken, Digests]]
-"""(server, local file, URLs, window, another window) -> what it took, digests"""
+Way = Callable[[str, str, Sequence[str], Window], tuple[Taken, Digests]]
+"""(server, local file, URLs, window) -> what it took, digests"""
 
 
 def measure(setting: Setting) -> Table:
@@ -40,7 +40,7 @@ def measure(setting: Setting) -> Table:
         for _ in range(setting.rounds):
             for label, (way, tlm) in ways.items():
                 urls = [server.url(path) for path in scene.copies(count, tlm=tlm)]
-                arguments = server.address, str(setting.warm_up), urls, field, other_part(scene.size)
+                arguments = server.address, str(setting.warm_up), urls, field
                 one, found = in_fresh_process(way, *arguments)
                 assert found == wanted, f"{label} gives other pixels than it should"
                 taken[label].append(one)
@@ -54,9 +54,7 @@ def measure(setting: Setting) -> Table:
     return Table(head, rows, [f"Over {LINK}."])
 
 
-def by_threads_of_gdal(
-    server: str, warm_up: str, urls: Sequence[str], field: Window, _other: Window
-) -> tuple[Taken, Digests]:
+def by_threads_of_gdal(server: str, warm_up: str, urls: Sequence[str], field: Window) -> tuple[Taken, Digests]:
     """Read with GDAL, each date in a thread of its own."""
     read = by_gdal({"GDAL_NUM_THREADS": 1})
     with ThreadPoolExecutor(_DATES) as pool:
@@ -64,12 +62,12 @@ def by_threads_of_gdal(
         return clocked(server, lambda: list(pool.map(lambda url: digest(read(url, 0, field)), urls)))
 
 
-def by_jp2batch(server: str, warm_up: str, urls: Sequence[str], field: Window, other: Window) -> tuple[Taken, Digests]:
-    """Read on a cluster of two processes, which has read another part of each date before."""
+def by_jp2batch(server: str, warm_up: str, urls: Sequence[str], field: Window) -> tuple[Taken, Digests]:
+    """Read on a cluster of two processes, which has read the overviews before."""
     with local_cluster(workers=_WORKERS, threads=_DATES // _WORKERS) as client:
         client.run(import_all)
         client.run(jp2batch.read, warm_up, 1)
-        jp2batch.run([jp2batch.Request(url, 0, other) for url in urls], client, on_error="raise")
+        jp2batch.run([jp2batch.Request(url, LOWEST) for url in urls], client, on_error="raise")
         requests = [jp2batch.Request(url, 0, field) for url in urls]
         return clocked(server, lambda: [digest(one.value.values) for one in jp2batch.run(requests, client)])
 

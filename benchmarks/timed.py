@@ -32,8 +32,8 @@ class Read:
     """The digest of the pixels that it must give."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The reader's."""
-    before: Window | None = None
-    """A part of the file that is read before the clock starts, at full resolution; None: nothing has been read."""
+    before: tuple[int, Window | None] | None = None
+    """Level and window that are read of the same file before the clock starts, if any."""
     server: str = ""
     """The address of the server that counts; none for local files."""
     configuration: Mapping[str, Any] = field(default_factory=dict)
@@ -62,7 +62,7 @@ def timed(read: Read, warm_up: str) -> Taken:
         if read.reader != "whole tiles":
             reader(f"file://{warm_up}" if read.reader == "whole file" else warm_up, 1, None)
         if read.before is not None:
-            reader(read.path, 0, read.before)
+            reader(read.path, *read.before)
         gc.collect()
         before = counts_at(read.server) if read.server else Counts()
         begin = time.perf_counter()

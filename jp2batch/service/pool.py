@@ -77,6 +77,7 @@ class Pool:
         self._own_workers = own_workers
         self._client, self._orders, self._queue, self._metrics = client, dict(orders), queue, metrics
         self._workers: dict[str, Worker] = {}
+        self._starting: dict[str, asyncio.Task[None]] = {}
         self._waiting: deque[tuple[str, asyncio.Future[Worker]]] = deque()
         self._suspects: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -209,8 +210,10 @@ class Pool:
         found: dict[str, int] = await self._client.nthreads()
         for address in self._workers.keys() - found.keys():
             self._lose(self._workers[address])
-        new = [address for address in found if address not in self._workers]
-        await asyncio.gather(*(self._take_on(address, found[address]) for address in new))
+        for address in self._starting.keys() - found.keys():  # the scheduler may have told of one that had just died
+            self._starting[address].cancel()
+        for address in found.keys() - self._workers.keys() - self._starting.keys():
+            self._starting[address] = self._spawn(self._take_on(address, found[address]))
 
     async def _take_on(self, address: str, places: int) -> None:
         key = f"jp2batch-decoder-{uuid.uuid4().hex}"
@@ -223,6 +226,8 @@ class Pool:
         except Exception as error:  # noqa: BLE001  # it died meanwhile, or has another version of a package
             _log.warning("worker %s cannot be used: %s", address, _reason(error))
             return
+        finally:
+            del self._starting[address]
         self._workers[address] = Worker(address, actor, places, asyncio.get_running_loop().create_future())
         _log.info("worker %s is ready", address)
         self._hand_out()

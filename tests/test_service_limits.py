@@ -1,0 +1,253 @@
+"""The service under load and abuse: what it takes on, whom it lets go, and that it goes on."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from services import ROOT, Service, serving
+
+OK_OR_BUSY = {200, 503}
+
+
+@pytest.fixture(scope="module")
+def root(image_of, tmp_path_factory) -> Path:
+    """Return a folder with one image by names that `deliveries.dangerous_select` knows."""
+    root = tmp_path_factory.mktemp("root")
+    for name in ("plain", "poison", "hangs", "slow"):
+        shutil.copy(image_of("B8A_60m"), root / f"{name}.jp2")
+    return root
+
+
+@pytest.fixture
+def service(root):
+    """One worker, two places to wait, three seconds."""
+    options = ["--workers", "1", "--queue", "2", "--deadline", "3", "--drain", "5"]
+    with serving("--root", str(root), *options, dangerous=True) as running:
+        yield running
+
+
+@pytest.fixture
+def ask(service):
+    """Return what asks from a thread of its own."""
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+        yield lambda name, **more: pool.submit(service.image, f"{name}.jp2", **more)
+
+
+def wait_for_metric(service: Service, name: str, value: float) -> None:
+    end = time.monotonic() + 15
+    while (found := service.metric(name)) != value:
+        assert time.monotonic() < end, f"{name} is {found}, not {value}"
+        time.sleep(0.02)
+
+
+def message(name: str) -> bytes:
+    body = json.dumps({"Path": f"{name}.jp2"}).encode()
+    return b"POST /api/jp2 HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def test_more_than_the_queue_takes_is_told_when_to_come_back(service, ask):
+    first = ask("slow")
+    wait_for_metric(service, "jp2batch_requests_in_flight", 1)
+    waiting = [ask("plain"), ask("plain")]
+    wait_for_metric(service, "jp2batch_queue_length", 2)
+    refused = ask("plain").result()
+    assert refused.status == 503
+    assert 1 <= int(refused.headers["retry-after"]) <= 30
+    assert "busy" in refused.detail
+    assert refused.json["retryable"] is True
+    assert [answer.result().status for answer in (first, *waiting)] == [200, 200, 200]
+    assert service.image("plain.jp2").status == 200
+
+
+def test_a_request_that_takes_too_long_is_given_up_and_its_worker_replaced(service, ask):
+    begin = time.monotonic()
+    stuck = ask("hangs")
+    wait_for_metric(service, "jp2batch_requests_in_flight", 1)
+    waiting = ask("plain")
+    answers = [stuck.result(), waiting.result()]
+    assert [answer.status for answer in answers] == [504, 504]
+    assert "not done within 3 s" in answers[0].detail
+    assert time.monotonic() - begin < 8
+    wait_for_metric(service, "jp2batch_workers_lost_total", 1)
+    wait_for_metric(service, "jp2batch_workers", 1)
+    assert service.image("plain.jp2").status == 200
+
+
+def test_a_client_that_goes_away_gives_up_its_place(service, ask):
+    running = service.connect()
+    running.sendall(message("slow"))
+    wait_for_metric(service, "jp2batch_requests_in_flight", 1)
+    waiting = [service.connect(), service.connect()]
+    for connection in waiting:
+        connection.sendall(message("slow"))
+    wait_for_metric(service, "jp2batch_queue_length", 2)
+    for connection in (running, *waiting):
+        connection.close()
+    wait_for_metric(service, "jp2batch_queue_length", 0)
+    begin = time.monotonic()
+    assert ask("plain").result().status == 200
+    assert time.monotonic() - begin < 2.5  # three that are slow would have taken more than the deadline
+    gone = [line for line in service.lines if line.get("status") == 499]
+    assert len(gone) == 3
+    wait_for_metric(service, "jp2batch_requests_in_flight", 0)
+
+
+def test_slow_clients_hold_nothing_up(service, ask):
+    """Clients that send a byte a second, or take none of their answers, have neither a worker nor a place."""
+    stop = threading.Event()
+    senders, takers = [service.connect() for _ in range(40)], [service.connect() for _ in range(10)]
+
+    def dribble() -> None:
+        for byte in message("plain"):
+            for connection in senders:
+                connection.send(bytes([byte]))
+            if stop.wait(1):
+                return
+
+    thread = threading.Thread(target=dribble)
+    thread.start()
+    for connection in takers:
+        connection.sendall(message("plain"))
+        time.sleep(0.1)
+    try:
+        begin = time.monotonic()
+        assert [ask("plain").result().status for _ in range(10)] == [200] * 10
+        assert time.monotonic() - begin < 3
+        assert service.metric("jp2batch_queue_length") == 0
+    finally:
+        stop.set()
+        thread.join()
+        for connection in (*senders, *takers):
+            connection.close()
+
+
+def test_a_file_that_crashes_the_decoder_costs_its_own_request_alone(service, ask):
+    poisoned = ask("poison", timeout=60)
+    others = [ask("plain", timeout=60) for _ in range(2)]
+    answer = poisoned.result()
+    assert answer.status in (422, 504)  # two more processes have to die before it is blamed
+    assert answer.detail
+    assert {other.result().status for other in others} <= {200, 503, 504}
+    wait_for_metric(service, "jp2batch_workers", 1)
+    assert service.image("plain.jp2").status == 200
+
+
+def test_a_file_that_has_crashed_a_worker_never_meets_another(root):
+    with serving("--root", str(root), "--workers", "1", dangerous=True) as service:
+        first = service.image("poison.jp2", timeout=60)
+        assert first.status == 422
+        assert "ends the process" in first.detail
+        lost = service.metric("jp2batch_workers_lost_total")
+        assert lost == 1
+        assert service.image("poison.jp2", timeout=60).status == 422
+        assert service.metric("jp2batch_workers_lost_total") == lost
+        assert service.image("plain.jp2", timeout=60).status == 200
+
+
+def test_killed_workers_cost_nobody_an_answer(root):
+    """kill -9 during load: no answer but 200, and at most one 503 for each request that was killed."""
+    with (
+        serving("--root", str(root), "--workers", "2", dangerous=True) as service,
+        concurrent.futures.ThreadPoolExecutor(6) as pool,
+    ):
+        stop = threading.Event()
+
+        def client(name: str) -> list[int]:
+            statuses = []
+            while not stop.is_set():
+                statuses.append(service.image(name, timeout=60).status)
+            return statuses
+
+        clients = [pool.submit(client, name) for name in ("plain.jp2", "slow.jp2") * 3]
+        for _ in range(3):
+            time.sleep(1.5)
+            victims = service.workers
+            assert victims
+            victims[0].send_signal(signal.SIGKILL)
+        time.sleep(4)
+        stop.set()
+        statuses = [status for one in clients for status in one.result()]
+        assert set(statuses) <= OK_OR_BUSY
+        assert statuses.count(503) <= 3
+        assert statuses.count(200) > 20
+        wait_for_metric(service, "jp2batch_workers", 2)
+        assert service.metric("jp2batch_workers_lost_total") == 3
+        assert service.image("plain.jp2").status == 200
+
+
+def test_sigterm_lets_requests_finish(root):
+    with (
+        serving("--root", str(root), "--workers", "1", "--drain", "10", dangerous=True) as service,
+        concurrent.futures.ThreadPoolExecutor(4) as pool,
+    ):
+        running = [pool.submit(service.image, "slow.jp2") for _ in range(4)]
+        wait_for_metric(service, "jp2batch_queue_length", 3)
+        assert service.stop() == 0
+        assert [answer.result().status for answer in running] == [200] * 4
+        with pytest.raises(ConnectionRefusedError):
+            service.connect()
+
+
+def test_what_does_not_finish_is_given_up_at_the_end_of_the_drain(root):
+    with (
+        serving("--root", str(root), "--workers", "1", "--drain", "0.5", dangerous=True) as service,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        stuck = pool.submit(service.image, "hangs.jp2")
+        wait_for_metric(service, "jp2batch_requests_in_flight", 1)
+        begin = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - begin < 15
+        with pytest.raises((OSError, http.client.HTTPException)):
+            stuck.result()
+
+
+def test_too_many_connections_are_turned_away(root):
+    with (
+        serving("--root", str(root), "--workers", "1", "--max-connections", "5") as service,
+        contextlib.ExitStack() as stack,
+    ):
+        time.sleep(0.5)  # what asked whether it is ready is gone by then
+        held = [stack.enter_context(service.connect()) for _ in range(5)]
+        for connection in held:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        turned = service.raw(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert turned.startswith(b"HTTP/1.1 503")
+        assert b"Retry-After" in turned
+        held.pop().close()
+        time.sleep(0.3)
+        assert service.ask("/healthz").status == 200
+
+
+@pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.exhaustive)])
+def test_500_clients_at_once(root, seconds, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.load import load
+
+    with serving("--root", str(root), "--workers", "2") as service:
+        server = psutil.Process(service.process.pid)
+        body = json.dumps({"Path": "plain.jp2"}).encode()
+        asyncio.run(load(service.port, body, clients=500, seconds=2))
+        before = memory(server)
+        found = asyncio.run(load(service.port, body, clients=500, seconds=seconds))
+        assert set(found.statuses) == OK_OR_BUSY
+        assert found.without_wait == 0
+        assert memory(server) - before < 60e6
+        service.wait_until_idle()
+        assert service.image("plain.jp2").status == 200
+
+
+def memory(process: psutil.Process) -> int:
+    processes = [process, *process.children(recursive=True)]
+    return sum(one.memory_info().rss for one in processes if one.pid != os.getpid())

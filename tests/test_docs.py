@@ -1,7 +1,9 @@
 """What the texts show is run: each snippet, each command. What is generated in them is current."""
 
+import contextlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sysconfig
@@ -14,6 +16,7 @@ import generate
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from services import serving
 
 import jp2batch
 from benchmarks.seaweedfs import S3_PUBLIC_BUCKET
@@ -27,8 +30,8 @@ README, CONTRIBUTING, CI = (
 )
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/*.md"))}
 TEXTS = {"README.md": README, "CONTRIBUTING.md": CONTRIBUTING} | PAGES
-BUCKET, SCHEDULER = "s3://bucket/", "tcp://scheduler:8786"
-"""Where the images in a store are, and the cluster, in the texts."""
+BUCKET, SCHEDULER, SERVICE = "s3://bucket", "tcp://scheduler:8786", "http://127.0.0.1:8080"
+"""Where the images in a store are, the cluster, and the service, in the texts."""
 
 
 def blocks(text: str) -> Iterator[tuple[str, str]]:
@@ -100,18 +103,25 @@ def test_blocks_run_one_after_the_other(name, folder, request, monkeypatch):
     text, settings = STORIES[name], {}
     if TWO_DATES not in text:
         shutil.rmtree(max(folder.glob("scenes/*.SAFE")))
+    places = {BUCKET: f"s3://{S3_PUBLIC_BUCKET}"}
     if BUCKET in text:
-        text, settings = text.replace(BUCKET, f"s3://{S3_PUBLIC_BUCKET}/"), request.getfixturevalue("bucket")
+        settings = request.getfixturevalue("bucket")
     if SCHEDULER in text:
-        text = text.replace(SCHEDULER, request.getfixturevalue("cluster"))
+        places[SCHEDULER] = request.getfixturevalue("cluster")
     for setting in settings.items():
         monkeypatch.setenv(*setting)
     names: dict[str, object] = {}
-    for language, block in blocks(text):
-        if language == "python":
-            exec(block, names)
-        elif not block.startswith("python3 -m venv ") and (commands := SAMPLE.sub("", block).strip()):
-            run(commands, folder, settings)
+    with contextlib.ExitStack() as stack:
+        for language, block in blocks(text):
+            for place, real in places.items():
+                block = block.replace(place, real)  # noqa: PLW2901
+            if language == "python":
+                exec(block, names)
+            elif block.startswith("jp2batch serve "):
+                service = stack.enter_context(serving(*shlex.split(block)[2:], env=settings))
+                places[SERVICE] = service.address
+            elif not block.startswith("python3 -m venv ") and (commands := SAMPLE.sub("", block).strip()):
+                run(commands, folder, settings)
     CLAIMS.get(name, lambda names: None)(names)
 
 
@@ -140,6 +150,11 @@ CLAIMS = {
     "docs/batches.md": claims_of_batches,
 }
 """What is left when a text has been run."""
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_is_not_run_says_why(name):
+    assert not re.findall(r"(?<!-->\n\n)(?<!-->\n)^```(?:sh|shell|console|zsh)\n", TEXTS[name], re.MULTILINE)
 
 
 def test_the_first_command_makes_a_picture(tmp_path):

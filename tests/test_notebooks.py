@@ -15,13 +15,15 @@ SHOWN = {
     "01_first_image": {"image/png": 3, "text/html": 4},
     "02_batch": {"text/html": 5},
     "03_time_series": {"image/png": 2, "text/html": 2},
-    "05_bigger_than_one_machine": {"text/html": 2},
+    "04_service": {"image/png": 1},
+    "05_bigger_than_one_machine": {"text/html": 3},
 }
 """What there is to see in each, at least: pictures; tables, plans and reports."""
 CLAIMS = {
     "01_first_image": r"^True$",
     "02_batch": r"ImageNotFound: .*there is no such object.*CorruptImage: .*the file is cut short",
     "03_time_series": r"^[\d,]+ of [\d,]+ bytes, in 24 files$",
+    "04_service": r"ok.*^True$.*^404 there is no such object.*^400 the path leads out",
     "05_bigger_than_one_machine": r"workers have what this process has.*4 ok, 0 failed.*learned 4 of 4 images",
 }
 """What its outputs say, as text."""

@@ -21,11 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import click
 import pytest
 import yaml
 
 import jp2batch
 from benchmarks.seaweedfs import free_ports
+from jp2batch.cli import main
 from jp2batch.cli.serving import serve
 from jp2batch.config import DEFAULTS
 from jp2batch.service.metrics import Metrics
@@ -53,6 +55,11 @@ http {{
     include {folder}/etc/nginx/sites-enabled/*;
 }}
 """
+
+
+def parsed(options: list[str]) -> click.Context:
+    """Return what the command makes of options; below its group, since click keeps what a context has once told it."""
+    return serve.make_context("serve", options, parent=click.Context(main, **main.context_settings))
 
 
 def blocks(heading: str) -> list[str]:
@@ -324,7 +331,7 @@ def test_the_unit_fits_what_it_runs():
     service = UNIT["Service"]
     program, command, *options = service["ExecStart"].replace("$JP2BATCH_OPTIONS", "--root x").split()
     assert (program, command) == ("/opt/jp2batch/bin/jp2batch", "serve")
-    values = serve.make_context("serve", options).params
+    values = parsed(options).params
     assert Path(values["unix_socket"]).parent == Path("/run", service["RuntimeDirectory"])
     assert f"server unix:{values['unix_socket']};" in (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
     assert int(service["TimeoutStopSec"]) > values["drain"]
@@ -337,7 +344,7 @@ def test_the_environment_file_is_one(monkeypatch):
     assert all(re.match("# |$", line) for line in lines if line.removeprefix("#") not in settings)
     values = dict(line.split("=", 1) for line in settings)
     monkeypatch.setenv("JP2BATCH_ROOT", values["JP2BATCH_ROOT"])
-    options = serve.make_context("serve", shlex.split(values["JP2BATCH_OPTIONS"])).params
+    options = parsed(shlex.split(values["JP2BATCH_OPTIONS"])).params
     assert options["roots"] == ("gs://gcp-public-data-sentinel-2",)
     assert all(f"`{name}" in GUIDE for name in values)
 
@@ -358,7 +365,7 @@ def test_the_recipe_of_the_container_has_what_it_takes(machine, monkeypatch):
     assert shlex.split(build)[-3:] == ["--file", "deploy/Containerfile", "."]
     for run in runs:
         options = shlex.split(run.partition(" jp2batch ")[2])
-        assert serve.make_context("serve", [*entry[2:], *options]).params["address"] == "0.0.0.0"
+        assert parsed([*entry[2:], *options]).params["address"] == "0.0.0.0"
     process = machine.start(f"{shlex.join(entry)} --root {machine.folder}/data/images --workers 1 --port 8080")
     machine.wait_for("curl -sf http://localhost:8080/readyz", process)
     subprocess.run([sys.executable, *machine.here(shlex.join(check[1:2])).split(), machine.here(check[2])], check=True)
@@ -372,7 +379,7 @@ def test_sample_json_is_what_the_old_service_was_asked():
 
 def test_the_limits_are_those_of_the_command():
     table = dict(re.findall(r"^\| `(--[\w-]+)` \| (\S+)", GUIDE, re.MULTILINE))
-    values = serve.make_context("serve", ["--root", "x"]).params
+    values = parsed(["--root", "x"]).params
     options = {option.opts[0]: values[option.name] for option in serve.params if option.name in values}
     assert len(table) == 8
     numbers = {name: float(value) for name, value in table.items() if value.isdecimal()}

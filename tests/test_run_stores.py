@@ -149,13 +149,14 @@ def test_a_write_that_fails_in_a_way_that_passes_is_made_again(away, s3_server, 
         return put(fs, path, data)
 
     monkeypatch.setattr(s3fs.S3FileSystem, "pipe_file", failing)
+    options = s3_server.options | {"default_block_size": 7 << 20}  # a file system of its own, made after that
     failures = 3
-    files.write_bytes(f"{away}/late", b"data", storage_options=s3_server.options)
+    files.write_bytes(f"{away}/late", b"data", storage_options=options)
     assert len(tries) == 3
     assert OutputFolder(away, s3_server.options).read("late") == b"data"
     failures = 100
     with pytest.raises(StoreUnavailable, match="cannot be written"):
-        files.write_bytes(f"{away}/never", b"data", storage_options=s3_server.options)
+        files.write_bytes(f"{away}/never", b"data", storage_options=options)
     assert len(tries) == 3 + config.retry_policy().attempts
 
 

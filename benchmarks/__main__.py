@@ -11,6 +11,8 @@ from benchmarks.setting import Setting
 from benchmarks.table import circumstances, write_section
 
 BENCHMARKS = {
+    "latency": "scaling.latency",
+    "images": "scaling.images",
     "batch_overhead": "batch_overhead.measure",
     "batch_memory": "batch_memory.measure",
     "batch_throughput": "batch_throughput.measure",
@@ -20,8 +22,6 @@ BENCHMARKS = {
     "time_series": "time_series.measure",
     "store_limits": "store_limits.measure",
     "object_store": "object_store.measure",
-    "latency": "scaling.latency",
-    "images": "scaling.images",
 }
 """What measures, by name, in the order of the README."""
 README = ROOT / "benchmarks" / "README.md"

@@ -184,6 +184,14 @@ def share_index(url: str, storage_options: Mapping[str, Any]) -> None:
     dask.config.set({"jp2batch.index.shared": place, "jp2batch.index.shared-options": dict(storage_options)})
 
 
+def driver() -> str:
+    """Return what reads from S3: "auto", "fsspec" or "obstore"."""
+    value = _get("driver")
+    if value not in ("auto", "fsspec", "obstore"):
+        raise ConfigurationError("", f"jp2batch.driver is {value!r}", "give auto, fsspec or obstore")
+    return str(value)
+
+
 def deadline() -> float:
     """Return the seconds after which a request is given up, where there is a process to end."""
     value = _get("deadline")

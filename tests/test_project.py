@@ -48,6 +48,7 @@ CLIENTS = ("cube", "heads", "indexing", "doctor_cluster")
 HOMES = {
     "fsspec": "storage.",
     "s3fs": "storage.",
+    "obstore": "storage.",
     "glymur": "openjpeg",
     "dask.config": "config",
     "dask.delayed": "batch",

@@ -125,18 +125,33 @@ def _s3_place(request: pytest.FixtureRequest) -> Somewhere:
     return Somewhere(lambda data: str(server.put("folder/a.jp2", data)), server.options, server.requests)
 
 
+def _obstore_place(request: pytest.FixtureRequest) -> Somewhere:
+    return _s3_place(request)
+
+
 PLACES = [
     pytest.param(_memory_place, id="memory"),
     pytest.param(_file_place, id="file"),
     pytest.param(_bare_place, id="async"),
     pytest.param(_http_place, id="http"),
     pytest.param(_s3_place, id="s3", marks=pytest.mark.seaweedfs),
+    pytest.param(_obstore_place, id="s3 by obstore", marks=pytest.mark.seaweedfs),
 ]
+DRIVERS = ["fsspec", "obstore"]
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Let one of the two read from S3."""
+    with dask.config.set({"jp2batch.driver": request.param}):
+        yield request.param
 
 
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest) -> Iterator[Somewhere]:
-    yield request.param(request)
+    driver = "obstore" if request.param is _obstore_place else "fsspec"
+    with dask.config.set({"jp2batch.driver": driver}):
+        yield request.param(request)
     fsspec.filesystem("memory").store.clear()
     BareFileSystem.files.clear()
 
@@ -406,7 +421,7 @@ def test_an_unreachable_server_is_one_typed_line(host: str) -> None:
 
 
 @pytest.mark.seaweedfs
-def test_a_public_bucket_is_read_without_credentials(s3_server: Any) -> None:
+def test_a_public_bucket_is_read_without_credentials(s3_server: Any, driver: str) -> None:
     url = s3_server.put("a.jp2", DATA, bucket="public")
     assert open_source(url, storage_options=s3_server.anonymous_options).read_many([FIRST]) == [(0, DATA[:8])]
 
@@ -416,7 +431,7 @@ def test_a_public_bucket_is_read_without_credentials(s3_server: Any) -> None:
     "credentials",
     [{"anon": True}, {"key": "AKIAUNKNOWN", "secret": "sesame"}, {"key": "AKIATESTJP2BATCH", "secret": "sesame"}],
 )
-def test_a_refusal_names_the_cure_and_no_secret(s3_server: Any, credentials: dict[str, Any]) -> None:
+def test_a_refusal_names_the_cure_and_no_secret(s3_server: Any, driver: str, credentials: dict[str, Any]) -> None:
     url = s3_server.put("a.jp2", DATA)
     source = open_source(url, storage_options={**credentials, "endpoint_url": s3_server.endpoint})
     with pytest.raises(errors.PermissionDenied, match=r"--no-sign-request.*--request-payer") as error:
@@ -427,29 +442,27 @@ def test_a_refusal_names_the_cure_and_no_secret(s3_server: Any, credentials: dic
 
 @pytest.mark.seaweedfs
 @pytest.mark.parametrize("path", ["s3://scenes", "s3://scenes/", "s3://no-such-bucket/a.jp2", "s3://scenes/folder/"])
-def test_a_bucket_is_no_image(s3_server: Any, path: str) -> None:
+def test_a_bucket_is_no_image(s3_server: Any, driver: str, path: str) -> None:
     s3_server.put("folder/a.jp2", DATA)
     with pytest.raises(errors.ImageNotFound, match="folder"):
         open_source(path, storage_options=s3_server.options).read_many([FIRST])
 
 
-def _s3_source(server: Any) -> Source:
+def _s3_source(server: Any, driver: str) -> Source:
     """Return a source that takes the web server for an S3 store."""
     server.files["scenes/a.jp2"] = DATA
-    options = {
-        "anon": True,
-        "endpoint_url": server.url("").rstrip("/"),
-        "config_kwargs": {"retries": {"total_max_attempts": 2}},
-    }
+    options: dict[str, Any] = {"anon": True, "endpoint_url": server.url("").rstrip("/")}
+    if driver == "fsspec":
+        options["config_kwargs"] = {"retries": {"total_max_attempts": 2}}
     return open_source("s3://scenes/a.jp2", storage_options=options)
 
 
 @pytest.mark.parametrize(("fault", "expected", "text"), FAULTS)
 def test_a_fault_of_an_s3_store_is_one_typed_line(
-    http_server: Any, fault: str | int, expected: type[errors.Jp2BatchError], text: str
+    http_server: Any, driver: str, fault: str | int, expected: type[errors.Jp2BatchError], text: str
 ) -> None:
     http_server.fault, http_server.faultless = fault, 1
-    source = _s3_source(http_server)
+    source = _s3_source(http_server, driver)
     source.read_many([(0, 100)])
     with pytest.raises(expected, match=text.replace("headers", "requester_pays")) as error:
         source.read_many([(100, 200)])
@@ -459,19 +472,70 @@ def test_a_fault_of_an_s3_store_is_one_typed_line(
         assert source.requests == http_server.requests
 
 
-def test_an_s3_store_without_ranges_sends_the_whole_file_once(http_server: Any) -> None:
+def test_an_s3_store_without_ranges_sends_the_whole_file_once(http_server: Any, driver: str) -> None:
     http_server.fault = "ignore-range"
-    source = _s3_source(http_server)
+    source = _s3_source(http_server, driver)
     assert source.read_many([FIRST]) == [(0, DATA)]
     assert source.read_many([(5, 10)]) == [(5, DATA[5:10])]
-    assert source.requests == http_server.requests == 1
+    assert source.requests == http_server.requests == (1 if driver == "fsspec" else 2)  # obstore refuses it at first
 
 
-def test_an_s3_store_is_asked_for_the_same_version(http_server: Any) -> None:
-    source = _s3_source(http_server)
+def test_an_s3_store_is_asked_for_the_same_version(http_server: Any, driver: str) -> None:
+    source = _s3_source(http_server, driver)
     source.read_many([FIRST])
     source.read_many([(5, 10)])
-    assert [headers.get("If-Match") for headers in http_server.headers] == [None, source.etag]
+    sent = [{name.lower(): value for name, value in headers.items()} for headers in http_server.headers]
+    assert [headers.get("if-match") for headers in sent] == [None, source.etag]
+
+
+def test_obstore_is_asked_where_it_does_as_well(http_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def name(**options: Any) -> str:
+        source = open_source("s3://scenes/a.jp2", storage_options={"anon": True} | options)
+        return type(source._store).__name__  # type: ignore[attr-defined]
+
+    here = {"endpoint_url": http_server.url("").rstrip("/")}
+    for variable in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(variable, raising=False)
+    assert name(**here) == "ObstoreObject"
+    assert name() != "ObstoreObject"  # s3fs finds the region of Amazon's buckets
+    assert name(**here, default_block_size=5) != "ObstoreObject"
+    assert name(**here, client_kwargs={"verify": False}) != "ObstoreObject"
+    with dask.config.set({"jp2batch.stores": {"127.0.0.1": "cdse"}}):
+        assert name(**here) != "ObstoreObject"  # whose Retry-After it does not tell
+    with dask.config.set({"jp2batch.driver": "obstore"}):
+        assert name() == "ObstoreObject"
+        with pytest.raises(errors.ConfigurationError, match="default_block_size"):
+            name(default_block_size=5)
+    with (
+        dask.config.set({"jp2batch.driver": "rust"}),
+        pytest.raises(errors.ConfigurationError, match=r"jp2batch\.driver"),
+    ):
+        name()
+    monkeypatch.setattr("jp2batch.storage.obstore_s3.find_spec", lambda _: None)
+    assert name(**here) != "ObstoreObject"
+    with (
+        dask.config.set({"jp2batch.driver": "obstore"}),
+        pytest.raises(errors.ConfigurationError, match=r"jp2batch\[fast\]"),
+    ):
+        name(**here)
+
+
+@pytest.mark.seaweedfs
+def test_obstore_finds_the_credentials_that_s3fs_finds(
+    s3_server: Any, driver: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url = s3_server.put("a.jp2", DATA)
+    given = s3_server.options
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "credentials").write_text(
+        f"[mine]\naws_access_key_id = {given['key']}\naws_secret_access_key = {given['secret']}\n"
+    )
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
+    source = open_source(url, storage_options={"profile": "mine"})
+    assert source.read_many([FIRST]) == [(0, DATA[:8])]
+    assert (type(source._store).__name__ == "ObstoreObject") == (driver == "obstore")  # type: ignore[attr-defined]
 
 
 def test_given_storage_options_win(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,16 +22,24 @@ MANY_TILES = Made(Coding(tile=(10, 10), levels=2, precincts=(8, 8), tlm=True))
 """121 tiles, as a 10 m band has."""
 
 
-@pytest.fixture(params=["local", "memory", "http", pytest.param("s3", marks=pytest.mark.seaweedfs)])
+S3 = [pytest.param(driver, marks=pytest.mark.seaweedfs) for driver in ("s3 by fsspec", "s3 by obstore")]
+
+
+@pytest.fixture(params=["local", "memory", "http", *S3])
 def place(request, tmp_path):
     """Return what puts bytes into a store, and gives their path and the options to read them."""
+    with dask.config.set({"jp2batch.driver": request.param.rpartition(" ")[2] if "s3" in request.param else "auto"}):
+        yield somewhere(request, tmp_path)
+
+
+def somewhere(request, tmp_path):
     if request.param == "http":
         server = request.getfixturevalue("http_server")
 
         def put(data):
             server.files["image.jp2"] = data
             return server.url("image.jp2"), {}
-    elif request.param == "s3":
+    elif "s3" in request.param:
         server = request.getfixturevalue("s3_server")
 
         def put(data):

@@ -16,13 +16,16 @@ _ADDRESS_OF_S3 = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "FSSPEC_S3_ENDPOINT
 _SIGNED = re.compile(r"(?i)(?:^|&)(?:x-amz-|x-goog-|awsaccesskeyid|signature|sig|token|access_token|expires)=?")
 
 
+def endpoint_of(place: Place) -> str:
+    """Return the address of a store that options or the environment name; empty where they name none."""
+    address = _address(place)
+    names = (*_ADDRESS_OF_S3, "endpoint_url", "endpoint", "host")
+    return next((address[name] for name in names if name in address), "")
+
+
 def host_of(place: Place) -> str:
     """Return the host of a store, in lower case; empty where neither path nor options name one."""
-    address = _address(place)
-    named = next(
-        (address[name] for name in (*_ADDRESS_OF_S3, "endpoint_url", "endpoint", "host") if name in address), ""
-    )
-    url = named or (place.path if place.protocol in ("http", "https") else "")
+    url = endpoint_of(place) or (place.path if place.protocol in ("http", "https") else "")
     try:
         return urlsplit(url if "://" in url else f"//{url}").hostname or ""
     except ValueError:  # no URL; its driver will say so

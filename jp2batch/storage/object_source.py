@@ -1,4 +1,4 @@
-"""A source over one object of an fsspec file system: asks, checks every reply, counts."""
+"""A source over one object, whatever drives its store: asks, checks every reply, counts."""
 
 import asyncio
 import threading
@@ -12,31 +12,54 @@ import fsspec.asyn
 from jp2batch.config import retry_policy
 from jp2batch.errors import Jp2BatchError, StorageError, StoreUnavailable
 from jp2batch.profiles import StoreProfile
-from jp2batch.storage.counted import Counted
+from jp2batch.storage.counted import Counted, Meter
 from jp2batch.storage.faults import Place, translated
 from jp2batch.storage.leases import cluster_lease
 from jp2batch.storage.measured import gauge
 from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, replaced, shown
 from jp2batch.storage.retry import retried
 from jp2batch.storage.slots import Lease, slots_of
-from jp2batch.storage.stores import store_class
+from jp2batch.storage.stores import Store
 
 T = TypeVar("T")
 
 
 class ObjectSource(Counted):
-    """A source over the object `path` of an fsspec file system; `place` is what messages may say of it."""
+    """A source over one object.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the object of a driver, which counts on a meter.
+    place : Place
+        What messages may say of it.
+    profile : StoreProfile
+        What reading from its store costs.
+    loop : asyncio.AbstractEventLoop, optional
+        Where its driver runs; by default on that of fsspec.
+    key : str
+        What names the object in an index.
+    store : str
+        What names its store, whose limits all objects of it share.
+    """
 
     def __init__(
-        self, fs: Any, path: str, place: Place, profile: StoreProfile, *, key: str = "", store: str = ""
+        self,
+        make: Callable[[Meter], Store],
+        place: Place,
+        profile: StoreProfile,
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        key: str = "",
+        store: str = "",
     ) -> None:
         self._store_name, self._gauge = store, gauge(store)
         super().__init__(place.path, self._gauge.applied(profile), key)
         self._slots = slots_of(store, profile)
         self._lease: Lease | None = None
         self._place = place
-        self._loop = fs.loop if fs.async_impl else None
-        self._store = store_class(fs)(fs, path, self._meter)
+        self._loop = loop
+        self._store = make(self._meter)
         self._retries = retry_policy()
         self._whole: bytes | None = None
         self._lock = threading.Lock()

@@ -1,6 +1,7 @@
 """Source: ranged, concurrent, counted reads of one object, wherever it lies."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import fsspec.core
@@ -10,13 +11,14 @@ from fsspec.implementations.local import LocalFileSystem
 from jp2batch.config import store_profile
 from jp2batch.profiles import StoreProfile
 from jp2batch.storage.address import host_of, key_of
-from jp2batch.storage.counted import Counted
+from jp2batch.storage.counted import Counted, Meter
 from jp2batch.storage.faults import Place, not_opened
 from jp2batch.storage.local_source import LocalSource
 from jp2batch.storage.object_source import ObjectSource
+from jp2batch.storage.obstore_s3 import ObstoreObject, obstore_store
 from jp2batch.storage.options import options_for
 from jp2batch.storage.replies import Piece, Range, Version
-from jp2batch.storage.stores import with_defaults
+from jp2batch.storage.stores import Store, store_class, with_defaults
 from jp2batch.urls import without_credentials
 
 __all__ = ["MemorySource", "Piece", "Range", "Source", "Version", "open_source"]
@@ -179,6 +181,9 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
     place = Place(path if protocol == "file" else without_credentials(path), protocol, given)
     host = host_of(place)
     profile = store_profile(protocol, host)
+    if (fast := obstore_store(path, place, profile)) is not None:
+        make: Callable[[Meter], Store] = functools.partial(ObstoreObject, *fast)
+        return ObjectSource(make, place, profile, key=key_of(place, path, path), store=host or protocol)
     options = given if "::" in path else with_defaults(given, protocol, profile)
     try:
         fs, url = fsspec.core.url_to_fs(path, **options)
@@ -188,7 +193,9 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
         key = key_of(place, url, path)
         if isinstance(fs, LocalFileSystem):
             return LocalSource(url, place, profile, key)
-        return ObjectSource(fs, url, place, profile, key=key, store=host or protocol)
+        make = functools.partial(store_class(fs), fs, url)
+        loop = fs.loop if fs.async_impl else None
+        return ObjectSource(make, place, profile, loop=loop, key=key, store=host or protocol)
     raise failure  # out here, without the driver's error as its context
 
 

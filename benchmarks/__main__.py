@@ -22,6 +22,7 @@ BENCHMARKS = {
     "time_series": "time_series.measure",
     "store_limits": "store_limits.measure",
     "object_store": "object_store.measure",
+    "service": "service.measure",
 }
 """What measures, by name, in the order of the README."""
 README = ROOT / "benchmarks" / "README.md"

@@ -1,0 +1,148 @@
+"""The service beside the design of the old one: the same files on local disk, the same clients, in the same run.
+
+`python -m benchmarks.service` prints the table alone.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import ROOT
+from benchmarks.load import Load, load
+from benchmarks.setting import Setting
+from benchmarks.table import Table, circumstances, times
+from jp2batch import landscape
+from jp2batch.sample import make_image
+
+_CLIENTS = 4
+_CROWD = 500
+_OLD, _OURS = "flask, gunicorn with 4 workers", "jp2batch serve"
+_REAL = "../shared/data/**/*_SCL_20m.jp2"
+
+
+def measure(setting: Setting) -> Table:
+    """Measure what both answer in a second, and how soon."""
+    seconds = 1.0 if setting.quick else 8.0
+    root = setting.folder / "service"
+    root.mkdir(parents=True, exist_ok=True)
+    names = [_classes(root).name, _link(setting.scene.plain, root / setting.scene.plain.name).name]
+    found: dict[tuple[str, str], Load] = {}
+    with serving(_OLD, root) as port:
+        for name in names:
+            found[name, _OLD] = _ask(port, name, seconds)
+    with serving(_OURS, root) as port:
+        for name in names:
+            found[name, _OURS] = _ask(port, name, seconds)
+        missing = {clients: _ask(port, "missing.jp2", seconds, clients) for clients in (1, _CLIENTS)}
+        crowd = _ask(port, "SCL_20m.jp2", seconds, _CROWD)
+    rows = []
+    for name in names:
+        old, ours = found[name, _OLD], found[name, _OURS]
+        assert _pixels(old) == _pixels(ours), f"the two answer differently for {name}"
+        rows += [_row(name, _OLD, _CLIENTS, old, ours), _row(name, _OURS, _CLIENTS, ours, ours)]
+    rows += [_row("no such image", _OURS, clients, one, None) for clients, one in missing.items()]
+    head = ("lowest resolution of", "", "clients", "per second", "p50, ms", "p99, ms", "jp2batch is quicker by")
+    refused = crowd.statuses[503]
+    assert set(crowd.statuses) <= {200, 503}, crowd.statuses
+    assert not crowd.without_wait
+    note = (
+        f"{_CROWD} clients at once: {crowd.statuses[200]} answers, {refused} times 503 with Retry-After, nothing else."
+    )
+    return Table(head, rows, ["Every request is decoded. Clients and servers share the two cores.", note])
+
+
+@contextmanager
+def serving(design: str, root: Path) -> Iterator[int]:
+    """Run a server for the time of a `with` block; give its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    commands = {
+        _OURS: ["jp2batch", "serve", "--root", str(root), "--port", str(port)],
+        _OLD: ["gunicorn", "--workers", "4", "--bind", f"127.0.0.1:{port}", "benchmarks.old_design:app"],
+    }
+    environment = os.environ | {"OLD_DESIGN_ROOT": str(root), "PYTHONPATH": str(ROOT)}
+    program, *arguments = commands[design]
+    launch = [sys.executable, "-m", program if program == "jp2batch" else "gunicorn", *arguments]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(launch, env=environment, cwd=ROOT, stdout=log, stderr=log)
+        try:
+            _wait(port, process)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
+    for _ in range(600):
+        if process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1).close()
+        except urllib.error.HTTPError as error:
+            if error.code == 404:  # the old design has no such address, but it answers
+                return
+        except OSError:
+            pass
+        else:
+            return
+        time.sleep(0.1)
+    raise RuntimeError("the server does not start")
+
+
+def _ask(port: int, name: str, seconds: float, clients: int = _CLIENTS) -> Load:
+    body = json.dumps({"Path": name, "rlevel": -1}).encode()
+    return asyncio.run(load(port, body, clients=clients, seconds=seconds, warm_up=min(2.0, seconds)))
+
+
+def _row(name: str, design: str, clients: int, one: Load, ours: Load | None) -> tuple[str, ...]:
+    ratio = times(ours.rate / one.rate) if ours is not None and ours is not one else ""
+    p50, p99 = (f"{one.quantile(share) * 1e3:.1f}" for share in (0.5, 0.99))
+    return name, design, str(clients), f"{one.rate:.1f}", p50, p99, ratio
+
+
+def _pixels(one: Load) -> object:
+    answer = json.loads(one.answer)
+    return answer["shape"], answer["img_data"]
+
+
+def _classes(root: Path) -> Path:
+    """Return a band of classes of 5490 x 5490: a real one, where there is one beside the repository."""
+    path = root / "SCL_20m.jp2"
+    if not path.exists():
+        real = next(ROOT.glob(_REAL), None)
+        if real is not None:
+            shutil.copy(real, path)
+        else:
+            make_image(path, np.tile(landscape.scene(1830, bands=("B8A",))["SCL"], (3, 3)), 20)
+    return path
+
+
+def _link(source: Path, path: Path) -> Path:
+    if not path.exists():
+        os.link(source, path)
+    return path
+
+
+def main() -> None:
+    """Print the table."""
+    setting = Setting(Path(tempfile.gettempdir(), "jp2batch-benchmarks"), "--quick" in sys.argv[1:])
+    print(f"{measure(setting)}\n\n{circumstances()}")
+
+
+if __name__ == "__main__":
+    main()

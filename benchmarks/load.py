@@ -29,6 +29,14 @@ class Load:
     answer: bytes = b""
     """One of the answers of status 200."""
 
+    def add(self, other: "Load") -> None:
+        """Take in what became of further requests."""
+        self.seconds += other.seconds
+        self.latencies += other.latencies
+        self.statuses += other.statuses
+        self.without_wait += other.without_wait
+        self.answer = other.answer or self.answer
+
     @property
     def rate(self) -> float:
         """Answers per second, those that were refused left out."""

@@ -247,7 +247,7 @@ def threads() -> int:
 def changed() -> dict[str, Any]:
     """Return the values that are not the defaults, by their full keys such as "jp2batch.stores.s3.latency"."""
     defaults = dict(_flattened("jp2batch", DEFAULTS["jp2batch"]))
-    now = _flattened("jp2batch", dask.config.get("jp2batch", {}))
+    now = _flattened("jp2batch", _get_all())
     return {key: value for key, value in now if key not in defaults or value != defaults[key]}
 
 
@@ -260,11 +260,20 @@ def _flattened(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _get_all() -> dict[str, Any]:
-    found: dict[str, Any] = dask.config.get("jp2batch")
+    """Return the values; give the defaults again where they are gone.
+
+    If this module is loaded within `with dask.config.set({"jp2batch.…": …})`, that takes all of them along as it ends:
+    when it began, there were none.
+    """
+    found: dict[str, Any] = dask.config.get("jp2batch", {})
+    if not all(key in found or key.replace("-", "_") in found for key in DEFAULTS["jp2batch"]):
+        dask.config.update_defaults(DEFAULTS)
+        found = dask.config.get("jp2batch")
     return found
 
 
 def _get(key: str) -> Any:
+    _get_all()
     return dask.config.get(f"jp2batch.{key}")
 
 

@@ -109,3 +109,19 @@ def test_a_policy_may_name_only_what_differs_and_with_underscores():
     with dask.config.set({"jp2batch.retries": {"longest_wait": "7s"}}):
         assert config.retry_policy().longest_wait == 7
         assert config.retry_policy().attempts == usual.attempts
+
+
+def test_a_block_in_which_the_configuration_is_loaded_leaves_the_defaults():
+    program = (
+        "import dask, jp2batch\n"
+        'with dask.config.set({"jp2batch.stores.file": "aws"}):\n'
+        "    from jp2batch import config\n"
+        '    assert config.store_profile("file").name == "aws"\n'
+        'with dask.config.set({"jp2batch.stores.ftp": "gcs"}):\n'
+        '    assert [config.store_profile(name).name for name in ("file", "s3", "ftp")] == ["local", "aws", "gcs"]\n'
+        "assert config.changed() == {}\n"
+        "assert config.first_read() == 8192\n"
+    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith("DASK_")}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -19,7 +19,7 @@ from jp2batch.doctor_cluster import compare_versions
 from jp2batch.storage.credentials import credentials_of
 
 PACKAGES = {"glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow"}
-OPTIONAL = {"gcsfs", "rioxarray", "h5netcdf", "zarr"}
+OPTIONAL = {"gcsfs", "obstore", "rioxarray", "h5netcdf", "zarr"}
 WITHOUT_OPENJPEG = """
 import ctypes.util, importlib.util, sys
 ctypes.util.find_library = lambda name: None

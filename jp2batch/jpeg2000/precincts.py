@@ -49,20 +49,21 @@ def wanted_precincts(header: Header, selection: Selection, tile: int) -> Mapping
     Resolution levels that it does not need are not there. A precinct is needed where its samples in a subband come as
     near to those that the window has there as the filters reach.
     """
-    inside = selection.area.intersection(tile_samples(header.siz, tile, selection.rlevel))
+    samples = tile_samples(header.siz, tile, selection.rlevel)
+    inside = selection.area.intersection(samples)
     wanted = {}
     for component, levels in enumerate(tile_precincts(header, tile)):
         coding = header.codings[component]
         reach = _REACH[coding.transform]
         for resolution, (rows, columns) in enumerate(levels[: coding.levels - selection.rlevel + 1]):
-            ppx, ppy = coding.precincts[resolution]
-            drop = coding.levels - selection.rlevel - resolution
-            wanted[component, resolution] = Precincts(
-                _near(rows, ppy, (inside.y0, inside.y1), drop, halved=resolution > 0, reach=reach),
-                _near(columns, ppx, (inside.x0, inside.x1), drop, halved=resolution > 0, reach=reach),
-                max(1, columns.count),
-                rows.count * columns.count,
-            )
+            near_rows, near_columns = range(rows.count), range(columns.count)
+            if inside != samples:
+                ppx, ppy = coding.precincts[resolution]
+                drop = coding.levels - selection.rlevel - resolution
+                near_rows = _near(rows, ppy, (inside.y0, inside.y1), drop, halved=resolution > 0, reach=reach)
+                near_columns = _near(columns, ppx, (inside.x0, inside.x1), drop, halved=resolution > 0, reach=reach)
+            count = rows.count * columns.count
+            wanted[component, resolution] = Precincts(near_rows, near_columns, max(1, columns.count), count)
     return wanted
 
 

@@ -18,8 +18,9 @@ import jp2batch
 from benchmarks.fresh import in_fresh_process
 from benchmarks.setting import Setting
 from benchmarks.table import Table, times
-from jp2batch import landscape, openjpeg
-from jp2batch.sample import make_image
+from jp2batch import openjpeg
+from jp2batch.sample import landscape
+from jp2batch.sample.product import make_image
 
 _SIZE = 384  # pixels a side, in 4 tiles
 _IMAGES = 40

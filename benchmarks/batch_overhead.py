@@ -15,7 +15,7 @@ import numpy as np
 import jp2batch
 from benchmarks.setting import Setting
 from benchmarks.table import Table, times
-from jp2batch.batch_cluster import local_cluster
+from jp2batch.batch.cluster import local_cluster
 from jp2batch.reader import Stats
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def measure(setting: Setting) -> Table:
 
 def leave_out_reads() -> None:
     """Let the batch's reads on this worker return at once, always the same."""
-    from jp2batch import work
+    from jp2batch.batch import work
 
     opened = SimpleNamespace(pieces=SimpleNamespace(size=84_000_000))
     pixels = SimpleNamespace(values=np.zeros((1, 687, 687), np.uint16), stats=_STATS, opened=opened)

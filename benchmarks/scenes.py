@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jp2batch import landscape
-from jp2batch.sample import make_image
+from jp2batch.sample import landscape
+from jp2batch.sample.product import make_image
 
 FULL_SIZE = 10980
 """Pixels a side of a band of 10 m."""

@@ -24,8 +24,8 @@ from benchmarks import ROOT
 from benchmarks.load import Load, load
 from benchmarks.setting import Setting
 from benchmarks.table import Table, circumstances, times
-from jp2batch import landscape
-from jp2batch.sample import make_image
+from jp2batch.sample import landscape
+from jp2batch.sample.product import make_image
 
 _CLIENTS = 4
 _CROWD = 500

@@ -17,7 +17,7 @@ from benchmarks.server import Link, serving
 from benchmarks.setting import Setting
 from benchmarks.table import Table, megabytes, times
 from benchmarks.timed import digest
-from jp2batch.batch_cluster import local_cluster
+from jp2batch.batch.cluster import local_cluster
 
 _IMAGES = 30
 _CONNECTIONS = 4

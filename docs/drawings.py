@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from operator import methodcaller
 
 from jp2batch.config import store_profile
-from jp2batch.encode import ESA_60M, encode
 from jp2batch.info import format_bytes
-from jp2batch.landscape import scene
 from jp2batch.reader import read_from
 from jp2batch.request import Window
+from jp2batch.sample.encode import ESA_60M, encode
+from jp2batch.sample.landscape import scene
 from jp2batch.storage.source import MemorySource
 
 _SIZE, _TILE = 1830, 192  # pixels a side of a 60 m band and of its tiles

@@ -7,16 +7,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jp2batch.batch import as_completed, run, to_delayed
-    from jp2batch.cube import open_cube
+    from jp2batch.batch.report import BatchReport, Result
+    from jp2batch.batch.run import as_completed, run, to_delayed
+    from jp2batch.cube.open import open_cube
     from jp2batch.dataarray import open, read  # noqa: A004  # named as xarray's and rasterio's
     from jp2batch.errors import Jp2BatchError
     from jp2batch.info import ImageInfo, ReadPlan
     from jp2batch.inspection import inspect, plan
     from jp2batch.listing import list_requests
-    from jp2batch.manifest import read_manifest
+    from jp2batch.manifest.read import read_manifest
     from jp2batch.product import open_product
-    from jp2batch.report import BatchReport, Result
     from jp2batch.request import Request
     from jp2batch.response import respond
 
@@ -24,23 +24,23 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ImageInfo": "info",
-    "BatchReport": "report",
+    "BatchReport": "batch.report",
     "Jp2BatchError": "errors",
     "ReadPlan": "info",
     "Request": "request",
-    "Result": "report",
-    "as_completed": "batch",
+    "Result": "batch.report",
+    "as_completed": "batch.run",
     "inspect": "inspection",
     "list_requests": "listing",
     "open": "dataarray",
-    "open_cube": "cube",
+    "open_cube": "cube.open",
     "open_product": "product",
     "plan": "inspection",
     "read": "dataarray",
-    "read_manifest": "manifest",
+    "read_manifest": "manifest.read",
     "respond": "response",
-    "run": "batch",
-    "to_delayed": "batch",
+    "run": "batch.run",
+    "to_delayed": "batch.run",
 }
 
 __all__ = [

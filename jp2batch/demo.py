@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from jp2batch import batch
-from jp2batch.batch_cluster import local_cluster
+from jp2batch.batch.cluster import local_cluster
+from jp2batch.batch.report import BatchReport
+from jp2batch.batch.run import run
 from jp2batch.errors import InvalidRequest
-from jp2batch.landscape import DATE
-from jp2batch.manifest import write_manifest
+from jp2batch.manifest.read import write_manifest
 from jp2batch.preview import contact_sheet
-from jp2batch.report import BatchReport
 from jp2batch.request import Request
-from jp2batch.sample import make_product
+from jp2batch.sample.landscape import DATE
+from jp2batch.sample.product import make_product
 
 BANDS = ("B02", "B03", "B04", "B08")
 """Its bands."""
@@ -97,7 +97,7 @@ def run_demo(folder: str | Path, *, size: int = 1098, say: Callable[[str], objec
     with local_cluster() as client:
         need = "" if importlib.util.find_spec("bokeh") else " (it needs: pip install bokeh)"
         say(f"reading {len(requests)} images; dashboard, as long as that takes: {client.dashboard_link}{need}")
-        report = batch.run(requests, client, "xarray", on_error="raise")
+        report = run(requests, client, "xarray", on_error="raise")
     (folder / SHEET).write_bytes(_sheet(report))
     return Demo(folder, report)
 

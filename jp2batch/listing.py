@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urljoin
 
 from jp2batch import sentinel2
+from jp2batch.batch.heads import at_once
 from jp2batch.errors import InvalidRequest, ManifestError
-from jp2batch.heads import at_once
 from jp2batch.product import is_product, product_images
 from jp2batch.reader import StorageOptions
 from jp2batch.request import LOWEST, Request, Window

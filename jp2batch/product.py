@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 
 from jp2batch import sentinel2
+from jp2batch.batch.heads import at_once
 from jp2batch.dataarray import chunked, open_lazily
 from jp2batch.errors import (
     ImageNotFound,
@@ -18,7 +19,6 @@ from jp2batch.errors import (
     StorageError,
     StoreUnavailable,
 )
-from jp2batch.heads import at_once
 from jp2batch.metadata import ProductMetadata, product_place, read_metadata, told_scaling
 from jp2batch.reader import StorageOptions
 from jp2batch.request import Request

@@ -9,7 +9,7 @@ import dask
 import pytest
 from hypothesis import settings
 
-from jp2batch.sample import make_product
+from jp2batch.sample.product import make_product
 
 pytest_plugins = ["servers"]
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for `benchmarks`; last: the installed package is tested

@@ -12,7 +12,7 @@ import rewrite
 from numpy.typing import NDArray
 from oracle import Oracle, ceil_div
 
-from jp2batch.encode import Coding, encode
+from jp2batch.sample.encode import Coding, encode
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Real images, beside the repository where there are any."""

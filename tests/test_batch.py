@@ -16,8 +16,10 @@ from deliveries import NoteEach, dangerous, slow, surprise
 from images import PLAIN
 
 import jp2batch
-from jp2batch import batch, work
-from jp2batch.batch_cluster import local_cluster
+from jp2batch.batch import run as batch
+from jp2batch.batch import work
+from jp2batch.batch.cluster import local_cluster
+from jp2batch.batch.pace import Pace
 from jp2batch.errors import (
     ClusterMismatch,
     ConfigurationError,
@@ -28,7 +30,6 @@ from jp2batch.errors import (
     ImageTooLarge,
     UnexpectedError,
 )
-from jp2batch.pace import Pace
 from jp2batch.request import Request
 
 

@@ -14,12 +14,12 @@ from oracle import verify_fetched_once
 
 from jp2batch import inspection
 from jp2batch.config import store_profile
-from jp2batch.encode import Coding, encode
 from jp2batch.inspection import plan_from
-from jp2batch.landscape import scene
 from jp2batch.opening import Opened
 from jp2batch.profiles import StoreProfile
 from jp2batch.reader import Pixels, read_from
+from jp2batch.sample.encode import Coding, encode
+from jp2batch.sample.landscape import scene
 from jp2batch.storage.source import MemorySource
 
 FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8)

@@ -9,10 +9,10 @@ from images import texture
 from oracle import Oracle
 
 from jp2batch import inspection
-from jp2batch.encode import Coding, encode
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000.boxes import SIGNATURE
 from jp2batch.reader import read_from
+from jp2batch.sample.encode import Coding, encode
 from jp2batch.storage.source import MemorySource
 
 SIZE = 101, 118

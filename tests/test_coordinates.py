@@ -9,8 +9,8 @@ from images import REAL
 
 import jp2batch
 from jp2batch import inspection
-from jp2batch.encode import Coding, encode
-from jp2batch.sample import gmljp2
+from jp2batch.sample.encode import Coding, encode
+from jp2batch.sample.product import gmljp2
 
 SIZE = 512, 640
 EDGE = 40  # samples near a tile's edge that its symmetric extension may bend

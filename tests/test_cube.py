@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jp2batch
-from jp2batch.batch_cluster import local_cluster
-from jp2batch.cube_array import CubeArray, interpolate
+from jp2batch.batch.cluster import local_cluster
+from jp2batch.cube.array import CubeArray, interpolate
 from jp2batch.errors import CubeMismatch, ImageNotFound, InvalidRequest, MetadataError
-from jp2batch.landscape import scene
-from jp2batch.sample import DATE, make_image, make_product
+from jp2batch.sample.landscape import scene
+from jp2batch.sample.product import DATE, make_image, make_product
 
 BANDS = ["B04", "B08", "B8A"]
 DATES = 50

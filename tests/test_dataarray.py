@@ -10,10 +10,10 @@ import xarray as xr
 
 import jp2batch
 from jp2batch import xarray_engine
-from jp2batch.encode import Coding, encode
 from jp2batch.errors import ImageNotFound, InvalidRlevel
 from jp2batch.reader import Pixels, read_area
-from jp2batch.sample import DATE, make_product
+from jp2batch.sample.encode import Coding, encode
+from jp2batch.sample.product import DATE, make_product
 
 
 @pytest.fixture

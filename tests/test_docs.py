@@ -20,7 +20,7 @@ from services import serving
 
 import jp2batch
 from benchmarks.seaweedfs import S3_PUBLIC_BUCKET
-from jp2batch.batch import local_cluster
+from jp2batch.batch.run import local_cluster
 from jp2batch.cli import main
 from jp2batch.config import DEFAULTS
 

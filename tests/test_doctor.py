@@ -12,10 +12,12 @@ import dask
 import pytest
 from click.testing import CliRunner
 
-from jp2batch import batch, batch_cluster, config, openjpeg
+from jp2batch import config, openjpeg
+from jp2batch.batch import cluster as batch_cluster
+from jp2batch.batch import run as batch
 from jp2batch.cli import main
-from jp2batch.doctor import examine
-from jp2batch.doctor_cluster import compare_versions
+from jp2batch.doctor.cluster import compare_versions
+from jp2batch.doctor.examine import examine
 from jp2batch.storage.credentials import credentials_of
 
 PACKAGES = {"glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow"}

@@ -7,8 +7,8 @@ import rewrite
 from rewrite import COC, COD, PLM, PLT, POC, QCC, SIZ, TLM, Codestream, packet_lengths
 
 from jp2batch import openjpeg
-from jp2batch.encode import Coding, Progression, encode
 from jp2batch.errors import EncodingError
+from jp2batch.sample.encode import Coding, Progression, encode
 
 ORDERS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
 SMALL = Coding(tile=(64, 48), code_block=(16, 16), precincts=(32, 32), levels=3, bits=8)

@@ -10,11 +10,11 @@ from images import CHANGES, PLAIN, REAL, Made, choice_id, full_product, made, pa
 from oracle import Oracle, random_window, verify_fetched_once
 
 from jp2batch import inspection, openjpeg
-from jp2batch.encode import Coding
 from jp2batch.errors import EncodingError, InvalidWindow
 from jp2batch.profiles import StoreProfile
 from jp2batch.reader import Pixels, read_from, read_pixels
 from jp2batch.request import Request, Window
+from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource
 
 pytestmark = pytest.mark.system_openjpeg

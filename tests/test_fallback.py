@@ -15,8 +15,8 @@ from rewrite import CAP, COC, COD, PLT, QCC, QCD, RGN, TLM, Codestream
 from test_exactness import FREE, REMOTE, read
 
 from jp2batch import inspection
-from jp2batch.encode import Progression
 from jp2batch.reader import Stats
+from jp2batch.sample.encode import Progression
 
 ORDERS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
 LEVELS = PLAIN.coding.levels

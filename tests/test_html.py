@@ -12,9 +12,9 @@ from PIL import Image
 
 import jp2batch
 from jp2batch import html
+from jp2batch.batch.report import Result
 from jp2batch.errors import InvalidRequest
 from jp2batch.preview import stretch, thumbnail
-from jp2batch.report import Result
 
 EVIL = '<script>alert("x")</script>&'
 

@@ -19,11 +19,11 @@ from test_known import learn
 
 import jp2batch
 from jp2batch import index, inspection
-from jp2batch.encode import Coding
 from jp2batch.errors import CorruptImage, ImageNotFound, InvalidWindow, ObjectChanged
 from jp2batch.jpeg2000.known import Known
 from jp2batch.reader import Pixels, read_pixels
 from jp2batch.request import Request
+from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import open_source
 
 MANY_TILES = Made(Coding(tile=(10, 10), levels=2, precincts=(8, 8)))
@@ -239,7 +239,7 @@ def test_what_is_asked_is_judged_by_the_image_that_is_there(serve):
 
 
 def encoded_at(size: int) -> bytes:
-    from jp2batch.encode import encode
+    from jp2batch.sample.encode import encode
 
     return encode(np.zeros((1, size, size), np.int32), Coding(tile=(64, 64)))
 

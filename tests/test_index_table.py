@@ -16,10 +16,11 @@ from test_index import MANY_TILES, OTHER
 from test_known import kayrros, learn
 
 from benchmarks.seaweedfs import S3_PUBLIC_BUCKET
-from jp2batch import batch, cli, config, index
+from jp2batch import cli, config, index
+from jp2batch.batch import run as batch
+from jp2batch.batch.indexing import build_index
 from jp2batch.errors import ConfigurationError, StorageError
-from jp2batch.index_table import Table, write_table
-from jp2batch.indexing import build_index
+from jp2batch.index.table import Table, write_table
 from jp2batch.jpeg2000.known import Known
 from jp2batch.opening import Opened
 from jp2batch.reader import read_pixels

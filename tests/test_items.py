@@ -11,8 +11,8 @@ from images import PLAIN
 from runs import check_lines, check_records, lines, run, write_rows
 
 import jp2batch
-from jp2batch.items import Reads, items_of
-from jp2batch.report import Result
+from jp2batch.batch.items import Reads, items_of
+from jp2batch.batch.report import Result
 from jp2batch.request import Request
 
 OUTPUTS = {

@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jp2batch.errors import InvalidRequest, InvalidRlevel, Jp2BatchError, ManifestError, StorageError, StoreUnavailable
-from jp2batch.manifest import parse_manifest, read_manifest, write_manifest
+from jp2batch.manifest.read import parse_manifest, read_manifest, write_manifest
 from jp2batch.request import Request
 from jp2batch.storage.files import read_bytes
 

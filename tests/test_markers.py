@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from images import PLAIN, Made, made, pairwise_choices
 
-from jp2batch.encode import Coding as Encoding
 from jp2batch.errors import CorruptImage, UnsupportedImage
 from jp2batch.jpeg2000.codestream import check_supported
 from jp2batch.jpeg2000.markers import (
@@ -24,6 +23,7 @@ from jp2batch.jpeg2000.markers import (
     parse_tlm,
 )
 from jp2batch.opening import Opened
+from jp2batch.sample.encode import Coding as Encoding
 from jp2batch.storage.source import MemorySource
 
 

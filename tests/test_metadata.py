@@ -13,7 +13,7 @@ import jp2batch
 from jp2batch.errors import MetadataError
 from jp2batch.metadata import metadata_place, parse_metadata, product_place, read_metadata, scaling_of
 from jp2batch.radiometry import Scaling
-from jp2batch.sample import make_product
+from jp2batch.sample.product import make_product
 from jp2batch.sentinel2 import BANDS
 
 REAL = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE"

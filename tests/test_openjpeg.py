@@ -12,8 +12,8 @@ import pytest
 from images import PLAIN, Made
 
 from jp2batch import openjpeg
-from jp2batch.encode import Coding
 from jp2batch.errors import CorruptImage
+from jp2batch.sample.encode import Coding
 
 pytestmark = pytest.mark.system_openjpeg
 TELL = "from jp2batch.openjpeg import library; print(library().found_by, library().path)"

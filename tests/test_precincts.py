@@ -11,12 +11,12 @@ from oracle import random_window, verify_fetched_once
 from test_exactness import FREE, REMOTE
 
 from jp2batch import openjpeg
-from jp2batch.encode import Coding
 from jp2batch.jpeg2000 import assemble
 from jp2batch.jpeg2000.grid import select, tile_precincts
 from jp2batch.jpeg2000.precincts import is_partial, wanted_area, wanted_precincts
 from jp2batch.reader import Opened, Pixels, read_from
 from jp2batch.request import Window
+from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource
 
 MANY = Made(Coding(tile=(128, 128), precincts=(16, 16), code_block=(4, 4), levels=3, tlm=True))

@@ -12,7 +12,7 @@ from images import SHARED
 import jp2batch
 from jp2batch.errors import ImageNotFound, InvalidRequest, MetadataError
 from jp2batch.product import is_product, product_images
-from jp2batch.sample import make_product
+from jp2batch.sample.product import make_product
 
 
 @pytest.fixture(scope="module")

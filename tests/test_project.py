@@ -25,24 +25,21 @@ MODULES = {
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 LAYERS = [
-    "errors urls html findings",
-    "profiles config request pace",
+    "errors urls html",
+    "profiles config request",
     "jpeg2000 radiometry",
     "storage openjpeg georeference sentinel2 cf info preview accessor",
-    "metadata index_table index opening decoding reader inspection dataarray response xarray_engine",
-    "encode landscape sample",
-    "sinks report work",
-    "batch_cluster",
-    "doctor doctor_storage doctor_cluster manifest_json manifest_rows manifest",
-    "batch_flight progress batch records items sink_of_files sink_of_lines batch_sinks recovery",
-    "runner heads indexing cube_grid cube_array product cube_images cube listing",
+    "metadata index opening decoding reader inspection dataarray response xarray_engine",
+    "sample writers manifest",
+    "batch",
+    "doctor product cube listing",
     "service",
     "demo",
     "cli __main__",
 ]
 """From the bottom up. A module imports from its own layer and from those below; a folder is in one layer."""
 
-CLIENTS = ("cube", "heads", "indexing", "doctor_cluster")
+CLIENTS = ("cube.open", "doctor.cluster")
 """They know the type of a client, and start none."""
 
 HOMES = {
@@ -51,8 +48,8 @@ HOMES = {
     "obstore": "storage.",
     "glymur": "openjpeg",
     "dask.config": "config",
-    "dask.delayed": "batch",
-    "distributed": ("batch", "service.app", "service.pool", *CLIENTS),
+    "dask.delayed": "batch.run",
+    "distributed": ("batch.", "service.app", "service.pool", *CLIENTS),
     "tornado": "service.",
     "prometheus_client": "service.metrics",
     "click": "cli",

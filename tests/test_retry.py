@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from images import WITH_TLM, Made
 
 from jp2batch.config import RetryPolicy
-from jp2batch.encode import Coding
 from jp2batch.errors import CorruptImage, ImageNotFound, ObjectChanged, PermissionDenied, StoreUnavailable
 from jp2batch.reader import read_pixels
 from jp2batch.request import Request
+from jp2batch.sample.encode import Coding
 from jp2batch.storage.retry import retried, wait_after
 
 POLICY = RetryPolicy(attempts=5, first_wait=0.2, longest_wait=30)

@@ -17,7 +17,8 @@ from images import PLAIN
 from runs import check_lines, check_records, lines, run, start, wait_for_records, write_rows
 
 import jp2batch
-from jp2batch import cli, sink_of_files
+from jp2batch import cli
+from jp2batch.batch import sink_of_files
 from jp2batch.request import Request
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")

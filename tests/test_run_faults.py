@@ -17,7 +17,7 @@ import pytest
 from runs import check_lines, check_pixels, check_records, lines, run, start, wait_for_records, write_rows
 
 import jp2batch
-from jp2batch.encode import Coding, encode
+from jp2batch.sample.encode import Coding, encode
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits are those of POSIX")
 

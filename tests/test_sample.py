@@ -9,7 +9,7 @@ from rewrite import COD, PLT, QCD, SIZ, TLM, Codestream, packet_lengths
 
 from jp2batch import openjpeg
 from jp2batch.errors import InvalidRequest
-from jp2batch.sample import BANDS, DATE, make_image, make_product, scene, tile_corner
+from jp2batch.sample.product import BANDS, DATE, make_image, make_product, scene, tile_corner
 
 SIZE = 252
 SAFE = r"S2A_MSIL(2A|1C)_\d{8}T\d{6}_N0400_R023_T\d\d[A-Z]{3}_\d{8}T\d{6}\.SAFE"

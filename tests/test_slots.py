@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from images import WITH_TLM
 
-from jp2batch import batch
+from jp2batch.batch import run as batch
 from jp2batch.profiles import StoreProfile
 from jp2batch.reader import read_pixels
 from jp2batch.request import Request

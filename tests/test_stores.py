@@ -11,11 +11,11 @@ import pytest
 from images import REAL, WITH_TLM, Made
 
 import jp2batch
-from jp2batch.encode import Coding
 from jp2batch.errors import ImageNotFound, ObjectChanged, PermissionDenied, StoreUnavailable
 from jp2batch.opening import Opened
 from jp2batch.reader import read_opened, read_pixels
 from jp2batch.request import Request
+from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import open_source
 
 MANY_TILES = Made(Coding(tile=(10, 10), levels=2, precincts=(8, 8), tlm=True))

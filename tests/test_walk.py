@@ -14,7 +14,6 @@ from images import CHANGES, SIZE, Made
 from oracle import random_window, verify_fetched_once
 from rewrite import COM, PLT, SOD, SOT, Codestream
 
-from jp2batch.encode import Coding
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000 import plan
 from jp2batch.jpeg2000.codestream import TilePart
@@ -25,6 +24,7 @@ from jp2batch.jpeg2000.walk import Cost, Pace, by_walk, choose_pace
 from jp2batch.profiles import StoreProfile
 from jp2batch.reader import Opened, Pixels, fetcher, hold, read_from
 from jp2batch.request import Window
+from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource
 
 REMOTE = StoreProfile(latency=0.1, bandwidth=1e6, connections=64)

@@ -51,7 +51,7 @@ def run(manifest: str, as_json: bool, quiet: bool, table: str | None, **options:
       jp2batch run scenes.csv -o results.ndjson --resume
       ls *.jp2 | jp2batch run - -o pictures/ --format png --rlevel 3
     """
-    from jp2batch.runner import STORAGE_FLAGS, run_manifest
+    from jp2batch.batch.runner import STORAGE_FLAGS, run_manifest
 
     context = click.get_current_context()
     if as_json and options["output"] == "-":
@@ -95,7 +95,7 @@ def index(manifest: str, output: str, root: str | None, as_json: bool, quiet: bo
       jp2batch index scenes.csv -o s3://bucket/index.parquet --workers 4
       jp2batch read scene.jp2 --index index.parquet -o scene.npy
     """
-    from jp2batch.indexing import index_manifest
+    from jp2batch.batch.indexing import index_manifest
 
     context = click.get_current_context()
     summary = index_manifest(

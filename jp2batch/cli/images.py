@@ -65,7 +65,7 @@ def read(path: str, rlevel: int, window: str | None, output: str | None, table: 
     use_index(table, storage)
     request = Request(path, rlevel, parse_window(window, path))
     if output is not None:
-        from jp2batch.sinks import form_of, write
+        from jp2batch.writers import form_of, write
 
         form_of(output)  # say what is wrong with it before anything is read
         pixels = read_pixels(request, storage_options=storage_options(path, storage))

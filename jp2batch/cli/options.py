@@ -56,7 +56,7 @@ def use_index(table: str | None, storage: dict[str, Any]) -> None:
     if table is None:
         return
     from jp2batch.config import share_index
-    from jp2batch.index_table import shared_table
+    from jp2batch.index.table import shared_table
 
     options = open_options(table, storage)
     shared_table(table, options)

@@ -22,7 +22,7 @@ def sample(folder: str, size: int, tlm: bool, dates: int) -> None:
       jp2batch sample scenes --dates 6
       jp2batch sample scenes --size 10980 --tlm
     """
-    from jp2batch.sample import make_series
+    from jp2batch.sample.product import make_series
 
     for product in make_series(folder, dates, size=size, tlm=tlm):
         for path in sorted(product.rglob("*.jp2")):
@@ -55,7 +55,7 @@ def manifest(
       jp2batch manifest s3://bucket/NAME.SAFE --bands TCI | jp2batch run - -o pictures/ --format png
     """
     from jp2batch.listing import list_requests
-    from jp2batch.manifest import format_manifest, write_manifest
+    from jp2batch.manifest.read import format_manifest, write_manifest
     from jp2batch.request import parse_window
 
     wanted = None if bands is None else [band.strip().upper() for band in bands.split(",") if band.strip()]
@@ -92,7 +92,7 @@ def doctor(path: str | None, scheduler: str | None, as_json: bool, **storage: An
       jp2batch doctor s3://bucket/B04.jp2 --no-sign-request
       jp2batch doctor s3://bucket/B04.jp2 --scheduler tcp://host:8786
     """
-    from jp2batch.doctor import examine
+    from jp2batch.doctor.examine import examine
 
     findings = examine(path, scheduler=scheduler, storage_options=storage_options(path, storage))
     if as_json:

@@ -16,7 +16,8 @@ from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.web import Application
 
 from jp2batch import config
-from jp2batch.batch_cluster import check_cluster, engine_of, started
+from jp2batch.batch.cluster import check_cluster, engine_of, started
+from jp2batch.batch.work import Hidden, Order, Sealed
 from jp2batch.errors import ConfigurationError
 from jp2batch.service import handlers
 from jp2batch.service.base import Service
@@ -28,7 +29,6 @@ from jp2batch.service.outbox import Outbox
 from jp2batch.service.pool import Pool
 from jp2batch.service.roots import Root, open_below
 from jp2batch.service.settings import Limits, Settings
-from jp2batch.work import Hidden, Order, Sealed
 
 _log = logging.getLogger("jp2batch.service")
 
@@ -45,7 +45,7 @@ def serve(settings: Settings, **cluster: Any) -> None:
     settings : Settings
         What the operator decides.
     **cluster
-        What does the work, as for `jp2batch.batch_cluster.engine_of`.
+        What does the work, as for `jp2batch.batch.cluster.engine_of`.
 
     Raises
     ------

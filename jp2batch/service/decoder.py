@@ -11,16 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from jp2batch.batch.report import Result
+from jp2batch.batch.work import Sealed, perform, perform_alone
 from jp2batch.errors import InvalidRequest, Jp2BatchError, TooManyPixels
 from jp2batch.jpeg2000.codestream import check_supported
 from jp2batch.jpeg2000.grid import Selection, select
 from jp2batch.opening import Opened
-from jp2batch.report import Result
 from jp2batch.request import Request
 from jp2batch.service.forms import deliver
 from jp2batch.service.roots import open_below
 from jp2batch.storage.source import Piece, Range, Source
-from jp2batch.work import Sealed, perform, perform_alone
 
 _HUNG = 86  # exit code of a worker that ends itself
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from jp2batch.reader import Pixels
 from jp2batch.request import Request
-from jp2batch.sinks import to_bytes
+from jp2batch.writers import to_bytes
 
 JSON, NPY, PNG = "application/json", "application/x-npy", "image/png"
 FORMS = {JSON: ".json", NPY: ".npy", PNG: ".png"}

@@ -10,8 +10,8 @@ from importlib.resources import files
 
 from tornado.web import Finish
 
+from jp2batch.batch.report import Result
 from jp2batch.errors import DecodeTimedOut
-from jp2batch.report import Result
 from jp2batch.service.base import Handler
 from jp2batch.service.body import parse_body
 from jp2batch.service.decoder import Job

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from jp2batch.report import Result
+from jp2batch.batch.report import Result
+from jp2batch.batch.work import Sealed
 from jp2batch.service.decoder import Decoder, Job
 from jp2batch.service.metrics import Metrics
 from jp2batch.service.problems import Busy
-from jp2batch.work import Sealed
 
 if TYPE_CHECKING:
     from distributed import Client

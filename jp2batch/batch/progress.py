@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from jp2batch.batch.report import BatchSummary, Result
 from jp2batch.info import format_bytes
-from jp2batch.report import BatchSummary, Result
 
 
 class Progress:

@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jp2batch import landscape, sentinel2
-from jp2batch.encode import ESA_60M, Coding, encode
+from jp2batch import sentinel2
 from jp2batch.errors import InvalidRequest
-from jp2batch.landscape import DATE, Image, in_utc, scene
+from jp2batch.sample import landscape
+from jp2batch.sample.encode import ESA_60M, Coding, encode
+from jp2batch.sample.landscape import DATE, Image, in_utc, scene
 
 TILE = "T29UNU"
 """Its tile."""

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import orjson
 
 from jp2batch.errors import InvalidRequest
-from jp2batch.manifest_json import Row, array_rows, ndjson_rows
+from jp2batch.manifest.json_rows import Row, array_rows, ndjson_rows
 
 OWN_COLUMNS = ("path", "rlevel", "window", "id")
 """The columns that make a request, in any case; all others are only carried along."""

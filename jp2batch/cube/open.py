@@ -13,12 +13,12 @@ import xarray as xr
 from xarray.core import indexing
 
 from jp2batch import sentinel2
-from jp2batch.cube_array import Cell, CubeArray
-from jp2batch.cube_grid import Placed, offset, place_all, reference
-from jp2batch.cube_images import CubeImage, add_scalings, listed_images
+from jp2batch.batch.heads import Head, at_once, read_head
+from jp2batch.cube.array import Cell, CubeArray
+from jp2batch.cube.grid import Placed, offset, place_all, reference
+from jp2batch.cube.images import CubeImage, add_scalings, listed_images
 from jp2batch.dataarray import TIME, axes, chunked, spatial_ref, tile_chunks
 from jp2batch.errors import CubeMismatch
-from jp2batch.heads import Head, at_once, read_head
 from jp2batch.reader import StorageOptions
 from jp2batch.request import Request
 from jp2batch.xarray_engine import ImageArray

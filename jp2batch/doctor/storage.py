@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jp2batch.doctor.findings import Finding
 from jp2batch.errors import ImageNotFound, Jp2BatchError, NotJpeg2000, PermissionDenied
-from jp2batch.findings import Finding
 from jp2batch.info import format_bytes
 from jp2batch.inspection import inspect
 from jp2batch.reader import StorageOptions

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from dask.delayed import delayed
 
 from jp2batch import config
-from jp2batch.batch_cluster import local_cluster
-from jp2batch.batch_flight import key_of, on_cluster
+from jp2batch.batch.cluster import local_cluster
+from jp2batch.batch.flight import key_of, on_cluster
+from jp2batch.batch.report import BatchReport, Result
+from jp2batch.batch.work import Delivery, Hidden, Order, as_dataarray, as_response, perform
 from jp2batch.errors import ConfigurationError
 from jp2batch.reader import StorageOptions
-from jp2batch.report import BatchReport, Result
 from jp2batch.request import Request
-from jp2batch.work import Delivery, Hidden, Order, as_dataarray, as_response, perform
 
 if TYPE_CHECKING:
     from distributed import Client

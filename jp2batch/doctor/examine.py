@@ -5,10 +5,10 @@ import platform
 import re
 
 from jp2batch import config, openjpeg
-from jp2batch.doctor_cluster import examine_cluster
-from jp2batch.doctor_storage import examine_storage
+from jp2batch.doctor.cluster import examine_cluster
+from jp2batch.doctor.findings import Finding
+from jp2batch.doctor.storage import examine_storage
 from jp2batch.errors import Jp2BatchError
-from jp2batch.findings import Finding
 from jp2batch.reader import StorageOptions
 
 _PACKAGES = ("glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow")

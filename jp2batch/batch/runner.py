@@ -9,17 +9,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from jp2batch import batch
-from jp2batch.batch_cluster import Engine, check_cluster, engine_of, started
-from jp2batch.batch_sinks import Sink, sink_for
+from jp2batch.batch.cluster import Engine, check_cluster, engine_of, started
+from jp2batch.batch.items import Reads, items_of
+from jp2batch.batch.progress import announce, progress_bar
+from jp2batch.batch.records import LineWriter, line_of
+from jp2batch.batch.recovery import check_existing, check_options, compact, left_to_do, locked, recover
+from jp2batch.batch.report import BatchSummary, Result
+from jp2batch.batch.run import results
+from jp2batch.batch.sinks import Sink, sink_for
 from jp2batch.errors import Jp2BatchError, OutputError, StorageError
-from jp2batch.items import Reads, items_of
-from jp2batch.manifest import read_manifest
-from jp2batch.progress import announce, progress_bar
+from jp2batch.manifest.read import read_manifest
 from jp2batch.reader import StorageOptions
-from jp2batch.records import LineWriter, line_of
-from jp2batch.recovery import check_existing, check_options, compact, left_to_do, locked, recover
-from jp2batch.report import BatchSummary, Result
 from jp2batch.request import Request
 from jp2batch.storage.flags import options_for_manifest, options_from_flags
 from jp2batch.urls import without_credentials
@@ -47,9 +47,9 @@ def run_to(
     Parameters
     ----------
     requests : sequence of Request
-        What to do: an item each, as `jp2batch.items.items_of` names them. What is asked twice is read once.
+        What to do: an item each, as `jp2batch.batch.items.items_of` names them. What is asked twice is read once.
     output, form, records
-        Where results and records go, as for `jp2batch.batch_sinks.sink_for`.
+        Where results and records go, as for `jp2batch.batch.sinks.sink_for`.
     engine : callable, optional
         Returns a context manager that starts what does the work; by default threads of this process do it.
     resume : bool
@@ -105,7 +105,7 @@ def run_to(
             check()
             store = _opened(stack, sink, output, overwrite=overwrite, again=bool(before))
             bar = stack.enter_context(progress_bar(len(items), before=len(items) - len(todo), shown=progress and None))
-            stream = batch.results(reads.of(todo), client, sink.deliver, storage_options, check=check)
+            stream = results(reads.of(todo), client, sink.deliver, storage_options, check=check)
             for _, found in stack.enter_context(contextlib.closing(stream)):
                 for result in reads.results(found, wanted):
                     store(result)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from jp2batch import config, georeference
-from jp2batch.batch_cluster import check_cluster
+from jp2batch.batch.cluster import check_cluster
+from jp2batch.batch.work import Hidden
 from jp2batch.georeference import Georeference
 from jp2batch.jpeg2000.codestream import Header, check_supported
 from jp2batch.jpeg2000.known import Known
 from jp2batch.opening import Opened, with_opened
 from jp2batch.reader import StorageOptions
 from jp2batch.storage.source import open_source
-from jp2batch.work import Hidden
 
 if TYPE_CHECKING:
     from distributed import Client

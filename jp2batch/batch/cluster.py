@@ -181,7 +181,7 @@ def check_cluster(client: "Client", packages: Iterable[str] = ()) -> None:
             raise ClusterMismatch("", f"worker {worker} has no jp2batch: {_reason(found)}", cure)
         if found != own:
             raise ClusterMismatch("", f"worker {worker} has jp2batch {found}, and the client {own}", cure)
-    for worker, found in _answers(client, pkgutil.resolve_name, "jp2batch.work:__doc__"):
+    for worker, found in _answers(client, pkgutil.resolve_name, "jp2batch.batch.work:__doc__"):
         if isinstance(found, BaseException):
             raise ClusterMismatch("", f"worker {worker} cannot import jp2batch: {_reason(found)}", cure)
     for package in packages:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import orjson
 
+from jp2batch.batch.records import Entry, LineWriter, records_beside, rewrite, whole_lines
+from jp2batch.batch.report import Result
+from jp2batch.batch.work import Delivery
 from jp2batch.reader import Pixels
-from jp2batch.records import Entry, LineWriter, records_beside, rewrite, whole_lines
-from jp2batch.report import Result
 from jp2batch.request import Request
 from jp2batch.response import to_json
-from jp2batch.work import Delivery
 
 _ID = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*"),')
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jp2batch.batch.heads import Head
 from jp2batch.errors import CubeMismatch
 from jp2batch.georeference import Georeference
-from jp2batch.heads import Head
 from jp2batch.jpeg2000.grid import Selection, select
 from jp2batch.request import LOWEST
 

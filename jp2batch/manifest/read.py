@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from jp2batch.errors import InvalidPath, InvalidRequest, ManifestError
-from jp2batch.manifest_json import Row
-from jp2batch.manifest_rows import OWN_COLUMNS, csv_of, ndjson_of, rows_of
+from jp2batch.manifest.json_rows import Row
+from jp2batch.manifest.rows import OWN_COLUMNS, csv_of, ndjson_of, rows_of
 from jp2batch.request import LOWEST, Request
 from jp2batch.storage.files import read_bytes, read_stream, write_bytes
 from jp2batch.urls import without_credentials

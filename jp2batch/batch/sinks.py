@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from jp2batch.batch.records import Entry
+from jp2batch.batch.report import Result
+from jp2batch.batch.sink_of_files import Folder
+from jp2batch.batch.sink_of_lines import Lines
+from jp2batch.batch.work import Delivery
 from jp2batch.errors import InvalidRequest
 from jp2batch.reader import StorageOptions
-from jp2batch.records import Entry
-from jp2batch.report import Result
 from jp2batch.request import Request
-from jp2batch.sink_of_files import Folder
-from jp2batch.sink_of_lines import Lines
-from jp2batch.sinks import check_installed
 from jp2batch.urls import without_credentials
-from jp2batch.work import Delivery
+from jp2batch.writers import check_installed
 
 FORMS = ("npy", "json", "png", "tif", "nc", "zarr")
 """The forms of files in a folder; the first is the default."""

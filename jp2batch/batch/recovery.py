@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from jp2batch.batch_sinks import Sink
+from jp2batch.batch.records import Entry, keep_records, read_records
+from jp2batch.batch.sinks import Sink
 from jp2batch.errors import InvalidRequest, StorageError
-from jp2batch.records import Entry, keep_records, read_records
 from jp2batch.request import Request
 
 try:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from dask.base import tokenize
 
-from jp2batch.batch_cluster import check_cluster, threads_of
+from jp2batch.batch.cluster import check_cluster, threads_of
+from jp2batch.batch.pace import Pace
+from jp2batch.batch.report import Result
+from jp2batch.batch.work import Order, Sealed, perform, perform_alone
 from jp2batch.errors import ClusterLost, UnexpectedError
-from jp2batch.pace import Pace
-from jp2batch.report import Result
 from jp2batch.request import Request
 from jp2batch.urls import stem_of
-from jp2batch.work import Order, Sealed, perform, perform_alone
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from jp2batch.batch.records import RECORDS, Entry, read_records, records_beside
+from jp2batch.batch.report import Result
+from jp2batch.batch.work import Delivery, Hidden, Output
 from jp2batch.errors import InvalidRequest
 from jp2batch.reader import Pixels, StorageOptions
-from jp2batch.records import RECORDS, Entry, read_records, records_beside
-from jp2batch.report import Result
 from jp2batch.request import Request
-from jp2batch.sinks import needs, write
 from jp2batch.storage.folders import OutputFolder
 from jp2batch.urls import stem_of, without_credentials
-from jp2batch.work import Delivery, Hidden, Output
+from jp2batch.writers import needs, write
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}(\.old)?")  # of jp2batch.storage.files
 _GROUP = b'{"attributes": {}, "zarr_format": 3, "node_type": "group"}'

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jp2batch import config
 from jp2batch.config import IndexSettings
-from jp2batch.index_table import shared_table
+from jp2batch.index.table import shared_table
 from jp2batch.jpeg2000.known import Known
 from jp2batch.storage.blobs import BlobFile
 from jp2batch.storage.source import Source

@@ -15,11 +15,11 @@ from typing import Any
 import cloudpickle
 
 from jp2batch import config
+from jp2batch.batch.report import Result
 from jp2batch.errors import DecoderCrashed, DecodeTimedOut, ImageTooLarge, Jp2BatchError, UnexpectedError
 from jp2batch.jpeg2000.grid import Selection
 from jp2batch.opening import Opened, memory_needed
 from jp2batch.reader import Pixels, read_from
-from jp2batch.report import Result
 from jp2batch.request import Request
 from jp2batch.response import response
 from jp2batch.storage.source import Source, open_source
@@ -149,7 +149,7 @@ def _in_a_child(request: Request, order: Order) -> Result:
     """Do what is asked in a child process; say how that ended, where it did not bring a result."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", "from jp2batch.work import main; main()"],
+            [sys.executable, "-c", "from jp2batch.batch.work import main; main()"],
             input=cloudpickle.dumps((request, replace(order, deadline=None))),  # this side watches
             capture_output=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from jp2batch.report import Result
+from jp2batch.batch.report import Result
 from jp2batch.request import Request
 
 

@@ -7,7 +7,7 @@ from typing import Self
 
 import orjson
 
-from jp2batch.report import Result
+from jp2batch.batch.report import Result
 from jp2batch.request import Request
 
 RECORDS = "records.ndjson"

@@ -1,0 +1,1 @@
+"""Many requests on dask: from a manifest to results, records and files."""

@@ -1,0 +1,1 @@
+"""Many images as one lazy array of times, bands, rows and columns."""

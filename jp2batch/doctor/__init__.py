@@ -1,0 +1,1 @@
+"""What is installed, found and reachable; and the cure for what is not."""

@@ -1,0 +1,1 @@
+"""Manifests: what is to be read, in whatever form somebody has it."""

@@ -18,7 +18,6 @@ app = Flask(__name__)
 ROOT = Path(os.environ.get("OLD_DESIGN_ROOT", "."))
 
 
-@app.post("/api/jp2")
 def image() -> Response:
     """Answer as the old service did."""
     body = request.get_json(force=True)
@@ -37,3 +36,6 @@ def image() -> Response:
         time_download=downloaded - begin,
         time_processing=time.time() - downloaded,
     )
+
+
+app.add_url_rule("/api/jp2", view_func=image, methods=["POST"])

@@ -4,17 +4,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import drawings
+import figures
 import notebook_form
+import pictures
 import reference
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES: dict[str, Callable[[], str]] = {
+    "README.md": figures.readme,
     "docs/api.md": reference.python,
     "docs/cli.md": reference.command_line,
     "docs/configuration.md": reference.configuration,
     "docs/images/what-is-fetched.svg": drawings.what_is_fetched,
 }
 """What is generated, by its path."""
+PICTURES: dict[str, Callable[[], Image.Image]] = {"docs/images/coast.png": pictures.coast}
+"""What is pictured, by its path."""
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 
 
@@ -32,6 +38,10 @@ def main() -> None:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8", newline="\n")
             print(path.relative_to(ROOT))
+    for name, picture in PICTURES.items():
+        if not pictures.alike(ROOT / name, shown := picture()):
+            shown.save(ROOT / name)
+            print(name)
 
 
 if __name__ == "__main__":

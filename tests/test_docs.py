@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import generate
+import pictures
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -167,6 +168,18 @@ def test_the_first_command_makes_a_picture(tmp_path):
 def test_generated_pages_are_current(path):
     current = ROOT.joinpath(path).read_text(encoding="utf-8") == generate.PAGES[path]()
     assert current, f"{path} is not what would be generated: run python docs/generate.py"
+
+
+@pytest.mark.parametrize("path", generate.PICTURES)
+def test_pictures_are_of_what_is_read_today(path):
+    assert pictures.alike(ROOT / path, generate.PICTURES[path]()), "run python docs/generate.py"
+
+
+def test_a_picture_that_differs_is_noticed(tmp_path):
+    shown = Image.new("RGB", (8, 8), (100, 100, 100))
+    Image.new("RGB", (8, 8), (100, 103, 100)).save(tmp_path / "other.png")
+    assert not pictures.alike(tmp_path / "other.png", shown)
+    assert not pictures.alike(tmp_path / "other.png", Image.new("RGB", (8, 9)))
 
 
 def test_the_references_have_all_there_is():

@@ -39,7 +39,10 @@ def slow(pixels, _request):
 
 
 def dangerous_select(request, opened, *, most):
-    """Select for the service, but for files that are marked: one kills its process, one hangs, one is slow."""
+    """Select for the service, and note it, but for files that are marked: one kills, one hangs, one is slow."""
+    if "NOTES" in os.environ:
+        with Path(os.environ["NOTES"]).open("a") as notes:
+            notes.write(f"{request.path}\n")
     if "poison" in request.path:
         os.kill(os.getpid(), signal.SIGSEGV)
     if "hangs" in request.path:

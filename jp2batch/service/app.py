@@ -32,7 +32,6 @@ from jp2batch.service.settings import Limits, Settings
 
 _log = logging.getLogger("jp2batch.service")
 
-_GRACE = 5.0  # seconds beyond the deadline after which a worker that hangs is ended
 _SPARE_FILES = 256  # besides connections
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -70,7 +69,7 @@ def orders_for(roots: Mapping[str, Root], limits: Limits) -> dict[str, Sealed]:
                 deliver=functools.partial(deliver, form=JSON, compress=False),
                 storage_options=Hidden(root.storage_options),
                 settings=config.settings(),
-                deadline=limits.deadline + _GRACE,
+                deadline=None,  # each request has its own
                 open=open_below,
                 select=functools.partial(select_within, most=limits.pixels),
             )

@@ -1,14 +1,24 @@
 """The body of `POST /api/jp2` -> what is asked. JSON of which all readers make the same, and nothing else."""
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
-from jp2batch.errors import InvalidRequest
+from jp2batch.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
 from jp2batch.request import Request
 from jp2batch.service.roots import Root, root_of
 
 _CURE = 'give {"Path": "<key>", "rlevel": -1}'
+
+# Values for which Python has other words than JSON. Null is no window at all.
+_WORDS: dict[str, tuple[type[InvalidRequest], tuple[type, ...]]] = {
+    "Path": (InvalidPath, (type(None), bool, dict, list)),
+    "path": (InvalidPath, (type(None), bool, dict, list)),
+    "rlevel": (InvalidRlevel, (type(None), bool, dict, list)),
+    "window": (InvalidWindow, (bool, dict)),
+}
 
 
 def parse_body(data: bytes, roots: Mapping[str, Root]) -> tuple[Root, Request]:
@@ -27,13 +37,34 @@ def parse_body(data: bytes, roots: Mapping[str, Root]) -> tuple[Root, Request]:
     if "Path" in body and "path" in body:
         raise InvalidRequest("", "the body has both Path and path", _CURE)
     root = root_of(roots, body.get("root"))
-    known = {name: body[name] for name in ("Path", "path", "rlevel", "window") if name in body}
-    return root, Request.from_json(known, root=root.url)
+    known = {name: body[name] for name in _WORDS if name in body}
+    for name, value in known.items():
+        _check_word(name, value)
+    request = Request.from_json(known, root=root.url)
+    return root, replace(request, path=_key(request.path, root), id="")
+
+
+def _check_word(name: str, value: object) -> None:
+    error, types = _WORDS[name]
+    if isinstance(value, types):
+        text = json.dumps(value)
+        problem = f"{name} cannot be {text if len(text) <= 60 else f'{text[:57]}…'}"
+        raise error("", problem, "see /openapi.json")
+
+
+def _key(path: str, root: Root) -> str:
+    """Return the one spelling of a key: what is remembered of a file has to be found again."""
+    *folders, name = path.split("/")
+    if name in ("", "."):
+        raise InvalidPath(path, "the path ends like that of a folder", "give the path of an image")
+    if root.url.startswith(("http://", "https://")) and re.search(r"[?#]", path):
+        raise InvalidPath(path, "the path holds '?' or '#'", "give a plain path")
+    return "/".join([*(folder for folder in folders if folder not in ("", ".")), name])
 
 
 def _parsed(data: bytes) -> Any:
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_constant)
     except RecursionError:
         raise InvalidRequest("", "the body is nested too deeply", _CURE) from None
     except ValueError as error:

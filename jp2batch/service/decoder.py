@@ -6,10 +6,11 @@ import contextvars
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from jp2batch.batch.report import Result
 from jp2batch.batch.work import Sealed, perform, perform_alone
@@ -19,14 +20,23 @@ from jp2batch.jpeg2000.grid import Selection, select
 from jp2batch.opening import Opened
 from jp2batch.request import Request
 from jp2batch.service.forms import deliver
+from jp2batch.service.problems import NotInTime
 from jp2batch.service.roots import open_below
 from jp2batch.storage.source import Piece, Range, Source
+from jp2batch.storage.until import reading_until
 
+T = TypeVar("T")
+
+_GRACE = 5.0  # seconds beyond its time after which a decode is given up
 _HUNG = 86  # exit code of a worker that ends itself
 
 
 class GivenUp(Jp2BatchError):
     """Nobody waits for the answer any more."""
+
+
+class Hung(NotInTime):
+    """It was still being decoded long after its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,8 @@ class Job:
     """The media type of the answer."""
     compress: bool
     """Whether it is compressed."""
+    end: float
+    """When nobody waits for it any more, by the clock of the server's event loop."""
     alone: bool = False
     """Whether it is done in a process of its own: a worker died of it, or of what ran beside it."""
 
@@ -59,30 +71,32 @@ class Decoder:
         How requests below each root are to be done.
     threads : int
         Reads at once.
-    quiet : bool
-        Whether dask may say nothing in this process: of a worker that is lost, the server has a line.
+    own : bool
+        Whether this process serves nobody else: then it may be ended, and dask says nothing here, since of a worker
+        that is lost the server has a line.
     """
 
-    def __init__(self, orders: Mapping[str, Sealed], threads: int, *, quiet: bool) -> None:
-        if quiet:
+    def __init__(self, orders: Mapping[str, Sealed], threads: int, *, own: bool) -> None:
+        if own:
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self._orders = {name: sealed.opened() for name, sealed in orders.items()}
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="jp2batch-service")
+        self._threads, self._own = threads, own
+        self._pool = self._new_pool()
         self._running: set[str] = set()
 
-    async def read(self, job: Job) -> Result:
-        """Do a job; never raise for its sake."""
-        order = replace(
-            self._orders[job.root],
-            deliver=functools.partial(deliver, form=job.form, compress=job.compress),
-            open=open_below if job.alone else self._opener(job.id),
-        )
+    async def read(self, job: Job, seconds: float) -> Result:
+        """Do a job that somebody waits for so many seconds; never raise for its sake."""
+        end = time.monotonic() + seconds
+        deliver_it = functools.partial(deliver, form=job.form, compress=job.compress)
+        order = replace(self._orders[job.root], deliver=deliver_it)
         self._running.add(job.id)
         try:
             if job.alone:
-                return await self._in_thread(perform_alone, job.request, order)
-            with _ending_what_hangs(order.deadline):
-                return await self._in_thread(perform, job.request, replace(order, deadline=None))
+                return await self._in_thread(perform_alone, job.request, replace(order, deadline=seconds + _GRACE))
+            work = self._in_thread(perform, job.request, replace(order, open=self._opener(job.id, end)))
+            return await asyncio.wait_for(asyncio.shield(work), seconds + _GRACE)
+        except TimeoutError:  # stores are not waited for so long: it is the decoder
+            return self._without(job)
         finally:
             self._running.discard(job.id)
 
@@ -90,44 +104,64 @@ class Decoder:
         """Let a job end where it can."""
         self._running.discard(job_id)
 
-    def _opener(self, job_id: str) -> Callable[[Request, Mapping[str, Any]], Source]:
+    def _opener(self, job_id: str, end: float) -> Callable[[Request, Mapping[str, Any]], Source]:
         def wanted() -> bool:
             return job_id in self._running
 
-        return lambda request, options: cast(Source, Watched(open_below(request, options), wanted))
+        return lambda request, options: cast(Source, Watched(open_below(request, options), wanted, end))
 
-    async def _in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
+    def _without(self, job: Job) -> Result:
+        """Go on without a thread that hangs: nothing else than its process ends it, which may not be ours to end.
+
+        Where it is, its nanny replaces it, and the server notices.
+        """
+        if self._own:
+            os._exit(_HUNG)
+        self._pool.shutdown(wait=False)
+        self._pool = self._new_pool()
+        return Result(job.request, "failed", error=Hung(job.request.path, "the decoder hangs", "read another image"))
+
+    def _new_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._threads, thread_name_prefix="jp2batch-service")
+
+    def _in_thread(self, function: Callable[..., Result], *arguments: object) -> "asyncio.Future[Result]":
         run = contextvars.copy_context().run  # there the worker is found that this runs on
-        return await asyncio.get_running_loop().run_in_executor(self._pool, run, function, *arguments)
-
-
-@contextlib.contextmanager
-def _ending_what_hangs(deadline: float | None) -> Iterator[None]:
-    """End this process after a time: nothing else ends a decode. Its nanny replaces it; the server notices."""
-    if deadline is None:
-        yield
-        return
-    ending = asyncio.get_running_loop().call_later(deadline, os._exit, _HUNG)
-    try:
-        yield
-    finally:
-        ending.cancel()
+        return asyncio.get_running_loop().run_in_executor(self._pool, run, function, *arguments)
 
 
 class Watched:
-    """A source that reads no more when nobody waits for it; else as the one it stands for."""
+    """A source that reads no more when nobody waits for it, and not beyond a moment; else as the one it stands for.
 
-    def __init__(self, source: Source, wanted: Callable[[], bool]) -> None:
-        self._source, self._wanted = source, wanted
+    Parameters
+    ----------
+    source : Source
+        That one.
+    wanted : callable
+        Tells whether anybody waits.
+    end : float
+        The moment, of `time.monotonic`.
+    """
+
+    def __init__(self, source: Source, wanted: Callable[[], bool], end: float) -> None:
+        self._source, self._wanted, self._end = source, wanted, end
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
 
     def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
         """Read ranges; see `Source`."""
+        return self._bounded(self._source.read_many, ranges)
+
+    def verify(self) -> None:
+        """Make sure that all was of one version; see `Source`."""
+        self._bounded(self._source.verify)
+
+    def _bounded(self, step: Callable[..., T], *arguments: object) -> T:
         if not self._wanted():
             raise GivenUp(self._source.path, "nobody waits for it any more")
-        return self._source.read_many(ranges)
+        with contextlib.suppress(TimeoutError), reading_until(self._end):
+            return step(*arguments)
+        raise NotInTime(self._source.path, "the store did not give it in time", "try again later")
 
 
 def select_within(request: Request, opened: Opened, *, most: int) -> Selection:

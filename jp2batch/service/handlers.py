@@ -11,14 +11,13 @@ from importlib.resources import files
 from tornado.web import Finish
 
 from jp2batch.batch.report import Result
-from jp2batch.errors import DecodeTimedOut
 from jp2batch.service.base import Handler
 from jp2batch.service.body import parse_body
 from jp2batch.service.decoder import Job
 from jp2batch.service.forms import Content, accepts_gzip, form_for
 from jp2batch.service.metrics import TYPE
 from jp2batch.service.openapi import document
-from jp2batch.service.problems import NoSuchPage
+from jp2batch.service.problems import NoSuchPage, NotInTime
 
 _PAGE = files("jp2batch.service").joinpath("page.html").read_text(encoding="utf-8")
 
@@ -71,16 +70,18 @@ class ImageHandler(Handler):
         self.notes |= {"Path": request.path, "rlevel": request.rlevel, "root": root.name}
         headers = self.request.headers
         form = form_for(headers.get("Accept", "*/*"))
-        return Job(secrets.token_hex(8), root.name, request, form, accepts_gzip(headers.get("Accept-Encoding", "")))
+        compress = accepts_gzip(headers.get("Accept-Encoding", ""))
+        end = asyncio.get_running_loop().time() + self.service.settings.limits.deadline
+        return Job(secrets.token_hex(8), root.name, request, form, compress, end)
 
     async def _result(self, job: Job) -> Result:
-        seconds = self.service.settings.limits.deadline
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(job.end):
                 result = await self.service.pool.run(job)
         except TimeoutError:
+            seconds = self.service.settings.limits.deadline
             cure = "try again later, or ask for less"
-            raise DecodeTimedOut(job.request.path, f"not done within {seconds:g} s", cure) from None
+            raise NotInTime(job.request.path, f"not done within {seconds:g} s", cure) from None
         self.service.metrics.read(result)
         return result
 

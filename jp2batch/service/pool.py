@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jp2batch.batch.report import Result
 from jp2batch.batch.work import Sealed
-from jp2batch.service.decoder import Decoder, Job
+from jp2batch.service.decoder import Decoder, Hung, Job
 from jp2batch.service.metrics import Metrics
 from jp2batch.service.problems import Busy
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 _LOOK = 1.0  # seconds between two looks at which workers there are
 _START = 60  # seconds that an actor has to start
 _TRIES = 4  # of one job: a worker may be killed from outside at any time
-_SUSPECTS = 1000  # files remembered that were being read when a worker died
+_SUSPECTS = 1000  # files remembered that were there when a worker died or hung
 _LONGEST_WAIT = 30.0  # seconds that a client is asked to wait at most
 
 
@@ -179,13 +179,15 @@ class Pool:
         """Do a job on a worker; its place is kept as long as the worker is at it, whoever still waits for it."""
         loop = asyncio.get_running_loop()
         begin = loop.time()
-        call = asyncio.ensure_future(worker.actor.read(job))
+        call = asyncio.ensure_future(worker.actor.read(job, max(0.0, job.end - begin)))
         try:
             await asyncio.wait({call, worker.lost}, return_when=asyncio.FIRST_COMPLETED)
             if not call.done():
                 raise WorkerLost
             self._seconds += (loop.time() - begin - self._seconds) / 20
             result: Result = call.result()
+            if isinstance(result.error, Hung):
+                self._suspect(job)
             return result
         except Exception as error:
             _log.warning("worker %s was lost: %s", worker.address, _reason(error))
@@ -200,7 +202,7 @@ class Pool:
             await worker.actor.give_up(job.id)
 
     def _suspect(self, job: Job) -> None:
-        """Remember a file that was being read when a worker died: it is read in a process of its own from now on."""
+        """Remember a file that was there when a worker died or hung: it is read in a process of its own from now on."""
         self._suspects[job.request.url] = None
         while len(self._suspects) > _SUSPECTS:
             self._suspects.popitem(last=False)
@@ -219,7 +221,7 @@ class Pool:
         key = f"jp2batch-decoder-{uuid.uuid4().hex}"
         where: dict[str, Any] = {"workers": [address], "allow_other_workers": False}
         future = self._client.submit(
-            Decoder, self._orders, places, quiet=self._own_workers, actor=True, key=key, pure=False, **where
+            Decoder, self._orders, places, own=self._own_workers, actor=True, key=key, pure=False, **where
         )
         try:
             actor = await asyncio.wait_for(future, _START)

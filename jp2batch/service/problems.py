@@ -41,6 +41,12 @@ class UnknownRoot(ServiceError):
     """The operator lists no root of that name."""
 
 
+class NotInTime(ServiceError):
+    """It was not done in time."""
+
+    retryable = True
+
+
 class Busy(ServiceError):
     """The server has as much to do as it takes on.
 
@@ -82,6 +88,7 @@ STATUS: dict[type[Jp2BatchError], int] = {
     errors.StorageError: 502,
     Busy: 503,
     errors.DecodeTimedOut: 504,
+    NotInTime: 504,
     Jp2BatchError: 500,
 }
 """The nearest base class of an error decides."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jp2batch.errors import ConfigurationError, InvalidPath, PermissionDenied
+from jp2batch.errors import ConfigurationError, PermissionDenied
 from jp2batch.request import Request
 from jp2batch.service.problems import UnknownRoot
 from jp2batch.storage.faults import without_credentials
@@ -91,18 +91,22 @@ def open_below(request: Request, storage_options: Mapping[str, Any]) -> Source:
     ------
     PermissionDenied
         A symbolic link leads out of the root.
-    InvalidPath
-        The path would be read as more than a path.
     """
     root, url = request.root or "", request.url
     protocol = _protocol(root)
-    if protocol in ("http", "https") and re.search(r"[?#]", request.path):
-        raise InvalidPath(request.path, "the path holds '?' or '#'", "give a plain path")
+    if protocol in ("http", "https"):
+        storage_options = _within(root, storage_options)
     if not protocol:
         url = os.path.realpath(url)
         if not Path(url).is_relative_to(os.path.realpath(root)):
             raise PermissionDenied(request.path, "a symbolic link leads out of the root")
     return open_source(url, storage_options=storage_options)
+
+
+def _within(root: str, storage_options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with which the client of web servers follows no redirect out of a root."""
+    client = dict(storage_options.get("client_kwargs") or {})
+    return {**storage_options, "client_kwargs": {**client, "within": root}}
 
 
 def _protocol(url: str) -> str:

@@ -1,11 +1,13 @@
 """HTTP, as web servers and S3 speak it: a client, and answers as replies. No body is taken further than wanted."""
 
+import functools
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from jp2batch.config import max_whole_file
-from jp2batch.errors import ImageTooLarge, StoreUnavailable
+from jp2batch.errors import ImageTooLarge, PermissionDenied, StoreUnavailable
 from jp2batch.storage.counted import Meter
 from jp2batch.storage.faults import HttpStatusError
 from jp2batch.storage.replies import Range, Reply, Version, content_range
@@ -14,8 +16,18 @@ CHUNK = 256 * 1024
 """Bytes of a body to take at once."""
 
 
-async def http_client(connections: int, **options: Any) -> Any:
-    """Return an aiohttp session that holds so many connections, as the `get_client` of fsspec's HTTP file system."""
+async def http_client(connections: int, *, within: str | None = None, **options: Any) -> Any:
+    """Return an aiohttp session that holds so many connections, as the `get_client` of fsspec's HTTP file system.
+
+    Parameters
+    ----------
+    connections : int
+        So many.
+    within : str, optional
+        The address that redirects may not lead out of.
+    **options
+        Those of the session.
+    """
     import aiohttp
 
     if "connector" not in options:
@@ -23,6 +35,8 @@ async def http_client(connections: int, **options: Any) -> Any:
     # Redirects, and what aiohttp sends again on a connection that broke, are requests too.
     trace = aiohttp.TraceConfig()
     trace.on_request_headers_sent.append(_note_sent)
+    if within is not None:
+        trace.on_request_redirect.append(functools.partial(_check_redirect, within))
     options["trace_configs"] = [*(options.get("trace_configs") or []), trace]
     # A large body may take as long as it comes; what may not last is silence.
     options.setdefault("timeout", aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60))
@@ -32,6 +46,24 @@ async def http_client(connections: int, **options: Any) -> Any:
 async def _note_sent(_session: Any, context: Any, sent: object) -> None:
     if context.trace_request_ctx is not None:
         context.trace_request_ctx.append(sent)
+
+
+async def _check_redirect(within: str, _session: Any, _context: Any, redirect: Any) -> None:
+    """Refuse, before it is followed, a redirect to another server or out of a folder."""
+    from yarl import URL
+
+    root, headers = URL(within), redirect.response.headers
+    try:
+        target = redirect.url.join(URL(headers.get("Location") or headers.get("URI") or ""))
+        inside = target.origin() == root.origin() and _is_below(unquote(target.path), root.path)
+    except ValueError:
+        inside = False
+    if not inside:
+        raise PermissionDenied("", "the server redirects out of the root", "make a root of where it leads to")
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path.startswith(f"{root.rstrip('/')}/") and ".." not in path.split("/")
 
 
 def range_header(span: Range) -> str:

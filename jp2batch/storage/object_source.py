@@ -20,6 +20,7 @@ from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, repl
 from jp2batch.storage.retry import retried
 from jp2batch.storage.slots import Lease, slots_of
 from jp2batch.storage.stores import Store
+from jp2batch.storage.until import seconds_left
 
 T = TypeVar("T")
 
@@ -92,7 +93,7 @@ class ObjectSource(Counted):
         loop = self._loop or fsspec.asyn.get_loop()
         try:
             with self._meter.waiting():
-                result: T = fsspec.asyn.sync(loop, step, *arguments)
+                result: T = fsspec.asyn.sync(loop, step, *arguments, timeout=seconds_left())
         except Jp2BatchError as error:
             error.__context__ = None  # the driver's: it may hold secrets, and what a dask worker cannot pickle
             raise

@@ -1,0 +1,62 @@
+"""What a body asks for: one spelling of a key, and words of JSON in what is said of it."""
+
+import json
+
+import pytest
+
+from jp2batch.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
+from jp2batch.service.body import parse_body
+from jp2batch.service.roots import Root
+
+FOLDER = {"default": Root("default", "/data/images")}
+WEB = {"default": Root("default", "https://example.org/images")}
+
+
+@pytest.mark.parametrize("path", ["a/b.jp2", "./a/b.jp2", "a//b.jp2", ".//a/././/b.jp2"])
+def test_a_key_has_one_spelling(path):
+    _, request = parse_body(json.dumps({"Path": path}).encode(), FOLDER)
+    assert request.path == "a/b.jp2"
+    assert request.url == "/data/images/a/b.jp2"
+    assert request == parse_body(b'{"Path": "a/b.jp2"}', FOLDER)[1]
+
+
+@pytest.mark.parametrize("path", ["a/", "a.jp2/", "a/.", "."])
+def test_a_folder_is_no_image(path):
+    with pytest.raises(InvalidPath, match="folder"):
+        parse_body(json.dumps({"Path": path}).encode(), FOLDER)
+
+
+@pytest.mark.parametrize("path", ["a.jp2?b", "a.jp2#b", "a?/../b.jp2"])
+def test_on_the_web_a_path_is_no_more_than_a_path(path):
+    with pytest.raises(InvalidPath):
+        parse_body(json.dumps({"Path": path}).encode(), WEB)
+
+
+def test_in_a_folder_a_name_may_have_a_question_mark():
+    assert parse_body(b'{"Path": "a?b#c.jp2"}', FOLDER)[1].path == "a?b#c.jp2"
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "said"),
+    [
+        ('{"Path": "a", "rlevel": null}', InvalidRlevel, "rlevel cannot be null"),
+        ('{"Path": "a", "rlevel": true}', InvalidRlevel, "rlevel cannot be true"),
+        ('{"Path": "a", "rlevel": [1]}', InvalidRlevel, r"rlevel cannot be \[1\]"),
+        ('{"Path": null}', InvalidPath, "Path cannot be null"),
+        ('{"path": {"a": false}}', InvalidPath, 'path cannot be {"a": false}'),
+        ('{"Path": "a", "window": false}', InvalidWindow, "window cannot be false"),
+        ('{"Path": "a", "window": {"a": null}}', InvalidWindow, "window cannot be"),
+    ],
+)
+def test_what_cannot_be_is_said_in_words_of_json(body, error, said):
+    with pytest.raises(error, match=said):
+        parse_body(body.encode(), FOLDER)
+
+
+def test_a_byte_order_mark_is_taken():
+    assert parse_body(b'\xef\xbb\xbf{"Path": "a.jp2"}', FOLDER)[1].path == "a.jp2"
+
+
+def test_half_a_byte_order_mark_is_not():
+    with pytest.raises(InvalidRequest, match="UTF-8"):
+        parse_body(b'\xef\xbb{"Path": "a.jp2"}', FOLDER)

@@ -1,0 +1,112 @@
+"""What a worker of the service does with one job: it stops where nobody waits any more, or where it takes too long."""
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jp2batch.batch.work import Hidden, Order, Sealed
+from jp2batch.request import Request
+from jp2batch.service import decoder
+from jp2batch.service.decoder import Decoder, GivenUp, Hung, Job, Watched
+from jp2batch.service.forms import JSON
+from jp2batch.service.problems import NotInTime, problem_of
+from jp2batch.service.roots import open_below
+from jp2batch.storage.source import MemorySource, open_source
+from jp2batch.storage.until import reading_until, seconds_left
+
+FAR = time.monotonic() + 3600
+
+
+def a_job(path: str) -> Job:
+    return Job("1", "default", Request(Path(path).name, root=str(Path(path).parent)), JSON, compress=False, end=0)
+
+
+def a_decoder(**order: object) -> Decoder:
+    plain = Order(lambda _pixels, request: request.path, Hidden(), None, None, open=open_below)
+    return Decoder({"default": Sealed.of(replace(plain, **order))}, 1, own=False)
+
+
+class Stopping(MemorySource):
+    """A source that, at its first read, tells that it has begun, and waits until it may go on."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def read_many(self, ranges):
+        if not self.asked:
+            self.begun.set()
+            self.go_on.wait(10)
+        return super().read_many(ranges)
+
+
+def test_a_read_is_given_up_at_its_next_step():
+    wanted = iter([True, False])
+    source = MemorySource(bytes(100))
+    watched = Watched(source, lambda: next(wanted), FAR)
+    watched.read_many([(0, 10)])
+    with pytest.raises(GivenUp):
+        watched.read_many([(10, 20)])
+    assert source.asked == [(0, 10)]
+
+
+def test_a_job_that_nobody_waits_for_reads_no_more(band, monkeypatch):
+    source = Stopping(Path(band).read_bytes())
+    monkeypatch.setattr(decoder, "open_below", lambda *_: source)
+
+    async def given_up():
+        worker = a_decoder()
+        reading = asyncio.ensure_future(worker.read(a_job(band), 60))
+        await asyncio.to_thread(source.begun.wait, 10)
+        await worker.give_up("1")
+        source.go_on.set()
+        return await reading
+
+    assert isinstance(asyncio.run(given_up()).error, GivenUp)
+    assert source.requests == 1
+
+
+def test_a_job_that_somebody_waits_for_is_done(band):
+    assert asyncio.run(a_decoder().read(a_job(band), 60)).status == "ok"
+
+
+def test_no_store_is_waited_for_beyond_the_time_there_is(http_server):
+    http_server.files["a"] = bytes(1000)
+    http_server.delay = 30.0
+    watched = Watched(open_source(http_server.url("a")), lambda: True, time.monotonic() + 0.2)
+    with pytest.raises(NotInTime) as raised:
+        watched.read_many([(0, 10)])
+    problem = problem_of(raised.value)
+    assert (problem.status, problem.retryable) == (504, True)
+    assert raised.value.__context__ is None
+
+
+def test_the_time_there_is_ends_with_its_block():
+    assert seconds_left() is None
+    with reading_until(time.monotonic() + 10):
+        assert 9 < (seconds_left() or 0) <= 10
+    with reading_until(time.monotonic() - 10):
+        assert 0 < (seconds_left() or 0) < 1
+    assert seconds_left() is None
+
+
+def test_where_a_decoder_hangs_in_a_process_of_others_its_thread_is_left(band, monkeypatch):
+    monkeypatch.setattr(decoder, "_GRACE", 0.1)
+    source = Stopping(Path(band).read_bytes())
+    opened = iter([source, MemorySource(Path(band).read_bytes())])
+    monkeypatch.setattr(decoder, "open_below", lambda *_: next(opened))
+
+    async def hung():
+        worker = a_decoder()
+        first = await worker.read(a_job(band), 0.1)
+        second = await worker.read(a_job(band), 60)
+        source.go_on.set()
+        return first, second
+
+    first, second = asyncio.run(hung())
+    assert isinstance(first.error, Hung)
+    assert second.status == "ok"

@@ -1,12 +1,12 @@
 """The accessor `.jp2` of DataArrays: pictures of images, series and cubes."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import xarray as xr
 from numpy.typing import NDArray
 
 from jp2batch.errors import InvalidRequest
-from jp2batch.preview import contact_sheet_picture, stretched_picture
+from jp2batch.preview import contact_sheet_picture, nodata_of, stretched_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,19 +41,25 @@ class Jp2Accessor:
         Raises
         ------
         InvalidRequest
-            It has no rows and columns, or more dimensions than time, band, y and x.
+            It has no rows and columns, or more dimensions than time, band, y and x; or `side` is no number of pixels.
         """
         array = self._array
+        _check_side(side)
         if array.dims[-2:] != ("y", "x") or not {*array.dims} <= {"time", "band", "y", "x"} or not array.size:
             dims = ", ".join(map(str, array.dims)) or "none"
             raise InvalidRequest("", f"a picture of an array with the dimensions {dims}", "take (…, y, x), not empty")
         step = max(1, max(array.sizes["y"], array.sizes["x"]) // (2 * side))
         small = array[..., ::step, ::step].compute()
-        nodata = array.attrs.get("nodata")
+        nodata = nodata_of(array)
         images, titles = _pictures(small)
         if not titles:
             return stretched_picture(images[0], side, nodata=nodata)
         return contact_sheet_picture(images, titles, side=min(side, 260) if len(images) > 1 else side, nodata=nodata)
+
+
+def _check_side(side: object) -> None:
+    if not isinstance(side, SupportsIndex) or isinstance(side, bool) or int(side) < 1:
+        raise InvalidRequest("", f"a picture of {side!r} pixels", "give a whole number from 1")
 
 
 def _pictures(array: xr.DataArray) -> tuple[list[NDArray[Any]], list[str]]:

@@ -1,6 +1,7 @@
 """Pixels + header -> `xarray.DataArray`, with coordinates and CRS as CF and rioxarray have them."""
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,7 @@ from xarray.core import indexing
 
 import jp2batch.accessor  # noqa: F401  # gives arrays their accessor
 from jp2batch import cf, georeference, sentinel2
+from jp2batch.errors import InvalidRequest
 from jp2batch.georeference import Georeference, Transform
 from jp2batch.jpeg2000.grid import Selection, tile_bounds
 from jp2batch.jpeg2000.markers import Siz
@@ -112,9 +114,18 @@ def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
 
 
 def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
-    """Return a lazy array with chunks as `open` takes them."""
+    """Return a lazy array with chunks as `open` takes them.
+
+    Raises
+    ------
+    InvalidRequest
+        They are of dimensions that it does not have.
+    """
     if chunks is None:
         return array
+    if isinstance(chunks, Mapping) and (unknown := [str(dim) for dim in chunks if dim not in array.dims]):
+        problem = f"chunks of {', '.join(unknown)}, which is no dimension"
+        raise InvalidRequest(array.attrs.get("source", ""), problem, f"there is {', '.join(map(str, array.dims))}")
     values = array.variable.chunk(array.encoding["preferred_chunks"] if chunks == {} else chunks)
     return array.copy(data=values.data)  # the coordinates stay as they are
 

@@ -1,6 +1,8 @@
 """Products, STAC items and paths -> Requests: what a manifest is made of."""
 
 import json
+import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from jp2batch import sentinel2
+from jp2batch.asked import band_names, check_bands, path_of, things_of, what_to_give
 from jp2batch.batch.heads import at_once
 from jp2batch.errors import InvalidRequest, ManifestError
 from jp2batch.product import is_product, product_images
@@ -20,7 +23,6 @@ from jp2batch.urls import without_credentials
 
 _JPEG2000 = ("image/jp2", "image/jpx", "image/j2c", "image/x.jp2")
 _BAND = re.compile(r"(?<![A-Za-z0-9])(B(?:0[1-9]|1[0-2]|8A)|TCI|SCL|AOT|WVP|PVI)(?![A-Za-z0-9])", re.IGNORECASE)
-_SHOWN = 8  # bands that a message names
 _CURE = "give a STAC Item, an ItemCollection, or an array of items"
 
 
@@ -35,8 +37,8 @@ class _Found:
 
 
 def list_requests(
-    sources: Iterable[str],
-    bands: Sequence[str] | None = None,
+    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    bands: str | Iterable[str] | None = None,
     *,
     metres: int | None = None,
     rlevel: int = LOWEST,
@@ -47,9 +49,9 @@ def list_requests(
 
     Parameters
     ----------
-    sources : iterable of str
+    sources : str or path, or iterable of them
         Paths or URLs: SAFE folders, files of STAC items (.json, .geojson), or images (.jp2).
-    bands : sequence of str, optional
+    bands : iterable of str, optional
         Which bands, as "B04"; by default all images.
     metres : int, optional
         Take the images with pixels of this size; by default each band's with the smallest.
@@ -72,19 +74,21 @@ def list_requests(
     Jp2BatchError
         A source cannot be read.
     """
-    lister = partial(_list, bands=bands, metres=metres)
-    lists = at_once(lister, list(sources), client=None, storage_options=storage_options)
-    found = list(dict.fromkeys(one for listed in lists for one in listed))
-    lacking = [band for band in bands or () if band not in {one.band for one in found}]
-    if lacking or not found:
-        problem = f"there is no image of {', '.join(lacking) or 'anything'}{f' at {metres} m' if metres else ''}"
-        raise InvalidRequest("", problem, "without bands and metres, all that there is comes")
+    given = [path_of(source) for source in things_of(sources)]
+    if not given:
+        raise InvalidRequest("", "the list of sources is empty", "a pattern may have matched nothing")
+    wanted = band_names(bands)
+    lists = at_once(partial(_list, metres=metres), given, client=None, storage_options=storage_options)
+    listed = list(dict.fromkeys(one for found in lists for one in found))
+    found = [one for one in listed if wanted is None or one.band in wanted]
+    check_bands(wanted, (one.band for one in listed), metres)
+    if not found:
+        raise InvalidRequest("", f"there is no image at {metres} m", "without metres, all that there is comes")
     return [Request(one.path, rlevel, window, columns=one.columns) for one in found]
 
 
-def _list(
-    source: str, *, bands: Sequence[str] | None, metres: int | None, storage_options: StorageOptions
-) -> list[_Found]:
+def _list(source: str, *, metres: int | None, storage_options: StorageOptions) -> list[_Found]:
+    """Return the images that a source lists: of one size of pixels, or of each band the finest."""
     plain = source.partition("::")[0].partition("?")[0].lower()
     if plain.endswith(".jp2"):
         found = [_image(source)]
@@ -95,11 +99,9 @@ def _list(
         data = read_bytes(source, storage_options=storage_options)
         found = list(_assets(data, source))
     else:
-        raise ManifestError(
-            without_credentials(source), "is no product, STAC item or image", "give .SAFE, .json or .jp2"
-        )
-    chosen = [one for one in found if (bands is None or one.band in bands) and metres in (None, one.metres)]
-    return chosen if metres is not None else _finest(chosen)
+        problem, cure = "is no product, STAC item or image", what_to_give(source) or "give .SAFE, .json or .jp2"
+        raise ManifestError(without_credentials(source), problem, cure)
+    return _finest(found) if metres is None else [one for one in found if one.metres == metres]
 
 
 def _finest(found: Sequence[_Found]) -> list[_Found]:
@@ -156,21 +158,21 @@ def _is_item(item: object) -> bool:
 
 def _images_of(item: Mapping[str, Any], source: str) -> Iterator[_Found]:
     links = item.get("links")
-    selves = [link for link in links if isinstance(link, Mapping) and link.get("rel") == "self"] if links else []
+    links = links if isinstance(links, list) else []  # it matters only where hrefs are relative
+    selves = [link for link in links if isinstance(link, Mapping) and link.get("rel") == "self"]
     base = str(selves[0].get("href") or source) if selves else source
     properties = item.get("properties")
     time = properties.get("datetime") if isinstance(properties, Mapping) else None
     for key, asset in item["assets"].items():
         href = asset.get("href") if isinstance(asset, Mapping) else None
         if isinstance(href, str) and _is_jpeg2000(href, asset):
-            gsd = asset.get("gsd")
-            told = {
-                "band": _band_of(key, asset),
-                "time": time,
-                "metres": int(gsd) if isinstance(gsd, int | float) else None,
-            }
+            told = {"band": _band_of(key, asset), "time": time, "metres": _metres(asset.get("gsd"))}
             item_id = item.get("id")
             yield _image(_resolved(href, base), item_id if isinstance(item_id, str) else None, told)
+
+
+def _metres(gsd: object) -> int | None:
+    return int(gsd) if isinstance(gsd, int | float) and math.isfinite(gsd) else None
 
 
 def _is_jpeg2000(href: str, asset: Mapping[str, Any]) -> bool:

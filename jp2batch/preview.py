@@ -69,7 +69,7 @@ def thumbnail(value: Any, side: int = 132) -> bytes | None:
         return None
     values = pixels if pixels.ndim == 3 else pixels[None]
     step = max(1, -(-max(values.shape[1:]) // (2 * side)))
-    return _as_png(stretched_picture(values[:, ::step, ::step], side, nodata=_nodata_of(value)))
+    return _as_png(stretched_picture(values[:, ::step, ::step], side, nodata=nodata_of(value)))
 
 
 def contact_sheet(
@@ -138,9 +138,13 @@ def _pixels_of(value: Any) -> NDArray[Any] | None:
     return value if isinstance(value, np.ndarray) else None
 
 
-def _nodata_of(value: object) -> int | None:
+def nodata_of(value: Any) -> int | None:
+    """Return the number of no data that an array's attributes tell; None of floats, where NaN is no data.
+
+    Arithmetic keeps attributes, so that those of reflectance made by hand still name the number, which may be a value.
+    """
     found = getattr(value, "attrs", {}).get("nodata")
-    return None if found is None else int(found)
+    return None if found is None or value.dtype.kind not in "iu" else int(found)
 
 
 def _as_png(picture: Image.Image) -> bytes:

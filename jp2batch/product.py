@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 
 from jp2batch import sentinel2
+from jp2batch.asked import band_names, path_of, what_to_give
 from jp2batch.batch.heads import at_once
 from jp2batch.dataarray import chunked, open_lazily
 from jp2batch.errors import (
@@ -21,7 +22,7 @@ from jp2batch.errors import (
 )
 from jp2batch.metadata import ProductMetadata, product_place, read_metadata, told_scaling
 from jp2batch.reader import StorageOptions
-from jp2batch.request import Request
+from jp2batch.request import Request, checked_rlevel
 from jp2batch.sentinel2 import ImageName
 from jp2batch.urls import without_credentials
 
@@ -40,7 +41,7 @@ class ListedImage:
 
 def open_product(
     path: str | os.PathLike[str],
-    bands: Iterable[str] | None = None,
+    bands: str | Iterable[str] | None = None,
     rlevel: int = 0,
     chunks: Any = {},  # noqa: B006  # as xarray has it; never changed
     *,
@@ -78,7 +79,7 @@ def open_product(
     Jp2BatchError
         Always one of its subclasses, naming the path and what to do.
     """
-    product = os.fspath(path)
+    product, rlevel = path_of(path), checked_rlevel(without_credentials(path_of(path)), rlevel)
     metadata, images = product_images(product, bands, storage_options=storage_options)
     opener = partial(_open, metadata, rlevel=rlevel, chunks=chunks, scaled=scaled)
     arrays = at_once(opener, images, client=None, storage_options=storage_options)
@@ -97,7 +98,7 @@ def open_product(
 
 def product_images(
     product: str,
-    bands: Iterable[str] | None = None,
+    bands: str | Iterable[str] | None = None,
     *,
     metres: int | None = None,
     finest: bool = False,
@@ -127,7 +128,7 @@ def product_images(
     """
     place, metadata = _find_metadata(product, storage_options)
     images = [listed for path in metadata.images if (listed := _listed(place, path)) is not None]
-    wanted = None if bands is None else [bands] if isinstance(bands, str) else list(bands)
+    wanted = band_names(bands)
     chosen = [
         image
         for image in sorted(images, key=lambda image: image.metres)
@@ -163,7 +164,7 @@ def _find_metadata(product: str, storage_options: StorageOptions) -> tuple[str, 
                 raise
             faults.append(error)
     problem = f"this is no product of Sentinel-2: {faults[0].path} {faults[0].problem}"  # where it likeliest is
-    raise MetadataError(without_credentials(product), problem, "give its SAFE folder")
+    raise MetadataError(without_credentials(product), problem, what_to_give(product) or "give its SAFE folder")
 
 
 def _listed(place: str, path: str) -> ListedImage | None:

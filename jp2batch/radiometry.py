@@ -34,9 +34,13 @@ class Scaling:
         return {"radiometric_offset": self.offset, "quantification_value": self.quantification}
 
     @property
-    def scaled_attributes(self) -> dict[str, Any]:
-        """The attributes of an array of reflectance: what was done, and nothing that could be done again."""
+    def formula(self) -> str:
+        """What `apply` does, in words."""
         sign = "-" if self.offset < 0 else "+"
         shifted = f"(number {sign} {abs(self.offset):.12g})" if self.offset else "number"
-        formula = f"{shifted} / {self.quantification:.12g}; NaN where the number is {self.nodata}"
-        return {"long_name": self.quantity, "units": "1", "scaling": formula}
+        return f"{shifted} / {self.quantification:.12g}; NaN where the number is {self.nodata}"
+
+    @property
+    def scaled_attributes(self) -> dict[str, Any]:
+        """The attributes of an array of reflectance: what was done, and nothing that could be done again."""
+        return {"long_name": self.quantity, "units": "1", "scaling": self.formula}

@@ -51,7 +51,7 @@ class Request:
 
     def __post_init__(self) -> None:
         _check_path(self.path, self.root)
-        object.__setattr__(self, "rlevel", _checked_rlevel(self.path, self.rlevel))
+        object.__setattr__(self, "rlevel", checked_rlevel(self.path, self.rlevel))
         object.__setattr__(self, "window", parse_window(self.window, self.path))
         if not self.id:
             object.__setattr__(self, "id", self.digest)
@@ -144,7 +144,14 @@ def _is_whole(value: object) -> TypeGuard[SupportsIndex]:
     return isinstance(value, int | SupportsIndex) and not isinstance(value, bool)
 
 
-def _checked_rlevel(path: str, rlevel: object) -> int:
+def checked_rlevel(path: str, rlevel: object) -> int:
+    """Return a number of resolution levels to drop.
+
+    Raises
+    ------
+    InvalidRlevel
+        It is none.
+    """
     if not _is_whole(rlevel) or not LOWEST <= int(rlevel) <= _HIGHEST:
         raise InvalidRlevel(path, f"rlevel {_shown(rlevel)} is not a resolution level", "give -1, 0, 1, …")
     return int(rlevel)

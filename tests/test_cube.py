@@ -263,7 +263,23 @@ def test_metadata_are_coordinates_of_numbers(few):
     assert cube.quantification_value.sel(band="SCL").isnull().all()
     assert "radiometric_offset" not in scaled.coords
     np.testing.assert_array_equal(scaled.sel(band="SCL"), cube.sel(band="SCL"))
-    assert scaled.attrs["long_name"] == "surface reflectance"
+
+
+def test_reflectance_tells_what_each_band_is_and_how_it_was_made(few, copies, tmp_path):
+    formula = "(number - 1000) / 10000; NaN where the number is 0"
+    mixed = jp2batch.open_cube(few, bands=["B04", "SCL"], scaled=True)
+    assert mixed.quantity.values.tolist() == ["surface reflectance", "as stored"]
+    assert mixed.scaling.values.tolist() == [formula, "as stored"]
+    assert "long_name" not in mixed.attrs
+    assert jp2batch.open_cube(few, bands=["B04"], scaled=True).attrs["long_name"] == "surface reflectance"
+    assert jp2batch.read(image(few[0], "B04_10m"), scaled=True).attrs["scaling"] == formula
+    metadata = copies[0] / "MTD_MSIL2A.xml"
+    metadata.write_text(metadata.read_text().replace(">-1000<", ">0<"))
+    changing = jp2batch.open_cube(copies, bands=["B04"], scaled=True)
+    assert changing.scaling.dims == ("time", "band")
+    assert changing.scaling.values.tolist() == [["number / 10000; NaN where the number is 0"], [formula]]
+    units = {one: jp2batch.open_cube(few, bands=["B04"], scaled=one).attrs["units"] for one in (False, True)}
+    assert units == {False: "1", True: "1"}
 
 
 def test_offsets_that_change_with_time_are_warned_of(copies):
@@ -374,8 +390,18 @@ def broken(few: list[Path], copies: list[Path]) -> list[tuple[list[object], dict
         ([b04, l1c], {}, "levels 1C and 2A are not of the same quantity"),
         ([few[0]], {}, "which bands"),
         ([few[0]], {"bands": ["B03"]}, "does not list B03"),
-        ([b04], {"bands": ["B03"]}, "there is no image of B03"),
-        ([], {}, "there is no image of anything"),
+        ([b04], {"bands": ["B03"]}, r"there is no image of B03 \(there is B04\)"),
+        ([], {}, "the list is empty"),
+        (5, {}, "5 is no list of paths"),
+        ([None], {}, "None is no path"),
+        ([few[0], f"{few[0]}/"], {"bands": "B04"}, "is given twice"),
+        ([few[0]], {"bands": ["B04", "b04"]}, "band B04 is given twice"),
+        ([few[0]], {"bands": []}, r"bands=\[\] names no band"),
+        ([few[0]], {"bands": 4}, "bands=4 names no band"),
+        ([few[0]], {"bands": "B04", "rlevel": "1"}, "rlevel '1' is not a resolution level"),
+        ([few[0]], {"bands": "B04", "chunks": {"z": 3}}, r"chunks of z, .* \(there is time, band, y, x\)"),
+        ([few[0]], {"bands": "B04", "storage_options": "anon"}, "storage_options are of type str"),
+        (few[0].parent, {"bands": "B04"}, r"give the products in it: .*\*\.SAFE"),
         ([jp2batch.Request(b04, window="0:9,0:9")], {}, "has a window, and a cube is opened whole"),
         ([b04], {"align": "nearest"}, 'give "snap" or "linear"'),
         ([image(few[0], "SCL_20m"), image(few[0], "B8A_20m")], {"missing": "zero"}, "missing='zero'"),
@@ -387,6 +413,25 @@ def test_what_does_not_fit_is_refused_in_a_line(few, copies):
         with pytest.raises(InvalidRequest, match=problem) as caught:
             jp2batch.open_cube(images, **options)
         assert "\n" not in str(caught.value)
+
+
+def test_one_path_and_names_in_any_case_will_do(few):
+    one = jp2batch.open_cube(str(few[0]), bands="b04, b8a")
+    xr.testing.assert_identical(one.compute(), jp2batch.open_cube([few[0]], bands=["B04", "B8A"]).compute())
+
+
+def test_an_image_that_a_product_lists_and_lacks_is_told_with_the_sizes_that_are_there(copies):
+    for product in copies:
+        Path(image(product, "B04_10m")).unlink()
+    with pytest.raises(ImageNotFound, match=r"B04 is listed by the product, .* \(give metres=20 or metres=60\)"):
+        jp2batch.open_cube(copies, bands=["B04", "SCL"])
+    assert jp2batch.open_cube(copies, bands=["B04", "SCL"], metres=20).shape == (2, 2, 180, 180)
+    for name in ("SCL_20m", "SCL_60m"):
+        Path(image(copies[0], name)).unlink()
+    with pytest.raises(ImageNotFound, match=r"B04 is listed .* \(B04 is there at 20 m, 60 m\)"):
+        jp2batch.open_cube(copies, bands=["B04", "SCL"])
+    with pytest.raises(ImageNotFound, match=r"SCL is listed .* \(fetch the product again\)"):
+        jp2batch.open_cube(copies, bands=["SCL"])
 
 
 def test_days_do_where_paths_tell_no_times(few, tmp_path):

@@ -184,6 +184,45 @@ def test_a_preview_is_the_stretched_image(band):
     np.testing.assert_array_equal(shown, stretch(image.values[None], nodata=0)[0])
 
 
+def test_reflectance_made_by_hand_is_not_taken_for_no_data(band):
+    numbers = jp2batch.read(band, 0)
+    by_hand = (numbers.where(numbers > 0) - numbers.median()) / 10000  # keeps attributes, or not, by xarray's version
+    by_hand.attrs["nodata"] = 0
+    assert (by_hand == 0).any()
+    for shown in (np.asarray(by_hand.jp2.preview(5000)), np.asarray(Image.open(io.BytesIO(thumbnail(by_hand, 5000))))):
+        assert (shown[np.isfinite(by_hand.values)] > 0).all()
+
+
+def test_raw_numbers_wrap_and_floats_do_not():
+    dark, bright = (xr.DataArray(np.array([[value]], np.uint16), dims=("y", "x")) for value in (1000, 3000))
+    assert ((dark - bright) / (dark + bright)).item() > 1  # as the page on reading warns
+    assert ((dark.astype("f4") - bright) / (dark + bright)).item() == -0.5
+
+
+@pytest.mark.parametrize("side", [0, -5, 2.5, "400", None, True])
+def test_a_picture_has_a_whole_number_of_pixels(cube, side):
+    with pytest.raises(InvalidRequest, match=r"a picture of .* pixels \(give a whole number from 1\)"):
+        cube.jp2.preview(side)
+
+
+def test_each_cell_of_a_sheet_is_the_band_and_date_that_its_title_names(cube, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        "jp2batch.accessor.contact_sheet_picture",
+        lambda images, titles, **_: drawn.update(zip(titles, images, strict=True)),
+    )
+    by_band = cube.isel(band=[0, 1])
+    by_band.jp2.preview(100)
+    assert list(drawn) == ["2022-10-05 B04", "2022-10-05 B03", "2022-10-10 B04", "2022-10-10 B03"]
+    for title, values in drawn.items():
+        date, name = title.split()
+        np.testing.assert_array_equal(values[0], by_band.sel(time=date, band=name).squeeze())
+    drawn.clear()
+    cube.jp2.preview(100)
+    assert list(drawn) == ["2022-10-05", "2022-10-10"]
+    np.testing.assert_array_equal(drawn["2022-10-10"], cube[1])
+
+
 @pytest.mark.parametrize("dims", [("x", "y"), ("spam", "y", "x"), ("y",)])
 def test_what_has_no_rows_and_columns_has_no_preview(dims):
     with pytest.raises(InvalidRequest, match="a picture of an array with the dimensions"):

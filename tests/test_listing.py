@@ -166,6 +166,27 @@ def test_relative_hrefs_are_relative_to_the_item(items, tmp_path, http_server):
 
 
 @pytest.mark.parametrize(
+    "odd",
+    [
+        {"links": 5},
+        {"links": [5, {"rel": "self", "href": None}]},
+        {"properties": None},
+        {"properties": {"datetime": 5}},
+        {"id": {}},
+        {"assets": {"B04": {"href": "a/B04.jp2", "gsd": float("inf")}}},
+        {"assets": {"B04": {"href": "a/B04.jp2", "gsd": float("nan")}}},
+        {"assets": {"B04": {"href": "a/B04.jp2", "gsd": "ten", "eo:bands": 5, "type": 5}}},
+    ],
+    ids=json.dumps,
+)
+def test_odd_members_of_an_item_spoil_nothing_else(items, tmp_path, odd):
+    item = {"type": "Feature", "id": "x", "assets": {"B04": {"href": "a/B04.jp2"}}} | odd
+    (request,) = jp2batch.list_requests([items(item)], ["B04"])
+    assert request.path == str(tmp_path / "a" / "B04.jp2")
+    assert jp2batch.list_requests([items(item)], ["B04"], metres=10) == [request]
+
+
+@pytest.mark.parametrize(
     ("document", "problem"),
     [
         ("", "this is no JSON"),
@@ -191,6 +212,34 @@ def test_images_are_taken_as_they_are(products):
     assert (request.path, request.window, dict(request.columns)["band"]) == (path, ((0, 8), (0, 8)), "B04")
     with pytest.raises(ManifestError, match="no product, STAC item or image"):
         jp2batch.list_requests(["README.md"])
+
+
+def test_one_path_and_names_in_any_case_will_do(products):
+    wanted = jp2batch.list_requests(products[:1], ["B04", "B8A"])
+    assert jp2batch.list_requests(products[0], "b04, B8a") == wanted
+    assert jp2batch.list_requests(Path(products[0]), ("b8a", "B04")) == wanted
+    assert jp2batch.list_requests(map(Path, products[:1]), ["B04", "B8A"]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("sources", "bands", "problem"),
+    [
+        ([], None, "the list of sources is empty"),
+        (None, None, "None is no list of paths"),
+        ([5], None, "5 is no path"),
+        ("{product}", ["B99"], r"no image of B99 \(there is AOT, B04, B8A, SCL, TCI\)"),
+        ("{product}", ["B04", "b04"], "band B04 is given twice"),
+        ("{product}", "", "names no band"),
+        ("{folder}", None, r"give the products in it: .*\*\.SAFE"),
+        ("{product}/GRANULE", None, r"its product is .*\.SAFE\)"),
+        ("{folder}/S3*", None, "a pattern that nothing matches"),
+    ],
+)
+def test_slips_are_told_with_their_cure(products, sources, bands, problem):
+    if isinstance(sources, str):
+        sources = sources.format(product=products[0], folder=Path(products[0]).parent)
+    with pytest.raises(InvalidRequest, match=problem):
+        jp2batch.list_requests(sources, bands)
 
 
 def invoke(*arguments: object):

@@ -119,6 +119,34 @@ def test_what_is_no_product_says_so(tmp_path, small):
         jp2batch.open_product(tmp_path)
 
 
+@pytest.mark.parametrize("inside", ["GRANULE", "GRANULE/*/IMG_DATA/R10m/*_B04_10m.jp2"])
+def test_what_is_inside_of_a_product_names_it(small, inside):
+    with pytest.raises(MetadataError, match=rf"\(its product is {small}\)"):
+        jp2batch.open_product(next(small.glob(inside)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"bands": ["B04", "B04"]}, "band B04 is given twice"),
+        ({"rlevel": "1"}, "rlevel '1' is not a resolution level"),
+        ({"chunks": {"z": 3}}, r"chunks of z, which is no dimension \(there is y, x\)"),
+        ({"storage_options": "anon"}, "storage_options are of type str"),
+        ({"path": None}, "None is no path"),
+    ],
+)
+def test_slips_are_told_in_a_line(small, arguments, problem):
+    with pytest.raises(InvalidRequest, match=problem) as caught:
+        jp2batch.open_product(**({"path": small} | arguments))
+    assert "\n" not in str(caught.value)
+
+
+def test_products_around_are_named(small):
+    with pytest.raises(MetadataError, match=r"give the products in it: .*/\*\.SAFE"):
+        jp2batch.open_product(small.parent)
+    assert list(jp2batch.open_product(small, "b8a").children) == ["R20m", "R60m"]
+
+
 @pytest.mark.parametrize(
     ("path", "answer"),
     [

@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 LAYERS = [
     "errors urls html",
-    "profiles config request",
+    "profiles config request asked",
     "jpeg2000 radiometry",
     "storage openjpeg georeference sentinel2 cf info preview accessor",
     "metadata index opening decoding reader inspection dataarray response xarray_engine",

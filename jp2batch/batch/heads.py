@@ -16,6 +16,7 @@ from jp2batch.jpeg2000.codestream import Header, check_supported
 from jp2batch.jpeg2000.known import Known
 from jp2batch.opening import Opened, with_opened
 from jp2batch.reader import StorageOptions
+from jp2batch.storage.options import checked_options
 from jp2batch.storage.source import open_source
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def at_once(
     Jp2BatchError
         The first that the function raises.
     """
-    task = partial(function, storage_options=Hidden(storage_options or {}))
+    task = partial(function, storage_options=Hidden(checked_options(storage_options)))
     if client is None:
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="jp2batch-open")
         try:

@@ -58,12 +58,11 @@ def manifest(
     from jp2batch.manifest.read import format_manifest, write_manifest
     from jp2batch.request import parse_window
 
-    wanted = None if bands is None else [band.strip().upper() for band in bands.split(",") if band.strip()]
     if output is not None:
         format_manifest([], output)  # say what is wrong with it before anything is read
     requests = list_requests(
         sources,
-        wanted,
+        bands,
         metres=metres,
         rlevel=rlevel,
         window=parse_window(window),

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from jp2batch import sentinel2
-from jp2batch.errors import CubeMismatch, MetadataError, StorageError
+from jp2batch.asked import check_bands, path_of, things_of, what_to_give
+from jp2batch.batch.heads import Head, read_head
+from jp2batch.errors import CubeMismatch, ImageNotFound, MetadataError, StorageError
 from jp2batch.metadata import ProductMetadata, metadata_place, read_metadata, told_scaling
 from jp2batch.product import is_product, product_images
 from jp2batch.radiometry import Scaling
@@ -27,6 +29,7 @@ class CubeImage:
     url: str
     name: ImageName
     metadata: ProductMetadata | None = None
+    product: str | None = None
     scaling: Scaling | None = None
 
     @property
@@ -45,31 +48,76 @@ def listed_images(
     images: Iterable[str | os.PathLike[str] | Request], bands: Sequence[str] | None, metres: int | None, each: Any
 ) -> list[CubeImage]:
     """Return the images that are meant, products replaced by what their metadata list."""
-    if isinstance(images, str | os.PathLike | Request):
-        images = [images]
-    given = list(images)
+    given = things_of(images)
+    if not given:
+        raise CubeMismatch("", "there is no image of anything: the list is empty", "a pattern may have matched nothing")
     for one in given:
         if isinstance(one, Request) and one.window is not None:
             raise CubeMismatch(one.path, "has a window, and a cube is opened whole", "leave it out, and slice the cube")
-    paths = [one.url if isinstance(one, Request) else os.fspath(one) for one in given]
+    paths = [path_of(one) for one in given]
+    _check_once(paths)
     products = [path for path in paths if is_product(path)]
     if products and bands is None:
         raise CubeMismatch(without_credentials(products[0]), "of a product, which bands?", 'give bands=["B04", …]')
-    found = [_named(path) for path in paths if not is_product(path)]
-    found = [image for image in found if bands is None or image.band in bands]
-    for metadata, listed in each(partial(product_images, bands=bands, metres=metres, finest=True), products):
-        found += [CubeImage(image.path, image.name, metadata) for image in listed]
-    lacking = [band for band in bands or () if band not in {image.band for image in found}]
-    if lacking or not found:
-        raise CubeMismatch("", f"there is no image of {', '.join(lacking) or 'anything'}", "give at least one")
-    return found
+    named = [_named(path) for path in paths if not is_product(path)]
+    listings = each(partial(product_images, bands=bands, metres=metres, finest=True), products)
+    for product, (metadata, listed) in zip(products, listings, strict=True):
+        named += [CubeImage(image.path, image.name, metadata, product) for image in listed]
+    check_bands(bands, (image.band for image in named))
+    return [image for image in named if bands is None or image.band in bands]
+
+
+def _check_once(paths: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for path in paths:
+        if (plain := path.rstrip("/\\")) in seen:
+            raise CubeMismatch(without_credentials(path), "is given twice", "give it once")
+        seen.add(plain)
+
+
+def heads_of(images: Sequence[CubeImage], each: Any) -> list[Head]:
+    """Return the headers of all images.
+
+    Raises
+    ------
+    ImageNotFound
+        An image is not there; of one that its product lists, the sizes that are there are told.
+    """
+    heads: list[Head] = []
+    for image, head in zip(images, each(_head_or_absence, [image.url for image in images]), strict=True):
+        if isinstance(head, ImageNotFound):
+            raise head if image.product is None else _absence(image, image.product, images, each)
+        heads.append(head)
+    return heads
+
+
+def _head_or_absence(url: str, *, storage_options: StorageOptions) -> Head | ImageNotFound:
+    try:
+        return read_head(url, storage_options=storage_options)
+    except ImageNotFound as error:
+        return error
+
+
+def _absence(image: CubeImage, product: str, images: Sequence[CubeImage], each: Any) -> ImageNotFound:
+    """Return the error that tells of a listed image that is not there, and at which sizes all bands are."""
+    bands = {other.band for other in images if other.product == product}
+    ((_, listed),) = each(partial(product_images, bands=bands), [product])
+    heads = each(_head_or_absence, [one.path for one in listed])
+    there = [(one.metres, one.name.band) for one, head in zip(listed, heads, strict=True) if isinstance(head, Head)]
+    sizes = sorted({metres for metres, _ in there})
+    whole = [f"metres={metres}" for metres in sizes if {band for size, band in there if size == metres} == bands]
+    some = [f"{metres} m" for metres in sizes if (metres, image.band) in there]
+    cure = f"{image.band} is there at {', '.join(some)}" if some else "fetch the product again"
+    problem = f"{image.band} is listed by the product, but not there"
+    return ImageNotFound(without_credentials(image.url), problem, f"give {' or '.join(whole)}" if whole else cure)
 
 
 def _named(path: str) -> CubeImage:
     name = sentinel2.parse_name(path)
     if name is None or name.band is None or (name.time or name.day) is None:
         cure = "give images with names of Sentinel-2; others can be joined by xarray.concat of jp2batch.open"
-        raise CubeMismatch(without_credentials(path), "its name does not tell band and time", cure)
+        problem = "its name does not tell band and time"
+        raise CubeMismatch(without_credentials(path), problem, what_to_give(path) or cure)
     return CubeImage(path, name)
 
 

@@ -1,10 +1,8 @@
 """Many Sentinel-2 images as one lazy cube of times, bands, rows and columns."""
 
 import os
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,14 +11,16 @@ import xarray as xr
 from xarray.core import indexing
 
 from jp2batch import sentinel2
-from jp2batch.batch.heads import Head, at_once, read_head
+from jp2batch.asked import band_names
+from jp2batch.batch.heads import Head, at_once
 from jp2batch.cube.array import Cell, CubeArray
 from jp2batch.cube.grid import Placed, offset, place_all, reference
-from jp2batch.cube.images import CubeImage, add_scalings, listed_images
-from jp2batch.dataarray import TIME, axes, chunked, spatial_ref, tile_chunks
+from jp2batch.cube.images import CubeImage, add_scalings, heads_of, listed_images
+from jp2batch.cube.told import CubeOptions, attributes, coordinates
+from jp2batch.dataarray import chunked, tile_chunks
 from jp2batch.errors import CubeMismatch
 from jp2batch.reader import StorageOptions
-from jp2batch.request import Request
+from jp2batch.request import Request, checked_rlevel
 from jp2batch.xarray_engine import ImageArray
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def open_cube(
     rlevel: int = 0,
     chunks: Any = {},  # noqa: B006  # as xarray has it; never changed
     *,
-    bands: Sequence[str] | None = None,
+    bands: str | Iterable[str] | None = None,
     metres: int | None = None,
     align: Literal["snap", "linear"] = "snap",
     missing: Literal["raise", "fill"] = "raise",
@@ -59,7 +59,7 @@ def open_cube(
         Resolution levels to drop of the images with the largest pixels; the others drop more. -1: as many as all have.
     chunks : optional
         As for `open`; by default one time and one band, and whole tiles of about 1024 x 1024 samples.
-    bands : sequence of str, optional
+    bands : iterable of str, optional
         Which bands, in their order; by default all that the images have. Products need it.
     metres : int, optional
         Of products, take the images with pixels of this size; by default each band's with the smallest.
@@ -71,8 +71,9 @@ def open_cube(
         Whether a band that is missing at some time is an error, or filled with no data: 0, or NaN of reflectance.
     scaled : bool
         Whether spectral bands become reflectance (float32, no data is NaN), each with the offset and quantification of
-        its own product. Otherwise both are coordinates `radiometric_offset` and `quantification_value` of (time, band),
-        where metadata are found: reflectance is (cube + cube.radiometric_offset) / cube.quantification_value.
+        its own product; what each band then is, and by which formula, is in the coordinates `quantity` and `scaling`.
+        Otherwise offset and quantification are coordinates `radiometric_offset` and `quantification_value` of (time,
+        band), where metadata are found: reflectance is (cube + cube.radiometric_offset) / cube.quantification_value.
     by_tile : bool
         Open a cube for each tile. Otherwise images of several tiles are refused: mosaics are not built.
     client : distributed.Client, optional
@@ -102,12 +103,12 @@ def open_cube(
     """
     if align not in ("snap", "linear") or missing not in ("raise", "fill"):
         raise CubeMismatch("", f"align={align!r}, missing={missing!r}", 'give "snap" or "linear", "raise" or "fill"')
-    bands = [bands] if isinstance(bands, str) else bands
     each = partial(at_once, client=client, storage_options=storage_options)
-    found = listed_images(images, bands, metres, each)
+    wanted = band_names(bands)
+    options = CubeOptions(checked_rlevel("", rlevel), chunks, wanted, align, missing, scaled, storage_options)
+    found = listed_images(images, wanted, metres, each)
     add_scalings(found, scaled, each)
-    heads = each(read_head, [image.url for image in found])
-    options = _Options(rlevel, chunks, bands, align, missing, scaled, storage_options)
+    heads = heads_of(found, each)
     tiles: dict[str, list[tuple[CubeImage, Head]]] = defaultdict(list)
     for image, head in zip(found, heads, strict=True):
         tiles[image.name.tile or ""].append((image, head))
@@ -121,20 +122,7 @@ def open_cube(
     return _cube(next(iter(tiles.values())), options)
 
 
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """What was asked for."""
-
-    rlevel: int
-    chunks: Any
-    bands: Sequence[str] | None
-    align: str
-    missing: str
-    scaled: bool
-    storage_options: StorageOptions = field(repr=False)
-
-
-def _cube(members: Sequence[tuple[CubeImage, Head]], options: _Options) -> xr.DataArray:
+def _cube(members: Sequence[tuple[CubeImage, Head]], options: CubeOptions) -> xr.DataArray:
     """Make the cube of the images of a tile."""
     _check_members(members)
     placed = place_all([head for _, head in members], options.rlevel)
@@ -153,10 +141,10 @@ def _cube(members: Sequence[tuple[CubeImage, Head]], options: _Options) -> xr.Da
     lazy = CubeArray(cells, (len(times), len(bands), *base.shape), dtype, fill)
     array = xr.DataArray(
         indexing.LazilyIndexedArray(lazy),
-        coords=_coordinates(times, bands, by_cell, base, options),
+        coords=coordinates(times, bands, by_cell, base, options),
         dims=("time", "band", "y", "x"),
         name="cube",
-        attrs=_attributes(members, absent, options),
+        attrs=attributes(members, absent, options),
     )
     finest = min(placed, key=lambda one: one.pixel)
     array.encoding["grid_mapping"] = "spatial_ref"
@@ -184,7 +172,7 @@ def _check_members(members: Sequence[tuple[CubeImage, Head]]) -> None:
 def _check_absent(
     absent: Sequence[tuple[np.datetime64, str]],
     by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, Placed]],
-    options: _Options,
+    options: CubeOptions,
 ) -> None:
     """Refuse cells without an image, unless there is a value for no data to fill them with."""
     if not absent:
@@ -203,7 +191,7 @@ def _check_absent(
             raise CubeMismatch("", problem, "give these too, or leave the band out")
 
 
-def _cell(image: CubeImage, one: Placed, base: Placed, options: _Options) -> Cell:
+def _cell(image: CubeImage, one: Placed, base: Placed, options: CubeOptions) -> Cell:
     scaling = image.scaling if options.scaled else None
     dtype = one.head.dtype if scaling is None else np.dtype(np.float32)
     selection = one.selection
@@ -223,68 +211,6 @@ def _cell(image: CubeImage, one: Placed, base: Placed, options: _Options) -> Cel
         raise CubeMismatch(one.head.path, "classes cannot be interpolated", 'give align="snap"')
     (y, x), (a, e) = offset(one, base), (one.place.transform[0], one.place.transform[4])
     return Cell(lazy, (-y / (e * selection.step), -x / (a * selection.step)), sentinel2.nodata(image.name))
-
-
-def _coordinates(
-    times: Sequence[np.datetime64],
-    bands: Sequence[str],
-    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, Placed]],
-    base: Placed,
-    options: _Options,
-) -> dict[str, Any]:
-    """Return the coordinates of a cube: its axes, and what is to be known of each band."""
-    of_band = {band: one for (_, band), (_, one) in by_cell.items()}
-    offsets = [offset(of_band[band], base) if options.align == "snap" else (0.0, 0.0) for band in bands]
-    unit = {"units": "metre"}
-    coords: dict[str, Any] = {
-        "time": ("time", np.array(times, "datetime64[ns]"), TIME),
-        "band": ("band", np.array(bands, object)),  # Zarr has no form for texts of a fixed length
-        "rlevel": ("band", [of_band[band].selection.rlevel for band in bands], {"long_name": "levels dropped"}),
-        "offset_y": ("band", [y for y, _ in offsets], {"long_name": "true northing of samples, minus y"} | unit),
-        "offset_x": ("band", [x for _, x in offsets], {"long_name": "true easting of samples, minus x"} | unit),
-    }
-    if not options.scaled:
-        coords |= _radiometry(times, bands, by_cell)
-    return coords | axes(base.place, base.selection) | spatial_ref(base.place, base.selection)
-
-
-def _radiometry(
-    times: Sequence[np.datetime64],
-    bands: Sequence[str],
-    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, Placed]],
-) -> dict[str, Any]:
-    """Return what would make reflectance of the numbers, by time and band; warn where it changes with time."""
-    known = {key: image.scaling for key, (image, _) in by_cell.items() if image.scaling is not None}
-    if not known:
-        return {}
-    offsets = np.full((len(times), len(bands)), np.nan)
-    quantifications = offsets.copy()
-    for row, time in enumerate(times):
-        for column, band in enumerate(bands):
-            if (scaling := known.get((time, band))) is not None:
-                offsets[row, column], quantifications[row, column] = scaling.offset, scaling.quantification
-    if any(len({*values[~np.isnan(values)]}) > 1 for table in (offsets, quantifications) for values in table.T):
-        text = "numbers of different times have different offsets: compare reflectance (scaled=True) instead"
-        warnings.warn(text, stacklevel=5)
-    return {
-        "radiometric_offset": (("time", "band"), offsets),
-        "quantification_value": (("time", "band"), quantifications),
-    }
-
-
-def _attributes(
-    members: Sequence[tuple[CubeImage, Head]], absent: Sequence[tuple[np.datetime64, str]], options: _Options
-) -> dict[str, Any]:
-    first = members[0][0]
-    attrs: dict[str, Any] = {"tile": first.name.tile, "level": first.name.level, "align": options.align, "units": "1"}
-    if options.scaled:
-        scaling = next((image.scaling for image, _ in members if image.scaling is not None), None)
-        attrs |= {} if scaling is None else {"long_name": scaling.quantity}
-    elif all(sentinel2.nodata(image.name) == 0 for image, _ in members):
-        attrs["nodata"] = 0
-    if absent:
-        attrs["filled"] = [f"{band} at {time.astype('datetime64[s]')}" for time, band in absent]
-    return {key: value for key, value in attrs.items() if value is not None}
 
 
 def _rank(band: str) -> tuple[int, str]:

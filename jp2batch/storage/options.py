@@ -6,6 +6,8 @@ from typing import Any
 import fsspec.utils
 from fsspec.registry import known_implementations
 
+from jp2batch.errors import InvalidRequest
+
 
 def options_for(url: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what storage options hold for the store of a URL.
@@ -16,11 +18,30 @@ def options_for(url: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
         A path or URL.
     options : mapping, optional
         fsspec's options for one store, or mappings of them by the protocols of several.
+
+    Raises
+    ------
+    InvalidRequest
+        They are no mapping.
     """
-    given = dict(options or {})
+    given = checked_options(options)
     if "::" in url or not is_by_protocol(given):
         return given
     return dict(given.get(fsspec.utils.get_protocol(url), {}))
+
+
+def checked_options(options: object) -> dict[str, Any]:
+    """Return storage options as a dict.
+
+    Raises
+    ------
+    InvalidRequest
+        They are no mapping.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        problem = f"storage_options are of type {type(options).__name__}"  # what they hold may be secret
+        raise InvalidRequest("", problem, 'give a mapping, as {"anon": True}')
+    return dict(options or {})
 
 
 def is_by_protocol(options: Mapping[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """Looking before reading: what an image is (`inspect`), and what a read would take (`plan`)."""
 
+import contextlib
 from collections.abc import Sequence
 
 from jp2batch import config, georeference
@@ -34,7 +35,7 @@ def inspect(path: str, *, root: str | None = None, storage_options: StorageOptio
         The image cannot be found, or is none.
     """
     source = open_source(Request(path, root=root).url, storage_options=storage_options)
-    with naming(source.path):
+    with contextlib.closing(source), naming(source.path):
         return _info(Opened.start(source))
 
 

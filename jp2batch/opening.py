@@ -112,6 +112,11 @@ def with_opened(source: Source, act: Callable[[Opened], T], *, known: Known | No
     known : Known, optional
         What the caller knows: the image has to be of that version.
     """
+    with contextlib.closing(source):
+        return _with_opened(source, act, known)
+
+
+def _with_opened(source: Source, act: Callable[[Opened], T], known: Known | None) -> T:
     pinned = known if known is not None and known.etag is not None else None
     held = index.recall(source)
     if pinned is not None and not (held is not None and held.is_of(pinned)):

@@ -114,7 +114,7 @@ def bad_images(band, tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["read", "nowhere.jp2"], 1, "nowhere.jp2: there is no such object"),
+        (["read", "nowhere.jp2"], 1, "nowhere.jp2: there is no such file"),
         (["info", "broken.jp2"], 1, "broken.jp2: "),
         (["read", "text.jp2"], 1, "text.jp2: "),
         (["info", "."], 1, "this is a folder"),

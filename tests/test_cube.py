@@ -301,7 +301,7 @@ def test_without_metadata_there_is_no_reflectance(copies):
     (copies[1] / "MTD_MSIL2A.xml").unlink()
     cube = jp2batch.open_cube(paths)
     assert np.isnan(cube.radiometric_offset.values).tolist() == [[False], [True]]
-    with pytest.raises(MetadataError, match=rf"{copies[1].name}.*no such object"):
+    with pytest.raises(MetadataError, match=rf"{copies[1].name}.*no such file"):
         jp2batch.open_cube(paths, scaled=True)
 
 

@@ -245,7 +245,7 @@ def test_a_cluster_that_can_do_the_work(client, band):
 def test_workers_that_do_not_reach_the_image_are_named(client, tmp_path):
     finding = examine(str(tmp_path / "x.jp2"), scheduler=client.scheduler.address)[-1]
     assert finding.status == "problem"
-    assert re.search(r"reaching it: .*there is no such object.* \(on all workers\)", finding.detail)
+    assert re.search(r"reaching it: .*there is no such file.* \(on all workers\)", finding.detail)
 
 
 def test_no_cluster_at_the_address(monkeypatch):

@@ -201,7 +201,7 @@ def test_without_metadata_scaling_is_refused_and_reading_is_not(tmp_path, band):
     nameless.write_bytes(Path(band).read_bytes())
     for path, problem in [
         (lonely, "its path does not tell where"),
-        (inside, "MTD_MSIL2A.xml: cannot be read: there is no such object"),
+        (inside, "MTD_MSIL2A.xml: cannot be read: there is no such file"),
         (nameless, "its name is none of Sentinel-2"),
     ]:
         assert "radiometric_offset" not in jp2batch.read(str(path)).attrs

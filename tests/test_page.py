@@ -170,10 +170,10 @@ def test_its_command_gets_the_values(page, folder):
 @pytest.mark.parametrize(
     ("key", "rlevel", "status", "says"),
     [
-        ("nothing.jp2", -1, 404, "there is no such object"),
+        ("nothing.jp2", -1, 404, "there is no such file"),
         ("../away.jp2", -1, 400, "leads out of its root"),
         (KEY, 9, 422, "-1 (lowest), 0, 1, 2"),
-        ("<img src=x onerror=alert(1)>", -1, 404, "there is no such object"),
+        ("<img src=x onerror=alert(1)>", -1, 404, "there is no such file"),
     ],
 )
 def test_errors_are_told_where_screen_readers_hear_them(key, rlevel, status, says, page):

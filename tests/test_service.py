@@ -236,7 +236,7 @@ def test_metrics_count(service):
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [
-        ({"Path": "nothing.jp2"}, 404, "no such object"),
+        ({"Path": "nothing.jp2"}, 404, "no such file"),
         ({"Path": "folder.jp2"}, 404, "folder"),
         ({"Path": "text.jp2"}, 422, "JPEG 2000"),
         ({"Path": "cut.jp2", "rlevel": 0}, 422, "cut short"),

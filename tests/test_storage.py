@@ -24,7 +24,8 @@ from fsspec.asyn import AsyncFileSystem
 from jp2batch import errors
 from jp2batch.config import store_profile
 from jp2batch.profiles import StoreProfile
-from jp2batch.storage.faults import Place, translated
+from jp2batch.storage.faults import translated
+from jp2batch.storage.place import Place
 from jp2batch.storage.replies import content_range
 from jp2batch.storage.source import MemorySource, Range, Source, open_source
 from jp2batch.urls import without_credentials
@@ -590,7 +591,7 @@ def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_path_that_no_file_can_have_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name in ("n" * 300, "loop"):
-        with pytest.raises(errors.ImageNotFound, match="no such object"):
+        with pytest.raises(errors.ImageNotFound, match="no such file"):
             open_source(str(tmp_path / name)).read_many([(0, 10)])
 
 
@@ -644,6 +645,47 @@ def test_importing_loads_no_driver() -> None:
         "import sys, jp2batch.storage.source; print([m for m in ('s3fs', 'aiohttp', 'botocore') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def _refused(path: str, driver: str = "fsspec", **options: Any) -> errors.Jp2BatchError:
+    """Return the error of a first read, which no store answers."""
+    with dask.config.set({"jp2batch.driver": driver}), pytest.raises(errors.Jp2BatchError) as error:
+        open_source(path, storage_options=options).read_many([FIRST])
+    _verify_one_line(error, without_credentials(path))
+    return error.value
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "no-such-host.invalid"])
+@pytest.mark.parametrize("scheme", ["http", "https", "ftp", "s3 by fsspec", "s3 by obstore"])
+def test_a_host_that_is_not_there_has_a_cure_of_its_own(scheme: str, host: str) -> None:
+    if scheme.startswith("s3"):
+        found = _refused("s3://b/a.jp2", scheme.rsplit(maxsplit=1)[-1], anon=True, endpoint_url=f"http://{host}")
+    else:
+        found = _refused(f"{scheme}://someone:sesame@{host}/a.jp2")
+    assert isinstance(found, errors.StoreUnavailable)
+    assert found.problem.startswith("the store cannot be reached")
+    assert found.cure == "check the host's name and port, the network and the proxy"
+    assert not re.search("someone|sesame", str(found))
+
+
+def test_an_archive_that_is_not_there_or_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "bad.zip").write_bytes(b"nothing of the kind")
+    missing = _refused(f"zip://a.jp2::{tmp_path}/missing.zip")
+    assert (type(missing), missing.problem) == (errors.ImageNotFound, "there is no such object")
+    assert "this is no zip archive, or a damaged one" in str(_refused(f"zip://a.jp2::{tmp_path}/bad.zip"))
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("/vsis3/bucket/folder/a.jp2", "s3://bucket/folder/a.jp2"),
+        ("/vsigs/bucket/a.jp2", "gs://bucket/a.jp2"),
+        ("/vsis3_streaming/bucket/a.jp2", "s3://bucket/a.jp2"),
+        ("/vsicurl/https://host/a.jp2", "https://host/a.jp2"),
+    ],
+)
+def test_paths_of_gdal_are_told_as_urls(path: str, url: str) -> None:
+    assert f"(that is GDAL's way to write it: give {url})" in str(_refused(path))
 
 
 # Pieces

@@ -3,15 +3,20 @@
 import functools
 import itertools
 import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import dask
 import fsspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from images import REAL, WITH_TLM, Made
 
 import jp2batch
-from jp2batch.errors import ImageNotFound, ObjectChanged, PermissionDenied, StoreUnavailable
+from jp2batch import read_manifest
+from jp2batch.cli import main
+from jp2batch.errors import ImageNotFound, InvalidPath, ObjectChanged, PermissionDenied, StoreUnavailable
 from jp2batch.opening import Opened
 from jp2batch.reader import read_opened, read_pixels
 from jp2batch.request import Request
@@ -136,3 +141,96 @@ def test_without_credentials_s3_says_what_to_do(s3_server):
     path = s3_server.put("private.jp2", WITH_TLM.data)
     with pytest.raises(PermissionDenied, match=r"anonymous|credentials"):
         jp2batch.read(path, storage_options=s3_server.anonymous_options)
+
+
+SECRET = "s3cret/of+somebody"
+WITH_CREDENTIALS = [f"{scheme}://AKIASOMEBODY:{SECRET}@bucket/x.jp2" for scheme in ("s3", "s3a", "gs", "gcs")]
+WITH_CREDENTIALS += ["s3://AKIASOMEBODY@bucket/x.jp2", f"simplecache::s3://AKIASOMEBODY:{SECRET}@bucket/x.jp2"]
+
+
+def verify_nothing_is_told(*texts):
+    for text in texts:
+        assert not re.search("AKIA|s3cret|somebody", str(text)), text
+
+
+@pytest.mark.parametrize("path", WITH_CREDENTIALS)
+@pytest.mark.parametrize("act", [jp2batch.read, jp2batch.open, jp2batch.inspect, jp2batch.plan, read_manifest])
+def test_credentials_in_the_url_of_an_object_are_refused_and_not_repeated(path, act):
+    with pytest.raises(InvalidPath, match=r"bucket/x\.jp2: credentials .*storage_options") as raised:
+        act(path)
+    verify_nothing_is_told(raised.value, repr(raised.value))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("path", WITH_CREDENTIALS)
+def test_credentials_in_a_url_are_in_no_record_and_no_repr(path, tmp_path):
+    (tmp_path / "scenes.txt").write_text(path)
+    done = CliRunner().invoke(main, ["run", str(tmp_path / "scenes.txt"), "-o", str(tmp_path / "out.ndjson")])
+    assert done.exit_code == 1
+    records = (tmp_path / "out.ndjson.records.ndjson").read_text()
+    assert '"InvalidPath"' in records
+    report = jp2batch.run([Request(path)])
+    (result,) = report.results
+    shown = [thing for one in (report, result, result.request) for thing in (repr(one), str(one), one._repr_html_())]
+    verify_nothing_is_told(done.output, records, *shown, report.to_dataframe().to_csv())
+
+
+@pytest.mark.parametrize("path", WITH_CREDENTIALS)
+def test_the_doctor_repeats_no_credentials(path):
+    done = CliRunner().invoke(main, ["doctor", path])
+    assert "credentials stand in a" in done.output
+    verify_nothing_is_told(done.output)
+
+
+def test_a_bucket_that_cannot_be_is_told_in_short():
+    with (
+        dask.config.set({"jp2batch.driver": "fsspec"}),
+        pytest.raises(InvalidPath, match="no bucket or key") as raised,
+    ):
+        jp2batch.read("s3://no bucket!/x.jp2", storage_options={"anon": True})
+    assert len(str(raised.value)) < 120
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files here")
+@pytest.mark.parametrize("act", [jp2batch.read, jp2batch.open, jp2batch.inspect, jp2batch.plan])
+def test_errors_that_are_kept_keep_no_file_open(tmp_path, act):
+    (tmp_path / "cut.jp2").write_bytes(WITH_TLM.data[:60])
+    (tmp_path / "image.jp2").write_bytes(WITH_TLM.data)
+    before, kept = open_descriptors(), []
+    for _ in range(10):
+        with pytest.raises(jp2batch.Jp2BatchError) as raised:
+            act(str(tmp_path / "cut.jp2"))
+        kept.append((raised, act(str(tmp_path / "image.jp2"))))
+    assert open_descriptors() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files here")
+def test_a_report_of_failures_keeps_no_file_open(tmp_path):
+    (tmp_path / "cut.jp2").write_bytes(WITH_TLM.data[:1500])
+    jp2batch.run([Request(str(tmp_path / "cut.jp2"), 0)])
+    before = open_descriptors()
+    report = jp2batch.run([Request(str(tmp_path / "cut.jp2"), 0, ((0, row), (0, 9))) for row in range(1, 60)])
+    assert len(report.failed) == 59
+    assert open_descriptors() == before
+
+
+def test_a_source_may_be_closed_while_it_is_read_and_read_again(tmp_path):
+    path = tmp_path / "data.bin"
+    path.write_bytes(bytes(range(256)) * 4000)
+    source = open_source(str(path))
+    source.read_many([(0, 8)])
+    ranges = [(start, start + 256) for start in range(0, 512_000, 256)]
+    with ThreadPoolExecutor(4) as pool:
+        reads = [pool.submit(source.read_many, ranges) for _ in range(4)]
+        while not all(read.done() for read in reads):
+            source.close()
+    assert {data for read in reads for _, data in read.result()} == {bytes(range(256))}
+    path.with_suffix(".new").write_bytes(b"another")
+    path.with_suffix(".new").replace(path)
+    source.close()
+    with pytest.raises(ObjectChanged):
+        source.read_many([(0, 1)])

@@ -10,8 +10,8 @@ from typing import Any
 from jp2batch import sentinel2
 from jp2batch.errors import ConfigurationError, StorageError
 from jp2batch.jpeg2000.known import Known, places_of_tlm
-from jp2batch.storage.faults import without_credentials
 from jp2batch.storage.files import read_bytes, write_bytes
+from jp2batch.urls import without_credentials
 
 _GROUP = 256  # images that are loaded together: about 2 MB
 _OURS = ("path", "known")

@@ -10,9 +10,9 @@ from typing import Any
 from jp2batch.errors import ConfigurationError, PermissionDenied
 from jp2batch.request import Request
 from jp2batch.service.problems import UnknownRoot
-from jp2batch.storage.faults import without_credentials
 from jp2batch.storage.flags import options_from_flags
 from jp2batch.storage.source import Source, open_source
+from jp2batch.urls import without_credentials
 
 DEFAULT = "default"
 """The name of the root that requests mean unless they name another."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from jp2batch.storage.faults import Place
+from jp2batch.storage.place import Place
 
 _ADDRESS = frozenset({"endpoint_url", "endpoint", "host", "port", "account_name", "account_host"})
 _ADDRESS_OF_S3 = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "FSSPEC_S3_ENDPOINT_URL")

@@ -99,6 +99,9 @@ class Counted:
         self._version = version
         self._confirmed = version is None
 
+    def close(self) -> None:
+        """Give back what the source holds; see `source.Source`."""
+
     def _confirm(self, version: Version) -> None:
         """Learn which version the store has: that which was expected, or the object has been replaced."""
         if self._confirmed or version.etag is None:

@@ -1,9 +1,9 @@
 """Whatever goes wrong in a store, as one error of ours: the path, the problem, the cure, and no secret."""
 
 import errno
+import re
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -16,17 +16,7 @@ from jp2batch.errors import (
     StorageError,
     StoreUnavailable,
 )
-from jp2batch.urls import without_credentials
-
-__all__ = [
-    "HttpStatusError",
-    "Place",
-    "not_opened",
-    "response_of",
-    "status_of",
-    "translated",
-    "without_credentials",
-]
+from jp2batch.storage.place import Place
 
 _BY_STATUS: dict[int, type[Jp2BatchError]] = {
     401: PermissionDenied,
@@ -66,6 +56,7 @@ _BY_NAME: dict[str, type[Jp2BatchError]] = {
     "ClientConnectorCertificateError": StorageError,
     "ClientError": StoreUnavailable,
     "InvalidURL": InvalidPath,
+    "ParamValidationError": InvalidPath,
     # botocore; HTTPClientError is the base of its connection errors
     "CredentialRetrievalError": PermissionDenied,
     "HTTPClientError": StoreUnavailable,
@@ -91,6 +82,21 @@ _PROBLEMS: dict[type[Jp2BatchError], tuple[str, str]] = {
     StoreUnavailable: ("the store did not answer as it should", "try again"),
 }
 
+_NO_FILE = "there is no such file", "check the path"
+_UNREACHABLE = "the store cannot be reached", "check the host's name and port, the network and the proxy"
+
+# What is known better of some exceptions, by their names.
+_KNOWN_BETTER = {
+    "BadZipFile": ("this is no zip archive, or a damaged one", "check the path"),
+    "IsADirectoryError": ("this is a folder", "give the path of a file in it"),
+    "ParamValidationError": ("there can be no bucket or key of that name", "check the path"),
+    **dict.fromkeys(("ClientConnectorError", "ConnectionRefusedError", "gaierror"), _UNREACHABLE),
+    **dict.fromkeys(("ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError"), _UNREACHABLE),
+}
+_SAY_NO_MORE = {"BadZipFile", "FileNotFoundError", "IsADirectoryError", "ParamValidationError", "PermissionError"}
+
+_OF_GDAL = re.compile(r"/vsi(s3|gs|curl)(?:_streaming)?/+(.+)")
+
 _DENIED_CURES = {
     "file": "check who may read the file",
     "gs": 'give credentials in the environment; for a public bucket, storage_options={"token": "anon"}',
@@ -110,31 +116,15 @@ class HttpStatusError(Exception):
         self.retry_after = retry_after
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What messages may say of where an object lies."""
-
-    path: str
-    """Path or URL, without credentials."""
-    protocol: str
-    """Its protocol; the cures differ."""
-    options: Mapping[str, Any] = field(repr=False)
-    """The storage options: none of their texts appears in a message."""
-
-
 def translated(error: Exception, place: Place, doing: str = "") -> Jp2BatchError:
     """Return the error of ours that says what a driver's error says; `doing` such as "reading bytes 0:9"."""
     if isinstance(error, Jp2BatchError):
         return error.at(place.path)
     kind = _kind(error)
-    problem, cure = _PROBLEMS[kind]
-    if isinstance(error, IsADirectoryError):
-        problem, cure = "this is a folder", "give the path of a file in it"
-    if kind is PermissionDenied:
-        cure = _DENIED_CURES.get(place.protocol, cure)
+    problem, cure = _problem_and_cure(error, kind, place)
     if doing and issubclass(kind, StoreUnavailable):
         problem = f"{problem} when {doing}"
-    detail = _detail(error, place.options)
+    detail = _detail(error, place)
     text = f"{problem}: {detail}" if detail else problem
     if issubclass(kind, StoreUnavailable):
         return kind(place.path, text, cure, _retry_after(error))
@@ -149,8 +139,12 @@ def not_opened(error: Exception, place: Place) -> Jp2BatchError:
         package = (missing.name or "its driver").split(".")[0]
         return StorageError(place.path, f"reading {url} needs the package {package}", f"pip install {package}")
     if str(error).startswith("Protocol not known"):
-        return StorageError(place.path, f"{url} is not a known protocol", "give s3://, gs://, https:// or a local path")
-    problem = f"storage_options do not fit: {_detail(error, place.options)}"
+        cure = _as_a_url(place.path) or "give s3://, gs://, https:// or a local path"
+        return StorageError(place.path, f"{url} is not a known protocol", cure)
+    kind, archive = _kind(error), "::" in place.path  # which is opened at once
+    if kind not in (StorageError, ImageNotFound) or (archive and not _SAY_NO_MORE.isdisjoint(_names(error))):
+        return translated(error, place)
+    problem = f"storage_options do not fit: {_detail(error, place) or type(error).__name__}"
     return StorageError(place.path, problem, "see the documentation of the driver")
 
 
@@ -182,6 +176,26 @@ def _retry_after(error: Exception) -> float | None:
         return None
 
 
+def _problem_and_cure(error: Exception, kind: type[Jp2BatchError], place: Place) -> tuple[str, str]:
+    better = next((_KNOWN_BETTER[name] for name in _names(error) if name in _KNOWN_BETTER), None)
+    if better is not None and status_of(error) is None:
+        return better
+    problem, cure = _PROBLEMS[kind]
+    if kind is PermissionDenied:
+        return problem, _DENIED_CURES.get(place.protocol, cure)
+    if kind is ImageNotFound and place.protocol in ("file", "local"):
+        return _NO_FILE[0], _as_a_url(place.path) or _NO_FILE[1]
+    return problem, cure
+
+
+def _as_a_url(path: str) -> str:
+    """Return what to give instead of a path of GDAL; empty where it is none."""
+    found = _OF_GDAL.match(path)
+    if found is None:
+        return ""
+    return f"that is GDAL's way to write it: give {'' if found[1] == 'curl' else f'{found[1]}://'}{found[2]}"
+
+
 def _kind(error: Exception) -> type[Jp2BatchError]:
     status, code = status_of(error), _code(error)
     if code in _BY_CODE:
@@ -190,30 +204,23 @@ def _kind(error: Exception) -> type[Jp2BatchError]:
         return _BY_STATUS.get(status, StoreUnavailable if status >= 500 else StorageError)
     if isinstance(error, OSError) and error.errno in _BY_ERRNO:
         return _BY_ERRNO[error.errno]
-    names = (base.__name__ for base in type(error).__mro__)
-    return next((_BY_NAME[name] for name in names if name in _BY_NAME), StorageError)
+    return next((_BY_NAME[name] for name in _names(error) if name in _BY_NAME), StorageError)
+
+
+def _names(error: Exception) -> list[str]:
+    """Return the names of an exception's classes, the nearest first."""
+    return [base.__name__ for base in type(error).__mro__]
 
 
 def _code(error: Exception) -> str:
     return str(response_of(error).get("Error", {}).get("Code", ""))
 
 
-def _detail(error: Exception, options: Mapping[str, Any]) -> str:
+def _detail(error: Exception, place: Place) -> str:
     status, code = status_of(error), _code(error)
     if status is not None:
         return f"{status} {code}" if code and code != str(status) else str(status)
-    if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
+    if not _SAY_NO_MORE.isdisjoint(_names(error)):
         return ""
-    text = without_credentials(str(error))
-    for secret in _secrets_of(options):
-        text = text.replace(secret, "…")
+    text = place.without_secrets(str(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _secrets_of(options: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the texts in storage options that no message may show."""
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _secrets_of(value)
-        elif isinstance(value, str) and name not in ("endpoint_url", "region_name", "profile") and len(value) > 3:
-            yield value

@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec.core
-import fsspec.utils
 
 from jp2batch import config
 from jp2batch.config import store_profile
 from jp2batch.errors import ImageNotFound, OutputError, StorageError, StoreUnavailable
-from jp2batch.storage.faults import Place, translated
-from jp2batch.storage.options import options_for
+from jp2batch.storage.faults import translated
+from jp2batch.storage.place import Place
 from jp2batch.storage.retry import retried_now
 from jp2batch.storage.source import Source, open_source
 from jp2batch.storage.stores import with_defaults
-from jp2batch.urls import without_credentials
 
 LARGEST = 2**30
 """Bytes of the largest file that is read, compressed or not: a gzip bomb ends here."""
@@ -47,7 +45,7 @@ def read_bytes(url: str, *, storage_options: Mapping[str, Any] | None = None, li
     StorageError
         It cannot be read, is larger than `limit`, or is damaged.
     """
-    place = _place(url, storage_options)
+    place = Place.of(url, storage_options)
     try:
         if place.protocol in ("file", "local"):
             with Path(fsspec.core.url_to_fs(url, **place.options)[1]).open("rb") as file:
@@ -167,15 +165,10 @@ def _too_large(name: str, limit: int) -> StorageError:
     return StorageError(name, f"is larger than {limit} bytes", "is it the file that is meant? Then split it")
 
 
-def _place(url: str, options: Mapping[str, Any] | None) -> Place:
-    protocol = fsspec.utils.get_protocol(url)
-    return Place(url if protocol == "file" else without_credentials(url), protocol, options_for(url, options))
-
-
 @contextlib.contextmanager
 def writing(url: str, storage_options: Mapping[str, Any] | None) -> Iterator[tuple[Any, str]]:
     """Find the file system, and let whatever fails be an error of ours."""
-    place = _place(url, storage_options)
+    place = Place.of(url, storage_options)
     try:
         given, protocol = place.options, place.protocol
         options = given if "::" in url else with_defaults(given, protocol, store_profile(protocol))

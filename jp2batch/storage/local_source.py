@@ -13,7 +13,8 @@ from jp2batch.config import retry_policy
 from jp2batch.errors import Jp2BatchError, StorageError, StoreUnavailable
 from jp2batch.profiles import StoreProfile
 from jp2batch.storage.counted import Counted
-from jp2batch.storage.faults import Place, translated
+from jp2batch.storage.faults import translated
+from jp2batch.storage.place import Place
 from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, replaced, shown
 from jp2batch.storage.retry import wait_after
 
@@ -27,6 +28,8 @@ class LocalSource(Counted):
         self._place = place
         self._lock = threading.Lock()
         self._descriptor: int | None = None
+        self._users = 0
+        self._done = False
 
     def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
         """Read ranges; see `source.Source`."""
@@ -56,9 +59,14 @@ class LocalSource(Counted):
                 error.__context__ = None
                 raise
 
+    def close(self) -> None:
+        """Give back the file's descriptor, as soon as nobody reads; see `source.Source`."""
+        with self._lock:
+            self._done = True
+            self._close_if_unused()
+
     def _read(self, ranges: Sequence[Range]) -> list[Piece]:
-        with self._errors():
-            descriptor = self._opened()
+        with self._errors(), self._opened() as descriptor:
             self._learn(version := _version_of(os.fstat(descriptor)))
             self._meter.requested(len(ranges))
             pieces = [(start, self._read_at(descriptor, start, stop)) for start, stop in ranges]
@@ -82,18 +90,34 @@ class LocalSource(Counted):
             data += more
         return data
 
-    def _opened(self) -> int:
-        """Open the file, once: so all is of one file, whatever happens to its path. It is closed with this object."""
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """Open the file, once until it is closed: so all is of one file, whatever happens to its path."""
         with self._lock:
             if self._descriptor is None:
-                mode = self._file.stat().st_mode
-                if stat.S_ISDIR(mode):
-                    raise IsADirectoryError
-                if not stat.S_ISREG(mode):
-                    raise StorageError("", "this is a pipe or a device", "give the path of a file")
-                self._descriptor = os.open(self._file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-                weakref.finalize(self, os.close, self._descriptor)
-            return self._descriptor
+                self._descriptor, self._done = self._open(), False
+                self._finalizer = weakref.finalize(self, os.close, self._descriptor)
+            self._users += 1
+            descriptor = self._descriptor
+        try:
+            yield descriptor
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._close_if_unused()
+
+    def _open(self) -> int:
+        mode = self._file.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError
+        if not stat.S_ISREG(mode):
+            raise StorageError("", "this is a pipe or a device", "give the path of a file")
+        return os.open(self._file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+
+    def _close_if_unused(self) -> None:
+        if self._done and not self._users and self._descriptor is not None:
+            self._descriptor = None
+            self._finalizer()
 
     def _learn(self, version: Version) -> None:
         if self._version is None:

@@ -13,9 +13,10 @@ from jp2batch.config import retry_policy
 from jp2batch.errors import Jp2BatchError, StorageError, StoreUnavailable
 from jp2batch.profiles import StoreProfile
 from jp2batch.storage.counted import Counted, Meter
-from jp2batch.storage.faults import Place, translated
+from jp2batch.storage.faults import translated
 from jp2batch.storage.leases import cluster_lease
 from jp2batch.storage.measured import gauge
+from jp2batch.storage.place import Place
 from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, replaced, shown
 from jp2batch.storage.retry import retried
 from jp2batch.storage.slots import Lease, slots_of

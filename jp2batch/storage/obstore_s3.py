@@ -13,14 +13,16 @@ from jp2batch.errors import ConfigurationError, ImageTooLarge, StoreUnavailable
 from jp2batch.profiles import StoreProfile
 from jp2batch.storage.address import endpoint_of
 from jp2batch.storage.counted import Meter
-from jp2batch.storage.faults import HttpStatusError, Place
+from jp2batch.storage.faults import HttpStatusError
 from jp2batch.storage.http import unsatisfied
+from jp2batch.storage.place import Place
 from jp2batch.storage.replies import Range, Reply, Version, shown
 from jp2batch.storage.stores import Store
 
 _KNOWN = frozenset({"key", "secret", "token", "anon", "endpoint_url", "client_kwargs", "requester_pays", "profile"})
 _STATUS = re.compile(r"status code: (\d{3})")
 _OTHER_RANGE = re.compile(r"Requested (\d+)\.\.(\d+), got (\d+)\.\.(\d+)")
+_UNREACHABLE = re.compile(r"kind: Connect,(?s:.*)(dns error|tcp connect error)")
 _PASSING = re.compile(r"(HTTP error: .*|Content-Range header .*|.* for CONTENT_RANGE header)")  # may go well later
 
 
@@ -216,6 +218,6 @@ def _plain(error: Exception) -> Exception:
     if other := _OTHER_RANGE.search(text):
         asked, came = (shown((int(other[n]), int(other[n + 1]))) for n in (1, 3))
         return StoreUnavailable("", f"{asked} were asked for and {came} came", "try again")
-    if passing := _PASSING.search(text):
-        return ConnectionError(passing[1])
+    if passing := _UNREACHABLE.search(str(error)) or _PASSING.search(text):
+        return (ConnectionRefusedError if passing.re is _UNREACHABLE else ConnectionError)(passing[1])
     return error.with_traceback(None) if isinstance(error, OSError) else OSError(text)

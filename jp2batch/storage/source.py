@@ -5,21 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import fsspec.core
-import fsspec.utils
 from fsspec.implementations.local import LocalFileSystem
 
 from jp2batch.config import store_profile
 from jp2batch.profiles import StoreProfile
 from jp2batch.storage.address import host_of, key_of
 from jp2batch.storage.counted import Counted, Meter
-from jp2batch.storage.faults import Place, not_opened
+from jp2batch.storage.faults import not_opened
 from jp2batch.storage.local_source import LocalSource
 from jp2batch.storage.object_source import ObjectSource
 from jp2batch.storage.obstore_s3 import ObstoreObject, obstore_store
-from jp2batch.storage.options import options_for
+from jp2batch.storage.place import Place
 from jp2batch.storage.replies import Piece, Range, Version
 from jp2batch.storage.stores import Store, store_class, with_defaults
-from jp2batch.urls import without_credentials
 
 __all__ = ["MemorySource", "Piece", "Range", "Source", "Version", "open_source"]
 
@@ -28,7 +26,7 @@ class Source(Protocol):
     """One version of one object in a store, read in ranges.
 
     Lazy: nothing is asked before the first read. Thread-safe: any number of threads may read at once. Not picklable:
-    a worker opens its own. It needs no closing. Every error is one of `jp2batch.errors` and names `path`. What
+    a worker opens its own. Who is done closes it. Every error is one of `jp2batch.errors` and names `path`. What
     fails in a way that passes is asked again, as `jp2batch.retries` says.
     """
 
@@ -120,6 +118,13 @@ class Source(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Give back what it holds: the descriptor of a file, which an error that is kept would keep as well.
+
+        It may be read again, which opens it again.
+        """
+        ...
+
 
 class MemorySource(Counted):
     """A source over bytes given directly, that counts and refuses as the others do.
@@ -173,12 +178,13 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
 
     Raises
     ------
+    InvalidPath
+        It is the URL of an object store, and holds credentials.
     StorageError
         The protocol is not known, its driver is not installed, or `storage_options` do not fit.
     """
-    protocol = fsspec.utils.get_protocol(path)
-    given = options_for(path, storage_options)
-    place = Place(path if protocol == "file" else without_credentials(path), protocol, given)
+    place = Place.of(path, storage_options)
+    given, protocol = place.options, place.protocol
     host = host_of(place)
     profile = store_profile(protocol, host)
     if (fast := obstore_store(path, place, profile)) is not None:

@@ -46,6 +46,15 @@ class Answer:
         return problem["detail"]
 
 
+def parsed(received: bytes) -> Answer:
+    """Return the one answer that bytes hold."""
+    head, _, body = received.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin1").split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    assert len(body) == int(headers["content-length"]), received
+    return Answer(int(first.split()[1]), headers, body)
+
+
 @dataclass
 class Service:
     """A running service."""
@@ -95,18 +104,20 @@ class Service:
         """Open a bare connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
-    def raw(self, message: bytes, timeout: float = 20) -> bytes:
-        """Send bytes, and return all that comes back until the other side closes or is silent."""
+    def raw(self, message: bytes, timeout: float = 5) -> tuple[bytes, bool]:
+        """Send bytes; return all that comes back until the other side closes or is silent, and whether it closed."""
         with self.connect(timeout) as connection:
             with contextlib.suppress(OSError):  # it may refuse before it has all
                 connection.sendall(message)
             received = b""
-            with contextlib.suppress(OSError):
+            try:
                 while part := connection.recv(65536):
                     received += part
-                    if _is_whole(received):
-                        break
-            return received
+            except TimeoutError:
+                return received, False
+            except ConnectionResetError:
+                return received, True
+            return received, True
 
     def metric(self, name: str) -> float:
         """Return the sum of a metric over its labels."""
@@ -118,10 +129,24 @@ class Service:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for line in list(self.lines):
-                if line["message"] == "request" and line["id"] == request_id:
+                if line["message"] in ("request", "refused") and line["id"] == request_id:
                     return line
             time.sleep(0.02)
         raise AssertionError(f"no line for {request_id}")
+
+    def wait_until_listening(self, seconds: float = 60) -> None:
+        """Wait until it takes connections."""
+        end = time.monotonic() + seconds
+        while not any(line["message"] == "listening" for line in list(self.lines)):
+            assert time.monotonic() < end, self.text
+            time.sleep(0.05)
+
+    def wait_for_metric(self, name: str, value: float, seconds: float = 15) -> None:
+        """Wait until a metric has a value."""
+        end = time.monotonic() + seconds
+        while (found := self.metric(name)) != value:
+            assert time.monotonic() < end, f"{name} is {found}, not {value}"
+            time.sleep(0.02)
 
     def wait_until_idle(self, seconds: float = 20) -> None:
         """Wait until nothing is under way."""
@@ -137,12 +162,6 @@ class Service:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
         return self.process.wait(timeout)
-
-
-def _is_whole(received: bytes) -> bool:
-    head, found, body = received.partition(b"\r\n\r\n")
-    lengths = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-    return bool(found and lengths and len(body) >= int(lengths[0]))
 
 
 @contextlib.contextmanager

@@ -360,20 +360,10 @@ def test_it_speaks_tls(root, tmp_path):
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     files = ["--certfile", str(tmp_path / "cert.pem"), "--keyfile", str(tmp_path / "key.pem")]
     with serving("--root", str(root), "--workers", "1", *files, ready=False) as service:
-        wait_for_listening(service)
+        service.wait_until_listening()
         assert service.address.startswith("https://")
         answer = https(service, tmp_path / "cert.pem")
         assert answer == {"status": "ok"}
-
-
-def wait_for_listening(service: Service) -> None:
-    import time
-
-    for _ in range(300):
-        if any(line["message"] == "listening" for line in service.lines):
-            return
-        time.sleep(0.1)
-    raise AssertionError(service.text)
 
 
 def https(service: Service, certificate: Path) -> object:

@@ -2,7 +2,6 @@
 
 import asyncio
 import concurrent.futures
-import contextlib
 import http.client
 import json
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from services import ROOT, Service, serving
+from services import ROOT, serving
 
 OK_OR_BUSY = {200, 503}
 
@@ -49,13 +48,6 @@ def ask(service):
         yield lambda name, **more: pool.submit(service.image, f"{name}.jp2", **more)
 
 
-def wait_for_metric(service: Service, name: str, value: float) -> None:
-    end = time.monotonic() + 15
-    while (found := service.metric(name)) != value:
-        assert time.monotonic() < end, f"{name} is {found}, not {value}"
-        time.sleep(0.02)
-
-
 def message(name: str) -> bytes:
     body = json.dumps({"Path": f"{name}.jp2"}).encode()
     return b"POST /api/jp2 HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
@@ -63,9 +55,9 @@ def message(name: str) -> bytes:
 
 def test_more_than_the_queue_takes_is_told_when_to_come_back(service, ask):
     first = ask("slow")
-    wait_for_metric(service, "jp2batch_requests_in_flight", 1)
+    service.wait_for_metric("jp2batch_requests_in_flight", 1)
     waiting = [ask("plain"), ask("plain")]
-    wait_for_metric(service, "jp2batch_queue_length", 2)
+    service.wait_for_metric("jp2batch_queue_length", 2)
     refused = ask("plain").result()
     assert refused.status == 503
     assert 1 <= int(refused.headers["retry-after"]) <= 30
@@ -78,7 +70,7 @@ def test_more_than_the_queue_takes_is_told_when_to_come_back(service, ask):
 def test_a_request_that_takes_too_long_is_given_up_and_its_worker_replaced(service, ask):
     begin = time.monotonic()
     stuck = ask("hangs")
-    wait_for_metric(service, "jp2batch_requests_in_flight", 1)
+    service.wait_for_metric("jp2batch_requests_in_flight", 1)
     waiting = ask("plain")
     answers = [stuck.result(), waiting.result()]
     assert [answer.status for answer in answers] == [504, 504]
@@ -86,27 +78,27 @@ def test_a_request_that_takes_too_long_is_given_up_and_its_worker_replaced(servi
     assert answers[0].json["retryable"] is True
     assert answers[0].json["type"].endswith(":not-in-time")
     assert time.monotonic() - begin < 8
-    wait_for_metric(service, "jp2batch_workers_lost_total", 1)
-    wait_for_metric(service, "jp2batch_workers", 1)
+    service.wait_for_metric("jp2batch_workers_lost_total", 1)
+    service.wait_for_metric("jp2batch_workers", 1)
     assert service.image("plain.jp2").status == 200
 
 
 def test_a_client_that_goes_away_gives_up_its_place(service, ask, notes):
     running = service.connect()
     running.sendall(message("slow"))
-    wait_for_metric(service, "jp2batch_requests_in_flight", 1)
+    service.wait_for_metric("jp2batch_requests_in_flight", 1)
     waiting = [service.connect(), service.connect()]
     for connection in waiting:
         connection.sendall(message("slow"))
-    wait_for_metric(service, "jp2batch_queue_length", 2)
+    service.wait_for_metric("jp2batch_queue_length", 2)
     for connection in (running, *waiting):
         connection.close()
-    wait_for_metric(service, "jp2batch_queue_length", 0)
+    service.wait_for_metric("jp2batch_queue_length", 0)
     assert ask("plain").result().status == 200
     assert notes.read_text().split() == ["slow.jp2", "plain.jp2"], "those that waited were to be read by nobody"
     gone = [line for line in service.lines if line.get("status") == 499]
     assert len(gone) == 3
-    wait_for_metric(service, "jp2batch_requests_in_flight", 0)
+    service.wait_for_metric("jp2batch_requests_in_flight", 0)
 
 
 def test_a_store_that_is_too_slow_costs_no_worker(http_server, root):
@@ -206,7 +198,7 @@ def test_killed_workers_cost_nobody_an_answer(root):
         assert set(statuses) <= OK_OR_BUSY
         assert statuses.count(503) <= 3
         assert statuses.count(200) > 20
-        wait_for_metric(service, "jp2batch_workers", 2)
+        service.wait_for_metric("jp2batch_workers", 2)
         assert service.metric("jp2batch_workers_lost_total") == 3
         assert service.image("plain.jp2").status == 200
 
@@ -217,7 +209,7 @@ def test_sigterm_lets_requests_finish(root):
         concurrent.futures.ThreadPoolExecutor(4) as pool,
     ):
         running = [pool.submit(service.image, "slow.jp2") for _ in range(4)]
-        wait_for_metric(service, "jp2batch_queue_length", 3)
+        service.wait_for_metric("jp2batch_queue_length", 3)
         assert service.stop() == 0
         assert [answer.result().status for answer in running] == [200] * 4
         with pytest.raises(ConnectionRefusedError):
@@ -230,30 +222,12 @@ def test_what_does_not_finish_is_given_up_at_the_end_of_the_drain(root):
         concurrent.futures.ThreadPoolExecutor(1) as pool,
     ):
         stuck = pool.submit(service.image, "hangs.jp2")
-        wait_for_metric(service, "jp2batch_requests_in_flight", 1)
+        service.wait_for_metric("jp2batch_requests_in_flight", 1)
         begin = time.monotonic()
         assert service.stop() == 0
         assert time.monotonic() - begin < 15
         with pytest.raises((OSError, http.client.HTTPException)):
             stuck.result()
-
-
-def test_too_many_connections_are_turned_away(root):
-    with (
-        serving("--root", str(root), "--workers", "1", "--max-connections", "5") as service,
-        contextlib.ExitStack() as stack,
-    ):
-        time.sleep(0.5)  # what asked whether it is ready is gone by then
-        held = [stack.enter_context(service.connect()) for _ in range(5)]
-        for connection in held:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
-            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
-        turned = service.raw(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
-        assert turned.startswith(b"HTTP/1.1 503")
-        assert b"Retry-After" in turned
-        held.pop().close()
-        time.sleep(0.3)
-        assert service.ask("/healthz").status == 200
 
 
 @pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.exhaustive)])

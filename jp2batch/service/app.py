@@ -9,9 +9,9 @@ import signal
 import ssl
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
-from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream
+from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.web import Application
 
@@ -21,6 +21,7 @@ from jp2batch.batch.work import Hidden, Order, Sealed
 from jp2batch.errors import ConfigurationError
 from jp2batch.service import handlers
 from jp2batch.service.base import Service
+from jp2batch.service.connections import Server, server_of
 from jp2batch.service.decoder import select_within
 from jp2batch.service.forms import JSON, deliver
 from jp2batch.service.log import FIELDS, log_to_stderr
@@ -32,8 +33,7 @@ from jp2batch.service.settings import Limits, Settings
 
 _log = logging.getLogger("jp2batch.service")
 
-_SPARE_FILES = 256  # besides connections
-_FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_SPARE_FILES = 512  # besides connections
 
 
 def serve(settings: Settings, **cluster: Any) -> None:
@@ -53,12 +53,14 @@ def serve(settings: Settings, **cluster: Any) -> None:
     """
     import distributed  # noqa: F401  # it gives its loggers handlers of their own, which the next line takes away
 
+    context = _tls(settings)
     log_to_stderr()
     _allow_files(settings.limits.connections + _SPARE_FILES)
     with contextlib.ExitStack() as stack:
         client = started(stack, engine_of(**cluster))
         check_cluster(client)
-        asyncio.run(_serve(settings, client.scheduler.address, own_workers=not cluster.get("scheduler")))
+        own = not cluster.get("scheduler")
+        asyncio.run(_serve(settings, client.scheduler.address, context, own_workers=own))
 
 
 def orders_for(roots: Mapping[str, Root], limits: Limits) -> dict[str, Sealed]:
@@ -88,7 +90,7 @@ def application(service: Service) -> Application:
         "/metrics": handlers.MetricsHandler,
         "/openapi.json": handlers.OpenApiHandler,
     }
-    return Application(
+    return _Application(
         list(routes.items()),
         default_handler_class=handlers.NothingHandler,
         service=service,
@@ -96,20 +98,17 @@ def application(service: Service) -> Application:
     )
 
 
-class Server(HTTPServer):
-    """A server that takes only so many connections."""
+class _Application(Application):
+    """Routes of tornado, that take a whole address in a request's first line as well (RFC 9112, 3.2.2)."""
 
-    most_connections = 0
-
-    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Take a connection, or say that there are too many."""
-        if len(self._connections) >= self.most_connections:
-            stream.write(_FULL).add_done_callback(lambda _: stream.close())
-            return
-        super().handle_stream(stream, address)
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        """Return what answers a request."""
+        if request.path.lower().startswith(("http://", "https://")):
+            request.path = urlsplit(request.path).path or "/"
+        return super().find_handler(request, **kwargs)
 
 
-async def _serve(settings: Settings, scheduler: str, *, own_workers: bool) -> None:
+async def _serve(settings: Settings, scheduler: str, context: ssl.SSLContext | None, *, own_workers: bool) -> None:
     from distributed import Client
 
     limits = settings.limits
@@ -122,7 +121,7 @@ async def _serve(settings: Settings, scheduler: str, *, own_workers: bool) -> No
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         keeper = asyncio.ensure_future(pool.keep())
-        server = _server(service)
+        server = server_of(service, application(service), context)
         _listen(server, settings)
         waiting = asyncio.ensure_future(stop.wait())
         await asyncio.wait({waiting, keeper}, return_when=asyncio.FIRST_COMPLETED)
@@ -132,22 +131,6 @@ async def _serve(settings: Settings, scheduler: str, *, own_workers: bool) -> No
         await pool.close()
         if keeper.done() and not keeper.cancelled() and (error := keeper.exception()):
             raise error
-
-
-def _server(service: Service) -> Server:
-    limits, settings = service.settings.limits, service.settings
-    server = Server(
-        application(service),
-        xheaders=settings.behind_proxy,
-        ssl_options=_ssl(settings),
-        idle_connection_timeout=limits.idle,
-        body_timeout=limits.receiving,
-        max_header_size=16 * 1024,
-        max_body_size=2**62,  # handlers have the limit, and say so
-        chunk_size=64 * 1024,
-    )
-    server.most_connections = limits.connections
-    return server
 
 
 def _listen(server: Server, settings: Settings) -> None:
@@ -169,16 +152,21 @@ def _listen(server: Server, settings: Settings) -> None:
     _log.info("listening", extra={FIELDS: {"address": where, "roots": roots}})
 
 
-def _ssl(settings: Settings) -> ssl.SSLContext | None:
+def _tls(settings: Settings) -> ssl.SSLContext | None:
     if settings.certfile is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(settings.certfile, settings.keyfile)
+        context.load_cert_chain(settings.certfile, settings.keyfile, password=_no_password)
     except (OSError, ssl.SSLError) as error:
         cure = "check --certfile and --keyfile"
         raise ConfigurationError(settings.certfile, f"no certificate to use: {error}", cure) from None
     return context
+
+
+def _no_password() -> str:
+    """Refuse, rather than ask whoever sits at the terminal."""
+    raise ssl.SSLError("the key is encrypted")
 
 
 async def _drain(service: Service, server: Server) -> None:

@@ -1,5 +1,7 @@
 """The base of all handlers: what happens to every request: its id, its limits, its errors, its line in the log."""
 
+import asyncio
+import functools
 import json
 import logging
 import re
@@ -9,7 +11,8 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tornado.iostream import StreamClosedError
+from tornado.httputil import HTTPServerRequest
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jp2batch.errors import InvalidRequest, Jp2BatchError, UnexpectedError
@@ -19,6 +22,8 @@ from jp2batch.service.outbox import Outbox
 from jp2batch.service.pool import Pool
 from jp2batch.service.problems import (
     BodyTooLarge,
+    BodyTooSlow,
+    HeadersTooLarge,
     LengthRequired,
     MethodNotAllowed,
     NoSuchPage,
@@ -30,9 +35,10 @@ from jp2batch.service.settings import Settings
 
 _log = logging.getLogger("jp2batch.service.requests")
 
+_HEADERS = 16 * 1024  # bytes of the headers of a request
 _LINGER = 8 * 2**20  # bytes of a refused body that are read on: who is still sending does not hear an answer
 _GONE = 499  # in the log, as nginx has it: the client did not wait for the answer
-_ID = re.compile(r"[\w.:-]{1,64}")
+_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _METHODS = ("GET", "HEAD", "POST")
 _TOLD = ("Server-Timing", "Jp2-Shape", "Jp2-Bytes-Read", "Jp2-File-Size", "X-Request-ID", "Retry-After")
 
@@ -46,7 +52,9 @@ class Service:
     metrics: Metrics
     outbox: Outbox
     open_requests: int = 0
-    """Requests whose headers have come, and whose answers are not finished."""
+    """Requests that have come whole, and whose answers are not finished."""
+    farewells: int = 0
+    """Connections that are told that they are refused."""
     draining: bool = False
     """Whether it has been told to stop."""
 
@@ -68,8 +76,8 @@ class Handler(RequestHandler):
         self.body = bytearray()
         self._body_size = 0
         self._refusal: ServiceError | None = None
-        self._accounted = False
-        self.service.open_requests += 1
+        self._accounted = self._whole = False
+        self._receiving: asyncio.TimerHandle | None = None
 
     @property
     def service(self) -> Service:
@@ -85,6 +93,11 @@ class Handler(RequestHandler):
             self._id = given if _ID.fullmatch(given) else secrets.token_hex(8)
         return self._id
 
+    @property
+    def _stream(self) -> Any:
+        connection: Any = self.request.connection
+        return connection.stream
+
     def set_default_headers(self) -> None:
         """Set what every answer has."""
         self.set_header("Server", "jp2batch")
@@ -96,8 +109,17 @@ class Handler(RequestHandler):
 
     def prepare(self) -> None:
         """Refuse what need not be read."""
+        self._stream.handler = self
         if self.service.draining:
             self.set_header("Connection", "close")
+        seconds = self.service.settings.limits.receiving
+        self._receiving = asyncio.get_running_loop().call_later(seconds, self._late, seconds)
+        if (size := _size_of(self.request)) > _HEADERS:
+            raise HeadersTooLarge("", f"the headers have {size} bytes", f"send {_HEADERS} at most")
+        self._refuse_early()
+
+    def _refuse_early(self) -> None:
+        """Refuse a request by its headers; its body is heard out where it is short, so that the answer is heard."""
         if self.request.method != "POST" or not self._implements("POST"):
             return
         try:
@@ -115,7 +137,7 @@ class Handler(RequestHandler):
         if self._body_size <= self.service.settings.limits.body:
             self.body += chunk
         elif self._body_size > _LINGER and not self._finished:
-            self._fail(self._too_large())
+            self.fail(self._too_large())
         return None
 
     def options(self) -> None:
@@ -130,9 +152,16 @@ class Handler(RequestHandler):
     def respond(self, data: bytes, media_type: str) -> None:
         """Send an answer, and watch over it until it is sent."""
         self.set_header("Content-Type", media_type)
-        connection: Any = self.request.connection
-        self.notes["bytes_sent"] = len(data)
-        self.service.outbox.add(self.finish(data), len(data), connection.stream.close)
+        stream = self._stream
+        self.notes["bytes_sent"] = 0 if self.request.method == "HEAD" else len(data)
+        ends = self._headers.get("Connection") == "close"
+        sent = self.finish(data)
+        if ends:  # of which tornado takes no notice
+            sent.add_done_callback(lambda _: stream.close())
+        self.service.outbox.add(sent, len(data), functools.partial(self._drop, stream))
+
+    def compute_etag(self) -> None:
+        """Make no tag: nothing of this is to be kept, and a digest of each answer would be for nothing."""
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Tell of an error: the one place where errors become answers."""
@@ -141,6 +170,8 @@ class Handler(RequestHandler):
             error = _translated(error)
         if isinstance(error, MethodNotAllowed):
             self.set_header("Allow", self._allowed())
+        if isinstance(error, ServiceError) and error.closes:
+            self.set_header("Connection", "close")
         problem = problem_of(error, self.hidden)
         self.set_status(problem.status)
         for name, value in problem.headers.items():
@@ -196,23 +227,42 @@ class Handler(RequestHandler):
         limit = self.service.settings.limits.body
         return BodyTooLarge("", f"the body is longer than {limit} bytes", "a path and an rlevel need less")
 
-    def _fail(self, error: Jp2BatchError) -> None:
+    def fail(self, error: Jp2BatchError) -> None:
+        """Answer with an error, wherever the request is."""
         self.send_error(500, exc_info=(type(error), error, None))
 
+    def _late(self, seconds: float) -> None:
+        self.fail(BodyTooSlow("", f"the body did not come within {seconds:g} s", "send it faster"))
+
+    def _drop(self, stream: IOStream) -> None:
+        """Close a connection whose client does not take its answer."""
+        self.service.metrics.answer_dropped()
+        _log.warning("dropped", extra={FIELDS: {"id": self.id, "detail": "the client does not take its answer"}})
+        stream.close()
+
     def check_body(self) -> bytes:
-        """Return the body, unless it was refused."""
+        """Return the body, unless it was refused; from now on, the request is under way."""
+        self._heard()
+        self._whole = True
+        self.service.open_requests += 1
         if self._refusal is not None:
             raise self._refusal
         if self._body_size > self.service.settings.limits.body:
             raise self._too_large()
         return bytes(self.body)
 
+    def _heard(self) -> None:
+        if self._receiving is not None:
+            self._receiving.cancel()
+
     def _account(self, status: int) -> None:
         if self._accounted:
             return
         self._accounted = True
+        self._heard()
+        self._stream.handler = None
         seconds = time.perf_counter() - self.began
-        self.service.open_requests -= 1
+        self.service.open_requests -= self._whole
         self.service.metrics.answered(self.route, status, seconds, self.notes.get("bytes_sent", 0))
         line = {
             "id": self.id,
@@ -225,6 +275,11 @@ class Handler(RequestHandler):
         }
         level = logging.ERROR if status == 500 else logging.INFO
         _log.log(level, "request", extra={FIELDS: line})
+
+
+def _size_of(request: HTTPServerRequest) -> int:
+    """Return the bytes of the first line and the headers, roughly."""
+    return len(request.uri or "") + sum(len(name) + len(value) + 4 for name, value in request.headers.get_all())
 
 
 def _translated(error: HTTPError) -> Jp2BatchError:

@@ -174,7 +174,7 @@ class OpenApiHandler(_Readable):
 class NothingHandler(Handler):
     """All other addresses."""
 
-    def prepare(self) -> None:
+    def _refuse_early(self) -> None:
         """Let the body come first."""
 
     def nothing(self) -> None:

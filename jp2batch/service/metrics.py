@@ -41,6 +41,7 @@ class Metrics:
         self._asked = count("store_requests", "Requests to stores.")
         self._download = seconds("download", "Waiting for the store, for one image.")
         self._decode = seconds("decode", "Planning, assembling and decoding one image.")
+        self._dropped = count("answers_dropped", "Answers that clients did not take.")
         self._lost = count("workers_lost", "Workers that died.")
         self._queue = Gauge("jp2batch_queue_length", "Requests that wait for a worker.", registry=registry)
         self._running = Gauge("jp2batch_requests_in_flight", "Requests on workers.", registry=registry)
@@ -65,6 +66,10 @@ class Metrics:
             self._asked.inc(result.stats.requests)
             self._download.observe(result.stats.time_download)
             self._decode.observe(result.stats.time_processing)
+
+    def answer_dropped(self) -> None:
+        """Count an answer that its client did not take."""
+        self._dropped.inc()
 
     def worker_lost(self) -> None:
         """Count a worker that died."""

@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from jp2batch import errors
 from jp2batch.errors import Jp2BatchError
@@ -11,6 +11,9 @@ from jp2batch.errors import Jp2BatchError
 
 class ServiceError(Jp2BatchError):
     """Base of what only a server can say."""
+
+    closes: ClassVar[bool] = False
+    """Whether the connection ends with it: where a request ends is not certain, or it is not worth to be awaited."""
 
 
 class NoSuchPage(ServiceError):
@@ -25,12 +28,35 @@ class Unauthorized(ServiceError):
     """A token is needed."""
 
 
+class Malformed(ServiceError):
+    """The request is not HTTP."""
+
+    closes = True
+
+
+class HeadersTooLarge(ServiceError):
+    """The headers are longer than those of a request need to be."""
+
+    closes = True
+
+
 class LengthRequired(ServiceError):
     """The request does not tell how long its body is."""
+
+    closes = True
+
+
+class BodyTooSlow(ServiceError):
+    """The body did not come in time."""
+
+    closes = True
+    retryable = True
 
 
 class BodyTooLarge(ServiceError):
     """The body is longer than a request needs to be."""
+
+    closes = True
 
 
 class UnsupportedEncoding(ServiceError):
@@ -66,15 +92,21 @@ class Busy(ServiceError):
         self.retry_after = retry_after
 
 
+class TooManyConnections(Busy):
+    """The server has as many connections as it takes."""
+
+
 STATUS: dict[type[Jp2BatchError], int] = {
     errors.InvalidRequest: 400,
     errors.InvalidPath: 400,
+    Malformed: 400,
     Unauthorized: 401,
     UnknownRoot: 403,
     errors.PermissionDenied: 403,
     NoSuchPage: 404,
     errors.ImageNotFound: 404,
     MethodNotAllowed: 405,
+    BodyTooSlow: 408,
     LengthRequired: 411,
     BodyTooLarge: 413,
     errors.ImageTooLarge: 413,
@@ -85,6 +117,7 @@ STATUS: dict[type[Jp2BatchError], int] = {
     errors.CorruptImage: 422,
     errors.UnsupportedImage: 422,
     errors.DecoderCrashed: 422,
+    HeadersTooLarge: 431,
     errors.StorageError: 502,
     Busy: 503,
     errors.DecodeTimedOut: 504,

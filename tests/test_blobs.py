@@ -1,10 +1,14 @@
 """The file of blobs: many processes, little room, and damage."""
 
+import os
+import signal
 import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -135,6 +139,58 @@ def test_others_may_hold_it_for_long(path):
     other.close()
     put(file, "key", b"more")
     assert file.get("key") == b"more"
+
+
+def test_a_fault_that_passes_costs_a_while_without_the_file(path, monkeypatch):
+    file, faults, connect = BlobFile(path, ROOMY), [], sqlite3.connect
+
+    def failing(*arguments, **options):
+        if faults:
+            raise faults.pop()
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", failing)
+    faults += [sqlite3.OperationalError("disk I/O error")]
+    put(file, "key", b"data")
+    assert file.get("key") == b"data"  # the second try has gone well
+    file.close()
+    faults += [sqlite3.OperationalError("disk I/O error")] * 2
+    assert file.get("key") is None
+    assert file.get("key") is None
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + 61)
+    assert file.get("key") == b"data"
+
+
+def test_a_key_that_is_no_text_is_none(path):
+    file = BlobFile(path, ROOMY)
+    put(file, "http://host/\udcff", b"data")
+    assert file.get("http://host/\udcff") is None
+    put(file, "key", b"data")
+    assert file.get("key") == b"data"
+
+
+def test_nothing_is_kept_beside_it_that_one_machine_alone_can_share(path):
+    file = BlobFile(path, ROOMY)
+    put(file, "key", b"data")
+    assert {one.name.removeprefix(path.name) for one in path.parent.iterdir()} <= {"", "-journal"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_that_is_forked_while_it_is_in_use_may_use_it(path):
+    file, held, go_on = BlobFile(path, ROOMY), threading.Event(), threading.Event()
+    put(file, "key", b"data")
+    with ThreadPoolExecutor(1) as pool:
+        change = pool.submit(file.update, "other", lambda _: held.set() or (go_on.wait(60) and b"more") or None)
+        assert held.wait(60)
+        child = os.fork()
+        if not child:
+            signal.alarm(30)
+            os._exit(0 if file.get("key") in (b"data", None) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        go_on.set()
+        change.result()
+    assert (file.get("key"), file.get("other")) == (b"data", b"more")
 
 
 MANY = """

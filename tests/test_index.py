@@ -406,6 +406,7 @@ def test_objects_of_s3_are_known_by_their_store(s3_server):
         ("http://user:secret@host/key", {}, "http://host/key"),
         ("http://host/key?X-Amz-Signature=secret&X-Amz-Date=now", {}, "http://host/key"),
         ("http://host/key?sv=1&sig=secret", {}, "http://host/key"),
+        ("http://host/key?Policy=secret&Signature=secret&Key-Pair-Id=K", {}, "http://host/key"),
         ("memory://folder/key", {}, "memory://folder/key"),
         ("/folder/key", {}, "/folder/key"),
         ("file:///folder/key", {}, "/folder/key"),
@@ -429,6 +430,20 @@ def test_keys_tell_stores_and_queries_apart(path, options):
     key = open_source(path, storage_options=options).key
     assert key.startswith(path.partition("?")[0] + "#")
     assert "secret" not in key
+
+
+def test_signatures_make_no_keys_but_what_they_sign_does():
+    queries = [
+        "id=1",
+        "id=1&token=old",
+        "token=new&id=1",
+        "id=1&X-Amz-Date=now&X-Amz-Signature=s",
+        "id=1&sv=2&se=3&sig=4",
+    ]
+    keys = [open_source(f"http://host/get?{query}").key for query in queries]
+    assert len(set(keys)) == 1
+    others = ["id=2&token=old", "id=1&sv=2&se=3", "id=1&policy=open", "id=1&tokens=3", ""]
+    assert len({open_source(f"http://host/get?{query}").key for query in others} - set(keys)) == len(others)
 
 
 def test_what_is_kept_holds_no_secrets(http_server, serve, folder):

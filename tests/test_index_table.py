@@ -2,6 +2,7 @@
 
 import json
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dask
@@ -20,7 +21,7 @@ from jp2batch import cli, config, index
 from jp2batch.batch import run as batch
 from jp2batch.batch.indexing import build_index
 from jp2batch.errors import ConfigurationError, StorageError
-from jp2batch.index.table import Table, write_table
+from jp2batch.index.table import Table, shared_table, write_table
 from jp2batch.jpeg2000.known import Known
 from jp2batch.opening import Opened
 from jp2batch.reader import read_pixels
@@ -66,6 +67,47 @@ def test_what_is_written_is_read(tmp_path):
     columns = pq.read_table(tmp_path / "index.parquet").to_pydict()
     assert columns["size"] == [len(PLAIN.data), len(WITH_TLM.data)]
     assert columns["tile_parts"] == [4, 4]
+
+
+def test_keys_that_differ_behind_their_path_alone_are_kept_apart(tmp_path):
+    known = {"s3://b/one.jp2#a": learn(PLAIN), "s3://b/one.jp2#b": learn(WITH_TLM), "s3://b/two.jp2#a": learn(PLAIN)}
+    write_table(str(tmp_path / "index.parquet"), known | {"s3://b/one.jp2": learn(OTHER)})
+    found = table(tmp_path / "index.parquet")
+    assert {key: found.get(key) for key in known} == known
+    assert found.get("s3://b/one.jp2") == found.get("s3://b/one.jp2#c") == learn(OTHER)
+    assert found.get("s3://b/two.jp2#c") == learn(PLAIN)
+    assert pq.read_table(tmp_path / "index.parquet")["path"].to_pylist() == [
+        *sorted(["s3://b/one.jp2", *known])[:3],
+        "s3://b/two.jp2",
+    ]
+
+
+def test_images_that_differ_in_their_query_alone_are_learned(http_server, tmp_path):
+    served(http_server, image=MANY_TILES)
+    urls = [http_server.url(f"image.jp2?id={number}") for number in (1, 2)]
+    (tmp_path / "scenes.txt").write_text("\n".join(urls))
+    done = run("index", tmp_path / "scenes.txt", "-o", tmp_path / "index.parquet", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["learned"]) == (0, 2), done.stderr
+    with using(tmp_path / "index.parquet"):
+        assert {read_pixels(Request(url, 1)).stats.located_by for url in urls} == {"index"}
+
+
+def test_threads_load_it_once(tmp_path, monkeypatch):
+    write_table(str(tmp_path / "index.parquet"), {"a": learn(PLAIN)})
+    loads, read = [], index.table.read_bytes
+    monkeypatch.setattr(
+        index.table, "read_bytes", lambda *args, **options: loads.append(args) or read(*args, **options)
+    )
+    with ThreadPoolExecutor(8) as pool:
+        tables = list(pool.map(lambda _: shared_table(str(tmp_path / "index.parquet"), {}), range(8)))
+    assert len(set(map(id, tables))) == len(loads) == 1
+
+
+def test_a_path_that_is_no_text_costs_no_other_image(tmp_path):
+    write_table(str(tmp_path / "index.parquet"), {"/folder/\udcff.jp2": learn(PLAIN), "/folder/ü b.jp2": learn(OTHER)})
+    found = table(tmp_path / "index.parquet")
+    assert (len(found), found.get("/folder/ü b.jp2")) == (1, learn(OTHER))
+    assert found.get("/folder/\udcff.jp2") is None
 
 
 def test_many_are_found_in_their_groups(tmp_path):
@@ -171,13 +213,18 @@ def test_a_damaged_entry_is_no_entry(http_server, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot be read"), (b"garbage", "no Parquet file"), ("other", "has the columns a")],
+    [
+        (None, "cannot be read"),
+        (b"garbage", "no Parquet file"),
+        ({"a": [1]}, "has the columns a"),
+        ({"path": [["a"]], "known": [b"x"]}, "its paths are no texts"),
+    ],
 )
 def test_a_table_that_is_none_is_named(http_server, tmp_path, content, message):
     (url,) = served(http_server, image=PLAIN)
     path = tmp_path / "index.parquet"
-    if content == "other":
-        pq.write_table(pa.table({"a": [1]}), path)
+    if isinstance(content, dict):
+        pq.write_table(pa.table(content), path)
     elif content is not None:
         path.write_bytes(content)
     with using(path), pytest.raises(StorageError, match=rf"index\.parquet.*{message}"):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from images import WITH_TLM, Made
 
-from jp2batch.config import RetryPolicy
+from jp2batch.config import RetryPolicy, retry_policy
 from jp2batch.errors import CorruptImage, ImageNotFound, ObjectChanged, PermissionDenied, StoreUnavailable
 from jp2batch.reader import read_pixels
 from jp2batch.request import Request
@@ -33,6 +33,10 @@ def test_waits_grow_are_bounded_and_honour_the_store(failed, luck, asked):
     else:
         grown = 0.2 * 2 ** (failed - 1)
         assert (asked or 0) + grown / 2 <= wait <= (asked or 0) + grown
+
+
+def test_a_quota_per_minute_may_ask_for_a_minute():
+    assert wait_after(1, StoreUnavailable("", "busy", "", 60.0), retry_policy(), 0.5) == pytest.approx(60, abs=1)
 
 
 def test_a_replaced_object_is_not_asked_again():

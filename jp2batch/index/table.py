@@ -3,7 +3,10 @@
 import functools
 import io
 import json
+import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -45,9 +48,11 @@ class Table:
             if not self._kayrros and not set(_OURS) <= set(names):
                 raise StorageError(name, f"has the columns {', '.join(names)[:200]}", "make it with jp2batch index")
             self._rows = self._numbered()
+        except StorageError:
+            raise
+        except TypeError:  # what cannot be a key of a dict
+            raise StorageError(name, "its paths are no texts", "make it with jp2batch index") from None
         except (pa.ArrowException, OSError, ValueError) as error:
-            if isinstance(error, StorageError):
-                raise
             detail = str(error).partition("\n")[0]
             raise StorageError(name, f"is no Parquet file: {detail}", "make it with jp2batch index") from None
         self._group = functools.lru_cache(maxsize=16)(self._read_group)
@@ -57,7 +62,7 @@ class Table:
 
     def get(self, key: str) -> Known | None:
         """Return what it tells of the image with this key, or None."""
-        names = _kayrros_names(key) if self._kayrros else (key.partition("#")[0],)
+        names = _kayrros_names(key) if self._kayrros else (key, _path_of(key))
         place = next((self._rows[name] for name in names if name in self._rows), None)
         if place is None:
             return None
@@ -96,7 +101,12 @@ def shared_table(url: str, storage_options: Mapping[str, Any]) -> Table:
     Jp2BatchError
         It cannot be read, or pyarrow is missing.
     """
-    return _loaded(url, json.dumps(dict(storage_options), sort_keys=True, default=repr))
+    options = json.dumps(dict(storage_options), sort_keys=True, default=repr)
+    with _loading.setdefault(url, threading.Lock()):  # one thread loads it, the others wait
+        return _loaded(url, options)
+
+
+_loading: dict[str, threading.Lock] = {}
 
 
 @functools.lru_cache(maxsize=4)
@@ -116,7 +126,10 @@ def write_table(url: str, known: Mapping[str, Known], *, storage_options: Mappin
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    ordered = dict(sorted((key.partition("#")[0], one) for key, one in known.items()))
+    known = {key: one for key, one in known.items() if _is_text(key)}
+    count = Counter(map(_path_of, known))
+    named = [(_path_of(key) if count[_path_of(key)] == 1 else key, one) for key, one in known.items()]
+    ordered = dict(sorted(named, key=itemgetter(0)))
     types = {"path": pa.string(), "size": pa.int64(), "etag": pa.string(), "tile_parts": pa.int32()}
     schema = pa.schema({**types, "known": pa.binary()})
     columns: Iterable[list[Any]] = (
@@ -148,9 +161,19 @@ def check_pyarrow() -> None:
 
 def _kayrros_names(key: str) -> tuple[Any, ...]:
     """Return what an image may be called there: its key in the bucket, or product and band."""
-    path = key.partition("#")[0]
+    path = _path_of(key)
     in_bucket = path.partition("://")[2].partition("/")[2]
     folders = PurePosixPath(path).parts
     product = next((part.removesuffix(".SAFE") for part in folders if part.endswith(".SAFE")), None)
     name = sentinel2.parse_name(path)
     return (in_bucket, (product, name and name.band))
+
+
+def _path_of(key: str) -> str:
+    """Return the path that a key is of: without what tells apart the objects of several stores, or queries."""
+    return key.partition("#")[0]
+
+
+def _is_text(key: str) -> bool:
+    """Tell whether a table can hold a key: names of local files may be no text."""
+    return key.isprintable() or not any("\ud800" <= one <= "\udfff" for one in key)

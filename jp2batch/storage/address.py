@@ -12,8 +12,15 @@ from jp2batch.storage.place import Place
 
 _ADDRESS = frozenset({"endpoint_url", "endpoint", "host", "port", "account_name", "account_host"})
 _ADDRESS_OF_S3 = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "FSSPEC_S3_ENDPOINT_URL")
-# Signed URLs differ each time: of the URLs of Amazon, Google, Microsoft and of those who follow them.
-_SIGNED = re.compile(r"(?i)(?:^|&)(?:x-amz-|x-goog-|awsaccesskeyid|signature|sig|token|access_token|expires)=?")
+# What differs each time that a URL is signed, in lower case: of Amazon, Google, Microsoft, and those who follow them.
+_SIGNING = re.compile(
+    r"x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|key-pair-id|signature|sig|(?:access_)?token|expires"
+)
+# What may mean anything elsewhere, by the parameter that tells whose signature it is a part of.
+_SIGNING_BESIDE = {
+    "sig": re.compile(r"s[eprstv]|ss|srt|spr|sip|sk(?:oid|tid|[tesv])"),
+    "key-pair-id": re.compile("policy"),
+}
 
 
 def endpoint_of(place: Place) -> str:
@@ -46,12 +53,18 @@ def key_of(place: Place, url: str, asked: str) -> str:
     """
     path = url if place.protocol in ("file", "local") else place.path
     address = _address(place)
-    query = asked.partition("?")[2]
-    if query and not _SIGNED.search(query):
+    if query := _unsigned(asked.partition("?")[2]):
         address["query"] = query
     if not address:
         return path
     return f"{path}#{hashlib.sha256(json.dumps(address).encode()).hexdigest()[:12]}"
+
+
+def _unsigned(query: str) -> str:
+    """Return what of the query of a URL is no signature."""
+    parts = [(part.partition("=")[0].lower(), part) for part in query.split("&")]
+    beside = [pattern for name, pattern in _SIGNING_BESIDE.items() if any(name == own for own, _ in parts)]
+    return "&".join(part for name, part in parts if not any(one.fullmatch(name) for one in (_SIGNING, *beside)))
 
 
 def _address(place: Place) -> dict[str, str]:

@@ -10,14 +10,16 @@ import re
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
 
-_LAYOUT = 1  # raised with each change of what is kept: older files are made anew
+_LAYOUT = 2  # raised with each change of what is kept: older files are made anew
 _PATIENCE = 0.05  # seconds to wait for other processes
+_REST = 60.0  # seconds to do without the file after a fault that may pass
 _TOUCHED = 3600.0  # seconds for which the time of the last use may be wrong: each change of it is written
 _EVICTED = 0.1  # of all blobs, once there are too many bytes
 
@@ -40,8 +42,8 @@ class BlobFile:
         self.path, self.limit = path, limit
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._process = 0
-        self._broken = False
+        self._of_no_use_until = 0.0
+        _files.add(self)
 
     def get(self, key: str) -> bytes | None:
         """Return a blob, or None where there is none."""
@@ -86,20 +88,22 @@ class BlobFile:
     def _tried(self, act: Callable[[sqlite3.Connection], T], *, make: bool) -> T | None:
         """Do something with the file; None where there is none, or it is of no use."""
         with self._lock:
-            if self._process != os.getpid():  # a connection does not survive a fork
-                self._connection, self._process = None, os.getpid()
-            for _ in range(2):  # again, where it was damaged
+            for last in (False, True):  # again, where it was damaged, or is another file now
                 try:
                     db = self._connect(make=make)
                     return None if db is None else act(db)
                 except (sqlite3.Error, OSError) as error:
                     if isinstance(error, sqlite3.OperationalError) and re.search("locked|busy", str(error)):
                         return None  # others write
-                    self._end(error)
+                    self._end(error, last=last)
+                except UnicodeEncodeError:  # such a key is none
+                    return None
             return None
 
     def _connect(self, *, make: bool) -> sqlite3.Connection | None:
-        if self._connection is None and not self._broken and (make or self.path.exists()):
+        if time.monotonic() < self._of_no_use_until:
+            return None
+        if self._connection is None and (make or self.path.exists()):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(
                 self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=16
@@ -112,13 +116,14 @@ class BlobFile:
             self._connection = connection
         return self._connection
 
-    def _end(self, error: Exception) -> None:
-        """Go on after a fault: the next time anew, or in this process without the file."""
+    def _end(self, error: Exception, *, last: bool) -> None:
+        """Go on after a fault: anew, or for a while without the file."""
         self._close()
-        if isinstance(error, OSError) or (isinstance(error, sqlite3.OperationalError) and "no such" not in str(error)):
-            self._broken = True
-        else:
+        passing = isinstance(error, sqlite3.OperationalError | OSError) and "no such" not in str(error)
+        if not passing:
             self._remove()  # it is damaged; what was in it is learned again
+        elif last:
+            self._do_without()
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -127,10 +132,32 @@ class BlobFile:
         self._connection = None
 
     def _remove(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-journal", "-wal", "-shm"):
             with contextlib.suppress(OSError):
                 self.path.with_name(self.path.name + suffix).unlink()
-        self._broken = self.path.exists()
+
+    def _do_without(self) -> None:
+        self._of_no_use_until = time.monotonic() + _REST
+
+    def after_fork(self) -> None:
+        """Begin anew in a child process: a lock may be held by a thread that it does not have."""
+        self._lock = threading.Lock()
+        if self._connection is not None:
+            _inherited.append(self._connection)
+            self._connection = None
+
+
+_files: "weakref.WeakSet[BlobFile]" = weakref.WeakSet()
+_inherited: list[sqlite3.Connection] = []  # never closed: that would undo what the parent is writing
+
+
+def _after_fork() -> None:
+    for file in _files:
+        file.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextlib.contextmanager
@@ -147,12 +174,12 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 def _prepare(db: sqlite3.Connection) -> None:
     """Make the table where it is missing, or of another layout."""
-    if db.execute("PRAGMA user_version").fetchone()[0] == _LAYOUT:
-        db.execute("PRAGMA synchronous = OFF")
-        return
-    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    db.execute("PRAGMA journal_mode = WAL").fetchone()
     db.execute("PRAGMA synchronous = OFF")  # a crash of the machine may damage it; it is made anew then
+    if db.execute("PRAGMA user_version").fetchone()[0] != _LAYOUT:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute("PRAGMA journal_mode = TRUNCATE").fetchone()  # WAL is for one machine; homes are shared by many
+    if db.execute("PRAGMA user_version").fetchone()[0] == _LAYOUT:
+        return
     with _transaction(db):
         if db.execute("PRAGMA user_version").fetchone()[0] != _LAYOUT:  # no other process was quicker
             db.execute("DROP TABLE IF EXISTS blobs")

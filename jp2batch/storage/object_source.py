@@ -169,8 +169,8 @@ class ObjectSource(Counted):
                 with self._errors(span):
                     yield
             except StoreUnavailable as error:
-                if error.retry_after:  # which is meant for all
-                    self._slots.pause(min(error.retry_after, self._retries.longest_wait))
+                if 0 < (error.retry_after or 0) <= self._retries.longest_wait:  # which is meant for all
+                    self._slots.pause(error.retry_after or 0)
                 raise
 
     def _learn(self, version: Version, whole: bytes | None = None) -> None:

@@ -13,6 +13,7 @@ import yaml
 
 import jp2batch
 from jp2batch import errors
+from jp2batch.accessor import Jp2Accessor
 from jp2batch.cli import main
 
 _WIDTH = 100  # of help texts
@@ -101,7 +102,20 @@ def python() -> str:
         for name in names:
             thing = getattr(jp2batch, name)
             parts += _class(name, thing) if inspect.isclass(thing) else _function(name, thing)
-    return "\n".join([*parts, *_errors()])
+    return "\n".join([*parts, *_accessor(), *_errors()])
+
+
+def _accessor() -> Iterator[str]:
+    """Iterate over the lines about what arrays have."""
+    yield from ["## Arrays", "", _ACCESSOR, ""]
+    for name, method in vars(Jp2Accessor).items():
+        if not name.startswith("_"):
+            shown = f"DataArray.jp2.{name}"
+            yield from [f"### {shown}", "", "```py", _signature(shown, method), "```", "", *_docstring(method), ""]
+
+
+_ACCESSOR = """What an `xarray.DataArray` has as soon as jp2batch has returned one. Where arrays come from elsewhere,
+as from a Zarr store, `import jp2batch.accessor` does it."""
 
 
 def _function(name: str, thing: Any) -> list[str]:

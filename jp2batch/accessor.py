@@ -1,4 +1,4 @@
-"""The accessor `.jp2` of DataArrays: pictures of images, series and cubes."""
+"""The accessor `.jp2` of DataArrays: pictures of images, series and cubes. Importing it gives it to all arrays."""
 
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -6,7 +6,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from jp2batch.errors import InvalidRequest
-from jp2batch.preview import contact_sheet_picture, nodata_of, stretched_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,6 +42,8 @@ class Jp2Accessor:
         InvalidRequest
             It has no rows and columns, or more dimensions than time, band, y and x; or `side` is no number of pixels.
         """
+        from jp2batch.preview import contact_sheet_picture, nodata_of, stretched_picture
+
         array = self._array
         _check_side(side)
         if array.dims[-2:] != ("y", "x") or not {*array.dims} <= {"time", "band", "y", "x"} or not array.size:

@@ -9,7 +9,6 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
-import jp2batch.accessor  # noqa: F401  # gives arrays their accessor
 from jp2batch import cf, georeference, sentinel2
 from jp2batch.errors import InvalidRequest
 from jp2batch.georeference import Georeference, Transform

@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
+import jp2batch.accessor  # noqa: F401  # gives arrays their accessor
 from jp2batch.jpeg2000.grid import Rect
 from jp2batch.jpeg2000.known import Known
 from jp2batch.radiometry import Scaling
 from jp2batch.reader import StorageOptions, read_area
 from jp2batch.request import Window
 
+_DECODERS = frozenset(
+    ("mask_and_scale", "decode_times", "decode_timedelta", "use_cftime", "concat_characters", "decode_coords")
+)
 _SUFFIXES = (".jp2", ".j2k", ".j2c", ".jpx", ".jpc", ".jpf")
 
 
@@ -108,10 +112,16 @@ class Jp2BatchBackend(BackendEntrypoint):
         scaled: bool = False,
         root: str | None = None,
         storage_options: StorageOptions = None,
+        **decoders: Any,
     ) -> xr.Dataset:
-        """Open an image as a dataset of one variable, named as its band; see `jp2batch.open`."""
+        """Open an image as a dataset of one variable, named as its band; see `jp2batch.open`.
+
+        xarray's options of decoding, as `mask_and_scale`, are taken and change nothing: `scaled` says what is wanted.
+        """
         from jp2batch import dataarray
 
+        if unknown := sorted(decoders.keys() - _DECODERS):
+            raise TypeError(f"the engine jp2batch has no option {unknown[0]!r}")
         array = dataarray.open(
             os.fspath(filename_or_obj),
             rlevel,

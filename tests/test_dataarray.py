@@ -1,6 +1,9 @@
 """Images as xarray objects: eager, lazy, through xarray's engine."""
 
 import pickle
+import subprocess
+import sys
+import warnings
 from datetime import timedelta
 
 import dask
@@ -120,6 +123,35 @@ def test_a_window_can_be_opened(tiled):
         xr.testing.assert_identical(
             jp2batch.open(tiled, rlevel, window=window).compute(), jp2batch.read(tiled, rlevel, window)
         )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mask_and_scale": True},
+        {"mask_and_scale": False, "decode_times": False, "decode_coords": "all"},
+        {"decode_cf": False},
+        {"decode_timedelta": True, "use_cftime": False, "concat_characters": True},
+    ],
+    ids=str,
+)
+def test_options_of_decoding_change_nothing(band, options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of xarray, about some of them
+        dataset = xr.open_dataset(band, engine="jp2batch", rlevel=2, **options)
+    xr.testing.assert_identical(dataset.load(), xr.open_dataset(band, engine="jp2batch", rlevel=2).load())
+    with pytest.raises(TypeError, match="no option 'scale'"):
+        xr.open_dataset(band, engine="jp2batch", scale=True)
+
+
+def test_arrays_from_elsewhere_get_the_accessor_by_importing_it():
+    code = (
+        "import numpy as np, sys, xarray as xr, jp2batch.accessor\n"
+        "assert 'PIL' not in sys.modules\n"
+        "print(xr.DataArray(np.ones((4, 5)), dims=('y', 'x')).jp2.preview().size)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "(5, 4)\n"
 
 
 def test_xarray_opens_images_with_the_engine(band):

@@ -15,6 +15,7 @@ from typing import Any
 import generate
 import pictures
 import pytest
+import xarray as xr
 from click.testing import CliRunner
 from PIL import Image
 from services import serving
@@ -135,7 +136,11 @@ def claims_of_readme(names: dict[str, Any]) -> None:
 
 def claims_of_reading(names: dict[str, Any]) -> None:
     assert names["corner"].shape == (200, 300)
-    assert names["red"].dtype == "float32"
+    assert names["reflectance"].dtype == names["by_hand"].dtype == "float32"
+    xr.testing.assert_allclose(names["by_hand"], names["reflectance"].drop_attrs(deep=False), rtol=1e-6)
+    xr.testing.assert_equal(names["again"].load(), names["cube"].compute())
+    assert names["again"].rio.crs == names["cube"].rio.crs
+    assert {"colours.png", "b08.nc", "b08.tif"} <= {path.name for path in Path().iterdir()}
     assert names["ndvi"].dims == ("time",)
     assert names["public"].shape == (69, 69)
 

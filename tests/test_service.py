@@ -10,18 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from answers import oracle, verify_contract
 from images import REAL
-from oracle import Oracle
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from services import ROOT, Service, serving
 
-from benchmarks.seaweedfs import S3_BUCKET, S3_KEY, S3_SECRET
-from jp2batch.inspection import inspect
-
-KEYS = ["img_data", "shape", "time_download", "time_processing"]
 MOST_PIXELS = 1_300_000
-SHOWN = ("B8A_60m", "SCL_20m", "TCI_60m", "B08_10m")
 
 
 @pytest.fixture(scope="module")
@@ -49,49 +44,7 @@ def service(root):
         yield running
 
 
-def oracle(path: Path) -> tuple[Oracle, int]:
-    """Return what OpenJPEG makes of an image, and the image's highest rlevel."""
-    info = inspect(str(path))
-    return Oracle(path.read_bytes(), (0, 0), (info.bands, *info.shape), info.dtype), len(info.levels) - 1
-
-
-def verify_contract(body: bytes, expected: np.ndarray) -> None:
-    answer = json.loads(body)
-    assert list(answer) == KEYS
-    values = expected[0] if len(expected) == 1 else np.moveaxis(expected, 0, 2)
-    assert answer["shape"] == list(values.shape)
-    assert answer["img_data"] == values.tolist()
-    assert re.fullmatch(rb'\{"img_data":\[\[[\[\]0-9,-]+\],"shape":\[[0-9,]+\],.*', body)
-    assert all(type(answer[name]) is float and answer[name] >= 0 for name in KEYS[2:])
-
-
 # The contract
-
-
-@pytest.mark.parametrize("name", SHOWN)
-def test_every_rlevel_is_openjpegs_decode(service, root, name):
-    path = root / f"{name}.jp2"
-    whole, highest = oracle(path)
-    for rlevel in range(highest + 1):
-        answer = service.image(path.name, rlevel)
-        assert answer.status == 200, answer.body
-        assert answer.headers["content-type"] == "application/json"
-        verify_contract(answer.body, whole.at(rlevel))
-
-
-@pytest.mark.skipif(not REAL, reason="no real images beside the repository")
-@pytest.mark.parametrize("name", ["TCI_60m", "SCL_20m", "PVI"])
-def test_real_images_at_every_rlevel(service, root, name):
-    (path,) = (root / "real").glob(f"*_{name}.jp2")
-    whole, highest = oracle(path)
-    for rlevel in range(highest + 1):
-        answer = service.image(f"real/{path.name}", rlevel)
-        if whole.at(rlevel).size > MOST_PIXELS:
-            assert answer.status == 413
-        else:
-            verify_contract(answer.body, whole.at(rlevel))
-    if name == "SCL_20m":
-        assert service.image(f"real/{path.name}").json["shape"] == [344, 344]
 
 
 @pytest.mark.parametrize(
@@ -130,29 +83,6 @@ def test_the_old_readmes_curl_works(service, root, tmp_path, header):
     done = subprocess.run(command, cwd=ROOT / "deploy", capture_output=True, check=True)
     whole, highest = oracle(root / "B8A_60m.jp2")
     verify_contract(done.stdout, whole.at(highest))
-
-
-@pytest.mark.seaweedfs
-def test_images_come_from_a_signed_bucket(s3_server, root):
-    for name in ("B8A_60m.jp2", "TCI_60m.jp2"):
-        s3_server.put(f"tiles/{name}", (root / name).read_bytes())
-    credentials = {"AWS_ACCESS_KEY_ID": S3_KEY, "AWS_SECRET_ACCESS_KEY": S3_SECRET}
-    options = ["--root", f"s3://{S3_BUCKET}", "--endpoint-url", s3_server.endpoint, "--workers", "1"]
-    with serving(*options, env=credentials) as service:
-        for name in ("B8A_60m.jp2", "TCI_60m.jp2"):
-            whole, highest = oracle(root / name)
-            for rlevel in (-1, 0, 1, highest):
-                answer = service.image(f"tiles/{name}", rlevel)
-                verify_contract(answer.body, whole.at(highest if rlevel == -1 else rlevel))
-        missing = service.image("tiles/nothing.jp2")
-        assert missing.status == 404
-        written = missing.body + "".join(service.text).encode() + json.dumps(service.lines).encode()
-        assert S3_SECRET.encode() not in written
-    with serving(*options, env=credentials | {"AWS_SECRET_ACCESS_KEY": "another-secret"}) as service:
-        refused = service.image("tiles/B8A_60m.jp2")
-        assert refused.status == 403
-        assert "the store refuses access" in refused.detail
-        assert b"another-secret" not in refused.body + json.dumps(service.lines).encode()
 
 
 # What is new

@@ -180,7 +180,7 @@ def with_lengths(data: bytes, change: Callable[[list[int]], Sequence[int]]) -> b
             part,
             segments=(
                 *_except(part.segments, (PLT,)),
-                (PLT, b"\0" + b"".join(map(_variable, change(packet_lengths(part))))),
+                plt_segment(change(packet_lengths(part))),
             ),
         )
         for part in old.parts
@@ -230,13 +230,18 @@ def packet_lengths(part: Part) -> list[int]:
     return lengths
 
 
+def plt_segment(lengths: Sequence[int]) -> tuple[int, bytes]:
+    """Return a PLT segment of packet lengths."""
+    return PLT, b"\0" + b"".join(map(_variable, lengths))
+
+
 def _divide(part: Part, packets: int, total_known: bool) -> Iterator[Part]:
     groups = list(_chunks(packet_lengths(part), packets))
     others = _except(part.segments, (PLT,))
     start = 0
     for index, lengths in enumerate(groups):
         stop = start + sum(lengths)
-        plt = (PLT, b"\0" + b"".join(map(_variable, lengths)))
+        plt = plt_segment(lengths)
         total = len(groups) if total_known or index == len(groups) - 1 else 0
         yield Part(part.tile, index, total, (*(others if index == 0 else ()), plt), part.data[start:stop])
         start = stop

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,16 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
+import rewrite
 from images import PLAIN, REAL, WITH_TLM
 from oracle import verify_fetched_once
 
 from jp2batch import inspection
 from jp2batch.config import store_profile
 from jp2batch.inspection import plan_from
-from jp2batch.opening import Opened
+from jp2batch.jpeg2000.batches import batches, read_batch
+from jp2batch.jpeg2000.packets import packet_order
+from jp2batch.opening import Opened, fetcher, hold
 from jp2batch.profiles import StoreProfile
 from jp2batch.reader import Pixels, read_from
 from jp2batch.sample.encode import Coding, encode
@@ -107,16 +111,42 @@ def test_an_overview_without_tlm_walks_from_many_places_at_once():
     assert source.rounds <= 11
 
 
-@pytest.mark.parametrize("row", range(0, 704, 97))
-@pytest.mark.parametrize("column", range(0, 704, 97))
-def test_a_window_without_tlm_is_found_near_where_it_should_be(row, column):
-    source = Timed(mosaic(tlm=False), profile=LIKE_REMOTE)
-    window = (row, min(row + 32, 704)), (column, min(column + 32, 704))
-    stats = read_from(source, lambda opened: opened.selected(0, window)).stats
-    verify_fetched_once(source)
-    assert stats.located_by == "walk"
-    assert stats.bytes_read <= 0.09 * source.size + 8192
-    assert source.rounds <= 10
+@functools.cache
+def full_size() -> bytes:
+    """Return what has the headers of a 10 m band of 10980 x 10980, and noise for packets."""
+    model, rng = replace(rewrite.Codestream.parse(twin(tlm=False)), boxes=b""), np.random.default_rng(5)
+    siz = bytearray(model.find(rewrite.SIZ))
+    siz[2:10] = struct.pack(">II", 10980, 10980)
+    segments = tuple((marker, bytes(siz) if marker == rewrite.SIZ else body) for marker, body in model.segments)
+    empty = replace(model, segments=segments, parts=(rewrite.Part(0, 0, 1, (), bytes(99_999)),)).to_bytes()
+    header = Opened.start(MemorySource(empty)).image.header
+    noise = rng.integers(0, 256, 3_000_000, np.uint8)
+    noise[1:][noise[:-1] == 0xFF] &= 0x7F  # as in packets
+    parts = []
+    for tile in range(121):
+        of_tile = rng.normal(1, 0.15) * (1 + 0.4 * np.sin(tile / 17))  # sea and land
+        lengths = [max(1, int(of_tile * 560 * 2.9**p.resolution)) for p in packet_order(header, tile)]
+        start = int(rng.integers(0, 100_000))
+        data = noise[start : start + sum(lengths)].tobytes()
+        parts.append(rewrite.Part(tile, 0, 1, (rewrite.plt_segment(lengths),), data))
+    return replace(model, segments=segments, parts=tuple(parts)).to_bytes()
+
+
+def test_a_window_without_tlm_is_found_near_where_it_should_be():
+    taken = []
+    for row, column in itertools.product(range(0, 10980, 1900), repeat=2):
+        source = Timed(full_size(), profile=REMOTE)
+        opened = Opened.start(source)
+        selection = opened.selected(0, ((row, row + 500), (column, column + 500)))
+        reading = hold(opened.steps(selection), fetcher(source, opened.pieces))
+        for batch in batches(opened.image, reading, 2):
+            hold(read_batch(opened.pieces, batch), fetcher(source, opened.pieces))
+        verify_fetched_once(source)
+        assert (reading.located_by, reading.precision, reading.reasons) == ("walk", "packets", ())
+        assert source.rounds <= 12
+        taken.append(source.bytes_read)
+    assert np.median(taken) <= 3_000_000
+    assert max(taken) <= 8_000_000
 
 
 @pytest.mark.parametrize("store", [FREE, REMOTE], ids=["free", "remote"])

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterable
 from dataclasses import replace
+from unittest import mock
 
 import dask
 import numpy as np
@@ -15,7 +16,7 @@ from oracle import random_window, verify_fetched_once
 from rewrite import COM, PLT, SOD, SOT, Codestream
 
 from jp2batch.errors import CorruptImage
-from jp2batch.jpeg2000 import plan
+from jp2batch.jpeg2000 import alone, plan
 from jp2batch.jpeg2000.codestream import TilePart
 from jp2batch.jpeg2000.interpolate import by_interpolation
 from jp2batch.jpeg2000.locate import Doubt
@@ -134,10 +135,45 @@ def with_changed_sot(data: bytes, index: int, **fields: int) -> bytes:
     return data[:start] + struct.pack(">HHHIBB", *values.values()) + data[start + 12 :]
 
 
+def fake_parts(tiles: Iterable[int], lengths: Iterable[int], content: bytes = b"") -> bytes:
+    """Return what looks like tile-parts, one behind the other, each so long in truth."""
+    parts = []
+    for tile, length in zip(tiles, lengths, strict=True):
+        body = (struct.pack(">H", SOD) + content).ljust(length - 12, b"\1")[: length - 12]
+        parts.append(sot(tile, length) + body)
+    return b"".join(parts)
+
+
+def with_fake_tiles(part: rewrite.Part, comments: Iterable[tuple[int, list[int], bool]]) -> rewrite.Part:
+    """Put COM segments into a tile-part header: some padding, then chains of such fake tile-parts.
+
+    Each comment is (bytes of padding, lengths of the parts, whether the last of them leads to the true next one).
+    """
+    segments, content = part.segments, part.data
+    for padding, lengths, leads_on in comments:  # from the last to the first
+        rest = len(replace(part, segments=segments).to_bytes()) - 12
+        fakes = fake_parts(range(part.tile, part.tile + len(lengths)), lengths, content[::-1])
+        last = sot(part.tile + len(lengths), 14 + (rest if leads_on else 77)) + struct.pack(">H", SOD)
+        segments = ((COM, b"\0\1" + bytes(padding) + fakes + last), *segments)
+    return replace(part, segments=segments)
+
+
+def with_chains(data: bytes, *, fakes: int, comments: int = 1, every: int = 1, leads_on: bool = True) -> bytes:
+    """Put chains of look-alikes into tile-part headers, which another decoder skips."""
+    old = Codestream.parse(data)
+    one = (40, [150] * (fakes - 1), leads_on)
+    changed = [with_fake_tiles(p, [one] * comments) if p.tile % every == 0 else p for p in old.parts]
+    return replace(old, parts=tuple(changed)).to_bytes()
+
+
 HOSTILE = {
     "look-alikes that lead on": with_look_alikes,
     "look-alikes that lead nowhere": lambda data: with_look_alikes(data, to_next=False),
     "some look-alikes": lambda data: with_look_alikes(data, every=5),
+    "two look-alikes that lead on": lambda data: with_chains(data, fakes=2),
+    "four look-alikes that lead on": lambda data: with_chains(data, fakes=4, every=3),
+    "chains of look-alikes in three COM": lambda data: with_chains(data, fakes=3, comments=3, every=4),
+    "chains of look-alikes that lead nowhere": lambda data: with_chains(data, fakes=3, every=2, leads_on=False),
     "look-alikes, shuffled": lambda data: with_look_alikes(LAYOUTS["shuffled"](data)),
     "Psot too long": lambda data: with_changed_sot(data, 30, length=3000),
     "Psot too short": lambda data: with_changed_sot(data, 30, length=20),
@@ -202,6 +238,48 @@ def codestreams(draw: st.DrawFn) -> bytes:
     return data[: draw(st.integers(len(data) // 2, len(data)))] if draw(st.integers(0, 5)) == 0 else data
 
 
+_LONGEST = 900  # bytes of a marker segment, in these
+
+
+@st.composite
+def lawful_codestreams(draw: st.DrawFn) -> bytes:
+    """Draw a codestream whose packets obey B.10.1, and whose headers hold chains of look-alikes, also several."""
+    old = Codestream.parse(rewrite.without(TILES.data, PLT))
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    parts = []
+    for part in old.parts:
+        packets = rng.integers(0, 256, int(rng.integers(1, 400)), dtype=np.uint8)
+        packets[1:][packets[:-1] == 0xFF] &= 0x7F
+        packets[-1] &= 0x7F
+        parts.append(replace(part, data=packets.tobytes()))
+    if draw(st.integers(0, 3)) == 0:
+        parts = [parts[i] for i in rng.permutation(COUNT)]
+    lengths = st.lists(st.integers(14, 200), max_size=3)
+    comments = st.lists(st.tuples(st.integers(0, 250), lengths, st.booleans()), min_size=1, max_size=4)
+    for index in draw(st.lists(st.integers(0, COUNT - 5), max_size=8, unique=True)):
+        parts[index] = with_fake_tiles(parts[index], draw(comments))
+    return replace(old, parts=tuple(parts)).to_bytes()
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(lawful_codestreams(), st.sets(st.integers(0, COUNT - 1), min_size=1, max_size=4))
+def test_what_is_found_near_where_it_should_be_is_what_a_long_walk_finds(data, tiles):
+    with mock.patch.object(alone, "LONGEST", _LONGEST):
+        outcome = walked(data, tiles, None)
+    assert outcome == walked(data, tiles, 1) or outcome[0] is Doubt
+
+
+def test_a_long_look_back_is_enough_where_a_header_is_longer():
+    comments = [(250, [190, 190], False)] * 9 + [(0, [100, 100, 100], True)]
+    old = Codestream.parse(rewrite.without(TILES.data, PLT))
+    parts = [with_fake_tiles(part, comments) if part.tile == 20 else part for part in old.parts]
+    data = replace(old, parts=tuple(parts)).to_bytes()
+    with mock.patch.object(alone, "LONGEST", _LONGEST):
+        for tile in range(18, 30):
+            outcome = walked(data, {tile}, None)
+            assert outcome == walked(data, {tile}, 1) or outcome[0] is Doubt
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(codestreams(), st.sets(st.integers(0, COUNT - 1), min_size=1), st.integers(2, 64))
 def test_no_codestream_whatsoever_is_walked_along_differently(data, tiles, starts):
@@ -226,7 +304,7 @@ def read(data: bytes, rlevel: int, window: Window | None = None, store: StorePro
 
 
 @pytest.mark.parametrize("starts", [1, 4, 15, 64, None])
-@pytest.mark.parametrize("name", ["plain", *CHANGES, *list(HOSTILE)[:4]])
+@pytest.mark.parametrize("name", ["plain", *CHANGES, *list(HOSTILE)[:8]])
 def test_pixels_are_exact_however_tile_parts_are_found(name, starts, monkeypatch):
     forced(monkeypatch, starts)
     change = CHANGES.get(name) or HOSTILE.get(name) or LAYOUTS[name]

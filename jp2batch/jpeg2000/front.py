@@ -9,14 +9,13 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 
 from jp2batch.errors import CorruptImage
+from jp2batch.jpeg2000.alone import SOT, stands_alone
 from jp2batch.jpeg2000.codestream import Header
 from jp2batch.jpeg2000.grid import tile_count
 from jp2batch.jpeg2000.links import End, Link, may_be_link, read_link
 from jp2batch.jpeg2000.locate import Doubt, ReadAhead
 from jp2batch.jpeg2000.markers import Sot
-from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, disjoint, need
-
-_SOT = b"\xff\x90\x00\x0a"
+from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, disjoint, need, together
 
 
 @dataclass(slots=True, eq=False)
@@ -80,10 +79,14 @@ class Front:
     ahead: ReadAhead
     goes_on: Callable[[int], bool] = lambda _tile: True
     """Whether a walk is worth going on to a tile."""
+    proves: bool = False
+    """Whether what a search has found must be proven right there, since nobody will come to it along the chain."""
     outcomes: dict[int, Link | End | Doubt | CorruptImage] = field(default_factory=dict)
     """What was found at each position that was come to."""
     rounds: int = 0
     """How often something was asked for."""
+    unproven: int = 0
+    """How many finds are still to be proven."""
     _runs: list[Run] = field(default_factory=list)
     _scans: list[Scan] = field(default_factory=list)
     _open: set[int] = field(default_factory=set)
@@ -92,7 +95,7 @@ class Front:
 
     def __post_init__(self) -> None:
         self.count = tile_count(self.header.siz)
-        self.end = self.codestream.stop - len(_SOT) // 2  # where EOC should be
+        self.end = self.codestream.stop - len(SOT) // 2  # where EOC should be
         self._last = Run(self.end, self.count, self.end, self.count, self.end)
         self.mean = max(Sot.SIZE + 2, (self.end - self.header.stop) // self.count)
 
@@ -145,7 +148,7 @@ class Front:
                     return
                 run = Run(position, sot.tile, position, sot.tile, start)
                 self._runs.append(run)
-                if (yield from self._follow(run)):
+                if (yield from self._follow_found(run)):
                     return
                 self._runs.remove(run)
                 self.outcomes.pop(position, None)
@@ -192,6 +195,17 @@ class Front:
             if run.stop in self.outcomes or run.stop in self._open:
                 return True
 
+    def _follow_found(self, run: Run) -> Steps[bool]:
+        if not self.proves:
+            return (yield from self._follow(run))
+        self.unproven += 1
+        alone = stands_alone(self.pieces, self.header.stop, run.start)
+        leads_on, proven = yield from together([self._follow(run), alone])
+        self.unproven -= 1
+        if leads_on and not proven:
+            raise Doubt(f"a header may contain what looks like a tile-part at byte {run.start}")
+        return leads_on
+
     def _come_to(self, position: int, tile: int) -> Steps[Link | End | Doubt | CorruptImage]:
         guess = self.ahead(tile, self.mean) if tile in self.tiles else Ahead()
         outcome: Link | End | Doubt | CorruptImage
@@ -217,12 +231,12 @@ class Front:
         return outcome
 
     def _candidates(self, data: bytes, start: int) -> Iterator[tuple[int, Sot]]:
-        offset = data.find(_SOT)
+        offset = data.find(SOT)
         while offset >= 0:
             sot = may_be_link(data[offset : offset + Sot.SIZE], start + offset, self.header, self.codestream)
             if sot is not None:
                 yield start + offset, sot
-            offset = data.find(_SOT, offset + 1)
+            offset = data.find(SOT, offset + 1)
 
     def _passed(self, position: int) -> bool:
         return any(run.start <= position < run.stop for run in self._runs)

@@ -1,9 +1,12 @@
 """Finding a few tiles where no TLM tells of them: tile-parts mostly lie in the order of their tiles, so one can guess.
 
 Search for a SOT near where it should be, learn from its Isot how far off that is, walk on from there or search again.
-What is found is believed as long as it looks like such a file: tile-parts in the order of their tiles, each tile wanted
-come to from the one before it, and told to be whole by TNsot. Elsewhere this ends in `Doubt`, and the chain is walked
-along from its beginning.
+What is found is believed where it is proven to be no part of something else (`alone`), and as long as it looks like
+such a file: tile-parts in the order of their tiles, each tile wanted come to from the one before it, and told to be
+whole by TNsot. Elsewhere this ends in `Doubt`, and the chain is walked along from its beginning.
+
+What nothing short of that could notice: packets that hold chains of whole tile-parts, against B.10.1, or a second
+codestream behind EOC. No encoder writes such a file.
 """
 
 from bisect import bisect_left
@@ -11,6 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 
+from jp2batch.jpeg2000 import alone
 from jp2batch.jpeg2000.codestream import Header, TilePart
 from jp2batch.jpeg2000.front import Front, Gap
 from jp2batch.jpeg2000.links import Link
@@ -24,6 +28,7 @@ _NEAR = 4  # tile-parts that are walked along rather than searched past
 _CHUNK = 0.8  # of a tile-part, fetched first in search of a SOT
 _EARLY = 0.3  # of a tile-part, by which to aim before where it should begin: on average half a one is cut
 _SEARCHES, _ROUNDS = 1.6, 6  # that finding a tile takes, as a rule
+_LACKING = 0.5  # of what the proof looks at, that no search has read before
 _PATIENCE = 20  # rounds beside those that walking along the tiles takes
 
 
@@ -32,7 +37,8 @@ def interpolation_cost(length: int, tiles: int, selected: Iterable[int], wanted:
     runs = list(_runs(sorted(selected)))
     longest = max(last - first for first, last in runs)
     requests = sum(last - first + _ROUNDS for first, last in runs)
-    in_vain = min(_SEARCHES * len(runs) * length / tiles, max(0, length - wanted))
+    searched = _SEARCHES * length / tiles + _LACKING * alone.look_back(0, length)
+    in_vain = min(len(runs) * searched, max(0, length - wanted))
     return Cost.estimate(requests, _ROUNDS + longest, wanted, in_vain, store)
 
 
@@ -48,6 +54,8 @@ def by_interpolation(
     """
     if header.has(Marker.PLM):
         raise Doubt("PLM tells of the packets of all tile-parts, in their order")
+    if header.cod.sop:
+        raise Doubt("SOP may hold what looks like a tile-part")
     search = _Interpolation(Front(pieces, header, codestream, tiles, ahead), sorted(tiles))
     yield from search.front.advance(search.begin)
     return search.parts()
@@ -56,7 +64,7 @@ def by_interpolation(
 class _Interpolation:
     def __init__(self, front: Front, tiles: list[int]) -> None:
         self.front = front
-        front.goes_on = self._is_near
+        front.goes_on, front.proves = self._is_near, True
         self._tiles = tiles
         self._attempts: Counter[int] = Counter()
         self._patience = _PATIENCE + max(last - first for first, last in _runs(tiles))
@@ -65,7 +73,7 @@ class _Interpolation:
         """Tell what to do next: for each tile that is not found yet, walk or search where it should be."""
         lacking = self._lacking()
         if not lacking:
-            return None
+            return [] if self.front.unproven else None
         if self.front.rounds > self._patience:
             raise Doubt("tile-parts do not lie where they could be expected")
         begun: list[Steps[None]] = []

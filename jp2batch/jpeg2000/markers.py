@@ -219,6 +219,11 @@ class Cod:
         return cls(scod, PROGRESSIONS[progression], layers, mct, Coding.parse(segment, 5, bool(scod & 1)))
 
     @property
+    def sop(self) -> bool:
+        """Whether SOP marker segments may precede packets."""
+        return bool(self.scod & 2)
+
+    @property
     def eph(self) -> bool:
         """Whether every packet header ends in an EPH marker."""
         return bool(self.scod & 4)

@@ -1,4 +1,7 @@
-"""`python -m benchmarks [NAME…]`: measures, prints, and writes the tables of README.md anew."""
+"""`python -m benchmarks [NAME…]`: measures, prints, and writes the tables of README.md anew.
+
+It exits with 1, and names what, where a figure is not what is demanded of it.
+"""
 
 import argparse
 import importlib
@@ -18,8 +21,10 @@ BENCHMARKS = {
     "batch_throughput": "batch_throughput.measure",
     "remote_overviews": "remote_reads.overviews",
     "remote_windows": "remote_reads.windows",
+    "remote_full": "remote_reads.full",
     "local_read": "local_read.measure",
     "time_series": "time_series.measure",
+    "cube": "cube.measure",
     "store_limits": "store_limits.measure",
     "object_store": "object_store.measure",
     "service": "service.measure",
@@ -40,6 +45,7 @@ def main() -> None:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     setting = Setting(options.folder or Path(tempfile.gettempdir(), "jp2batch-benchmarks"), options.quick)
     setting.folder.mkdir(parents=True, exist_ok=True)
+    missed: list[str] = []
     for name in options.names or BENCHMARKS:
         print(f"{name} …", file=sys.stderr, flush=True)
         module, _, function = BENCHMARKS[name].partition(".")
@@ -47,6 +53,9 @@ def main() -> None:
         print(table, flush=True)
         if not (options.quick or options.print):
             write_section(README, name, f"{table}\n\n{circumstances()}")
+        missed += [f"{name}: {demand}" for demand in table.demands if not demand.met]
+    if missed and not options.quick:  # which measures nothing
+        sys.exit("\n".join(["not as demanded:", *missed]))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from benchmarks.readers import by_gdal, by_whole_file, import_all
 from benchmarks.remote_reads import LINK, LOWEST, expected
 from benchmarks.server import Counts, serving
 from benchmarks.setting import Setting
-from benchmarks.table import Table, megabytes, times
+from benchmarks.table import DEMANDED, Demand, Table, cells_of, megabytes, times
 from benchmarks.timed import digest
 from jp2batch.batch.cluster import local_cluster
 
@@ -45,15 +45,21 @@ def measure(setting: Setting) -> Table:
             assert found == wanted, f"{label} gives other pixels than it should"
             taken.append((label, took, server.counts().since(before)))
     naive, size = taken[0][1], count * scene.tlm.stat().st_size
+    (_, with_tlm, fetched) = taken[1]
+    demands = [
+        Demand("throughput, TLM", naive / with_tlm, "≥", 4),
+        Demand("of all bytes, TLM", 100 * fetched.bytes / size, "≤", 3, "%"),
+    ]
     rows = [
         (
             *(label, f"{took:.1f}", f"{count / took:.1f}", times(naive / took)),
-            *(str(counts.requests), megabytes(counts.bytes), f"{counts.bytes / size:.1%}"),
+            *(str(counts.requests), megabytes(counts.bytes), f"{counts.bytes / size:.1%}", *cells_of(*told)),
         )
-        for label, took, counts in taken
+        for (label, took, counts), told in zip(taken, ([], demands, []), strict=True)
     ]
-    head = (f"{count} overviews, {_WORKERS} workers", "s", "a second", "faster by", "requests", "MB", "of all bytes")
-    return Table(head, rows, [f"Over {LINK}."])
+    first = f"{count} overviews, {_WORKERS} workers"
+    head = (first, "s", "a second", "faster by", "requests", "MB", "of all bytes", *DEMANDED)
+    return Table(head, rows, [f"Over {LINK}."], demands).without_empty_columns()
 
 
 def run(way: Way, warm_up: str, urls: Sequence[str]) -> tuple[float, list[str]]:

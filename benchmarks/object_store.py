@@ -1,17 +1,25 @@
-"""Overviews and windows from a real S3 store on loopback, SeaweedFS: no distance, only what requests cost."""
+"""Overviews and windows from a real S3 store on loopback, SeaweedFS: no distance, only what requests cost.
 
+By GDAL, and by jp2batch with each of its drivers. One that is told to take a driver takes that or fails.
+"""
+
+import statistics
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fresh import in_fresh_process
 from benchmarks.readers import Window
 from benchmarks.remote_reads import GDAL, JP2BATCH, expected, usual_window, what_is_known
 from benchmarks.seaweedfs import S3_KEY, S3_SECRET, S3Server, seaweedfs
 from benchmarks.setting import Setting
 from benchmarks.table import Table, seconds, times
 from benchmarks.timed import Read, digest, in_turns
+from jp2batch.storage.source import open_source
 
-_LABELS = {GDAL: "GDAL /vsis3", JP2BATCH: "jp2batch, s3fs"}
+_DRIVERS = {"fsspec": "jp2batch, s3fs", "obstore": "jp2batch, obstore"}
+_SMALL, _MANY = 8_192, 100  # bytes of the requests whose computing is told, and how many there are at once
 
 
 def measure(setting: Setting) -> Table:
@@ -37,21 +45,48 @@ def measure(setting: Setting) -> Table:
                 digest(expected(scene, rlevel, part)),
                 options_of(reader, server),
                 what_is_known(reader, rlevel, scene.size) if known else None,
+                configuration={"jp2batch.driver": driver} if driver else {},
             )
             for tlm, rlevel, part, known in cases.values()
-            for reader in _LABELS
+            for reader, driver in ((GDAL, ""), *((JP2BATCH, driver) for driver in _DRIVERS))
         ]
-        taken = iter(in_turns(reads, setting.rounds, str(setting.warm_up)))
+        taken = iter(in_turns(reads, setting.few_rounds, str(setting.warm_up)))
+        computing = {
+            driver: statistics.median(
+                in_fresh_process(seconds_a_request, urls[scene.plain], server.options, driver)
+                for _ in range(setting.rounds)
+            )
+            for driver in _DRIVERS
+        }
     rows = []
     for title in cases:
-        gdal, ours = next(taken), next(taken)
-        rows += [(title, _LABELS[GDAL], seconds(gdal.seconds), times(gdal.seconds / ours.seconds))]
-        rows += [("", _LABELS[JP2BATCH], seconds(ours.seconds), "–")]
+        gdal = next(taken)
+        rows.append((title, "GDAL /vsis3", seconds(gdal.seconds), "–"))
+        for label in _DRIVERS.values():
+            ours = next(taken)
+            rows.append(("", label, seconds(ours.seconds), times(gdal.seconds / ours.seconds)))
+    told = "; ".join(f"{_DRIVERS[driver]} {took * 1e3:.2f} ms" for driver, took in computing.items())
+    cost = f"What one request of {_SMALL >> 10} KiB, of {_MANY} at once, takes of the client's processors: {told}."
     note = (
-        "Known: by the same process, which has read another part of the file before. Otherwise s3fs makes its client "
-        "within the time, once in a process."
+        "Known: by the same process, which has read another part of the file before. Otherwise the driver makes its "
+        "client within the time, once in a process."
     )
-    return Table(("read", "with", "time", "of jp2batch's time"), rows, [note])
+    return Table(("read", "with", "time", "faster than GDAL by"), rows, [cost, note])
+
+
+def seconds_a_request(url: str, options: dict[str, Any], driver: str) -> float:
+    """Return the seconds of computing, in all threads of this process, that a small request takes with a driver."""
+    import dask
+
+    with dask.config.set({"jp2batch.driver": driver}):
+        source = open_source(url, storage_options=options)
+        source.read_many([(0, _SMALL)])
+        ranges = [(start, start + _SMALL) for start in range(0, (source.size or 0) - _SMALL, 2 * _SMALL)][:_MANY]
+        source.read_many(ranges)  # connections are made, once
+        begin, asked = time.process_time(), source.requests
+        for _ in range(5):
+            source.read_many(ranges)
+        return (time.process_time() - begin) / (source.requests - asked)
 
 
 def options_of(reader: str, server: S3Server) -> dict[str, Any]:

@@ -37,12 +37,12 @@ GDAL_SETTINGS: Mapping[str, Any] = {
 
 def by_jp2batch(options: Mapping[str, Any]) -> Reader:
     """Read with jp2batch; `options`: fsspec's."""
-    import jp2batch
+    from jp2batch import read as read_image  # which imports what it takes
 
     import_all()
 
     def read(path: str, rlevel: int, window: Window | None) -> Pixels:
-        pixels: Pixels = jp2batch.read(path, rlevel, window, storage_options=options).values
+        pixels: Pixels = read_image(path, rlevel, window, storage_options=options).values
         return pixels
 
     return read

@@ -5,7 +5,7 @@ another resolution before.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from benchmarks.readers import Pixels, TileIndex, Window
 from benchmarks.scenes import Scene
 from benchmarks.server import Link, Server, serving
 from benchmarks.setting import Setting
-from benchmarks.table import Table, megabytes, seconds, times
+from benchmarks.table import DEMANDED, Demand, Table, cells_of, megabytes, seconds, times
 from benchmarks.timed import Read, Taken, digest, in_turns
 from jp2batch import openjpeg
 
@@ -46,6 +46,9 @@ class Way:
         return f"{LABELS[self.reader]}{', TLM' if self.tlm else ''}{known}"
 
 
+_GDAL, _GDAL_TLM = Way(GDAL), Way(GDAL, tlm=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """What is read, and the ways to compare; the last is jp2batch's."""
@@ -54,15 +57,40 @@ class Case:
     rlevel: int
     window: Window | None
     ways: Sequence[Way]
+    faster: Mapping[Way, tuple[float, float | None]] = field(default_factory=dict)
+    """How much longer others have to take: at least, and as an aim."""
+    megabytes: tuple[float, float | None] | None = None
+    """What jp2batch may fetch: at most, and as an aim."""
 
 
 def overviews(setting: Setting) -> Table:
     """Measure the lowest resolution of the whole image."""
     side = -(-setting.scene.size >> LOWEST)
     cases = [
-        Case(f"overview {side}², no TLM", LOWEST, None, [Way(GDAL), Way(WHOLE), Way(JP2BATCH)]),
-        Case(f"overview {side}², TLM", LOWEST, None, [Way(GDAL, tlm=True), Way(JP2BATCH, tlm=True)]),
-        Case(f"overview {side}², known", LOWEST, None, [Way(GDAL, tlm=True), Way(JP2BATCH, known=True)]),
+        Case(
+            f"overview {side}², no TLM",
+            LOWEST,
+            None,
+            [_GDAL, Way(WHOLE), Way(JP2BATCH)],
+            {_GDAL: (9, 14), Way(WHOLE): (3.5, None)},
+            (12, 8),
+        ),
+        Case(
+            f"overview {side}², TLM",
+            LOWEST,
+            None,
+            [_GDAL_TLM, Way(JP2BATCH, tlm=True)],
+            {_GDAL_TLM: (12, 18)},
+            (1.4, None),
+        ),
+        Case(
+            f"overview {side}², known",
+            LOWEST,
+            None,
+            [_GDAL_TLM, Way(JP2BATCH, known=True)],
+            {_GDAL_TLM: (15, 22)},
+            (1.4, None),
+        ),
     ]
     return compared(setting, cases)
 
@@ -72,40 +100,66 @@ def windows(setting: Setting) -> Table:
     window = usual_window(setting.scene.size)
     (row, stop), (column, _) = window
     side, pixel = stop - row, ((row, row + 1), (column, column + 1))
-    known_ways = [Way(GDAL, tlm=True), Way(GDAL, tlm=True, known=True), Way(JP2BATCH, known=True)]
+    peers, known = [_GDAL_TLM, Way(GDAL, tlm=True, known=True)], Way(JP2BATCH, known=True)
     cases = [
-        Case(f"window {side}², no TLM", 0, window, [Way(GDAL), Way(JP2BATCH)]),
-        Case(f"window {side}², TLM", 0, window, [Way(GDAL, tlm=True), Way(JP2BATCH, tlm=True)]),
-        Case(f"window {side}², known", 0, window, [*known_ways[:2], Way(TILES), known_ways[2]]),
-        Case("one pixel, known", 0, pixel, known_ways),
+        Case(f"window {side}², no TLM", 0, window, [_GDAL, Way(JP2BATCH)], {_GDAL: (7, 11)}, (8, 3)),
+        Case(
+            f"window {side}², TLM",
+            0,
+            window,
+            [_GDAL_TLM, Way(JP2BATCH, tlm=True)],
+            {_GDAL_TLM: (1.2, 1.6)},
+            (0.8, None),
+        ),
+        Case(f"window {side}², known", 0, window, [*peers, Way(TILES), known], {_GDAL_TLM: (1.6, 2)}, (0.8, None)),
+        Case("one pixel, known", 0, pixel, [*peers, known], {_GDAL_TLM: (2.2, 3.5)}, (0.2, None)),
     ]
     return compared(setting, cases)
 
 
-def compared(setting: Setting, cases: Sequence[Case]) -> Table:
-    """Measure all ways of all cases, each once before any is measured again."""
+def full(setting: Setting) -> Table:
+    """Measure the whole image in full resolution, and the memory that it takes."""
+    case = Case(f"full {setting.scene.size}², no TLM", 0, None, [_GDAL, Way(WHOLE), Way(JP2BATCH)])
+    return compared(setting, [case], rounds=setting.few_rounds, memory=True)
+
+
+def compared(setting: Setting, cases: Sequence[Case], *, rounds: int | None = None, memory: bool = False) -> Table:
+    """Measure all ways of all cases, each once before any is measured again; `memory`: tell it, too."""
     scene = setting.scene
     with serving(setting.folder, LINK) as server:
         reads = {(case.title, way): read_of(case, way, scene, server) for case in cases for way in case.ways}
         unique = list({repr(read): read for read in reads.values()}.values())
-        found = dict(zip(map(repr, unique), in_turns(unique, setting.rounds, str(setting.warm_up)), strict=True))
+        found = dict(
+            zip(map(repr, unique), in_turns(unique, rounds or setting.rounds, str(setting.warm_up)), strict=True)
+        )
     rows: list[Sequence[str]] = []
+    demands: list[Demand] = []
     for case in cases:
-        taken = [found[repr(reads[case.title, way])] for way in case.ways]
-        rows += rows_of(case.title, [way.label for way in case.ways], taken)
-    return Table(HEAD, rows, [f"Over {LINK}."])
+        title, taken = case.title, [found[repr(reads[case.title, way])] for way in case.ways]
+        for way, one, demand in zip(case.ways, taken, demands_of(case, taken), strict=True):
+            figures = seconds(one.seconds), str(one.counts.requests), megabytes(one.counts.bytes)
+            ratio = "–" if one is taken[-1] else times(one.seconds / taken[-1].seconds)
+            rows.append(
+                (title, way.label, *figures, ratio, f"{one.memory / 1e6:.0f}" if memory else "", *cells_of(demand))
+            )
+            demands += [] if demand is None else [demand]
+            title = ""
+    head = ("read", "with", "time", "requests", "MB", "of jp2batch's time", "peak memory beyond imports, MB", *DEMANDED)
+    return Table(head, rows, [f"Over {LINK}."], demands).without_empty_columns()
 
 
-HEAD = ("read", "with", "time", "requests", "MB", "of jp2batch's time")
-
-
-def rows_of(title: str, labels: Sequence[str], taken: Sequence[Taken]) -> Iterator[Sequence[str]]:
-    """Return the rows of a read; the last is jp2batch's."""
-    ours = taken[-1].seconds
-    for label, one in zip(labels, taken, strict=True):
-        figures = seconds(one.seconds), str(one.counts.requests), megabytes(one.counts.bytes)
-        yield (title, label, *figures, times(one.seconds / ours) if one is not taken[-1] else "–")
-        title = ""
+def demands_of(case: Case, taken: Sequence[Taken]) -> Iterator[Demand | None]:
+    """Return what is demanded of each way of a case: of others' time beside ours, and of the bytes that we fetch."""
+    for way, one in zip(case.ways, taken, strict=True):
+        what = f"{case.title}, {way.label}"
+        if way in case.faster:
+            least, aim = case.faster[way]
+            yield Demand(f"{what} beside jp2batch", one.seconds / taken[-1].seconds, "≥", least, aim=aim)
+        elif one is taken[-1] and case.megabytes is not None:
+            most, aim = case.megabytes
+            yield Demand(what, one.counts.bytes / 1e6, "≤", most, "MB", aim)
+        else:
+            yield None
 
 
 def read_of(case: Case, way: Way, scene: Scene, server: Server, options: Mapping[str, Any] | None = None) -> Read:

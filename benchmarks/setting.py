@@ -35,6 +35,11 @@ class Setting:
         return 1 if self.quick else 5
 
     @property
+    def few_rounds(self) -> int:
+        """How often what takes long is measured."""
+        return 1 if self.quick else 3
+
+    @property
     def warm_up(self) -> Path:
         """A small image to use code on before it is measured."""
         return make_scene(self.folder, _WARM_UP_SIZE).tlm

@@ -1,4 +1,4 @@
-"""Thirty overviews from a store with a quota: 4 connections, 2,000 requests a minute, 20 MB/s a connection.
+"""Thirty overviews from a store with the quota of jp2batch's profile `cdse`, which the server enforces.
 
 The store refuses what is over its quota, and says when to come again. Beside jp2batch, one request for each tile, at
 places that are known, over as many connections as are allowed.
@@ -15,17 +15,22 @@ from benchmarks.readers import TileIndex, import_all
 from benchmarks.remote_reads import LOWEST, expected
 from benchmarks.server import Link, serving
 from benchmarks.setting import Setting
-from benchmarks.table import Table, megabytes, times
+from benchmarks.table import DEMANDED, Demand, Table, cells_of, megabytes, times
 from benchmarks.timed import digest
 from jp2batch.batch.cluster import local_cluster
+from jp2batch.config import store_profile
 
 _IMAGES = 30
-_CONNECTIONS = 4
 _WORKERS = 2
-LINK = Link(latency=0.03, bandwidth=20e6, at_once=_CONNECTIONS, per_minute=2000)
+_FASTER = 1.5  # than one request a tile, at least
+_STORES = {"127.0.0.1": "cdse"}
 _PREFIX = 8_000  # bytes of a tile that its header and its lowest resolution take
-# The link, as jp2batch is told of it.
-_PROFILE = {"latency": "30ms", "bandwidth": "20 MB", "connections": _CONNECTIONS, "requests-per-minute": 2000}
+
+
+def quota() -> Link:
+    """Return a link as the profile `cdse` has it: who is told of that, is told of what the server enforces."""
+    profile = store_profile("https", "dataspace.copernicus.eu")
+    return Link(profile.latency, profile.bandwidth, profile.connections, int(profile.requests_per_minute or 0))
 
 
 def measure(setting: Setting) -> Table:
@@ -33,24 +38,28 @@ def measure(setting: Setting) -> Table:
     count = 2 if setting.quick else _IMAGES
     scene = setting.scene
     wanted = digest(expected(scene, LOWEST, None))
-    rows, first = [], 0.0
+    link, rows, first, demands = quota(), list[Sequence[str]](), 0.0, list[Demand]()
     for label, way, tlm in (
         ("one request a tile, known", one_request_a_tile, True),
         ("jp2batch.run, TLM", by_jp2batch, True),
         ("jp2batch.run, no TLM", by_jp2batch, False),
     ):
         paths = scene.copies(count, tlm=tlm)
-        with serving(setting.folder, LINK) as server:  # a new one each time: with a new minute
+        with serving(setting.folder, link) as server:  # a new one each time: with a new minute
             urls = [server.url(path) for path in paths]
             took, found = in_fresh_process(way, str(setting.warm_up), urls, TileIndex.of(paths[0]))
             counts = server.counts()
         first = first or took
         assert set(found) <= {wanted}, f"{label} gives other pixels than it should"
-        failed = "0" if way is one_request_a_tile else str(count - len(found))
-        figures = f"{took:.1f}", times(first / took), failed, str(counts.requests), str(counts.refused)
-        rows.append((label, *figures, megabytes(counts.bytes)))
-    head = (f"{count} overviews", "s", "faster by", "failed", "requests", "refused", "MB")
-    return Table(head, rows, [f"Over {LINK}."])
+        told, failed = list[Demand](), 0
+        if way is by_jp2batch:
+            failed = count - len(found)
+            told = [Demand(label, first / took, "≥", _FASTER), Demand(label, failed, "≤", 0, "failed")]
+        demands += told
+        figures = f"{took:.1f}", times(first / took), str(failed), str(counts.requests), str(counts.refused)
+        rows.append((label, *figures, megabytes(counts.bytes), *cells_of(*told)))
+    head = (f"{count} overviews", "s", "faster by", "failed", "requests", "refused", "MB", *DEMANDED)
+    return Table(head, rows, [f"Over {link}."], demands).without_empty_columns()
 
 
 def one_request_a_tile(_warm_up: str, urls: Sequence[str], index: TileIndex) -> tuple[float, list[str]]:
@@ -68,8 +77,8 @@ def one_request_a_tile(_warm_up: str, urls: Sequence[str], index: TileIndex) -> 
         connection.close()
 
     begin = time.perf_counter()
-    with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        list(pool.map(fetch_many, range(_CONNECTIONS)))
+    with ThreadPoolExecutor(quota().at_once) as pool:
+        list(pool.map(fetch_many, range(quota().at_once)))
     return time.perf_counter() - begin, []
 
 
@@ -85,7 +94,7 @@ def by_jp2batch(warm_up: str, urls: Sequence[str], _index: TileIndex) -> tuple[f
     """Read overviews on a cluster that knows the quota."""
     import dask
 
-    with dask.config.set({"jp2batch.stores.http": _PROFILE}), local_cluster(workers=_WORKERS) as client:
+    with dask.config.set({"jp2batch.stores": _STORES}), local_cluster(workers=_WORKERS) as client:
         client.run(import_all)
         client.run(jp2batch.read, warm_up)
         begin = time.perf_counter()

@@ -1,15 +1,59 @@
 """Tables in Markdown, what they were measured with, and the places of the README where they stand."""
 
+import operator
 import os
 import platform
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import compress
 from pathlib import Path
+from typing import Literal, Self
 
 _PACKAGES = ("jp2batch", "glymur", "fsspec", "s3fs", "obstore", "dask", "distributed", "rasterio", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a figure has to be."""
+
+    what: str
+    """What is measured, for those who read of it alone."""
+    figure: float
+    """As it was measured."""
+    sign: Literal["≥", "≤", "<"]
+    limit: float
+    unit: str = "x"
+    aim: float | None = None
+    """What it should be one day."""
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is what is demanded."""
+        return bool({"≥": operator.ge, "≤": operator.le, "<": operator.lt}[self.sign](self.figure, self.limit))
+
+    @property
+    def cells(self) -> tuple[str, str]:
+        """What stands beside the figure in a table: the least that is demanded, and the aim."""
+        return self._told(self.limit), "" if self.aim is None else self._told(self.aim)
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.figure:.3g} {self.unit} ({self.cells[0]} is demanded)"
+
+    def _told(self, limit: float) -> str:
+        return f"{self.sign} {limit:g} {self.unit}".rstrip()
+
+
+DEMANDED = ("demanded", "aim")
+"""The columns that `cells_of` fills."""
+
+
+def cells_of(*demands: Demand | None) -> tuple[str, str]:
+    """Return what stands in the columns `DEMANDED` of a row, of which so much is demanded."""
+    cells = [demand.cells for demand in demands if demand is not None]
+    return ", ".join(least for least, _ in cells), ", ".join(aim for _, aim in cells if aim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +66,23 @@ class Table:
     """Cells; numbers stand at the right."""
     notes: Sequence[str] = ()
     """What has to be said about them."""
+    demands: Sequence[Demand] = ()
+    """What some of the figures have to be."""
 
     def __str__(self) -> str:
         return "\n\n".join([self.markdown(), *self.notes])
+
+    def without_empty_columns(self) -> Self:
+        """Return the same without columns that no row fills."""
+        filled = [any(cells) for cells in zip(*self.rows, strict=True)]
+        head, *rows = (tuple(compress(line, filled)) for line in (self.head, *self.rows))
+        return replace(self, head=head, rows=rows)
 
     def markdown(self) -> str:
         """Return the table alone, its columns aligned for those who read it as text."""
         columns = list(zip(self.head, *self.rows, strict=True))
         widths = [max(3, *map(len, column)) for column in columns]
-        numeric = [all(re.match(r"[-–\d]|$", cell) for cell in cells) for _, *cells in columns]
+        numeric = [all(re.match(r"[-–≥≤<\d]|$", cell) for cell in cells) for _, *cells in columns]
         lines = [self.head, *self.rows]
         texts = [_line(line, widths, numeric) for line in lines]
         rule = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, numeric, strict=True)]

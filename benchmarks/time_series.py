@@ -13,7 +13,7 @@ from benchmarks.readers import Window, by_gdal, import_all
 from benchmarks.remote_reads import LINK, LOWEST, expected
 from benchmarks.server import counts_at, serving
 from benchmarks.setting import Setting
-from benchmarks.table import Table, megabytes, seconds, times
+from benchmarks.table import DEMANDED, Demand, Table, cells_of, megabytes, seconds, times
 from benchmarks.timed import Taken, digest, median
 from jp2batch.batch.cluster import local_cluster
 
@@ -45,13 +45,17 @@ def measure(setting: Setting) -> Table:
                 assert found == wanted, f"{label} gives other pixels than it should"
                 taken[label].append(one)
     medians = {label: median(found) for label, found in taken.items()}
-    ours = list(medians.values())[-1].seconds
+    gdal, ours = (one.seconds for one in medians.values())
+    demand = Demand("GDAL beside jp2batch", gdal / ours, "≥", 2.5, aim=4)
     rows = [
-        (label, seconds(one.seconds), str(one.counts.requests), megabytes(one.counts.bytes), times(one.seconds / ours))
-        for label, one in medians.items()
+        (
+            *(label, seconds(one.seconds), str(one.counts.requests), megabytes(one.counts.bytes)),
+            *(times(one.seconds / ours), *cells_of(told)),
+        )
+        for (label, one), told in zip(medians.items(), (demand, None), strict=True)
     ]
-    head = (f"{count} dates, 100 x 100 pixels", "time", "requests", "MB", "of jp2batch's time")
-    return Table(head, rows, [f"Over {LINK}."])
+    head = (f"{count} dates, 100 x 100 pixels", "time", "requests", "MB", "of jp2batch's time", *DEMANDED)
+    return Table(head, rows, [f"Over {LINK}."], [demand])
 
 
 def by_threads_of_gdal(server: str, warm_up: str, urls: Sequence[str], field: Window) -> tuple[Taken, Digests]:

@@ -1,5 +1,6 @@
 """The benchmarks measure what they say: the server's limits, the tables, and each of them on small images."""
 
+import contextlib
 import http.client
 import math
 import re
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ROOT
+from benchmarks import ROOT, scaling
 from benchmarks.__main__ import BENCHMARKS, README
+from benchmarks.__main__ import main as measure_all
 from benchmarks.server import Counts, Link, Quota, Server, parse_range, serving
-from benchmarks.table import Table, circumstances, seconds, write_section
+from benchmarks.store_limits import quota
+from benchmarks.table import Demand, Table, cells_of, circumstances, seconds, write_section
 
 DATA = bytes(range(256)) * 1000
 
@@ -130,6 +133,38 @@ def test_tables_are_aligned():
     assert str(table) == ("| read |  time |\n| ---- | ----: |\n| a    | 1.5 s |\n| long |     – |\n\nA note.")
     assert seconds(1.234) == "1.23 s"
     assert seconds(0.0456) == "46 ms"
+
+
+def test_what_is_demanded_stands_beside_the_figure():
+    fast = Demand("overview beside jp2batch", 8.64, "≥", 9, aim=14)
+    small = Demand("overview", 8.0, "≤", 8, "MB")
+    assert (fast.cells, small.cells) == (("≥ 9 x", "≥ 14 x"), ("≤ 8 MB", ""))
+    assert cells_of(fast, None, small) == ("≥ 9 x, ≤ 8 MB", "≥ 14 x")
+    assert cells_of(None) == ("", "")
+    assert (fast.met, small.met, Demand("p99", 5, "<", 5, "ms").met) == (False, True, False)
+    assert str(fast) == "overview beside jp2batch: 8.64 x (≥ 9 x is demanded)"
+
+
+def test_columns_without_cells_are_left_out():
+    table = Table(("read", "aim", "time"), [("a", "", "1 s"), ("b", "", "")], ["A note."]).without_empty_columns()
+    assert (table.head, table.rows, table.notes) == (("read", "time"), [("a", "1 s"), ("b", "")], ["A note."])
+
+
+@pytest.mark.parametrize(("figure", "quick", "code"), [(9.5, False, 0), (8.5, False, 1), (8.5, True, 0)])
+def test_what_is_not_as_demanded_is_named_at_the_end(figure, quick, code, monkeypatch, capsys):
+    demands = [Demand("one", 1.0, "≤", 1), Demand("two", figure, "≥", 9)]
+    monkeypatch.setattr(scaling, "latency", lambda setting: Table(("read",), [("a",)], demands=demands))
+    arguments = ["--print", *["--quick"][:quick]]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "latency", *arguments])
+    with pytest.raises(SystemExit) if code else contextlib.nullcontext() as raised:
+        measure_all()
+    assert capsys.readouterr().out.startswith("| read |")
+    if raised is not None:
+        assert raised.value.code == "not as demanded:\nlatency: two: 8.5 x (≥ 9 x is demanded)"
+
+
+def test_the_quota_is_that_of_the_profile():
+    assert quota() == Link(0.06, 20e6, 4, 2000)
 
 
 def test_a_table_goes_between_its_marks(tmp_path):

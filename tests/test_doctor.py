@@ -219,6 +219,29 @@ def test_a_store_that_is_not_there(store):
     assert "of this bucket is known: Copernicus Data Space: --endpoint-url https://eodata" in finding.detail
 
 
+@pytest.mark.parametrize(
+    ("path", "cure"),
+    [
+        ("http://no-such-host.invalid/b.jp2", "check the host's name and port, the network and the proxy"),
+        ("ftp://127.0.0.1:9/b.jp2", "check the host's name and port, the network and the proxy"),
+        ("/vsis3/bucket/b.jp2", "give s3://bucket/b.jp2"),
+        ("nowhere/b.jp2", "there is no such file (check the path)"),
+    ],
+)
+def test_what_cannot_be_reached_has_its_cure(path, cure):
+    with dask.config.set({"jp2batch.retries.attempts": 1}):
+        finding = found(path)["image"]
+    assert (finding.status, cure in finding.detail) == ("problem", True), finding
+
+
+def test_secrets_in_the_configuration_are_not_told():
+    shared = {"shared": "https://me:hush-hush@host/i.parquet?sig=hush-hush", "shared-options": {"key": "hush-hush"}}
+    with dask.config.set({"jp2batch.index": shared}):
+        detail = found()["configuration"].detail
+    assert "jp2batch.index.shared = https://host/i.parquet" in detail
+    assert "hush-hush" not in detail
+
+
 # Clusters
 
 

@@ -148,6 +148,13 @@ def test_images_that_cannot_be_learned_are_named_and_left_out(http_server, tmp_p
     assert len(table(tmp_path / "index.parquet")) == 1
 
 
+def test_images_that_cannot_be_asked_for_cost_no_other(http_server, tmp_path):
+    urls = ["nosuch://bucket/a.jp2", "s3://AKIAME:s3cret@bucket/a.jp2", *served(http_server, good=PLAIN)]
+    summary = build_index([Request(url) for url in urls], str(tmp_path / "index.parquet"))
+    assert (summary.learned, len(summary.errors)) == (1, 2)
+    assert "s3cret" not in str(summary.errors)
+
+
 def test_processes_learn_as_well(http_server, tmp_path):
     urls = served(http_server, one=MANY_TILES, two=PLAIN)
     (tmp_path / "scenes.txt").write_text("\n".join(urls))

@@ -177,7 +177,10 @@ def learn_image(url: str, *, storage_options: StorageOptions = None) -> Lesson:
     """Read all headers of an image, and none of its packets; keep what they tell in the index of this process."""
     known: Known | None = None
     error: Jp2BatchError | None = None
-    source = open_source(url, storage_options=storage_options)
+    try:
+        source = open_source(url, storage_options=storage_options)
+    except Jp2BatchError as fault:
+        return Lesson(fault.path, "", None, fault, 0, 0)
     try:
         known = with_opened(source, _all_headers)
     except Jp2BatchError as fault:

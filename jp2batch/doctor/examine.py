@@ -10,6 +10,7 @@ from jp2batch.doctor.findings import Finding
 from jp2batch.doctor.storage import examine_storage
 from jp2batch.errors import Jp2BatchError
 from jp2batch.reader import StorageOptions
+from jp2batch.urls import without_credentials
 
 _PACKAGES = ("glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow")
 _OPTIONAL = {
@@ -75,8 +76,12 @@ def _configuration() -> Finding:
             check()
     except Jp2BatchError as error:
         return Finding("configuration", "problem", str(error))
-    changes = ", ".join(f"{key} = {value}" for key, value in config.changed().items())
+    changes = ", ".join(f"{key} = {_shown(key, value)}" for key, value in config.changed().items())
     return Finding("configuration", "ok", changes or "the defaults")
+
+
+def _shown(key: str, value: object) -> str:
+    return "…" if ".shared-options." in key else without_credentials(str(value))
 
 
 def _package(name: str) -> Finding:

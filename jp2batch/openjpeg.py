@@ -171,13 +171,11 @@ class Messages:
         self._lib = lib
         self._on_error = self._HANDLER(self._collector(self.errors))
         self._on_warning = self._HANDLER(self._collector(self.warnings))
-        self._on_info = self._HANDLER(lambda _message, _data: None)
 
     def attach(self, codec: Any) -> None:
         """Collect what a codec says."""
         self._lib.set_error_handler(codec, self._on_error)
         self._lib.set_warning_handler(codec, self._on_warning)
-        self._lib.set_info_handler(codec, self._on_info)
 
     def summary(self) -> str:
         """Return the first of what went wrong."""

@@ -18,6 +18,7 @@ from jp2batch import inspection
 from jp2batch.config import store_profile
 from jp2batch.inspection import plan_from
 from jp2batch.jpeg2000.batches import batches, read_batch
+from jp2batch.jpeg2000.grid import tile_precincts
 from jp2batch.jpeg2000.packets import packet_order
 from jp2batch.opening import Opened, fetcher, hold
 from jp2batch.profiles import StoreProfile
@@ -125,7 +126,9 @@ def full_size() -> bytes:
     parts = []
     for tile in range(121):
         of_tile = rng.normal(1, 0.15) * (1 + 0.4 * np.sin(tile / 17))  # sea and land
-        lengths = [max(1, int(of_tile * 560 * 2.9**p.resolution)) for p in packet_order(header, tile)]
+        lengths = [
+            max(1, int(of_tile * 560 * 2.9**p.resolution)) for p in packet_order(header, tile_precincts(header, tile))
+        ]
         start = int(rng.integers(0, 100_000))
         data = noise[start : start + sum(lengths)].tobytes()
         parts.append(rewrite.Part(tile, 0, 1, (rewrite.plt_segment(lengths),), data))

@@ -90,7 +90,7 @@ def test_a_window_of_everything_wants_all_precincts(rlevel):
     header = Opened.start(MemorySource(MANY.data)).image.header
     everything = select(header, rlevel)
     assert not is_partial(header, everything, 0)
-    wanted = wanted_precincts(header, everything, 0)
+    wanted = wanted_precincts(header, everything, 0, tile_precincts(header, 0))
     assert all(precincts.all for precincts in wanted.values())
     assert sorted({resolution for _, resolution in wanted}) == list(range(4 - rlevel))
     assert wanted_area(header, everything) == everything.area.height * everything.area.width
@@ -98,7 +98,7 @@ def test_a_window_of_everything_wants_all_precincts(rlevel):
 
 def test_what_a_pixel_wants_is_around_it():
     header = Opened.start(MemorySource(MANY.data)).image.header
-    wanted = wanted_precincts(header, select(header, 0, ((40, 41), (72, 73))), 0)
+    wanted = wanted_precincts(header, select(header, 0, ((40, 41), (72, 73))), 0, tile_precincts(header, 0))
     rows, columns = tile_precincts(header, 0)[0][3]
     assert (rows.count, columns.count) == (7, 8)
     highest = wanted[0, 3]

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000.boxes import SIGNATURE, Container
 from jp2batch.jpeg2000.codestream import Header, TilePart
-from jp2batch.jpeg2000.grid import Rect, image_area, samples, tile_counts
+from jp2batch.jpeg2000.grid import Rect, image_area, samples, tile_counts, tile_precincts
 from jp2batch.jpeg2000.markers import Marker, Quantization, Segment, Siz, Sot, encode_segment
 from jp2batch.jpeg2000.packets import packet_order
 from jp2batch.jpeg2000.pieces import Pieces
@@ -246,7 +246,8 @@ def _packets(pieces: Pieces, header: Header, number: int, tile: Tile, guarded: b
     begins = {part.data for part in tile.parts}  # where packets begin for sure
     wanted = tile.packets or {}
     empty = b"\0" + (Marker.EPH.code if header.cod.eph else b"")
-    for index, packet in enumerate(packet_order(header, number, more_layers=int(guarded))):
+    grids = tile_precincts(header, number)
+    for index, packet in enumerate(packet_order(header, grids, more_layers=int(guarded))):
         where = wanted.get(packet)
         data = empty
         if where is not None:

@@ -219,6 +219,9 @@ class PrecinctAxis:
 PrecinctGrid = tuple[PrecinctAxis, PrecinctAxis]
 """The precincts of a resolution level: rows, columns."""
 
+PrecinctGrids = tuple[tuple[PrecinctGrid, ...], ...]
+"""The precincts of a tile: by component, then by resolution level from the lowest."""
+
 
 @lru_cache(maxsize=4096)
 def precinct_axis(start: int, stop: int, sampling: int, drop: int, exponent: int) -> PrecinctAxis:
@@ -242,24 +245,16 @@ def precinct_axis(start: int, stop: int, sampling: int, drop: int, exponent: int
     return PrecinctAxis(count, index, sampling << (exponent + drop), start)
 
 
-def tile_precincts(header: Header, tile: int) -> tuple[tuple[PrecinctGrid, ...], ...]:
-    """Return the precincts of a tile: by component, then by resolution level from the lowest."""
-    area = tile_area(header.siz, tile)
-    alike = list(zip(header.siz.components, header.codings, strict=True))
-    grids = {key: _component_precincts(area, *key) for key in dict.fromkeys(alike)}
-    return tuple(grids[key] for key in alike)
-
-
-def precinct_counts(header: Header, tile: int) -> tuple[tuple[int, ...], ...]:
-    """Return how many precincts a tile has: by component, then by resolution level from the lowest."""
+def tile_precincts(header: Header, tile: int) -> PrecinctGrids:
+    """Return the precincts of a tile."""
     area = tile_area(header.siz, tile)
     alike = zip(header.siz.components, header.codings, strict=True)
-    return tuple(_component_counts(area, component, coding) for component, coding in alike)
+    return tuple(_component_precincts(area, component, coding) for component, coding in alike)
 
 
-@lru_cache(maxsize=4096)
-def _component_counts(area: Rect, component: Component, coding: Coding) -> tuple[int, ...]:
-    return tuple(rows.count * columns.count for rows, columns in _component_precincts(area, component, coding))
+def precinct_counts(grids: PrecinctGrids) -> tuple[tuple[int, ...], ...]:
+    """Return how many precincts a tile has: by component, then by resolution level from the lowest."""
+    return tuple(tuple(rows.count * columns.count for rows, columns in levels) for levels in grids)
 
 
 @lru_cache(maxsize=4096)

@@ -1,7 +1,7 @@
 """What a read will probably take: guessed from the main header, before any tile-part is seen."""
 
 from jp2batch.jpeg2000.codestream import Header
-from jp2batch.jpeg2000.grid import Selection, largest_tile, tile_count, tile_counts
+from jp2batch.jpeg2000.grid import Selection, largest_tile, tile_count, tile_counts, tile_precincts
 from jp2batch.jpeg2000.locate import ReadAhead
 from jp2batch.jpeg2000.markers import Sot
 from jp2batch.jpeg2000.packets import count_packets
@@ -46,7 +46,7 @@ def _expected_header(header: Header) -> int:
     """Estimate the header of a tile-part behind SOT: PLT takes up to three bytes for a packet of up to 2 MiB."""
     rows, columns = tile_counts(header.siz)
     middle = rows // 2 * columns + columns // 2
-    return min(16 + 3 * count_packets(header, middle), _LARGEST_GUESS)
+    return min(16 + 3 * count_packets(header, tile_precincts(header, middle)), _LARGEST_GUESS)
 
 
 def _expected_data(header: Header, tile_length: int, rlevel: int) -> int:

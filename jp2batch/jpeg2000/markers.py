@@ -332,6 +332,8 @@ def parse_lengths(data: bytes) -> tuple[int, ...] | None:
     """
     if len(data) > _LARGEST_LIST:
         return None
+    if data.isascii():  # each length has one byte, as those of small tiles do
+        return tuple(data) if all(data) else None
     lengths, value = [], 0
     for byte in data:
         value = value << 7 | byte & 0x7F

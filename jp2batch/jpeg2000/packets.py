@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000.codestream import Header
-from jp2batch.jpeg2000.grid import PrecinctGrid, ceil_div, precinct_axis, precinct_counts, tile_precincts
+from jp2batch.jpeg2000.grid import PrecinctGrids, ceil_div, precinct_axis, precinct_counts
 
 
 class Packet(NamedTuple):
@@ -38,12 +38,10 @@ _KEYS: dict[str, Callable[[_Placed], tuple[int, ...]]] = {
 _PLACELESS = ("LRCP", "RLCP")
 """Progressions in which positions play no part: tiles of equal counts have equal orders."""
 
-Precincts = tuple[tuple[PrecinctGrid, ...], ...]
 
-
-def count_packets(header: Header, tile: int) -> int:
+def count_packets(header: Header, grids: PrecinctGrids) -> int:
     """Return the number of packets of a tile, without listing them: a header can claim any number."""
-    return header.cod.layers * sum(sum(levels) for levels in precinct_counts(header, tile))
+    return header.cod.layers * sum(map(sum, precinct_counts(grids)))
 
 
 def least_packets(header: Header) -> int:
@@ -78,7 +76,7 @@ def check_packets(header: Header, length: int) -> None:
         raise CorruptImage("", f"its header claims {least:.3g} packets, in {length} bytes", "fetch the file again")
 
 
-def packet_order(header: Header, tile: int, *, more_layers: int = 0) -> tuple[Packet, ...]:
+def packet_order(header: Header, grids: PrecinctGrids, *, more_layers: int = 0) -> tuple[Packet, ...]:
     """Return the packets of a tile in the order in which they lie in the codestream.
 
     `more_layers` are appended to those that the header tells of; they leave the order of the others as it is, since in
@@ -86,8 +84,8 @@ def packet_order(header: Header, tile: int, *, more_layers: int = 0) -> tuple[Pa
     """
     progression, layers = header.cod.progression, header.cod.layers + more_layers
     if progression in _PLACELESS:
-        return _order_by_counts(progression, layers, precinct_counts(header, tile))
-    return _sorted(progression, _by_position(tile_precincts(header, tile), layers))
+        return _order_by_counts(progression, layers, precinct_counts(grids))
+    return _sorted(progression, _by_position(grids, layers))
 
 
 @lru_cache(maxsize=32)
@@ -102,7 +100,7 @@ def _order_by_counts(progression: str, layers: int, counts: tuple[tuple[int, ...
     return _sorted(progression, placed)
 
 
-def _by_position(grids: Precincts, layers: int) -> Iterator[_Placed]:
+def _by_position(grids: PrecinctGrids, layers: int) -> Iterator[_Placed]:
     for component, levels in enumerate(grids):
         for resolution, (rows, columns) in enumerate(levels):
             for row in range(rows.count):

@@ -24,7 +24,7 @@ from jp2batch.jpeg2000.packets import Packet, check_packets
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, fetch, merged
 from jp2batch.jpeg2000.precincts import is_partial
 from jp2batch.jpeg2000.walk import Cost, Pace, by_walk, choose_pace
-from jp2batch.jpeg2000.wanted import locate_packets
+from jp2batch.jpeg2000.wanted import locate_packets, needs_whole_tiles
 from jp2batch.profiles import PRICE, StoreProfile
 
 LocatedBy = Literal["tlm", "index", "walk", "whole"]
@@ -236,16 +236,17 @@ def _tiles(
     by_tile: dict[int, list[TilePart]] = {}
     for part in parts:
         by_tile.setdefault(part.sot.tile, []).append(part)
+    whole = {number: Tile(tuple(own), None) for number, own in by_tile.items()}
     if at_best != "packets" or not needs_packets(header, selection):
-        return {number: Tile(tuple(own), None) for number, own in by_tile.items()}, []
+        return whole, []
+    if reason := needs_whole_tiles(header):
+        return whole, [reason]
     tiles, reasons = {}, dict[str, None]()
-    for number, own in by_tile.items():
-        packets, reason = locate_packets(header, own, selection)
-        tiles[number] = Tile(tuple(own), packets)
+    for number, tile in whole.items():
+        packets, reason = locate_packets(header, tile.parts, selection)
+        tiles[number] = Tile(tile.parts, packets)
         reasons.update({reason: None} if reason else {})
-    if reasons:  # one codestream cannot hold tiles of both kinds
-        tiles = {number: replace(tile, packets=None) for number, tile in tiles.items()}
-    return tiles, list(reasons)
+    return (whole if reasons else tiles), list(reasons)  # one codestream cannot hold tiles of both kinds
 
 
 def needs_packets(header: Header, selection: Selection) -> bool:

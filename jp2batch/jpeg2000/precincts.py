@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from jp2batch.jpeg2000.codestream import Header
 from jp2batch.jpeg2000.grid import (
     PrecinctAxis,
+    PrecinctGrids,
     Rect,
     Selection,
     ceil_div,
@@ -43,16 +44,18 @@ class Precincts:
         return len(self.rows) * len(self.columns) == self.count
 
 
-def wanted_precincts(header: Header, selection: Selection, tile: int) -> Mapping[tuple[int, int], Precincts]:
+def wanted_precincts(
+    header: Header, selection: Selection, tile: int, grids: PrecinctGrids
+) -> Mapping[tuple[int, int], Precincts]:
     """Return the precincts of a tile that a selection is made of, by component and resolution level.
 
-    Resolution levels that it does not need are not there. A precinct is needed where its samples in a subband come as
-    near to those that the window has there as the filters reach.
+    `grids` are all that the tile has. Resolution levels that are not needed are not there. A precinct is needed where
+    its samples in a subband come as near to those that the window has there as the filters reach.
     """
     samples = tile_samples(header.siz, tile, selection.rlevel)
     inside = selection.area.intersection(samples)
     wanted = {}
-    for component, levels in enumerate(tile_precincts(header, tile)):
+    for component, levels in enumerate(grids):
         coding = header.codings[component]
         reach = _REACH[coding.transform]
         for resolution, (rows, columns) in enumerate(levels[: coding.levels - selection.rlevel + 1]):
@@ -72,7 +75,8 @@ def is_partial(header: Header, selection: Selection, tile: int) -> bool:
     inside = tile_samples(header.siz, tile, selection.rlevel)
     if selection.area.intersection(inside) == inside:
         return False
-    return not all(precincts.all for precincts in wanted_precincts(header, selection, tile).values())
+    wanted = wanted_precincts(header, selection, tile, tile_precincts(header, tile))
+    return not all(precincts.all for precincts in wanted.values())
 
 
 def wanted_area(header: Header, selection: Selection) -> int:

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
 from jp2batch.jpeg2000.codestream import Header, TilePart
-from jp2batch.jpeg2000.grid import Selection
+from jp2batch.jpeg2000.grid import Selection, tile_precincts
 from jp2batch.jpeg2000.markers import Marker
 from jp2batch.jpeg2000.packets import Packet, count_packets, packet_order
 from jp2batch.jpeg2000.pieces import Range
 from jp2batch.jpeg2000.precincts import wanted_precincts
 
+_CHANGES = "a tile changes its coding or progression"
 _MOST_LAYERS = 65535
 _MOST_PACKETS = 1 << 20  # of a tile: more cannot be listed in reasonable memory
 
@@ -27,15 +28,17 @@ def locate_packets(
         Why not.
     """
     parts = tuple(parts)
-    if reason := _needs_whole_tile(header, parts):
+    if reason := _obstacle(parts):
         return None, reason
     lengths = [length for part in parts for length in part.packet_lengths or ()]
     if len(lengths) > _MOST_PACKETS:
         return None, f"a tile has more than {_MOST_PACKETS} packets"
-    if count_packets(header, parts[0].sot.tile) != len(lengths):
+    tile = parts[0].sot.tile
+    grids = tile_precincts(header, tile)
+    if count_packets(header, grids) != len(lengths):
         return None, "PLT has another number of packets than the tile"
-    order = packet_order(header, parts[0].sot.tile)
-    wanted = wanted_precincts(header, selection, parts[0].sot.tile)
+    order = packet_order(header, grids)
+    wanted = wanted_precincts(header, selection, tile, grids)
     starts, stops = _positions(parts)
     return {
         packet: Range(starts[place], stops[place])
@@ -55,14 +58,26 @@ def _positions(parts: Iterable[TilePart]) -> tuple[list[int], list[int]]:
     return starts, stops
 
 
-def _needs_whole_tile(header: Header, parts: tuple[TilePart, ...]) -> str:
+def needs_whole_tiles(header: Header) -> str:
+    """Return why the packets of no tile can be told apart; an empty text where they can."""
+    if header.has(Marker.POC):
+        return _CHANGES
+    if header.htj2k:
+        return "the image is coded in HTJ2K"
+    if header.cod.layers == _MOST_LAYERS:
+        return "the image has as many layers as there can be"
+    return ""
+
+
+def _obstacle(parts: tuple[TilePart, ...]) -> str:
     """Return why the packets of a tile cannot be told apart; an empty text where they can."""
-    obstacles = {
-        "a tile changes its coding or progression": header.has(Marker.POC) or any(p.changes_coding for p in parts),
-        "packet headers are kept in PPT": any(p.packed_headers for p in parts),
-        "the image is coded in HTJ2K": header.htj2k,
-        "the image has as many layers as there can be": header.cod.layers == _MOST_LAYERS,
-        "there is no usable PLT": any(p.packet_lengths is None for p in parts),
-        "PLT does not add up to Psot": any(p.data + sum(p.packet_lengths or ()) != p.stop for p in parts),
-    }
-    return next((reason for reason, found in obstacles.items() if found), "")
+    for part in parts:
+        if part.changes_coding:
+            return _CHANGES
+        if part.packed_headers:
+            return "packet headers are kept in PPT"
+        if part.packet_lengths is None:
+            return "there is no usable PLT"
+        if part.data + sum(part.packet_lengths) != part.stop:
+            return "PLT does not add up to Psot"
+    return ""

@@ -198,26 +198,44 @@ def large(tmp_path_factory) -> dict[str, bytes]:
     return {"B04": fine, "B08": fine, "B8A": coarse}
 
 
-def test_the_series_of_a_field_reads_only_its_precincts(large, http_server):
-    dates = 4
-    for number in range(dates):
-        for band, data in large.items():
-            http_server.files[f"T29UNU_202210{number + 10}T115411_{band}.jp2"] = data
-    cube = jp2batch.open_cube([http_server.url(name) for name in http_server.files])
-    assert len(http_server.asked) <= 3 * len(http_server.files)
-    assert http_server.bytes_sent <= (8 << 10) * len(http_server.files)
-    field = cube.sel(y=slice(cube.y[800], cube.y[830]), x=slice(cube.x[900], cube.x[940]))
-    before = http_server.bytes_sent
-    series = field.mean(("y", "x")).compute()
+def fifty_dates(http_server, of_band: dict[str, bytes]) -> list[str]:
+    """Put images of 50 dates on a server, and return their URLs."""
+    dates = [DATE + timedelta(days=5 * number) for number in range(DATES)]
+    names = {f"T29UNU_{date:%Y%m%d}T115411_{band}.jp2": data for date in dates for band, data in of_band.items()}
+    http_server.files.update(names)
+    return list(map(http_server.url, names))
+
+
+def size_of_graph(cube: xr.DataArray) -> int:
+    return len(pickle.dumps(dict(cube.__dask_graph__())))
+
+
+def test_fifty_dates_of_large_images_open_and_give_the_series_of_a_field_within_budgets(large, http_server):
+    urls = fifty_dates(http_server, large)
     whole = sum(map(len, http_server.files.values()))
+    cube = jp2batch.open_cube(urls)
+    assert len(http_server.asked) <= 3 * len(urls)
+    assert http_server.bytes_sent <= (8 << 10) * len(urls)
+    assert size_of_graph(cube) < 2_000_000
+    before = http_server.bytes_sent
+    field = cube.sel(y=slice(cube.y[800], cube.y[830]), x=slice(cube.x[900], cube.x[940]))
+    series = field.mean(("y", "x")).compute()
     assert 0 < http_server.bytes_sent - before < whole / 150
-    urls = [http_server.url(f"T29UNU_20221010T115411_{band}.jp2") for band in large]
     windows = ("1600:1662,1800:1882", "1600:1662,1800:1882", "800:831,900:941")
     by_hand = [
         jp2batch.read(url, level, window).mean().item()
-        for url, level, window in zip(urls, (1, 1, 0), windows, strict=True)
+        for url, level, window in zip(urls[:3], (1, 1, 0), windows, strict=True)
     ]
-    np.testing.assert_allclose(series, [by_hand] * dates)
+    np.testing.assert_allclose(series, [by_hand] * DATES)
+
+
+@pytest.mark.parametrize("tlm", [True, False], ids=["TLM", "no TLM"])
+def test_the_graph_stays_small_when_all_tiles_are_known(http_server, tmp_path, tlm):
+    pixels = np.tile(scene(366, bands=["B04"])["B04"], (5, 5))  # 100 tiles
+    data = make_image(tmp_path / "60m.jp2", pixels, 60, tlm=tlm).read_bytes()
+    urls = fifty_dates(http_server, dict.fromkeys(BANDS, data))[: DATES * 3 // 10]
+    jp2batch.open_cube(urls, -1).compute()
+    assert size_of_graph(jp2batch.open_cube(urls)) < 200_000
 
 
 @pytest.fixture(scope="module")

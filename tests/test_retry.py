@@ -18,6 +18,7 @@ from jp2batch.reader import read_pixels
 from jp2batch.request import Request
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.retry import retried, wait_after
+from jp2batch.storage.slots import Slots
 
 POLICY = RetryPolicy(attempts=5, first_wait=0.2, longest_wait=30)
 pytestmark = pytest.mark.usefixtures("dear_bytes")
@@ -120,12 +121,15 @@ def test_a_store_is_left_alone_as_long_as_it_asks(http_server, as_date):
     assert time.monotonic() - start >= 1  # the least that was asked for
 
 
-def test_a_store_that_asks_for_too_long_is_given_up(http_server):
+def test_a_store_that_asks_for_too_long_is_given_up(http_server, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(Slots, "pause", lambda _, seconds: pauses.append(seconds))
     http_server.files["image.jp2"] = WITH_TLM.data
     http_server.fault, http_server.retry_after = 503, "3600"
     with pytest.raises(StoreUnavailable) as raised:
         read_pixels(Request(http_server.url("image.jp2")))
     assert raised.value.retry_after == 3600
+    assert pauses == []  # nobody else waits for what is given up
     assert http_server.requests == 1
 
 

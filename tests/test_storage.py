@@ -668,6 +668,20 @@ def test_a_host_that_is_not_there_has_a_cure_of_its_own(scheme: str, host: str) 
     assert not re.search("someone|sesame", str(found))
 
 
+def test_a_port_that_speaks_no_tls_is_told(http_server: Any) -> None:
+    found = _refused(http_server.url("a.jp2").replace("http:", "https:"))
+    assert "no secure connection is made" in found.problem
+    assert found.cure == "check that the port speaks https"
+
+
+def test_a_certificate_that_is_not_trusted_is_told() -> None:
+    base: Any = type("ClientConnectorError", (OSError,), {})
+    error: Exception = type("ClientConnectorCertificateError", (base,), {})("self-signed")
+    found = translated(error, Place("https://host/a.jp2", "https", {}))
+    assert type(found) is errors.StorageError
+    assert "certificate is not trusted" in found.problem
+
+
 def test_an_archive_that_is_not_there_or_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "bad.zip").write_bytes(b"nothing of the kind")
     missing = _refused(f"zip://a.jp2::{tmp_path}/missing.zip")

@@ -84,6 +84,8 @@ _PROBLEMS: dict[type[Jp2BatchError], tuple[str, str]] = {
 
 _NO_FILE = "there is no such file", "check the path"
 _UNREACHABLE = "the store cannot be reached", "check the host's name and port, the network and the proxy"
+_NOT_TRUSTED = "the store's certificate is not trusted", "name the file of its authority in SSL_CERT_FILE"
+_NOT_SECURE = "no secure connection is made", "check that the port speaks https"
 
 # What is known better of some exceptions, by their names.
 _KNOWN_BETTER = {
@@ -91,7 +93,10 @@ _KNOWN_BETTER = {
     "IsADirectoryError": ("this is a folder", "give the path of a file in it"),
     "ParamValidationError": ("there can be no bucket or key of that name", "check the path"),
     **dict.fromkeys(("ClientConnectorError", "ConnectionRefusedError", "gaierror"), _UNREACHABLE),
-    **dict.fromkeys(("ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError"), _UNREACHABLE),
+    **dict.fromkeys(("ConnectTimeoutError", "ConnectionTimeoutError", "EndpointConnectionError"), _UNREACHABLE),
+    **dict.fromkeys(("ClientConnectorCertificateError", "SSLCertVerificationError"), _NOT_TRUSTED),
+    **dict.fromkeys(("ClientConnectorSSLError", "SSLError"), _NOT_SECURE),
+    "ProxyConnectionError": _UNREACHABLE,
 }
 _SAY_NO_MORE = {"BadZipFile", "FileNotFoundError", "IsADirectoryError", "ParamValidationError", "PermissionError"}
 

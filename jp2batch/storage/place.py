@@ -45,7 +45,7 @@ class Place:
         shown = without_credentials(url)
         if names_a_user_of_a_store(url):
             cure = "put them into the environment, a profile or storage_options, and take them out of the URL"
-            raise InvalidPath(shown, f"credentials stand in a {protocol}:// URL", cure)
+            raise InvalidPath(shown, "its URL holds credentials", cure)
         named = _USER.search(url)
         return cls(shown, protocol, options_for(url, options), named[1] if named and named[0] not in shown else "")
 

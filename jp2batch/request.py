@@ -18,9 +18,11 @@ Window = tuple[tuple[int, int], tuple[int, int]]
 LOWEST = -1
 """The rlevel that means: the lowest resolution that the image has."""
 
+LONGEST_PATH = 4096
+"""Characters: PATH_MAX of Linux; keys of object stores have 1024 bytes at most."""
+
 _HIGHEST = 32  # decomposition levels at most, T.800 table A.15
 _LARGEST_SIZE = 2**32 - 1  # of an image, T.800 table A.9
-_LONGEST_PATH = 4096  # PATH_MAX of Linux; keys of object stores have 1024 bytes at most
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 _SEPARATORS = "\\", "::", "://"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
@@ -162,8 +164,8 @@ def _check_path(path: object, root: str | None) -> None:
         raise InvalidPath("", f"Path {_shown(path)} is not a path", "give the path of a JPEG 2000 file")
     if "\0" in path or "\n" in path or "\r" in path:
         raise InvalidPath(_shown(path), "the path holds a control character", "remove it")
-    if len(path) > _LONGEST_PATH:
-        raise InvalidPath(_shown(path), f"the path has {len(path)} characters", f"give {_LONGEST_PATH} at most")
+    if len(path) > LONGEST_PATH:
+        raise InvalidPath(_shown(path), f"the path has {len(path)} characters", f"give {LONGEST_PATH} at most")
     if root is None:
         return
     plain = path

@@ -284,9 +284,15 @@ def check_what_nginx_adds(machine: Machine) -> None:
     assert "content-encoding: gzip" in (machine.folder / "headers.txt").read_text().lower()
     (line,) = [line for line in machine.log() if line.get("id") == "mine"]
     assert line["remote"] == "127.0.0.1"
-    (machine.folder / "long.json").write_text(json.dumps({"Path": "x" * 100_000}))
-    problem = json.loads(machine.run(f"curl -s -d @long.json {url}/api/jp2"))
-    assert (problem["status"], problem["type"]) == (413, "urn:jp2batch:problem:body-too-large")
+    for length in (100_000, 2_000_000):  # refused by the service, and by nginx
+        (machine.folder / "long.json").write_text(json.dumps({"Path": "x" * length}))
+        problem = json.loads(machine.run(f"curl -s -d @long.json {url}/api/jp2 -D headers.txt"))
+        assert (problem["status"], problem["type"]) == (413, "urn:jp2batch:problem:body-too-large")
+        assert set(problem) == {"type", "title", "status", "detail", "request_id", "retryable"}
+        headers = (machine.folder / "headers.txt").read_text().lower()
+        assert headers.startswith("http/1.1 413")
+        assert "content-type: application/problem+json" in headers
+        assert f"x-request-id: {problem['request_id']}" in headers
     assert "jp2batch_workers 1.0" in machine.run(f"curl -sf {url}/metrics")
     assert "<title>jp2batch" in machine.run(f"curl -sf {url}/")
 

@@ -5,10 +5,14 @@ import io
 import json
 import re
 import shutil
+import signal
+import stat
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from answers import oracle, verify_contract
 from images import REAL
@@ -118,6 +122,7 @@ def test_headers_tell_what_the_body_must_not(service, root):
     assert re.fullmatch(r"download;dur=[\d.]+, processing;dur=[\d.]+", answer.headers["server-timing"])
     assert answer.headers["x-request-id"] == "a-good.id:1"
     assert service.image("TCI_60m.jp2", headers={"X-Request-ID": "<bad>"}).headers["x-request-id"] != "<bad>"
+    assert service.image("TCI_60m.jp2", headers={"X-Request-ID": "\xe4"}).headers["x-request-id"].isascii()
     assert "tornado" not in json.dumps(answer.headers).lower()
 
 
@@ -143,6 +148,8 @@ def test_its_neighbours_answer(service):
     head = service.ask("/", method="HEAD")
     assert (head.status, head.body) == (200, b"")
     assert head.headers["content-length"] == page.headers["content-length"]
+    assert service.logged(head.headers["x-request-id"])["bytes_sent"] == 0
+    assert service.ask("/", headers={"If-None-Match": "*"}).status == 200
     assert service.ask("/openapi.json").json["openapi"].startswith("3.1")
 
 
@@ -254,6 +261,9 @@ def test_tokens_keep_others_out(root, tmp_path):
         (["--root", "no-such-folder"], 3, "there is no such folder"),
         (["--root", ".", "--root", "."], 3, "a second root 'default'"),
         (["--root", ".", "--certfile", "no-such-file"], 3, "--certfile"),
+        (["--root", "warez://bucket"], 3, "warez:// is not a known protocol"),
+        (["--root", "https://example.org/images?key=1"], 3, "a root has neither"),
+        (["--root", ".", "--scheduler", "nonsense://host"], 3, "check --scheduler, --workers and --memory-limit)"),
         (["--root", ".", "--keyfile", "no-such-file"], 2, "--certfile"),
         (["--root", ".", "--token-file", "no-such-file"], 3, "cannot be read"),
         (["--root", ".", "--address", "203.0.113.1"], 3, "cannot listen"),
@@ -267,6 +277,42 @@ def test_what_cannot_start_says_why(options, code, text):
     written = "".join(service.text)
     assert text in written
     assert "Traceback" not in written
+
+
+def test_an_encrypted_key_is_refused_and_asks_nobody(tmp_path):
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl")
+    names = ["-subj", "/CN=localhost", "-passout", "pass:secret", "-keyout", "key.pem", "-out", "cert.pem"]
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-days", "2", *names]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    files = ["--certfile", str(tmp_path / "cert.pem"), "--keyfile", str(tmp_path / "key.pem")]
+    with serving("--root", ".", *files, ready=False) as service:
+        assert service.process.wait(60) == 3
+    assert "no certificate to use" in "".join(service.text)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_it_in_order(root, tmp_path, number):
+    socket = tmp_path / "s"
+    with serving("--root", str(root), "--workers", "1", "--unix-socket", str(socket), ready=False) as service:
+        service.wait_until_listening()
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o660
+        children = psutil.Process(service.process.pid).children(recursive=True)
+        assert service.stop(number) == 0
+        assert not socket.exists()
+        assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+def test_a_signal_before_it_listens_leaves_nothing_behind(root):
+    with serving("--root", str(root), "--workers", "1", ready=False) as service:
+        process = psutil.Process(service.process.pid)
+        end = time.monotonic() + 30
+        while not (children := process.children(recursive=True)):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert service.stop() == 0
+        assert not psutil.wait_procs(children, timeout=10)[1]
 
 
 def test_a_scheduler_of_ones_own_may_do_the_work(root):

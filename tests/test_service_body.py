@@ -53,6 +53,11 @@ def test_what_cannot_be_is_said_in_words_of_json(body, error, said):
         parse_body(body.encode(), FOLDER)
 
 
+@pytest.mark.parametrize(("text", "rlevel"), [("-1.0", -1), ("0.0", 0), ("1e0", 1), ("2", 2)])
+def test_a_whole_number_may_be_written_as_any(text, rlevel):
+    assert parse_body(f'{{"Path": "a", "rlevel": {text}}}'.encode(), FOLDER)[1].rlevel == rlevel
+
+
 def test_a_byte_order_mark_is_taken():
     assert parse_body(b'\xef\xbb\xbf{"Path": "a.jp2"}', FOLDER)[1].path == "a.jp2"
 

@@ -29,15 +29,15 @@ def data(image_of) -> bytes:
 
 @pytest.fixture(scope="module")
 def store(data) -> Iterator[Recorder]:
-    with recording({"/bucket/root/B8A.jp2": data, "/bucket/secret.jp2": data, "/secret.jp2": data}) as server:
+    with recording({"/bucket/images/B8A.jp2": data, "/bucket/secret.jp2": data, "/secret.jp2": data}) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def service(store) -> Iterator[Service]:
     """Return a service over one folder of a server: as a web server's, and as a bucket's."""
-    bucket = ["--root", "bucket=s3://bucket/root", "--endpoint-url", store.url, "--no-sign-request"]
-    with serving(*bucket, "--root", f"web={store.url}/bucket/root", "--workers", "1") as running:
+    bucket = ["--root", "bucket=s3://bucket/images", "--endpoint-url", store.url, "--no-sign-request"]
+    with serving(*bucket, "--root", f"web={store.url}/bucket/images", "--workers", "1") as running:
         yield running
 
 
@@ -58,14 +58,14 @@ def test_odd_paths_stay_below(service, store, root, path):
     answer = service.ask(body={"Path": path, "root": root})
     assert answer.status in {400, 403, 404, 502}
     assert answer.detail
-    assert all(asked.startswith("/bucket/root/") for asked in store.asked), store.asked
+    assert all(asked.startswith("/bucket/images/") for asked in store.asked), store.asked
 
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_what_is_below_is_read(service, store, root):
     store.asked.clear()
     assert service.ask(body={"Path": ".//B8A.jp2", "root": root}).status == 200
-    assert set(store.asked) == {"/bucket/root/B8A.jp2"}
+    assert set(store.asked) == {"/bucket/images/B8A.jp2"}
 
 
 @pytest.mark.parametrize(
@@ -74,33 +74,33 @@ def test_what_is_below_is_read(service, store, root):
         "/bucket/secret.jp2",
         "/secret.jp2",
         "../secret.jp2",
-        "/bucket/root/../secret.jp2",
-        "/bucket/root/%2e%2e/secret.jp2",
-        "/bucket/root/%252e%252e/secret.jp2",
-        "/bucket/rootless.jp2",
-        "//example.invalid/bucket/root/B8A.jp2",
-        "https://127.0.0.1/bucket/root/B8A.jp2",
+        "/bucket/images/../secret.jp2",
+        "/bucket/images/%2e%2e/secret.jp2",
+        "/bucket/images/%252e%252e/secret.jp2",
+        "/bucket/imagesless.jp2",
+        "//example.invalid/bucket/images/B8A.jp2",
+        "https://127.0.0.1/bucket/images/B8A.jp2",
         "file:///etc/passwd",
         "http://[",
     ],
 )
 def test_no_redirect_leads_out(service, store, target):
-    store.moved["/bucket/root/moved.jp2"] = target
+    store.moved["/bucket/images/moved.jp2"] = target
     store.asked.clear()
     answer = service.ask(body={"Path": "moved.jp2", "root": "web"})
     assert answer.status == 403
     assert answer.detail == "the server redirects out of the root"
-    assert store.asked == ["/bucket/root/moved.jp2"]
+    assert store.asked == ["/bucket/images/moved.jp2"]
 
 
 def test_no_redirect_leads_to_another_server(service, store, data):
-    with recording({"/bucket/root/B8A.jp2": data}) as other:
-        store.moved["/bucket/root/moved.jp2"] = f"{other.url}/bucket/root/B8A.jp2"
+    with recording({"/bucket/images/B8A.jp2": data}) as other:
+        store.moved["/bucket/images/moved.jp2"] = f"{other.url}/bucket/images/B8A.jp2"
         assert service.ask(body={"Path": "moved.jp2", "root": "web"}).status == 403
         assert other.asked == []
 
 
-@pytest.mark.parametrize("target", ["/bucket/root/B8A.jp2", "B8A.jp2", "../root/B8A.jp2"])
+@pytest.mark.parametrize("target", ["/bucket/images/B8A.jp2", "B8A.jp2", "../images/B8A.jp2"])
 def test_a_redirect_within_the_root_is_followed(service, store, target):
-    store.moved["/bucket/root/moved.jp2"] = target
+    store.moved["/bucket/images/moved.jp2"] = target
     assert service.ask(body={"Path": "moved.jp2", "root": "web"}).status == 200

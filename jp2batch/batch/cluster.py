@@ -22,6 +22,7 @@ Engine = Callable[[], AbstractContextManager[Any]]
 """Starts what does the work: a `distributed.Client`, or None for threads of this process."""
 
 _PATIENCE = 15  # seconds that a scheduler has to answer
+_CURE = "check --scheduler, --workers and --memory-limit, or take --local-threads"
 _GROWING = 60  # seconds that a cluster has to get its first worker: an adaptive one starts it when there is work
 
 
@@ -126,8 +127,8 @@ def engine_of(
     return lambda: local_cluster(workers, threads or 1, memory_limit or "auto")
 
 
-def started(stack: contextlib.ExitStack, engine: Engine) -> Any:
-    """Start an engine for the time of a stack.
+def started(stack: contextlib.ExitStack, engine: Engine, *, cure: str = _CURE) -> Any:
+    """Start an engine for the time of a stack; `cure` is what helps where it does not start.
 
     Raises
     ------
@@ -140,7 +141,6 @@ def started(stack: contextlib.ExitStack, engine: Engine) -> Any:
         raise
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        cure = "check --scheduler, --workers and --memory-limit, or take --local-threads"
         raise ConfigurationError("", f"the cluster does not start: {reason}", cure) from error
 
 

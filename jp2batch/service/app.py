@@ -8,6 +8,7 @@ import resource
 import signal
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,11 +34,12 @@ from jp2batch.service.settings import Limits, Settings
 
 _log = logging.getLogger("jp2batch.service")
 
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SPARE_FILES = 512  # besides connections
 
 
 def serve(settings: Settings, **cluster: Any) -> None:
-    """Run the service until it is told to stop by SIGTERM or SIGINT.
+    """Run the service until it is told to stop by SIGTERM, SIGINT or SIGHUP.
 
     Parameters
     ----------
@@ -51,16 +53,23 @@ def serve(settings: Settings, **cluster: Any) -> None:
     ConfigurationError
         It cannot start.
     """
+    context = _tls(settings)
     import distributed  # noqa: F401  # it gives its loggers handlers of their own, which the next line takes away
 
-    context = _tls(settings)
     log_to_stderr()
     _allow_files(settings.limits.connections + _SPARE_FILES)
+    for number in _STOPPING:
+        signal.signal(number, _stop_early)
     with contextlib.ExitStack() as stack:
-        client = started(stack, engine_of(**cluster))
+        client = started(stack, engine_of(**cluster), cure="check --scheduler, --workers and --memory-limit")
         check_cluster(client)
         own = not cluster.get("scheduler")
         asyncio.run(_serve(settings, client.scheduler.address, context, own_workers=own))
+
+
+def _stop_early(_number: int, _frame: object) -> None:
+    """Stop where there is nothing to drain yet: what was started by then ends in order."""
+    raise SystemExit(0)
 
 
 def orders_for(roots: Mapping[str, Root], limits: Limits) -> dict[str, Sealed]:
@@ -118,7 +127,7 @@ async def _serve(settings: Settings, scheduler: str, context: ssl.SSLContext | N
         pool = Pool(client, orders, queue=limits.queue, metrics=metrics, own_workers=own_workers)
         service = Service(settings, pool, metrics, Outbox(limits.unsent, limits.sending))
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPPING:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         keeper = asyncio.ensure_future(pool.keep())
         server = server_of(service, application(service), context)
@@ -126,6 +135,7 @@ async def _serve(settings: Settings, scheduler: str, context: ssl.SSLContext | N
         waiting = asyncio.ensure_future(stop.wait())
         await asyncio.wait({waiting, keeper}, return_when=asyncio.FIRST_COMPLETED)
         await _drain(service, server)
+        _unlisten(settings)
         keeper.cancel()
         waiting.cancel()
         await pool.close()
@@ -150,6 +160,11 @@ def _listen(server: Server, settings: Settings) -> None:
         raise ConfigurationError("", f"cannot listen on {where}: {error.strerror or error}", cure) from None
     roots = {name: root.shown for name, root in settings.roots.items()}
     _log.info("listening", extra={FIELDS: {"address": where, "roots": roots}})
+
+
+def _unlisten(settings: Settings) -> None:
+    if settings.unix_socket:
+        Path(settings.unix_socket).unlink(missing_ok=True)
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

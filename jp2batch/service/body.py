@@ -57,14 +57,16 @@ def _key(path: str, root: Root) -> str:
     *folders, name = path.split("/")
     if name in ("", "."):
         raise InvalidPath(path, "the path ends like that of a folder", "give the path of an image")
-    if root.url.startswith(("http://", "https://")) and re.search(r"[?#]", path):
+    if root.on_the_web and re.search(r"[?#]", path):
         raise InvalidPath(path, "the path holds '?' or '#'", "give a plain path")
     return "/".join([*(folder for folder in folders if folder not in ("", ".")), name])
 
 
 def _parsed(data: bytes) -> Any:
     try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_constant)
+        return json.loads(
+            data.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_constant, parse_float=_number
+        )
     except RecursionError:
         raise InvalidRequest("", "the body is nested too deeply", _CURE) from None
     except ValueError as error:
@@ -78,6 +80,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(names) < len(pairs):
         raise ValueError("a name is there twice")
     return names
+
+
+def _number(text: str) -> int | float:
+    """Return a number; a whole one is an integer, as JSON knows no difference."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _constant(text: str) -> NoReturn:

@@ -90,6 +90,7 @@ class ImageHandler(Handler):
         content: Content = result.value
         if content.encoding:
             self.set_header("Content-Encoding", content.encoding)
+        self.notes["type"] = content.type
         self.set_header("Vary", "Accept, Accept-Encoding" + (", Origin" if self.service.settings.cors_origins else ""))
         stats = result.stats
         if stats is None:

@@ -3,11 +3,26 @@
 from typing import Any
 
 import jp2batch
+from jp2batch.request import LONGEST_PATH
 from jp2batch.service.forms import JSON, NPY, PNG
 from jp2batch.service.problems import STATUS
 from jp2batch.service.settings import Settings
 
-_KEY = r"^(?![/~])(?!.*(\\|%|:|[\u0000-\u001f\u007f-\u009f]))(?!(.*/)?\.\.(/|$)).*\S.*$"
+_ESCAPE = "%(25)*"  # of what follows in hexadecimal, however often it was escaped
+_DOT = rf"(\.|{_ESCAPE}2[eE])"
+_SLASH = rf"(/|{_ESCAPE}2[fF])"
+_BACKSLASH = rf"(\\|{_ESCAPE}5[cC])"
+_COLON = rf"(:|{_ESCAPE}3[aA])"
+_LETTER = rf"([A-Za-z]|{_ESCAPE}([46][1-9a-fA-F]|[57][\daA]))"
+_SCHEME = rf"{_LETTER}({_LETTER}|[\d+.-]|{_ESCAPE}(3\d|2[bBdDeE]))*{_COLON}"
+_CONTROL = rf"([\u0000-\u001f\u007f-\u009f]|{_ESCAPE}([01][\da-fA-F]|7[fF]|[cC]2{_ESCAPE}[89][\da-fA-F]))"
+_ANY = r"[\s\S]*"
+_KEY = (
+    rf"^(?!/)(?!(\./+)*({_ESCAPE}2[fF]|{_SCHEME}))"
+    rf"(?!{_ANY}({_BACKSLASH}|{_CONTROL}|{_COLON}({_COLON}|{_SLASH}{_SLASH})))"
+    rf"(?!({_ANY}{_SLASH})?{_DOT}{_DOT}({_SLASH}|$))(?!({_ANY}/)?\.?$)(?!(\./+)*\s*$)"
+)
+_KEY_ON_THE_WEB = rf"^(?!{_ANY}[?#])" + _KEY.removeprefix("^")
 _TITLES = {
     400: "The body or the path is malformed",
     401: "A token is needed",
@@ -113,19 +128,24 @@ def _refusal(status: int) -> dict[str, Any]:
 
 def _request(settings: Settings) -> dict[str, Any]:
     span = {"type": "array", "items": _WHOLE, "minItems": 2, "maxItems": 2}
-    key = {"type": "string", "minLength": 1, "maxLength": 1024, "pattern": _KEY}
+    on_the_web = all(root.on_the_web for root in settings.roots.values())
+    pattern = _KEY_ON_THE_WEB if on_the_web else _KEY
+    key = {"type": "string", "minLength": 1, "maxLength": LONGEST_PATH, "pattern": pattern}
+    about = (
+        "its key below the root, without '..', backslash, control characters or scheme; escapes count as what they are"
+    )
     window = {
         "description": "The part to read, in pixels of the full image: [[row, row], [column, column]], or as text",
         "oneOf": [
             {"type": "null"},
-            {"type": "string", "pattern": r"^\s*\d{1,9}:\d{1,9}\s*,\s*\d{1,9}:\d{1,9}\s*$"},
+            {"type": "string", "maxLength": 99, "pattern": r"^\s*\d+:\d+\s*,\s*\d+:\d+\s*$"},
             {"type": "array", "items": span, "minItems": 2, "maxItems": 2},
         ],
     }
     return {
         "type": "object",
         "properties": {
-            "Path": {**key, "description": "The image: its key below the root, without '..', backslash, ':' or '%'"},
+            "Path": {**key, "description": f"The image: {about}"},
             "path": {**key, "description": "The same, as the old service's code had it"},
             "rlevel": {
                 "type": "integer",
@@ -135,7 +155,7 @@ def _request(settings: Settings) -> dict[str, Any]:
                 "description": "Resolution levels to drop: 0 = full, -1 = the lowest there is",
             },
             "window": window,
-            "root": {"type": "string", "enum": list(settings.roots), "description": "Where the image is"},
+            "root": {"enum": [*settings.roots, None], "description": "Where the image is; null: as if left out"},
         },
         "oneOf": [{"required": ["Path"]}, {"required": ["path"]}],
         "examples": [{"Path": "tiles/33/U/UP/…/T33UUP_B8A.jp2", "rlevel": -1}],

@@ -11,7 +11,7 @@ from jp2batch.errors import ConfigurationError, PermissionDenied
 from jp2batch.request import Request
 from jp2batch.service.problems import UnknownRoot
 from jp2batch.storage.flags import options_from_flags
-from jp2batch.storage.source import Source, open_source
+from jp2batch.storage.source import Source, known_protocols, open_source
 from jp2batch.urls import without_credentials
 
 DEFAULT = "default"
@@ -30,6 +30,11 @@ class Root:
     """Folder or bucket; it may hold credentials."""
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """fsspec's options for its store."""
+
+    @property
+    def on_the_web(self) -> bool:
+        """Whether paths below it are parts of addresses of a web server."""
+        return _protocol(self.url) in ("http", "https")
 
     @property
     def shown(self) -> str:
@@ -115,7 +120,14 @@ def _protocol(url: str) -> str:
 
 def _located(url: str) -> str:
     url = url.removeprefix("file://")
-    if _protocol(url):
+    if protocol := _protocol(url):
+        shown = without_credentials(url)
+        if protocol not in known_protocols():
+            raise ConfigurationError(
+                shown, f"{protocol}:// is not a known protocol", "s3://, gs://, https://, a folder"
+            )
+        if re.search(r"[?#]", url):
+            raise ConfigurationError(shown, "a root has neither '?' nor '#'", "give the address of a folder")
         return url
     if not Path(url).expanduser().is_dir():
         raise ConfigurationError(url, "there is no such folder", "check --root")

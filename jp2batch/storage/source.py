@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import fsspec
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
@@ -19,7 +20,7 @@ from jp2batch.storage.place import Place
 from jp2batch.storage.replies import Piece, Range, Version
 from jp2batch.storage.stores import Store, store_class, with_defaults
 
-__all__ = ["MemorySource", "Piece", "Range", "Source", "Version", "open_source"]
+__all__ = ["MemorySource", "Piece", "Range", "Source", "Version", "known_protocols", "open_source"]
 
 
 class Source(Protocol):
@@ -163,6 +164,11 @@ class MemorySource(Counted):
     def verify(self) -> None:
         """See whether the version is that which was expected: bytes do not change."""
         self._confirm(self._own)
+
+
+def known_protocols() -> frozenset[str]:
+    """Return the protocols that a path may have; whether their drivers are installed is not asked."""
+    return frozenset(fsspec.available_protocols())
 
 
 def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) -> Source:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from dask.base import tokenize
 from xarray.core import indexing
 
 from jp2batch import cf, georeference, sentinel2
@@ -125,7 +126,10 @@ def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
     if isinstance(chunks, Mapping) and (unknown := [str(dim) for dim in chunks if dim not in array.dims]):
         problem = f"chunks of {', '.join(unknown)}, which is no dimension"
         raise InvalidRequest(array.attrs.get("source", ""), problem, f"there is {', '.join(map(str, array.dims))}")
-    values = array.variable.chunk(array.encoding["preferred_chunks"] if chunks == {} else chunks)
+    variable = array.variable
+    cut = variable.chunk(array.encoding["preferred_chunks"] if chunks == {} else chunks).chunksizes
+    image = getattr(variable._data, "array", None)  # xarray would name it by all that is known of it
+    values = variable.chunk(cut, name=f"jp2batch-{tokenize(image, cut)}")
     return array.copy(data=values.data)  # the coordinates stay as they are
 
 

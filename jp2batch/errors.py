@@ -30,6 +30,7 @@ __all__ = [
     "OpenJpegNotFound",
     "OutputError",
     "PermissionDenied",
+    "RangesIgnored",
     "StorageError",
     "StoreUnavailable",
     "TooManyPixels",
@@ -172,6 +173,10 @@ class StoreUnavailable(StorageError):
 
 class ObjectChanged(StoreUnavailable):
     """The object was replaced while it was being read."""
+
+
+class RangesIgnored(StoreUnavailable):
+    """The server, which gave ranges of the object before, sends only the whole of it."""
 
 
 class NotJpeg2000(Jp2BatchError, ValueError):

@@ -1,14 +1,15 @@
 """Opening an image: its headers, from the store or from what is known of it; and the loop of a conversation."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from jp2batch import config, index
-from jp2batch.errors import ImageTooLarge, Jp2BatchError, ObjectChanged, StorageError
+from jp2batch.errors import ImageTooLarge, Jp2BatchError, ObjectChanged, RangesIgnored, StorageError
 from jp2batch.jpeg2000.channels import Channel, channels
 from jp2batch.jpeg2000.coalesce import coalesced
 from jp2batch.jpeg2000.codestream import check_supported
@@ -31,10 +32,14 @@ class Opened:
     source: Source
     pieces: Pieces
     image: Image
-    places: tuple[Place, ...] = ()
-    """Where tile-parts are known to lie."""
+    told: Known | None = None
+    """What was known of this version of it."""
     recalled: bool = False
     """Whether headers are those that were known, and the store has to confirm its version."""
+    at_once: bool = False
+    """Whether the first read gave all of it: it is small, or the server sends whole files only."""
+    claims: list[Range] = field(default_factory=list)
+    """Bytes that somebody else tells of: they are fetched with the next ones, and compared."""
 
     @classmethod
     def start(cls, source: Source, known: Known | None = None) -> "Opened":
@@ -43,8 +48,11 @@ class Opened:
         ((position, data),) = source.read_many([(0, first)])
         pieces = Pieces(source.size or 0)
         pieces.fill(position, data)
-        places = known.places if known is not None and known.size == pieces.size else ()
-        return cls(source, pieces, hold(read_image(pieces, Ahead(first)), fetcher(source, pieces)), places)
+        image = hold(read_image(pieces, Ahead(first)), fetcher(source, pieces))
+        told = None
+        if known is not None and known.size == pieces.size:
+            told = replace(known, etag=source.etag)
+        return cls(source, pieces, image, told, at_once=len(data) == pieces.size)
 
     @classmethod
     def recall(cls, source: Source, known: Known) -> "Opened":
@@ -52,15 +60,47 @@ class Opened:
         source.expect(Version(known.size, known.etag))
         pieces = known.pieces()
         image = hold(read_image(pieces, Ahead(config.first_read())), fetcher(source, pieces))
-        return cls(source, pieces, image, known.places, recalled=True)
+        claims = [Range(0, image.header.stop)] if known.hearsay else []
+        return cls(source, pieces, image, known, recalled=True, claims=claims)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where tile-parts are known to lie."""
+        return () if self.told is None else self.told.places
 
     def known(self, reading: Reading | None = None) -> Known | None:
-        """Return what of this would spare the next read a round; with a reading, of its tiles as well."""
+        """Return what would spare the next read a round: what was known, and with a reading also what that taught.
+
+        It is to be used where this was confirmed, or all has been read.
+        """
         parts = [part for tile in reading.tiles.values() for part in tile.parts] if reading else []
-        return learned(self.pieces, self.image, parts, self.source.etag)
+        try:
+            now = learned(self.pieces, self.image, parts, self.source.etag)
+        except ValueError as problem:  # by a header that was known
+            raise Misled(str(problem)) from None
+        return now if now is None or self.told is None else replace(self.told, hearsay=False).joined(now)
+
+    def fetch(self, ranges: Sequence[Range]) -> None:
+        """Fetch ranges, all at once, by the requests that cost least; and what is claimed, to compare it.
+
+        Raises
+        ------
+        Misled
+            What somebody else tells is not what the file says.
+        """
+        fetch(self.source, self.pieces, [*ranges, *self.claims], known=self.claims)
+        self.claims.clear()
+
+    def question(self, reading: Reading) -> None:
+        """Have compared what somebody else tells of tiles that are coded in a way of their own."""
+        if self.recalled and self.told is not None and self.told.hearsay:
+            parts = (part for tile in reading.tiles.values() for part in tile.parts)
+            self.claims.extend(Range(part.start, part.data) for part in parts if part.segments)
 
     def confirm(self) -> None:
         """Make sure that the store has that version: for who reads no more of it."""
+        if self.claims:
+            self.fetch([])
         if self.recalled:
             self.source.verify()
 
@@ -125,15 +165,18 @@ def _with_opened(source: Source, act: Callable[[Opened], T], known: Known | None
         if held is not None:
             try:
                 return act(Opened.recall(source, held) if held.etag is not None else Opened.start(source, held))
-            except Misled:
+            except (Misled, RangesIgnored):
                 pass
             except Jp2BatchError as error:
                 changed = isinstance(error, ObjectChanged) and pinned is None
                 if held.etag is None or (isinstance(error, StorageError) and not changed):
                     raise
             index.forget(source)
-            source.expect(None if pinned is None else Version(pinned.size, pinned.etag))
-        return act(Opened.start(source))
+            source.expect(None)
+        opened = Opened.start(source)
+        if pinned is not None and Version(pinned.size, pinned.etag).differs(Version(source.size, source.etag)):
+            raise ObjectChanged(source.path, "it was replaced since it was opened", "open it again")
+        return act(opened)
 
 
 def hold(steps: Steps[T], fetch: Callable[[Sequence[Range]], None]) -> T:
@@ -148,14 +191,25 @@ def hold(steps: Steps[T], fetch: Callable[[Sequence[Range]], None]) -> T:
 
 
 def fetcher(source: Source, pieces: Pieces) -> Callable[[Sequence[Range]], None]:
-    """Return what fetches ranges of a source into pieces, all at once, by the requests that cost least."""
+    """Return what fetches ranges of a source into pieces."""
+    return functools.partial(fetch, source, pieces)
 
-    def fetch(ranges: Sequence[Range]) -> None:
-        asked = coalesced(ranges, source.profile, pieces.may_cross)
-        for start, data in source.read_many([(r.start, r.stop) for r in asked]):
-            pieces.fill(start, data)
 
-    return fetch
+def fetch(source: Source, pieces: Pieces, ranges: Sequence[Range], *, known: Sequence[Range] = ()) -> None:
+    """Fetch ranges of a source into pieces, all at once, by the requests that cost least.
+
+    Raises
+    ------
+    Misled
+        What pieces hold of the `known` ones is not what came.
+    """
+    asked = coalesced(ranges, source.profile, pieces.may_cross)
+    for start, data in source.read_many([(r.start, r.stop) for r in asked]):
+        for one in known:
+            first, last = max(start, one.start), min(start + len(data), one.stop)
+            if first < last and pieces.read(first, last) != data[first - start : last - start]:
+                raise Misled(f"bytes {first} to {last} are not what was known of them")
+        pieces.fill(start, data)
 
 
 @contextlib.contextmanager

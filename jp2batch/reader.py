@@ -19,7 +19,7 @@ from jp2batch.jpeg2000.grid import Rect, Selection, select_area
 from jp2batch.jpeg2000.known import Known
 from jp2batch.jpeg2000.locate import Misled
 from jp2batch.jpeg2000.plan import LocatedBy, Precision, Reading
-from jp2batch.opening import Opened, check_size, fetcher, hold, with_opened
+from jp2batch.opening import Opened, check_size, hold, with_opened
 from jp2batch.request import Request
 from jp2batch.storage.source import Source, open_source
 
@@ -140,8 +140,9 @@ def _read(opened: Opened, selection: Selection, threads: int) -> tuple[NDArray[A
     failures: list[str] = []
     at_best: Precision = "packets"
     while True:
-        reading = hold(opened.steps(selection, at_best), fetcher(opened.source, opened.pieces))
+        reading = hold(opened.steps(selection, at_best), opened.fetch)
         check_size(opened, selection, reading.unit)
+        opened.question(reading)
         known = _learned(opened, reading)  # now: what is decoded is not kept in memory
         try:
             values, warnings = _decode(opened, reading, threads)
@@ -152,6 +153,7 @@ def _read(opened: Opened, selection: Selection, threads: int) -> tuple[NDArray[A
         else:
             if warnings and opened.recalled:
                 raise Misled(warnings[0])
+            opened.confirm()
             failures += warnings
             if not warnings or reading.unit != "packets":
                 return values, reading, failures, known
@@ -160,10 +162,10 @@ def _read(opened: Opened, selection: Selection, threads: int) -> tuple[NDArray[A
 
 def _learned(opened: Opened, reading: Reading) -> Known | None:
     """Return what another read would gain by."""
-    if opened.recalled and reading.located_by == "index":
+    if opened.recalled and reading.located_by == "index" and not (opened.told and opened.told.hearsay):
         return None  # all of it was known
-    if opened.source.requests == 1:
-        return None  # the first read held it all; or the server sends whole files only
+    if opened.at_once:
+        return None  # nothing would be gained
     return opened.known(reading)
 
 
@@ -171,9 +173,8 @@ def _decode(opened: Opened, reading: Reading, threads: int) -> tuple[NDArray[Any
     """Decode a reading into a new array; return what OpenJPEG warned of as well."""
     area = reading.selection.area
     values = np.empty((len(opened.channels), area.height, area.width), opened.dtype)
-    fetch = fetcher(opened.source, opened.pieces)
 
     def read(batch: Batch) -> None:
-        hold(read_batch(opened.pieces, batch), fetch)
+        hold(read_batch(opened.pieces, batch), opened.fetch)
 
     return values, decode(opened.pieces, opened.image, reading, values, read=read, threads=threads)

@@ -47,10 +47,8 @@ class ImageArray(BackendArray):
     """What was learned of the file when it was opened, so that no worker learns it again."""
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
-        # What is known grows; the version that it is known of makes the difference.
-        version = None if self.known is None else (self.known.size, self.known.etag)
         told = (self.url, self.rlevel, self.area, str(self.dtype), self.scaling)
-        return (type(self).__qualname__, *told, normalize_token(self.storage_options), version)
+        return (type(self).__qualname__, *told, normalize_token(self.storage_options), normalize_token(self.known))
 
     def __repr__(self) -> str:
         return f"ImageArray(rlevel={self.rlevel}, shape={self.shape}, dtype={self.dtype})"  # nothing secret

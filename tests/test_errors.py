@@ -29,7 +29,8 @@ def test_an_error_of_the_format_is_told_its_path():
 
 
 def test_only_what_may_pass_is_retryable():
-    assert {kind for kind in KINDS if kind.retryable} == {errors.StoreUnavailable, errors.ObjectChanged}
+    passing = {errors.StoreUnavailable, errors.ObjectChanged, errors.RangesIgnored}
+    assert {kind for kind in KINDS if kind.retryable} == passing
 
 
 def test_all_errors_are_exported():

@@ -15,19 +15,23 @@ import pytest
 from dask.base import tokenize
 from images import PLAIN, WITH_TLM, Made
 from oracle import Oracle
+from test_budgets import Timed
 from test_known import learn
 
 import jp2batch
 from jp2batch import index, inspection
 from jp2batch.errors import CorruptImage, ImageNotFound, InvalidWindow, ObjectChanged
 from jp2batch.jpeg2000.known import Known
-from jp2batch.reader import Pixels, read_pixels
+from jp2batch.opening import Opened
+from jp2batch.profiles import StoreProfile
+from jp2batch.reader import Pixels, read_from, read_pixels
 from jp2batch.request import Request
 from jp2batch.sample.encode import Coding
-from jp2batch.storage.source import open_source
+from jp2batch.storage.source import MemorySource, open_source
 
 MANY_TILES = Made(Coding(tile=(10, 10), levels=2, precincts=(8, 8)))
 OTHER = Made(Coding(tile=(16, 16), levels=2, precincts=(8, 8), progression="RPCL"))
+REMOTE = StoreProfile(latency=0.1, bandwidth=1e6, connections=8)
 WINDOW = ((20, 50), (30, 60))
 
 
@@ -341,6 +345,77 @@ def test_a_lazy_array_takes_along_what_is_known(http_server, serve):
     (lazy,) = {id(value): value for value in graph.values() if "ImageArray" in repr(value)}.values()
     assert lazy is not None
     assert len(pickle.dumps(dict(graph))) < 40_000
+
+
+def test_a_lazy_array_takes_along_where_tiles_were_found(http_server, serve):
+    url = serve(MANY_TILES.data)
+    read(url, 0)
+    known = kept(url)
+    array = jp2batch.open(url, 0, chunks={"y": 40, "x": 40})
+    index.clear_memory()
+    asked = http_server.requests
+    with dask.config.set({"jp2batch.index.enabled": False}):
+        np.testing.assert_array_equal(array.compute(scheduler="sync"), MANY_TILES.oracle.at(0)[0])
+    assert known is not None
+    first = {int(request.partition("=")[2].partition("-")[0]) for request in http_server.asked[asked:]}
+    assert first.isdisjoint(start for start, _ in known.stretches)  # packets alone
+    assert len(pickle.dumps(dict(array.__dask_graph__()))) < 40_000
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_known_image_is_read_from_a_server_that_gives_no_ranges_any_more(http_server, serve, lazy):
+    url = serve(MANY_TILES.data)
+    read(url)
+    array = jp2batch.open(url, 1)
+    http_server.fault = "ignore-range"
+    with dask.config.set({"jp2batch.max-whole-file": "1 MB"}):
+        values = array.values if lazy else read(url).values[0]
+    np.testing.assert_array_equal(values, MANY_TILES.oracle.at(1)[0])
+    assert kept(url) is None
+
+
+def test_a_lazy_array_of_a_replaced_image_says_so_without_ranges_too(http_server, serve):
+    url = serve(MANY_TILES.data)
+    array = jp2batch.open(url, 1)
+    serve(OTHER.data)
+    http_server.fault = "ignore-range"
+    with dask.config.set({"jp2batch.max-whole-file": "1 MB"}), pytest.raises(ObjectChanged, match=r"image\.jp2"):
+        array.compute()
+
+
+LOSSY = Made(Coding(tile=(64, 64), precincts=(32, 32), code_block=(16, 16), reversible=False))
+
+
+@pytest.mark.parametrize("image", [PLAIN, LOSSY], ids=["5/3", "9/7"])
+def test_what_somebody_else_tells_is_compared(image, monkeypatch):
+    known, rng = learn(image), np.random.default_rng(3)
+    for number in range(300):
+        which = rng.integers(1, len(known.stretches)) if number % 2 else 0
+        stretches = [[start, bytearray(data)] for start, data in known.stretches]
+        wrong = stretches[which][1]
+        wrong[rng.integers(len(wrong))] ^= 1 << rng.integers(8)
+        source = MemorySource(image.data, profile=REMOTE, etag=known.etag)
+        told = replace(known, stretches=tuple((start, bytes(data)) for start, data in stretches))
+        monkeypatch.setattr(index, "shared_table", lambda *_, source=source, told=told: {source.key: told})
+        index.clear_memory()
+        with dask.config.set({"jp2batch.index.shared": "a table", "jp2batch.index.disk": 0}):
+            pixels = read_from(source, lambda opened: opened.selected(1))
+        np.testing.assert_array_equal(pixels.values, image.oracle.at(1))
+
+
+def test_comparing_costs_no_round_and_is_done_once(monkeypatch):
+    known = learn(PLAIN)
+    monkeypatch.setattr(index, "shared_table", lambda *_: {"memory://": known})
+    stats, rounds = [], []
+    with dask.config.set({"jp2batch.index.shared": "a table"}):
+        for _ in range(2):
+            source = Timed(PLAIN.data, profile=REMOTE, etag=known.etag)
+            stats.append(read_from(source, lambda opened: opened.selected(1)).stats)
+            rounds.append(source.rounds)
+    assert [one.located_by for one in stats] == ["index", "index"]
+    assert rounds == [1, 1]
+    assert stats[0].requests == stats[1].requests + 1
+    assert stats[0].bytes_read == stats[1].bytes_read + Opened.start(MemorySource(PLAIN.data)).image.header.stop
 
 
 def test_the_names_of_lazy_arrays_do_not_depend_on_what_is_known(serve):

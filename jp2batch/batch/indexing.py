@@ -15,7 +15,7 @@ from jp2batch.errors import Jp2BatchError, UnsupportedImage
 from jp2batch.index.table import check_pyarrow, write_table
 from jp2batch.info import format_bytes
 from jp2batch.jpeg2000.known import Known
-from jp2batch.opening import Opened, fetcher, hold, with_opened
+from jp2batch.opening import Opened, hold, with_opened
 from jp2batch.reader import StorageOptions
 from jp2batch.request import LOWEST, Request
 from jp2batch.storage.source import open_source
@@ -192,7 +192,7 @@ def learn_image(url: str, *, storage_options: StorageOptions = None) -> Lesson:
 
 def _all_headers(opened: Opened) -> Known:
     selection = opened.selected(LOWEST)
-    reading = hold(opened.steps(selection, headers_only=True), fetcher(opened.source, opened.pieces))
+    reading = hold(opened.steps(selection, headers_only=True), opened.fetch)
     opened.confirm()
     known = opened.known(reading)
     if known is None:

@@ -2,12 +2,15 @@
 
 In the memory of the process, in a file of the user, and in a table that somebody has shared. All of it is a hint: it
 holds for one version of an object, which the replies of the store confirm or refute, and whoever uses it reads afresh
-where it does not prove true.
+where it does not prove true. What a process has learned itself is guarded against damage by a checksum; what somebody
+else tells in a table, against their mistakes: the main header is fetched along with the packets, and compared; of
+tile-parts, what SOT and the packets themselves would contradict is noticed.
 """
 
 import functools
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 from jp2batch import config
@@ -71,6 +74,7 @@ def recall(source: Source) -> Known | None:
     known = (_memory.get(source.key) or _from_file(source, settings)) if settings.enabled else None
     if known is None and settings.shared:
         known = shared_table(settings.shared, settings.shared_options).get(source.key)
+        known = None if known is None else replace(known, hearsay=True)
     if known is not None and settings.enabled:
         _memory.put(source.key, known, settings.memory)
     return known

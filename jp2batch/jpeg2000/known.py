@@ -40,6 +40,8 @@ class Known:
     """(position, bytes) of boxes, main header and headers of tile-parts; in order, disjoint."""
     places: tuple[Place, ...] = ()
     """Where tile-parts lie, in order: all those of each tile that is there at all."""
+    hearsay: bool = False
+    """Whether somebody else tells it: its main header is then compared with the file before anything is believed."""
 
     def __post_init__(self) -> None:
         spans = [(start, start + len(data)) for start, data in self.stretches]
@@ -49,6 +51,9 @@ class Known:
                 raise ValueError("overlapping ranges")
             if any(not 0 <= start < stop <= self.size for start, stop in ranges):
                 raise ValueError("ranges outside of the file")
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:  # it grows; the version that it is of makes the difference
+        return type(self).__qualname__, self.size, self.etag
 
     def __reduce__(self) -> tuple[object, ...]:  # it travels packed: a graph may hold that of many images
         return Known.from_bytes, (self.to_bytes(),)
@@ -73,6 +78,8 @@ class Known:
         """Return what both know; `other`, the newer one, where it contradicts this."""
         if not self.is_of(other):
             return other
+        if self.hearsay and not other.hearsay:
+            return other.joined(self)
         pieces = self.pieces()
         more = [(gap.start, data) for start, data in other.stretches for gap, data in _missing(pieces, start, data)]
         known = {place.start for place in self.places}
@@ -86,7 +93,7 @@ class Known:
                 places=tuple(sorted([*self.places, *places], key=lambda place: place.start)),
             )
         except ValueError:  # one of the two is wrong
-            return other
+            return self if other.hearsay else other
 
     def to_bytes(self) -> bytes:
         """Return it packed: a line of JSON and the bytes of the stretches, compressed (which adds a checksum)."""
@@ -94,6 +101,7 @@ class Known:
             "size": self.size,
             "etag": self.etag,
             "stretches": [(start, len(data)) for start, data in self.stretches],
+            "hearsay": self.hearsay,
             "places": [(place.tile, place.start, place.length) for place in self.places],
         }
         text = json.dumps(line, separators=(",", ":")).encode()
@@ -127,7 +135,8 @@ class Known:
             raise ValueError("another number of bytes than it says")
         places = tuple(Place(index, *map(_whole, place)) for index, place in enumerate(line["places"]))
         etag = line["etag"]
-        return cls(_whole(line["size"]), None if etag is None else str(etag), tuple(stretches), places)
+        told = None if etag is None else str(etag)
+        return cls(_whole(line["size"]), told, tuple(stretches), places, bool(line.get("hearsay", False)))
 
 
 def learned(pieces: Pieces, image: Image, parts: Iterable[TilePart], etag: str | None) -> Known | None:

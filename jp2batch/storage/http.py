@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from jp2batch.config import max_whole_file
-from jp2batch.errors import ImageTooLarge, PermissionDenied, StoreUnavailable
+from jp2batch.errors import ImageTooLarge, PermissionDenied, RangesIgnored, StoreUnavailable
 from jp2batch.storage.counted import Meter
 from jp2batch.storage.faults import HttpStatusError
 from jp2batch.storage.replies import Range, Reply, Version, content_range
@@ -103,7 +103,7 @@ async def reply_of(answer: Answer, span: Range, known: Version | None, meter: Me
     if answer.status != 200:
         raise HttpStatusError(answer.status, answer.headers.get("retry-after"))
     if known is not None:
-        raise StoreUnavailable("", "the server stopped honouring Range", "try again")
+        raise RangesIgnored("", "the server stopped honouring Range", "try again")
     return await _whole(answer, meter)
 
 

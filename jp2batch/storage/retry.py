@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from jp2batch.config import RetryPolicy
-from jp2batch.errors import ObjectChanged, StoreUnavailable
+from jp2batch.errors import ObjectChanged, RangesIgnored, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ def wait_after(failed: int, error: StoreUnavailable, policy: RetryPolicy, luck: 
         A random number from 0 to 1: waits of many clients must not fall together.
     """
     asked = error.retry_after or 0.0
-    if failed >= policy.attempts or asked > policy.longest_wait or isinstance(error, ObjectChanged):
+    if failed >= policy.attempts or asked > policy.longest_wait or isinstance(error, ObjectChanged | RangesIgnored):
         return None
     grown = policy.first_wait * 2.0 ** min(failed - 1, 30)
     return asked + min(grown, policy.longest_wait) * (0.5 + luck / 2)

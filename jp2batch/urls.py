@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 # In an Azure URL, what comes before the @ is the container and no user.
 _USER = re.compile(r"(?<!abfs://)(?<!abfss://)(?<=://)[^/?#\s]*@")
 # The name of a bucket has no colon, unless it is an ARN. A secret may have slashes: all goes, up to the last @.
-_USER_OF_STORE = re.compile(r"\b(s3a?|gs|gcs)://(?:(?!arn:)[^/?#\s@]*:\S*|[^/?#\s]*)@")
+_USER_OF_STORE = re.compile(r"(?i)\b(s3a?|gs|gcs)://(?:(?!arn:)[^/?#\s@]*:\S*|[^/?#\s]*)@")
 _QUERY = re.compile(r"\?[^\s'\"]*")
 
 

@@ -144,7 +144,7 @@ def test_without_credentials_s3_says_what_to_do(s3_server):
 
 
 SECRET = "s3cret/of+somebody"
-WITH_CREDENTIALS = [f"{scheme}://AKIASOMEBODY:{SECRET}@bucket/x.jp2" for scheme in ("s3", "s3a", "gs", "gcs")]
+WITH_CREDENTIALS = [f"{scheme}://AKIASOMEBODY:{SECRET}@bucket/x.jp2" for scheme in ("s3", "S3", "s3a", "gs", "gcs")]
 WITH_CREDENTIALS += ["s3://AKIASOMEBODY@bucket/x.jp2", f"simplecache::s3://AKIASOMEBODY:{SECRET}@bucket/x.jp2"]
 
 
@@ -178,6 +178,30 @@ def test_credentials_in_a_url_are_in_no_record_and_no_repr(path, tmp_path):
 @pytest.mark.parametrize("path", WITH_CREDENTIALS)
 def test_the_doctor_repeats_no_credentials(path):
     done = CliRunner().invoke(main, ["doctor", path])
+    assert "its URL holds credentials" in done.output
+    verify_nothing_is_told(done.output)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "info {bucket}/x.jp2",
+        "plan {bucket}/scenes.csv",
+        "run {bucket}/scenes.csv -o out.ndjson",
+        "run {scenes} -o {bucket}/out --format json --local-threads",
+        "run {scenes} -o out.ndjson --index {bucket}/index.parquet",
+        "index {scenes} -o {bucket}/index.parquet",
+        "manifest {bucket}/X.SAFE",
+        "read {image} -o {bucket}/x.npy",
+    ],
+)
+def test_no_command_repeats_credentials(command, band, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scenes.txt").write_text(band)
+    bucket = f"s3://AKIASOMEBODY:{SECRET}@bucket"
+    arguments = [word.format(bucket=bucket, scenes="scenes.txt", image=band) for word in command.split()]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code != 0
     assert "its URL holds credentials" in done.output
     verify_nothing_is_told(done.output)
 

@@ -200,7 +200,8 @@ def test_no_command_repeats_credentials(command, band, tmp_path, monkeypatch):
     (tmp_path / "scenes.txt").write_text(band)
     bucket = f"s3://AKIASOMEBODY:{SECRET}@bucket"
     arguments = [word.format(bucket=bucket, scenes="scenes.txt", image=band) for word in command.split()]
-    done = CliRunner().invoke(main, arguments)
+    with dask.config.set({"jp2batch.index.shared": None}):  # --index is for all of a process
+        done = CliRunner().invoke(main, arguments)
     assert done.exit_code != 0
     assert "its URL holds credentials" in done.output
     verify_nothing_is_told(done.output)

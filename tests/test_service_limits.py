@@ -68,7 +68,6 @@ def test_more_than_the_queue_takes_is_told_when_to_come_back(service, ask):
 
 
 def test_a_request_that_takes_too_long_is_given_up_and_its_worker_replaced(service, ask):
-    begin = time.monotonic()
     stuck = ask("hangs")
     service.wait_for_metric("jp2batch_requests_in_flight", 1)
     waiting = ask("plain")
@@ -77,7 +76,6 @@ def test_a_request_that_takes_too_long_is_given_up_and_its_worker_replaced(servi
     assert "not done within 3 s" in answers[0].detail
     assert answers[0].json["retryable"] is True
     assert answers[0].json["type"].endswith(":not-in-time")
-    assert time.monotonic() - begin < 8
     service.wait_for_metric("jp2batch_workers_lost_total", 1)
     service.wait_for_metric("jp2batch_workers", 1)
     assert service.image("plain.jp2").status == 200
@@ -132,9 +130,8 @@ def test_slow_clients_hold_nothing_up(service, ask):
         connection.sendall(message("plain"))
         time.sleep(0.1)
     try:
-        begin = time.monotonic()
         assert [ask("plain").result().status for _ in range(10)] == [200] * 10
-        assert time.monotonic() - begin < 3
+        assert thread.is_alive(), "they are still sending"
         assert service.metric("jp2batch_queue_length") == 0
     finally:
         stop.set()
@@ -223,9 +220,7 @@ def test_what_does_not_finish_is_given_up_at_the_end_of_the_drain(root):
     ):
         stuck = pool.submit(service.image, "hangs.jp2")
         service.wait_for_metric("jp2batch_requests_in_flight", 1)
-        begin = time.monotonic()
-        assert service.stop() == 0
-        assert time.monotonic() - begin < 15
+        assert service.stop(timeout=15) == 0
         with pytest.raises((OSError, http.client.HTTPException)):
             stuck.result()
 
@@ -239,11 +234,15 @@ def test_500_clients_at_once(root, seconds, monkeypatch):
         server = psutil.Process(service.process.pid)
         body = json.dumps({"Path": "plain.jp2"}).encode()
         asyncio.run(load(service.port, body, clients=500, seconds=2))
-        before = memory(server)
-        found = asyncio.run(load(service.port, body, clients=500, seconds=seconds))
-        assert set(found.statuses) == OK_OR_BUSY
-        assert found.without_wait == 0
-        assert memory(server) - before < 60e6
+        moments = []
+        for _ in range(5):
+            moments.append(memory(server))
+            found = asyncio.run(load(service.port, body, clients=500, seconds=seconds / 5))
+            assert set(found.statuses) == OK_OR_BUSY
+            assert found.without_wait == 0
+        moments.append(memory(server))
+        assert max(moments) - moments[0] < 60e6, moments
+        assert moments[-1] - moments[2] < 20e6, f"it still grows: {moments}"
         service.wait_until_idle()
         assert service.image("plain.jp2").status == 200
 

@@ -1,13 +1,16 @@
 """What reading from a store costs: the one estimate that plans, ways of reading and requests are chosen by."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 _EACH = 0.0002  # seconds of computing that a request takes, whatever it waits for
 PRICE = 2e-9
 """Seconds that a byte is worth beside those that it takes: a megabyte is not read to win a millisecond."""
 _SMALLEST_PART = 1 << 20  # bytes that are worth a request of their own
-_LARGEST_PART = 32 << 20  # bytes that are asked for at once: more would be lost with a connection
+LARGEST_PART = 32 << 20
+"""Bytes that are asked for at once: more would be lost with a connection."""
+_LOOKS = 128  # at costs, to find about the least
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,15 @@ class StoreProfile:
         return max(waiting, allowed) + (requests * _EACH if self.latency else 0.0)
 
     def parts(self, ranges: int, size: int) -> int:
-        """Return how many requests to make of so many ranges of `size` bytes in all: long ones are cut."""
+        """Return how many requests to make of so many ranges of `size` bytes in all: long ones are cut, if it pays."""
         most = min(self.connections, 2 * math.ceil(min(self.line / self.bandwidth, self.connections)))
-        return max(ranges, min(most, int(size // self.smallest_part)), math.ceil(size / _LARGEST_PART))
+        least = max(ranges, math.ceil(size / LARGEST_PART))
+        more = max(least, min(most, int(size // self.smallest_part)))
+        return more if self.seconds(more, size, 1) < self.seconds(least, size, 1) else least
 
     def part_length(self, ranges: int, size: int) -> int:
         """Return the bytes that a part of a long range should have."""
-        return min(_LARGEST_PART, max(self.smallest_part, math.ceil(size / self.parts(ranges, size))))
+        return min(LARGEST_PART, max(self.smallest_part, math.ceil(size / self.parts(ranges, size))))
 
     @property
     def smallest_part(self) -> int:
@@ -67,4 +72,16 @@ class StoreProfile:
         if ranges < 2 or not self.latency:
             return self.cost(ranges, size)
         gap = max(0, span - size) / (ranges - 1)
-        return min(self.cost(ranges - joined, int(size + joined * gap)) for joined in range(ranges))
+
+        def cost(joined: int) -> float:
+            return self.cost(ranges - joined, int(size + joined * gap))
+
+        return cost(cheapest(cost, ranges - 1))
+
+
+def cheapest(cost: Callable[[int], float], last: int) -> int:
+    """Return which number from 0 to `last` costs least; among very many, one that costs about as little."""
+    step = max(1, last // _LOOKS)
+    best = min([*range(0, last, step), last], key=cost)
+    around = range(max(0, best - step), min(last, best + step) + 1)
+    return min(around, key=cost) if step > 1 else best

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jp2batch import config
 from jp2batch.jpeg2000.coalesce import coalesced
 from jp2batch.jpeg2000.pieces import Range, merged
-from jp2batch.profiles import StoreProfile
+from jp2batch.profiles import LARGEST_PART, PRICE, StoreProfile
 
 SIZE = 84_000_000
 LINK = StoreProfile(0.03, 60e6, 128, 125e6)
@@ -27,7 +27,7 @@ stores = st.builds(
     requests_per_minute=st.sampled_from([None, 60.0, 2000.0]),
 )
 wanted = st.lists(
-    st.tuples(st.integers(0, SIZE - 1), st.integers(1, 10**6) | st.integers(1, 10**4)).map(
+    st.tuples(st.integers(0, SIZE - 1), st.integers(1, 10**6) | st.integers(1, 10**4) | st.integers(1, 4 * 10**7)).map(
         lambda span: Range(span[0], min(SIZE, sum(span)))
     ),
     max_size=40,
@@ -39,7 +39,17 @@ def size_of(ranges: list[Range]) -> int:
 
 
 def cost(ranges: list[Range], store: StoreProfile) -> float:
-    return store.cost(len(ranges), size_of(ranges))
+    """Return what just these requests cost."""
+    return store.seconds(len(ranges), size_of(ranges), 1) + size_of(ranges) * PRICE
+
+
+def short_enough(ranges: list[Range]) -> list[Range]:
+    """Cut what is too long to be asked for at once."""
+    cut = []
+    for start, stop, _ in ranges:
+        edges = np.linspace(start, stop, max(1, round((stop - start) / LARGEST_PART)) + 1).astype(int)
+        cut += [Range(int(a), int(b)) for a, b in itertools.pairwise(edges)]
+    return cut
 
 
 def verify_covers(asked: list[Range], ranges: list[Range]) -> None:
@@ -60,13 +70,22 @@ def test_requests_cover_and_cost_no_more_than_the_extremes(ranges, store):
         return
     apart = merged(ranges)
     together = [Range(apart[0].start, apart[-1].stop)]
-    runs = merged(asked)
     if not store.latency:
         assert asked == apart
         return
-    assert cost(runs, store) <= min(cost(apart, store), cost(together, store)) + 1e-9
-    if size_of(runs) > size_of(apart):
-        assert cost(runs, store) < cost(apart, store)  # no byte is read for nothing
+    apart, together = short_enough(apart), short_enough(together)
+    assert cost(asked, store) <= min(cost(apart, store), cost(together, store)) + 1e-9
+    if size_of(asked) > size_of(apart):
+        assert cost(asked, store) < cost(apart, store)  # no byte is read for nothing
+
+
+@given(st.integers(1, 3000), st.integers(1, 10**5), st.integers(1, 50), stores)
+def test_the_estimate_for_many_ranges_is_that_of_looking_at_each_choice(ranges, each, spread, store):
+    size, span = ranges * each, ranges * each * spread
+    gap = max(0, span - size) / max(1, ranges - 1)
+    joins = range(ranges if store.latency else 1)
+    least = min(store.cost(ranges - joined, int(size + joined * gap)) for joined in joins)
+    assert least <= store.spread_cost(ranges, size, span) <= 1.05 * least
 
 
 @given(wanted, stores, st.integers(0, SIZE))

@@ -4,7 +4,9 @@ import functools
 import pickle
 import subprocess
 import sys
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ import jp2batch
 from jp2batch import index, inspection
 from jp2batch.errors import CorruptImage, ImageNotFound, InvalidWindow, ObjectChanged
 from jp2batch.jpeg2000.known import Known
+from jp2batch.jpeg2000.locate import Place
 from jp2batch.opening import Opened
 from jp2batch.profiles import StoreProfile
 from jp2batch.reader import Pixels, read_from, read_pixels
@@ -313,6 +316,28 @@ def test_little_memory_holds_few_images(serve):
             read(url)
         assert [kept(url) is not None for url in urls].count(True) in (1, 2)
         assert kept(urls[-1]) is not None
+
+
+def test_what_threads_learn_at_once_is_all_kept():
+    source = MemorySource(b"", profile=REMOTE)
+    lessons = [Known(10_000, "1", (), (Place(0, tile, tile * 100, 50),)) for tile in range(8)]
+    begin, interval = threading.Barrier(len(lessons)), sys.getswitchinterval()
+
+    def learn_one(lesson: Known) -> None:
+        begin.wait()
+        index.keep(source, lesson)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with dask.config.set({"jp2batch.index.disk": 0}), ThreadPoolExecutor(len(lessons)) as pool:
+            for _ in range(50):
+                index.clear_memory()
+                list(pool.map(learn_one, lessons))
+                known = index.recall(source)
+                assert known is not None
+                assert [place.tile for place in known.places] == list(range(8))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_plans_know_it_and_are_exact(http_server, serve):

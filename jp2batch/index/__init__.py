@@ -39,11 +39,16 @@ class _Memory:
 
     def put(self, key: str, known: Known, limit: int) -> None:
         with self._lock:
-            self._drop(key)
-            self._known[key] = known
-            self._weight += known.weight
-            while self._weight > limit:
-                self._drop(next(iter(self._known)))
+            self._put(key, known, limit)
+
+    def join(self, key: str, known: Known, limit: int) -> bool:
+        """Keep what is known beside what was; tell whether that is more."""
+        with self._lock:
+            held = self._known.get(key)
+            joined = known if held is None else held.joined(known)
+            if joined is not held:
+                self._put(key, joined, limit)
+            return joined is not held
 
     def drop(self, key: str) -> None:
         with self._lock:
@@ -53,6 +58,13 @@ class _Memory:
         with self._lock:
             self._known.clear()
             self._weight = 0
+
+    def _put(self, key: str, known: Known, limit: int) -> None:
+        self._drop(key)
+        self._known[key] = known
+        self._weight += known.weight
+        while self._weight > limit:
+            self._drop(next(iter(self._known)))
 
     def _drop(self, key: str) -> None:
         if (old := self._known.pop(key, None)) is not None:
@@ -85,11 +97,8 @@ def keep(source: Source, known: Known) -> None:
     settings = config.index_settings()
     if not settings.enabled or known.etag is None:
         return
-    held = _memory.get(source.key)
-    joined = known if held is None else held.joined(known)
-    if joined is held:
+    if not _memory.join(source.key, known, settings.memory):
         return
-    _memory.put(source.key, joined, settings.memory)
     if (file := _file_for(source, settings)) is not None:
         file.update(source.key, lambda packed: _joined(packed, known))
 

@@ -1,10 +1,10 @@
 """Which requests to make for the ranges of a round: gaps are read through, and long ranges cut, where it pays."""
 
 from collections.abc import Callable, Iterable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from jp2batch.jpeg2000.pieces import Range, merged
-from jp2batch.profiles import StoreProfile
+from jp2batch.profiles import LARGEST_PART, PRICE, StoreProfile, cheapest
 
 
 def coalesced(
@@ -26,19 +26,29 @@ def coalesced(
     ranges = merged(wanted)
     if not store.latency or not ranges:
         return ranges
-    size = sum(stop - start for start, stop, _ in ranges)
+    size = _size(ranges)
     gaps = sorted(
         (right.start - left.stop, place)
         for place, (left, right) in enumerate(pairwise(ranges))
         if may_cross(left.stop, right.start)
     )
-    best, least, crossed = 0, store.cost(len(ranges), size), size
-    for count, (gap, _) in enumerate(gaps, 1):
-        crossed += gap
-        if (cost := store.cost(len(ranges) - count, crossed)) < least:
-            best, least = count, cost
-    closed = {place for _, place in gaps[:best]}
-    return _cut(_joined(ranges, closed), store)
+    sizes = list(accumulate((gap for gap, _ in gaps), initial=size))
+    best = cheapest(lambda count: store.cost(len(ranges) - count, sizes[count]), len(gaps))
+    chosen = _cut(_joined(ranges, {place for _, place in gaps[:best]}), store)
+    for count in (0, len(gaps)):  # what is cut may cost more than was estimated: the extremes are not better
+        if _cost(len(ranges) - count, sizes[count], store) < _cost(len(chosen), _size(chosen), store):
+            other = _cut(_joined(ranges, {place for _, place in gaps[:count]}), store)
+            chosen = min(chosen, other, key=lambda asked: _cost(len(asked), _size(asked), store))
+    return chosen
+
+
+def _size(ranges: list[Range]) -> int:
+    return sum(stop - start for start, stop, _ in ranges)
+
+
+def _cost(requests: int, size: int, store: StoreProfile) -> float:
+    """Return what just so many requests cost: `StoreProfile.cost` thinks of more."""
+    return store.seconds(requests, size, 1) + size * PRICE
 
 
 def _joined(ranges: list[Range], closed: set[int]) -> list[Range]:
@@ -52,8 +62,15 @@ def _joined(ranges: list[Range], closed: set[int]) -> list[Range]:
 
 
 def _cut(ranges: list[Range], store: StoreProfile) -> list[Range]:
-    """Cut long ranges in parts of about the same length."""
-    length = store.part_length(len(ranges), sum(stop - start for start, stop, _ in ranges))
+    """Cut long ranges in parts of about the same length, where that pays, and those that are too long."""
+    size = _size(ranges)
+    choices = (_in_parts(ranges, length) for length in (LARGEST_PART, store.part_length(len(ranges), size)))
+    return min(choices, key=lambda parts: _cost(len(parts), size, store))
+
+
+def _in_parts(ranges: list[Range], length: int) -> list[Range]:
+    if max(stop - start for start, stop, _ in ranges) <= length:
+        return ranges
     result = []
     for start, stop, _ in ranges:
         parts = max(1, round((stop - start) / length))

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
@@ -162,6 +164,17 @@ class Service:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
         return self.process.wait(timeout)
+
+
+def certificate(folder: Path, *options: str) -> list[str]:
+    """Make a certificate for localhost, and return the options that name it; skip the test where nothing makes it."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl")
+    names = ["-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "cert.pem", *(options or ["-nodes"])]
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-days", "2", *names]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return ["--certfile", str(folder / "cert.pem"), "--keyfile", str(folder / "key.pem")]
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from answers import oracle, verify_contract
 from images import REAL
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
-from services import ROOT, Service, serving
+from services import ROOT, Service, certificate, serving
 
 MOST_PIXELS = 1_300_000
 
@@ -280,13 +280,7 @@ def test_what_cannot_start_says_why(options, code, text):
 
 
 def test_an_encrypted_key_is_refused_and_asks_nobody(tmp_path):
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl")
-    names = ["-subj", "/CN=localhost", "-passout", "pass:secret", "-keyout", "key.pem", "-out", "cert.pem"]
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-days", "2", *names]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    files = ["--certfile", str(tmp_path / "cert.pem"), "--keyfile", str(tmp_path / "key.pem")]
+    files = certificate(tmp_path, "-passout", "pass:secret")
     with serving("--root", ".", *files, ready=False) as service:
         assert service.process.wait(60) == 3
     assert "no certificate to use" in "".join(service.text)
@@ -328,13 +322,7 @@ def test_a_scheduler_of_ones_own_may_do_the_work(root):
 
 
 def test_it_speaks_tls(root, tmp_path):
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl")
-    names = ["-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "cert.pem"]
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    files = ["--certfile", str(tmp_path / "cert.pem"), "--keyfile", str(tmp_path / "key.pem")]
+    files = certificate(tmp_path)
     with serving("--root", str(root), "--workers", "1", *files, ready=False) as service:
         service.wait_until_listening()
         assert service.address.startswith("https://")

@@ -4,12 +4,11 @@ import contextlib
 import json
 import shutil
 import socket
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from services import Service, parsed, serving
+from services import Service, certificate, parsed, serving
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
 
@@ -78,13 +77,7 @@ def eventually(status) -> bool:
 
 
 def test_who_is_silent_where_tls_is_spoken_is_turned_away_too(root, tmp_path):
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl")
-    names = ["-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "cert.pem"]
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    files = ["--certfile", str(tmp_path / "cert.pem"), "--keyfile", str(tmp_path / "key.pem")]
+    files = certificate(tmp_path)
     options = ["--root", str(root), "--workers", "1", "--max-connections", "3", *files]
     with serving(*options, ready=False) as service, contextlib.ExitStack() as stack:
         service.wait_until_listening()

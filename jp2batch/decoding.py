@@ -69,8 +69,7 @@ def _in_pool(
         read(batch)
         warnings += _joined(future.result() for future in running)
         if before is not None:  # what has been decoded is not needed again: the file is never held whole
-            for start, stop, _ in before.ranges:
-                pieces.drop(start, stop)
+            pieces.drop(before.ranges)
         before, running = batch, [pool.submit(decode_block, block) for block in batch.blocks]
     return warnings + _joined(future.result() for future in running)
 

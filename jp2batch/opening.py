@@ -18,7 +18,7 @@ from jp2batch.jpeg2000.guess import expected_bytes
 from jp2batch.jpeg2000.known import Known, learned
 from jp2batch.jpeg2000.locate import Misled, Place
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps
-from jp2batch.jpeg2000.plan import Image, Precision, Reading, find_tiles, read_image
+from jp2batch.jpeg2000.plan import Image, Precision, Reading, find_tiles, read_image, ways
 from jp2batch.request import Window
 from jp2batch.storage.source import Source, Version
 
@@ -226,6 +226,9 @@ def naming(path: str) -> Iterator[None]:
 def memory_needed(opened: Opened, selection: Selection) -> int:
     """Estimate the memory that a read takes, in bytes: what is fetched, what decoding a tile needs, the result."""
     fetched = expected_bytes(opened.image.header, opened.image.container.codestream, selection)
+    limit, store = config.max_whole_file(), opened.source.profile
+    if ways(opened.pieces, opened.image, selection, store, limit, places=opened.places)[0] == "whole":
+        fetched = opened.pieces.size
     return fetched + sum(_memory(opened, selection, "packets"))
 
 

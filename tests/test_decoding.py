@@ -1,6 +1,7 @@
 """A large reading is fetched in batches, decoded meanwhile, and never in memory as a whole."""
 
 import itertools
+from dataclasses import replace
 
 import dask
 import numpy as np
@@ -10,12 +11,15 @@ from oracle import verify_fetched_once
 
 from jp2batch import opening
 from jp2batch.errors import StoreUnavailable
-from jp2batch.jpeg2000 import batches
+from jp2batch.jpeg2000 import batches, guess, plan
 from jp2batch.jpeg2000.pieces import Pieces
+from jp2batch.opening import Opened, memory_needed
 from jp2batch.profiles import StoreProfile
 from jp2batch.reader import read_from
 from jp2batch.storage.source import MemorySource
 
+MANY_TILES = replace(PLAIN, coding=replace(PLAIN.coding, tile=(16, 16), precincts=None))
+REMOTE = StoreProfile(latency=0.001, bandwidth=1e5, connections=8)
 FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8)
 
 
@@ -50,6 +54,35 @@ def test_a_large_file_is_never_held_whole(monkeypatch: pytest.MonkeyPatch):
         read_from(MemorySource(PLAIN.data, profile=FREE), lambda opened: opened.selected(0))
     assert len(PLAIN.data) > 4 * 3000
     assert max(held) < len(PLAIN.data) / 2
+
+
+@pytest.mark.parametrize("image", [MANY_TILES, WITH_TLM], ids=["no TLM", "TLM"])
+def test_a_large_file_over_a_network_is_never_held_whole(image: Made, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(guess, "LARGEST_AHEAD", 3000)
+    monkeypatch.setattr(plan, "LARGEST_AHEAD", 3000)
+    held: list[int] = []
+
+    class Watched(Pieces):
+        def read(self, start: int, stop: int) -> bytes:
+            held.append(sum(len(data or b"") for data in self._data))
+            return super().read(start, stop)
+
+    monkeypatch.setattr(opening, "Pieces", Watched)
+    source = MemorySource(image.data, profile=REMOTE)
+    with dask.config.set({"jp2batch.first-read": 300}):
+        pixels = read_from(source, lambda opened: opened.selected(0))
+    np.testing.assert_array_equal(pixels.values, image.oracle.at(0))
+    verify_fetched_once(source)
+    assert pixels.stats.located_by in ("walk", "tlm")
+    assert max(held) < 0.8 * len(image.data)
+
+
+def test_what_is_held_whole_counts_as_memory():
+    source = MemorySource(MANY_TILES.data, profile=replace(REMOTE, latency=10.0))
+    opened = Opened.start(source)
+    overview, full = opened.selected(4), opened.selected(0)
+    assert memory_needed(opened, overview) >= len(MANY_TILES.data)
+    assert memory_needed(opened, full) >= memory_needed(opened, overview)
 
 
 def test_a_store_that_fails_halfway_ends_the_read_with_its_error():

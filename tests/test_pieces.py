@@ -109,16 +109,18 @@ def test_bytes_only_taken_for_read_cannot_be_read():
 
 
 @given(
-    pieces=st.lists(st.integers(1, 9), min_size=1, max_size=6), cut=st.tuples(st.integers(0, 50), st.integers(0, 50))
+    pieces=st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    cuts=st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20)), max_size=4),
 )
-def test_what_is_dropped_is_missing_and_the_rest_stays(pieces, cut):
+def test_what_is_dropped_is_missing_and_the_rest_stays(pieces, cuts):
     data = bytes(range(2 * sum(pieces)))
     known, position = Pieces(len(data)), 0
     for length in pieces:
         known.add(position, data[position : position + length])
         position += 2 * length  # with gaps
     held = [i for i in range(len(data)) if known.covers(i, i + 1)]
-    start, stop = min(cut), min(max(cut), len(data))
-    known.drop(start, stop)
-    assert [i for i in range(len(data)) if known.covers(i, i + 1)] == [i for i in held if not start <= i < stop]
-    assert all(known.read(i, i + 1) == data[i : i + 1] for i in held if not start <= i < stop)
+    ranges = merged(Range(start, start + length) for start, length in cuts)
+    known.drop(ranges)
+    left = [i for i in held if not any(start <= i < stop for start, stop, _ in ranges)]
+    assert [i for i in range(len(data)) if known.covers(i, i + 1)] == left
+    assert all(known.read(i, i + 1) == data[i : i + 1] for i in left)

@@ -87,7 +87,8 @@ def run(manifest: str, as_json: bool, quiet: bool, table: str | None, **options:
 def index(manifest: str, output: str, root: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Learn where the tiles of all images of MANIFEST lie, and write that to FILE.
 
-    With --index FILE, others read these images in one round trip. Only headers are fetched.
+    With --index FILE, others read these images in one round trip. Only headers are fetched; an image that is hardly
+    more than its headers is fetched whole.
 
     \b
     Examples:

@@ -10,7 +10,8 @@ from jp2batch.jpeg2000.precincts import is_partial, wanted_area
 from jp2batch.profiles import StoreProfile
 
 _LARGEST_GUESS = 64 << 10  # of packets read ahead: beyond, it is cheaper to ask PLT first
-_LARGEST_AHEAD = 16 << 20  # of whole tiles, taken together: more is better read in batches, and decoded meanwhile
+LARGEST_AHEAD = 16 << 20
+"""Bytes of whole tiles, taken together: more is better read in batches, and decoded meanwhile."""
 
 
 def expected_bytes(header: Header, codestream: Range, selection: Selection) -> int:
@@ -26,16 +27,16 @@ def guess_ahead(header: Header, codestream: Range, selection: Selection, store: 
     """Return how much to fetch together with the SOT of a tile-part.
 
     Where requests are free that is the rest of its header; elsewhere also the packets that are probably wanted, unless
-    it is much that may not be.
+    it is much that may not be, or much in all.
     """
     of_header = _expected_header(header)
-    little = expected_bytes(header, codestream, selection) <= _LARGEST_AHEAD
+    little = expected_bytes(header, codestream, selection) <= LARGEST_AHEAD
 
     def ahead(tile: int, length: int) -> Ahead:
         rest = max(0, length - Sot.SIZE)
         data = _expected_data(header, length, selection.rlevel)
-        whole = not selection.rlevel and little and not is_partial(header, selection, tile)
-        if store.latency == 0 or (data > _LARGEST_GUESS and not whole):
+        whole = not selection.rlevel and not is_partial(header, selection, tile)
+        if store.latency == 0 or not little or (data > _LARGEST_GUESS and not whole):
             data = 0
         return Ahead(min(of_header, rest), min(data, max(0, rest - of_header)))
 

@@ -6,7 +6,7 @@ and returns its value in the end. It does no I/O and knows no clock; whoever run
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from jp2batch.errors import CorruptImage
@@ -90,18 +90,21 @@ class Pieces:
         """Tell whether all of a range has been read."""
         return not self.missing(start, stop)
 
-    def drop(self, start: int, stop: int) -> None:
-        """Forget the bytes of a range."""
-        first = max(0, bisect_right(self._starts, start) - 1)
-        past = bisect_left(self._starts, stop)
-        inside = zip(self._starts[first:past], self._stops[first:past], self._data[first:past], strict=True)
-        old = [piece for piece in inside if piece[1] > start]
-        first = past - len(old)
-        del self._starts[first:past], self._stops[first:past], self._data[first:past]
-        for begin, end, data in old:
-            for left, right in ((begin, min(end, start)), (max(begin, stop), end)):
-                if left < right:
-                    self._insert(left, right, None if data is None else data[left - begin : right - begin])
+    def drop(self, ranges: Sequence[Range]) -> None:
+        """Forget the bytes of ranges, which are sorted and disjoint."""
+        if not ranges:
+            return
+        first = max(0, bisect_right(self._starts, ranges[0].start) - 1)
+        past = bisect_left(self._starts, ranges[-1].stop)
+        touched = zip(self._starts[first:past], self._stops[first:past], self._data[first:past], strict=True)
+        left = [
+            (start, stop, None if data is None else data[start - begin : stop - begin])
+            for begin, end, data in touched
+            for start, stop in _without(begin, end, ranges)
+        ]
+        self._starts[first:past] = [start for start, _, _ in left]
+        self._stops[first:past] = [stop for _, stop, _ in left]
+        self._data[first:past] = [data for _, _, data in left]
 
     def peek(self, start: int, stop: int) -> bytes | None:
         """Return the bytes of a range that lies within one piece, as most do; None where another look is needed."""
@@ -138,6 +141,17 @@ class Pieces:
         self._starts.insert(index, start)
         self._stops.insert(index, stop)
         self._data.insert(index, data)
+
+
+def _without(start: int, stop: int, ranges: Sequence[Range]) -> Iterator[tuple[int, int]]:
+    """Iterate over what is left of a span without some ranges, which are sorted and disjoint."""
+    index = bisect_right(ranges, start, key=lambda one: one.stop)
+    while index < len(ranges) and ranges[index].start < stop:
+        if start < ranges[index].start:
+            yield start, ranges[index].start
+        start, index = ranges[index].stop, index + 1
+    if start < stop:
+        yield start, stop
 
 
 class Ahead(NamedTuple):

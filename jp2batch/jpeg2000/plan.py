@@ -16,7 +16,7 @@ from jp2batch.jpeg2000.boxes import Container, read_container
 from jp2batch.jpeg2000.channels import check_header_box
 from jp2batch.jpeg2000.codestream import Header, TilePart, read_header
 from jp2batch.jpeg2000.grid import Selection, check_tiles, tile_count
-from jp2batch.jpeg2000.guess import expected_bytes, guess_ahead
+from jp2batch.jpeg2000.guess import LARGEST_AHEAD, expected_bytes, guess_ahead
 from jp2batch.jpeg2000.interpolate import by_interpolation, interpolation_cost
 from jp2batch.jpeg2000.locate import Doubt, Place, ReadAhead, by_places, by_tlm
 from jp2batch.jpeg2000.markers import Marker
@@ -135,7 +135,8 @@ def find_tiles(
     ahead = guess_ahead(image.header, image.container.codestream, selection, free if headers_only else store)
     reasons = [reason] if (reason := _needs_whole_file(image.header)) else []
     by_tiles = not reasons and at_best != "file"
-    for way in ways(pieces, image, selection, store, whole_limit, places=places) if by_tiles else []:
+    found = ways(pieces, image, selection, store, whole_limit, places=places, headers_only=headers_only)
+    for way in found if by_tiles else []:
         try:
             parts = yield from _locate(way, pieces, image, selection, ahead=ahead, store=store, places=places)
         except Doubt as doubt:
@@ -164,10 +165,12 @@ def ways(
     whole_limit: int,
     *,
     places: Sequence[Place] = (),
+    headers_only: bool = False,
 ) -> list[LocatedBy]:
     """Return the ways of finding tile-parts, by the seconds that they are estimated to take.
 
-    What the index or TLM tells is of use only where that is the quickest way.
+    What the index or TLM tells is of use only where that is the quickest way. A file is read whole for its headers only
+    where these are most of it.
     """
     size = expected_bytes(image.header, image.container.codestream, selection)
     codestream, tiles = image.container.codestream, selection.tiles
@@ -180,10 +183,11 @@ def ways(
         seconds["tlm"] = at_once
     cost = walk_cost(pieces, image, selection, store)
     seconds["walk"] = cost.seconds + cost.size * PRICE
-    if pieces.size <= (whole_limit if store.latency else min(whole_limit, _LARGEST_WHOLE)):
-        seconds["whole"] = _IN_MEMORY * store.cost(
-            1, sum(stop - start for start, stop, _ in pieces.missing(0, pieces.size))
-        )
+    most = whole_limit if store.latency else min(whole_limit, _LARGEST_WHOLE)
+    if pieces.size <= (min(most, 2 * cost.size) if headers_only else most):
+        missing = sum(stop - start for start, stop, _ in pieces.missing(0, pieces.size))
+        waiting = max(0, min(size, missing) - LARGEST_AHEAD)  # elsewhere it is decoded while more is fetched
+        seconds["whole"] = _IN_MEMORY * store.cost(1, missing) + waiting / min(store.line, store.bandwidth)
     ordered = sorted(seconds, key=lambda way: seconds[way])
     return [way for way in ordered if way in ("walk", "whole") or way == ordered[0]]
 

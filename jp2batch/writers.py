@@ -16,7 +16,6 @@ from jp2batch.reader import Pixels, StorageOptions
 from jp2batch.response import to_json
 from jp2batch.storage.files import write_bytes, write_folder
 
-_EXTRA = "pip install 'jp2batch[files]'"
 _PACKAGES = {".tif": ("rioxarray",), ".tiff": ("rioxarray",), ".nc": ("h5netcdf",), ".zarr": ("zarr",)}
 
 
@@ -49,7 +48,8 @@ def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_
         else:
             write_bytes(destination, to_bytes(pixels, form), storage_options=storage_options)
     except ImportError as error:
-        raise InvalidRequest(destination, f"writing {form} files needs {error.name or 'more'}", _EXTRA) from None
+        package = error.name or " ".join(needs(form))
+        raise InvalidRequest(destination, f"writing {form} files needs {package}", f"pip install {package}") from None
 
 
 def to_bytes(pixels: Pixels, form: str) -> bytes:
@@ -87,7 +87,7 @@ def check_installed(destination: str, form: str) -> None:
     """
     for package in needs(form):
         if not _is_there(package):
-            raise InvalidRequest(destination, f"writing {form} files needs {package}", _EXTRA)
+            raise InvalidRequest(destination, f"writing {form} files needs {package}", f"pip install {package}")
 
 
 def _is_there(package: str) -> bool:

@@ -142,7 +142,7 @@ def test_a_missing_package_is_told_before_anything_is_read(output, form, package
     )
     done = run(manifest, f"{tmp_path}/{output}", *(["--format", form] if form else []))
     assert done.exit_code == 2
-    assert f"needs {package} (pip install 'jp2batch[files]')" in done.stderr
+    assert f"needs {package} (pip install {package})" in done.stderr
     assert not (tmp_path / output).exists()
 
 

@@ -27,7 +27,10 @@ def facts(time: str | None = None, day: str | None = None, **others: object) -> 
     return ImageName(time=when, day=on, **others)
 
 
-# Names as public products and buckets have them, and what ESA's naming conventions have them mean.
+# Names as public products and buckets have them. What they mean is told in ESA's "Sentinel-2 Products Specification
+# Document" (S2-PDGS-TAS-DI-PSD) and "Level-2A Product Definition Document" (S2-PDGS-MPC-L2A-PDD), for the buckets in
+# https://roda.sentinel-hub.com/sentinel-s2-l1c/readme.html (AWS) and
+# https://cloud.google.com/storage/docs/public-datasets/sentinel-2 (Google Cloud).
 NAMES = [
     # file names alone
     (

@@ -106,8 +106,8 @@ class Service:
         """Open a bare connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
-    def raw(self, message: bytes, timeout: float = 5) -> tuple[bytes, bool]:
-        """Send bytes; return all that comes back until the other side closes or is silent, and whether it closed."""
+    def raw(self, message: bytes, timeout: float = 5) -> tuple[bytes, str]:
+        """Send bytes; return all that comes back, and how that ended: "closed", "reset", or "silent"."""
         with self.connect(timeout) as connection:
             with contextlib.suppress(OSError):  # it may refuse before it has all
                 connection.sendall(message)
@@ -116,10 +116,10 @@ class Service:
                 while part := connection.recv(65536):
                     received += part
             except TimeoutError:
-                return received, False
+                return received, "silent"
             except ConnectionResetError:
-                return received, True
-            return received, True
+                return received, "reset"
+            return received, "closed"
 
     def metric(self, name: str) -> float:
         """Return the sum of a metric over its labels."""

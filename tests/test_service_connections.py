@@ -38,12 +38,12 @@ def test_too_many_connections_are_turned_away_and_told(root, sent):
     with serving_with(root, "--max-connections", "5") as service, contextlib.ExitStack() as stack:
         held = held_connections(service, stack, 5)
         for _ in range(20):
-            received, closed = service.raw(sent)
+            received, end = service.raw(sent)
             turned = parsed(received)
             assert turned.status == 503
             assert turned.detail == "there are too many connections (try again later)"
             assert (turned.headers["retry-after"], turned.headers["connection"]) == ("5", "close")
-            assert closed
+            assert end == "closed"
             line = service.logged(turned.headers["x-request-id"])
             assert (line["status"], line["error"]) == (503, "TooManyConnections")
         for connection in held[:4]:
@@ -91,11 +91,11 @@ def test_who_is_silent_where_tls_is_spoken_is_turned_away_too(root, tmp_path):
 
 def test_half_a_body_ends_at_its_time(root):
     with serving_with(root, receiving=0.5) as service:
-        received, closed = service.raw(message("plain", length=100), timeout=10)
+        received, end = service.raw(message("plain", length=100), timeout=10)
         answer = parsed(received)
         assert answer.status == 408
         assert "did not come within 0.5 s" in answer.detail
-        assert closed
+        assert end == "closed"
         line = service.logged(answer.headers["x-request-id"])
         assert (line["status"], line["error"]) == (408, "BodyTooSlow")
         assert service.image("plain.jp2").status == 200

@@ -159,12 +159,12 @@ SMUGGLING = {
 
 @pytest.mark.parametrize("data", SMUGGLING.values(), ids=SMUGGLING.keys())
 def test_ambiguous_requests_are_refused_and_the_connection_closed(server, data):
-    received, closed = server.raw(data + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    received, end = server.raw(data + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     answer = parsed(received)
     assert answer.status in {400, 411, 413, 431}
     assert answer.detail
     assert answer.headers["connection"] == "close"
-    assert closed
+    assert end == "closed"
     line = server.logged(answer.headers["x-request-id"])
     assert line["status"] == answer.status
     assert line["error"]
@@ -172,8 +172,9 @@ def test_ambiguous_requests_are_refused_and_the_connection_closed(server, data):
 
 def test_headers_that_never_end_are_not_heard_out(server):
     before = server.metric("jp2batch_requests_total")
-    received, closed = server.raw(HEAD + b"X-A: " + b"a" * 100_000 + b"\r\n\r\n")
-    assert (received, closed) == (b"", True)
+    received, end = server.raw(HEAD + b"X-A: " + b"a" * 100_000 + b"\r\n\r\n")
+    assert received == b""
+    assert end in ("closed", "reset")
     assert server.metric("jp2batch_requests_total") == before + 2  # one is that of the metrics
     (line,) = [line for line in server.lines if line["message"] == "refused" and line["status"] == 431]
     assert line["error"] == "HeadersTooLarge"

@@ -16,8 +16,9 @@ from jp2batch.opening import Opened, fetcher, hold
 from jp2batch.storage.source import MemorySource
 
 
-def learn(image: Made, rlevel: int = 0, window=None) -> Known:
-    opened = Opened.start(MemorySource(image.data, profile=FREE, etag='"1"'))
+def learn(image: Made | bytes, rlevel: int = 0, window=None) -> Known:
+    data = image if isinstance(image, bytes) else image.data
+    opened = Opened.start(MemorySource(data, profile=FREE, etag='"1"'))
     steps = opened.steps(opened.selected(rlevel, window))
     known = opened.known(hold(steps, fetcher(opened.source, opened.pieces)))
     assert known is not None

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from unittest import mock
 
 import dask
@@ -11,10 +12,12 @@ import pytest
 import rewrite
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from images import CHANGES, SIZE, Made
-from oracle import random_window, verify_fetched_once
+from images import CHANGES, REAL, SIZE, Made
+from oracle import Oracle, random_window, verify_fetched_once
 from rewrite import COM, PLT, SOD, SOT, Codestream
+from test_known import learn
 
+from jp2batch import inspection
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000 import alone, plan
 from jp2batch.jpeg2000.codestream import TilePart
@@ -22,8 +25,9 @@ from jp2batch.jpeg2000.interpolate import by_interpolation
 from jp2batch.jpeg2000.locate import Doubt
 from jp2batch.jpeg2000.pieces import Ahead
 from jp2batch.jpeg2000.walk import Cost, Pace, by_walk, choose_pace
+from jp2batch.opening import Opened, fetcher, hold
 from jp2batch.profiles import StoreProfile
-from jp2batch.reader import Opened, Pixels, fetcher, hold, read_from
+from jp2batch.reader import Pixels, read_from
 from jp2batch.request import Window
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource
@@ -315,6 +319,33 @@ def test_pixels_are_exact_however_tile_parts_are_found(name, starts, monkeypatch
             expected = TILES.oracle.window(rlevel, window)
             if expected.size:
                 np.testing.assert_array_equal(read(data, rlevel, window).values, expected)
+
+
+@pytest.mark.system_openjpeg
+@pytest.mark.skipif(not REAL, reason="no real images beside the repository")
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_real_images_are_read_exactly_over_a_network_however_tiles_are_found(path: Path, monkeypatch):
+    info, data, rng = inspection.inspect(str(path)), path.read_bytes(), np.random.default_rng(4)
+    oracle = Oracle(data, (0, 0), (info.bands, *info.shape), info.dtype)
+    lowest, corners = len(info.levels) - 1, rng.integers(0, min(info.shape), (2, 2))
+    windows = [tuple((int(c), min(int(c) + 60, n)) for c, n in zip(pair, info.shape, strict=True)) for pair in corners]
+    asked = [(lowest, None), *((0, window) for window in windows)]
+    with monkeypatch.context() as patched:
+        for starts in (7, 40, None):
+            forced(patched, starts)
+            for rlevel, window in asked:
+                pixels = read(data, rlevel, window)
+                assert pixels.stats.located_by in ("walk", "tlm")
+                expected = oracle.window(rlevel, window) if window else oracle.at(rlevel)
+                np.testing.assert_array_equal(pixels.values, expected)
+    known = learn(data)
+    for rlevel, window in asked:
+        source = MemorySource(data, profile=REMOTE, etag=known.etag)
+        with dask.config.set({"jp2batch.max-whole-file": 0}):
+            pixels = read_from(source, lambda opened, r=rlevel, w=window: opened.selected(r, w), known=known)
+        assert pixels.stats.located_by == "index"
+        expected = oracle.window(rlevel, window) if window else oracle.at(rlevel)
+        np.testing.assert_array_equal(pixels.values, expected)
 
 
 def test_what_is_chosen_follows_from_what_requests_cost():

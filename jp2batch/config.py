@@ -1,5 +1,6 @@
 """The one reader of the configuration: dask's, namespace `jp2batch`; `jp2batch.yaml` has and explains the defaults."""
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ import platformdirs
 import yaml
 from dask.utils import parse_bytes, parse_timedelta
 
-from jp2batch.errors import ConfigurationError
+from jp2batch.errors import ConfigurationError, InvalidRequest
 from jp2batch.profiles import StoreProfile
 
 DEFAULTS: dict[str, Any] = yaml.safe_load(files("jp2batch").joinpath("jp2batch.yaml").read_text(encoding="utf-8"))
@@ -84,6 +85,32 @@ def store_profile(protocol: str, host: str = "") -> StoreProfile:
     except (ValueError, TypeError, KeyError, AttributeError):
         key, value = (f"profiles.{told}", own) if own and own is not told else (f"stores.{store}", told)
         raise ConfigurationError("", f"jp2batch.{key} is {value}", _PROFILE_CURE) from None
+
+
+def profiles_with(
+    latency: str | None = None, bandwidth: str | None = None, connections: int | None = None
+) -> AbstractContextManager[object]:
+    """Let all stores have these values in a `with` block; nothing is changed where none is given.
+
+    Raises
+    ------
+    InvalidRequest
+        A value cannot be read.
+    """
+    given = {"latency": latency, "bandwidth": bandwidth, "connections": connections}
+    given = {key: value for key, value in given.items() if value is not None}
+    if not given:
+        return contextlib.nullcontext()
+    stores, profiles = _mapping("stores"), _mapping("profiles")
+    own = {name: told if isinstance(told, Mapping) else profiles.get(str(told), {}) for name, told in stores.items()}
+    fresh = {name: {**values, **given} for name, values in {"default": profiles["default"], **own}.items()}
+    try:
+        _profile("", {**DEFAULTS["jp2batch"]["profiles"]["default"], "measured": False, **given})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        shown = ", ".join(f"{key} {value}" for key, value in given.items())
+        cure = "give a latency such as 30ms, a bandwidth such as 60MB, and a number of connections"
+        raise InvalidRequest("", f"{shown} cannot be read", cure) from None
+    return dask.config.set({"jp2batch.stores": fresh})
 
 
 def _mapping(key: str) -> dict[str, Any]:

@@ -1,11 +1,23 @@
 """The commands for one image: info, plan, read."""
 
+import json
 from typing import Any
 
 import click
 
 import jp2batch
-from jp2batch.cli.options import image_flags, index_flag, say, show, storage_flags, storage_options, use_index
+from jp2batch.cli.options import (
+    FAILED,
+    STORAGE_FLAGS,
+    image_flags,
+    index_flag,
+    say,
+    show,
+    storage_flags,
+    storage_options,
+    use_index,
+)
+from jp2batch.urls import without_credentials
 
 _HUGE = 50_000_000  # bytes of JSON that hardly anybody means to print
 
@@ -25,22 +37,59 @@ def info(path: str, as_json: bool, **storage: Any) -> None:
     show(jp2batch.inspect(path, storage_options=storage_options(path, storage)), as_json)
 
 
-@click.command()
-@click.argument("path")
+@click.command(short_help="Tell what reading an image, or all of a manifest, would cost.")
+@click.argument("path", metavar="PATH|MANIFEST|-")
 @image_flags
+@click.option("--root", metavar="URL", help="Folder or bucket that paths are below of, and may not leave.")
+@click.option("--latency", metavar="TIME", help="Plan for stores that answer after this time, such as 30ms.")
+@click.option("--bandwidth", metavar="BYTES", help="Plan for this many bytes a second of a connection, such as 60MB.")
+@click.option("--connections", type=click.IntRange(1), help="Plan for this many connections at once.")
+@click.option("--workers", type=click.IntRange(1), help="Reads of a batch at a time.  [default: one a core]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--quiet", is_flag=True, help="Show no bar.")
 @index_flag
 @storage_flags
-def plan(path: str, rlevel: int, window: str | None, as_json: bool, table: str | None, **storage: Any) -> None:
-    """Tell what reading PATH would cost, without reading it.
+def plan(
+    path: str, *, latency: str | None, bandwidth: str | None, connections: int | None, table: str | None, **options: Any
+) -> None:
+    """Tell what reading PATH, or all that MANIFEST asks for, would cost, without reading it.
+
+    Requests, bytes and seconds, by what the store's profile says or by what is given here. Only headers are fetched.
 
     \b
     Examples:
       jp2batch plan scene.jp2
       jp2batch plan scene.jp2 --rlevel 0 --window 9500:10000,9500:10000
+      jp2batch plan scenes.csv --latency 30ms --bandwidth 60MB
     """
-    use_index(table, storage)
-    show(jp2batch.plan(path, rlevel, window, storage_options=storage_options(path, storage)), as_json)
+    from jp2batch.config import profiles_with
+    from jp2batch.manifest.read import names_manifest
+
+    with profiles_with(latency, bandwidth, connections):
+        use_index(table, {name: options[name] for name in STORAGE_FLAGS})
+        plan_some = _plan_all if names_manifest(path) else _plan_one
+        plan_some(path, **options)
+
+
+def _plan_one(path: str, *, rlevel: int, window: str | None, root: str | None, as_json: bool, **options: Any) -> None:
+    storage = {name: options[name] for name in STORAGE_FLAGS}
+    known = storage_options(root or path, storage)
+    show(jp2batch.plan(path, rlevel, window, root=root, storage_options=known), as_json)
+
+
+def _plan_all(
+    path: str, *, window: str | None, as_json: bool, quiet: bool, workers: int | None, **options: Any
+) -> None:
+    from jp2batch.batch.planning import plan_manifest
+
+    if window is not None:
+        raise click.UsageError("--window is for one image: the rows of a manifest name their own")
+    found = plan_manifest(path, readers=workers, progress=not quiet, **options)
+    for error in found.errors:
+        say(str(error))
+    title = "standard input" if path == "-" else without_credentials(path)
+    click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else found.text(title))
+    click.get_current_context().exit(FAILED if found.errors else 0)
 
 
 @click.command(short_help="Read an image: print it as JSON, or write it to a file.")

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -20,6 +21,9 @@ StorageOptions = Mapping[str, Any] | None
 
 _STDIN = "the standard input"
 _LONGEST = 300  # characters of a message about one row
+_SUFFIXES = (".ndjson", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
+_IMAGE_SUFFIXES = (".jp2", ".j2k", ".jpx", ".j2c", ".jpc", ".jph", ".jhc")
+_IMAGE_STARTS = (b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")
 
 
 def read_manifest(
@@ -60,6 +64,20 @@ def read_manifest(
     name = os.fspath(source)
     data = _read_stdin() if name == "-" else read_bytes(name, storage_options=storage_options)
     return parse_manifest(data, name, rlevel=rlevel, root=root)
+
+
+def names_manifest(path: str) -> bool:
+    """Tell whether a path is that of a manifest, and not of an image: by its suffix, or what a local file holds."""
+    suffix = _suffix(path)
+    if path == "-" or suffix in _SUFFIXES:
+        return True
+    if suffix in _IMAGE_SUFFIXES or "://" in path:
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            return not file.read(8).startswith(_IMAGE_STARTS)
+    except OSError:  # which reading the image tells of
+        return False
 
 
 def parse_manifest(data: bytes, name: str = "-", *, rlevel: int = LOWEST, root: str | None = None) -> list[Request]:

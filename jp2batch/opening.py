@@ -129,6 +129,16 @@ class Opened:
             headers_only=headers_only,
         )
 
+    def reading(self, selection: Selection, at_best: Precision) -> Reading:
+        """Find what a selection takes; what was found before holds as long as what is known does."""
+        told = self.told if self.recalled and at_best == "packets" else None
+        if told is not None and (before := index.recall_reading(self.source, told, selection)) is not None:
+            return before
+        reading = hold(self.steps(selection, at_best), self.fetch)
+        if told is not None and reading.located_by == "index":
+            index.keep_reading(self.source, told, reading)
+        return reading
+
     @property
     def channels(self) -> tuple[Channel, ...]:
         """The bands of the image."""

@@ -140,7 +140,7 @@ def _read(opened: Opened, selection: Selection, threads: int) -> tuple[NDArray[A
     failures: list[str] = []
     at_best: Precision = "packets"
     while True:
-        reading = hold(opened.steps(selection, at_best), opened.fetch)
+        reading = opened.reading(selection, at_best)
         check_size(opened, selection, reading.unit)
         opened.question(reading)
         known = _learned(opened, reading)  # now: what is decoded is not kept in memory

@@ -561,3 +561,34 @@ def test_settings_that_cannot_be_read_are_named():
             pytest.raises(jp2batch.Jp2BatchError, match=r"jp2batch\.index"),
         ):
             jp2batch.read("nothing.jp2")
+
+
+def test_what_is_asked_again_of_a_known_image_is_found_without_its_headers(serve, monkeypatch):
+    url = serve(MANY_TILES.data)
+    for _ in range(2):
+        check(url, MANY_TILES)
+    searched = []
+    monkeypatch.setattr(Opened, "steps", lambda *_, **__: searched.append(1))
+    assert check(url, MANY_TILES).stats.located_by == "index"
+    assert searched == []
+
+
+def test_how_a_replaced_image_was_read_is_forgotten(serve):
+    url = serve(MANY_TILES.data)
+    for _ in range(3):
+        check(url, MANY_TILES)
+    serve(OTHER.data)
+    for _ in range(3):
+        check(url, OTHER)
+
+
+def test_only_the_last_readings_of_an_image_are_held(serve):
+    url = serve(MANY_TILES.data)
+    read(url, 0)
+    for row in range(30):
+        for _ in range(2):
+            window = ((row, row + 40), (row, row + 50))
+            np.testing.assert_array_equal(read(url, 0, window).values, MANY_TILES.oracle.window(0, window))
+    (held,) = index._memory._held.values()
+    assert len(held.readings) == 8
+    assert index._memory._weight == held.weight

@@ -10,45 +10,81 @@ tile-parts, what SOT and the packets themselves would contradict is noticed.
 import functools
 import threading
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jp2batch import config
 from jp2batch.config import IndexSettings
 from jp2batch.index.table import shared_table
+from jp2batch.jpeg2000.grid import Selection
 from jp2batch.jpeg2000.known import Known
+from jp2batch.jpeg2000.plan import Reading
 from jp2batch.storage.blobs import BlobFile
 from jp2batch.storage.source import Source
 
 _FILE = "index.sqlite"
+_MOST_READINGS = 8  # of an image
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is held of an image."""
+
+    known: Known
+    readings: OrderedDict[Selection, Reading] = field(default_factory=OrderedDict)
+    """How selections of it were read last: who asks for the same again need not parse its headers."""
+
+    @property
+    def weight(self) -> int:
+        return self.known.weight + sum(reading.weight for reading in self.readings.values())
 
 
 class _Memory:
     """The images that were used last, by key; thread-safe."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._held: OrderedDict[str, _Held] = OrderedDict()
         self._weight = 0
         self._lock = threading.Lock()
 
     def get(self, key: str) -> Known | None:
         with self._lock:
-            if key in self._known:
-                self._known.move_to_end(key)
-            return self._known.get(key)
+            if key in self._held:
+                self._held.move_to_end(key)
+            held = self._held.get(key)
+            return None if held is None else held.known
 
     def put(self, key: str, known: Known, limit: int) -> None:
         with self._lock:
-            self._put(key, known, limit)
+            self._put(key, _Held(known), limit)
 
     def join(self, key: str, known: Known, limit: int) -> bool:
         """Keep what is known beside what was; tell whether that is more."""
         with self._lock:
-            held = self._known.get(key)
-            joined = known if held is None else held.joined(known)
-            if joined is not held:
-                self._put(key, joined, limit)
-            return joined is not held
+            held = self._held.get(key)
+            joined = known if held is None else held.known.joined(known)
+            more = held is None or joined is not held.known
+            if more:
+                self._put(key, _Held(joined), limit)
+            return more
+
+    def reading(self, key: str, known: Known, selection: Selection) -> Reading | None:
+        with self._lock:
+            held = self._held.get(key)
+            if held is None or held.known is not known or selection not in held.readings:
+                return None
+            held.readings.move_to_end(selection)
+            return held.readings[selection]
+
+    def add_reading(self, key: str, known: Known, reading: Reading, limit: int) -> None:
+        with self._lock:
+            held = self._held.get(key)
+            if held is None or held.known is not known:
+                return
+            readings = held.readings | {reading.selection: reading}
+            while len(readings) > _MOST_READINGS:
+                readings.popitem(last=False)
+            self._put(key, _Held(known, readings), limit)
 
     def drop(self, key: str) -> None:
         with self._lock:
@@ -56,18 +92,18 @@ class _Memory:
 
     def clear(self) -> None:
         with self._lock:
-            self._known.clear()
+            self._held.clear()
             self._weight = 0
 
-    def _put(self, key: str, known: Known, limit: int) -> None:
+    def _put(self, key: str, held: _Held, limit: int) -> None:
         self._drop(key)
-        self._known[key] = known
-        self._weight += known.weight
+        self._held[key] = held
+        self._weight += held.weight
         while self._weight > limit:
-            self._drop(next(iter(self._known)))
+            self._drop(next(iter(self._held)))
 
     def _drop(self, key: str) -> None:
-        if (old := self._known.pop(key, None)) is not None:
+        if (old := self._held.pop(key, None)) is not None:
             self._weight -= old.weight
 
 
@@ -83,7 +119,9 @@ def recall(source: Source) -> Known | None:
         The shared table that is configured cannot be read.
     """
     settings = config.index_settings()
-    known = (_memory.get(source.key) or _from_file(source, settings)) if settings.enabled else None
+    if settings.enabled and (held := _memory.get(source.key)) is not None:
+        return held
+    known = _from_file(source, settings) if settings.enabled else None
     if known is None and settings.shared:
         known = shared_table(settings.shared, settings.shared_options).get(source.key)
         known = None if known is None else replace(known, hearsay=True)
@@ -101,6 +139,18 @@ def keep(source: Source, known: Known) -> None:
         return
     if (file := _file_for(source, settings)) is not None:
         file.update(source.key, lambda packed: _joined(packed, known))
+
+
+def recall_reading(source: Source, known: Known, selection: Selection) -> Reading | None:
+    """Return how a selection of an image was read, by the same that is known of it now; None where it was not."""
+    return _memory.reading(source.key, known, selection)
+
+
+def keep_reading(source: Source, known: Known, reading: Reading) -> None:
+    """Keep how a selection was read, in memory, as long as this is what is known of the image."""
+    settings = config.index_settings()
+    if settings.enabled and reading.weight <= settings.memory // _MOST_READINGS:
+        _memory.add_reading(source.key, known, reading, settings.memory)
 
 
 def forget(source: Source) -> None:

@@ -59,6 +59,11 @@ class Tile:
             return [Range(part.start, part.stop) for part in self.parts]
         return merged(self.packets.values())
 
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that it takes, about."""
+        return sum(600 + 40 * len(part.packet_lengths or ()) for part in self.parts) + 250 * len(self.packets or ())
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -77,6 +82,11 @@ class Reading:
         if not self.tiles:
             return "file"
         return "tile-parts" if any(tile.packets is None for tile in self.tiles.values()) else "packets"
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that it takes, about."""
+        return 500 + sum(tile.weight for tile in self.tiles.values())
 
     @property
     def precision(self) -> Precision:

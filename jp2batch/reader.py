@@ -5,7 +5,7 @@ Every way of use ends here: eager read, lazy chunk, batch task, HTTP handler.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,10 +43,10 @@ class Stats:
     """Seconds spent waiting for the store."""
     time_processing: float
     """Seconds spent otherwise: planning, assembling, decoding."""
-    located_by: LocatedBy
-    """How tile-parts were found."""
-    precision: Precision
-    """The unit of what was read."""
+    located_by: LocatedBy | None = None
+    """How tile-parts were found; None where the read has failed."""
+    precision: Precision | None = None
+    """The unit of what was read; None where the read has failed."""
     reasons: tuple[str, ...] = ()
     """Why less precise ways were taken, and what OpenJPEG warned of."""
 
@@ -120,12 +120,8 @@ def read_opened(
         values, reading, warnings, known = _read(opened, selection, threads or config.threads())
     finally:
         source.verify()  # an object replaced meanwhile is the better explanation of what else went wrong
-    stats = Stats(
-        bytes_read=source.bytes_read,
-        requests=source.requests,
-        retries=source.retries,
-        time_download=source.seconds,
-        time_processing=max(0.0, time.perf_counter() - begin - source.seconds),
+    stats = replace(
+        counted(source, begin),
         located_by=reading.located_by,
         precision=reading.precision,
         reasons=tuple(dict.fromkeys([*reading.reasons, *warnings])),
@@ -133,6 +129,17 @@ def read_opened(
     if known is not None and not warnings:
         index.keep(source, known)
     return Pixels(values, opened, selection, stats)
+
+
+def counted(source: Source, begin: float) -> Stats:
+    """Return what was taken of a source since `begin`, whatever came of it."""
+    return Stats(
+        bytes_read=source.bytes_read,
+        requests=source.requests,
+        retries=source.retries,
+        time_download=source.seconds,
+        time_processing=max(0.0, time.perf_counter() - begin - source.seconds),
+    )
 
 
 def _read(opened: Opened, selection: Selection, threads: int) -> tuple[NDArray[Any], Reading, list[str], Known | None]:

@@ -89,6 +89,8 @@ def test_what_fails_is_told_and_costs_nothing_else(place, paths, tmp_path):
     assert [result.status for result in report] == ["ok", "failed", "failed", "failed", "ok"]
     assert [type(result.error) for result in report.failed[:2]] == [ImageNotFound, CorruptImage]
     assert "nowhere.jp2" in str(report.failed[0].error)
+    kept = [(r.error.__traceback__, r.error.__context__, r.error.__cause__) for r in report.failed]
+    assert kept == [(None, None, None)] * 3  # they would keep alive what was at hand: pixels, files
 
 
 def test_the_first_failure_can_end_the_batch(place, paths):
@@ -202,10 +204,10 @@ def test_workers_killed_from_outside_cost_no_item(client, paths):
 
 
 def test_an_item_too_large_for_its_worker_is_refused_before_it_is_fetched(paths, monkeypatch):
-    monkeypatch.setattr(work, "_worker", lambda: ("tcp://somewhere", 10_000))
+    monkeypatch.setattr(work, "memory_to_spare", lambda: 10_000)
     (failed,) = jp2batch.run([Request(paths[0], 0)]).failed
     assert isinstance(failed.error, ImageTooLarge)
-    assert "the worker has 1e+04" in str(failed.error)
+    assert "its worker has 10 kB to spare" in str(failed.error)
 
 
 def test_a_cluster_with_another_version_is_refused(client, paths, monkeypatch):

@@ -17,6 +17,7 @@ import pytest
 from runs import check_lines, check_pixels, check_records, lines, run, start, wait_for_records, write_rows
 
 import jp2batch
+from jp2batch import config
 from jp2batch.sample.encode import Coding, encode
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits are those of POSIX")
@@ -81,7 +82,12 @@ def test_a_store_that_is_down_fails_items_that_can_be_retried(images, http_serve
     manifest = write_rows(tmp_path / "m.ndjson", [{"Path": url, "rlevel": level} for level in (0, 1)])
     assert run(manifest, f"{tmp_path}/out/").exit_code == 1
     records = tmp_path / "out/records.ndjson"
-    assert {(r["error"]["type"], r["error"]["retryable"]) for r in lines(records)} == {("StoreUnavailable", True)}
+    found = lines(records)
+    assert {(r["error"]["type"], r["error"]["retryable"]) for r in found} == {("StoreUnavailable", True)}
+    tries = config.retry_policy().attempts
+    assert [(r["attempts"], r["requests"], r["retries"]) for r in found] == [(1, tries, tries - 1)] * 2
+    assert http_server.requests == 2 * tries
+    assert all(record["time_download"] > 0 for record in found)
     http_server.fault = ""
     assert run(manifest, f"{tmp_path}/out/", "--retry-failed").exit_code == 0
     check_pixels(records, manifest, {}, lambda _: str(images[0]))
@@ -182,6 +188,33 @@ def test_a_crash_and_a_hang_among_a_hundred_cost_their_own_items(images, tmp_pat
     assert b"98 ok, 2 failed" in errors
     failed = {"deadly.jp2": "DecoderCrashed", "endless.jp2": "DecodeTimedOut"}
     check_pixels(tmp_path / "out/records.ndjson", manifest, failed)
+    found = {Path(record["Path"]).name: record["attempts"] for record in lines(tmp_path / "out/records.ndjson")}
+    assert (found["deadly.jp2"], found["endless.jp2"]) == (3, 2)  # one of each took its worker along
+    assert b"distributed" not in errors
+
+
+HANGING = """
+from deliveries import dangerous
+from jp2batch.batch.alone import perform_alone
+from jp2batch.batch.work import Hidden, Order
+from jp2batch.request import Request
+perform_alone(Request("{path}", 0), Order(dangerous, Hidden(), None, None))
+"""
+
+
+def test_a_process_of_one_request_ends_with_its_worker(images, tmp_path):
+    path = tmp_path / "hangs.jp2"
+    path.symlink_to(images[0])
+    paths = [str(CRASHING.parent), str(CRASHING.parents[1])]
+    settings = {"PYTHONPATH": os.pathsep.join(paths)}
+    worker = subprocess.Popen([sys.executable, "-c", HANGING.format(path=path)], env=os.environ | settings)
+    deadline = time.monotonic() + 60
+    while not (children := psutil.Process(worker.pid).children()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    worker.kill()
+    worker.wait()
+    assert psutil.wait_procs(children, timeout=60)[1] == []
 
 
 # The run itself

@@ -5,7 +5,9 @@ import logging
 import os
 import pkgutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +25,8 @@ Engine = Callable[[], AbstractContextManager[Any]]
 
 _PATIENCE = 15  # seconds that a scheduler has to answer
 _CURE = "check --scheduler, --workers and --memory-limit, or take --local-threads"
+_ASKED = 3  # times that workers are asked, where one dies meanwhile
+_PAUSE = 1.0  # seconds between, in which it is started again
 _GROWING = 60  # seconds that a cluster has to get its first worker: an adaptive one starts it when there is work
 
 
@@ -55,7 +59,7 @@ def local_cluster(workers: int | None = None, threads: int = 1, memory_limit: st
             threads_per_worker=threads,
             memory_limit=memory_limit,
             processes=True,
-            silence_logs=logging.ERROR,  # a worker that dies is told of in the records
+            silence_logs=logging.CRITICAL,  # a worker that dies is told of in the records
             dashboard_address="127.0.0.1:0",
         ) as cluster,
         Client(cluster) as client,
@@ -152,10 +156,8 @@ def threads_of(client: "Client") -> int:
     ClusterLost
         Its scheduler does not answer.
     """
-    try:
+    with reaching():
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    except Exception as error:  # noqa: BLE001  # whatever a connection that is gone leads to
-        raise ClusterLost("", f"the scheduler does not answer: {_reason(error)}", "start it again") from None
     return sum(worker["nthreads"] for worker in workers)
 
 
@@ -173,6 +175,10 @@ def check_cluster(client: "Client", packages: Iterable[str] = ()) -> None:
     ------
     ClusterMismatch
         Workers cannot import this package, have another version of it, or lack one of `packages`.
+    ClusterLost
+        Its scheduler does not answer.
+    ConfigurationError
+        Workers die as soon as they are asked.
     """
     own = jp2batch.__version__
     cure = f"pip install jp2batch=={own} there"
@@ -181,7 +187,7 @@ def check_cluster(client: "Client", packages: Iterable[str] = ()) -> None:
             raise ClusterMismatch("", f"worker {worker} has no jp2batch: {_reason(found)}", cure)
         if found != own:
             raise ClusterMismatch("", f"worker {worker} has jp2batch {found}, and the client {own}", cure)
-    for worker, found in _answers(client, pkgutil.resolve_name, "jp2batch.batch.work:__doc__"):
+    for worker, found in _answers(client, pkgutil.resolve_name, "jp2batch.batch.alone:__doc__"):
         if isinstance(found, BaseException):
             raise ClusterMismatch("", f"worker {worker} cannot import jp2batch: {_reason(found)}", cure)
     for package in packages:
@@ -191,10 +197,39 @@ def check_cluster(client: "Client", packages: Iterable[str] = ()) -> None:
                 raise ClusterMismatch("", problem, "pip install 'jp2batch[files]' there")
 
 
+@contextlib.contextmanager
+def reaching() -> Iterator[None]:
+    """Let calls of a client that do not reach its scheduler any more be told as such.
+
+    Raises
+    ------
+    ClusterLost
+        They do not.
+    """
+    from distributed.client import ClosedClientError
+
+    try:
+        yield
+    except (OSError, ClosedClientError, CancelledError) as error:
+        raise ClusterLost("", f"the scheduler does not answer: {_reason(error)}", "start it again") from None
+
+
 def _answers(client: "Client", function: Callable[..., object], *arguments: object) -> Iterator[tuple[str, object]]:
-    """Call a function of the standard library, which any worker has, on all; iterate over (worker, value or error)."""
-    answers: dict[str, object] = client.run(function, *arguments, on_error="return")
-    yield from answers.items()
+    """Call a function of the standard library, which any worker has, on all; iterate over (worker, value or error).
+
+    A worker that dies meanwhile answers with an error of its connection: then all are asked again.
+    """
+    for _ in range(_ASKED):
+        with reaching():
+            answers: dict[str, object] = client.run(function, *arguments, on_error="return")
+        lost = [(worker, found) for worker, found in answers.items() if isinstance(found, OSError)]
+        if not lost:
+            yield from answers.items()
+            return
+        time.sleep(_PAUSE)
+    worker, found = lost[0]
+    problem = f"worker {worker} dies as soon as it has started: {_reason(found)}"
+    raise ConfigurationError("", problem, "give workers more memory, or see their log")
 
 
 def _reason(error: BaseException) -> str:

@@ -1,21 +1,23 @@
 """Many requests on a cluster, few at a time; and each again, alone, that was there when a worker died.
 
 A worker dies with all requests that it had begun, and dask cannot tell whose fault it was. So all of them are done
-again, each in a process of its own (`work.perform_alone`): only what ends that process too is blamed.
+again, each in a process of its own (`alone.perform_alone`): only what ends that process too is blamed.
 """
 
 import contextlib
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from dask.base import tokenize
 
-from jp2batch.batch.cluster import check_cluster, threads_of
+from jp2batch.batch.alone import perform_alone
+from jp2batch.batch.cluster import check_cluster, reaching, threads_of
 from jp2batch.batch.pace import Pace
 from jp2batch.batch.report import Result
-from jp2batch.batch.work import Order, Sealed, perform, perform_alone
+from jp2batch.batch.work import Order, Sealed, perform
 from jp2batch.errors import ClusterLost, UnexpectedError
 from jp2batch.request import Request
 from jp2batch.urls import stem_of
@@ -66,11 +68,11 @@ def on_cluster(
                 return
             for request, outcome in flight.landed():
                 if isinstance(outcome, Result):
-                    yield outcome
+                    yield flight.counted(outcome)
                 elif flight.may_try_alone(request, outcome):
                     flight.launch(perform_alone, [request])
                 else:
-                    yield Result(request, "failed", error=_lost(request, outcome))
+                    yield flight.counted(Result(request, "failed", error=_lost(request, outcome), attempts=2))
     finally:
         flight.cancel()
 
@@ -109,7 +111,8 @@ class _Flight:
             keys.append(f"{key_of(request)}-{self._run}-{self._launched}")
             if function is perform_alone:
                 self._alone[request] = self._alone.get(request, 0) + 1
-        futures = self._client.map(function, batch, order=self._order, key=keys, pure=False)
+        with reaching():
+            futures = self._client.map(function, batch, order=self._order, key=keys, pure=False)
         self.requests.update(zip(keys, batch, strict=True))
         self._futures.update(zip(keys, futures, strict=True))
         self._landing.update(futures)
@@ -138,6 +141,10 @@ class _Flight:
             self._look()
             check_cluster(self._client)  # workers may have come that lack the package
         return self._alone.get(request, 0) < _MOST_TRIES_ALONE
+
+    def counted(self, result: Result) -> Result:
+        """Return a result with all attempts: besides its own, those of workers that were lost at it."""
+        return replace(result, attempts=result.attempts + max(0, self._alone.get(result.request, 0) - 1))
 
     def cancel(self) -> None:
         """Give up what is under way."""

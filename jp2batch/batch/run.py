@@ -5,7 +5,9 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dask.delayed import delayed
@@ -14,7 +16,7 @@ from jp2batch import config
 from jp2batch.batch.cluster import local_cluster
 from jp2batch.batch.flight import key_of, on_cluster
 from jp2batch.batch.report import BatchReport, Result
-from jp2batch.batch.work import Delivery, Hidden, Order, as_dataarray, as_response, perform
+from jp2batch.batch.work import Delivery, Hidden, Order, as_dataarray, as_response, open_from, open_request, perform
 from jp2batch.errors import ConfigurationError
 from jp2batch.reader import StorageOptions
 from jp2batch.request import Request
@@ -186,6 +188,7 @@ def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) 
         storage_options=Hidden(storage_options or {}),
         settings=None if local else config.settings(),
         deadline=None if local else config.deadline(),
+        open=open_request if local else partial(open_from, folder=str(Path.cwd())),
     )
 
 

@@ -197,6 +197,8 @@ def _opened(
             if result.error is None:
                 sink.put(result)
             writer.append(line_of(result))
+        except OutputError:
+            raise
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # nobody reads on

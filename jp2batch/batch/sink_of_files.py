@@ -5,11 +5,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from jp2batch.batch.records import RECORDS, Entry, read_records, records_beside
 from jp2batch.batch.report import Result
 from jp2batch.batch.work import Delivery, Hidden, Output
-from jp2batch.errors import InvalidRequest
+from jp2batch.errors import InvalidRequest, OutputError
 from jp2batch.reader import Pixels, StorageOptions
 from jp2batch.request import Request
 from jp2batch.storage.folders import OutputFolder
@@ -34,6 +35,8 @@ def item_name(request: Request) -> str:
 @dataclass(frozen=True, slots=True)
 class AsFile:
     """Writes pixels to a file or a group of their own."""
+
+    bytes_per_sample: ClassVar[int] = 6  # copies, or text; measured with all forms
 
     folder: str
     suffix: str
@@ -68,7 +71,7 @@ class Folder:
         parent, _, name = self._folder.url.rpartition("/")
         self._copy = f"{name}.{RECORDS}" if not suffix else RECORDS  # nothing strange belongs into a Zarr store
         self._beside = self._folder if suffix else OutputFolder(parent, storage_options)
-        self._is_store, self._is_remote = not suffix, "://" in url
+        self._is_store, self._is_remote, self._seen = not suffix, "://" in url, False
         self.in_folder = not self._is_remote
         self.locks = [self.records] if self._is_remote or not self._is_store else [Path(url), self.records]
         self._suffix = suffix
@@ -107,7 +110,19 @@ class Folder:
         self._copy_records()
 
     def put(self, result: Result) -> None:
-        """Do nothing: the worker has written it."""
+        """Do nothing: the worker has written it. See once that it is here, and not on a disk of the worker's machine.
+
+        Raises
+        ------
+        OutputError
+            It is not.
+        """
+        if self._seen or self._is_remote or result.output is None:
+            return
+        if not Path(result.output).exists():
+            problem = f"worker {result.worker} has written it, and it is not there on this machine"
+            raise OutputError(result.output, problem, "give a folder that all machines share, or a URL")
+        self._seen = True
 
     def close(self) -> None:
         """Put a copy of the records where there is nothing beside the output."""

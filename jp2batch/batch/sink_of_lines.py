@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import orjson
 
@@ -21,6 +22,8 @@ _ID = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*"),')
 @dataclass(frozen=True, slots=True)
 class AsJson:
     """Delivers the answer of the web service as bytes; whoever stores it puts the id before it."""
+
+    bytes_per_sample: ClassVar[int] = 6  # five digits and a comma
 
     def __call__(self, pixels: Pixels, _request: Request) -> bytes:
         """Return pixels as JSON."""

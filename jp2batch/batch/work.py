@@ -1,35 +1,34 @@
 """What a worker does for one request: module-level functions on plain data, that never raise for the request's sake."""
 
-import contextlib
 import functools
-import os
 import pickle
-import platform
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
 
 from jp2batch import config
 from jp2batch.batch.report import Result
-from jp2batch.errors import DecoderCrashed, DecodeTimedOut, ImageTooLarge, Jp2BatchError, UnexpectedError
+from jp2batch.batch.worker import is_replaced, memory_to_spare, watchdog, worker_name
+from jp2batch.errors import ImageTooLarge, Jp2BatchError, UnexpectedError
+from jp2batch.info import format_bytes
 from jp2batch.jpeg2000.grid import Selection
 from jp2batch.opening import Opened, memory_needed
-from jp2batch.reader import Pixels, read_from
+from jp2batch.reader import Pixels, counted, read_from
 from jp2batch.request import Request
 from jp2batch.response import response
 from jp2batch.storage.source import Source, open_source
 
 Delivery = Callable[[Pixels, Request], Any]
-"""What makes of pixels the value of a result; it may write them, and return an `Output`."""
+"""What makes of pixels the value of a result; it may write them, and return an `Output`.
 
-_TRIES_ALONE = 2  # what kills its own process twice is blamed
-_PYTHON_FAILED = 1  # exit code of Python after an exception
-_CRASHED = 86  # exit code of a worker that a watchdog ends
+Its attribute `bytes_per_sample`, if it has one, tells what memory it takes besides that of the pixels.
+"""
+
+_BYTES_IN_LISTS = 40  # of a sample: a number of Python's, and its place in a list
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,14 @@ class Hidden(dict[str, Any]):
 def open_request(request: Request, storage_options: Mapping[str, Any]) -> Source:
     """Open the file of a request."""
     return open_source(request.url, storage_options=storage_options)
+
+
+def open_from(request: Request, storage_options: Mapping[str, Any], *, folder: str) -> Source:
+    """Open the file of a request; a relative path is one from `folder`, in whatever other folder a worker runs."""
+    url = request.url
+    if not ("://" in url or "::" in url or url.startswith("~")):
+        url = str(Path(folder, url))
+    return open_source(url, storage_options=storage_options)
 
 
 def select_request(request: Request, opened: Opened) -> Selection:
@@ -72,6 +79,8 @@ class Order:
     """What opens the file of a request."""
     select: Callable[[Request, Opened], Selection] = select_request
     """What chooses the samples of it that are read, or refuses to."""
+    memory: int | None = None
+    """Bytes that a request may take; None: what its worker has to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +113,18 @@ def as_response(pixels: Pixels, _request: Request) -> Any:
 
 def perform(request: Request, order: Order | Sealed) -> Result:
     """Do what is asked, and tell what happened."""
-    worker, memory = _worker()
+    worker, begin, source = worker_name(), time.perf_counter(), None
     try:
-        order = _unsealed(order, request)
+        order = unsealed(order, request)
         config.adopt(order.settings)
-        with _watchdog(order.deadline):
-            pixels = _read(request, order, memory)
+        with watchdog(order.deadline if is_replaced() else None):
+            source = order.open(request, order.storage_options)
+            pixels = _read(source, request, order)
             value = order.deliver(pixels, request)
-    except Jp2BatchError as error:
-        return Result(request, "failed", error=error, worker=worker)
     except Exception as error:  # noqa: BLE001  # one item's surprise must not end the batch
-        return Result(request, "failed", error=_unexpected(error, request), worker=worker)
+        told = _kept(error if isinstance(error, Jp2BatchError) else _unexpected(error, request))
+        stats, size = (None, 0) if source is None else (counted(source, begin), source.size or 0)
+        return Result(request, "failed", error=told, stats=stats, size=size, worker=worker)
     output = value.path if isinstance(value, Output) else None
     shape = pixels.values.shape
     return Result(
@@ -130,46 +140,14 @@ def perform(request: Request, order: Order | Sealed) -> Result:
     )
 
 
-def perform_alone(request: Request, order: Order | Sealed) -> Result:
-    """Do what is asked in a process of its own: for requests that were there when a worker died."""
-    worker, _ = _worker()
-    order = _unsealed(order, request)
-    for attempt in range(2, 2 + _TRIES_ALONE):  # the first was the one that a worker died of
-        try:
-            result = _in_a_child(request, order)
-        except Jp2BatchError as error:
-            result = Result(request, "failed", error=error)
-        result = replace(result, attempts=attempt, worker=worker)
-        if not isinstance(result.error, DecoderCrashed):
-            break
-    return result
+def unsealed(order: Order | Sealed, request: Request) -> Order:
+    """Return an order that may be sealed.
 
-
-def _in_a_child(request: Request, order: Order) -> Result:
-    """Do what is asked in a child process; say how that ended, where it did not bring a result."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", "from jp2batch.batch.work import main; main()"],
-            input=cloudpickle.dumps((request, replace(order, deadline=None))),  # this side watches
-            capture_output=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            timeout=order.deadline,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as late:
-        raise DecodeTimedOut(request.path, f"not done after {late.timeout:.0f} s", "raise jp2batch.deadline") from None
-    code = done.returncode
-    if code == 0:
-        result: Result = pickle.loads(done.stdout)  # noqa: S301  # our own child
-        return result
-    if code == _PYTHON_FAILED:
-        last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        raise UnexpectedError(request.path, f"its process did not start: {last}"[:500], "please report it")
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    raise DecoderCrashed(request.path, f"decoding it ends the process ({how})", "the file is damaged: fetch it again")
-
-
-def _unsealed(order: Order | Sealed, request: Request) -> Order:
+    Raises
+    ------
+    UnexpectedError
+        It cannot be loaded here.
+    """
     if isinstance(order, Order):
         return order
     try:
@@ -185,21 +163,25 @@ def _opened(data: bytes) -> Order:
     return order
 
 
-def _read(request: Request, order: Order, memory: int | None) -> Pixels:
-    source = order.open(request, order.storage_options)
+def _read(source: Source, request: Request, order: Order) -> Pixels:
+    memory = memory_to_spare() if order.memory is None else order.memory
 
     def choose(opened: Opened) -> Selection:
         selection = order.select(request, opened)
-        needed = memory_needed(opened, selection)
+        needed = memory_needed(opened, selection) + _to_deliver(order.deliver, opened, selection)
         if memory is not None and needed > memory:
-            raise ImageTooLarge(
-                request.path,
-                f"it needs {needed:.3g} bytes of memory, and the worker has {memory:.3g}",
-                "ask for less, or give more",
-            )
+            problem = f"it takes {format_bytes(needed)} of memory, and its worker has {format_bytes(memory)} to spare"
+            raise ImageTooLarge(request.path, problem, "ask for less, or give workers more memory or fewer threads")
         return selection
 
     return read_from(source, choose, threads=1)  # dask has the others
+
+
+def _to_deliver(deliver: Delivery, opened: Opened, selection: Selection) -> int:
+    """Return the bytes that a delivery takes besides those of the pixels."""
+    samples = selection.area.height * selection.area.width * len(opened.channels)
+    usual = _BYTES_IN_LISTS if deliver is as_response else 0
+    return samples * int(getattr(deliver, "bytes_per_sample", usual))
 
 
 def _unexpected(error: Exception, request: Request) -> UnexpectedError:
@@ -207,43 +189,7 @@ def _unexpected(error: Exception, request: Request) -> UnexpectedError:
     return UnexpectedError(request.path, f"{type(error).__name__}: {detail}"[:500], "please report it")
 
 
-def _dask_worker() -> Any:
-    """Return the dask worker that this runs in, or None."""
-    distributed = sys.modules.get("distributed")  # where it is not imported, there is none
-    with contextlib.suppress(ValueError):  # not inside a task
-        return distributed and distributed.get_worker()
-    return None
-
-
-def _worker() -> tuple[str, int | None]:
-    """Return the name of the worker that this runs in, and the bytes of memory of each of its threads."""
-    worker = _dask_worker()
-    if worker is None:
-        return f"{platform.node()}:{os.getpid()}", None
-    limit = worker.memory_manager.memory_limit
-    return worker.address, limit // worker.state.nthreads if limit else None
-
-
-@contextlib.contextmanager
-def _watchdog(deadline: float | None) -> Iterator[None]:
-    """End this process where a decode hangs: nothing else ends one. Its nanny replaces it; the batch notices."""
-    if deadline is None or getattr(_dask_worker(), "nanny", None) is None:
-        yield
-        return
-    timer = threading.Timer(deadline, os._exit, (_CRASHED,))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def main() -> None:
-    """Do one request that comes on stdin, and write its result to stdout, both pickled."""
-    request, order = pickle.load(sys.stdin.buffer)  # noqa: S301  # from our own parent
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not mix with the result
-    result = perform(request, order)
-    with output:
-        cloudpickle.dump(result, output)
+def _kept(error: Jp2BatchError) -> Jp2BatchError:
+    """Return an error without what keeps alive all that was at hand where it was raised: pixels, files."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error

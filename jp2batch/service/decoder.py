@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
+from jp2batch.batch.alone import perform_alone
 from jp2batch.batch.report import Result
-from jp2batch.batch.work import Sealed, perform, perform_alone
+from jp2batch.batch.work import Sealed, perform
 from jp2batch.errors import InvalidRequest, Jp2BatchError, TooManyPixels
 from jp2batch.jpeg2000.codestream import check_supported
 from jp2batch.jpeg2000.grid import Selection, select

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from images import WITH_TLM, Made
 
 from jp2batch.config import RetryPolicy, retry_policy
-from jp2batch.errors import CorruptImage, ImageNotFound, ObjectChanged, PermissionDenied, StoreUnavailable
+from jp2batch.errors import (
+    CorruptImage,
+    ImageNotFound,
+    ObjectChanged,
+    PermissionDenied,
+    RangesIgnored,
+    StoreUnavailable,
+)
 from jp2batch.reader import read_pixels
 from jp2batch.request import Request
 from jp2batch.sample.encode import Coding
@@ -42,6 +49,12 @@ def test_a_quota_per_minute_may_ask_for_a_minute():
 
 def test_a_replaced_object_is_not_asked_again():
     assert wait_after(1, ObjectChanged("", "was replaced"), POLICY, 0.5) is None
+
+
+def test_a_server_that_gives_no_ranges_is_asked_once_more():
+    ignored = RangesIgnored("", "the server stopped honouring Range")
+    assert wait_after(1, ignored, POLICY, 0.5) is not None
+    assert wait_after(2, ignored, POLICY, 0.5) is None
 
 
 @pytest.mark.parametrize("failures", range(6))

@@ -11,6 +11,8 @@ from jp2batch.errors import ObjectChanged, RangesIgnored, StoreUnavailable
 
 T = TypeVar("T")
 
+_ATTEMPTS_AT_RANGES = 2  # one node of many may not know them; a server that has unlearned them is read otherwise
+
 
 def wait_after(failed: int, error: StoreUnavailable, policy: RetryPolicy, luck: float) -> float | None:
     """Return the seconds to wait after a failure; None: give up.
@@ -27,7 +29,8 @@ def wait_after(failed: int, error: StoreUnavailable, policy: RetryPolicy, luck: 
         A random number from 0 to 1: waits of many clients must not fall together.
     """
     asked = error.retry_after or 0.0
-    if failed >= policy.attempts or asked > policy.longest_wait or isinstance(error, ObjectChanged | RangesIgnored):
+    attempts = min(policy.attempts, _ATTEMPTS_AT_RANGES) if isinstance(error, RangesIgnored) else policy.attempts
+    if failed >= attempts or asked > policy.longest_wait or isinstance(error, ObjectChanged):
         return None
     grown = policy.first_wait * 2.0 ** min(failed - 1, 30)
     return asked + min(grown, policy.longest_wait) * (0.5 + luck / 2)

@@ -124,6 +124,23 @@ class ManifestError(InvalidRequest):
         problem = f"{unit} {rows[0][0]}: {rows[0][1]}" if len(rows) == 1 else f"{len(rows)} bad rows"
         return cls(path, problem, "", tuple(rows), unit)
 
+    @property
+    def all_rows(self) -> str:
+        """All bad rows in words; what is wrong with rows that follow each other is said once."""
+        if len(self.rows) < 2:
+            return super().__str__()
+        runs: list[tuple[int, int, str]] = []
+        for number, message in self.rows:
+            if runs and runs[-1][1:] == (number - 1, message):
+                runs[-1] = (runs[-1][0], number, message)
+            else:
+                runs.append((number, number, message))
+        named = [
+            f"{self.unit} {first}: {message}" if first == last else f"{self.unit}s {first}-{last}: {message}"
+            for first, last, message in runs
+        ]
+        return "\n".join([f"{len(self.rows)} bad rows in {self.path or 'the manifest'}", *named])
+
     def __str__(self) -> str:
         if len(self.rows) < 2:
             return super().__str__()

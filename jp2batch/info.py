@@ -8,7 +8,7 @@ from jp2batch.georeference import Transform
 from jp2batch.jpeg2000.plan import LocatedBy, Precision
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ImageInfo:
     """What the header of an image tells."""
 
@@ -56,6 +56,9 @@ class ImageInfo:
     def __str__(self) -> str:
         return html.text(self.path, self._rows())
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _repr_html_(self) -> str:
         return html.card(self.path, self._rows(), html.tile_grid(self.tiles, shape=self.shape))
 
@@ -74,7 +77,7 @@ class ImageInfo:
         ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ReadPlan:
     """What a read would take."""
 
@@ -126,6 +129,9 @@ class ReadPlan:
 
     def __str__(self) -> str:
         return html.text(self.path, self._rows())
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         drawing = html.tile_grid(

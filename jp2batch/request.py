@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, SupportsIndex, TypeGuard, cast
 from urllib.parse import unquote
@@ -24,6 +25,7 @@ LONGEST_PATH = 4096
 _HIGHEST = 32  # decomposition levels at most, T.800 table A.15
 _LARGEST_SIZE = 2**32 - 1  # of an image, T.800 table A.9
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
+_ASKED = "give paths, or Requests, or what jp2batch.read_manifest makes of a manifest"
 _SEPARATORS = "\\", "::", "://"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
@@ -52,6 +54,9 @@ class Request:
     """What else its row of a manifest holds, to be echoed in its record; no part of what is asked."""
 
     def __post_init__(self) -> None:
+        for name in ("path", "root"):
+            if isinstance(value := getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(value))
         _check_path(self.path, self.root)
         object.__setattr__(self, "rlevel", checked_rlevel(self.path, self.rlevel))
         object.__setattr__(self, "window", parse_window(self.window, self.path))
@@ -106,6 +111,29 @@ class Request:
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return (type(self).__qualname__, self.path, self.rlevel, self.window, self.root)
+
+
+def requests_of(asked: object) -> list[Request]:
+    """Return what is asked as requests: paths, bodies of the web service, or requests; several of them, or one.
+
+    Raises
+    ------
+    InvalidRequest
+        It is nothing of these.
+    """
+    if isinstance(asked, str | os.PathLike | Mapping | Request):
+        asked = [asked]
+    if not isinstance(asked, Iterable):
+        raise InvalidRequest("", f"{_shown(asked)} is no request", _ASKED)
+    return [one if isinstance(one, Request) else _request_of(one) for one in asked]
+
+
+def _request_of(one: object) -> Request:
+    if isinstance(one, Mapping):
+        return Request.from_json(one)
+    if isinstance(one, str | os.PathLike):
+        return Request(cast(str, one))
+    raise InvalidRequest("", f"{_shown(one)} is no request", _ASKED)
 
 
 def parse_window(window: object, path: str = "") -> Window | None:

@@ -28,6 +28,7 @@ from jp2batch.errors import (
     DecodeTimedOut,
     ImageNotFound,
     ImageTooLarge,
+    InvalidRequest,
     UnexpectedError,
 )
 from jp2batch.request import Request
@@ -276,3 +277,47 @@ def test_a_script_whose_processes_would_run_it_again_is_told_so_in_one_line(tmp_
     assert ("1 ok" in done.stdout) == (not problem)
     assert problem in (done.stderr.splitlines() or [""])[-1]
     assert "multiprocessing" not in done.stderr
+
+
+def test_paths_and_bodies_are_taken_as_requests_and_one_as_one(paths):
+    for asked in (paths[0], Path(paths[0]), Request(paths[0]), {"Path": paths[0]}, [Path(paths[0])]):
+        report = jp2batch.run(asked)
+        assert (len(report), report.failed) == (1, [])
+        assert [result.status for result in jp2batch.as_completed(asked)] == ["ok"]
+        assert len(jp2batch.to_delayed(asked)) == 1
+    with pytest.raises(InvalidRequest, match="7 is no request"):
+        jp2batch.run([7])
+
+
+@pytest.mark.parametrize("function", ["read", "open", "inspect", "plan", "Request"])
+def test_a_path_object_is_taken_as_text(function, paths):
+    assert getattr(jp2batch, function)(Path(paths[0])) is not None
+
+
+def test_a_cluster_is_taken_by_its_address(client, paths):
+    report = jp2batch.run(paths[:1], client.scheduler.address)
+    assert report.failed == []
+    assert report.results[0].worker
+
+
+def test_what_to_do_with_errors_is_checked(paths):
+    with pytest.raises(ConfigurationError, match="on_error"):
+        jp2batch.run(paths[:1], on_error="bogus")
+
+
+def test_keys_tell_stores_apart_and_no_secret(paths):
+    keys = {
+        jp2batch.to_delayed(paths[:1], storage_options=options)[0].key
+        for options in (None, {"endpoint_url": "http://a"}, {"endpoint_url": "http://b", "secret": "hidden-word"})
+    }
+    assert len(keys) == 3
+    assert "hidden-word" not in "".join(keys)
+
+
+def test_what_is_shown_of_many_results_is_short(paths):
+    report = jp2batch.run([Request(paths[0], id=str(number)) for number in range(300)])
+    assert len(repr(report)) < 1000
+    assert repr(report) == str(report)
+    for value in (report.results[0], jp2batch.plan(paths[0]), jp2batch.inspect(paths[0])):
+        assert repr(value) == str(value)
+        assert len(repr(value)) < 2000

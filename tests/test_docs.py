@@ -131,6 +131,11 @@ def claims_of_readme(names: dict[str, Any]) -> None:
     assert names["image"].dims == ("y", "x")
     assert names["cube"].dims == ("time", "band", "y", "x")
     assert (len(names["report"]), names["report"].failed) == (2, [])
+    pictures_made = sorted(Path("pictures").glob("*.png"))
+    assert len(pictures_made) == 2
+    for path in pictures_made:
+        with Image.open(path) as picture:
+            assert picture.size == (275, 275)
     assert list(names["answer"]) == ["img_data", "shape", "time_download", "time_processing"]
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import random
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,11 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from jp2batch.cli import main
 from jp2batch.errors import InvalidRequest, InvalidRlevel, Jp2BatchError, ManifestError, StorageError, StoreUnavailable
 from jp2batch.manifest.read import parse_manifest, read_manifest, write_manifest
 from jp2batch.request import Request
@@ -523,3 +526,37 @@ def test_what_cannot_be_written_is_said(requests: list[Request], name: str, mess
         write_manifest(requests, f"memory://refused/{name}")
     assert isinstance(raised.value, Jp2BatchError)
     assert not fsspec.filesystem("memory").exists(f"/refused/{name}")
+
+
+def test_a_level_that_was_not_asked_for_is_left_to_the_reader(tmp_path: Path) -> None:
+    requests = [Request("a.jp2"), Request("b.jp2", window=((0, 8), (0, 8)))]
+    for name in ("m.csv", "m.ndjson"):
+        write_manifest(requests, tmp_path / name, levels=False)
+        assert read_manifest(tmp_path / name) == requests
+        found = read_manifest(tmp_path / name, rlevel=2)
+        assert found == [Request("a.jp2", 2), Request("b.jp2", 2, ((0, 8), (0, 8)))]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_the_command_line_names_every_bad_row_and_runs_nothing(name: str, tmp_path: Path) -> None:
+    data, expected = BAD[name]
+    manifest = tmp_path / "manifest"
+    manifest.write_bytes(data if isinstance(data, bytes) else data.encode())
+    done = CliRunner().invoke(main, ["run", str(manifest), "-o", f"{tmp_path}/out/", "--local-threads"])
+    assert done.exit_code == 2
+    named = {
+        number
+        for first, last in re.findall(r"\b(?:line|row|item)s? (\d+)(?:-(\d+))?: ", done.stderr)
+        for number in range(int(first), int(last or first) + 1)
+    }
+    assert named >= set(expected)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_line_leaves_out_no_bad_row(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("Path,rlevel\n" + "a.jp2,high\n" * 250 + "b.jp2,1\nc.jp2,low\n")
+    done = CliRunner().invoke(main, ["run", str(manifest), "-o", "-", "--local-threads"])
+    assert done.exit_code == 2
+    assert "lines 2-251: a.jp2: rlevel 'high'" in done.stderr
+    assert "line 253: c.jp2: rlevel 'low'" in done.stderr

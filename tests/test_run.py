@@ -95,7 +95,7 @@ def test_a_cluster_of_processes_gives_the_same(manifest, tmp_path):
     assert json.loads(output)["ok"] == 12
     assert b"dashboard: http://127.0.0.1:" in errors
     assert b"12 ok, 0 failed" in errors
-    assert b"it/s" not in errors
+    assert b"item/s" not in errors  # nobody looks
     check_records(tmp_path / "results.zarr.records.ndjson", manifest)
     with xr.open_datatree(tmp_path / "results.zarr", engine="zarr", consolidated=False) as tree:
         assert len(tree.children) == 12
@@ -376,3 +376,10 @@ def test_an_interrupted_run_says_how_to_go_on(engine, number, many, tmp_path):
 def test_names_of_outputs_are_readable():
     assert sink_of_files.item_name(Request("a/T32TQM_B04_10m.jp2", 2, id="north")) == "T32TQM_B04_10m-r2-north"
     assert "/" not in sink_of_files.item_name(Request("../..", id="../../x"))
+
+
+def test_a_level_that_no_row_takes_is_said(paths, tmp_path):
+    manifest = write_rows(tmp_path / "m.ndjson", [{"Path": path, "rlevel": 1} for path in paths])
+    assert "--rlevel 2 changes nothing" in run(manifest, tmp_path / "a.ndjson", "--rlevel", 2).stderr
+    write_rows(manifest, [{"Path": paths[0], "rlevel": 1}, {"Path": paths[1]}])
+    assert "changes nothing" not in run(manifest, tmp_path / "b.ndjson", "--rlevel", 2).stderr

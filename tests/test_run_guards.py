@@ -258,3 +258,34 @@ def test_one_manifest_may_name_images_in_several_stores(image, http_server, s3_s
     assert (done.exit_code, json.loads(done.stdout)["ok"]) == (0, 4), done.stderr
     answers = [line["img_data"] for line in lines(tmp_path / "r.ndjson")]
     assert answers == [jp2batch.respond({"Path": str(image), "rlevel": 1})["img_data"]] * 4
+
+
+# Files of others
+
+
+@pytest.mark.parametrize("mode", [[], ["--resume"], ["--retry-failed"], ["--overwrite"]])
+@pytest.mark.parametrize("as_records", [False, True])
+def test_the_manifest_is_never_written_to(mode, as_records, image, tmp_path, monkeypatch):
+    manifest = write_rows(tmp_path / "m.ndjson", [{"Path": str(image)}])
+    before = manifest.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    where = ["x.ndjson", "--records", "m.ndjson"] if as_records else ["m.ndjson"]
+    done = run(manifest, *where, *mode)
+    assert done.exit_code == 2
+    assert "this is the manifest" in done.stderr
+    assert manifest.read_bytes() == before
+
+
+@pytest.mark.parametrize("mode", ["--resume", "--overwrite"])
+@pytest.mark.parametrize("name", ["mine.ndjson", "mine.ndjson.records.ndjson", "out/records.ndjson"])
+@pytest.mark.parametrize("text", ["one\ntwo\n", '{"id":"a","name":"b"}\n', "{"])
+def test_what_no_run_has_written_is_not_replaced(mode, name, text, image, tmp_path):
+    if text == "{" and name != "mine.ndjson":
+        pytest.skip("may be the half record of a killed run")
+    manifest = write_rows(tmp_path / "m.ndjson", [{"Path": str(image)}])
+    (tmp_path / "out").mkdir()
+    (tmp_path / name).write_text(text + ("x" if text == "{" else ""))
+    done = run(manifest, tmp_path / "mine.ndjson" if name.startswith("mine") else f"{tmp_path}/out/", mode)
+    assert done.exit_code == 2
+    assert "not what an earlier run has written" in done.stderr
+    assert (tmp_path / name).read_text().startswith(text)

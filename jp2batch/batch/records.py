@@ -53,6 +53,15 @@ def read_records(path: Path) -> dict[str, Entry]:
     return entries
 
 
+def are_records(path: Path) -> bool:
+    """Tell whether a file may be one of records: it has one, or nothing but the half one of a killed run."""
+    if not path.exists():
+        return True
+    with path.open("rb") as file:
+        first = file.readline()
+        return not first or (not first.endswith(b"\n") and first.startswith(b"{")) or _parsed(0, first) is not None
+
+
 def keep_records(path: Path, entries: Iterable[Entry]) -> None:
     """Drop all lines but those of `entries`, which `read_records` has returned, at one stroke."""
     if not path.exists():

@@ -39,11 +39,28 @@ def check_existing(sink: Sink, output: str, *, resume: bool, retry_failed: bool,
     InvalidRequest
         There are results that are not asked to be continued or replaced, or none that could be.
     """
+    foreign = sink.foreign() if resume or retry_failed or overwrite else None
+    if foreign is not None:
+        raise InvalidRequest(str(foreign), "this is not what an earlier run has written", "give another name")
     if retry_failed and not (sink.records and sink.records.exists()):
         raise InvalidRequest(output, "there are no records of an earlier run", "leave out --retry-failed")
     if not (resume or retry_failed or overwrite) and sink.exists():
         cure = "continue it with --resume, replace it with --overwrite, or give another name"
         raise InvalidRequest(output, "there are results already", cure)
+
+
+def check_apart(sink: Sink, sources: Iterable[str]) -> None:
+    """Refuse to write to the files that the batch is made from.
+
+    Raises
+    ------
+    InvalidRequest
+        The output or its records are one of them.
+    """
+    for source in filter(os.path.exists, sources):
+        for path in filter(os.path.exists, sink.locks):
+            if os.path.samefile(source, path):  # noqa: PTH121  # either may be text
+                raise InvalidRequest(str(path), "this is the manifest, which would be lost", "give another name")
 
 
 def recover(sink: Sink, items: Sequence[Request]) -> dict[str, Entry]:

@@ -22,7 +22,7 @@ _PICTURES = 6  # that a report shows
 Status = Literal["ok", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Result:
     """What became of one request."""
 
@@ -53,6 +53,9 @@ class Result:
 
     def __str__(self) -> str:
         return html.text(self._title(), self._rows())
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         png = thumbnail(self.value)
@@ -201,7 +204,7 @@ class BatchSummary:
         return rows + [("failed", f"{count} x {kind}") for kind, count in self.failures.items()]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BatchReport:
     """What became of all requests of a batch, in their order."""
 
@@ -267,6 +270,9 @@ class BatchReport:
 
     def __str__(self) -> str:
         return "\n".join(f"{name:<9} {value}" for name, value in self._rows())
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         found = self.summary()

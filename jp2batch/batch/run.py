@@ -1,25 +1,28 @@
 """Many requests on dask: delayed, in local threads, or on a cluster. One result for each, whatever happens."""
 
 import contextlib
+import hashlib
+import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from dask.base import tokenize
 from dask.delayed import delayed
 
 from jp2batch import config
-from jp2batch.batch.cluster import local_cluster
+from jp2batch.batch.cluster import engine_of, local_cluster, started
 from jp2batch.batch.flight import key_of, on_cluster
 from jp2batch.batch.report import BatchReport, Result
 from jp2batch.batch.work import Delivery, Hidden, Order, as_dataarray, as_response, open_from, open_request, perform
 from jp2batch.errors import ConfigurationError
 from jp2batch.reader import StorageOptions
-from jp2batch.request import Request
+from jp2batch.request import Request, requests_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -27,20 +30,21 @@ if TYPE_CHECKING:
 OutputForm = Literal["xarray", "response"] | Delivery
 """What results hold: DataArrays, the dicts of the web service, or what a function makes of pixels."""
 OnError = Literal["collect", "raise"]
+One = Request | str | os.PathLike[str] | Mapping[str, Any]
+Asked = Iterable[One] | One
+"""What is to be read: requests, paths, or bodies of the web service; several, or one."""
 
 _DELIVERIES: dict[str, Delivery] = {"xarray": as_dataarray, "response": as_response}
 _POLL = 0.1  # seconds between looks at whether to go on
 
 
-def to_delayed(
-    requests: Iterable[Request], output: OutputForm = "xarray", *, storage_options: StorageOptions = None
-) -> list[Any]:
+def to_delayed(requests: Asked, output: OutputForm = "xarray", *, storage_options: StorageOptions = None) -> list[Any]:
     """Return a `dask.delayed` for each request: one task, with a key that tells what it is.
 
     Parameters
     ----------
-    requests : iterable of Request
-        What to read.
+    requests : iterable of Request, paths or mappings
+        What to read; a lone one is taken as one.
     output : {"xarray", "response"} or callable
         What each gives: a DataArray, the dict of the web service, or what the function makes of (Pixels, Request).
     storage_options : mapping, optional
@@ -58,12 +62,13 @@ def to_delayed(
     """
     order = _order(output, storage_options, local=True)
     task = delayed(_value_of, pure=True)
-    return [task(request, order, dask_key_name=key_of(request, output)) for request in requests]
+    secret = _digest(storage_options)  # one path is another image at another endpoint
+    return [task(request, order, dask_key_name=key_of(request, output, secret)) for request in requests_of(requests)]
 
 
 def run(
-    requests: Iterable[Request],
-    client: "Client | None" = None,
+    requests: Asked,
+    client: "Client | str | None" = None,
     output: OutputForm = "xarray",
     *,
     on_error: OnError = "collect",
@@ -75,11 +80,11 @@ def run(
 
     Parameters
     ----------
-    requests : iterable of Request
-        What to do. A request that is there twice is done once.
-    client : distributed.Client, optional
-        The cluster to do it on. Without one it is done in threads of this process, which a file that crashes the
-        decoder takes along; `processes=True` is the cure.
+    requests : iterable of Request, paths or mappings
+        What to do; a lone one is taken as one. A request that is there twice is done once.
+    client : distributed.Client or str, optional
+        The cluster to do it on, or the address of its scheduler. Without one it is done in threads of this process,
+        which a file that crashes the decoder takes along; `processes=True` is the cure.
     output : {"xarray", "response"} or callable
         What results hold: DataArrays, the dicts of the web service, or what the function makes of (Pixels, Request).
     on_error : {"collect", "raise"}
@@ -100,7 +105,9 @@ def run(
     ClusterMismatch
         The workers have another version of this package, or none.
     """
-    wanted = list(requests)
+    if on_error not in get_args(OnError):
+        raise ConfigurationError("", f"on_error {on_error!r} is not known", 'give "collect" or "raise"')
+    wanted = requests_of(requests)
     start = time.perf_counter()
     by_place: dict[int, Result] = {}
     for place, result in results(wanted, client, output, storage_options, processes=processes):
@@ -126,8 +133,8 @@ def run(
 
 
 def as_completed(
-    requests: Iterable[Request],
-    client: "Client | None" = None,
+    requests: Asked,
+    client: "Client | str | None" = None,
     output: OutputForm = "xarray",
     *,
     storage_options: StorageOptions = None,
@@ -145,13 +152,13 @@ def as_completed(
     ClusterMismatch
         The workers have another version of this package, or none.
     """
-    for _, result in results(list(requests), client, output, storage_options, processes=processes):
+    for _, result in results(requests_of(requests), client, output, storage_options, processes=processes):
         yield result
 
 
 def results(
     requests: Sequence[Request],
-    client: "Client | None",
+    client: "Client | str | None",
     output: OutputForm,
     storage_options: StorageOptions,
     *,
@@ -169,6 +176,8 @@ def results(
     with contextlib.ExitStack() as stack:
         if client is None and processes:
             client = stack.enter_context(local_cluster())
+        elif isinstance(client, str):
+            client = cast("Client", started(stack, engine_of(client), cure="check the address of the scheduler"))
         order = _order(output, storage_options, local=client is None)
         stream = _in_threads(unique, order, check) if client is None else on_cluster(unique, order, client, check)
         with contextlib.closing(stream):
@@ -190,6 +199,11 @@ def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) 
         deadline=None if local else config.deadline(),
         open=open_request if local else partial(open_from, folder=str(Path.cwd())),
     )
+
+
+def _digest(storage_options: StorageOptions) -> str:
+    """Return what tells options from others; what is in them cannot be found from it without knowing all of them."""
+    return hashlib.sha256(tokenize(storage_options).encode()).hexdigest() if storage_options else ""
 
 
 def _value_of(request: Request, order: Order) -> Any:

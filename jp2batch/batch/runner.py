@@ -11,9 +11,9 @@ from typing import Any
 
 from jp2batch.batch.cluster import Engine, check_cluster, engine_of, started
 from jp2batch.batch.items import Reads, items_of
-from jp2batch.batch.progress import announce, progress_bar
+from jp2batch.batch.progress import announce, progress_bar, remark_on_level
 from jp2batch.batch.records import LineWriter, line_of
-from jp2batch.batch.recovery import check_existing, check_options, compact, left_to_do, locked, recover
+from jp2batch.batch.recovery import check_apart, check_existing, check_options, compact, left_to_do, locked, recover
 from jp2batch.batch.report import BatchSummary, Result
 from jp2batch.batch.run import results
 from jp2batch.batch.sinks import Sink, sink_for
@@ -41,6 +41,7 @@ def run_to(
     fail_fast: bool = False,
     storage_options: StorageOptions = None,
     progress: bool = False,
+    sources: Sequence[str] = (),
 ) -> BatchSummary:
     """Do all requests, and store what they give and a record of each.
 
@@ -64,6 +65,8 @@ def run_to(
         fsspec's options for the stores of images and output, or for each by its protocol.
     progress : bool
         Show a bar, where somebody looks at it, and the address of the dashboard on stderr.
+    sources : sequence of str, optional
+        Files that must not be written to, as the manifest.
 
     Returns
     -------
@@ -86,6 +89,7 @@ def run_to(
     items = items_of(requests)
     reads = Reads(items)
     sink = sink_for(output, reads.all(), form, records, storage_options)
+    check_apart(sink, sources)
     summary = BatchSummary(len(items))
     start = time.perf_counter()
     with contextlib.ExitStack() as stack:
@@ -141,7 +145,8 @@ def run_manifest(manifest: str, output: str, *, rlevel: int, root: str | None, *
         engine = engine_of(**{name: options.pop(name) for name in _ENGINE_FLAGS})
         also = [output] if "://" in output else []
         requests, storage_options = manifest_requests(manifest, rlevel=rlevel, root=root, flags=flags, also=also)
-        return run_to(requests, output, engine=engine, storage_options=storage_options, **options)
+        remark_on_level(rlevel, requests, shown=bool(options.get("progress")))
+        return run_to(requests, output, engine=engine, storage_options=storage_options, sources=[manifest], **options)
 
 
 def manifest_requests(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from jp2batch.batch.records import RECORDS, Entry, read_records, records_beside
+from jp2batch.batch.records import RECORDS, Entry, are_records, read_records, records_beside
 from jp2batch.batch.report import Result
 from jp2batch.batch.work import Delivery, Hidden, Output
 from jp2batch.errors import InvalidRequest, OutputError
@@ -127,6 +127,10 @@ class Folder:
     def close(self) -> None:
         """Put a copy of the records where there is nothing beside the output."""
         self._copy_records()
+
+    def foreign(self) -> Path | None:
+        """Return a file in the place of records that no run of this package has written."""
+        return None if are_records(self.records) else self.records
 
     def fetch_records(self) -> None:
         """Take over the copy of the records, where this machine has none."""

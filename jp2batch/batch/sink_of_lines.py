@@ -9,14 +9,18 @@ from typing import ClassVar
 
 import orjson
 
-from jp2batch.batch.records import Entry, LineWriter, records_beside, rewrite, whole_lines
+from jp2batch.batch.records import Entry, LineWriter, are_records, records_beside, rewrite, whole_lines
 from jp2batch.batch.report import Result
 from jp2batch.batch.work import Delivery
 from jp2batch.reader import Pixels
 from jp2batch.request import Request
 from jp2batch.response import to_json
 
+_START = b'{"id":"'
+_OURS = re.compile(rb'\{"id":"(?:[^"\\]|\\.)*","img_data":')
 _ID = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*"),')
+
+_HEAD = 4096  # bytes by which results are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,15 @@ class Lines:
     def exists(self) -> bool:
         """Tell whether there are results already."""
         return any(path.exists() for path in self.locks)
+
+    def foreign(self) -> Path | None:
+        """Return a file in the place of results that no run of this package has written."""
+        if self.path is not None and self.path.exists():
+            with self.path.open("rb") as file:
+                head = file.read(_HEAD)
+            if not (_OURS.match(head) or (_START.startswith(head[: len(_START)]) and b"\n" not in head)):
+                return self.path
+        return self.records if self.records and not are_records(self.records) else None
 
     def fetch_records(self) -> None:
         """Do nothing: there is no copy."""

@@ -45,6 +45,9 @@ class Sink(Protocol):
     def exists(self) -> bool:
         """Tell whether there are results already."""
 
+    def foreign(self) -> Path | None:
+        """Return a file in the place of results or records that no run of this package has written."""
+
     def fetch_records(self) -> None:
         """Take over a copy of the records, where this machine has none."""
 

@@ -11,7 +11,7 @@ import click
 import jp2batch
 from jp2batch.cli import batches, images, serving, tools
 from jp2batch.cli.options import FAILED, INTERRUPTED, NOT_STARTED, USAGE, say
-from jp2batch.errors import ConfigurationError, InvalidRequest, Jp2BatchError
+from jp2batch.errors import ConfigurationError, InvalidRequest, Jp2BatchError, ManifestError
 
 
 class _Group(click.Group):
@@ -20,6 +20,9 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except ManifestError as error:
+            say(error.all_rows)
+            ctx.exit(USAGE)
         except Jp2BatchError as error:
             say(str(error))
             ctx.exit(_exit_code(error))

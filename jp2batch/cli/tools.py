@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from jp2batch.cli.options import FAILED, image_flags, say, storage_flags, storage_options
 
@@ -60,6 +61,7 @@ def manifest(
 
     if output is not None:
         format_manifest([], output)  # say what is wrong with it before anything is read
+    levels = click.get_current_context().get_parameter_source("rlevel") is not ParameterSource.DEFAULT
     requests = list_requests(
         sources,
         bands,
@@ -69,9 +71,9 @@ def manifest(
         storage_options=storage_options(sources[0], storage),
     )
     if output is None:
-        click.echo(format_manifest(requests, "manifest.ndjson"), nl=False)
+        click.echo(format_manifest(requests, "manifest.ndjson", levels=levels), nl=False)
     else:
-        write_manifest(requests, output)
+        write_manifest(requests, output, levels=levels)
         say(f"wrote {output}: {len(requests)} requests")
 
 

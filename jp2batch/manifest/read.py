@@ -109,7 +109,11 @@ def parse_manifest(data: bytes, name: str = "-", *, rlevel: int = LOWEST, root: 
 
 
 def write_manifest(
-    requests: Iterable[Request], path: str | os.PathLike[str], *, storage_options: StorageOptions = None
+    requests: Iterable[Request],
+    path: str | os.PathLike[str],
+    *,
+    storage_options: StorageOptions = None,
+    levels: bool = True,
 ) -> None:
     """Write requests as a manifest, which `read_manifest` with the same `root` reads as equal requests.
 
@@ -121,6 +125,8 @@ def write_manifest(
         Path or URL ending in .ndjson, .jsonl or .csv, or one of these and .gz. CSV keeps other columns as text.
     storage_options : mapping, optional
         fsspec's options for the store.
+    levels : bool
+        Whether rows name their level; where they do not, the reader's default is theirs.
 
     Raises
     ------
@@ -130,12 +136,12 @@ def write_manifest(
         It cannot be written.
     """
     name = os.fspath(path)
-    data = format_manifest(requests, name)
+    data = format_manifest(requests, name, levels=levels)
     zipped = without_credentials(name).lower().endswith(".gz")
     write_bytes(name, gzip.compress(data, mtime=0) if zipped else data, storage_options=storage_options)
 
 
-def format_manifest(requests: Iterable[Request], name: str) -> bytes:
+def format_manifest(requests: Iterable[Request], name: str, *, levels: bool = True) -> bytes:
     """Return requests as the bytes of a manifest, not compressed, in the form that its name tells.
 
     Raises
@@ -152,7 +158,9 @@ def format_manifest(requests: Iterable[Request], name: str) -> bytes:
         raise InvalidRequest(
             without_credentials(name), "the requests have several roots", "write one manifest for each"
         )
-    return form([_row(request) for request in asked])
+    rows = [_row(request) for request in asked]
+    # An id is made of the level, too: without one, whoever reads the row makes both.
+    return form(rows if levels else [{**row, "rlevel": None, "id": None} for row in rows])
 
 
 def _read_stdin() -> bytes:

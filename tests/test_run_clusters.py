@@ -3,13 +3,15 @@
 import hashlib
 import json
 import os
+import urllib.request
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from clusters import cluster_by_hand, end
-from deliveries import dangerous, digest, slow
+from deliveries import dangerous, digest, slow, surprise
 from distributed import Client
 from images import PLAIN
 from oracle import Oracle
@@ -182,6 +184,22 @@ def test_a_crash_on_a_cluster_of_others_costs_its_own_item(client, many, tmp_pat
     (failed,) = report.failed
     assert (type(failed.error), failed.attempts) == (DecoderCrashed, 3)
     assert len(report) == 21
+
+
+def test_secrets_are_not_shown_by_a_cluster(client, by_hand, many, tmp_path):
+    secret, key = "hush-hush-secret", "AKIAHUSHHUSH"
+    options = {"key": key, "secret": secret, "endpoint_url": "http://127.0.0.1:9"}
+    with dask.config.set({"jp2batch.retries.attempts": 2}):
+        report = jp2batch.run([Request("s3://bucket/a.jp2"), many[0]], client, storage_options={"s3": options})
+        jp2batch.run([many[0]], client, storage_options={"s3": options}, output=surprise)
+    assert len(report.failed) == 1
+    home = client.dashboard_link.rpartition("/")[0]
+    pages = [f"{home}/{page}" for page in ("info/main/workers.html", "info/main/logs.html")]
+    told = [json.dumps([result.record() for result in report]), by_hand.log(), str(client.futures), str(report)]
+    told += [urllib.request.urlopen(page).read().decode() for page in pages]
+    assert "tcp://" in told[4]
+    for word in (secret, key):
+        assert not [text for text in told if word in text]
 
 
 # The same everywhere

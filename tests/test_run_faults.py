@@ -73,6 +73,8 @@ def test_a_store_that_stumbles_costs_no_item(name, images, http_server, tmp_path
     local = {http_server.url(image.name): str(image) for image in images}
     check_pixels(records, manifest, {}, local.__getitem__)
     assert http_server.requests // faults["every"] > 3  # so often it has stumbled
+    if "retry_after" in faults:
+        assert np.diff(http_server.times).max() > 0.9  # it was left alone for as long as it had asked
 
 
 def test_a_store_that_is_down_fails_items_that_can_be_retried(images, http_server, tmp_path):

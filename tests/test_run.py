@@ -356,18 +356,20 @@ def test_a_killed_run_is_resumed(output, engine, many, tmp_path):
     ],
 )
 def test_an_interrupted_run_says_how_to_go_on(engine, number, many, tmp_path):
-    process = start(many, "-o", tmp_path / "r.ndjson", *engine)
+    process = start(many, "-o", tmp_path / "r.ndjson", "--json", *engine)
     wait_for_records(tmp_path / "r.ndjson.records.ndjson", 20)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does
     else:
         process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
+    assert json.loads(output)["ended"] == "interrupted"
     assert errors.decode().splitlines()[-1].endswith("resume with --resume")
     assert b"Traceback" not in errors
     kept = len(lines(tmp_path / "r.ndjson.records.ndjson"))
     assert 20 <= kept < 240
+    assert json.loads(output)["ok"] == kept
     done = run(many, tmp_path / "r.ndjson", "--resume", "--json")
     assert (done.exit_code, json.loads(done.stdout)["kept"]) == (0, kept)
     outcome("r.ndjson", tmp_path, many)

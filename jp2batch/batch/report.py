@@ -148,6 +148,10 @@ class BatchSummary:
     """Bytes that fetching whole files would have taken."""
     seconds: float = 0.0
     """Wall time of this run."""
+    ended: str = "complete"
+    """How it ended: "complete", "interrupted", or the type of the error that ended it."""
+    first_failure: str = ""
+    """What the first item says that failed in this run."""
 
     @property
     def ok(self) -> int:
@@ -170,6 +174,7 @@ class BatchSummary:
             self.done += 1
         else:
             self.failures[type(result.error).__name__] += 1
+            self.first_failure = self.first_failure or str(result.error)
         if result.stats and result.same_as is None:
             self.bytes_read += result.stats.bytes_read
             self.bytes_whole += result.size
@@ -182,6 +187,7 @@ class BatchSummary:
             "failed": self.failed,
             "kept": self.kept,
             "left": self.left,
+            "ended": self.ended,
             "failures": dict(self.failures),
             "bytes_read": self.bytes_read,
             "bytes_whole": self.bytes_whole,
@@ -201,7 +207,9 @@ class BatchSummary:
             ("fetched", _fetched(self.bytes_read, self.bytes_whole)),
             ("time", f"{self.seconds:.1f} s{speed}"),
         ]
-        return rows + [("failed", f"{count} x {kind}") for kind, count in self.failures.items()]
+        rows += [("ended", self.ended)] if self.ended != "complete" else []
+        rows += [("failed", f"{count} x {kind}") for kind, count in self.failures.items()]
+        return rows + ([("first", self.first_failure)] if self.first_failure else [])
 
 
 @dataclass(frozen=True, repr=False)

@@ -42,6 +42,7 @@ def run_to(
     storage_options: StorageOptions = None,
     progress: bool = False,
     sources: Sequence[str] = (),
+    on_begin: Callable[[BatchSummary], object] = lambda _: None,
 ) -> BatchSummary:
     """Do all requests, and store what they give and a record of each.
 
@@ -67,6 +68,8 @@ def run_to(
         Show a bar, where somebody looks at it, and the address of the dashboard on stderr.
     sources : sequence of str, optional
         Files that must not be written to, as the manifest.
+    on_begin : callable, optional
+        Is given the summary as the work begins; it tells how far the run came, however that ends.
 
     Returns
     -------
@@ -105,6 +108,8 @@ def run_to(
         summary.kept = sum(entry.ok for entry in before.values())
         summary.failures = Counter(e.failure for id_, e in before.items() if not e.ok and id_ not in wanted)
         if todo:
+            on_begin(summary)
+            stack.enter_context(_telling_the_end(summary, start))
             client = _start(stack, engine, sink, progress=progress)
             check()
             store = _opened(stack, sink, output, overwrite=overwrite, again=bool(before))
@@ -210,6 +215,18 @@ def _opened(
             raise _refused(output, error, OutputError) from None
 
     return store
+
+
+@contextlib.contextmanager
+def _telling_the_end(summary: BatchSummary, start: float) -> Iterator[None]:
+    """Note in a summary how a `with` block ends, and when."""
+    try:
+        yield
+    except BaseException as error:
+        summary.ended = "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+        raise
+    finally:
+        summary.seconds = time.perf_counter() - start
 
 
 @contextlib.contextmanager

@@ -51,27 +51,35 @@ def run(manifest: str, as_json: bool, quiet: bool, table: str | None, **options:
       jp2batch run scenes.csv -o results.ndjson --resume
       ls *.jp2 | jp2batch run - -o pictures/ --format png --rlevel 3
     """
+    from jp2batch.batch.report import BatchSummary
     from jp2batch.batch.runner import STORAGE_FLAGS, run_manifest
 
     context = click.get_current_context()
     if as_json and options["output"] == "-":
         raise click.UsageError("--json and the results would both go to stdout")
+    begun: list[BatchSummary] = []
+
+    def tell(summary: BatchSummary) -> None:
+        if not quiet:
+            click.echo(str(summary), err=True)
+        if as_json:
+            click.echo(json.dumps(summary.summary()))
+
     try:
         use_index(table, {name: options[name] for name in STORAGE_FLAGS})
-        summary = run_manifest(manifest, progress=not quiet, **options)
+        summary = run_manifest(manifest, progress=not quiet, on_begin=begun.append, **options)
     except (ClusterLost, OutputError) as error:
+        list(map(tell, begun))
         say(f"{error}; what is recorded is kept: resume with --resume")
         context.exit(FAILED)
     except StorageError as error:
         say(str(error))
         context.exit(NOT_STARTED)
     except KeyboardInterrupt:
+        list(map(tell, begun))
         say("interrupted; what is recorded is kept: resume with --resume")
         context.exit(INTERRUPTED)
-    if not quiet:
-        click.echo(str(summary), err=True)
-    if as_json:
-        click.echo(json.dumps(summary.summary()))
+    tell(summary)
     context.exit(0 if summary.ok == summary.requests else FAILED)
 
 

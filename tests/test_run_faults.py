@@ -222,14 +222,18 @@ def test_a_process_of_one_request_ends_with_its_worker(images, tmp_path):
 # The run itself
 
 
-@pytest.mark.parametrize("engine", [["--local-threads"], ["--workers", "2"]])
-def test_a_run_killed_five_times_is_resumed(engine, manifest, tmp_path):
+@pytest.mark.parametrize(
+    ("engine", "kill"),
+    [(["--local-threads"], os.killpg), (["--workers", "2"], os.killpg), (["--workers", "2"], os.kill)],
+    ids=["threads", "with its workers", "its workers survive"],
+)
+def test_a_run_killed_five_times_is_resumed(engine, kill, manifest, tmp_path):
     records, chance = tmp_path / "out/records.ndjson", random.Random(str(engine))
     for number in range(5):
         process = start(manifest, "-o", f"{tmp_path}/out/", "--resume", *engine)
         wait_for_records(records, 30 * number + chance.randrange(1, 30))
         time.sleep(chance.random() / 50)
-        os.killpg(process.pid, signal.SIGKILL)
+        kill(process.pid, signal.SIGKILL)
         process.communicate(timeout=30)
         assert process.returncode == -signal.SIGKILL
     done = run(manifest, f"{tmp_path}/out/", "--resume", "--json")

@@ -289,3 +289,20 @@ def test_what_no_run_has_written_is_not_replaced(mode, name, text, image, tmp_pa
     assert done.exit_code == 2
     assert "not what an earlier run has written" in done.stderr
     assert (tmp_path / name).read_text().startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([""], "the name of the output is empty"),
+        (["d.ndjson"], "this is a folder"),
+        (["-", "--records", "no/such/r.ndjson"], "no/such"),
+    ],
+)
+def test_an_output_that_cannot_be_is_called_by_its_name(arguments, said, manifest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d.ndjson").mkdir()
+    done = run(manifest, *arguments)
+    assert done.exit_code in (2, 3)
+    assert said in done.stderr
+    assert "--overwrite" not in done.stderr

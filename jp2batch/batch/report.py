@@ -70,7 +70,7 @@ class Result:
 
     def _rows(self) -> list[tuple[str, str]]:
         stats, request = self.stats, self.request
-        window = "" if request.window is None else ", ".join(f"{start}:{stop}" for start, stop in request.window)
+        window = "" if request.window is None else ",".join(f"{start}:{stop}" for start, stop in request.window)
         level = f"rlevel {request.rlevel}" + (f", window {window}" if window else "")
         rows = [("status", self.status if self.error is None else f"{self.status}: {self.error}"), ("asked", level)]
         if self.shape is not None:

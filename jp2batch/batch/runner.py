@@ -243,7 +243,7 @@ def _preparing(output: str) -> Iterator[None]:
 
 
 def _refused(output: str, error: OSError, kind: type[StorageError]) -> StorageError:
-    name = "the standard output" if output == "-" else without_credentials(output)
+    name = str(error.filename or "the standard output") if output == "-" else without_credentials(output)
     return kind(name, f"cannot be written: {error.strerror or error}", "check the path, the rights and the space")
 
 

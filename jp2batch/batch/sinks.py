@@ -99,11 +99,15 @@ def sink_for(
     remote = "://" in output
     if records and "://" in records:
         raise InvalidRequest(without_credentials(records), "records are appended to a local file", "give a local path")
+    if not output.strip():
+        raise InvalidRequest("", "the name of the output is empty", "give a name ending in .ndjson, .zarr or /")
     suffix = PurePosixPath(without_credentials(output)).suffix.lower()
     beside = Path(records) if records else None
     if output == "-" or (suffix in (".ndjson", ".jsonl") and not output.endswith("/")):
         _refuse_form(output, form)
         _refuse_remote_lines(output, remote)
+        if Path(output).is_dir():
+            raise InvalidRequest(output, "this is a folder, and its name that of a file of lines", "add a /")
         return Lines(None if output == "-" else Path(output), beside)
     if suffix == ".zarr":
         _refuse_form(output, form)

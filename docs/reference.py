@@ -22,8 +22,8 @@ _SECTION = re.compile(r"^(Parameters|Returns|Yields|Raises|Warns|Notes|Examples)
 _FAMILIES = {
     "One image": ("read", "open", "inspect", "plan", "respond"),
     "Products and cubes": ("open_product", "open_cube"),
-    "Many images": ("run", "as_completed", "to_delayed", "read_manifest", "list_requests"),
-    "Values": ("Request", "Result", "BatchReport", "ImageInfo", "ReadPlan"),
+    "Many images": ("run", "run_to", "as_completed", "to_delayed", "read_manifest", "list_requests"),
+    "Values": ("Request", "Result", "BatchReport", "BatchSummary", "BatchInterrupted", "ImageInfo", "ReadPlan"),
 }
 """Where the public names stand; others come after them."""
 

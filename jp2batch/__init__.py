@@ -7,8 +7,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jp2batch.batch.report import BatchReport, Result
+    from jp2batch.batch.report import BatchInterrupted, BatchReport, BatchSummary, Result
     from jp2batch.batch.run import as_completed, run, to_delayed
+    from jp2batch.batch.runner import run_to
     from jp2batch.cube.open import open_cube
     from jp2batch.dataarray import open, read  # noqa: A004  # named as xarray's and rasterio's
     from jp2batch.errors import Jp2BatchError
@@ -24,7 +25,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ImageInfo": "info",
+    "BatchInterrupted": "batch.report",
     "BatchReport": "batch.report",
+    "BatchSummary": "batch.report",
     "Jp2BatchError": "errors",
     "ReadPlan": "info",
     "Request": "request",
@@ -40,11 +43,14 @@ _HOMES = {
     "read_manifest": "manifest.read",
     "respond": "response",
     "run": "batch.run",
+    "run_to": "batch.runner",
     "to_delayed": "batch.run",
 }
 
 __all__ = [
+    "BatchInterrupted",
     "BatchReport",
+    "BatchSummary",
     "ImageInfo",
     "Jp2BatchError",
     "ReadPlan",
@@ -61,6 +67,7 @@ __all__ = [
     "read_manifest",
     "respond",
     "run",
+    "run_to",
     "to_delayed",
 ]
 

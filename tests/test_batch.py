@@ -321,3 +321,43 @@ def test_what_is_shown_of_many_results_is_short(paths):
     for value in (report.results[0], jp2batch.plan(paths[0]), jp2batch.inspect(paths[0])):
         assert repr(value) == str(value)
         assert len(repr(value)) < 2000
+
+
+def test_what_was_there_when_a_batch_is_interrupted_is_not_lost(place, paths):
+    def interrupt(_: jp2batch.Result) -> None:
+        came.append(1)
+        if len(came) == 3:
+            raise KeyboardInterrupt
+
+    came: list[int] = []
+    requests = [Request(path) for path in paths]
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        jp2batch.run(requests, place, on_result=interrupt)
+    assert isinstance(interrupted.value, jp2batch.BatchInterrupted)
+    report = interrupted.value.report
+    assert [result.status for result in report] == ["ok"] * 3
+    assert {result.request for result in report} < set(requests)
+    if place is not None:
+        check_released(place)
+
+
+def test_processes_too_small_to_live_are_not_started():
+    with (
+        pytest.raises(ConfigurationError, match=r"workers with 60MB of memory die .* \(give them 150 MB"),
+        local_cluster(workers=1, memory_limit="60MB"),
+    ):
+        pass
+
+
+def test_results_that_are_consumed_take_no_memory(client, paths):
+    """Of a thousand results, each a picture of 250 kB, the client keeps none."""
+    import psutil
+
+    requests = [Request(paths[0], 0, window=((row, row + 60), (0, 1000))) for row in range(500)] * 2
+    process, sizes = psutil.Process(), []
+    for number, result in enumerate(jp2batch.as_completed(requests, client)):
+        assert result.error is None
+        if number % 100 == 99:
+            sizes.append(process.memory_info().rss)
+    assert len(sizes) == 10
+    assert max(sizes[2:]) - sizes[1] < 30e6

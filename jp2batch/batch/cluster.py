@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dask.utils import parse_bytes
+
 import jp2batch
 from jp2batch import config
 from jp2batch.errors import ClusterLost, ClusterMismatch, ConfigurationError, InvalidRequest, Jp2BatchError
@@ -27,6 +29,7 @@ _PATIENCE = 15  # seconds that a scheduler has to answer
 _CURE = "check --scheduler, --workers and --memory-limit, or take --local-threads"
 _ASKED = 3  # times that workers are asked, where one dies meanwhile
 _PAUSE = 1.0  # seconds between, in which it is started again
+_OWN_MEMORY = 150e6  # bytes: a worker takes some 130 MB before it reads anything
 _GROWING = 60  # seconds that a cluster has to get its first worker: an adaptive one starts it when there is work
 
 
@@ -46,11 +49,13 @@ def local_cluster(workers: int | None = None, threads: int = 1, memory_limit: st
     Raises
     ------
     ConfigurationError
-        The script that asks for it would be run by each of its processes.
+        The script that asks for it would be run by each of its processes; or these would have too little memory to
+        live at all.
     """
     from distributed import Client, LocalCluster
 
     _check_script()
+    _check_memory(memory_limit)
     # The first worker that dies makes its requests suspects; dask would let them end three more.
     with (
         config.own_cluster(),
@@ -81,6 +86,14 @@ def _check_script() -> None:
         if "__name__" not in Path(path).read_text(encoding="utf-8"):
             cure = 'put what it does below `if __name__ == "__main__":`, or work in threads'
             raise ConfigurationError(path, "this script starts processes, which begin by running it again", cure)
+
+
+def _check_memory(limit: str | int) -> None:
+    """Refuse so little memory that a worker would die as often as it starts."""
+    given = 0 if limit == "auto" else parse_bytes(limit)
+    if 1 < given < _OWN_MEMORY:  # dask takes what is less than 1 for a share of the machine's
+        problem = f"workers with {limit} of memory die before they read anything"
+        raise ConfigurationError("", problem, f"give them {_OWN_MEMORY / 1e6:.0f} MB or more")
 
 
 @contextlib.contextmanager

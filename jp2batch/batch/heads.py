@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from jp2batch import config, georeference
 from jp2batch.batch.cluster import check_cluster
-from jp2batch.batch.work import Hidden
+from jp2batch.batch.work import Hidden, absolute
 from jp2batch.georeference import Georeference
 from jp2batch.jpeg2000.codestream import Header, check_supported
 from jp2batch.jpeg2000.known import Known
@@ -86,7 +87,9 @@ def at_once(
         finally:
             pool.shutdown(cancel_futures=True)
     check_cluster(client)
-    futures = client.map(partial(_there, task, config.settings()), list(items), pure=False, key="jp2batch-open")
+    folder = str(Path.cwd())  # workers may run in another
+    there = [absolute(item, folder) if isinstance(item, str) else item for item in items]
+    futures = client.map(partial(_there, task, config.settings()), there, pure=False, key="jp2batch-open")
     found: list[U] = client.gather(futures)
     return found
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from jp2batch import index
 from jp2batch.batch.cluster import engine_of, started
+from jp2batch.batch.from_manifest import manifest_requests
 from jp2batch.batch.heads import at_once
 from jp2batch.batch.progress import announce, progress_bar
-from jp2batch.batch.runner import STORAGE_FLAGS, manifest_requests
 from jp2batch.errors import Jp2BatchError, UnsupportedImage
 from jp2batch.index.table import check_pyarrow, write_table
 from jp2batch.info import format_bytes
@@ -18,6 +18,7 @@ from jp2batch.jpeg2000.known import Known
 from jp2batch.opening import Opened, hold, with_opened
 from jp2batch.reader import StorageOptions
 from jp2batch.request import LOWEST, Request
+from jp2batch.storage.flags import STORAGE_FLAGS
 from jp2batch.storage.source import open_source
 
 if TYPE_CHECKING:

@@ -5,16 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jp2batch import config, html
+from jp2batch.batch.from_manifest import manifest_requests
 from jp2batch.batch.heads import at_once
 from jp2batch.batch.items import Reads
 from jp2batch.batch.progress import progress_bar
-from jp2batch.batch.runner import STORAGE_FLAGS, manifest_requests
 from jp2batch.errors import Jp2BatchError
 from jp2batch.info import ReadPlan, format_bytes
 from jp2batch.inspection import plan_from
 from jp2batch.profiles import StoreProfile
 from jp2batch.reader import StorageOptions
 from jp2batch.request import Request
+from jp2batch.storage.flags import STORAGE_FLAGS
 from jp2batch.storage.source import open_source
 from jp2batch.urls import without_credentials
 

@@ -130,6 +130,14 @@ def describe(error: Jp2BatchError) -> dict[str, Any]:
     }
 
 
+class BatchInterrupted(KeyboardInterrupt):
+    """A batch was interrupted. `report` has the results that were there."""
+
+    def __init__(self, report: "BatchReport") -> None:
+        super().__init__(f"{len(report.results)} results are in its report")
+        self.report = report
+
+
 @dataclass
 class BatchSummary:
     """Counts and sums of a batch whose results are stored elsewhere."""
@@ -297,4 +305,5 @@ class BatchReport:
             ("fetched", _fetched(self.bytes_read, self.bytes_whole)),
             ("time", f"{self.seconds:.1f} s"),
         ]
-        return rows + [("failed", f"{count} x {kind}") for kind, count in found["failures"].items()]
+        rows += [("failed", f"{count} x {kind}") for kind, count in found["failures"].items()]
+        return rows + [("first", str(result.error)) for result in self.failed[:1]]

@@ -16,9 +16,10 @@ from dask.base import tokenize
 from dask.delayed import delayed
 
 from jp2batch import config
-from jp2batch.batch.cluster import engine_of, local_cluster, started
+from jp2batch.batch.cluster import Engine, engine_of, local_cluster, started
 from jp2batch.batch.flight import key_of, on_cluster
-from jp2batch.batch.report import BatchReport, Result
+from jp2batch.batch.progress import progress_bar
+from jp2batch.batch.report import BatchInterrupted, BatchReport, Result
 from jp2batch.batch.work import Delivery, Hidden, Order, as_dataarray, as_response, open_from, open_request, perform
 from jp2batch.errors import ConfigurationError
 from jp2batch.reader import StorageOptions
@@ -75,6 +76,7 @@ def run(
     storage_options: StorageOptions = None,
     processes: bool = False,
     on_result: Callable[[Result], object] | None = None,
+    progress: bool = True,
 ) -> BatchReport:
     """Do all requests; return what became of each, in their order.
 
@@ -95,9 +97,13 @@ def run(
         Without a client: start a cluster of processes for this run.
     on_result : callable, optional
         Is told each result as it comes.
+    progress : bool
+        Show a bar on stderr, where somebody looks at it: in a terminal or in a notebook.
 
     Raises
     ------
+    BatchInterrupted
+        In place of KeyboardInterrupt; its `report` has the results that were there.
     Jp2BatchError
         That of the first request that failed, with `on_error="raise"`.
     ConfigurationError
@@ -110,12 +116,9 @@ def run(
     wanted = requests_of(requests)
     start = time.perf_counter()
     by_place: dict[int, Result] = {}
-    for place, result in results(wanted, client, output, storage_options, processes=processes):
-        by_place[place] = result
-        if on_result is not None:
-            on_result(result)
-        if on_error == "raise" and result.error is not None:
-            raise result.error
+
+    def report() -> BatchReport:
+        return BatchReport([by_place[place] for place in sorted(by_place)], time.perf_counter() - start, rerun)
 
     def rerun(again: Iterable[Request]) -> BatchReport:
         return run(
@@ -126,10 +129,21 @@ def run(
             storage_options=storage_options,
             processes=processes,
             on_result=on_result,
+            progress=progress,
         )
 
-    in_order = [by_place[place] for place in range(len(wanted))]
-    return BatchReport(in_order, time.perf_counter() - start, rerun)
+    try:
+        with progress_bar(len(wanted), shown=progress and None) as bar:
+            for place, result in results(wanted, client, output, storage_options, processes=processes):
+                by_place[place] = result
+                bar.add(result)
+                if on_result is not None:
+                    on_result(result)
+                if on_error == "raise" and result.error is not None:
+                    raise result.error
+    except KeyboardInterrupt:
+        raise BatchInterrupted(report()) from None
+    return report()
 
 
 def as_completed(
@@ -174,10 +188,7 @@ def results(
         places.setdefault(request.__dask_tokenize__(), []).append(place)
     unique = (requests[found[0]] for found in places.values())
     with contextlib.ExitStack() as stack:
-        if client is None and processes:
-            client = stack.enter_context(local_cluster())
-        elif isinstance(client, str):
-            client = cast("Client", started(stack, engine_of(client), cure="check the address of the scheduler"))
+        client = cast("Client | None", stack.enter_context(engine_for(client, processes=processes)()))
         order = _order(output, storage_options, local=client is None)
         stream = _in_threads(unique, order, check) if client is None else on_cluster(unique, order, client, check)
         with contextlib.closing(stream):
@@ -186,6 +197,19 @@ def results(
                 yield first, replace(result, request=requests[first])
                 for place in others:
                     yield place, replace(result, request=requests[place], same_as=requests[first].id)
+
+
+def engine_for(client: "Client | str | None", *, processes: bool) -> Engine:
+    """Return what gives the client to work with: as it is, of a scheduler's address, or of processes of its own."""
+
+    @contextlib.contextmanager
+    def connected() -> Iterator[Any]:
+        with contextlib.ExitStack() as stack:
+            yield started(stack, engine_of(str(client)), cure="check the address of the scheduler")
+
+    if isinstance(client, str):
+        return connected
+    return local_cluster if client is None and processes else partial(contextlib.nullcontext, client)
 
 
 def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) -> Order:

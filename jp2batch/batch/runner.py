@@ -2,33 +2,96 @@
 
 import contextlib
 import errno
-import signal
-import threading
+import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from jp2batch.batch.cluster import Engine, check_cluster, engine_of, started
+from jp2batch.batch.cluster import Engine, check_cluster, started
 from jp2batch.batch.items import Reads, items_of
-from jp2batch.batch.progress import announce, progress_bar, remark_on_level
+from jp2batch.batch.progress import announce, progress_bar
 from jp2batch.batch.records import LineWriter, line_of
 from jp2batch.batch.recovery import check_apart, check_existing, check_options, compact, left_to_do, locked, recover
 from jp2batch.batch.report import BatchSummary, Result
-from jp2batch.batch.run import results
+from jp2batch.batch.run import Asked, engine_for, results
+from jp2batch.batch.signals import interrupted_between
 from jp2batch.batch.sinks import Sink, sink_for
 from jp2batch.errors import Jp2BatchError, OutputError, StorageError
-from jp2batch.manifest.read import read_manifest
 from jp2batch.reader import StorageOptions
-from jp2batch.request import Request
-from jp2batch.storage.flags import options_for_manifest, options_from_flags
+from jp2batch.request import Request, requests_of
 from jp2batch.urls import without_credentials
 
-STORAGE_FLAGS = ("more", "endpoint_url", "no_sign_request", "request_payer", "profile", "region")
-_ENGINE_FLAGS = ("scheduler", "workers", "threads", "memory_limit", "local_threads")
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 def run_to(
+    requests: Asked,
+    output: str | os.PathLike[str],
+    client: "Client | str | None" = None,
+    *,
+    processes: bool = False,
+    form: str | None = None,
+    records: str | None = None,
+    resume: bool = False,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+    fail_fast: bool = False,
+    storage_options: StorageOptions = None,
+    progress: bool = True,
+) -> BatchSummary:
+    """Do all requests; let those who do them write the results, and keep a record of each, as `jp2batch run` does.
+
+    Parameters
+    ----------
+    requests, client, processes
+        As for `jp2batch.run`. Each request is an item of its own; what is asked twice is read once.
+    output : str or path
+        `results.ndjson`, `results.zarr` or a folder, which may be a URL.
+    form : str, optional
+        Of the files in a folder: "json", "npy", "png", "tif", "nc" or "zarr".
+    records : str, optional
+        Where the records go; by default beside the output.
+    resume : bool
+        Keep what an earlier run has done; do the rest.
+    retry_failed : bool
+        Do only what an earlier run has recorded as failed.
+    overwrite : bool
+        Remove what an earlier run has left, and begin anew.
+    fail_fast : bool
+        Stop at the first failure.
+    storage_options : mapping, optional
+        fsspec's options for the stores of images and output, or for each by its protocol.
+    progress : bool
+        Show a bar, where somebody looks at it.
+
+    Returns
+    -------
+    BatchSummary
+        Counts and sums. The results are where they belong, and not in memory.
+
+    Raises
+    ------
+    Jp2BatchError
+        Nothing can be begun, or the output cannot be written any more: what is recorded is kept.
+    """
+    return run_items(
+        requests_of(requests),
+        os.fspath(output),
+        form=form,
+        records=records,
+        engine=engine_for(client, processes=processes),
+        resume=resume,
+        retry_failed=retry_failed,
+        overwrite=overwrite,
+        fail_fast=fail_fast,
+        storage_options=storage_options,
+        progress=progress,
+    )
+
+
+def run_items(
     requests: Sequence[Request],
     output: str,
     *,
@@ -96,7 +159,7 @@ def run_to(
     summary = BatchSummary(len(items))
     start = time.perf_counter()
     with contextlib.ExitStack() as stack:
-        check = stack.enter_context(_interrupted_between())
+        check = stack.enter_context(interrupted_between())
         with _preparing(output):
             check_existing(sink, output, **mode)
             stack.enter_context(locked(sink.locks, make=sink.in_folder))
@@ -124,58 +187,6 @@ def run_to(
                     break
     summary.seconds = time.perf_counter() - start
     return summary
-
-
-def run_manifest(manifest: str, output: str, *, rlevel: int, root: str | None, **options: Any) -> BatchSummary:
-    """Do what a manifest asks for, with the options of the command line.
-
-    Parameters
-    ----------
-    manifest, rlevel, root
-        As for `jp2batch.read_manifest`.
-    output : str
-        As for `run_to`.
-    **options
-        Those of `engine_of`, of `jp2batch.storage.flags.options_from_flags`, and of `run_to`.
-
-    Raises
-    ------
-    Jp2BatchError
-        As for these; a ManifestError names all bad rows, and nothing has been begun.
-    KeyboardInterrupt
-        On SIGINT and, in the main thread, on SIGTERM. What is recorded is kept.
-    """
-    with _ended_by_sigterm():
-        flags = {name: options.pop(name) for name in STORAGE_FLAGS}
-        engine = engine_of(**{name: options.pop(name) for name in _ENGINE_FLAGS})
-        also = [output] if "://" in output else []
-        requests, storage_options = manifest_requests(manifest, rlevel=rlevel, root=root, flags=flags, also=also)
-        remark_on_level(rlevel, requests, shown=bool(options.get("progress")))
-        return run_to(requests, output, engine=engine, storage_options=storage_options, sources=[manifest], **options)
-
-
-def manifest_requests(
-    manifest: str, *, rlevel: int, root: str | None, flags: Mapping[str, Any], also: Sequence[str] = ()
-) -> tuple[list[Request], dict[str, Any]]:
-    """Return what a manifest asks for, and the options that storage flags stand for.
-
-    Parameters
-    ----------
-    manifest, rlevel, root
-        As for `jp2batch.read_manifest`.
-    flags : mapping
-        Those of `STORAGE_FLAGS`.
-    also : sequence of str
-        URLs that the flags are for as well.
-
-    Raises
-    ------
-    ManifestError
-        Rows are bad, or there is none.
-    """
-    known = options_for_manifest(manifest, root, **flags)
-    requests = read_manifest(manifest, rlevel=rlevel, root=root, storage_options=known)
-    return requests, options_from_flags([*(request.url for request in requests), *also], **flags)
 
 
 def _start(stack: contextlib.ExitStack, engine: Engine, sink: Sink, *, progress: bool) -> Any:
@@ -245,49 +256,3 @@ def _preparing(output: str) -> Iterator[None]:
 def _refused(output: str, error: OSError, kind: type[StorageError]) -> StorageError:
     name = str(error.filename or "the standard output") if output == "-" else without_credentials(output)
     return kind(name, f"cannot be written: {error.strerror or error}", "check the path, the rights and the space")
-
-
-@contextlib.contextmanager
-def _interrupted_between() -> Iterator[Callable[[], None]]:
-    """Let the first interrupt wait until what is returned is called; the second does not wait.
-
-    In the midst of a call of the client it makes distributed stumble, which nobody needs to read about.
-    """
-    asked: list[int] = []
-
-    def note(number: int, *_: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
-    with _on_signals(note, signal.SIGINT, signal.SIGTERM):
-        yield check
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM do what SIGINT does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with _on_signals(interrupt, signal.SIGTERM):
-        yield
-
-
-@contextlib.contextmanager
-def _on_signals(handler: Callable[..., None], *numbers: signal.Signals) -> Iterator[None]:
-    """Let a handler have signals, where that is possible: in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, other in before.items():
-            signal.signal(number, other)

@@ -52,10 +52,12 @@ def open_request(request: Request, storage_options: Mapping[str, Any]) -> Source
 
 def open_from(request: Request, storage_options: Mapping[str, Any], *, folder: str) -> Source:
     """Open the file of a request; a relative path is one from `folder`, in whatever other folder a worker runs."""
-    url = request.url
-    if not ("://" in url or "::" in url or url.startswith("~")):
-        url = str(Path(folder, url))
-    return open_source(url, storage_options=storage_options)
+    return open_source(absolute(request.url, folder), storage_options=storage_options)
+
+
+def absolute(url: str, folder: str) -> str:
+    """Return a URL as it is, and a relative path as one from `folder`."""
+    return url if "://" in url or "::" in url or url.startswith("~") else str(Path(folder, url))
 
 
 def select_request(request: Request, opened: Opened) -> Selection:

@@ -51,8 +51,9 @@ def run(manifest: str, as_json: bool, quiet: bool, table: str | None, **options:
       jp2batch run scenes.csv -o results.ndjson --resume
       ls *.jp2 | jp2batch run - -o pictures/ --format png --rlevel 3
     """
+    from jp2batch.batch.from_manifest import run_manifest
     from jp2batch.batch.report import BatchSummary
-    from jp2batch.batch.runner import STORAGE_FLAGS, run_manifest
+    from jp2batch.storage.flags import STORAGE_FLAGS
 
     context = click.get_current_context()
     if as_json and options["output"] == "-":

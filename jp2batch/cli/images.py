@@ -8,7 +8,6 @@ import click
 import jp2batch
 from jp2batch.cli.options import (
     FAILED,
-    STORAGE_FLAGS,
     image_flags,
     index_flag,
     say,
@@ -64,6 +63,7 @@ def plan(
     """
     from jp2batch.config import profiles_with
     from jp2batch.manifest.read import names_manifest
+    from jp2batch.storage.flags import STORAGE_FLAGS
 
     with profiles_with(latency, bandwidth, connections):
         use_index(table, {name: options[name] for name in STORAGE_FLAGS})
@@ -72,6 +72,8 @@ def plan(
 
 
 def _plan_one(path: str, *, rlevel: int, window: str | None, root: str | None, as_json: bool, **options: Any) -> None:
+    from jp2batch.storage.flags import STORAGE_FLAGS
+
     storage = {name: options[name] for name in STORAGE_FLAGS}
     known = storage_options(root or path, storage)
     show(jp2batch.plan(path, rlevel, window, root=root, storage_options=known), as_json)

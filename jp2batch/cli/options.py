@@ -9,8 +9,6 @@ import click
 Command = Callable[..., None]
 
 FAILED, USAGE, NOT_STARTED, INTERRUPTED = 1, 2, 3, 130  # exit codes
-STORAGE_FLAGS = ("more", "endpoint_url", "no_sign_request", "request_payer", "profile", "region")
-"""The options that `storage_flags` adds."""
 
 
 def say(text: str) -> None:

@@ -9,6 +9,9 @@ from jp2batch.errors import InvalidRequest
 from jp2batch.storage.options import is_by_protocol
 from jp2batch.urls import without_credentials
 
+STORAGE_FLAGS = ("more", "endpoint_url", "no_sign_request", "request_payer", "profile", "region")
+"""The names of the flags, as parameters."""
+
 _S3: dict[str, Callable[[Any], dict[str, Any]]] = {
     "endpoint_url": lambda url: {"endpoint_url": url},
     "no_sign_request": lambda _: {"anon": True},

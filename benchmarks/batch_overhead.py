@@ -61,6 +61,7 @@ def leave_out_reads() -> None:
 
     opened = SimpleNamespace(pieces=SimpleNamespace(size=84_000_000))
     pixels = SimpleNamespace(values=np.zeros((1, 687, 687), np.uint16), stats=_STATS, opened=opened)
+    work.open_from = lambda *_, **__: None  # type: ignore[assignment]
     work._read = lambda *_: pixels  # type: ignore[assignment]
 
 

@@ -19,8 +19,9 @@ class Progress:
 
     def add(self, result: Result) -> None:
         """Count a result."""
-        self._summary.add(result)
-        self.move(self.text)
+        if not self._bar.disable:
+            self._summary.add(result)
+            self.move(self.text)
 
     def move(self, text: str) -> None:
         """Tell that one more is done, and what is to stand behind the bar."""

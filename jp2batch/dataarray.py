@@ -23,7 +23,7 @@ from jp2batch.request import LOWEST, Request, Window, parse_window
 from jp2batch.storage.source import open_source
 from jp2batch.xarray_engine import ImageArray
 
-_CHUNK = 1024  # rows and columns of a chunk, about: 1 to 4 MB
+_CHUNK = 2048  # rows and columns of a chunk, about: some MB, so that a cube of many images has not too many
 _PIXELS: Transform = (1.0, 0.0, -0.5, 0.0, 1.0, -0.5)  # coordinates that are the numbers of rows and columns
 
 TIME = {"long_name": "start of sensing"}

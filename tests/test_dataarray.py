@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import jp2batch
-from jp2batch import xarray_engine
+from jp2batch import dataarray, xarray_engine
 from jp2batch.errors import ImageNotFound, InvalidRlevel
 from jp2batch.reader import Pixels, read_area
 from jp2batch.sample.encode import Coding, encode
@@ -78,13 +78,15 @@ def test_opening_reads_only_the_header(tiled, reads):
     assert reads == []
 
 
-def test_chunks_are_whole_tiles(tiled, reads):
+@pytest.mark.parametrize("most", [512, 2048])
+def test_chunks_are_whole_tiles(tiled, reads, most, monkeypatch):
+    monkeypatch.setattr(dataarray, "_CHUNK", most)
     image = jp2batch.open(tiled)
-    tiles = [pixels.selection.tiles for pixels in reads]
     image.compute()
     tiles = [tile for pixels in reads for tile in pixels.selection.tiles]
     assert len(tiles) == len(set(tiles)) == 8 * 11
-    assert max(image.chunksizes["y"]) <= 1024
+    assert max(image.chunksizes["y"]) <= most
+    assert (len(image.chunksizes["y"]) > 1) == (most == 512)
 
 
 @pytest.mark.parametrize("rlevel", [0, 2])

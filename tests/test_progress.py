@@ -10,6 +10,7 @@ import jp2batch
 from jp2batch.batch import progress
 
 pty = pytest.importorskip("pty", reason="terminals are those of POSIX")
+termios = pytest.importorskip("termios", reason="terminals are those of POSIX")
 
 SCRIPT = "import sys, jp2batch; jp2batch.run(sys.argv[1:])"
 
@@ -22,6 +23,7 @@ def paths(product) -> list[str]:
 def shown_in_terminal(command: list[str]) -> str:
     """Run a command whose stderr is a terminal; return what that shows."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 120))
     process = subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL)
     os.close(theirs)
     shown = b""

@@ -48,9 +48,10 @@ def run_to(
     requests, client, processes
         As for `jp2batch.run`. Each request is an item of its own; what is asked twice is read once.
     output : str or path
-        `results.ndjson`, `results.zarr` or a folder, which may be a URL.
+        `results.ndjson`, `results.zarr`, or a folder: one that is there, ends in `/` or comes with a `form`. URLs as
+        well.
     form : str, optional
-        Of the files in a folder: "json", "npy", "png", "tif", "nc" or "zarr".
+        Of the files in a folder: "json", "npy", "png", "tif", "nc" or "zarr"; by default "npy".
     records : str, optional
         Where the records go; by default beside the output.
     resume : bool

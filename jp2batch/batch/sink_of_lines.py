@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import orjson
 
-from jp2batch.batch.records import Entry, LineWriter, are_records, records_beside, rewrite, whole_lines
+from jp2batch.batch.records import Entry, LineWriter, are_records, read_records, records_beside, rewrite, whole_lines
 from jp2batch.batch.report import Result
 from jp2batch.batch.work import Delivery
 from jp2batch.reader import Pixels
@@ -53,6 +53,8 @@ class Lines:
 
     def foreign(self) -> Path | None:
         """Return a file in the place of results that no run of this package has written."""
+        if self.records is not None and read_records(self.records):
+            return None
         if self.path is not None and self.path.exists():
             with self.path.open("rb") as file:
                 head = file.read(_HEAD)

@@ -1,13 +1,13 @@
 """A reading -> samples: each batch is fetched while the one before is decoded, block by block, straight into place."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from numpy.typing import NDArray
 
 from jp2batch import openjpeg
-from jp2batch.jpeg2000.assemble import Codestream, TileBlock, assemble, in_jp2, whole_codestream
+from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, whole_codestream
 from jp2batch.jpeg2000.batches import Batch, batches
 from jp2batch.jpeg2000.pieces import Pieces
 from jp2batch.jpeg2000.plan import Image, Reading
@@ -38,40 +38,34 @@ def decode(
         OpenJPEG could not decode it.
     """
 
-    def decode_block(block: TileBlock) -> list[str]:
-        return _decode_codestream(assemble(pieces, image, reading, block), image, reading, out)
+    def decode_codestream(codestream: Codestream) -> list[str]:
+        return _decode_codestream(codestream, image, reading, out)
+
+    def assembled(batch: Batch) -> Iterator[Codestream]:
+        return (assemble(pieces, image, reading, block) for block in batch.blocks)
 
     if reading.unit == "file":
-        return _decode_codestream(whole_codestream(pieces, image, reading.selection.rlevel), image, reading, out)
+        return decode_codestream(whole_codestream(pieces, image, reading.selection.rlevel))
     todo = batches(image, reading, threads)
     if len(todo) == 1 and (threads == 1 or len(todo[0].blocks) == 1):
         read(todo[0])
-        return _joined(map(decode_block, todo[0].blocks))
+        return _joined(map(decode_codestream, assembled(todo[0])))
     with ThreadPoolExecutor(threads, thread_name_prefix="jp2batch-decode") as pool:
         try:
-            return _in_pool(pool, decode_block, todo, read, pieces)
+            warnings: list[str] = []
+            running: list[Future[list[str]]] = []
+            for batch in todo:
+                read(batch)
+                codestreams = list(assembled(batch))  # here, where pieces are filled: decoding threads share nothing
+                if batch is not todo[-1]:
+                    pieces.drop(batch.ranges)  # the file is never held whole
+                before, running = running, [pool.submit(decode_codestream, one) for one in codestreams]
+                del codestreams
+                warnings += _joined(future.result() for future in before)
+            return warnings + _joined(future.result() for future in running)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _in_pool(
-    pool: ThreadPoolExecutor,
-    decode_block: Callable[[TileBlock], list[str]],
-    todo: list[Batch],
-    read: Callable[[Batch], None],
-    pieces: Pieces,
-) -> list[str]:
-    warnings: list[str] = []
-    before: Batch | None = None
-    running: list[Future[list[str]]] = []
-    for batch in todo:
-        read(batch)
-        warnings += _joined(future.result() for future in running)
-        if before is not None:  # what has been decoded is not needed again: the file is never held whole
-            pieces.drop(before.ranges)
-        before, running = batch, [pool.submit(decode_block, block) for block in batch.blocks]
-    return warnings + _joined(future.result() for future in running)
 
 
 def _decode_codestream(codestream: Codestream, image: Image, reading: Reading, out: NDArray[Any]) -> list[str]:

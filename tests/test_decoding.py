@@ -1,6 +1,7 @@
 """A large reading is fetched in batches, decoded meanwhile, and never in memory as a whole."""
 
 import itertools
+import threading
 from dataclasses import replace
 
 import dask
@@ -39,6 +40,21 @@ def test_batches_give_the_same_pixels_and_fetch_nothing_twice(image: Made, threa
         expected = image.oracle.window(rlevel, window) if window else image.oracle.at(rlevel)
         np.testing.assert_array_equal(pixels.values, expected)
         verify_fetched_once(source)
+
+
+def test_what_is_fetched_is_not_touched_by_threads_that_decode(monkeypatch: pytest.MonkeyPatch):
+    """More is filled in meanwhile, which they would stumble over."""
+    readers: set[int] = set()
+
+    class Watched(Pieces):
+        def read(self, start: int, stop: int) -> bytes:
+            readers.add(threading.get_ident())
+            return super().read(start, stop)
+
+    monkeypatch.setattr(opening, "Pieces", Watched)
+    with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 300}):
+        read_from(MemorySource(PLAIN.data, profile=FREE), lambda opened: opened.selected(0), threads=3)
+    assert readers == {threading.get_ident()}
 
 
 def test_a_large_file_is_never_held_whole(monkeypatch: pytest.MonkeyPatch):

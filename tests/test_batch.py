@@ -361,3 +361,11 @@ def test_results_that_are_consumed_take_no_memory(client, paths):
             sizes.append(process.memory_info().rss)
     assert len(sizes) == 10
     assert max(sizes[2:]) - sizes[1] < 30e6
+
+
+def test_a_client_works_while_a_newer_one_is_open(client, paths):
+    requests = [Request(path, rlevel) for path in paths for rlevel in (-1, 1, 2)]
+    with local_cluster(workers=1) as newer:
+        for where in (client, newer, client):
+            check_complete(report := jp2batch.run(requests, where), requests)
+            assert {result.status for result in report} == {"ok"}

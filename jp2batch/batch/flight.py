@@ -85,7 +85,8 @@ class _Flight:
 
         self.requests: dict[str, Request] = {}
         self._client, self._order, self._check = client, Sealed.of(order), check
-        self._landing: Any = futures_as_completed(with_results=True, raise_errors=False)
+        loop = client.loop  # else it takes that of whichever client was opened last, and both write to one connection
+        self._landing: Any = futures_as_completed(loop=loop, with_results=True, raise_errors=False)
         self._futures: dict[str, Any] = {}
         self._alone: dict[Request, int] = {}
         self._launched = 0

@@ -60,11 +60,13 @@ class Metrics:
 
     def read(self, result: Result) -> None:
         """Count what a read took."""
-        if result.stats is not None:
-            self._fetched.inc(result.stats.bytes_read)
-            self._files.inc(result.size)
-            self._asked.inc(result.stats.requests)
-            self._download.observe(result.stats.time_download)
+        if result.stats is None:
+            return
+        self._fetched.inc(result.stats.bytes_read)
+        self._files.inc(result.size)
+        self._asked.inc(result.stats.requests)
+        self._download.observe(result.stats.time_download)
+        if result.error is None:
             self._decode.observe(result.stats.time_processing)
 
     def answer_dropped(self) -> None:

@@ -114,20 +114,10 @@ def run_items(
     ----------
     requests : sequence of Request
         What to do: an item each, as `jp2batch.batch.items.items_of` names them. What is asked twice is read once.
-    output, form, records
-        Where results and records go, as for `jp2batch.batch.sinks.sink_for`.
     engine : callable, optional
         Returns a context manager that starts what does the work; by default threads of this process do it.
-    resume : bool
-        Keep what an earlier run has done; do the rest.
-    retry_failed : bool
-        Do only what an earlier run has recorded as failed.
-    overwrite : bool
-        Remove what an earlier run has left, and begin anew.
-    fail_fast : bool
-        Stop at the first failure.
-    storage_options : mapping, optional
-        fsspec's options for the stores of images and output, or for each by its protocol.
+    output, form, records, resume, retry_failed, overwrite, fail_fast, storage_options
+        As for `run_to`.
     progress : bool
         Show a bar, where somebody looks at it, and the address of the dashboard on stderr.
     sources : sequence of str, optional

@@ -57,15 +57,21 @@ def test_what_is_fetched_is_not_touched_by_threads_that_decode(monkeypatch: pyte
     assert readers == {threading.get_ident()}
 
 
-def test_a_large_file_is_never_held_whole(monkeypatch: pytest.MonkeyPatch):
-    held: list[int] = []
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return how many bytes were in memory each time that some were read."""
+    sizes: list[int] = []
 
     class Watched(Pieces):
         def read(self, start: int, stop: int) -> bytes:
-            held.append(sum(len(data or b"") for data in self._data))
+            sizes.append(sum(len(data or b"") for data in self._data))
             return super().read(start, stop)
 
     monkeypatch.setattr(opening, "Pieces", Watched)
+    return sizes
+
+
+def test_a_large_file_is_never_held_whole(held: list[int]):
     with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 300}):
         read_from(MemorySource(PLAIN.data, profile=FREE), lambda opened: opened.selected(0))
     assert len(PLAIN.data) > 4 * 3000
@@ -73,17 +79,9 @@ def test_a_large_file_is_never_held_whole(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("image", [MANY_TILES, WITH_TLM], ids=["no TLM", "TLM"])
-def test_a_large_file_over_a_network_is_never_held_whole(image: Made, monkeypatch: pytest.MonkeyPatch):
+def test_a_large_file_over_a_network_is_never_held_whole(image: Made, held: list[int], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(guess, "LARGEST_AHEAD", 3000)
     monkeypatch.setattr(plan, "LARGEST_AHEAD", 3000)
-    held: list[int] = []
-
-    class Watched(Pieces):
-        def read(self, start: int, stop: int) -> bytes:
-            held.append(sum(len(data or b"") for data in self._data))
-            return super().read(start, stop)
-
-    monkeypatch.setattr(opening, "Pieces", Watched)
     source = MemorySource(image.data, profile=REMOTE)
     with dask.config.set({"jp2batch.first-read": 300}):
         pixels = read_from(source, lambda opened: opened.selected(0))

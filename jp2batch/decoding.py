@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from jp2batch import openjpeg
-from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, whole_codestream
+from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, whole_file
 from jp2batch.jpeg2000.batches import Batch, batches
 from jp2batch.jpeg2000.pieces import Pieces
 from jp2batch.jpeg2000.plan import Image, Reading
@@ -39,13 +39,13 @@ def decode(
     """
 
     def decode_codestream(codestream: Codestream) -> list[str]:
-        return _decode_codestream(codestream, image, reading, out)
+        return _decode_codestream(codestream, reading, out)
 
     def assembled(batch: Batch) -> Iterator[Codestream]:
-        return (assemble(pieces, image, reading, block) for block in batch.blocks)
+        return (in_jp2(assemble(pieces, image, reading, block), image.container) for block in batch.blocks)
 
     if reading.unit == "file":
-        return decode_codestream(whole_codestream(pieces, image, reading.selection.rlevel))
+        return decode_codestream(whole_file(pieces, image, reading.selection.rlevel))
     todo = batches(image, reading, threads)
     if len(todo) == 1 and (threads == 1 or len(todo[0].blocks) == 1):
         read(todo[0])
@@ -68,16 +68,15 @@ def decode(
             raise
 
 
-def _decode_codestream(codestream: Codestream, image: Image, reading: Reading, out: NDArray[Any]) -> list[str]:
+def _decode_codestream(codestream: Codestream, reading: Reading, out: NDArray[Any]) -> list[str]:
     """Decode a codestream straight into its place in the output."""
     area = reading.selection.area
     inside = codestream.area.intersection(area)
     target = out[:, inside.y0 - area.y0 : inside.y1 - area.y0, inside.x0 - area.x0 : inside.x1 - area.x0]
-    data = in_jp2(codestream, image.container).data
     part = codestream.part(inside)
     grid = codestream.on_grid(part) if part != codestream.area else None
     origin = inside.y0 - part.y0, inside.x0 - part.x0
-    return openjpeg.decode(data, target, reduce=codestream.reduce, origin=origin, area=grid)
+    return openjpeg.decode(codestream.data, target, reduce=codestream.reduce, origin=origin, area=grid)
 
 
 def _joined(warnings: Iterable[list[str]]) -> list[str]:

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jp2batch import config, index
+from jp2batch import config, index, openjpeg
 from jp2batch.errors import ImageTooLarge, Jp2BatchError, ObjectChanged, RangesIgnored, StorageError
+from jp2batch.jpeg2000.assemble import whole_file
 from jp2batch.jpeg2000.channels import Channel, channels
 from jp2batch.jpeg2000.coalesce import coalesced
 from jp2batch.jpeg2000.codestream import check_supported
@@ -18,7 +19,8 @@ from jp2batch.jpeg2000.guess import expected_bytes
 from jp2batch.jpeg2000.known import Known, learned
 from jp2batch.jpeg2000.locate import Misled, Place
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps
-from jp2batch.jpeg2000.plan import Image, Precision, Reading, find_tiles, read_image, ways
+from jp2batch.jpeg2000.pieces import fetch as fetch_ranges
+from jp2batch.jpeg2000.plan import Image, Precision, Reading, check_whole, find_tiles, read_image, ways
 from jp2batch.request import Window
 from jp2batch.storage.source import Source, Version
 
@@ -40,6 +42,8 @@ class Opened:
     """Whether the first read gave all of it: it is small, or the server sends whole files only."""
     claims: list[Range] = field(default_factory=list)
     """Bytes that somebody else tells of: they are fetched with the next ones, and compared."""
+    decoded: list[Channel] = field(default_factory=list)
+    """The bands that OpenJPEG has told of, where the boxes cannot."""
 
     @classmethod
     def start(cls, source: Source, known: Known | None = None) -> "Opened":
@@ -142,12 +146,24 @@ class Opened:
     @property
     def channels(self) -> tuple[Channel, ...]:
         """The bands of the image."""
+        if self.image.misplaced:
+            return self._decoded_channels()
         return channels(self.image.container, self.image.header)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type that holds the samples of all bands."""
         return np.result_type(*(channel.dtype for channel in self.channels))
+
+    def _decoded_channels(self) -> tuple[Channel, ...]:
+        """Ask OpenJPEG for the bands: it decodes the whole file, once, at the lowest resolution level."""
+        if not self.decoded:
+            check_whole(self.pieces.size, self.image.misplaced, config.max_whole_file())
+            hold(fetch_ranges(self.pieces, [Range(0, self.pieces.size)]), self.fetch)
+            level = self.image.header.levels
+            found = openjpeg.decoded_samples(whole_file(self.pieces, self.image, level).data, reduce=level)
+            self.decoded.extend(Channel(one.bits, one.signed, in_palette=one.signed) for one in found)
+        return tuple(self.decoded)
 
 
 def with_opened(source: Source, act: Callable[[Opened], T], *, known: Known | None = None) -> T:

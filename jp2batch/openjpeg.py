@@ -6,6 +6,7 @@ exchanged afterwards. Every decode has a codec, a stream and message handlers of
 decode at once; ctypes releases the GIL meanwhile.
 """
 
+import contextlib
 import ctypes
 import ctypes.util
 import functools
@@ -13,7 +14,7 @@ import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,38 @@ def decode(
     CorruptImage
         OpenJPEG could not decode it, or what it decoded has another shape.
     """
+    with _decoded(codestream, reduce, area) as (image, warnings):
+        _copy(image, out, origin)
+    return warnings
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What OpenJPEG makes of a component or, palettes applied, of a channel."""
+
+    bits: int
+    """Bits of a sample."""
+    signed: bool
+    """Whether samples are signed."""
+
+
+def decoded_samples(codestream: bytes, *, reduce: int) -> list[Samples]:
+    """Decode a codestream or JP2 file, and tell what the samples are: boxes in odd places can change that.
+
+    Raises
+    ------
+    CorruptImage
+        OpenJPEG could not decode it.
+    """
+    with _decoded(codestream, reduce, None) as (image, _):
+        return [Samples(image.comps[n].prec, bool(image.comps[n].sgnd)) for n in range(image.numcomps)]
+
+
+@contextlib.contextmanager
+def _decoded(
+    codestream: bytes | bytearray | memoryview, reduce: int, area: tuple[int, int, int, int] | None
+) -> Iterator[tuple[Any, list[str]]]:
+    """Decode into an image of OpenJPEG's own, which lives as long as the context; give what it warned of as well."""
     lib = binding()
     messages = Messages(lib)
     codec = lib.create_decompress(lib.CODEC_JP2 if _is_jp2(codestream) else lib.CODEC_J2K)
@@ -125,8 +158,8 @@ def decode(
         if area is not None:
             lib.set_decode_area(codec, image, *area)
         lib.decode(codec, stream.handle, image)
-        lib.end_decompress(codec, stream.handle)
-        _copy(image.contents, out, origin)
+        _end(lib, codec, stream, messages)
+        yield image.contents, messages.warnings
     except lib.OpenJPEGLibraryError:
         raise CorruptImage("", f"OpenJPEG cannot decode it: {messages.summary()}", "fetch the file again") from None
     finally:
@@ -134,7 +167,14 @@ def decode(
             lib.image_destroy(image)
         lib.stream_destroy(stream.handle)
         lib.destroy_codec(codec)
-    return messages.warnings
+
+
+def _end(lib: Any, codec: Any, stream: "_MemoryStream", messages: "Messages") -> None:
+    """Let OpenJPEG read what stands behind the codestream: all pixels are there, so its errors are warnings."""
+    try:
+        lib.end_decompress(codec, stream.handle)
+    except lib.OpenJPEGLibraryError:
+        messages.warnings.append(f"behind the codestream: {messages.summary()}")
 
 
 def _copy(image: Any, out: NDArray[Any], origin: tuple[int, int]) -> None:
@@ -151,9 +191,24 @@ def _copy(image: Any, out: NDArray[Any], origin: tuple[int, int]) -> None:
                 "fetch the file again",
             )
         samples = np.ctypeslib.as_array(component.data, shape=(component.h, component.w))
-        target[...] = samples[
-            row : row + height, column : column + width
-        ]  # int32 to the image's own type; the values fit by its precision
+        samples = samples[row : row + height, column : column + width]
+        if not _fits(component, target.dtype):
+            _check_values(samples, target.dtype)
+        target[...] = samples  # int32 to the image's own type
+
+
+def _fits(component: Any, dtype: np.dtype[Any]) -> bool:
+    """Tell whether a type surely holds the values: of unsigned ones by their precision, to which they are clamped.
+
+    Signed entries of a palette come as unsigned numbers.
+    """
+    return bool(not component.sgnd and component.prec <= np.iinfo(dtype).bits - (dtype.kind == "i"))
+
+
+def _check_values(samples: NDArray[Any], dtype: np.dtype[Any]) -> None:
+    limits = np.iinfo(dtype)
+    if samples.size and (samples.min() < limits.min or samples.max() > limits.max):
+        raise CorruptImage("", f"a decoded value does not fit {dtype}", "convert the image")
 
 
 def _is_jp2(data: bytes | bytearray | memoryview) -> bool:

@@ -10,7 +10,7 @@ tile-parts, what SOT and the packets themselves would contradict is noticed.
 import functools
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jp2batch import config
@@ -124,7 +124,7 @@ def recall(source: Source) -> Known | None:
     known = _from_file(source, settings) if settings.enabled else None
     if known is None and settings.shared:
         known = shared_table(settings.shared, settings.shared_options).get(source.key)
-        known = None if known is None else replace(known, hearsay=True)
+        known = None if known is None else known.unproven()
     if known is not None and settings.enabled:
         _memory.put(source.key, known, settings.memory)
     return known

@@ -97,23 +97,26 @@ def assemble(pieces: Pieces, image: Image, reading: Reading, block: TileBlock) -
     area = samples(siz, image_area(siz), rlevel)
     header, reduce = replace(image.header, siz=siz), rlevel
     by_packets = reading.unit == "packets"
-    if by_packets and (smaller := reduced_siz(siz, rlevel)):
+    if by_packets and rlevel and (smaller := reduced_siz(siz, rlevel)):
         header, reduce = _reduced(header, smaller, rlevel), 0
     tiles = block_tiles(image.header, reading, block)
     parts = [
         part for number, tile in enumerate(tiles) for part in _tile_parts(pieces, header, number, tile, by_packets)
     ]
     component = siz.components[0]
-    data = b"".join([_main_header(header, by_packets), *parts, Marker.EOC.code])
+    data = b"".join([_main_header(header, by_packets, reduce < rlevel), *parts, Marker.EOC.code])
     return Codestream(data, reduce, area, (component.xrsiz, component.yrsiz), _border(header, tiles, reduce))
 
 
-def whole_codestream(pieces: Pieces, image: Image, rlevel: int) -> Codestream:
-    """Return the codestream of the file as it is, but for its TLM."""
-    header, codestream = image.header, image.container.codestream
-    kept = (s.encode() for s in header.segments if s.marker not in _NOT_NEEDED)
-    data = b"".join([Marker.SOC.code, *kept, pieces.read(header.stop, codestream.stop)])
-    return Codestream(data, rlevel, samples(header.siz, image_area(header.siz), rlevel))
+def whole_file(pieces: Pieces, image: Image, rlevel: int) -> Codestream:
+    """Return the file as it is, but for its TLM: OpenJPEG is given a comment of the same length instead."""
+    parts, position = [], 0
+    for segment in image.header.segments:
+        if segment.marker == Marker.TLM:
+            parts += [pieces.read(position, segment.start), Marker.COM.code]
+            position = segment.start + 2
+    data = b"".join([*parts, pieces.read(position, pieces.size)])
+    return Codestream(data, rlevel, samples(image.header.siz, image_area(image.header.siz), rlevel))
 
 
 def in_jp2(codestream: Codestream, container: Container) -> Codestream:
@@ -202,19 +205,20 @@ def _reduced(header: Header, siz: Siz, rlevel: int) -> Header:
     )
 
 
-def _main_header(header: Header, guarded: bool) -> bytes:
-    """Return the main header; a guarded one has the SOP and the additional layer that `_packets` writes."""
-    cod = header.cod
-    if guarded:
-        cod = replace(cod, scod=cod.scod | 2, layers=cod.layers + 1)
+def _main_header(header: Header, guarded: bool, reduced: bool) -> bytes:
+    """Return the main header, its segments as they are but for what the codestream does not share with the file.
+
+    That are SIZ; COD of a guarded one, which has the SOP and the additional layer that `_packets` writes; and how
+    components are coded in a reduced one. (Elsewhere a tile may need all step sizes: it can have more levels.)
+    """
     parts = [Marker.SOC.code, header.siz.encode()]
     for segment in header.segments:
         match segment.marker:
             case Marker.SIZ:
                 pass
-            case Marker.COD:
-                parts.append(cod.encode())
-            case Marker.COC | Marker.QCD | Marker.QCC:
+            case Marker.COD if guarded:
+                parts.append(replace(header.cod, scod=header.cod.scod | 2, layers=header.cod.layers + 1).encode())
+            case Marker.COC | Marker.QCD | Marker.QCC if reduced:
                 parts.append(_component_segment(header, segment))
             case marker if marker not in _NOT_NEEDED:
                 parts.append(segment.encode())
@@ -236,7 +240,7 @@ def _component_segment(header: Header, segment: Segment) -> bytes:
 
 def _tile_parts(pieces: Pieces, header: Header, number: int, tile: Tile, guarded: bool) -> Iterator[bytes]:
     if tile.packets is None:
-        yield from (_as_it_is(pieces, part, number) for part in tile.parts)
+        yield from (_as_it_is(pieces, part, number, len(tile.parts)) for part in tile.parts)
     else:
         yield _tile_part(Sot(number, 0, 0, 1), b"".join(_packets(pieces, header, number, tile, guarded)))
 
@@ -270,9 +274,9 @@ def _check_cut(header: Header, packet: bytes, begins: bool) -> None:
         raise CorruptImage("", "PLT does not tell where packets end", "fetch the file again")
 
 
-def _as_it_is(pieces: Pieces, part: TilePart, number: int) -> bytes:
+def _as_it_is(pieces: Pieces, part: TilePart, number: int, parts: int) -> bytes:
     segments = b"".join(segment.encode() for segment in part.segments)
-    return _tile_part(replace(part.sot, tile=number), pieces.read(part.data, part.stop), segments)
+    return _tile_part(replace(part.sot, tile=number, parts=parts), pieces.read(part.data, part.stop), segments)
 
 
 def _tile_part(sot: Sot, packets: bytes, segments: bytes = b"") -> bytes:

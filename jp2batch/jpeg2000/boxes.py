@@ -11,6 +11,7 @@ SIGNATURE = bytes.fromhex("0000000c6a5020200d0a870a")
 """The JP2 signature box, I.5.1."""
 START_OF_CODESTREAM = bytes.fromhex("ff4fff51")
 """SOC, followed by SIZ: a raw codestream, A.4.1 and A.5.1."""
+_EOC = bytes.fromhex("ffd9")
 _SUPERBOXES = frozenset({"jp2h", "asoc", "res ", "uinf"})
 _LARGEST_KEPT = 16 << 20  # of all boxes together: larger metadata is not georeferencing
 _MOST_BOXES = 1000
@@ -55,10 +56,16 @@ class Container:
     """The boxes beside the codestream; none for a raw codestream."""
     codestream: Range
     """Where the codestream lies."""
+    before: int = 0
+    """How many of the boxes stand before the codestream."""
+    problem: str = ""
+    """What is wrong with the lengths of boxes, so that the codestream may lie otherwise; empty where nothing is."""
+    raw: bool = False
+    """Whether the file is a codestream without boxes."""
 
     @property
     def header(self) -> Box | None:
-        """The JP2 header box, I.5.3."""
+        """The JP2 header box, I.5.3; of several, the first."""
         return next((box for box in self.boxes if box.type == "jp2h"), None)
 
     def find(self, kind: str) -> Iterator[Box]:
@@ -80,7 +87,7 @@ def read_container(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
         raise NotJpeg2000("", "the file is empty", "give a JPEG 2000 file")
     start = yield from need(pieces, 0, min(12, pieces.size), ahead)
     if start.startswith(START_OF_CODESTREAM):
-        return Container((), Range(0, pieces.size))
+        return Container((), Range(0, pieces.size), raw=True)
     if start != SIGNATURE:
         raise NotJpeg2000(
             "", f"not a JPEG 2000 file: it starts with {_shown(start)}", "give a JP2 file or a codestream"
@@ -89,30 +96,63 @@ def read_container(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
 
 
 def _read_boxes(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
+    boxes, codestream = yield from _read_to_codestream(pieces, ahead)
+    before = len(boxes)
+    problem = yield from _read_behind(pieces, codestream.stop, boxes, ahead)
+    if problem and (yield from _ends_in_eoc(pieces, codestream)):
+        problem = ""  # the codestream ends where its box does, whatever stands behind
+    if problem:
+        codestream = Range(codestream.start, pieces.size)
+    return Container(tuple(boxes), codestream, before, problem)
+
+
+def _ends_in_eoc(pieces: Pieces, codestream: Range) -> Steps[bool]:
+    if not codestream.start + len(_EOC) <= codestream.stop <= pieces.size:
+        return False
+    return (yield from need(pieces, codestream.stop - len(_EOC), codestream.stop)) == _EOC
+
+
+def _read_to_codestream(pieces: Pieces, ahead: Ahead) -> Steps[tuple[list[Box], Range]]:
+    """Read the boxes before the codestream; return them, and where it lies as its box tells."""
     boxes: list[Box] = []
-    codestream: Range | None = None
     position, kept = len(SIGNATURE), 0
     for _ in range(_MOST_BOXES):
         if position + 8 > pieces.size:
             break
-        header = yield from need(pieces, position, min(position + 16, pieces.size), ahead)
-        kind, start, stop = _parse_header(header, position, pieces.size)
-        if kind == "jp2c" and codestream is None:
-            codestream = Range(start, stop)
-        elif codestream is not None and stop > pieces.size:
-            break  # what stands behind the codestream is of use, but not needed
-        elif stop - start <= _LARGEST_KEPT - kept:
+        kind, start, stop = yield from _read_box_header(pieces, position, ahead)
+        if kind == "jp2c":
+            return boxes, Range(start, stop)
+        if stop - start <= _LARGEST_KEPT - kept:
             kept += stop - start
-            content = yield from need(pieces, start, stop, ahead)
-            boxes.append(Box(kind, content))
+            boxes.append(Box(kind, (yield from need(pieces, start, stop, ahead))))
         position = stop
-    if codestream is None:
-        raise CorruptImage("", "the file holds no codestream", "fetch it again, or give a JPEG 2000 file")
-    if codestream.stop > pieces.size:
-        raise CorruptImage(
-            "", f"the file is cut short: {pieces.size} bytes, where {codestream.stop} were expected", "fetch it again"
-        )
-    return Container(tuple(boxes), codestream)
+    raise CorruptImage("", "the file holds no codestream", "fetch it again, or give a JPEG 2000 file")
+
+
+def _read_behind(pieces: Pieces, position: int, boxes: list[Box], ahead: Ahead) -> Steps[str]:
+    """Append the boxes behind the codestream to `boxes`; return what is wrong with their lengths."""
+    if position > pieces.size:
+        return f"its jp2c box ends at byte {position} of {pieces.size}"
+    kept = sum(len(box.content) for box in boxes)
+    while position < pieces.size and len(boxes) < _MOST_BOXES:
+        if position + 8 > pieces.size:
+            return f"{pieces.size - position} bytes at its end are no box"
+        try:
+            kind, start, stop = yield from _read_box_header(pieces, position, ahead)
+        except CorruptImage as error:
+            return error.problem
+        if stop > pieces.size:
+            return f"the box at byte {position} ends at byte {stop} of {pieces.size}"
+        if stop - start <= _LARGEST_KEPT - kept:
+            kept += stop - start
+            boxes.append(Box(kind, (yield from need(pieces, start, stop, ahead))))
+        position = stop
+    return ""
+
+
+def _read_box_header(pieces: Pieces, position: int, ahead: Ahead) -> Steps[tuple[str, int, int]]:
+    header = yield from need(pieces, position, min(position + 16, pieces.size), ahead)
+    return _parse_header(header, position, pieces.size)
 
 
 def _parse_header(header: bytes, position: int, size: int) -> tuple[str, int, int]:

@@ -17,11 +17,14 @@ class Channel:
     """Bits of a sample."""
     signed: bool
     """Whether samples are signed."""
+    in_palette: bool = False
+    """Whether samples come from a palette: OpenJPEG takes even signed entries for unsigned numbers."""
 
     @property
     def dtype(self) -> str:
         """The smallest integer type of 8, 16 or 32 bits that holds a sample, as numpy names it."""
-        size = 8 if self.bits <= 8 else 16 if self.bits <= 16 else 32
+        bits = self.bits + (self.in_palette and self.signed)
+        size = 8 if bits <= 8 else 16 if bits <= 16 else 32
         return f"{'' if self.signed else 'u'}int{size}"
 
 
@@ -33,8 +36,8 @@ def check_header_box(container: Container, siz: Siz) -> None:
     CorruptImage
         One of the two is wrong, and nothing tells which.
     """
-    if not container.boxes:
-        return  # a raw codestream
+    if container.raw:
+        return
     boxes = list(container.header.children(strict=True)) if container.header else []
     told = struct.unpack(">IIH", boxes[0].content[:10]) if boxes and len(boxes[0].content) == 14 else None
     if told is None or boxes[0].type != "ihdr":
@@ -73,4 +76,4 @@ def channels(container: Container, header: Header) -> tuple[Channel, ...]:
 
 
 def _channel(depth: int) -> Channel:
-    return Channel((depth & 0x7F) + 1, bool(depth & 0x80))
+    return Channel((depth & 0x7F) + 1, bool(depth & 0x80), in_palette=True)

@@ -25,6 +25,7 @@ _MISPLACED = {  # by the end of the header: what may not stand in it, table A.2
     Marker.SOT: frozenset({Marker.PLT, Marker.PPT}),
     Marker.SOD: frozenset({Marker.CAP, Marker.SIZ, Marker.TLM, Marker.PLM, Marker.PPM, Marker.CRG}),
 }
+_WITHOUT_LENGTH = range(0xFF30, 0xFF40)  # reserved, and no segments: table A.1
 _INFORMATIVE = frozenset({Marker.PLT, Marker.COM})  # of a tile-part header: packets can be decoded without them
 
 
@@ -62,9 +63,14 @@ class Header:
         """Packet lengths of each tile-part of the codestream, from PLM."""
         return parse_plm([s for s in self.segments if s.marker == Marker.PLM])
 
+    @cached_property
+    def markers(self) -> tuple[int, ...]:
+        """The markers of its segments, in the order of the file."""
+        return tuple(segment.marker for segment in self.segments)
+
     def has(self, *markers: Marker) -> bool:
         """Tell whether the main header holds one of the markers."""
-        return any(segment.marker in markers for segment in self.segments)
+        return any(marker in self.markers for marker in markers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,10 @@ def _read_segments(
         marker = int.from_bytes((yield from need(pieces, position, position + 2, ahead)), "big")
         if marker == end:
             return segments, position
+        if marker in _WITHOUT_LENGTH and end == Marker.SOT:
+            segments.append(Segment(marker, position, b""))
+            position += 2
+            continue
         if marker < 0xFF4F or marker in (Marker.SOT, Marker.SOD, Marker.EOC):
             raise CorruptImage("", f"no marker segment at byte {position}, but {marker:#06x}", "fetch the file again")
         if marker in _MISPLACED[end]:
@@ -159,21 +169,10 @@ def _read_segments(
 
 
 def _parse_header(start: int, stop: int, segments: list[Segment]) -> Header:
-    by_marker: dict[int, list[Segment]] = {}
-    for segment in segments:
-        by_marker.setdefault(segment.marker, []).append(segment)
-    siz = Siz.parse(_only(by_marker, Marker.SIZ, start))
-    cod = Cod.parse(_only(by_marker, Marker.COD, start))
-    qcd = _only(by_marker, Marker.QCD, start)
-    quantization = Quantization.parse(qcd, 0)
-    codings, quantizations = [cod.coding] * len(siz.components), [quantization] * len(siz.components)
-    for segment in by_marker.get(Marker.COC, []):
-        component, offset = _component(segment, len(siz.components))
-        (scoc,) = segment.unpack(">B", offset)
-        codings[component] = Coding.parse(segment, offset + 1, bool(scoc & 1))
-    for segment in by_marker.get(Marker.QCC, []):
-        component, offset = _component(segment, len(siz.components))
-        quantizations[component] = Quantization.parse(segment, offset)
+    if not segments or segments[0].marker != Marker.SIZ:
+        raise CorruptImage("", f"the main header at byte {start} does not begin with SIZ", "fetch the file again")
+    siz = Siz.parse(segments[0])
+    cod, codings = _codings(segments, start, len(siz.components))
     return Header(
         start,
         stop,
@@ -181,9 +180,43 @@ def _parse_header(start: int, stop: int, segments: list[Segment]) -> Header:
         siz,
         cod,
         tuple(codings),
-        tuple(quantizations),
-        _tile_parts(by_marker.get(Marker.TLM, [])),
+        tuple(_quantizations(segments, start, len(siz.components))),
+        _tile_parts([segment for segment in segments if segment.marker == Marker.TLM]),
     )
+
+
+def _codings(segments: list[Segment], start: int, components: int) -> tuple[Cod, list[Coding]]:
+    """Return COD, and how each component is coded; of contradicting segments the last one holds, as in OpenJPEG."""
+    cod, codings = None, list[Coding]()
+    for segment in segments:
+        if segment.marker == Marker.COD:
+            cod = Cod.parse(segment)
+            codings = [cod.coding] * components
+        elif segment.marker == Marker.COC:
+            component, offset = _component(segment, components)
+            (scoc,) = segment.unpack(">B", offset)
+            coding = Coding.parse(segment, offset + 1, bool(scoc & 1))
+            if codings:
+                codings[component] = coding
+    if cod is None:
+        raise _lacks(start, Marker.COD)
+    return cod, codings
+
+
+def _quantizations(segments: list[Segment], start: int, components: int) -> list[Quantization]:
+    """Return how each component is quantized, likewise."""
+    quantizations = list[Quantization]()
+    for segment in segments:
+        if segment.marker == Marker.QCD:
+            quantizations = [Quantization.parse(segment, 0)] * components
+        elif segment.marker == Marker.QCC:
+            component, offset = _component(segment, components)
+            quantization = Quantization.parse(segment, offset)
+            if quantizations:
+                quantizations[component] = quantization
+    if not quantizations:
+        raise _lacks(start, Marker.QCD)
+    return quantizations
 
 
 def _tile_parts(segments: list[Segment]) -> tuple[tuple[int | None, int], ...]:
@@ -193,15 +226,9 @@ def _tile_parts(segments: list[Segment]) -> tuple[tuple[int | None, int], ...]:
         return ()  # it is only a shortcut
 
 
-def _only(by_marker: dict[int, list[Segment]], marker: Marker, start: int) -> Segment:
-    found = by_marker.get(marker, [])
-    if len(found) != 1:
-        raise CorruptImage(
-            "",
-            f"the main header at byte {start} has {len(found)} {marker.name} marker segments",
-            "fetch the file again",
-        )
-    return found[0]
+def _lacks(start: int, marker: Marker) -> CorruptImage:
+    problem = f"the main header at byte {start} has no {marker.name} marker segment"
+    return CorruptImage("", problem, "fetch the file again")
 
 
 def _component(segment: Segment, components: int) -> tuple[int, int]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000.alone import SOT, stands_alone
 from jp2batch.jpeg2000.codestream import Header
+from jp2batch.jpeg2000.completeness import Doubt
 from jp2batch.jpeg2000.grid import tile_count
 from jp2batch.jpeg2000.links import End, Link, may_be_link, read_link
-from jp2batch.jpeg2000.locate import Doubt, ReadAhead
+from jp2batch.jpeg2000.locate import ReadAhead
 from jp2batch.jpeg2000.markers import Sot
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, disjoint, need, together
 
@@ -132,10 +133,10 @@ class Front:
         self._runs.append(run)
         yield from self._follow(run)
 
-    def search(self, start: int, limit: int, chunk: int, *, growth: int = 1) -> Steps[None]:
+    def search(self, start: int, limit: int, chunk: int) -> Steps[None]:
         """Find the first tile-part that begins between two positions, and follow the chain from there.
 
-        `chunk` bytes are fetched first, then each time `growth` times as many.
+        `chunk` bytes are fetched at a time.
         """
         scan = Scan(start, limit)
         self._scans.append(scan)
@@ -153,7 +154,7 @@ class Front:
                 self._runs.remove(run)
                 self.outcomes.pop(position, None)
                 self._scans.append(scan)
-            scan.position, chunk = stop, chunk * growth
+            scan.position = stop
         self._scans.remove(scan)
         for run in (*self._runs, self._last):
             if run.clear == limit:
@@ -202,6 +203,7 @@ class Front:
         alone = stands_alone(self.pieces, self.header.stop, run.start)
         leads_on, proven = yield from together([self._follow(run), alone])
         self.unproven -= 1
+        self._learned += 1
         if leads_on and not proven:
             raise Doubt(f"a header may contain what looks like a tile-part at byte {run.start}")
         return leads_on
@@ -223,8 +225,8 @@ class Front:
         except (Doubt, CorruptImage) as problem:
             outcome = problem
         self._open.remove(position)
+        self._learned += position not in self.outcomes  # what is looked at again teaches nothing
         self.outcomes[position] = outcome
-        self._learned += 1
         if isinstance(outcome, Link) and outcome.part is not None:
             data = self.ahead(outcome.sot.tile, outcome.stop - position).data
             self._owed.append(Range(outcome.part.data, min(outcome.part.data + data, outcome.stop), 0))

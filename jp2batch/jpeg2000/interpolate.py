@@ -1,35 +1,40 @@
 """Finding a few tiles where no TLM tells of them: tile-parts mostly lie in the order of their tiles, so one can guess.
 
 Search for a SOT near where it should be, learn from its Isot how far off that is, walk on from there or search again.
-What is found is believed where it is proven to be no part of something else (`alone`), and as long as it looks like
-such a file: tile-parts in the order of their tiles, each tile wanted come to from the one before it, and told to be
-whole by TNsot. Elsewhere this ends in `Doubt`, and the chain is walked along from its beginning.
+What is found is believed where it is proven to be no part of something else (`alone`), where each wanted tile is come
+to from the one before it, and where PLT accounts for all of its packets in one tile-part; and only as long as the file
+looks as it should: one tile-part a tile, in the order of their tiles, no EOC before the end, and no gap that may hide
+more than it should (`restart`). Elsewhere this ends in `Doubt`, and the chain is followed from its beginning.
 
-What nothing short of that could notice: packets that hold chains of whole tile-parts, against B.10.1, or a second
-codestream behind EOC. No encoder writes such a file.
+What nothing short of that could notice: packets that hold chains of whole tile-parts, against B.10.1, and what
+`restart` says of itself. No encoder writes such a file.
 """
 
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
+from operator import itemgetter
 
 from jp2batch.jpeg2000 import alone
 from jp2batch.jpeg2000.codestream import Header, TilePart
+from jp2batch.jpeg2000.completeness import Doubt, has_all_packets
 from jp2batch.jpeg2000.front import Front, Gap
-from jp2batch.jpeg2000.links import Link
-from jp2batch.jpeg2000.locate import Doubt, ReadAhead
+from jp2batch.jpeg2000.links import End, Link
+from jp2batch.jpeg2000.locate import ReadAhead
 from jp2batch.jpeg2000.markers import Marker
 from jp2batch.jpeg2000.pieces import Pieces, Range, Steps
+from jp2batch.jpeg2000.restart import Span, doubtful
 from jp2batch.jpeg2000.walk import Cost
 from jp2batch.profiles import StoreProfile
 
 _NEAR = 4  # tile-parts that are walked along rather than searched past
-_CHUNK = 0.8  # of a tile-part, fetched first in search of a SOT
-_EARLY = 0.3  # of a tile-part, by which to aim before where it should begin: on average half a one is cut
+_CHUNK = 0.8  # of a tile-part, fetched at a time in search of a SOT
+_EARLY = 0.4  # of a tile-part, by which to aim before where it should begin: on average half a one is cut
 _SEARCHES, _ROUNDS = 1.6, 6  # that finding a tile takes, as a rule
 _LACKING = 0.5  # of what the proof looks at, that no search has read before
 _PATIENCE = 20  # rounds beside those that walking along the tiles takes
+_MOST_CHECKS = 4  # of gaps that may hide more than they should
 
 
 def interpolation_cost(length: int, tiles: int, selected: Iterable[int], wanted: int, store: StoreProfile) -> Cost:
@@ -68,14 +73,15 @@ class _Interpolation:
         self._tiles = tiles
         self._attempts: Counter[int] = Counter()
         self._patience = _PATIENCE + max(last - first for first, last in _runs(tiles))
+        self._checked: list[Gap] = []
 
     def begin(self) -> list[Steps[None]] | None:
         """Tell what to do next: for each tile that is not found yet, walk or search where it should be."""
-        lacking = self._lacking()
-        if not lacking:
-            return [] if self.front.unproven else None
         if self.front.rounds > self._patience:
             raise Doubt("tile-parts do not lie where they could be expected")
+        lacking = self._lacking()
+        if not lacking:
+            return [] if self.front.unproven else self._checks()
         begun: list[Steps[None]] = []
         found = set[int]()
         for gap in self.front.gaps():
@@ -101,7 +107,7 @@ class _Interpolation:
         chunk = int(_CHUNK * (gap.stop - gap.start) / max(1, gap.tiles)) + 1
         for aim, limit in pairwise([*aims, gap.clear]):
             if gap.start < aim < limit:
-                yield self.front.search(aim, limit, chunk, growth=2)
+                yield self.front.search(aim, limit, chunk)
 
     def _aim(self, gap: Gap, tile: int) -> int:
         """Return where to search for the tile before one that lies in a gap."""
@@ -128,36 +134,64 @@ class _Interpolation:
         steepest = 2 * (gap.stop - gap.start) / max(1, gap.tiles) ** 2  # a length would become negative
         return max(-steepest, min(steepest, (y1 - y0) / (x1 - x0)))
 
+    def _checks(self) -> list[Steps[None]] | None:
+        """Look into gaps in front of a wanted tile that may hide more than they should; None where there are none."""
+        gaps = {gap.start: gap for gap in self.front.gaps()}
+        if any(gap.walked or gap.scanned for gap in gaps.values()):
+            return []
+        links = self._links()
+        parts = [(link.start, Span(1, link.stop - link.start, True)) for link in links]
+        holes = [(gap.start, Span(gap.tiles, gap.stop - gap.start, False)) for gap in gaps.values()]
+        starts, spans = zip(*sorted(parts + holes, key=itemgetter(0)), strict=True)
+        last = max(link.start for link in links if link.sot.tile in self._tiles)
+        before = [gaps[starts[index]] for index in doubtful(spans, self.front.count) if starts[index] < last]
+        if any(gap in self._checked for gap in before) or len(self._checked) + len(before) > _MOST_CHECKS:
+            raise Doubt("there may be more tile-parts than tiles")
+        self._checked += before
+        return [self._check(gap) for gap in before] or None
+
+    def _check(self, gap: Gap) -> Steps[None]:
+        """Walk through a short gap; search in the middle of a longer one."""
+        if gap.tiles <= _NEAR:
+            return self.front.walk(gap.start, gap.tile)
+        chunk = int(_CHUNK * (gap.stop - gap.start) / gap.tiles) + 1
+        return self.front.search((gap.start + gap.clear) // 2, gap.clear, chunk)
+
     def _lacking(self) -> list[int]:
         """Return the tiles that are not found yet."""
         links = self._links()
         for one, other in pairwise(links):
-            if one.stop > other.start or (one.sot.tile, one.sot.part) >= (other.sot.tile, other.sot.part):
+            if one.stop > other.start or one.sot.tile >= other.sot.tile:
                 raise Doubt("tile-parts do not lie in the order of their tiles")
         found = set(self._found(links))
         return [tile for tile in self._tiles if tile not in found]
 
     def _found(self, links: list[Link]) -> Iterator[int]:
-        """Iterate over the tiles of which all tile-parts are there, come to from the one before."""
-        position, parts = self.front.header.stop, 0
+        """Iterate over the tiles that were come to from the one before, and are proven to be complete."""
+        position = self.front.header.stop
         for link in links:
-            if link.start != position or link.sot.part == 0:
-                parts = 0 if link.start == position else -(1 << 16)
-            position, parts = link.stop, parts + 1
-            if link.sot.parts == 0:
-                raise Doubt("the number of tile-parts is not told")
-            if parts == link.sot.parts == link.sot.part + 1:
+            if link.sot.part or link.sot.parts != 1:
+                raise Doubt("tiles have several tile-parts, or do not tell")
+            if link.start == position:
+                if link.part is not None and not has_all_packets(self.front.header, [link.part]):
+                    raise Doubt(f"PLT does not prove that tile {link.sot.tile} is complete")
                 yield link.sot.tile
+            position = link.stop
 
     def _links(self) -> list[Link]:
         links = [found for _, found in sorted(self.front.outcomes.items()) if isinstance(found, Link)]
         for position in (self.front.header.stop, *(link.stop for link in links)):
-            if isinstance(problem := self.front.outcomes.get(position), Exception):
-                raise Doubt(str(problem))
+            outcome = self.front.outcomes.get(position)
+            if isinstance(outcome, Exception):
+                raise Doubt(str(outcome))
+            if isinstance(outcome, End) and position < self.front.end:
+                raise Doubt(f"the codestream ends at byte {position}, before its end")
         return links
 
     def _is_near(self, tile: int) -> bool:
         """Tell whether to walk on to a tile: a tile that is wanted, or will be soon."""
+        if any(gap.tile <= tile < gap.end for gap in self._checked if gap.tiles <= _NEAR):
+            return True
         index = bisect_left(self._tiles, tile)
         return index < len(self._tiles) and self._tiles[index] - tile < _NEAR
 

@@ -82,18 +82,17 @@ class Known:
             return other.joined(self)
         pieces = self.pieces()
         more = [(gap.start, data) for start, data in other.stretches for gap, data in _missing(pieces, start, data)]
-        known = {place.start for place in self.places}
-        places = [place for place in other.places if place.start not in known]
-        if not more and not places:
+        places = _joined_places(self.places, other.places)
+        if not more and places == self.places:
             return self
         try:
-            return replace(
-                self,
-                stretches=tuple(sorted([*self.stretches, *more])),
-                places=tuple(sorted([*self.places, *places], key=lambda place: place.start)),
-            )
+            return replace(self, stretches=tuple(sorted([*self.stretches, *more])), places=places)
         except ValueError:  # one of the two is wrong
             return self if other.hearsay else other
+
+    def unproven(self) -> "Known":
+        """Return it as what somebody else tells."""
+        return replace(self, hearsay=True, places=tuple(replace(place, proven=False) for place in self.places))
 
     def to_bytes(self) -> bytes:
         """Return it packed: a line of JSON and the bytes of the stretches, compressed (which adds a checksum)."""
@@ -102,7 +101,7 @@ class Known:
             "etag": self.etag,
             "stretches": [(start, len(data)) for start, data in self.stretches],
             "hearsay": self.hearsay,
-            "places": [(place.tile, place.start, place.length) for place in self.places],
+            "places": [(place.tile, place.start, place.length, int(place.proven)) for place in self.places],
         }
         text = json.dumps(line, separators=(",", ":")).encode()
         return zlib.compress(b"\n".join([text, b"".join(data for _, data in self.stretches)]))
@@ -133,15 +132,21 @@ class Known:
             position += length
         if position != len(body):
             raise ValueError("another number of bytes than it says")
-        places = tuple(Place(index, *map(_whole, place)) for index, place in enumerate(line["places"]))
+        places = tuple(_place(index, *map(_whole, place)) for index, place in enumerate(line["places"]))
         etag = line["etag"]
         told = None if etag is None else str(etag)
         return cls(_whole(line["size"]), told, tuple(stretches), places, bool(line.get("hearsay", False)))
 
 
 def learned(pieces: Pieces, image: Image, parts: Iterable[TilePart], etag: str | None) -> Known | None:
-    """Return what a read has taught that decides the next one; None where it is not worth keeping."""
-    found = sorted(_whole_tiles(parts), key=lambda part: part.start)
+    """Return what a read has taught that decides the next one; None where it is not worth keeping.
+
+    Parameters
+    ----------
+    parts : iterable of TilePart
+        Tile-parts, proven to be all of each tile that has one among them.
+    """
+    found = sorted(parts, key=lambda part: part.start)
     if image.header.has(Marker.PLM):  # whose packet lengths belong to ordinals, which places do not have
         found = []
     codestream = image.container.codestream
@@ -149,7 +154,9 @@ def learned(pieces: Pieces, image: Image, parts: Iterable[TilePart], etag: str |
     if sum(stop - start for start, stop in ranges) > _MOST_KEPT:
         return None
     stretches = tuple(held for start, stop in ranges for held in pieces.held(start, stop))
-    places = tuple(Place(index, part.sot.tile, part.start, part.stop - part.start) for index, part in enumerate(found))
+    places = tuple(
+        Place(index, part.sot.tile, part.start, part.stop - part.start, proven=True) for index, part in enumerate(found)
+    )
     return Known(pieces.size, etag, stretches, places)
 
 
@@ -182,14 +189,17 @@ def places_of_tlm(index: bytes) -> Known | None:
     return Known(size, None, (), tuple(places))
 
 
-def _whole_tiles(parts: Iterable[TilePart]) -> Iterable[TilePart]:
-    """Iterate over the tile-parts of those tiles that have all of theirs, by the number that these tell."""
-    by_tile: dict[int, list[TilePart]] = {}
-    for part in parts:
-        by_tile.setdefault(part.sot.tile, []).append(part)
-    for own in by_tile.values():
-        if len(own) == max(part.sot.parts for part in own):
-            yield from own
+def _place(ordinal: int, tile: int, start: int, length: int, proven: int = 0) -> Place:  # older versions proved nothing
+    return Place(ordinal, tile, start, length, bool(proven))
+
+
+def _joined_places(some: Iterable[Place], others: Iterable[Place]) -> tuple[Place, ...]:
+    """Return the places of both, in order; of two at the same position the proven one."""
+    by_start = {place.start: place for place in some}
+    for place in others:
+        if place.start not in by_start or (place.proven and not by_start[place.start].proven):
+            by_start[place.start] = place
+    return tuple(by_start[start] for start in sorted(by_start))
 
 
 def _missing(pieces: Pieces, start: int, data: bytes) -> Iterable[tuple[Any, bytes]]:

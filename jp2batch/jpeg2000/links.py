@@ -1,12 +1,13 @@
 """From one tile-part to the next: each SOT tells where the following one lies (T.800 A.4.2)."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000.codestream import Header, TilePart, read_tile_part
+from jp2batch.jpeg2000.completeness import Doubt, missing_tiles
 from jp2batch.jpeg2000.grid import tile_count
-from jp2batch.jpeg2000.locate import Doubt, ReadAhead
+from jp2batch.jpeg2000.locate import ReadAhead
 from jp2batch.jpeg2000.markers import Marker, Sot
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, need
 
@@ -54,7 +55,7 @@ def read_link(
     Raises
     ------
     Doubt
-        There is no SOT.
+        There is no SOT, or its length cannot be.
     CorruptImage
         The file ends before the tile-part does.
     """
@@ -71,6 +72,29 @@ def read_link(
     return Link(sot, position, stop, part)
 
 
+def check_present(pieces: Pieces, header: Header, tiles: Iterable[int]) -> Steps[None]:
+    """Refuse a file that lacks tiles, or ends in a tile-part: OpenJPEG would fill some with zeros, without a word.
+
+    The chain of tile-parts is followed as far as it can be; what is odd about it is left to OpenJPEG.
+
+    Raises
+    ------
+    CorruptImage
+        One of `tiles` has no tile-part, or the file is cut short.
+    """
+    lacking, position = set(tiles), header.stop
+    while position + Sot.SIZE <= pieces.size:
+        sot = Sot.parse((yield from need(pieces, position, position + Sot.SIZE)))
+        if sot is None:
+            break
+        lacking.discard(sot.tile)
+        position = position + max(sot.length, Sot.SIZE) if sot.length else pieces.size
+        if position > pieces.size:
+            raise cut_short(sot.tile, position, pieces.size)
+    if lacking:
+        raise missing_tiles(sorted(lacking))
+
+
 def may_be_link(data: bytes, position: int, header: Header, codestream: Range) -> Sot | None:
     """Return the SOT that 12 bytes at `position` look like; None where they cannot be one."""
     sot = Sot.parse(data)
@@ -84,14 +108,18 @@ def _stop(pieces: Pieces, position: int, sot: Sot, codestream: Range) -> Steps[i
     if sot.length == 0:
         end = yield from need(pieces, codestream.stop - 2, codestream.stop)
         if end != Marker.EOC.code:
-            problem = f"the file is cut short: the tile-part at byte {position} has no length and no end"
-            raise CorruptImage("", problem, "fetch it again")
+            raise Doubt(f"the tile-part at byte {position} has no length, and EOC is not where it should end")
         return codestream.stop - 2
     if sot.length < Sot.SIZE + 2:
         raise Doubt(f"the tile-part at byte {position} claims a length of {sot.length}")
     stop = position + sot.length
+    if stop > pieces.size:
+        raise cut_short(sot.tile, stop, pieces.size)
     if stop > codestream.stop:
-        raise CorruptImage(
-            "", f"the file is cut short: tile {sot.tile} ends at byte {stop} of {codestream.stop}", "fetch it again"
-        )
+        raise Doubt(f"the tile-part at byte {position} reaches beyond the codestream")
     return stop
+
+
+def cut_short(tile: int, stop: int, size: int) -> CorruptImage:
+    """Return the error for a file that ends in a tile-part."""
+    return CorruptImage("", f"the file is cut short: tile {tile} ends at byte {stop} of {size}", "fetch it again")

@@ -4,21 +4,17 @@ Each way is a conversation that returns the headers of the wanted tile-parts. Wh
 that it leads to; where they disagree the way ends in `Doubt`, and another one is taken.
 """
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000.codestream import Header, TilePart, read_tile_part
-from jp2batch.jpeg2000.markers import Sot
+from jp2batch.jpeg2000.completeness import Doubt, check_claims, has_all_packets
+from jp2batch.jpeg2000.markers import Marker, Sot
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, need, together
 
 ReadAhead = Callable[[int, int], Ahead]
 """(tile, Psot) -> what to fetch together with the SOT of that tile-part."""
-
-
-class Doubt(Exception):  # not an error for the user: another way is taken
-    """What the file says of itself does not agree; its text says where."""
 
 
 class Misled(Exception):  # not an error for the user: the file is read afresh
@@ -35,6 +31,8 @@ class Place:
     """Its tile; where TLM does not tell it, tile-parts lie in the order of their tiles, one a tile."""
     start: int
     length: int
+    proven: bool = False
+    """Whether it is proven that its tile has all its tile-parts among those that are known with it."""
 
 
 def tlm_places(header: Header, codestream: Range) -> list[Place]:
@@ -49,7 +47,7 @@ def tlm_places(header: Header, codestream: Range) -> list[Place]:
     for ordinal, (tile, length) in enumerate(header.tile_parts):
         places.append(Place(ordinal, ordinal if tile is None else tile, position, length))
         position += length
-    if position not in (codestream.stop, codestream.stop - 2):  # EOC takes two bytes
+    if not fill_codestream(header, codestream, places):
         raise Doubt(f"TLM ends at byte {position}, the codestream at {codestream.stop}")
     return places
 
@@ -64,23 +62,44 @@ def by_tlm(
     Doubt
         TLM is wrong.
     """
-    return (yield from _at_places(pieces, header, tlm_places(header, codestream), tiles, ahead))
+    places = tlm_places(header, codestream)
+    parts = yield from _at_places(pieces, header, places, tiles, ahead)
+    for own in _by_tile(parts, tiles):
+        check_claims(own)  # TLM fills the codestream, so these are all that there are
+    return parts
 
 
 def by_places(
-    pieces: Pieces, header: Header, places: Iterable[Place], tiles: Collection[int], ahead: ReadAhead
+    pieces: Pieces,
+    header: Header,
+    codestream: Range,
+    tiles: Collection[int],
+    ahead: ReadAhead,
+    *,
+    places: Sequence[Place],
 ) -> Steps[list[TilePart]]:
     """Read the headers of the tile-parts of `tiles`, all at once, where they are known to lie.
 
     Raises
     ------
     Misled
-        They do not.
+        They do not, or nothing proves that they are all.
     """
     try:
-        return (yield from _at_places(pieces, header, places, tiles, ahead))
+        parts = yield from _at_places(pieces, header, places, tiles, ahead)
+        unproven = {place.tile for place in places if not place.proven}
+        for own in _by_tile(parts, tiles):
+            if own[0].sot.tile in unproven and not has_all_packets(header, own):
+                _check_all_told(header, codestream, places, own)
     except (Doubt, CorruptImage) as error:
         raise Misled(str(error)) from None
+    return parts
+
+
+def _check_all_told(header: Header, codestream: Range, places: Sequence[Place], parts: Sequence[TilePart]) -> None:
+    if not fill_codestream(header, codestream, places):
+        raise Doubt(f"nothing proves that tile {parts[0].sot.tile} is complete")
+    check_claims(parts)
 
 
 def with_plm(header: Header, part: TilePart, ordinal: int) -> TilePart:
@@ -90,13 +109,38 @@ def with_plm(header: Header, part: TilePart, ordinal: int) -> TilePart:
     return part
 
 
+def fill_codestream(header: Header, codestream: Range, places: Iterable[Place]) -> bool:
+    """Tell whether tile-parts lie one behind the other, from the main header to the end of the codestream."""
+    position = header.stop
+    for place in places:
+        if place.start != position:
+            return False
+        position += place.length
+    return position in (codestream.stop, codestream.stop - len(Marker.EOC.code))
+
+
 def _at_places(
     pieces: Pieces, header: Header, places: Iterable[Place], tiles: Collection[int], ahead: ReadAhead
 ) -> Steps[list[TilePart]]:
     wanted = [place for place in places if place.tile in tiles]
-    parts = yield from together([_at_place(pieces, header, place, ahead) for place in wanted])
-    _check_told_whole(parts, tiles)
-    return parts
+    return (yield from together([_at_place(pieces, header, place, ahead) for place in wanted]))
+
+
+def _by_tile(parts: Iterable[TilePart], tiles: Collection[int]) -> Iterable[list[TilePart]]:
+    """Return the tile-parts of each tile.
+
+    Raises
+    ------
+    Doubt
+        A tile has none, or they are not numbered in their order.
+    """
+    by_tile: dict[int, list[TilePart]] = {tile: [] for tile in tiles}
+    for part in parts:
+        by_tile[part.sot.tile].append(part)
+    for tile, own in by_tile.items():
+        if not own or [part.sot.part for part in own] != list(range(len(own))):
+            raise Doubt(f"not all tile-parts of tile {tile} are told of")
+    return by_tile.values()
 
 
 def _at_place(pieces: Pieces, header: Header, place: Place, ahead: ReadAhead) -> Steps[TilePart]:
@@ -111,42 +155,3 @@ def _at_place(pieces: Pieces, header: Header, place: Place, ahead: ReadAhead) ->
     except CorruptImage as error:
         raise Doubt(str(error)) from None
     return with_plm(header, part, place.ordinal)
-
-
-class Completeness:
-    """Which of the wanted tiles have all their tile-parts."""
-
-    def __init__(self, tiles: Collection[int]) -> None:
-        self._lacking = set(tiles)
-        self._found: Counter[int] = Counter()
-        self._told: dict[int, int] = {}
-
-    def add(self, sot: Sot) -> None:
-        """Count the next tile-part of one of these tiles."""
-        if sot.part != self._found[sot.tile]:
-            raise Doubt(f"tile-part {sot.part} of tile {sot.tile} is out of order")
-        self._found[sot.tile] += 1
-        self._told[sot.tile] = max(sot.parts, self._told.get(sot.tile, 0))
-        if self._found[sot.tile] == self._told[sot.tile]:
-            self._lacking.discard(sot.tile)
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is lacking."""
-        return not self._lacking
-
-    def check(self, ended: bool) -> None:
-        """Say which tiles lack tile-parts, all having been seen; `ended` by EOC, so that none has been cut off."""
-        lacking = sorted(t for t in self._lacking if not ended or self._told.get(t) or not self._found[t])
-        if lacking:
-            shown = ", ".join(map(str, lacking[:5])) + (", …" if len(lacking) > 5 else "")
-            raise CorruptImage("", f"parts of {len(lacking)} tiles are missing (tile {shown})", "fetch the file again")
-
-
-def _check_told_whole(parts: Iterable[TilePart], tiles: Collection[int]) -> None:
-    """Doubt a list of tile-parts that does not prove to be whole."""
-    found = Completeness(tiles)
-    for part in parts:
-        found.add(part.sot)
-    if not found.complete:
-        raise Doubt("not all tile-parts are told of")

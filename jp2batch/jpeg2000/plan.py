@@ -15,10 +15,13 @@ from jp2batch.errors import ImageTooLarge
 from jp2batch.jpeg2000.boxes import Container, read_container
 from jp2batch.jpeg2000.channels import check_header_box
 from jp2batch.jpeg2000.codestream import Header, TilePart, read_header
+from jp2batch.jpeg2000.completeness import Doubt
+from jp2batch.jpeg2000.gate import header_obstacle, misplaced_boxes
 from jp2batch.jpeg2000.grid import Selection, check_tiles, tile_count
 from jp2batch.jpeg2000.guess import LARGEST_AHEAD, expected_bytes, guess_ahead
 from jp2batch.jpeg2000.interpolate import by_interpolation, interpolation_cost
-from jp2batch.jpeg2000.locate import Doubt, Place, ReadAhead, by_places, by_tlm
+from jp2batch.jpeg2000.links import check_present
+from jp2batch.jpeg2000.locate import Place, ReadAhead, by_places, by_tlm
 from jp2batch.jpeg2000.markers import Marker
 from jp2batch.jpeg2000.packets import Packet, check_packets
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, fetch, merged
@@ -42,6 +45,10 @@ class Image:
 
     container: Container
     header: Header
+    misplaced: str = ""
+    """Which boxes are not in their places, so that OpenJPEG has to tell what the samples are."""
+    obstacle: str = ""
+    """Why only the whole file may be decoded: no part of such a file is proven to give the same pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,8 @@ def read_image(pieces: Pieces, ahead: Ahead) -> Steps[Image]:
     check_tiles(header.siz)
     check_header_box(container, header.siz)
     check_packets(header, container.codestream.stop - header.stop)
-    return Image(container, header)
+    misplaced = misplaced_boxes(container)
+    return Image(container, header, misplaced, misplaced or container.problem or header_obstacle(header))
 
 
 def find_tiles(
@@ -143,28 +151,36 @@ def find_tiles(
     """
     free = replace(store, latency=0)
     ahead = guess_ahead(image.header, image.container.codestream, selection, free if headers_only else store)
-    reasons = [reason] if (reason := _needs_whole_file(image.header)) else []
-    by_tiles = not reasons and at_best != "file"
+    reasons = [image.obstacle] if image.obstacle else []
     found = ways(pieces, image, selection, store, whole_limit, places=places, headers_only=headers_only)
-    for way in found if by_tiles else []:
+    for way in [] if image.obstacle or at_best == "file" else found:
         try:
             parts = yield from _locate(way, pieces, image, selection, ahead=ahead, store=store, places=places)
         except Doubt as doubt:
             reasons.append(str(doubt))
             continue
         tiles, coarse = _tiles(image.header, parts, selection, at_best)
-        return Reading(selection, way, tiles, (*reasons, *coarse))
-    if pieces.size > whole_limit:
-        why = reasons[0] if reasons else "its parts cannot be decoded"
+        return Reading(selection, way, tiles, (*reasons, *_without_eoc(image, parts), *coarse))
+    check_whole(pieces.size, reasons[0] if reasons else "its parts cannot be decoded", whole_limit)
+    yield from fetch(pieces, [Range(0, pieces.size)])
+    yield from check_present(pieces, image.header, selection.tiles)
+    return Reading(selection, "whole", {}, tuple(reasons))
+
+
+def check_whole(size: int, why: str, limit: int) -> None:
+    """Refuse to read a file whole that is larger than the limit.
+
+    Raises
+    ------
+    ImageTooLarge
+        It is.
+    """
+    if size > limit:
         raise ImageTooLarge(
             "",
-            f"it must be read whole ({why}), and its {pieces.size} bytes are more than {whole_limit}",
+            f"it must be read whole ({why}), and its {size} bytes are more than {limit}",
             "raise jp2batch.max-whole-file",
         )
-    yield from fetch(pieces, [Range(0, pieces.size)])
-    with suppress(Doubt):  # OpenJPEG may know better; but it would fill with zeros what has been cut off
-        yield from _locate("walk", pieces, image, selection, ahead=ahead, store=store)
-    return Reading(selection, "whole", {}, tuple(reasons))
 
 
 def ways(
@@ -182,6 +198,8 @@ def ways(
     What the index or TLM tells is of use only where that is the quickest way. A file is read whole for its headers only
     where these are most of it.
     """
+    if image.obstacle:
+        return ["whole"]
     size = expected_bytes(image.header, image.container.codestream, selection)
     codestream, tiles = image.container.codestream, selection.tiles
     span = (codestream.stop - image.header.stop) * (tiles[-1] - tiles[0] + 1) // tile_count(image.header.siz)
@@ -229,11 +247,11 @@ def _locate(
     store: StoreProfile,
     places: Sequence[Place] = (),
 ) -> Steps[list[TilePart]]:
+    where = pieces, image.header, image.container.codestream, set(selection.tiles), ahead
     if way == "index":
-        return (yield from by_places(pieces, image.header, places, set(selection.tiles), ahead))
+        return (yield from by_places(*where, places=places))
     if way == "whole":
         yield from fetch(pieces, [Range(0, pieces.size)])
-    where = pieces, image.header, image.container.codestream, set(selection.tiles), ahead
     if way == "tlm":
         return (yield from by_tlm(*where))
     pace, interpolated = _walks(pieces, image, selection, store)
@@ -268,5 +286,7 @@ def needs_packets(header: Header, selection: Selection) -> bool:
     return selection.rlevel > 0 or any(is_partial(header, selection, tile) for tile in selection.tiles)
 
 
-def _needs_whole_file(header: Header) -> str:
-    return "packet headers are kept in PPM" if header.has(Marker.PPM) else ""
+def _without_eoc(image: Image, parts: list[TilePart]) -> list[str]:
+    """Say that EOC is missing, where that was seen: OpenJPEG refuses some such files, though every tile is there."""
+    seen = any(part.stop == image.container.codestream.stop for part in parts)
+    return ["EOC is missing"] if seen else []

@@ -7,14 +7,17 @@ looked like a SOT.
 
 import math
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Self
 
 from jp2batch.jpeg2000.codestream import Header, TilePart
+from jp2batch.jpeg2000.completeness import Completeness, Doubt
 from jp2batch.jpeg2000.front import Front, Gap
 from jp2batch.jpeg2000.links import End, Link
-from jp2batch.jpeg2000.locate import Completeness, ReadAhead, with_plm
+from jp2batch.jpeg2000.locate import ReadAhead, with_plm
+from jp2batch.jpeg2000.markers import Sot
 from jp2batch.jpeg2000.pieces import Pieces, Range, Steps
 from jp2batch.profiles import StoreProfile
 
@@ -97,13 +100,14 @@ def by_walk(
         The file ends before the chain does, or a tile is nowhere.
     """
     front = Front(pieces, header, codestream, tiles, ahead)
-    proof = _Proof(front, tiles)
+    proof, last = _Proof(front, tiles), max(tiles)
 
     def begin() -> list[Steps[None]] | None:
         if proof.is_complete():
             return None
         walks = [front.walk(proof.position, proof.tile)] if proof.is_stuck() else []
-        return [*walks, *(_searches(front, pace, max(tiles) + 1) if pace.starts > 1 else [])]
+        end = front.count if proof.needs_chain else last + 1
+        return [*walks, *(_searches(front, pace, end) if pace.starts > 1 else [])]
 
     yield from front.advance(begin)
     return proof.parts
@@ -143,19 +147,21 @@ class _Proof:
 
     def __post_init__(self) -> None:
         self.position = self.front.header.stop
-        self._found = Completeness(self.tiles)
+        self._found = Completeness(self.front.header, self.front.count, self.tiles)
+
+    @property
+    def needs_chain(self) -> bool:
+        """Whether the chain has to be followed to its end, perhaps: packets do not prove that tiles are complete."""
+        return self._found.needs_chain
 
     def is_complete(self) -> bool:
         """Go on as far as tile-parts are known; tell whether that is far enough."""
-        while not self._found.complete:
-            if self.position >= self.front.codestream.stop:
-                self._found.check(False)
-                return True
+        while not self._is_over():
             outcome = self.front.outcomes.get(self.position)
             if isinstance(outcome, Exception):
                 raise outcome
             if isinstance(outcome, End):
-                self._found.check(outcome.told)
+                self._found.end(outcome.told)
                 return True
             if outcome is None:
                 return False
@@ -166,8 +172,17 @@ class _Proof:
         """Tell whether nobody is reading what comes next."""
         return not self.front.is_open(self.position)
 
+    def _is_over(self) -> bool:
+        """Tell whether all is found, without a look at what comes next: beyond the end there is no room for more."""
+        if self.front.codestream.stop - self.position < Sot.SIZE:
+            with suppress(Doubt):  # where TNsot tells nothing, EOC does
+                self._found.end(eoc=False)
+        return self._found.complete
+
     def _add(self, link: Link) -> None:
+        part = None
         if link.part is not None:
-            self.parts.append(with_plm(self.front.header, link.part, self._ordinal))
-            self._found.add(link.sot)
+            part = with_plm(self.front.header, link.part, self._ordinal)
+            self.parts.append(part)
+        self._found.add(link.sot, part)
         self.position, self.tile, self._ordinal = link.stop, link.sot.tile + 1, self._ordinal + 1

@@ -1,0 +1,91 @@
+"""The gate: for which shapes of a file it is proven that a part of it gives the pixels of the whole.
+
+What is not listed here goes to OpenJPEG whole, as it is. A line is added with the proof (a test for each).
+"""
+
+from collections.abc import Callable
+
+from jp2batch.jpeg2000.boxes import Container
+from jp2batch.jpeg2000.codestream import Header
+from jp2batch.jpeg2000.markers import Coding, Marker, Quantization
+
+_BOXES_OF_HEADER = frozenset({"ihdr", "bpcc", "colr", "pclr", "cmap", "cdef"})
+"""What is of use to a decoder only inside of the JP2 header box, I.5.3; OpenJPEG obeys them elsewhere as well."""
+_KNOWN = frozenset(Marker)
+_EXTENDED = 0x8000  # of Rsiz: extensions of T.801 are used
+
+
+def misplaced_boxes(container: Container) -> str:
+    """Return which boxes are not in their places; an empty text where all are.
+
+    What the samples of the image are is then told by OpenJPEG alone, which obeys such boxes with a warning.
+    """
+    if container.raw:
+        return ""
+    kinds = [box.type for box in container.boxes]
+    before = kinds[: container.before]
+    if before[:1] != ["ftyp"]:
+        return "the file type box is not the second one"
+    if kinds.count("jp2h") != 1 or "jp2h" not in before:
+        return f"it has {kinds.count('jp2h')} JP2 header boxes, {before.count('jp2h')} of them before the codestream"
+    if misplaced := _BOXES_OF_HEADER.intersection(kinds):
+        return f"its {min(misplaced)} box is not in the JP2 header box"
+    return ""
+
+
+def header_obstacle(header: Header) -> str:
+    """Return what no shortcut is proven for in a main header; an empty text where there is nothing."""
+    return next(filter(None, (check(header) for check in _CHECKS)), "")
+
+
+def _has_one_of_each(header: Header) -> str:
+    for marker in (Marker.COD, Marker.QCD):
+        if (count := header.markers.count(marker)) != 1:
+            return f"the main header has {count} {marker.name} marker segments"
+    return ""
+
+
+def _knows_all_markers(header: Header) -> str:
+    unknown = next((s for s in header.segments if s.marker not in _KNOWN), None)
+    return f"the main header has an unknown marker, {unknown.name}" if unknown else ""
+
+
+def _has_defaults_first(header: Header) -> str:
+    for default, own in ((Marker.COD, Marker.COC), (Marker.QCD, Marker.QCC)):
+        if own in header.markers and header.markers.index(own) < header.markers.index(default):
+            return f"{own.name} stands before {default.name}"
+    return ""
+
+
+def _has_no_packed_headers(header: Header) -> str:
+    return "packet headers are kept in PPM" if header.has(Marker.PPM) else ""
+
+
+def _is_of_this_standard(header: Header) -> str:
+    if header.siz.rsiz & _EXTENDED:
+        return "it uses extensions of T.801"
+    if header.cod.scod & ~0x7 or any(coding.style & 0x80 for coding in header.codings):
+        return "it is coded in a style that T.800 does not have"
+    return ""
+
+
+def _has_steps_for_all_subbands(header: Header) -> str:
+    pairs = zip(header.quantizations, header.codings, strict=True)
+    return "" if all(_steps_suffice(*pair) for pair in pairs) else "step sizes are missing"
+
+
+def _steps_suffice(quantization: Quantization, coding: Coding) -> bool:
+    style = quantization.sqcd & 31
+    size = {0: 1, 1: 2, 2: 2}.get(style, 0)
+    subbands = 1 if style == 1 else 1 + 3 * coding.levels
+    return bool(size) and len(quantization.steps) >= size * subbands
+
+
+_CHECKS: tuple[Callable[[Header], str], ...] = (
+    _has_one_of_each,
+    _knows_all_markers,
+    _has_defaults_first,
+    _has_no_packed_headers,
+    _is_of_this_standard,
+    _has_steps_for_all_subbands,
+)

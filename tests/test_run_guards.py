@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import fsspec
+import psutil
 import pytest
 from images import PLAIN
 from runs import check_records, lines, run, start, wait_for_records, write_rows
@@ -176,7 +177,7 @@ def test_it_can_be_ended_while_it_waits_for_its_manifest(number, tmp_path):
 def test_it_can_be_ended_while_its_cluster_starts(manifest, tmp_path):
     process = start(manifest, "-o", tmp_path / "r.ndjson", "--workers", 2)
     deadline = time.monotonic() + 30
-    while not list(tmp_path.glob(".*.lock")):
+    while not psutil.Process(process.pid).children():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)

@@ -156,7 +156,7 @@ def started(stack: contextlib.ExitStack, engine: Engine, *, cure: str = _CURE) -
         return stack.enter_context(engine())
     except Jp2BatchError:
         raise
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, CancelledError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigurationError("", f"the cluster does not start: {reason}", cure) from error
 

@@ -1,8 +1,10 @@
-"""What an earlier run has left: whether it may be touched, what of it is whole, what is still to be done."""
+"""Resume a run: check existing output and records, list the remaining items. Nothing is removed."""
 
 import contextlib
+import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jp2batch.batch.records import Entry, keep_records, read_records
@@ -41,8 +43,8 @@ def check_existing(sink: Sink, output: str, *, resume: bool, retry_failed: bool,
     """
     foreign = sink.foreign() if resume or retry_failed or overwrite else None
     if foreign is not None:
-        raise InvalidRequest(str(foreign), "this is not what an earlier run has written", "give another name")
-    if retry_failed and not (sink.records and sink.records.exists()):
+        raise InvalidRequest(foreign, "this is not what an earlier run has written", "give another name")
+    if retry_failed and not sink.recorded():
         raise InvalidRequest(output, "there are no records of an earlier run", "leave out --retry-failed")
     if not (resume or retry_failed or overwrite) and sink.exists():
         cure = "continue it with --resume, replace it with --overwrite, or give another name"
@@ -63,32 +65,101 @@ def check_apart(sink: Sink, sources: Iterable[str]) -> None:
                 raise InvalidRequest(str(path), "this is the manifest, which would be lost", "give another name")
 
 
-def recover(sink: Sink, items: Sequence[Request]) -> dict[str, Entry]:
-    """Bring output and records to where both agree; return the records of these items.
+def check_writable(sink: Sink) -> None:
+    """Refuse a local place that cannot be written, without writing to it.
+
+    Raises
+    ------
+    OSError
+        A folder is missing, or the rights to it.
+    """
+    for path in sink.locks:
+        _check_folder(path.parent, path, make=sink.folder is not None)
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    if sink.folder is not None:
+        _check_folder(sink.folder, sink.folder, make=True)
+
+
+def _check_folder(folder: Path, path: Path, *, make: bool) -> None:
+    """Refuse a folder in which nothing can be made, or that cannot be made itself."""
+    while make and not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    fault = 0 if os.access(folder, os.W_OK | os.X_OK) else errno.EACCES
+    if not folder.is_dir():
+        fault = errno.ENOTDIR if folder.exists() else errno.ENOENT
+    if fault:
+        raise OSError(fault, os.strerror(fault), str(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run has to do, given what an earlier one has left."""
+
+    before: Mapping[str, Entry]
+    """The records of these items that still hold, by id."""
+    todo: Sequence[Request]
+    """The items that are to be run."""
+    outdated: set[str]
+    """The ids of records that hold no more as soon as the first output is written."""
+    stamp: object
+    """What changes when another run writes records."""
+
+
+def plan_run(sink: Sink, items: Sequence[Request], *, resume: bool = False, retry_failed: bool = False) -> Plan:
+    """Compare the items with records and output of an earlier run; change nothing.
 
     Raises
     ------
     InvalidRequest
         The records are of paths below another root.
     """
-    if sink.records is None:
-        return {}
-    found = read_records(sink.records)
+    stamp = stamp_of(sink.records)
+    found = sink.recorded()
+    if not (resume or retry_failed):
+        return Plan({}, items, set(found), stamp)
     _check_root(sink.records, found.values(), items)
-    for item in items:
-        if item.id in found and not found[item.id].is_of(item):
-            del found[item.id]
-    there = sink.keep({id_: entry for id_, entry in found.items() if entry.ok})
-    valid = {id_: entry for id_, entry in found.items() if not entry.ok or id_ in there}
-    keep_records(sink.records, valid.values())
-    return {item.id: valid[item.id] for item in items if item.id in valid}
+    changed = {item.id for item in items if item.id in found and not found[item.id].is_of(item)}
+    there = sink.stored({id_: entry for id_, entry in found.items() if entry.ok and id_ not in changed})
+    valid = {id_: entry for id_, entry in found.items() if id_ in there or not (entry.ok or id_ in changed)}
+    before = {item.id: valid[item.id] for item in items if item.id in valid}
+    todo = left_to_do(items, before, retry_failed=retry_failed)
+    return Plan(before, todo, sink.outdated(found, todo), stamp)
+
+
+def stamp_of(path: Path | None) -> tuple[int, int, int] | None:
+    """Return what tells whether a file has been written to; None if there is none."""
+    if path is None or not path.exists():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def forget(sink: Sink, outdated: Container[str]) -> None:
+    """Drop records whose output will be replaced by something else: a killed run must not leave them."""
+    if sink.records is not None:
+        keep_records(sink.records, (entry for id_, entry in read_records(sink.records).items() if id_ not in outdated))
+
+
+def tidy(sink: Sink) -> None:
+    """Remove what a complete run has replaced; if there is no space for that, the next run does it."""
+    if sink.untidy:
+        with contextlib.suppress(OSError):
+            sink.tidy()
+
+
+def tidy_only(sink: Sink) -> None:
+    """End a resumed run that has nothing to read as any other."""
+    with locked(sink.locks, make=sink.folder is not None):
+        sink.fetch_records()
+        compact(sink)
+        tidy(sink)
 
 
 def compact(sink: Sink) -> None:
-    """Keep only the last record of each item; where there is no space for that, it is done on resuming."""
-    if sink.records is not None:
-        with contextlib.suppress(OSError):
-            keep_records(sink.records, read_records(sink.records).values())
+    """Keep only the last record of each item; if there is no space for that, the next run does it."""
+    with contextlib.suppress(OSError):
+        forget(sink, ())
 
 
 def left_to_do(items: Sequence[Request], before: Mapping[str, Entry], *, retry_failed: bool) -> list[Request]:
@@ -99,7 +170,7 @@ def left_to_do(items: Sequence[Request], before: Mapping[str, Entry], *, retry_f
     return [item for item in items if item.id in failed or item.id not in before]
 
 
-def _check_root(records: Path, entries: Iterable[Entry], items: Sequence[Request]) -> None:
+def _check_root(records: Path | None, entries: Iterable[Entry], items: Sequence[Request]) -> None:
     roots = {entry.root for entry in entries}
     if roots and roots.isdisjoint({item.shown_root for item in items}):
         earlier = min(root or "" for root in roots)

@@ -12,12 +12,25 @@ from jp2batch.batch.cluster import Engine, check_cluster, started
 from jp2batch.batch.items import Reads, items_of
 from jp2batch.batch.progress import announce, progress_bar
 from jp2batch.batch.records import LineWriter, line_of
-from jp2batch.batch.recovery import check_apart, check_existing, check_options, compact, left_to_do, locked, recover
+from jp2batch.batch.recovery import (
+    Plan,
+    check_apart,
+    check_existing,
+    check_options,
+    check_writable,
+    compact,
+    forget,
+    locked,
+    plan_run,
+    stamp_of,
+    tidy,
+    tidy_only,
+)
 from jp2batch.batch.report import BatchSummary, Result
 from jp2batch.batch.run import Asked, engine_for, results
 from jp2batch.batch.signals import interrupted_between
 from jp2batch.batch.sinks import Sink, sink_for
-from jp2batch.errors import Jp2BatchError, OutputError, StorageError
+from jp2batch.errors import ClusterLost, ConfigurationError, Jp2BatchError, OutputError, StorageError
 from jp2batch.reader import StorageOptions
 from jp2batch.request import Request, requests_of
 from jp2batch.urls import without_credentials
@@ -55,11 +68,11 @@ def run_to(
     records : str, optional
         Where the records go; by default beside the output.
     resume : bool
-        Keep what an earlier run has done; do the rest.
+        Keep what an earlier run has done; do the rest. Nothing is removed.
     retry_failed : bool
         Do only what an earlier run has recorded as failed.
     overwrite : bool
-        Remove what an earlier run has left, and begin anew.
+        Do all anew; replace what an earlier run has left as the new results come.
     fail_fast : bool
         Stop at the first failure.
     storage_options : mapping, optional
@@ -153,22 +166,30 @@ def run_items(
         check = stack.enter_context(interrupted_between())
         with _preparing(output):
             check_existing(sink, output, **mode)
-            stack.enter_context(locked(sink.locks, make=sink.in_folder))
-            sink.fetch_records()
-            check_existing(sink, output, **mode)
-            before = recover(sink, items) if resume or retry_failed else {}
-        todo = left_to_do(items, before, retry_failed=retry_failed)
-        wanted = {item.id for item in todo}
-        summary.kept = sum(entry.ok for entry in before.values())
-        summary.failures = Counter(e.failure for id_, e in before.items() if not e.ok and id_ not in wanted)
-        if todo:
+            check_writable(sink)
+            plan = plan_run(sink, items, resume=resume, retry_failed=retry_failed)
+            if not plan.todo and (resume or retry_failed):
+                tidy_only(sink)
+        _count_kept(summary, plan)
+        if plan.todo:
             on_begin(summary)
             stack.enter_context(_telling_the_end(summary, start))
-            client = _start(stack, engine, sink, progress=progress)
-            check()
-            store = _opened(stack, sink, output, overwrite=overwrite, again=bool(before))
-            bar = stack.enter_context(progress_bar(len(items), before=len(items) - len(todo), shown=progress and None))
-            stream = results(reads.of(todo), client, sink.deliver, storage_options, check=check)
+            with contextlib.ExitStack() as starting:  # the output is untouched until all this is there
+                client = _start(starting, engine, sink)
+                check()
+                with _preparing(output):
+                    stack.enter_context(locked(sink.locks, make=sink.folder is not None))
+                    if stamp_of(sink.records) != plan.stamp:  # another run has come and gone
+                        check_existing(sink, output, **mode)
+                        plan = plan_run(sink, items, resume=resume, retry_failed=retry_failed)
+                        _count_kept(summary, plan)
+                stack.push(starting.pop_all())  # it ends before others may write
+            wanted = {item.id for item in plan.todo}
+            store = _opened(stack, sink, output, plan, overwrite=overwrite, again=resume or retry_failed)
+            announce(client, shown=progress)
+            done = len(items) - len(plan.todo)
+            bar = stack.enter_context(progress_bar(len(items), before=done, shown=progress and None))
+            stream = results(reads.of(plan.todo), client, sink.deliver, storage_options, check=check)
             for _, found in stack.enter_context(contextlib.closing(stream)):
                 for result in reads.results(found, wanted):
                     store(result)
@@ -176,28 +197,47 @@ def run_items(
                     bar.add(result)
                 if fail_fast and found.error is not None:
                     break
+            else:
+                tidy(sink)
     summary.seconds = time.perf_counter() - start
     return summary
 
 
-def _start(stack: contextlib.ExitStack, engine: Engine, sink: Sink, *, progress: bool) -> Any:
-    """Start what does the work, and see that it can; tell where it can be watched."""
+def _count_kept(summary: BatchSummary, plan: Plan) -> None:
+    """Count what an earlier run has done, and what it has failed at and is not tried again."""
+    wanted = {item.id for item in plan.todo}
+    summary.kept = sum(entry.ok for entry in plan.before.values())
+    summary.failures = Counter(e.failure for id_, e in plan.before.items() if not e.ok and id_ not in wanted)
+
+
+def _start(stack: contextlib.ExitStack, engine: Engine, sink: Sink) -> Any:
+    """Start what does the work, and see that it can.
+
+    Raises
+    ------
+    ConfigurationError
+        It does not start, or is lost before it has begun.
+    """
     client = started(stack, engine)
     if client is not None:
-        check_cluster(client, sink.packages)
-    announce(client, shown=progress)
+        try:
+            check_cluster(client, sink.packages)
+        except ClusterLost as error:
+            raise ConfigurationError(*error.args) from None
     return client
 
 
 def _opened(
-    stack: contextlib.ExitStack, sink: Sink, output: str, *, overwrite: bool, again: bool
+    stack: contextlib.ExitStack, sink: Sink, output: str, plan: Plan, *, overwrite: bool, again: bool
 ) -> Callable[[Result], None]:
     """Open the output for the time of a stack; return what stores a result: first its output, then its record."""
     with _preparing(output):
-        if overwrite:
-            sink.clear()
-        sink.open()
+        sink.open(plan.todo, overwrite=overwrite)
         stack.callback(sink.close)
+        sink.fetch_records()
+        if plan.outdated:
+            forget(sink, plan.outdated)
+            sink.copy_records()
         if again:
             stack.callback(compact, sink)
         writer = stack.enter_context(LineWriter(sink.records))

@@ -35,33 +35,46 @@ class Sink(Protocol):
         """The files of which one run at a time may be the writer."""
 
     @property
-    def in_folder(self) -> bool:
-        """Whether the output has a local folder, that is made for it."""
+    def folder(self) -> Path | None:
+        """The local folder of the output, which is made for it."""
 
     @property
     def packages(self) -> Sequence[str]:
         """What workers need besides this package."""
 
-    def exists(self) -> bool:
-        """Tell whether there are results already."""
+    @property
+    def untidy(self) -> bool:
+        """Whether `tidy` may have something to remove."""
 
-    def foreign(self) -> Path | None:
-        """Return a file in the place of results or records that no run of this package has written."""
+    def exists(self) -> bool:
+        """Return whether there are results already."""
+
+    def foreign(self) -> str | None:
+        """Return the path of a file in the place of results or records that no run of this package has written."""
+
+    def recorded(self) -> Mapping[str, Entry]:
+        """Return the records of an earlier run: of this machine or, if it has none, of the copy beside the output."""
+
+    def stored(self, done: Mapping[str, Entry]) -> set[str]:
+        """Return the ids of finished items whose output exists. Change nothing."""
+
+    def outdated(self, found: Mapping[str, Entry], todo: Sequence[Request]) -> set[str]:
+        """Return the ids of records whose output these requests will replace by something else."""
+
+    def open(self, todo: Sequence[Request], /, *, overwrite: bool) -> None:
+        """Make the place of the output, and see that it can be written; remove nothing."""
 
     def fetch_records(self) -> None:
-        """Take over a copy of the records, where this machine has none."""
+        """Take over the copy of the records, if this machine has none."""
 
-    def clear(self) -> None:
-        """Remove the results that are there."""
-
-    def keep(self, done: Mapping[str, Entry]) -> set[str]:
-        """Drop the output of what is not done; return the ids of what is done and has its output."""
-
-    def open(self) -> None:
-        """Make what results are put into."""
+    def copy_records(self) -> None:
+        """Put a copy of the records beside an output that has none."""
 
     def put(self, result: Result) -> None:
         """Store a result that workers have not stored."""
+
+    def tidy(self) -> None:
+        """Remove what this run has replaced, and what killed runs have left half written."""
 
     def close(self) -> None:
         """Close what is open."""

@@ -103,6 +103,8 @@ def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, Any] | N
 def write_folder(url: str, files: Mapping[str, bytes], *, storage_options: Mapping[str, Any] | None = None) -> None:
     """Write a folder in place of what is there; a local one so that it is there whole or not at all.
 
+    Files of the old folder stay until the new ones are there. Object stores replace one object after the other.
+
     Parameters
     ----------
     url : str
@@ -123,9 +125,12 @@ def write_folder(url: str, files: Mapping[str, bytes], *, storage_options: Mappi
             if is_local(fs):
                 _replace(Path(path), lambda temporary: _write_all(temporary, files))
             else:
-                if fs.exists(path):
-                    fs.rm(path, recursive=True)
                 fs.pipe({f"{path}/{name}": data for name, data in files.items()})
+                fs.invalidate_cache()
+                new = {f"{path}/{name}" for name in files}
+                others = [name for name in fs.find(path) if name.startswith(f"{path}/") and name not in new]
+                if others:
+                    fs.rm(others)
 
     retried_now(put, config.retry_policy())
 
@@ -196,7 +201,12 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         if path.is_dir() and temporary.is_dir():
             old = path.rename(temporary.with_name(f"{temporary.name}.old"))  # a folder does not replace another
-            temporary.rename(path)
+            try:
+                temporary.rename(path)
+            except OSError:
+                with contextlib.suppress(OSError):  # another writer has put its own there
+                    old.rename(path)
+                raise
             shutil.rmtree(old)
         else:
             temporary.replace(path)

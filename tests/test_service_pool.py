@@ -106,10 +106,10 @@ class FakeCluster:
 class Bench:
     """A pool on a fake cluster, and its clients."""
 
-    def __init__(self) -> None:
+    def __init__(self, queue: int = QUEUE) -> None:
         self.cluster = FakeCluster()
         client: Any = self.cluster
-        self.pool = Pool(client, {}, queue=QUEUE, metrics=Metrics(), own_workers=True)
+        self.pool = Pool(client, {}, queue=queue, metrics=Metrics(), own_workers=True)
         self.clients: list[asyncio.Task[Result]] = []
         self.arrived = 0
 
@@ -230,7 +230,7 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
     assert not failures, failures
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.sampled_from(list(STEPS)), st.integers(0, 9)), max_size=60))
 def test_whatever_happens_every_place_is_free_afterwards(steps):
     play(steps)
@@ -243,7 +243,7 @@ def test_no_place_is_lost_in_thousands_of_steps(seed):
     play([(kind, random_.randrange(10)) for kind in random_.choices(list(STEPS), weights, k=3000)])
 
 
-MOMENTS = range(14)  # turns of the event loop, in all of which something happens to a job
+MOMENTS = range(10)  # turns of the event loop, in all of which something happens to a job
 
 
 async def crowded() -> tuple[Bench, FakeWorker, "asyncio.Task[Result]", "asyncio.Task[Result]"]:
@@ -372,17 +372,33 @@ def test_a_job_whose_workers_are_lost_again_and_again_is_refused():
     run(played())
 
 
-def test_places_that_have_come_free_are_no_reason_to_refuse():
+def test_more_than_places_and_queue_are_refused_until_some_leave():
     async def played() -> None:
-        bench, _worker, _first, _second = await crowded()
+        bench, *_ = await crowded()
         more = [bench.arrive() for _ in range(QUEUE)]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert isinstance(more[-1].exception(), Busy)
+        await asyncio.sleep(0.01)
+        with pytest.raises(Busy, match="the server is busy"):
+            await more[-1]
         for client in bench.clients:
             client.cancel()
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.01)
         assert (await bench.answered()).status == "ok"
+        await bench.pool.close()
+
+    run(played())
+
+
+def test_without_a_queue_free_places_are_given():
+    async def played() -> None:
+        bench = Bench(queue=0)
+        bench.cluster.add(FakeWorker(1))
+        bench.pool._spawn(bench.pool.keep())
+        await asyncio.sleep(1.5)
+        taken, refused = bench.arrive(), bench.arrive()
+        with pytest.raises(Busy, match="the server is busy"):
+            await refused
+        bench.finish(0)
+        assert (await taken).status == "ok"
         await bench.pool.close()
 
     run(played())

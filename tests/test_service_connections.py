@@ -1,14 +1,21 @@
 """Connections that are too many, too slow or no HTTP: what is said of them, and that nobody else notices."""
 
+import asyncio
 import contextlib
 import json
 import shutil
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from services import Service, certificate, parsed, serving
+
+from jp2batch.service.connections import _refused
+from jp2batch.service.metrics import Metrics
+from jp2batch.service.problems import TooManyConnections
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
 
@@ -87,6 +94,37 @@ def test_who_is_silent_where_tls_is_spoken_is_turned_away_too(root, tmp_path):
         silent[0].settimeout(0.1)
         with pytest.raises(TimeoutError):
             silent[0].recv(1)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_farewell_that_breaks_off_counts_no_more(turns):
+    stream = StuckStream()
+    service: Any = SimpleNamespace(farewells=0, metrics=Metrics())
+
+    async def broken_off() -> None:
+        said: Any = _refused(stream, service, "", TooManyConnections("", "too many"))  # type: ignore[arg-type]
+        farewell = asyncio.ensure_future(said)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert service.farewells == min(turns, 1)
+        farewell.cancel()
+        await asyncio.gather(farewell, return_exceptions=True)
+        assert service.farewells == 0
+        assert stream.closed == (turns > 0)
+
+    asyncio.run(broken_off())
+
+
+class StuckStream:
+    """A stream that takes nothing."""
+
+    closed = False
+
+    async def write(self, _data: bytes) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def test_half_a_body_ends_at_its_time(root):

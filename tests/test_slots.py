@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import random
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +16,7 @@ from jp2batch.batch import run as batch
 from jp2batch.profiles import StoreProfile
 from jp2batch.reader import read_pixels
 from jp2batch.request import Request
-from jp2batch.storage.leases import cluster_lease
+from jp2batch.storage.leases import ClusterLease, cluster_lease
 from jp2batch.storage.slots import Slots, slots_of
 from jp2batch.storage.source import open_source
 
@@ -112,6 +114,145 @@ def test_a_lease_that_is_not_given_is_not_given_back():
     asyncio.run(once(absent))
     asyncio.run(once(present))
     assert (absent.released, present.released) == (0, 1)
+
+
+@pytest.mark.parametrize("hold", [0.0, 0.001])
+def test_whoever_is_cancelled_keeps_neither_slot_nor_lease(hold):
+    """Requests are cancelled in each turn of the event loop, while others begin and end."""
+
+    class Counted:
+        free = 2
+
+        async def acquire(self) -> bool:
+            await asyncio.sleep(0)
+            self.free -= 1
+            return True
+
+        async def release(self) -> None:
+            await asyncio.sleep(0)
+            self.free += 1
+
+    slots, lease, random_ = Slots(2, hold), Counted(), random.Random(0)
+
+    async def request(turns: int) -> None:
+        async with slots.slot(lease):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+    async def many() -> None:
+        requests: list[asyncio.Task[None]] = []
+        for _ in range(3000):
+            requests.append(asyncio.ensure_future(request(random_.randrange(5))))
+            await asyncio.sleep(0)
+            for one in random_.sample(requests[-6:], k=min(len(requests), 2)):
+                one.cancel()
+        await asyncio.gather(*requests, return_exceptions=True)
+        assert {one.cancelled() for one in requests} == {False, True}
+        end = time.monotonic() + 10
+        while lease.free < 2 and time.monotonic() < end:
+            await asyncio.sleep(0.001)
+        assert lease.free == 2
+        async with asyncio.timeout(10), slots.slot(lease), slots.slot(lease):
+            assert lease.free == 0
+
+    asyncio.run(many())
+
+
+class FakeSemaphore:
+    """A semaphore of a cluster, on an event loop of its own: it grants a slot once it is let."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.let = asyncio.Event()
+        self.asked, self.granted, self.released = threading.Event(), threading.Event(), threading.Event()
+
+    async def acquire(self) -> bool:
+        self.asked.set()
+        await self.let.wait()
+        self.granted.set()
+        return True
+
+    async def release(self) -> None:
+        assert self.granted.is_set()
+        self.released.set()
+
+    def grant(self) -> None:
+        self.loop.call_soon_threadsafe(self.let.set)
+        assert self.granted.wait(10)
+
+
+@pytest.fixture
+def semaphore():
+    semaphore = FakeSemaphore()
+    thread = threading.Thread(target=semaphore.loop.run_forever)
+    thread.start()
+    yield semaphore
+    semaphore.loop.call_soon_threadsafe(semaphore.loop.stop)
+    thread.join()
+    semaphore.loop.close()
+
+
+@pytest.mark.parametrize("granted", ["before", "after"])
+def test_a_lease_that_is_granted_to_nobody_is_given_back(semaphore, granted):
+    lease = ClusterLease(semaphore, semaphore.loop)
+
+    async def cancelled() -> None:
+        asking = asyncio.ensure_future(lease.acquire())
+        await asyncio.to_thread(semaphore.asked.wait, 10)
+        if granted == "before":  # this event loop does not notice before it cancels
+            semaphore.grant()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        if granted == "after":
+            assert not semaphore.released.is_set()
+            semaphore.grant()
+        assert await asyncio.to_thread(semaphore.released.wait, 10)
+
+    asyncio.run(cancelled())
+
+
+def test_a_lease_that_is_granted_is_given_back_once(semaphore):
+    lease = ClusterLease(semaphore, semaphore.loop)
+
+    async def kept() -> None:
+        asking = asyncio.ensure_future(lease.acquire())
+        await asyncio.to_thread(semaphore.asked.wait, 10)
+        semaphore.grant()
+        assert await asking
+        asking.cancel()
+        assert not semaphore.released.is_set()
+        await lease.release()
+        assert semaphore.released.is_set()
+
+    asyncio.run(kept())
+
+
+def test_cancelled_requests_leave_no_lease_at_the_scheduler():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        lease = cluster_lease("store", 2)
+        leases = cluster.scheduler.extensions["semaphores"].leases
+
+        async def request(seconds: float) -> None:
+            async with Slots(8, 0.0).slot(lease):
+                await asyncio.sleep(seconds)
+
+        async def many() -> None:
+            random_ = random.Random(0)
+            for _ in range(40):
+                requests = [asyncio.ensure_future(request(random_.uniform(0, 0.005))) for _ in range(6)]
+                await asyncio.sleep(random_.uniform(0, 0.02))
+                for one in requests:
+                    one.cancel()
+                await asyncio.gather(*requests, return_exceptions=True)
+            end = time.monotonic() + 10  # less than the scheduler takes to call one back itself
+            while leases["jp2batch-store-2"] and time.monotonic() < end:
+                await asyncio.sleep(0.01)
+            assert not leases["jp2batch-store-2"]
+            await asyncio.wait_for(request(0), 10)
+
+        asyncio.run(many())
 
 
 def test_the_quota_makes_the_time_of_a_slot():

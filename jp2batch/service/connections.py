@@ -119,11 +119,15 @@ async def _refused(stream: IOStream, service: Service, remote: str, error: Servi
     }
     lines = [f"HTTP/1.1 {problem.status} {http.HTTPStatus(problem.status).phrase}", *map(": ".join, headers.items())]
     _note(service, error, problem.status, id=request_id, remote=remote, bytes_sent=len(body))
-    if service.farewells < _FAREWELLS:
-        service.farewells += 1
+    if service.farewells >= _FAREWELLS:
+        stream.close()
+        return
+    service.farewells += 1
+    try:
         await _say_and_close(stream, "\r\n".join([*lines, "", ""]).encode() + body)
+    finally:
         service.farewells -= 1
-    stream.close()
+        stream.close()
 
 
 async def _say_and_close(stream: IOStream, data: bytes) -> None:

@@ -45,12 +45,22 @@ class Metrics:
         self._lost = count("workers_lost", "Workers that died.")
         self._queue = Gauge("jp2batch_queue_length", "Requests that wait for a worker.", registry=registry)
         self._running = Gauge("jp2batch_requests_in_flight", "Requests on workers.", registry=registry)
+        self._free = Gauge("jp2batch_free_places", "Requests that workers could take at once.", registry=registry)
         self._workers = Gauge("jp2batch_workers", "Workers that are ready.", registry=registry)
 
-    def watch(self, queue: Callable[[], int], running: Callable[[], int], workers: Callable[[], int]) -> None:
+    def watch(
+        self,
+        *,
+        queue: Callable[[], int],
+        running: Callable[[], int],
+        free: Callable[[], int],
+        workers: Callable[[], int],
+    ) -> None:
         """Take the values of gauges from functions."""
-        for gauge, function in ((self._queue, queue), (self._running, running), (self._workers, workers)):
-            gauge.set_function(function)
+        self._queue.set_function(queue)
+        self._running.set_function(running)
+        self._free.set_function(free)
+        self._workers.set_function(workers)
 
     def answered(self, route: str, status: int, seconds: float, size: int) -> None:
         """Count an answer."""

@@ -1,14 +1,19 @@
-"""The workers' places, and who gets one next: a bounded queue, and another try for what a worker took along.
+"""The workers' places, and which job gets one next: a bounded queue, and another try if a worker dies.
 
 The workers are dask's, whoever has started them. There is one actor on each (see `decoder.Decoder`); a request waits
-here for one of their places, keeps it until the worker is done with it, and nothing waits on the workers themselves.
+here for one of their places, and nothing waits on the workers themselves.
+
+A place is never handed to a client, who may leave at any moment. It belongs to the task that calls the worker: it is
+taken exactly as long as that task runs, so that free places and running tasks always add up to all places. A client has
+nothing but a future for its result. Once that is done, for whatever reason, nobody waits for the job any more.
 """
 
 import asyncio
 import contextlib
+import functools
 import logging
 import uuid
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -29,6 +34,18 @@ _START = 60  # seconds that an actor has to start
 _TRIES = 4  # of one job: a worker may be killed from outside at any time
 _SUSPECTS = 1000  # files remembered that were there when a worker died or hung
 _LONGEST_WAIT = 30.0  # seconds that a client is asked to wait at most
+_GIVING_UP = 10.0  # seconds to tell a worker that a client has left
+
+
+@dataclass(eq=False, slots=True)
+class Turn:
+    """A job, and the result that its client waits for."""
+
+    job: Job
+    result: "asyncio.Future[Result]"
+    """Done once the client has it, or has left."""
+    losses: int = 0
+    """Workers that died while they did the job."""
 
 
 @dataclass(eq=False, slots=True)
@@ -41,13 +58,13 @@ class Worker:
     """Jobs that it does at once."""
     lost: "asyncio.Future[None]"
     """Done when it is no more."""
-    jobs: set[str] = field(default_factory=set)
-    """Ids of those that it does."""
+    tasks: "set[asyncio.Task[Result]]" = field(default_factory=set)
+    """Those that have its places, one each, until they end."""
 
     @property
     def free(self) -> int:
-        """Places that nobody has."""
-        return 0 if self.lost.done() else self.places - len(self.jobs)
+        """Places that no task has."""
+        return 0 if self.lost.done() else self.places - len(self.tasks)
 
 
 class WorkerLost(Exception):
@@ -78,17 +95,32 @@ class Pool:
         self._client, self._orders, self._queue, self._metrics = client, dict(orders), queue, metrics
         self._workers: dict[str, Worker] = {}
         self._starting: dict[str, asyncio.Task[None]] = {}
-        self._waiting: deque[tuple[str, asyncio.Future[Worker]]] = deque()
+        self._waiting: OrderedDict[Turn, None] = OrderedDict()
         self._suspects: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._seconds = 0.5  # that a job takes, roughly
         self._look_now = asyncio.Event()
-        metrics.watch(lambda: self.waiting, lambda: self.running, lambda: len(self._workers))
+        metrics.watch(
+            queue=lambda: self.waiting,
+            running=lambda: self.running,
+            free=lambda: self.free,
+            workers=lambda: len(self._workers),
+        )
 
     @property
     def ready(self) -> bool:
         """Whether there is any worker."""
         return bool(self._workers)
+
+    @property
+    def places(self) -> int:
+        """Jobs that the workers do at once."""
+        return sum(worker.places for worker in self._workers.values())
+
+    @property
+    def free(self) -> int:
+        """Places that no job has."""
+        return sum(worker.free for worker in self._workers.values())
 
     @property
     def waiting(self) -> int:
@@ -98,7 +130,7 @@ class Pool:
     @property
     def running(self) -> int:
         """Jobs on workers."""
-        return sum(len(worker.jobs) for worker in self._workers.values())
+        return sum(len(worker.tasks) for worker in self._workers.values())
 
     async def run(self, job: Job) -> Result:
         """Do a job. Cancelling this gives it up.
@@ -108,20 +140,20 @@ class Pool:
         Busy
             Too many wait already, or its workers were lost again and again.
         """
+        if len(self._waiting) >= self._queue and not self._freest():
+            wait = min(_LONGEST_WAIT, 1 + self._seconds * len(self._waiting) / max(1, self.places))
+            raise Busy("", "the server is busy", "try again later", retry_after=wait)
         if job.request.url in self._suspects:
             job = replace(job, alone=True)
-        for attempt in range(_TRIES):
-            worker = await self._place(job, first=attempt > 0)
-            work = self._spawn(self._work(worker, job))
-            try:
-                return await asyncio.shield(work)
-            except WorkerLost:
-                self._suspect(job)
-                job = replace(job, id=f"{job.id}+", alone=True)
-            except asyncio.CancelledError:
-                self._spawn(self._give_up(worker, job))
-                raise
-        raise Busy("", "the workers that did it were lost again and again", retry_after=5)
+        turn = Turn(job, asyncio.get_running_loop().create_future())
+        turn.result.add_done_callback(_retrieve)
+        self._waiting[turn] = None
+        self._hand_out()
+        try:
+            return await turn.result
+        finally:
+            turn.result.cancel()  # whatever has ended the wait
+            self._waiting.pop(turn, None)
 
     async def keep(self) -> None:
         """Keep an actor on every worker that there is, until cancelled."""
@@ -132,74 +164,98 @@ class Pool:
                 _log.warning("the scheduler does not answer: %s", error)
             self._look_now.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look_now.wait(), _LOOK)
+                async with asyncio.timeout(_LOOK):
+                    await self._look_now.wait()
 
     async def close(self) -> None:
-        """Let nothing run on."""
+        """End all jobs, and start no others."""
+        self._workers.clear()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _place(self, job: Job, *, first: bool) -> Worker:
-        """Wait for a place, behind all others, or before them."""
-        if not self._waiting and (worker := self._freest()):
-            worker.jobs.add(job.id)
-            return worker
-        if len(self._waiting) >= self._queue and not first:
-            places = sum(worker.places for worker in self._workers.values()) or 1
-            wait = min(_LONGEST_WAIT, 1 + self._seconds * len(self._waiting) / places)
-            raise Busy("", "the server is busy", "try again later", retry_after=wait)
-        turn: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
-        (self._waiting.appendleft if first else self._waiting.append)((job.id, turn))
-        try:
-            return await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was given a place in that moment
-                self._free(turn.result(), job.id)
-            else:
-                self._waiting.remove((job.id, turn))
-            raise
+        for turn in self._waiting:
+            turn.result.cancel()
 
     def _freest(self) -> Worker | None:
         best = max(self._workers.values(), key=lambda worker: worker.free, default=None)
         return best if best is not None and best.free > 0 else None
 
-    def _free(self, worker: Worker, job_id: str) -> None:
-        worker.jobs.discard(job_id)
+    def _hand_out(self) -> None:
+        """Start jobs that wait, as long as there are free places."""
+        while self._waiting and (worker := self._freest()):
+            turn, _ = self._waiting.popitem(last=False)
+            if not turn.result.done():
+                self._start(turn, worker)
+
+    def _start(self, turn: Turn, worker: Worker) -> None:
+        """Give a place to the task that does a job. This and `_ended` are all that changes who has places."""
+        task: asyncio.Task[Result] = self._spawn(self._work(turn, worker))
+        worker.tasks.add(task)
+        task.add_done_callback(functools.partial(self._ended, turn, worker))
+
+    def _ended(self, turn: Turn, worker: Worker, task: "asyncio.Task[Result]") -> None:
+        """Take back the place of a task, and give its result to the client, if it is still there."""
+        worker.tasks.remove(task)
+        if not turn.result.done():
+            self._settle(turn, task)
         self._hand_out()
 
-    def _hand_out(self) -> None:
-        """Give free places to those who wait."""
-        while self._waiting and (worker := self._freest()):
-            job_id, turn = self._waiting.popleft()
-            worker.jobs.add(job_id)
-            turn.set_result(worker)
+    def _settle(self, turn: Turn, task: "asyncio.Task[Result]") -> None:
+        if task.cancelled():
+            turn.result.cancel()
+        elif (error := task.exception()) is None:
+            turn.result.set_result(task.result())
+        elif isinstance(error, WorkerLost):
+            self._try_again(turn)
+        else:
+            turn.result.set_exception(error)
 
-    async def _work(self, worker: Worker, job: Job) -> Result:
-        """Do a job on a worker; its place is kept as long as the worker is at it, whoever still waits for it."""
+    def _try_again(self, turn: Turn) -> None:
+        """Let a job whose worker was lost wait before all others."""
+        turn.losses += 1
+        if turn.losses == _TRIES:
+            turn.result.set_exception(Busy("", "the workers that did it were lost again and again", retry_after=5))
+            return
+        turn.job = replace(turn.job, id=f"{turn.job.id}+", alone=True)
+        self._waiting[turn] = None
+        self._waiting.move_to_end(turn, last=False)
+
+    async def _work(self, turn: Turn, worker: Worker) -> Result:
+        """Do a job on a worker, until the worker is done with it, whether or not the client has left."""
         loop = asyncio.get_running_loop()
         begin = loop.time()
-        call = asyncio.ensure_future(worker.actor.read(job, max(0.0, job.end - begin)))
         try:
-            await asyncio.wait({call, worker.lost}, return_when=asyncio.FIRST_COMPLETED)
-            if not call.done():
-                raise WorkerLost
-            self._seconds += (loop.time() - begin - self._seconds) / 20
-            result: Result = call.result()
-            if isinstance(result.error, Hung):
-                self._suspect(job)
-            return result
+            result = await self._call(turn, worker, max(0.0, turn.job.end - begin))
         except Exception as error:
             _log.warning("worker %s was lost: %s", worker.address, _reason(error))
             self._lose(worker)
+            if not turn.result.done():
+                self._suspect(turn.job)
             raise WorkerLost from error
+        self._seconds += (loop.time() - begin - self._seconds) / 20
+        if isinstance(result.error, Hung):
+            self._suspect(turn.job)
+        return result
+
+    async def _call(self, turn: Turn, worker: Worker, seconds: float) -> Result:
+        """Call a worker. If the client leaves meanwhile, say so to the worker, which then ends soon."""
+        call = asyncio.ensure_future(worker.actor.read(turn.job, seconds))
+        try:
+            await asyncio.wait({call, worker.lost, turn.result}, return_when=asyncio.FIRST_COMPLETED)
+            if turn.result.done():
+                self._spawn(self._give_up(worker, turn.job))
+                await asyncio.wait({call, worker.lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not call.done():
+                raise WorkerLost
+            result: Result = call.result()
+            return result
         finally:
             call.cancel()
-            self._free(worker, job.id)
 
     async def _give_up(self, worker: Worker, job: Job) -> None:
         with contextlib.suppress(Exception):  # it is gone, or done
-            await worker.actor.give_up(job.id)
+            async with asyncio.timeout(_GIVING_UP):
+                await worker.actor.give_up(job.id)
 
     def _suspect(self, job: Job) -> None:
         """Remember a file that was there when a worker died or hung: it is read in a process of its own from now on."""
@@ -220,11 +276,12 @@ class Pool:
     async def _take_on(self, address: str, places: int) -> None:
         key = f"jp2batch-decoder-{uuid.uuid4().hex}"
         where: dict[str, Any] = {"workers": [address], "allow_other_workers": False}
-        future = self._client.submit(
-            Decoder, self._orders, places, own=self._own_workers, actor=True, key=key, pure=False, **where
-        )
         try:
-            actor = await asyncio.wait_for(future, _START)
+            future = self._client.submit(
+                Decoder, self._orders, places, own=self._own_workers, actor=True, key=key, pure=False, **where
+            )
+            async with asyncio.timeout(_START):  # wait_for may miss that it is cancelled
+                actor = await future
         except Exception as error:  # noqa: BLE001  # it died meanwhile, or has another version of a package
             _log.warning("worker %s cannot be used: %s", address, _reason(error))
             return
@@ -245,13 +302,18 @@ class Pool:
     def _spawn(self, coroutine: Any) -> "asyncio.Task[Any]":
         task: asyncio.Task[Any] = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._forget)
         return task
 
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
+    def _forget(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # nobody may have waited for it
+        _retrieve(task)
+
+
+def _retrieve(future: "asyncio.Future[Any]") -> None:
+    """Look at an exception that perhaps nobody waited for: asyncio would log it."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _reason(error: BaseException) -> str:

@@ -5,6 +5,7 @@ has no use for distributed.
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import sys
@@ -21,9 +22,14 @@ class ClusterLease:
         self._semaphore, self._loop = semaphore, loop
 
     async def acquire(self) -> bool:
-        """Wait for a slot; see `slots.Lease`."""
+        """Wait for a slot; see `slots.Lease`. Cancelling this keeps none: one that is given then is given back."""
         try:
-            return bool(await self._there("acquire"))
+            asking = self._there("acquire")
+            try:
+                return bool(await asyncio.shield(asyncio.wrap_future(asking)))
+            except asyncio.CancelledError:
+                asking.add_done_callback(self._return_unused)
+                raise
         except (OSError, RuntimeError, ValueError) as error:  # the scheduler is gone, or going
             logger.warning("requests are not limited together with other workers: %s", error)
             return False
@@ -31,13 +37,19 @@ class ClusterLease:
     async def release(self) -> None:
         """Give it back; one that is not is taken back by the scheduler."""
         with contextlib.suppress(OSError, RuntimeError, ValueError):
-            await self._there("release")
+            await asyncio.wrap_future(self._there("release"))
 
-    async def _there(self, name: str) -> Any:
+    def _there(self, name: str) -> "concurrent.futures.Future[Any]":
         async def call() -> Any:
             return await getattr(self._semaphore, name)()
 
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), self._loop))
+        return asyncio.run_coroutine_threadsafe(call(), self._loop)
+
+    def _return_unused(self, asking: "concurrent.futures.Future[Any]") -> None:
+        """Give a slot back that came when nobody waited for it any more."""
+        if not asking.cancelled() and asking.exception() is None and asking.result():
+            with contextlib.suppress(RuntimeError):  # the worker is gone
+                self._there("release")
 
 
 _leases: dict[tuple[str, int, str], ClusterLease] = {}

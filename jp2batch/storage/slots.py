@@ -6,6 +6,7 @@ cluster, who take turns with the same slots (`leases`).
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -55,7 +56,7 @@ class Slots:
         free = self._free.setdefault(loop, asyncio.Semaphore(self.count))  # of Python's, each is for one loop
         await free.acquire()
         leased = None
-        begin = 0.0
+        begin = -math.inf  # no request yet
         try:
             leased = lease if lease is not None and await lease.acquire() else None
             while (wait := self._paused_until - time.monotonic()) > 0:

@@ -1,0 +1,404 @@
+"""The places of the service's workers: free ones and taken ones are all there are, whoever leaves, and whenever."""
+
+import asyncio
+import random
+import selectors
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jp2batch.batch.report import Result
+from jp2batch.request import Request
+from jp2batch.service.decoder import Job
+from jp2batch.service.forms import JSON
+from jp2batch.service.metrics import Metrics
+from jp2batch.service.pool import Pool
+from jp2batch.service.problems import Busy
+
+QUEUE = 4
+GRACE = 5.0  # seconds after its deadline in which a worker ends a job, as `decoder.Decoder` does
+
+
+class Clock(asyncio.SelectorEventLoop):
+    """An event loop whose time passes only while there is nothing to do, and that never waits in vain."""
+
+    def __init__(self) -> None:
+        super().__init__(_Impatient())
+
+    def time(self) -> float:
+        return self._selector.now  # type: ignore[attr-defined]
+
+
+class _Impatient(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        assert timeout is not None, "all wait, and nothing will ever happen"
+        self.now += timeout
+        return super().select(0)
+
+
+@dataclass(eq=False)
+class FakeWorker:
+    """A worker: its jobs end when they are told to, when they are given up, or some time after their deadlines."""
+
+    places: int
+    deaf: bool = False
+    """Whether it ignores that jobs are given up."""
+    jobs: dict[str, "asyncio.Future[Result]"] = field(default_factory=dict)
+
+    def read(self, job: Job, seconds: float) -> Awaitable[Result]:
+        loop = asyncio.get_running_loop()
+        self.jobs[job.id] = done = loop.create_future()
+        assert len(self.jobs) <= self.places, "it has more jobs than places"
+        result = Result(job.request, "ok", value=job.id)
+        loop.call_later(seconds + GRACE, self.end, job.id, result)
+        done.add_done_callback(lambda _: self.jobs.pop(job.id))
+        self.latest = result
+        return asyncio.shield(done)  # whoever asks may leave: it goes on
+
+    async def give_up(self, job_id: str) -> None:
+        if not self.deaf:
+            self.end(job_id, self.latest)
+
+    def end(self, job_id: str, result: Result) -> None:
+        if job_id in self.jobs and not self.jobs[job_id].done():
+            self.jobs[job_id].set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        for done in list(self.jobs.values()):
+            if not done.done():
+                done.set_exception(error)
+                done.exception()
+
+
+class FakeCluster:
+    """As much of a client of dask as the pool uses."""
+
+    def __init__(self) -> None:
+        self.workers: dict[str, FakeWorker] = {}
+        self.count = 0
+
+    def add(self, worker: FakeWorker) -> None:
+        self.count += 1
+        self.workers[f"tcp://{self.count}"] = worker
+
+    def kill(self, number: int, *, silently: bool) -> None:
+        """End a worker; silently: nothing tells those who wait for it, as when a machine is gone."""
+        if self.workers:
+            worker = self.workers.pop(sorted(self.workers)[number % len(self.workers)])
+            if not silently:
+                worker.fail(OSError("the connection is closed"))
+
+    async def nthreads(self) -> dict[str, int]:
+        await asyncio.sleep(0)
+        return {address: worker.places for address, worker in self.workers.items()}
+
+    async def submit(self, *_: object, workers: Sequence[str], **__: object) -> FakeWorker:
+        await asyncio.sleep(0.1)
+        return self.workers[workers[0]]
+
+
+class Bench:
+    """A pool on a fake cluster, and its clients."""
+
+    def __init__(self, queue: int = QUEUE) -> None:
+        self.cluster = FakeCluster()
+        client: Any = self.cluster
+        self.pool = Pool(client, {}, queue=queue, metrics=Metrics(), own_workers=True)
+        self.clients: list[asyncio.Task[Result]] = []
+        self.arrived = 0
+
+    def arrive(self, seconds: float = 30.0) -> "asyncio.Task[Result]":
+        self.arrived += 1
+        end = asyncio.get_running_loop().time() + seconds
+        job = Job(str(self.arrived), "default", Request(f"{self.arrived % 7}.jp2"), JSON, compress=False, end=end)
+        client = asyncio.ensure_future(self._ask(job))
+        self.clients.append(client)
+        return client
+
+    async def _ask(self, job: Job) -> Result:
+        async with asyncio.timeout_at(job.end):
+            return await self.pool.run(job)
+
+    def leave(self, number: int) -> None:
+        waiting = [client for client in self.clients if not client.done()]
+        if waiting:
+            waiting[number % len(waiting)].cancel()
+
+    def finish(self, number: int) -> None:
+        jobs = [(worker, name) for worker in self.cluster.workers.values() for name in worker.jobs]
+        if jobs:
+            worker, name = jobs[number % len(jobs)]
+            worker.end(name, worker.latest)
+
+    def fail(self, number: int) -> None:
+        workers = list(self.cluster.workers.values())
+        if workers:
+            workers[number % len(workers)].fail(ValueError("an answer that cannot be read"))
+
+    def verify(self) -> None:
+        pool = self.pool
+        assert pool.free + pool.running == pool.places
+        assert min(pool.free, pool.running) >= 0
+        assert not (pool.free and pool.waiting), "somebody waits though there is a place"
+
+    async def settle(self) -> None:
+        """Let all clients leave, and all workers end what they do."""
+        for client in self.clients:
+            client.cancel()
+        await asyncio.gather(*self.clients, return_exceptions=True)
+        await asyncio.sleep(30 + 2 * GRACE)  # beyond all deadlines, and long enough to take on new workers
+        self.verify()
+
+    async def answered(self) -> Result:
+        client = self.arrive()
+        while not any(worker.jobs for worker in self.cluster.workers.values()):
+            await asyncio.sleep(0.01)
+        self.finish(0)
+        return await client
+
+
+async def tick(bench: Bench, turns: int) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+        bench.verify()
+
+
+STEPS: dict[str, tuple[int, Callable[[Bench, int], Any]]] = {
+    "arrive": (12, lambda bench, _: bench.arrive()),
+    "arrive in a hurry": (4, lambda bench, number: bench.arrive(number / 2)),
+    "leave": (8, lambda bench, number: bench.leave(number)),
+    "finish": (8, lambda bench, number: bench.finish(number)),
+    "fail": (1, lambda bench, number: bench.fail(number)),
+    "kill": (1, lambda bench, number: bench.cluster.kill(number, silently=number % 2 == 0)),
+    "add": (1, lambda bench, number: bench.cluster.add(FakeWorker(1 + number % 3, deaf=number % 2 == 0))),
+    "look": (2, lambda bench, _: bench.pool._look_now.set()),
+    "tick": (16, tick),
+    "wait": (2, lambda _, number: asyncio.sleep(number / 4)),
+}
+"""What may happen, and how often it does."""
+
+
+def play(steps: Sequence[tuple[str, int]]) -> None:
+    """Do steps, and verify that afterwards every place is free, and a request is answered."""
+
+    async def played() -> None:
+        bench = Bench()
+        bench.cluster.add(FakeWorker(2))
+        keeper = asyncio.ensure_future(bench.pool.keep())
+        await asyncio.sleep(1)
+        for kind, number in steps:
+            happened = STEPS[kind][1](bench, number)
+            if asyncio.iscoroutine(happened):
+                await happened
+            bench.verify()
+        bench.cluster.add(FakeWorker(1))  # of the others, perhaps none is left
+        await bench.settle()
+        pool = bench.pool
+        assert (pool.free, pool.running, pool.waiting) == (pool.places, 0, 0)
+        assert pool.places == sum(worker.places for worker in bench.cluster.workers.values())
+        assert not pool._tasks, "something runs on"
+        assert (await bench.answered()).status == "ok"
+        keeper.cancel()
+        await drained(bench)
+
+    run(played())
+
+
+async def drained(bench: Bench) -> None:
+    """Close a pool in the middle of its work: nobody waits for it in vain."""
+    for _ in range(10):
+        bench.arrive()
+    await asyncio.sleep(0)
+    await bench.pool.close()
+    await asyncio.sleep(0)
+    assert all(client.done() for client in bench.clients)
+    assert not bench.pool._tasks
+    assert (bench.pool.places, bench.pool.running, bench.pool.waiting) == (0, 0, 0)
+
+
+def run(coroutine: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=Clock) as runner:
+        failures: list[dict[str, Any]] = []
+        runner.get_loop().set_exception_handler(lambda _, context: failures.append(context))
+        runner.run(coroutine)
+    assert not failures, failures
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(st.sampled_from(list(STEPS)), st.integers(0, 9)), max_size=60))
+def test_whatever_happens_every_place_is_free_afterwards(steps):
+    play(steps)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_place_is_lost_in_thousands_of_steps(seed):
+    random_ = random.Random(seed)
+    weights = [weight for weight, _ in STEPS.values()]
+    play([(kind, random_.randrange(10)) for kind in random_.choices(list(STEPS), weights, k=3000)])
+
+
+MOMENTS = range(10)  # turns of the event loop, in all of which something happens to a job
+
+
+async def crowded() -> tuple[Bench, FakeWorker, "asyncio.Task[Result]", "asyncio.Task[Result]"]:
+    """Return one worker with one place, who has it, and who waits for it."""
+    bench, worker = Bench(), FakeWorker(1)
+    bench.cluster.add(worker)
+    bench.pool._spawn(bench.pool.keep())
+    await asyncio.sleep(1.5)
+    first, second = bench.arrive(), bench.arrive()
+    while not worker.jobs:
+        await asyncio.sleep(0)
+    return bench, worker, first, second
+
+
+async def after(turns: int, act: Callable[[], object]) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    act()
+
+
+@pytest.mark.parametrize("event", ["finish", "leave", "fail", "kill"])
+def test_a_client_may_leave_at_any_moment_of_a_handover(event):
+    """One client's place comes free in each turn of the event loop, while another one leaves in each other turn."""
+
+    async def played(one: int, other: int) -> None:
+        bench, _worker, first, second = await crowded()
+        happens: dict[str, Callable[[], object]] = {
+            "finish": lambda: bench.finish(0),
+            "leave": first.cancel,
+            "fail": lambda: bench.fail(0),
+            "kill": lambda: bench.cluster.kill(0, silently=False),
+        }
+        await asyncio.gather(after(one, happens[event]), after(other, second.cancel))
+        bench.cluster.add(FakeWorker(1))
+        await bench.settle()
+        assert (bench.pool.free, bench.pool.running, bench.pool.waiting) == (bench.pool.places, 0, 0)
+        assert (await bench.answered()).status == "ok"
+        await bench.pool.close()
+
+    for one in MOMENTS:
+        for other in MOMENTS:
+            run(played(one, other))
+
+
+def test_a_deadline_may_pass_in_the_moment_of_a_handover():
+    async def played(turns: int) -> None:
+        bench, _worker, first, second = await crowded()
+        second.cancel()
+        late = bench.arrive(seconds=5.0)
+        asyncio.get_running_loop().call_later(5.0, bench.finish, 0)
+        await asyncio.sleep(5.0)
+        await after(turns, lambda: None)
+        bench.verify()
+        await first
+        await asyncio.gather(late, return_exceptions=True)
+        await bench.settle()
+        assert (bench.pool.free, bench.pool.running) == (1, 0)
+        assert (await bench.answered()).status == "ok"
+        await bench.pool.close()
+
+    for turns in MOMENTS:
+        run(played(turns))
+
+
+def test_a_pool_may_be_closed_at_any_moment():
+    async def played(turns: int) -> None:
+        bench, *_ = await crowded()
+        bench.finish(0)
+        await after(turns, lambda: None)
+        await drained(bench)
+
+    for turns in MOMENTS:
+        run(played(turns))
+
+
+def test_a_place_is_taken_as_long_as_a_worker_is_at_it():
+    async def played() -> None:
+        bench, worker, first, second = await crowded()
+        worker.deaf = True
+        first.cancel()
+        await asyncio.sleep(1)
+        assert (bench.pool.free, bench.pool.running, bench.pool.waiting) == (0, 1, 1)
+        bench.finish(0)
+        await asyncio.sleep(1)
+        bench.finish(0)
+        assert (await second).value == "2"
+        await bench.pool.close()
+
+    run(played())
+
+
+def test_who_waits_is_served_in_order_and_who_was_lost_first():
+    async def played() -> None:
+        bench, worker, first, _second = await crowded()
+        third = bench.arrive()
+        await asyncio.sleep(0)
+        worker.fail(OSError("the connection is closed"))
+        await asyncio.sleep(0.01)
+        served = []
+        for _ in range(3):
+            while not worker.jobs:
+                await asyncio.sleep(0.01)
+            served += worker.jobs
+            bench.finish(0)
+            await asyncio.sleep(0.01)
+        assert served == ["1+", "2", "3"]
+        assert [(await client).status for client in (first, third)] == ["ok", "ok"]
+        await bench.pool.close()
+
+    run(played())
+
+
+def test_a_job_whose_workers_are_lost_again_and_again_is_refused():
+    async def played() -> None:
+        bench, worker, first, second = await crowded()
+        second.cancel()
+        for _ in range(4):
+            while not worker.jobs:
+                await asyncio.sleep(0.01)
+            worker.fail(OSError("the connection is closed"))
+            await asyncio.sleep(0.01)
+        with pytest.raises(Busy, match="again and again"):
+            await first
+        await bench.pool.close()
+
+    run(played())
+
+
+def test_more_than_places_and_queue_are_refused_until_some_leave():
+    async def played() -> None:
+        bench, *_ = await crowded()
+        more = [bench.arrive() for _ in range(QUEUE)]
+        await asyncio.sleep(0.01)
+        with pytest.raises(Busy, match="the server is busy"):
+            await more[-1]
+        for client in bench.clients:
+            client.cancel()
+        await asyncio.sleep(0.01)
+        assert (await bench.answered()).status == "ok"
+        await bench.pool.close()
+
+    run(played())
+
+
+def test_without_a_queue_free_places_are_given():
+    async def played() -> None:
+        bench = Bench(queue=0)
+        bench.cluster.add(FakeWorker(1))
+        bench.pool._spawn(bench.pool.keep())
+        await asyncio.sleep(1.5)
+        taken, refused = bench.arrive(), bench.arrive()
+        with pytest.raises(Busy, match="the server is busy"):
+            await refused
+        bench.finish(0)
+        assert (await taken).status == "ok"
+        await bench.pool.close()
+
+    run(played())

@@ -158,7 +158,7 @@ def _read(opened: Opened, selection: Selection, threads: int) -> tuple[NDArray[A
                 raise
             failures.append(error.problem)
         else:
-            if warnings and opened.recalled:
+            if warnings and opened.recalled and reading.unit != "file":
                 raise Misled(warnings[0])
             opened.confirm()
             failures += warnings

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 
 from jp2batch.errors import CorruptImage
-from jp2batch.jpeg2000.alone import SOT, stands_alone
+from jp2batch.jpeg2000.alone import SOT, look_back, stands_alone
 from jp2batch.jpeg2000.codestream import Header
 from jp2batch.jpeg2000.completeness import Doubt
 from jp2batch.jpeg2000.grid import tile_count
@@ -206,7 +206,15 @@ class Front:
         self._learned += 1
         if leads_on and not proven:
             raise Doubt(f"a header may contain what looks like a tile-part at byte {run.start}")
+        if leads_on and self._follows_later_tiles(run):
+            raise Doubt(f"tiles may come once more before byte {run.start}")
         return leads_on
+
+    def _follows_later_tiles(self, run: Run) -> bool:
+        """Tell whether in what was read right before a find there is what looks like a tile that should come behind."""
+        start = run.start - look_back(self.header.stop, run.start)
+        before = self.pieces.read(start, run.start)
+        return any(sot.tile >= run.first for _, sot in self._candidates(before, start))
 
     def _come_to(self, position: int, tile: int) -> Steps[Link | End | Doubt | CorruptImage]:
         guess = self.ahead(tile, self.mean) if tile in self.tiles else Ahead()

@@ -145,17 +145,26 @@ class _Interpolation:
         starts, spans = zip(*sorted(parts + holes, key=itemgetter(0)), strict=True)
         last = max(link.start for link in links if link.sot.tile in self._tiles)
         before = [gaps[starts[index]] for index in doubtful(spans, self.front.count) if starts[index] < last]
-        if any(gap in self._checked for gap in before) or len(self._checked) + len(before) > _MOST_CHECKS:
+        before += [gap for gap in gaps.values() if gap.start < last and gap not in before and self._is_there(gap)]
+        looks = [gap for gap in (*self._checked, *before) if not self._is_there(gap)]
+        if any(gap in self._checked for gap in before) or len(looks) > _MOST_CHECKS:
             raise Doubt("there may be more tile-parts than tiles")
         self._checked += before
         return [self._check(gap) for gap in before] or None
 
+    def _is_there(self, gap: Gap) -> bool:
+        """Tell whether all of a gap has been read by the way, so that walking through it costs nothing."""
+        return self.front.pieces.covers(gap.start, gap.stop)
+
     def _check(self, gap: Gap) -> Steps[None]:
-        """Walk through a short gap; search in the middle of a longer one."""
-        if gap.tiles <= _NEAR:
+        """Walk through a gap that is short, or there; search in the middle of another."""
+        if self._is_walked_through(gap):
             return self.front.walk(gap.start, gap.tile)
         chunk = int(_CHUNK * (gap.stop - gap.start) / gap.tiles) + 1
         return self.front.search((gap.start + gap.clear) // 2, gap.clear, chunk)
+
+    def _is_walked_through(self, gap: Gap) -> bool:
+        return gap.tiles <= _NEAR or self._is_there(gap)
 
     def _lacking(self) -> list[int]:
         """Return the tiles that are not found yet."""
@@ -190,7 +199,7 @@ class _Interpolation:
 
     def _is_near(self, tile: int) -> bool:
         """Tell whether to walk on to a tile: a tile that is wanted, or will be soon."""
-        if any(gap.tile <= tile < gap.end for gap in self._checked if gap.tiles <= _NEAR):
+        if any(gap.tile <= tile < gap.end for gap in self._checked if self._is_walked_through(gap)):
             return True
         index = bisect_left(self._tiles, tile)
         return index < len(self._tiles) and self._tiles[index] - tile < _NEAR

@@ -304,8 +304,8 @@ def _set_precincts(parameters: Any, coding: Coding) -> None:
 
 def _each_resolution(precincts: Size | tuple[Size, ...], resolutions: int) -> list[Size]:
     sizes = [size for size in precincts if isinstance(size, tuple)]
-    if not precincts or len(sizes) > resolutions:
-        raise EncodingError("", f"{len(sizes)} sizes of precincts, {resolutions} resolutions", "give 1 to as many")
+    if not precincts or len(sizes) > 33:
+        raise EncodingError("", f"{len(sizes)} sizes of precincts", "give one, or one for each resolution")
     # One size for all has to be repeated: OpenJPEG would halve it from resolution to resolution.
     return sizes or [(int(precincts[0]), int(precincts[1]))] * resolutions  # type: ignore[arg-type]
 

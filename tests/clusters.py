@@ -6,12 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
+from processes import kill_family
 
 
 @dataclass
@@ -56,19 +56,7 @@ def cluster_by_hand(folder: Path, workers: int = 2, **options: Any) -> Iterator[
         yield cluster
     finally:
         for process in (*cluster.workers, scheduler):
-            end(process)
-
-
-def end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process and those that it has started."""
-    try:
-        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    except psutil.NoSuchProcess:
-        family = []
-    for one in family:
-        with suppress(psutil.NoSuchProcess):
-            one.kill()
-    process.wait()
+            kill_family(process)
 
 
 def _start(folder: Path, kind: str, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":

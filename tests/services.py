@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+from processes import kill_family, workers_of
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
@@ -78,8 +79,7 @@ class Service:
     @property
     def workers(self) -> list[psutil.Process]:
         """The processes that decode."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        return workers_of(self.process.pid)
 
     def ask(
         self,
@@ -203,21 +203,11 @@ def serving(
         try:
             process.wait(40)
         finally:
-            for child in _children(process.pid):
-                child.kill()
-            process.kill()
-            process.wait()
+            kill_family(process)
             reader.join(10)
             process.stderr.close()  # type: ignore[union-attr]
     assert not [line for line in service.lines if "traceback" in line], service.lines
     assert "Traceback" not in "".join(service.text), "".join(service.text)
-
-
-def _children(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
 
 
 def _read(service: Service) -> None:

@@ -9,7 +9,9 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import psutil
 import pytest
 
 from jp2batch.storage.blobs import BlobFile
@@ -100,7 +102,6 @@ def test_a_damaged_file_is_made_anew(path, damage):
     file = BlobFile(path, ROOMY)
     for number in range(100):
         put(file, f"old {number}", bytes(1000))
-    file.close()
     damage(path)
     file = BlobFile(path, ROOMY)
     for number in range(3):  # one may be lost with the damage
@@ -153,7 +154,6 @@ def test_a_fault_that_passes_costs_a_while_without_the_file(path, monkeypatch):
     faults += [sqlite3.OperationalError("disk I/O error")]
     put(file, "key", b"data")
     assert file.get("key") == b"data"  # the second try has gone well
-    file.close()
     faults += [sqlite3.OperationalError("disk I/O error")] * 2
     assert file.get("key") is None
     assert file.get("key") is None
@@ -175,22 +175,73 @@ def test_nothing_is_kept_beside_it_that_one_machine_alone_can_share(path):
     assert {one.name.removeprefix(path.name) for one in path.parent.iterdir()} <= {"", "-journal"}
 
 
+def open_below(folder):
+    return [one.path for one in psutil.Process().open_files() if Path(one.path).is_relative_to(folder)]
+
+
+def test_no_operation_leaves_the_file_open(path):
+    file = BlobFile(path, ROOMY)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: put(file, str(number), b"data"), range(20)))
+    assert (file.get("0"), file.get("other"), len(file)) == (b"data", None, 20)
+    assert open_below(path.parent) == []
+
+
+@pytest.mark.parametrize("damage", [garbage, halved, scribbled, without_table, older])
+def test_no_damage_leaves_the_file_open(path, damage):
+    file = BlobFile(path, ROOMY)
+    put(file, "key", bytes(100_000))
+    damage(path)
+    file.get("key")
+    assert open_below(path.parent) == []
+
+
+def test_a_change_that_fails_changes_nothing_and_leaves_the_file_closed(path):
+    file = BlobFile(path, ROOMY)
+    put(file, "key", b"data")
+    with pytest.raises(ZeroDivisionError):
+        file.update("key", lambda _: bytes([1 // 0]))
+    assert open_below(path.parent) == []
+    assert file.get("key") == b"data"
+
+
+def test_a_file_that_was_replaced_is_read_and_written(path, tmp_path):
+    file, other = BlobFile(path, ROOMY), BlobFile(tmp_path / "other.sqlite", ROOMY)
+    put(file, "key", b"old")
+    put(other, "key", b"new")
+    other.path.replace(path)
+    assert file.get("key") == b"new"
+    put(file, "more", b"data")
+    assert BlobFile(path, ROOMY).get("more") == b"data"
+
+
+def child_that_uses(file, number):
+    child = os.fork()
+    if not child:
+        signal.alarm(30)
+        while file.get(f"child {number}") is None:  # others write
+            put(file, f"child {number}", b"data")
+        os._exit(0)
+    return child
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_child_that_is_forked_while_it_is_in_use_may_use_it(path):
-    file, held, go_on = BlobFile(path, ROOMY), threading.Event(), threading.Event()
-    put(file, "key", b"data")
-    with ThreadPoolExecutor(1) as pool:
-        change = pool.submit(file.update, "other", lambda _: held.set() or (go_on.wait(60) and b"more") or None)
-        assert held.wait(60)
-        child = os.fork()
-        if not child:
-            signal.alarm(30)
-            os._exit(0 if file.get("key") in (b"data", None) else 1)
-        assert os.waitpid(child, 0)[1] == 0
-        go_on.set()
-        change.result()
-    assert (file.get("key"), file.get("other")) == (b"data", b"more")
+def test_children_that_are_forked_while_threads_use_it_may_use_it(path):
+    file, end = BlobFile(path, ROOMY), threading.Event()
+
+    def change_it(name):
+        while not end.is_set():
+            file.update(name, lambda old: (old or b"")[-10_000:] + b"more")
+
+    with ThreadPoolExecutor(2) as pool:
+        changes = [pool.submit(change_it, name) for name in "ab"]
+        codes = [os.waitpid(child_that_uses(file, number), 0)[1] for number in range(30)]
+        end.set()
+        for change in changes:
+            change.result()
+    assert set(codes) == {0}  # the alarm ended none
+    assert file.get("a")
 
 
 MANY = """

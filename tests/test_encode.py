@@ -1,4 +1,6 @@
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -191,7 +193,16 @@ def test_same_pixels_same_bytes():
         ({"layers": 0}, "0 layers"),
         ({"progression": "LCRP"}, "progression order"),
         ({"subsampling": ((1, 1), (2, 2))}, "2 subsamplings"),
-        ({"subsampling": ((500, 500),), "image_offset": (1, 1)}, "no sample"),
+        ({"subsampling": ((200, 200),), "image_offset": (1, 1)}, "no sample"),
+        ({"subsampling": ((256, 1),)}, "1 to 255"),
+        ({"subsampling": ((0, 1),)}, "1 to 255"),
+        ({"bits": 0}, "0 bits"),
+        ({"bits": 32}, "32 bits"),
+        ({"precincts": ()}, "0 sizes of precincts"),
+        ({"precincts": ((64, 64),) * 34}, "34 sizes of precincts"),
+        ({"changes": (Progression("RLCP", (0, 4), (0, 1)),) * 33}, "33 progression order changes"),
+        ({"subsampling": ((64, 1),), "image_offset": (1, 0), "tile": (20, 20)}, "first tile is empty"),
+        ({"subsampling": ((4, 1),), "image_offset": (1, 0)}, "cannot subsample tiles by 4"),
         ({"tile_offset": (5, 0)}, "first tile"),
         ({"image_offset": (64, 0)}, "first tile"),
         ({"tile_parts": "R"}, "cannot divide"),
@@ -209,6 +220,98 @@ def test_refused(changed, reason):
 def test_what_is_no_image(pixels):
     with pytest.raises(EncodingError, match="no image"):
         encode(pixels)
+
+
+# What OpenJPEG 2.5 dies of
+
+
+def one_sided(offset, levels, reversible):
+    return Coding(tile=None, image_offset=offset, levels=levels, precincts=None, bits=8, reversible=reversible)
+
+
+@pytest.mark.parametrize(
+    ("coding", "shape"),
+    [
+        (one_sided((27, 16), 2, reversible=False), (3, 1)),  # columns 27 … 28, 14 … 14
+        (one_sided((25, 16), 2, reversible=True), (3, 1)),  # columns 25 … 26, 13 … 13: an odd one
+        (one_sided((36, 17), 2, reversible=True), (1, 1)),  # rows 17 … 18, 9 … 9; columns 36 … 37, 18 … 19
+    ],
+)
+def test_a_resolution_without_samples_that_openjpeg_cannot_transform_is_refused(coding, shape):
+    with pytest.raises(EncodingError, match="cannot transform a resolution that is empty"):
+        encode(np.ones(shape, int), coding)
+
+
+@pytest.mark.parametrize(
+    ("coding", "shape"),
+    [
+        (one_sided((27, 16), 1, reversible=False), (3, 1)),
+        (one_sided((27, 16), 2, reversible=True), (3, 1)),  # the columns are even
+        (one_sided((16, 27), 2, reversible=False), (1, 3)),
+        (one_sided((36, 17), 2, reversible=True), (1, 2)),  # there are two columns
+    ],
+)
+def test_other_resolutions_without_samples_are_coded(coding, shape):
+    pixels = np.full(shape, 100)
+    far = 0 if coding.reversible else 20  # its 9/7 transform is wrong about single samples at odd places
+    np.testing.assert_allclose(decoded(encode(pixels, coding), (1, *shape))[0], pixels, atol=far)
+
+
+RANDOM = """
+import random, sys
+import numpy as np
+from jp2batch import openjpeg
+from jp2batch.errors import EncodingError
+from jp2batch.sample.encode import Coding, encode
+
+
+def coding(chance, height, width):
+    offset = (chance.randrange(70), chance.randrange(70))
+    tile = (chance.randint(1, 80), chance.randint(1, 80))
+    first = tuple(max(0, start - chance.randrange(size)) for start, size in zip(offset, tile))
+    sizes = tile if chance.random() < 0.6 else tuple(o + n - f for o, n, f in zip(offset, (width, height), first))
+    return Coding(
+        tile=sizes, tile_offset=first, image_offset=offset, levels=chance.randrange(min(sizes).bit_length()),
+        code_block=chance.choice([(4, 4), (16, 16), (64, 64), (4, 1024), (1024, 4)]),
+        precincts=chance.choice([None, (64, 64), (256, 32)]), layers=chance.choice([1, 1, 3]),
+        progression=chance.choice(["LRCP", "RLCP", "RPCL", "PCRL", "CPRL"]), reversible=chance.random() < 0.5,
+        subsampling=chance.choice([None, ((chance.randint(1, 5), chance.randint(1, 5)),)]),
+        bits=chance.choice([1, 8, 15, 20]), sop=chance.random() < 0.2, tlm=chance.random() < 0.3,
+    )
+
+
+for seed in range(int(sys.argv[1]), int(sys.argv[2])):
+    chance = random.Random(seed)
+    height, width = (chance.choice([1, 2, 3, chance.randint(1, 60)]) for _ in range(2))
+    how = coding(chance, height, width)
+    pixels = np.random.default_rng(seed).integers(0, 1 << how.bits, (height, width))
+    print(seed, end=" ", flush=True)
+    try:
+        data = encode(pixels, how)
+    except EncodingError as error:
+        print("refused:", error)
+        continue
+    (dx, dy), (x, y) = (how.subsampling or [(1, 1)])[0], how.image_offset
+    expected = pixels[-y % dy :: dy, -x % dx :: dx]
+    found = np.zeros((1, *expected.shape), int)
+    openjpeg.decode(data, found)
+    print("coded" if not how.reversible or np.array_equal(found[0], expected) else f"damaged: {how}")
+"""
+
+
+@pytest.mark.parametrize(
+    "start", [0, 1000, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in range(2000, 20000, 1000))]
+)
+def test_random_codings_are_coded_or_refused(start):
+    command = [sys.executable, "-c", RANDOM, str(start), str(start + 1000)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, (lines[-1:], done.stderr[-1000:])
+    assert [line for line in lines if "damaged" in line] == []
+    told = [line.partition(" ")[2] for line in lines]
+    assert told.count("coded") > 400
+    assert sum("cannot transform" in line for line in told) > 5
+    assert sum("cannot subsample" in line for line in told) > 5
 
 
 # tests/rewrite.py

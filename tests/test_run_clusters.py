@@ -10,11 +10,12 @@ import dask
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from clusters import cluster_by_hand, end
+from clusters import cluster_by_hand
 from deliveries import dangerous, digest, slow, surprise
 from distributed import Client
 from images import PLAIN
 from oracle import Oracle
+from processes import kill_family
 from runs import check_lines, check_pixels, lines, start, wait_for_records, write_rows
 
 import jp2batch
@@ -77,7 +78,7 @@ def test_a_cluster_without_workers_is_waited_for_only_so_long(many, tmp_path, mo
         client.wait_for_workers(1, timeout=60)
         results = jp2batch.as_completed(many, client, output=slow)
         next(results)
-        end(cluster.workers[0])
+        kill_family(cluster.workers[0])
         with pytest.raises(ClusterLost, match="has had no worker for 1 s"):
             list(results)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from processes import children_of, workers_of
 from runs import check_lines, check_pixels, check_records, lines, run, start, wait_for_records, write_rows
 
 import jp2batch
@@ -153,19 +154,13 @@ def test_a_limit_of_file_sizes_does_what_a_full_disk_does(manifest, tmp_path):
 # Workers
 
 
-def workers_of(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
-    """Return the processes of the cluster of a run."""
-    children = psutil.Process(process.pid).children()
-    return [child for child in children if any("spawn_main" in part for part in child.cmdline())]
-
-
 def test_workers_killed_five_times_cost_no_item(manifest, tmp_path):
     records, chance = tmp_path / "out/records.ndjson", random.Random(4)
     process = start(manifest, "-o", f"{tmp_path}/out/", "--workers", 2)
     kills = 0
     for number in (5, 35, 70, 100, 130):
         wait_for_records(records, number)
-        alive = workers_of(process)
+        alive = workers_of(process.pid)
         if alive and process.poll() is None:
             chance.choice(alive).kill()
             kills += 1
@@ -211,7 +206,7 @@ def test_a_process_of_one_request_ends_with_its_worker(images, tmp_path):
     settings = {"PYTHONPATH": os.pathsep.join(paths)}
     worker = subprocess.Popen([sys.executable, "-c", HANGING.format(path=path)], env=os.environ | settings)
     deadline = time.monotonic() + 60
-    while not (children := psutil.Process(worker.pid).children()):
+    while not (children := children_of(worker.pid)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     worker.kill()

@@ -17,6 +17,7 @@ import pytest
 from answers import oracle, verify_contract
 from images import REAL
 from PIL import Image
+from processes import children_of
 from prometheus_client.parser import text_string_to_metric_families
 from services import ROOT, Service, certificate, serving
 
@@ -292,7 +293,7 @@ def test_a_signal_ends_it_in_order(root, tmp_path, number):
     with serving("--root", str(root), "--workers", "1", "--unix-socket", str(socket), ready=False) as service:
         service.wait_until_listening()
         assert stat.S_IMODE(socket.stat().st_mode) == 0o660
-        children = psutil.Process(service.process.pid).children(recursive=True)
+        children = children_of(service.process.pid)
         assert service.stop(number) == 0
         assert not socket.exists()
         assert not psutil.wait_procs(children, timeout=10)[1]
@@ -300,9 +301,8 @@ def test_a_signal_ends_it_in_order(root, tmp_path, number):
 
 def test_a_signal_before_it_listens_leaves_nothing_behind(root):
     with serving("--root", str(root), "--workers", "1", ready=False) as service:
-        process = psutil.Process(service.process.pid)
         end = time.monotonic() + 30
-        while not (children := process.children(recursive=True)):
+        while not (children := children_of(service.process.pid)):
             assert time.monotonic() < end
             time.sleep(0.02)
         assert service.stop() == 0

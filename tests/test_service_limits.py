@@ -4,15 +4,14 @@ import asyncio
 import concurrent.futures
 import http.client
 import json
-import os
 import shutil
 import signal
 import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
+from processes import memory_of
 from services import ROOT, serving
 
 OK_OR_BUSY = {200, 503}
@@ -231,22 +230,16 @@ def test_500_clients_at_once(root, seconds, monkeypatch):
     from benchmarks.load import load
 
     with serving("--root", str(root), "--workers", "2") as service:
-        server = psutil.Process(service.process.pid)
         body = json.dumps({"Path": "plain.jp2"}).encode()
         asyncio.run(load(service.port, body, clients=500, seconds=2))
         moments = []
         for _ in range(5):
-            moments.append(memory(server))
+            moments.append(memory_of(service.process.pid))
             found = asyncio.run(load(service.port, body, clients=500, seconds=seconds / 5))
             assert set(found.statuses) == OK_OR_BUSY
             assert found.without_wait == 0
-        moments.append(memory(server))
+        moments.append(memory_of(service.process.pid))
         assert max(moments) - moments[0] < 60e6, moments
         assert moments[-1] - moments[2] < 20e6, f"it still grows: {moments}"
         service.wait_until_idle()
         assert service.image("plain.jp2").status == 200
-
-
-def memory(process: psutil.Process) -> int:
-    processes = [process, *process.children(recursive=True)]
-    return sum(one.memory_info().rss for one in processes if one.pid != os.getpid())

@@ -124,6 +124,8 @@ def encode(pixels: NDArray[Any], coding: Coding = ESA_60M, *, boxes: bytes = b""
 
 def _check(planes: NDArray[Any], coding: Coding) -> None:
     """Refuse what OpenJPEG would turn into a damaged file without a word."""
+    if not 1 <= coding.bits <= 31:
+        raise EncodingError("", f"OpenJPEG has no samples of {coding.bits} bits", "take 1 to 31")
     lowest = -(1 << coding.bits - 1) if coding.signed else 0
     highest = lowest + (1 << coding.bits) - 1
     if planes.ndim != 3 or not planes.size or planes.dtype.kind not in "iub":
@@ -136,8 +138,11 @@ def _check(planes: NDArray[Any], coding: Coding) -> None:
         raise EncodingError(
             "", f"{len(coding.subsampling)} subsamplings, {len(planes)} components", "give one for each"
         )
+    if not all(1 <= step <= 255 for steps in coding.subsampling or () for step in steps):
+        raise EncodingError("", "a step of subsampling is 1 to 255", "take another")
     _check_grid(coding)
     _check_progression(coding, len(planes))
+    _check_tiles(coding, planes.shape[1:])
 
 
 def _check_grid(coding: Coding) -> None:
@@ -147,12 +152,59 @@ def _check_grid(coding: Coding) -> None:
         raise EncodingError("", "the first tile is empty", "let the image offset lie in it (B-3, B-4)")
 
 
+def _check_tiles(coding: Coding, shape: tuple[int, ...]) -> None:
+    """Refuse sizes that OpenJPEG damages, or at which it ends the process."""
+    steps = set(coding.subsampling or [(1, 1)])
+    spans = {step: (_spans(coding, 0, shape[1], step[0]), _spans(coding, 1, shape[0], step[1])) for step in steps}
+    for step, (columns, rows) in spans.items():
+        if columns[0][0] == columns[1][-1] or rows[0][0] == rows[1][-1]:
+            raise EncodingError("", f"subsampling by {step[0]}, {step[1]} leaves no sample", "make the image larger")
+    if not any(np.all([start[0] < stop[0] for start, stop in span]) for span in spans.values()):
+        raise EncodingError("", "the first tile is empty", "choose tiles or subsampling that leave it samples")
+    for step, (columns, rows) in spans.items():
+        width = int(columns[1][-1] - columns[0][0])
+        if width != -(-shape[1] // step[0]) and len(columns[0]) * len(rows[0]) > 1:
+            # It takes the second for the length of its rows, and so other samples than those of the tile.
+            raise EncodingError("", f"OpenJPEG cannot subsample tiles by {step[0]} here", "move the image, or widen it")
+        if _transform_fails(coding, columns, rows):
+            raise EncodingError("", "OpenJPEG cannot transform a resolution that is empty", "lower the levels")
+
+
+def _spans(coding: Coding, axis: int, extent: int, step: int) -> NDArray[np.int64]:
+    """Return where the tile-components of a subsampling start and stop along an axis (B-12)."""
+    start, first = coding.image_offset[axis], coding.tile_offset[axis]
+    size = coding.tile[axis] if coding.tile else start + extent - first
+    tiles = np.arange(first, start + extent, size)
+    return -(-np.stack([np.maximum(tiles, start), np.minimum(tiles + size, start + extent)]) // step)
+
+
+def _transform_fails(coding: Coding, columns: NDArray[np.int64], rows: NDArray[np.int64]) -> bool:
+    """Tell whether dwt.c of OpenJPEG 2.5 goes wrong at a resolution with rows or columns, but without samples.
+
+    Without columns: the 9/7 transform fails an assertion, and the 5/3 writes over other samples if they start at an odd
+    one. Without rows: the 5/3 transform needs a buffer of two rows, and has one where no side of the tile-component is
+    longer.
+    """
+    single_column, single_row = (stop - start <= 1 for start, stop in (columns, rows))
+    for level in range(coding.levels):
+        (left, right), (top, bottom) = (-(-span >> level) for span in (columns, rows))
+        no_column, no_row = left == right, top == bottom
+        lost = no_column & (left % 2 == 1) if coding.reversible else no_column
+        if lost.any() and not no_row.all():
+            return True
+        if coding.reversible and (no_row & single_row).any() and (~no_column & single_column).any():
+            return True
+    return False
+
+
 def _check_progression(coding: Coding, components: int) -> None:
     if not {coding.progression, *(change.order for change in coding.changes)} <= set(_ORDERS):
         raise EncodingError("", "there is no such progression order", f"take one of {', '.join(_ORDERS)}")
     changed = [
         pair for change in coding.changes for pair in product(range(*change.resolutions), range(*change.components))
     ]
+    if len(coding.changes) > 32:
+        raise EncodingError("", f"{len(coding.changes)} progression order changes", "OpenJPEG takes 32")
     if coding.changes and sorted(changed) != list(product(range(coding.levels + 1), range(components))):
         raise EncodingError("", "the progression order changes overlap or lack packets", "let them be a partition")
     simple = not coding.changes and (coding.precincts is None or coding.tile_parts == coding.progression[0])
@@ -207,10 +259,7 @@ def _components(planes: NDArray[Any], coding: Coding) -> Iterator[tuple[Size, ND
     """Iterate over the subsampling of each component and those of its samples that are on its grid."""
     x0, y0 = coding.image_offset
     for (dx, dy), plane in zip(coding.subsampling or [(1, 1)] * len(planes), planes, strict=True):
-        samples = plane[-y0 % dy :: dy, -x0 % dx :: dx]
-        if not samples.size:
-            raise EncodingError("", f"subsampling by {dx}, {dy} leaves no sample", "make the image larger")
-        yield (dx, dy), samples
+        yield (dx, dy), plane[-y0 % dy :: dy, -x0 % dx :: dx]
 
 
 def _parameters(lib: Any, coding: Coding, components: int) -> Any:
@@ -255,6 +304,8 @@ def _set_precincts(parameters: Any, coding: Coding) -> None:
 
 def _each_resolution(precincts: Size | tuple[Size, ...], resolutions: int) -> list[Size]:
     sizes = [size for size in precincts if isinstance(size, tuple)]
+    if not precincts or len(sizes) > 33:
+        raise EncodingError("", f"{len(sizes)} sizes of precincts", "give one, or one for each resolution")
     # One size for all has to be repeated: OpenJPEG would halve it from resolution to resolution.
     return sizes or [(int(precincts[0]), int(precincts[1]))] * resolutions  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
@@ -219,15 +219,22 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-@pytest.fixture
-def http_server() -> Iterator[RangeServer]:
-    """A web server of one's own."""
+@contextmanager
+def range_server() -> Iterator[RangeServer]:
+    """Run a web server for the time of a `with` block."""
     server = RangeServer()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield server
     server.stop()
     thread.join()
+
+
+@pytest.fixture
+def http_server() -> Iterator[RangeServer]:
+    """A web server of one's own."""
+    with range_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ Exit codes: 0 all well, 1 something failed, 2 wrong usage, 3 could not start, 13
 """
 
 import errno
+import re
 from typing import Any
 
 import click
@@ -53,7 +54,9 @@ def _without_values(error: click.UsageError, arguments: list[str]) -> str:
     """Return what click says of wrong usage: URLs without credentials, and without values of options."""
     text = error.format_message()
     if isinstance(error, click.BadParameter):
-        given = {value for one in arguments for value in (one, one.partition("=")[2]) if value}
+        names = re.compile(r"--?[a-z][a-z-]*")
+        given = {value for one in arguments for value in (one, one.partition("=")[2])} - {""}
+        given = {value for value in given if not names.fullmatch(value)}
         for value in sorted(given, key=len, reverse=True):
             text = text.replace(f"'{value}'", "'…'").replace(repr(value), "'…'")
     return without_credentials(text)

@@ -221,7 +221,7 @@ def tile_corner(tile: str) -> tuple[int, int, int]:
     """
     found = re.fullmatch(r"T(0[1-9]|[1-5]\d|60)([C-HJ-NP-X])([A-HJ-NP-Z])([A-HJ-NP-V])", tile)
     if found is None:
-        raise InvalidRequest("", "the tile is none of Sentinel-2", 'give one like "T29UNU"')
+        raise InvalidRequest("", "this is no tile of Sentinel-2", 'give one like "T29UNU"')
     zone, letters = int(found[1]), "ABCDEFGHJKLMNPQRSTUVWXYZ"
     band, column, row = (letters.index(letter) for letter in found.groups()[1:])
     latitude = 8 * band - 92  # the middle of the band

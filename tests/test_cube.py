@@ -422,7 +422,7 @@ def broken(few: list[Path], copies: list[Path]) -> list[tuple[list[object], dict
         (few[0].parent, {"bands": "B04"}, r"give the products in it: .*\*\.SAFE"),
         ([jp2batch.Request(b04, window="0:9,0:9")], {}, "has a window, and a cube is opened whole"),
         ([b04], {"align": "nearest"}, 'give "snap" or "linear"'),
-        ([image(few[0], "SCL_20m"), image(few[0], "B8A_20m")], {"missing": "zero"}, "missing='zero'"),
+        ([image(few[0], "SCL_20m"), image(few[0], "B8A_20m")], {"missing": "zero"}, 'give "raise" or "fill"'),
     ]
 
 

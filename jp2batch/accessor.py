@@ -6,6 +6,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from jp2batch.errors import InvalidRequest
+from jp2batch.urls import described
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,7 +61,7 @@ class Jp2Accessor:
 
 def _check_side(side: object) -> None:
     if not isinstance(side, SupportsIndex) or isinstance(side, bool) or int(side) < 1:
-        raise InvalidRequest("", f"a picture of {side!r} pixels", "give a whole number from 1")
+        raise InvalidRequest("", f"a side {described(side)} is no number of pixels", "give a whole number from 1")
 
 
 def _pictures(array: xr.DataArray) -> tuple[list[NDArray[Any]], list[str]]:

@@ -2,15 +2,16 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex, cast
 
 from jp2batch.errors import InvalidRequest
 from jp2batch.request import Request
-from jp2batch.urls import without_credentials
+from jp2batch.urls import described, without_credentials
 
 _SHOWN = 12  # bands that a message names
+_BAND = re.compile(r"[A-Z][A-Z0-9_]{0,5}")
 
 
 def things_of(given: Any) -> list[Any]:
@@ -23,8 +24,8 @@ def things_of(given: Any) -> list[Any]:
     """
     if isinstance(given, str | os.PathLike | Request):
         return [given]
-    if not isinstance(given, Iterable):
-        raise InvalidRequest("", f"{given!r} is no list of paths", "give paths or URLs")
+    if not isinstance(given, Iterable) or isinstance(given, Mapping | bytes | bytearray):
+        raise InvalidRequest("", f"a path must be text, not {type(given).__name__}", "give paths or URLs")
     return list(given)
 
 
@@ -39,7 +40,10 @@ def path_of(given: object) -> str:
     if isinstance(given, Request):
         return given.url
     if not isinstance(given, str | os.PathLike) or not isinstance(path := os.fspath(given), str) or not path:
-        raise InvalidRequest("", f"{given!r} is no path", "give paths or URLs")
+        problem = "a path is empty" if given == "" else f"a path must be text, not {type(given).__name__}"
+        raise InvalidRequest("", problem, "give paths or URLs")
+    if any(sign in path for sign in "\0\n\r"):  # not repeated: credentials may be on both sides
+        raise InvalidRequest("", "a path holds a control character", "remove it")
     return path
 
 
@@ -55,12 +59,33 @@ def band_names(bands: Any) -> list[str] | None:
         return None
     given = bands.split(",") if isinstance(bands, str) else list(bands) if isinstance(bands, Iterable) else [bands]
     if not given or not all(isinstance(name, str) and name.strip() for name in given):
-        raise InvalidRequest("", f"bands={bands!r} names no band, or what is none", 'give ["B04", …]')
+        raise InvalidRequest("", "bands names no band, or holds what is no name", 'give ["B04", …]')
     names = [name.strip().upper() for name in given]
     for place, name in enumerate(names):
         if name in names[:place]:
-            raise InvalidRequest("", f"band {name} is given twice", "give it once")
+            raise InvalidRequest("", f"band {named([name])} is given twice", "give it once")
     return names
+
+
+def named(bands: Iterable[str]) -> str:
+    """Return names of bands as messages list them; of a text that is like none, not even that."""
+    return ", ".join(band if _BAND.fullmatch(band) else "a text that names no band" for band in bands)
+
+
+def checked_metres(metres: object) -> int | None:
+    """Return the size of pixels that is wanted; None: any.
+
+    Raises
+    ------
+    InvalidRequest
+        It is no whole number.
+    """
+    if metres is None:
+        return None
+    whole = isinstance(metres, SupportsIndex) or (isinstance(metres, float) and metres.is_integer())
+    if not whole or isinstance(metres, bool):
+        raise InvalidRequest("", f"metres {described(metres)} is no size of pixels", "give a whole number, as 10")
+    return int(cast(SupportsIndex, metres))
 
 
 def check_bands(bands: Sequence[str] | None, there: Iterable[str | None], metres: int | None = None) -> None:
@@ -78,7 +103,7 @@ def check_bands(bands: Sequence[str] | None, there: Iterable[str | None], metres
         more = " …" if len(known) > _SHOWN else ""
         none = "give another size, or none" if metres else "the paths name no bands"
         cure = f"there is {', '.join(known[:_SHOWN])}{more}" if known else none
-        raise InvalidRequest("", f"there is no image of {', '.join(lacking)}{at}", cure)
+        raise InvalidRequest("", f"there is no image of {named(lacking)}{at}", cure)
 
 
 def what_to_give(path: str) -> str | None:

@@ -17,6 +17,7 @@ from dask.utils import parse_bytes, parse_timedelta
 
 from jp2batch.errors import ConfigurationError, InvalidRequest
 from jp2batch.profiles import StoreProfile
+from jp2batch.urls import described
 
 DEFAULTS: dict[str, Any] = yaml.safe_load(files("jp2batch").joinpath("jp2batch.yaml").read_text(encoding="utf-8"))
 dask.config.update_defaults(DEFAULTS)
@@ -78,13 +79,12 @@ def store_profile(protocol: str, host: str = "") -> StoreProfile:
     store = next((name for name in names if name in stores), "default")
     told = stores.get(store, "default")
     own = told if isinstance(told, Mapping) else profiles.get(str(told))
-    try:
+    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
         values = {**DEFAULTS["jp2batch"]["profiles"]["default"], **profiles["default"]}
         values |= {"measured": own is not told, **own}  # type: ignore[dict-item]
         return _profile(store if own is told else str(told), values)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        key, value = (f"profiles.{told}", own) if own and own is not told else (f"stores.{store}", told)
-        raise ConfigurationError("", f"jp2batch.{key} is {value}", _PROFILE_CURE) from None
+    key = f"profiles.{told}" if own and own is not told else f"stores.{store}"
+    raise ConfigurationError("", f"jp2batch.{key} is no profile", _PROFILE_CURE)
 
 
 def profiles_with(
@@ -104,20 +104,18 @@ def profiles_with(
     stores, profiles = _mapping("stores"), _mapping("profiles")
     own = {name: told if isinstance(told, Mapping) else profiles.get(str(told), {}) for name, told in stores.items()}
     fresh = {name: {**values, **given} for name, values in {"default": profiles["default"], **own}.items()}
-    try:
+    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
         _profile("", {**DEFAULTS["jp2batch"]["profiles"]["default"], "measured": False, **given})
-    except (ValueError, TypeError, KeyError, AttributeError):
-        shown = ", ".join(f"{key} {value}" for key, value in given.items())
-        cure = "give a latency such as 30ms, a bandwidth such as 60MB, and a number of connections"
-        raise InvalidRequest("", f"{shown} cannot be read", cure) from None
-    return dask.config.set({"jp2batch.stores": fresh})
+        return dask.config.set({"jp2batch.stores": fresh})
+    cure = "give a latency such as 30ms, a bandwidth such as 60MB, and a number of connections"
+    raise InvalidRequest("", f"{' or '.join(given)} cannot be read", cure)
 
 
 def _mapping(key: str) -> dict[str, Any]:
     """Return a part of the configuration, with the defaults of what it leaves out."""
     given = _get(key)
     if not isinstance(given, Mapping):
-        raise ConfigurationError("", f"jp2batch.{key} is {given!r}", "give it as {name: {latency: …, …}}")
+        raise ConfigurationError("", f"jp2batch.{key} is {described(given)}", "give it as {name: {latency: …, …}}")
     return {**DEFAULTS["jp2batch"][key], **given}
 
 
@@ -174,7 +172,7 @@ def processes_are_forked() -> bool:
 def retry_policy() -> RetryPolicy:
     """Return how often, and after how long, a request that failed is made again."""
     given = _get("retries")
-    try:
+    with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
         own = {name.replace("_", "-"): value for name, value in given.items()}  # dask takes them for the same
         values = {**DEFAULTS["jp2batch"]["retries"], **own}
         return RetryPolicy(
@@ -182,14 +180,13 @@ def retry_policy() -> RetryPolicy:
             first_wait=float(parse_timedelta(values["first-wait"])),
             longest_wait=float(parse_timedelta(values["longest-wait"])),
         )
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise ConfigurationError("", f"jp2batch.retries is {given}: {error}", "see jp2batch.yaml") from None
+    raise ConfigurationError("", "jp2batch.retries cannot be read", "see jp2batch.yaml")
 
 
 def index_settings() -> IndexSettings:
     """Return what is kept of the images that were read, and where."""
     given = _get("index")
-    try:
+    with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
         own = {name.replace("_", "-"): value for name, value in given.items()}
         values = {**DEFAULTS["jp2batch"]["index"], **own}
         folder, shared = values["folder"], values["shared"]
@@ -201,8 +198,7 @@ def index_settings() -> IndexSettings:
             shared=str(shared) if shared else None,
             shared_options=dict(values["shared-options"] or {}),
         )
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise ConfigurationError("", f"jp2batch.index is {given}: {error}", "see jp2batch.yaml") from None
+    raise ConfigurationError("", "jp2batch.index cannot be read", "see jp2batch.yaml")
 
 
 def share_index(url: str, storage_options: Mapping[str, Any]) -> None:
@@ -215,17 +211,17 @@ def driver() -> str:
     """Return what reads from S3: "auto", "fsspec" or "obstore"."""
     value = _get("driver")
     if value not in ("auto", "fsspec", "obstore"):
-        raise ConfigurationError("", f"jp2batch.driver is {value!r}", "give auto, fsspec or obstore")
+        raise ConfigurationError("", "jp2batch.driver is no known driver", "give auto, fsspec or obstore")
     return str(value)
 
 
 def deadline() -> float:
     """Return the seconds after which a request is given up, where there is a process to end."""
     value = _get("deadline")
-    try:
+    with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
         return float(parse_timedelta(value))
-    except (ValueError, TypeError, AttributeError, KeyError):
-        raise ConfigurationError("", f"jp2batch.deadline is {value!r}", 'give a time such as "10 minutes"') from None
+    problem = f"jp2batch.deadline {described(value)} is no time"
+    raise ConfigurationError("", problem, 'give a time such as "10 minutes"')
 
 
 def settings() -> dict[str, Any]:
@@ -265,10 +261,9 @@ def threads() -> int:
     value = _get("threads")
     if value is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         return max(1, int(value))
-    except (ValueError, TypeError):
-        raise ConfigurationError("", f"jp2batch.threads is {value!r}", "give a number or null") from None
+    raise ConfigurationError("", f"jp2batch.threads {described(value)} is no number", "give a number or null")
 
 
 def changed() -> dict[str, Any]:
@@ -312,7 +307,6 @@ def _flag(value: object) -> bool:
 
 def _bytes(key: str) -> int:
     value = _get(key)
-    try:
+    with contextlib.suppress(ValueError, TypeError, AttributeError, OverflowError):
         return int(parse_bytes(value))
-    except (ValueError, TypeError, AttributeError):
-        raise ConfigurationError("", f"jp2batch.{key} is {value!r}", 'give a size such as "4 GiB"') from None
+    raise ConfigurationError("", f"jp2batch.{key} {described(value)} is no size", 'give a size such as "4 GiB"')

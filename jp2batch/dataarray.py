@@ -123,8 +123,8 @@ def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
     """
     if chunks is None:
         return array
-    if isinstance(chunks, Mapping) and (unknown := [str(dim) for dim in chunks if dim not in array.dims]):
-        problem = f"chunks of {', '.join(unknown)}, which is no dimension"
+    if isinstance(chunks, Mapping) and not set(chunks) <= set(array.dims):
+        problem = "chunks are of a dimension that it does not have"
         raise InvalidRequest(array.attrs.get("source", ""), problem, f"there is {', '.join(map(str, array.dims))}")
     variable = array.variable
     cut = variable.chunk(array.encoding["preferred_chunks"] if chunks == {} else chunks).chunksizes

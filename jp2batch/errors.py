@@ -7,6 +7,8 @@ pickling between dask workers and become a record or an HTTP answer without bein
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
+from jp2batch.urls import shown
+
 __all__ = [
     "ClusterLost",
     "ClusterMismatch",
@@ -45,7 +47,7 @@ class Jp2BatchError(Exception):
     Parameters
     ----------
     path : str
-        What was asked for, without credentials; empty where no path is concerned.
+        What was asked for; empty where no path is concerned. It is kept without credentials, and not if it is no text.
     problem : str
         What was wrong.
     cure : str
@@ -56,8 +58,8 @@ class Jp2BatchError(Exception):
     """Whether the same request may succeed a little later."""
 
     def __init__(self, path: str, problem: str, cure: str = "") -> None:
-        super().__init__(path, problem, cure)
-        self.path = path
+        self.path = _shown(path)
+        super().__init__(self.path, problem, cure)
         self.problem = problem
         self.cure = cure
 
@@ -69,6 +71,10 @@ class Jp2BatchError(Exception):
     def at(self, path: str) -> Self:
         """Return the same error, naming `path`: the format layer does not know what it is reading."""
         return type(self)(path, *self.args[1:])
+
+
+def _shown(path: object) -> str:
+    return shown(path) if isinstance(path, str) else ""
 
 
 class ConfigurationError(Jp2BatchError):
@@ -114,7 +120,7 @@ class ManifestError(InvalidRequest):
         self, path: str, problem: str, cure: str = "", rows: tuple[tuple[int, str], ...] = (), unit: str = "line"
     ) -> None:
         super().__init__(path, problem, cure)
-        self.args = (path, problem, cure, rows, unit)
+        self.args = (self.path, problem, cure, rows, unit)
         self.rows = rows
         self.unit = unit
 
@@ -184,7 +190,7 @@ class StoreUnavailable(StorageError):
 
     def __init__(self, path: str, problem: str, cure: str = "", retry_after: float | None = None) -> None:
         super().__init__(path, problem, cure)
-        self.args = (path, problem, cure, retry_after)
+        self.args = (self.path, problem, cure, retry_after)
         self.retry_after = retry_after
 
 
@@ -229,7 +235,7 @@ class TooManyPixels(ImageTooLarge):
 
     def __init__(self, path: str, problem: str, cure: str = "", fits: int | None = None) -> None:
         super().__init__(path, problem, cure)
-        self.args = (path, problem, cure, fits)
+        self.args = (self.path, problem, cure, fits)
         self.fits = fits
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from jp2batch import sentinel2
-from jp2batch.asked import band_names, check_bands, path_of, things_of, what_to_give
+from jp2batch.asked import band_names, check_bands, checked_metres, path_of, things_of, what_to_give
 from jp2batch.batch.heads import at_once
 from jp2batch.errors import InvalidRequest, ManifestError
 from jp2batch.product import is_product, product_images
@@ -77,7 +77,7 @@ def list_requests(
     given = [path_of(source) for source in things_of(sources)]
     if not given:
         raise InvalidRequest("", "the list of sources is empty", "a pattern may have matched nothing")
-    wanted = band_names(bands)
+    wanted, metres = band_names(bands), checked_metres(metres)
     lists = at_once(partial(_list, metres=metres), given, client=None, storage_options=storage_options)
     listed = list(dict.fromkeys(one for found in lists for one in found))
     found = [one for one in listed if wanted is None or one.band in wanted]

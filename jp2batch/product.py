@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 
 from jp2batch import sentinel2
-from jp2batch.asked import band_names, path_of, what_to_give
+from jp2batch.asked import band_names, checked_metres, named, path_of, what_to_give
 from jp2batch.batch.heads import at_once
 from jp2batch.dataarray import chunked, open_lazily
 from jp2batch.errors import (
@@ -128,7 +128,7 @@ def product_images(
     """
     place, metadata = _find_metadata(product, storage_options)
     images = [listed for path in metadata.images if (listed := _listed(place, path)) is not None]
-    wanted = band_names(bands)
+    wanted, metres = band_names(bands), checked_metres(metres)
     chosen = [
         image
         for image in sorted(images, key=lambda image: image.metres)
@@ -136,7 +136,7 @@ def product_images(
     ]
     lacking = sorted({*(wanted or ())} - {image.name.band for image in chosen})
     if lacking or not chosen:
-        what = f"{', '.join(lacking) or 'no image'}{f' at {metres} m' if metres else ''}"
+        what = f"{named(lacking) or 'no image'}{f' at {metres} m' if metres else ''}"
         sizes = sorted({image.metres for image in images})
         of_size = {size: " ".join(image.name.band or "" for image in images if image.metres == size) for size in sizes}
         known = "; ".join(f"at {size} m {names}" for size, names in of_size.items())

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from jp2batch import html
 from jp2batch.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
-from jp2batch.urls import without_credentials
+from jp2batch.urls import described, shown, without_credentials
 
 Window = tuple[tuple[int, int], tuple[int, int]]
 """((row_start, row_stop), (col_start, col_stop)) in pixels of the full image."""
@@ -58,6 +58,8 @@ class Request:
             if isinstance(value := getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, os.fspath(value))
         _check_path(self.path, self.root)
+        if not isinstance(self.id, str):
+            raise InvalidRequest(self.path, f"id must be text, not {type(self.id).__name__}", "give it as text")
         object.__setattr__(self, "rlevel", checked_rlevel(self.path, self.rlevel))
         object.__setattr__(self, "window", parse_window(self.window, self.path))
         if not self.id:
@@ -70,11 +72,12 @@ class Request:
         `path` in lower case and a `window` (as text or nested lists) are accepted as well; `rlevel` may be left out.
         """
         if not isinstance(body, Mapping):
-            raise InvalidRequest("", f"the request is {_shown(body)}", 'give {"Path": "<key>", "rlevel": -1}')
+            problem = f"a request must be a mapping, not {type(body).__name__}"
+            raise InvalidRequest("", problem, 'give {"Path": "<key>", "rlevel": -1}')
         path = body.get("Path", body.get("path"))
         if path is None:
             raise InvalidPath("", "the request has no Path", 'give {"Path": "<key>", "rlevel": -1}')
-        return cls(path, body.get("rlevel", LOWEST), body.get("window"), root, str(body.get("id") or ""))
+        return cls(path, body.get("rlevel", LOWEST), body.get("window"), root, _id_of(body.get("id")))
 
     @property
     def url(self) -> str:
@@ -89,10 +92,11 @@ class Request:
         return html.card(self.shown_path, shown)
 
     def _shown(self) -> list[tuple[str, Any]]:
-        """Return names and values of the fields, without credentials."""
+        """Return names and values of the fields, without credentials; of columns, which may hold any, their names."""
         window = self.window and ",".join(f"{start}:{stop}" for start, stop in self.window)
         own = [("path", self.shown_path), ("rlevel", self.rlevel), ("window", window)]
-        return [*own, ("root", self.shown_root), ("id", self.id), *self.columns]
+        columns = ", ".join(name for name, _ in self.columns) or None
+        return [*own, ("root", self.shown_root), ("id", shown(self.id)), ("columns", columns)]
 
     @property
     def digest(self) -> str:
@@ -124,7 +128,7 @@ def requests_of(asked: object) -> list[Request]:
     if isinstance(asked, str | os.PathLike | Mapping | Request):
         asked = [asked]
     if not isinstance(asked, Iterable):
-        raise InvalidRequest("", f"{_shown(asked)} is no request", _ASKED)
+        raise InvalidRequest("", f"a request must not be of type {type(asked).__name__}", _ASKED)
     return [one if isinstance(one, Request) else _request_of(one) for one in asked]
 
 
@@ -133,7 +137,14 @@ def _request_of(one: object) -> Request:
         return Request.from_json(one)
     if isinstance(one, str | os.PathLike):
         return Request(cast(str, one))
-    raise InvalidRequest("", f"{_shown(one)} is no request", _ASKED)
+    raise InvalidRequest("", f"a request must not be of type {type(one).__name__}", _ASKED)
+
+
+def _id_of(value: object) -> str:
+    """Return the id that a body gives; empty where it gives none."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+        raise InvalidRequest("", f"id must be text, not {type(value).__name__}", "give it as text")
+    return str(value or "")
 
 
 def parse_window(window: object, path: str = "") -> Window | None:
@@ -152,10 +163,10 @@ def parse_window(window: object, path: str = "") -> Window | None:
     else:
         numbers = _flattened(window)
     if len(numbers) != 4 or not all(map(_is_whole, numbers)):
-        raise InvalidWindow(path, f"window {_shown(window)} cannot be read", "give r0:r1,c0:c1")
+        raise InvalidWindow(path, f"window {described(window)} cannot be read", "give r0:r1,c0:c1")
     r0, r1, c0, c1 = (int(n) for n in numbers)
     if max(r1, c1) > _LARGEST_SIZE:
-        raise InvalidWindow(path, f"window {_shown(window)} is larger than any image", "give r0:r1,c0:c1")
+        raise InvalidWindow(path, f"a window to {described(max(r1, c1))} is larger than any image", "give r0:r1,c0:c1")
     if not (0 <= r0 < r1 and 0 <= c0 < c1):
         raise InvalidWindow(path, f"window {r0}:{r1},{c0}:{c1} is empty or negative", "give 0 <= start < stop")
     return (r0, r1), (c0, c1)
@@ -183,36 +194,39 @@ def checked_rlevel(path: str, rlevel: object) -> int:
         It is none.
     """
     if not _is_whole(rlevel) or not LOWEST <= int(rlevel) <= _HIGHEST:
-        raise InvalidRlevel(path, f"rlevel {_shown(rlevel)} is not a resolution level", "give -1, 0, 1, …")
+        raise InvalidRlevel(path, f"rlevel {described(rlevel)} is not a resolution level", "give -1, 0, 1, …")
     return int(rlevel)
 
 
-def _check_path(path: object, root: str | None) -> None:
-    if not isinstance(path, str) or not path.strip():
-        raise InvalidPath("", f"Path {_shown(path)} is not a path", "give the path of a JPEG 2000 file")
-    if "\0" in path or "\n" in path or "\r" in path:
-        raise InvalidPath(_shown(path), "the path holds a control character", "remove it")
+def _check_path(path: object, root: object) -> None:
+    if not isinstance(path, str):
+        raise InvalidPath("", f"Path must be text, not {type(path).__name__}", "give a path or a URL")
+    if not isinstance(root, str | None):
+        raise InvalidPath("", f"root must be text, not {type(root).__name__}", "give a folder or a bucket")
+    if not path.strip():
+        raise InvalidPath("", "Path is empty", "give the path of a JPEG 2000 file")
+    if any(
+        sign in text for sign in "\0\n\r" for text in (path, root or "")
+    ):  # not repeated: credentials may be on both sides
+        raise InvalidPath("", "the path, or its root, holds a control character", "remove it")
     if len(path) > LONGEST_PATH:
-        raise InvalidPath(_shown(path), f"the path has {len(path)} characters", f"give {LONGEST_PATH} at most")
-    if root is None:
-        return
+        problem = f"the path has {len(path)} characters"
+        raise InvalidPath(f"{without_credentials(path)[:57]}…", problem, f"give {LONGEST_PATH} at most")
+    if root is not None:
+        _check_below(path)
+
+
+def _check_below(path: str) -> None:
     plain = path
     while (plainer := unquote(plain)) != plain:  # servers may decode it more than once
         plain = plainer
     if _CONTROL.search(plain):
-        raise InvalidPath(_shown(path), "the path holds a control character", "remove it")
+        raise InvalidPath("", "the path holds a control character", "remove it")
     elsewhere = plain.startswith("/") or _SCHEME.match(plain) or ".." in plain.split("/")
     if elsewhere or any(map(plain.__contains__, _SEPARATORS)):
-        raise InvalidPath(path, "the path leads out of its root", "give a key below it, without '..' or scheme")
+        shown = without_credentials(path)
+        raise InvalidPath(shown, "the path leads out of its root", "give a key below it, without '..' or scheme")
 
 
 def _digest(*fields: object) -> str:
     return hashlib.sha256(json.dumps(fields, separators=(",", ":")).encode()).hexdigest()[:16]
-
-
-def _shown(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # a number of more digits than Python writes
-        text = "of too many digits"
-    return text if len(text) <= 60 else f"{text[:57]}…"

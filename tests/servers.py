@@ -9,9 +9,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -26,6 +27,8 @@ def _etag(data: bytes) -> str:
 class RangeServer(ThreadingHTTPServer):
     """Serves `files`, notes what was asked, and answers with `fault`: after `faultless` requests, each `every`-th.
 
+    Refuses HEAD with the status `head`, as a link signed for GET does, and any query without the `signature`.
+    Answers what has not changed with 304, unless it is not `conditional`. Notes the `paths`, as they came.
     Refuses what needs more `places` than there are, or exceeds the `quota` of (requests, seconds).
     """
 
@@ -37,6 +40,10 @@ class RangeServer(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.fault: str | int = ""
         self.faultless = 0
+        self.head = 403
+        self.conditional = True
+        self.signature = ""
+        self.paths: list[str] = []
         self.every = 1
         self.retry_after: str | None = None
         self.places: int | None = None
@@ -121,8 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         self.server.begin("HEAD", dict(self.headers))
-        data = self.server.files.get(self.path.split("?")[0].lstrip("/"))
-        self._start(404 if data is None else 200, data or b"", {"Content-Length": str(len(data or b""))})
+        self._start(self.server.head, b"", {"Content-Length": "0"})
         self.server.end()
 
     def do_GET(self) -> None:
@@ -134,7 +140,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.end()
 
     def _answer(self, fault: str | int) -> None:
-        data = self.server.files.get(self.path.split("?")[0].lstrip("/"))
+        path, _, query = self.path.partition("?")
+        self.server.paths.append(path)
+        data = self.server.files.get(unquote(path).removeprefix("/"))
+        if self.server.signature not in query:
+            fault = 403
         if fault == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
@@ -143,6 +153,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif isinstance(fault, int) or data is None:
             self._start(fault or 404, b"", {"Content-Length": "5"})  # type: ignore[arg-type]
             self.wfile.write(b"sorry")
+        elif self.server.conditional and self.headers.get("If-None-Match") == _etag(data):
+            self._start(304, data, {})
         elif fault == "ignore-range" or "Range" not in self.headers:
             self._send(200, data, {})
         elif fault == "ignore-range-chunked":
@@ -151,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer_range(data, fault)
 
     def _answer_range(self, data: bytes, fault: str) -> None:
-        first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"]).groups())  # type: ignore[union-attr]
+        first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", self._range(len(data))).groups())  # type: ignore[union-attr]
         if first >= len(data):
             self._send(416, b"", {"Content-Range": f"bytes */{len(data)}"}, data)
             return
@@ -173,6 +185,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             self._send(206, body, headers, data)
+
+    def _range(self, size: int) -> str:
+        """Return the range that is asked for; of the last byte (RFC 9110, 14.1.2), by its place."""
+        asked = self.headers["Range"]
+        return f"bytes={size - 1}-{size - 1}" if asked == "bytes=-1" and size else asked
 
     def _send(self, status: int, body: bytes, headers: dict[str, str], data: bytes | None = None) -> None:
         self._start(status, body if data is None else data, headers | {"Content-Length": str(len(body))})
@@ -202,15 +219,22 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-@pytest.fixture
-def http_server() -> Iterator[RangeServer]:
-    """A web server of one's own."""
+@contextmanager
+def range_server() -> Iterator[RangeServer]:
+    """Run a web server for the time of a `with` block."""
     server = RangeServer()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield server
     server.stop()
     thread.join()
+
+
+@pytest.fixture
+def http_server() -> Iterator[RangeServer]:
+    """A web server of one's own."""
+    with range_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -225,8 +225,8 @@ def test_one_path_and_names_in_any_case_will_do(products):
     ("sources", "bands", "problem"),
     [
         ([], None, "the list of sources is empty"),
-        (None, None, "None is no list of paths"),
-        ([5], None, "5 is no path"),
+        (None, None, "a path must be text, not NoneType"),
+        ([5], None, "a path must be text, not int"),
         ("{product}", ["B99"], r"no image of B99 \(there is AOT, B04, B8A, SCL, TCI\)"),
         ("{product}", ["B04", "b04"], "band B04 is given twice"),
         ("{product}", "", "names no band"),

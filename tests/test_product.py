@@ -129,10 +129,10 @@ def test_what_is_inside_of_a_product_names_it(small, inside):
     ("arguments", "problem"),
     [
         ({"bands": ["B04", "B04"]}, "band B04 is given twice"),
-        ({"rlevel": "1"}, "rlevel '1' is not a resolution level"),
-        ({"chunks": {"z": 3}}, r"chunks of z, which is no dimension \(there is y, x\)"),
+        ({"rlevel": "1"}, "rlevel of type str is not a resolution level"),
+        ({"chunks": {"z": 3}}, r"chunks are of a dimension that it does not have \(there is y, x\)"),
         ({"storage_options": "anon"}, "storage_options are of type str"),
-        ({"path": None}, "None is no path"),
+        ({"path": None}, "a path must be text, not NoneType"),
     ],
 )
 def test_slips_are_told_in_a_line(small, arguments, problem):

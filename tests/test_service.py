@@ -260,7 +260,7 @@ def test_tokens_keep_others_out(root, tmp_path):
     ("options", "code", "text"),
     [
         (["--root", "no-such-folder"], 3, "there is no such folder"),
-        (["--root", ".", "--root", "."], 3, "a second root 'default'"),
+        (["--root", ".", "--root", "."], 3, "a second root of the same name"),
         (["--root", ".", "--certfile", "no-such-file"], 3, "--certfile"),
         (["--root", "warez://bucket"], 3, "warez:// is not a known protocol"),
         (["--root", "https://example.org/images?key=1"], 3, "a root has neither"),

@@ -41,9 +41,9 @@ def test_in_a_folder_a_name_may_have_a_question_mark():
     [
         ('{"Path": "a", "rlevel": null}', InvalidRlevel, "rlevel cannot be null"),
         ('{"Path": "a", "rlevel": true}', InvalidRlevel, "rlevel cannot be true"),
-        ('{"Path": "a", "rlevel": [1]}', InvalidRlevel, r"rlevel cannot be \[1\]"),
+        ('{"Path": "a", "rlevel": [1]}', InvalidRlevel, r"rlevel cannot be an array"),
         ('{"Path": null}', InvalidPath, "Path cannot be null"),
-        ('{"path": {"a": false}}', InvalidPath, 'path cannot be {"a": false}'),
+        ('{"path": {"a": false}}', InvalidPath, "path cannot be an object"),
         ('{"Path": "a", "window": false}', InvalidWindow, "window cannot be false"),
         ('{"Path": "a", "window": {"a": null}}', InvalidWindow, "window cannot be"),
     ],

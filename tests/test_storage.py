@@ -326,7 +326,7 @@ def test_an_unknown_total_is_asked_for(http_server: Any) -> None:
     source = _http_source(http_server)
     assert source.read_many([FIRST]) == [(0, DATA[:8])]
     assert source.size == len(DATA)
-    assert http_server.asked == ["bytes=0-7", "HEAD"]
+    assert http_server.asked == ["bytes=0-7", "bytes=-1"]
     assert source.requests == 2
     assert source.read_many([(5, 10)]) == [(5, DATA[5:10])]
 
@@ -442,11 +442,18 @@ def test_a_refusal_names_the_cure_and_no_secret(s3_server: Any, driver: str, cre
 
 
 @pytest.mark.seaweedfs
-@pytest.mark.parametrize("path", ["s3://scenes", "s3://scenes/", "s3://no-such-bucket/a.jp2", "s3://scenes/folder/"])
+@pytest.mark.parametrize("path", ["s3://scenes", "s3://scenes/", "s3://no-such-bucket/a.jp2"])
 def test_a_bucket_is_no_image(s3_server: Any, driver: str, path: str) -> None:
-    s3_server.put("folder/a.jp2", DATA)
     with pytest.raises(errors.ImageNotFound, match="folder"):
         open_source(path, storage_options=s3_server.options).read_many([FIRST])
+
+
+@pytest.mark.seaweedfs
+@pytest.mark.parametrize("chosen", ["fsspec", "auto"])
+def test_a_folder_of_a_bucket_is_no_image(s3_server: Any, chosen: str) -> None:
+    s3_server.put("folder/a.jp2", DATA)
+    with dask.config.set({"jp2batch.driver": chosen}), pytest.raises(errors.ImageNotFound, match="folder"):
+        open_source("s3://scenes/folder/", storage_options=s3_server.options).read_many([FIRST])
 
 
 def _s3_source(server: Any, driver: str) -> Source:

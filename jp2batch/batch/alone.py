@@ -57,9 +57,11 @@ def _in_a_child(request: Request, order: Order) -> Result:
         raise _late(request, order)
     if code == _PYTHON_FAILED:
         last = errors.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        raise UnexpectedError(request.path, f"its process did not start: {last}"[:500], "please report it")
+        raise UnexpectedError(request.shown_path, f"its process did not start: {last}"[:500], "please report it")
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    raise DecoderCrashed(request.path, f"decoding it ends the process ({how})", "the file is damaged: fetch it again")
+    raise DecoderCrashed(
+        request.shown_path, f"decoding it ends the process ({how})", "the file is damaged: fetch it again"
+    )
 
 
 @contextlib.contextmanager
@@ -91,7 +93,7 @@ def _told(child: "subprocess.Popen[bytes]", message: bytes) -> Iterator[None]:
 
 
 def _late(request: Request, order: Order) -> DecodeTimedOut:
-    return DecodeTimedOut(request.path, f"not done after {order.deadline:.0f} s", "raise jp2batch.deadline")
+    return DecodeTimedOut(request.shown_path, f"not done after {order.deadline:.0f} s", "raise jp2batch.deadline")
 
 
 def main() -> None:

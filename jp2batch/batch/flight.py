@@ -169,4 +169,4 @@ class _Flight:
 
 def _lost(request: Request, outcome: object) -> UnexpectedError:
     text = str(outcome).partition("\n")[0] or type(outcome).__name__
-    return UnexpectedError(request.path, f"its worker was lost again and again: {text}"[:300], "run it again")
+    return UnexpectedError(request.shown_path, f"its worker was lost again and again: {text}"[:300], "run it again")

@@ -112,7 +112,7 @@ def run(
         The workers have another version of this package, or none.
     """
     if on_error not in get_args(OnError):
-        raise ConfigurationError("", f"on_error {on_error!r} is not known", 'give "collect" or "raise"')
+        raise ConfigurationError("", "on_error is none of its values", 'give "collect" or "raise"')
     wanted = requests_of(requests)
     start = time.perf_counter()
     by_place: dict[int, Result] = {}
@@ -213,9 +213,9 @@ def engine_for(client: "Client | str | None", *, processes: bool) -> Engine:
 
 
 def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) -> Order:
-    deliver = output if callable(output) else _DELIVERIES.get(output)
+    deliver = output if callable(output) else _DELIVERIES.get(str(output))
     if deliver is None:
-        raise ConfigurationError("", f"output {output!r} is not known", 'give "xarray", "response" or a function')
+        raise ConfigurationError("", "output is no known form", 'give "xarray", "response" or a function')
     return Order(
         deliver=deliver,
         storage_options=Hidden(storage_options or {}),

@@ -220,7 +220,7 @@ class Folder:
             name = f"{item_name(request)}{self._suffix}"
             other = names.setdefault(name.lower(), request)
             if other is not request:
-                problem = f"its output {name} would be that of {other.id!r}, too"
+                problem = f"its output {name} would be that of another request, too"
                 raise InvalidRequest(request.shown_path, problem, "give it another id")
         return {f"{item_name(request)}{self._suffix}": request.digest for request in names.values()}
 

@@ -156,7 +156,9 @@ def unsealed(order: Order | Sealed, request: Request) -> Order:
         return order.opened()
     except Exception as error:  # noqa: BLE001  # whatever a missing or another version of a package leads to
         problem = f"its worker cannot load what is to be done: {type(error).__name__}: {error}"
-        raise UnexpectedError(request.path, problem[:500], "install there what the output function needs") from None
+        raise UnexpectedError(
+            request.shown_path, problem[:500], "install there what the output function needs"
+        ) from None
 
 
 @functools.lru_cache(maxsize=8)
@@ -173,7 +175,9 @@ def _read(source: Source, request: Request, order: Order) -> Pixels:
         needed = memory_needed(opened, selection) + _to_deliver(order.deliver, opened, selection)
         if memory is not None and needed > memory:
             problem = f"it takes {format_bytes(needed)} of memory, and its worker has {format_bytes(memory)} to spare"
-            raise ImageTooLarge(request.path, problem, "ask for less, or give workers more memory or fewer threads")
+            raise ImageTooLarge(
+                request.shown_path, problem, "ask for less, or give workers more memory or fewer threads"
+            )
         return selection
 
     return read_from(source, choose, threads=1)  # dask has the others
@@ -188,7 +192,7 @@ def _to_deliver(deliver: Delivery, opened: Opened, selection: Selection) -> int:
 
 def _unexpected(error: Exception, request: Request) -> UnexpectedError:
     detail = str(error).partition("\n")[0]
-    return UnexpectedError(request.path, f"{type(error).__name__}: {detail}"[:500], "please report it")
+    return UnexpectedError(request.shown_path, f"{type(error).__name__}: {detail}"[:500], "please report it")
 
 
 def _kept(error: Jp2BatchError) -> Jp2BatchError:

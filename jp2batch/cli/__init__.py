@@ -4,6 +4,7 @@ Exit codes: 0 all well, 1 something failed, 2 wrong usage, 3 could not start, 13
 """
 
 import errno
+import re
 from typing import Any
 
 import click
@@ -12,10 +13,18 @@ import jp2batch
 from jp2batch.cli import batches, images, serving, tools
 from jp2batch.cli.options import FAILED, INTERRUPTED, NOT_STARTED, USAGE, say
 from jp2batch.errors import ConfigurationError, InvalidRequest, Jp2BatchError, ManifestError
+from jp2batch.urls import without_credentials
+
+_ARGUMENTS = "jp2batch.arguments"
 
 
 class _Group(click.Group):
     """Says errors in one line, and turns them into exit codes, in one place."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the arguments, which messages of click repeat."""
+        ctx.meta[_ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -23,17 +32,34 @@ class _Group(click.Group):
         except ManifestError as error:
             say(error.all_rows)
             ctx.exit(USAGE)
+        except click.UsageError as error:
+            text = _without_values(error, ctx.meta[_ARGUMENTS])
+            if text == error.format_message():
+                raise
+            raise click.UsageError(text, error.ctx) from None
         except Jp2BatchError as error:
             say(str(error))
             ctx.exit(_exit_code(error))
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # nobody reads on, as after `| head`; click leaves quietly
-            say(f"{error.filename or 'system'}: {error.strerror or error}")
+            say(without_credentials(f"{error.filename or 'system'}: {error.strerror or error}"))
             ctx.exit(FAILED)
         except KeyboardInterrupt:
             say("interrupted")
             ctx.exit(INTERRUPTED)
+
+
+def _without_values(error: click.UsageError, arguments: list[str]) -> str:
+    """Return what click says of wrong usage: URLs without credentials, and without values of options."""
+    text = error.format_message()
+    if isinstance(error, click.BadParameter):
+        names = re.compile(r"--?[a-z][a-z-]*")
+        given = {value for one in arguments for value in (one, one.partition("=")[2])} - {""}
+        given = {value for value in given if not names.fullmatch(value)}
+        for value in sorted(given, key=len, reverse=True):
+            text = text.replace(f"'{value}'", "'…'").replace(repr(value), "'…'")
+    return without_credentials(text)
 
 
 def _exit_code(error: Jp2BatchError) -> int:

@@ -11,7 +11,7 @@ import xarray as xr
 from xarray.core import indexing
 
 from jp2batch import sentinel2
-from jp2batch.asked import band_names
+from jp2batch.asked import band_names, checked_metres
 from jp2batch.batch.heads import Head, at_once
 from jp2batch.cube.array import Cell, CubeArray
 from jp2batch.cube.grid import Placed, offset, place_all, reference
@@ -102,9 +102,12 @@ def open_cube(
         The numbers of different times have different offsets, and are not scaled.
     """
     if align not in ("snap", "linear") or missing not in ("raise", "fill"):
-        raise CubeMismatch("", f"align={align!r}, missing={missing!r}", 'give "snap" or "linear", "raise" or "fill"')
+        name, cure = (
+            ("missing", '"raise" or "fill"') if align in ("snap", "linear") else ("align", '"snap" or "linear"')
+        )
+        raise CubeMismatch("", f"{name} is none of its values", f"give {cure}")
     each = partial(at_once, client=client, storage_options=storage_options)
-    wanted = band_names(bands)
+    wanted, metres = band_names(bands), checked_metres(metres)
     options = CubeOptions(checked_rlevel("", rlevel), chunks, wanted, align, missing, scaled, storage_options)
     found = listed_images(images, wanted, metres, each)
     add_scalings(found, scaled, each)

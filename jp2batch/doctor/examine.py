@@ -10,7 +10,7 @@ from jp2batch.doctor.findings import Finding
 from jp2batch.doctor.storage import examine_storage
 from jp2batch.errors import Jp2BatchError
 from jp2batch.reader import StorageOptions
-from jp2batch.urls import without_credentials
+from jp2batch.urls import shown
 
 _PACKAGES = ("glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow")
 _OPTIONAL = {
@@ -20,6 +20,9 @@ _OPTIONAL = {
     "h5netcdf": ".nc files",
     "zarr": ".zarr stores",
 }
+_PATHS = ("jp2batch.openjpeg-library", "jp2batch.index.folder", "jp2batch.index.shared")
+_NAMES = {"auto", "fsspec", "obstore", *config.DEFAULTS["jp2batch"]["profiles"]}
+_MEASURE = re.compile(r"[\d.]+ ?[A-Za-z]{0,12}")
 _OLDEST_OPENJPEG = (2, 5)
 
 
@@ -81,7 +84,12 @@ def _configuration() -> Finding:
 
 
 def _shown(key: str, value: object) -> str:
-    return "…" if ".shared-options." in key else without_credentials(str(value))
+    """Return a value if it is a number, a size, a time, a name or a path; another may hold a secret."""
+    if not isinstance(value, str):
+        return str(value) if value is None or isinstance(value, bool | int | float) else "…"
+    if key in _PATHS:
+        return shown(value)
+    return value if _MEASURE.fullmatch(value) or value in _NAMES else "…"
 
 
 def _package(name: str) -> Finding:

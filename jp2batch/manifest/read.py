@@ -10,12 +10,13 @@ from typing import Any
 
 import orjson
 
+from jp2batch.asked import path_of
 from jp2batch.errors import InvalidPath, InvalidRequest, ManifestError
 from jp2batch.manifest.json_rows import Row
 from jp2batch.manifest.rows import OWN_COLUMNS, csv_of, ndjson_of, rows_of
 from jp2batch.request import LOWEST, Request
 from jp2batch.storage.files import read_bytes, read_stream, write_bytes
-from jp2batch.urls import without_credentials
+from jp2batch.urls import shown, without_credentials
 
 StorageOptions = Mapping[str, Any] | None
 
@@ -61,7 +62,7 @@ def read_manifest(
     StorageError
         The manifest cannot be read.
     """
-    name = os.fspath(source)
+    name = path_of(source)
     data = _read_stdin() if name == "-" else read_bytes(name, storage_options=storage_options)
     return parse_manifest(data, name, rlevel=rlevel, root=root)
 
@@ -220,15 +221,16 @@ def _as_mapping(row: object) -> dict[str, Any]:
     if isinstance(row, str):
         row = {"Path": row}
     if not isinstance(row, Mapping):
-        raise InvalidRequest("", f"the row is {_shown(row)}", 'give {"Path": "…"} or a path as text')
+        raise InvalidRequest("", f"a row must be an object or text, not {type(row).__name__}", 'give {"Path": "…"}')
     try:
         plain: dict[str, Any] = orjson.loads(orjson.dumps(row, default=_plain))
     except orjson.JSONEncodeError as error:
-        if isinstance(error.__cause__, InvalidRequest):
-            raise error.__cause__ from None
         cure = "text is UTF-8, numbers are finite and of 64 bits, lists are not nested without end"
-        raise InvalidRequest("", f"the row cannot be kept: {error}", cure) from None
-    return plain
+        fault = InvalidRequest("", f"the row cannot be kept: {error}", cure)
+        fault = error.__cause__ if isinstance(error.__cause__, InvalidRequest) else fault
+    else:
+        return plain
+    raise fault
 
 
 def _plain(value: object) -> object:
@@ -245,7 +247,7 @@ def _divided(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for name, value in row.items():
         own = name.strip().lower()
         if own in fields:
-            raise InvalidRequest("", f"it has {own} twice, as {_shown(name)} too", "leave one of them out")
+            raise InvalidRequest("", f"it has {own} twice, in other letters", "leave one of them out")
         if own in OWN_COLUMNS:
             fields[own] = value
         else:
@@ -264,7 +266,7 @@ def _path(value: object) -> str:
     if value is None or value == "":
         raise InvalidPath("", "it has no Path", "give the path of a JPEG 2000 file")
     if not isinstance(value, str):
-        raise InvalidPath("", f"its Path is {_shown(value)}", "give it as text")
+        raise InvalidPath("", f"Path must be text, not {type(value).__name__}", "give it as text")
     return value
 
 
@@ -274,13 +276,13 @@ def _level(value: Any, default: int) -> Any:
         return default
     if isinstance(value, str):
         number = re.fullmatch(r"\s*([+-]?[0-9]{1,9})(\.0*)?\s*", value)
-        return int(number[1]) if number else without_credentials(value)
+        return int(number[1]) if number else value
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _window(value: Any) -> Any:
     if isinstance(value, str):
-        return without_credentials(value) if value.strip() else None
+        return value if value.strip() else None
     return value
 
 
@@ -288,27 +290,23 @@ def _id(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int | None):
-        raise InvalidRequest("", f"its id is {_shown(value)}", "give it as text")
+        raise InvalidRequest("", f"id must be text, not {type(value).__name__}", "give it as text")
     return "" if value is None or not str(value).strip() else str(value)
 
 
 def _check_id(request: Request, unit: str, number: int, first: Request) -> None:
     """Refuse an id that means two things: records are found again by it."""
     if first != request:
-        problem = f"its id {_shown(request.id)} is that of another request, on {unit} {number}"
+        problem = f"its id is that of another request, on {unit} {number}"
         raise InvalidRequest("", problem, "give each request an id of its own, or none")
 
 
 def _message(path: str, error: InvalidRequest) -> str:
     """Return one line about a bad row, that shows neither credentials nor a whole book."""
-    where = f"{_shortened(without_credentials(path), 100)}: " if path else ""
+    where = f"{_shortened(shown(path), 100)}: " if path else ""
     cure = f" ({error.cure})" if error.cure else ""
     text = " ".join(f"{where}{without_credentials(error.problem)}{cure}".split())
     return _shortened("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), _LONGEST)
-
-
-def _shown(value: object) -> str:
-    return _shortened(without_credentials(repr(value)), 60)
 
 
 def _shortened(text: str, length: int) -> str:

@@ -136,9 +136,13 @@ def _bad_names(names: Sequence[str]) -> InvalidRequest | None:
     known = [name.strip().lower() for name in names]
     if "path" not in known:
         return InvalidRequest("", "no column is called Path", "name that of the paths so")
-    twice = {own for own in OWN_COLUMNS if known.count(own) > 1} | {n for n in names if n and names.count(n) > 1}
-    if twice:
-        return InvalidRequest("", f"two columns are called {min(twice)}", "leave one of them out")
+    for own in OWN_COLUMNS:
+        if known.count(own) > 1:
+            return InvalidRequest("", f"two columns are called {own}", "leave one of them out")
+    for place, name in enumerate(names, 1):
+        if name and name in names[: place - 1]:
+            problem = f"columns {names.index(name) + 1} and {place} have the same name"
+            return InvalidRequest("", problem, "leave one of them out")
     if not "".join(names).isascii() and any("\ud800" <= letter <= "\udfff" for name in names for letter in name):
         return InvalidRequest("", "the names of the columns are not UTF-8", "save the file as UTF-8")
     return None

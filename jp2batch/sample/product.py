@@ -16,10 +16,12 @@ from typing import Any, Literal
 import numpy as np
 
 from jp2batch import sentinel2
+from jp2batch.asked import named
 from jp2batch.errors import InvalidRequest
 from jp2batch.sample import landscape
 from jp2batch.sample.encode import ESA_60M, Coding, encode
 from jp2batch.sample.landscape import DATE, Image, in_utc, scene
+from jp2batch.urls import described
 
 TILE = "T29UNU"
 """Its tile."""
@@ -181,7 +183,7 @@ def make_image(path: str | Path, pixels: Image, metres: int, *, tile: str = TILE
         The file.
     """
     if metres not in _CODINGS:
-        raise InvalidRequest("", f"pixels of {metres} m", f"take one of {', '.join(map(str, _CODINGS))}")
+        raise InvalidRequest("", f"a pixel of {described(metres)} m", f"take one of {', '.join(map(str, _CODINGS))}")
     coding = _COLOUR_60M if pixels.ndim == 3 and metres == 60 else _CODINGS[metres]
     coding = replace(coding, bits=8 if pixels.dtype == np.uint8 else 15, mct=pixels.ndim == 3, tlm=tlm)
     epsg, x, y = tile_corner(tile)
@@ -219,7 +221,7 @@ def tile_corner(tile: str) -> tuple[int, int, int]:
     """
     found = re.fullmatch(r"T(0[1-9]|[1-5]\d|60)([C-HJ-NP-X])([A-HJ-NP-Z])([A-HJ-NP-V])", tile)
     if found is None:
-        raise InvalidRequest("", f"{tile!r} is no tile of Sentinel-2", 'give one like "T29UNU"')
+        raise InvalidRequest("", "this is no tile of Sentinel-2", 'give one like "T29UNU"')
     zone, letters = int(found[1]), "ABCDEFGHJKLMNPQRSTUVWXYZ"
     band, column, row = (letters.index(letter) for letter in found.groups()[1:])
     latitude = 8 * band - 92  # the middle of the band
@@ -244,9 +246,9 @@ class _Product:
         if self.size % 6 or self.size < 60:
             raise InvalidRequest("", f"a size of {self.size}", "give a multiple of 6, at least 60")
         if self.level not in ("L2A", "L1C"):
-            raise InvalidRequest("", f"no such level: {self.level}", "take L2A or L1C")
+            raise InvalidRequest("", "there is no such level", "take L2A or L1C")
         if unknown := set(self.bands) - set(_METRES):
-            raise InvalidRequest("", f"no such band: {', '.join(sorted(unknown))}", f"take of {', '.join(_METRES)}")
+            raise InvalidRequest("", f"there is no band {named(sorted(unknown))}", f"take of {', '.join(_METRES)}")
 
     @property
     def name(self) -> str:

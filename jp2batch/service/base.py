@@ -32,6 +32,7 @@ from jp2batch.service.problems import (
     problem_of,
 )
 from jp2batch.service.settings import Settings
+from jp2batch.urls import without_credentials
 
 _log = logging.getLogger("jp2batch.service.requests")
 
@@ -176,7 +177,7 @@ class Handler(RequestHandler):
         self.set_status(problem.status)
         for name, value in problem.headers.items():
             self.set_header(name, value)
-        self.notes |= {"error": type(error).__name__, "detail": str(error)}
+        self.notes |= {"error": type(error).__name__, "detail": without_credentials(str(error))}
         self.respond(json.dumps(problem.body(self.id), ensure_ascii=False).encode(), "application/problem+json")
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:

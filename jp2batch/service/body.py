@@ -47,9 +47,8 @@ def parse_body(data: bytes, roots: Mapping[str, Root]) -> tuple[Root, Request]:
 def _check_word(name: str, value: object) -> None:
     error, types = _WORDS[name]
     if isinstance(value, types):
-        text = json.dumps(value)
-        problem = f"{name} cannot be {text if len(text) <= 60 else f'{text[:57]}…'}"
-        raise error("", problem, "see /openapi.json")
+        shown = "an object" if isinstance(value, dict) else "an array" if isinstance(value, list) else json.dumps(value)
+        raise error("", f"{name} cannot be {shown}", "see /openapi.json")
 
 
 def _key(path: str, root: Root) -> str:
@@ -68,9 +67,10 @@ def _parsed(data: bytes) -> Any:
             data.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_constant, parse_float=_number
         )
     except RecursionError:
-        raise InvalidRequest("", "the body is nested too deeply", _CURE) from None
+        problem = "the body is nested too deeply"
     except ValueError as error:
-        raise InvalidRequest("", f"the body is not JSON: {_reason(error)}", _CURE) from None
+        problem = f"the body is not JSON: {_reason(error)}"
+    raise InvalidRequest("", problem, _CURE)  # out here: the other error holds the body
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

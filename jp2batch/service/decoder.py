@@ -185,8 +185,8 @@ def select_within(request: Request, opened: Opened, *, most: int) -> Selection:
             lower = select(header, rlevel, request.window)
             if _pixels(lower, bands) <= most:
                 cure = f"rlevel {rlevel} gives {_shape(lower, bands)}"
-                raise TooManyPixels(request.path, problem, cure, rlevel)
-    raise TooManyPixels(request.path, problem, "give a smaller window")
+                raise TooManyPixels(request.shown_path, problem, cure, rlevel)
+    raise TooManyPixels(request.shown_path, problem, "give a smaller window")
 
 
 def _pixels(selection: Selection, bands: int) -> int:

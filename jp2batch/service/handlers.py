@@ -18,6 +18,7 @@ from jp2batch.service.forms import Content, accepts_gzip, form_for
 from jp2batch.service.metrics import TYPE
 from jp2batch.service.openapi import document
 from jp2batch.service.problems import NoSuchPage, NotInTime
+from jp2batch.urls import without_credentials
 
 _PAGE = files("jp2batch.service").joinpath("page.html").read_text(encoding="utf-8")
 
@@ -67,7 +68,7 @@ class ImageHandler(Handler):
     def _job(self, body: bytes) -> Job:
         root, request = parse_body(body, self.service.settings.roots)
         self.hidden = root.url
-        self.notes |= {"Path": request.path, "rlevel": request.rlevel, "root": root.name}
+        self.notes |= {"Path": without_credentials(request.path), "rlevel": request.rlevel, "root": root.name}
         headers = self.request.headers
         form = form_for(headers.get("Accept", "*/*"))
         compress = accepts_gzip(headers.get("Accept-Encoding", ""))
@@ -81,7 +82,7 @@ class ImageHandler(Handler):
         except TimeoutError:
             seconds = self.service.settings.limits.deadline
             cure = "try again later, or ask for less"
-            raise NotInTime(job.request.path, f"not done within {seconds:g} s", cure) from None
+            raise NotInTime(job.request.shown_path, f"not done within {seconds:g} s", cure) from None
         self.service.metrics.read(result)
         return result
 

@@ -12,7 +12,7 @@ from jp2batch.request import Request
 from jp2batch.service.problems import UnknownRoot
 from jp2batch.storage.flags import options_from_flags
 from jp2batch.storage.source import Source, known_protocols, open_source
-from jp2batch.urls import without_credentials
+from jp2batch.urls import names_a_user_of_a_store, without_credentials
 
 DEFAULT = "default"
 """The name of the root that requests mean unless they name another."""
@@ -65,7 +65,7 @@ def parse_roots(texts: Iterable[str], **flags: Any) -> dict[str, Root]:
         named = None if Path(text).is_dir() else _NAMED.fullmatch(text)
         name, url = named.groups() if named else (DEFAULT, text)
         if name in roots:
-            raise ConfigurationError(without_credentials(url), f"a second root {name!r}", "give it as NAME=URL")
+            raise ConfigurationError(without_credentials(url), "a second root of the same name", "give it as NAME=URL")
         first = first or _protocol(url)
         options = options_from_flags(url, **flags) if _protocol(url) == first else {}
         roots[name] = Root(name, _located(url), options)
@@ -104,7 +104,7 @@ def open_below(request: Request, storage_options: Mapping[str, Any]) -> Source:
     if not protocol:
         url = os.path.realpath(url)
         if not Path(url).is_relative_to(os.path.realpath(root)):
-            raise PermissionDenied(request.path, "a symbolic link leads out of the root")
+            raise PermissionDenied(request.shown_path, "a symbolic link leads out of the root")
     return open_source(url, storage_options=storage_options)
 
 
@@ -126,6 +126,8 @@ def _located(url: str) -> str:
             raise ConfigurationError(
                 shown, f"{protocol}:// is not a known protocol", "s3://, gs://, https://, a folder"
             )
+        if names_a_user_of_a_store(url):
+            raise ConfigurationError(shown, "its URL holds credentials", "put them into the environment or a profile")
         if re.search(r"[?#]", url):
             raise ConfigurationError(shown, "a root has neither '?' nor '#'", "give the address of a folder")
         return url

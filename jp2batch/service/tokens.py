@@ -52,9 +52,11 @@ def load_tokens(file: str | None, variable: str | None) -> Tokens:
     tokens = re.split(r"[\s,]+", variable.strip()) if variable and variable.strip() else []
     if file is not None:
         try:
-            lines = Path(file).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = Path(file).read_bytes().decode("utf-8", "surrogateescape").splitlines()
+        except OSError as error:
             raise ConfigurationError(file, f"cannot be read: {error}", "check --token-file") from None
+        if any("\udc80" <= letter <= "\udcff" for line in lines for letter in line):
+            raise ConfigurationError(file, "is not UTF-8", "save it as UTF-8")
         found = [token for line in lines if (token := line.partition("#")[0].strip())]
         if not found:
             raise ConfigurationError(file, "holds no token", "write one a line")

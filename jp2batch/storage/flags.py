@@ -117,16 +117,16 @@ def _takers(stores: Mapping[str, str]) -> list[str]:
 
 
 def _parsed(text: str) -> dict[str, Any]:
+    problem, cure = "--storage-options is not a JSON object", 'give one such as {"anon": true}'
     try:
         options = json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+        if isinstance(options, dict):
+            return options
     except OSError as error:
-        problem = f"--storage-options: cannot read {text[1:]}: {error.strerror}"
-        raise InvalidRequest("", problem, "give @ and the name of a file") from None
-    except ValueError:
-        options = None
-    if not isinstance(options, dict):
-        raise InvalidRequest("", "--storage-options is not a JSON object", 'give one such as {"anon": true}')
-    return options
+        problem, cure = f"--storage-options: its file cannot be read: {error.strerror}", "give @ and the name of a file"
+    except (ValueError, RecursionError):
+        pass
+    raise InvalidRequest("", problem, cure)  # out here: the other error holds what was given
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from jp2batch.storage.replies import Range, Reply, Version, content_range
 CHUNK = 256 * 1024
 """Bytes of a body to take at once."""
 
+_FIRST_BYTE: Range = (0, 1)
+
 
 async def http_client(connections: int, *, within: str | None = None, **options: Any) -> Any:
     """Return an aiohttp session that holds so many connections, as the `get_client` of fsspec's HTTP file system.
@@ -71,6 +73,11 @@ def range_header(span: Range) -> str:
     return f"bytes={span[0]}-{span[1] - 1}"
 
 
+def range_to_look_at(known: Version | None) -> str:
+    """Return the value of a Range header for one byte: the first, or the last, whose place tells an unknown size."""
+    return "bytes=-1" if known is None else range_header(_FIRST_BYTE)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A status, headers, and a body that has not been read yet."""
@@ -105,6 +112,25 @@ async def reply_of(answer: Answer, span: Range, known: Version | None, meter: Me
     if known is not None:
         raise RangesIgnored("", "the server stopped honouring Range", "try again")
     return await _whole(answer, meter)
+
+
+async def version_told(answer: Answer, known: Version | None, meter: Meter) -> Version:
+    """Return the version that the answer to a request for one byte tells; `known` if it has not changed."""
+    if answer.status == 304 and known is not None:
+        return known
+    if answer.status == 200:  # the server ignores ranges; the body is not taken
+        return answer.version
+    reply = await reply_of(answer, _FIRST_BYTE, known, meter)
+    if reply.version.size is None and known is None and reply.span is not None and len(reply.data) == 1:
+        return Version(reply.span[1], reply.version.etag)
+    return reply.version
+
+
+async def no_chunks() -> AsyncIterator[bytes]:
+    """Iterate over the body of an answer that has none."""
+    nothing: tuple[bytes, ...] = ()
+    for chunk in nothing:
+        yield chunk
 
 
 def unsatisfied(span: Range, headers: Mapping[str, str]) -> Reply:

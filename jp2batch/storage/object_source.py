@@ -157,7 +157,7 @@ class ObjectSource(Counted):
     async def _look(self) -> Version:
         async def attempt() -> Version:
             async with self._slot():
-                return await self._store.look()
+                return await self._store.look(self._version)
 
         return await retried(attempt, self._retries, self._meter.retried)
 

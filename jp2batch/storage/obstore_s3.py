@@ -20,6 +20,7 @@ from jp2batch.storage.replies import Range, Reply, Version, shown
 from jp2batch.storage.stores import Store
 
 _KNOWN = frozenset({"key", "secret", "token", "anon", "endpoint_url", "client_kwargs", "requester_pays", "profile"})
+_CONTROL = re.compile("[\0-\x1f\x7f]")
 _STATUS = re.compile(r"status code: (\d{3})")
 _OTHER_RANGE = re.compile(r"Requested (\d+)\.\.(\d+), got (\d+)\.\.(\d+)")
 _UNREACHABLE = re.compile(r"kind: Connect,(?s:.*)(dns error|tcp connect error)")
@@ -37,7 +38,7 @@ class ObstoreObject(Store):
     async def get(self, span: Range, known: Version | None) -> Reply:
         """Ask once for a range; see `stores.Store`."""
         options: dict[str, Any] = {"range": span}
-        if known is not None and (known.etag or "").startswith('"'):
+        if known is not None and known.has_tag:
             options["if_match"] = known.etag
         try:
             return await self._get(options)
@@ -50,17 +51,37 @@ class ObstoreObject(Store):
                 raise
             return unsatisfied(span, {})
 
-    async def look(self) -> Version:
+    async def look(self, known: Version | None) -> Version:
         """Ask for the size and the version alone; see `stores.Store`."""
-        import obstore
-
-        self._meter.requested()
+        options: dict[str, Any] = {"range": (0, 1)}
+        if known is not None and known.has_tag:
+            options["if_none_match"] = known.etag
         try:
-            return _version_of(await obstore.head_async(self._store, self._key))
-        except Exception as error:  # noqa: BLE001  # it has classes of its own
-            raise _plain(error) from None
+            return (await self._get(options)).version
+        except _NotPartial:
+            return _version_of((await self._ask({})).meta)  # the body is not taken
+        except HttpStatusError as error:
+            if error.status == 304 and known is not None:
+                return known
+            if error.status == 416:
+                return unsatisfied((0, 1), {}).version
+            raise
 
     async def _get(self, options: Any) -> Reply:
+        answer = await self._ask(options)
+        version = _version_of(answer.meta)
+        if not options and (version.size or 0) > max_whole_file():
+            problem = f"the server sends only whole files, and this one is larger than {max_whole_file()} bytes"
+            raise ImageTooLarge("", problem, "raise jp2batch.max-whole-file")
+        try:
+            data = bytes(await answer.bytes_async())
+        except Exception as error:  # noqa: BLE001  # it has classes of its own
+            raise _plain(error) from None
+        self._meter.received(len(data))
+        return Reply(data, version, answer.range if options else None, whole=not options)
+
+    async def _ask(self, options: Any) -> Any:
+        """Ask once; the body has not been read yet."""
         import obstore
 
         if not self._key:
@@ -68,18 +89,9 @@ class ObstoreObject(Store):
 
         self._meter.requested()
         try:
-            answer = await obstore.get_async(self._store, self._key, options=options)
-            version = _version_of(answer.meta)
-            if not options and (version.size or 0) > max_whole_file():
-                problem = f"the server sends only whole files, and this one is larger than {max_whole_file()} bytes"
-                raise ImageTooLarge("", problem, "raise jp2batch.max-whole-file")
-            data = bytes(await answer.bytes_async())
-        except ImageTooLarge:
-            raise
+            return await obstore.get_async(self._store, self._key, options=options)
         except Exception as error:  # noqa: BLE001  # it has classes of its own
             raise _plain(error) from None
-        self._meter.received(len(data))
-        return Reply(data, version, answer.range if options else None, whole=not options)
 
 
 class _NotPartial(Exception):  # not an error of ours yet: the whole object may do
@@ -102,8 +114,27 @@ def obstore_store(path: str, place: Place, profile: StoreProfile) -> tuple[Any, 
         raise ConfigurationError(place.path, f"jp2batch.driver is obstore, but {obstacle}", "take the driver fsspec")
     if obstacle:
         return None
-    bucket, _, key = path.partition("://")[2].partition("/")
+    bucket, key = _bucket_and_key(path)
     return _cached(bucket, _config(place), profile.connections, place.options.get("profile")), key
+
+
+def _bucket_and_key(path: str) -> tuple[str, str]:
+    bucket, _, key = path.partition("://")[2].partition("/")
+    return bucket, key
+
+
+def _is_kept(key: str) -> bool:
+    """Return whether obstore asks for this very key: it takes slashes off its ends, and refuses others."""
+    return not key or not (_CONTROL.search(key) or {"", ".", ".."}.intersection(key.split("/")))
+
+
+def _obstacle_of_the_name(path: str) -> str:
+    bucket, key = _bucket_and_key(path)
+    if not _is_kept(key):
+        return "it reads no key with an empty segment ('//', or '/' at an end), '.', '..' or a control character"
+    if bucket.startswith("arn:"):
+        return "it does not know ARNs"
+    return "it reads the newest version of an object only" if "?versionId=" in path else ""
 
 
 def _obstacle(path: str, place: Place, profile: StoreProfile, *, must: bool) -> str:
@@ -114,8 +145,8 @@ def _obstacle(path: str, place: Place, profile: StoreProfile, *, must: bool) -> 
         return f"it does not know the storage option {unknown[0]}"
     if not find_spec("obstore"):
         return 'it is not installed: pip install "jp2batch[fast]"'
-    if "?versionId=" in path:
-        return "it reads the newest version of an object only"
+    if obstacle := _obstacle_of_the_name(path):
+        return obstacle
     # Amazon's own buckets are in regions, which s3fs finds by itself; and obstore does not tell how long a busy store
     # asks to be left alone.
     if not must and (not endpoint_of(place) or profile.requests_per_minute):

@@ -61,10 +61,13 @@ class Place:
         yield from (secret for one in told for secret in {one, unquote(one)} if len(secret) >= _SHORTEST)
 
 
-def _texts(options: Mapping[str, Any]) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     """Yield the texts in storage options that no message may show."""
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _texts(value)
-        elif isinstance(value, str) and name not in _PLAIN:
-            yield value
+    if isinstance(value, Mapping):
+        yield from (text for name, inner in value.items() if name not in _PLAIN for text in _texts(inner))
+    elif isinstance(value, str):
+        yield value
+    elif isinstance(value, bytes):
+        yield value.decode("utf-8", "replace")
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from (text for inner in value for text in _texts(inner))

@@ -23,6 +23,11 @@ class Version:
     etag: str | None
     """The store's version tag, or what it has in its place; None where it has none."""
 
+    @property
+    def has_tag(self) -> bool:
+        """Whether requests can be conditional: a time in the place of an ETag is none, and a weak one never matches."""
+        return (self.etag or "").startswith('"')
+
     def differs(self, other: "Version") -> bool:
         """Whether the two cannot be the same object; what one of them does not tell counts as equal."""
         pairs = ((self.size, other.size), (self.etag, other.etag))

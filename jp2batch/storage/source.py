@@ -205,7 +205,8 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
         key = key_of(place, url, path)
         if isinstance(fs, LocalFileSystem):
             return LocalSource(url, place, profile, key)
-        make = functools.partial(store_class(fs), fs, url)
+        own = path if protocol in ("s3", "s3a") and "::" not in path else url  # which lacks slashes at its end
+        make = functools.partial(store_class(fs), fs, own)
         loop = fs.loop if fs.async_impl else None
         return ObjectSource(make, place, profile, loop=loop, key=key, store=host or protocol)
     raise failure  # out here, without the driver's error as its context

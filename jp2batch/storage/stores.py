@@ -9,8 +9,17 @@ from typing import Any, ClassVar
 
 from jp2batch.profiles import StoreProfile
 from jp2batch.storage.counted import Meter
-from jp2batch.storage.faults import HttpStatusError, response_of, status_of
-from jp2batch.storage.http import CHUNK, Answer, http_client, range_header, reply_of, unsatisfied
+from jp2batch.storage.faults import response_of, status_of
+from jp2batch.storage.http import (
+    CHUNK,
+    Answer,
+    http_client,
+    no_chunks,
+    range_header,
+    range_to_look_at,
+    reply_of,
+    version_told,
+)
 from jp2batch.storage.replies import Range, Reply, Version
 
 # What a file system's info may hold that changes with the content.
@@ -31,6 +40,7 @@ _CHANGING = (
     "modified",
     "created",
 )
+_WITHOUT_A_BODY = (304, 416)  # statuses that botocore raises, and that tell what was asked
 
 
 class Store(ABC):
@@ -51,8 +61,11 @@ class Store(ABC):
         """Ask once for a range; a whole body in its place is taken while no version is `known`, and refused after."""
 
     @abstractmethod
-    async def look(self) -> Version:
-        """Ask for the size and the version alone, past all caches."""
+    async def look(self, known: Version | None) -> Version:
+        """Ask for the size and the version alone, past all caches; return `known` if the object still has it.
+
+        Never by HEAD: a link that is signed for GET may refuse it.
+        """
 
 
 class _HttpStore(Store):
@@ -61,17 +74,16 @@ class _HttpStore(Store):
     tells_version = True
 
     async def get(self, span: Range, known: Version | None) -> Reply:
-        async with self._answer("GET", Range=range_header(span)) as answer:
+        async with self._answer({"Range": range_header(span)}) as answer:
             return await reply_of(answer, span, known, self._meter)
 
-    async def look(self) -> Version:
-        async with self._answer("HEAD") as answer:
-            if answer.status != 200:
-                raise HttpStatusError(answer.status, answer.headers.get("retry-after"))
-            return answer.version
+    async def look(self, known: Version | None) -> Version:
+        condition = {"If-None-Match": known.etag or ""} if known and known.has_tag else {}
+        async with self._answer({"Range": range_to_look_at(known), **condition}) as answer:
+            return await version_told(answer, known, self._meter)
 
     @asynccontextmanager
-    async def _answer(self, method: str, **headers: str) -> AsyncIterator[Answer]:
+    async def _answer(self, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
         session = await self._fs.set_session()
         options = {"allow_redirects": True, **self._fs.kwargs}
         # A compressed body has other offsets than the file.
@@ -79,7 +91,7 @@ class _HttpStore(Store):
         sent: list[object] = []
         try:
             url = self._fs.encode_url(self._path)
-            async with session.request(method, url, trace_request_ctx=sent, **options) as response:
+            async with session.get(url, trace_request_ctx=sent, **options) as response:
                 yield Answer(response.status, response.headers, response.content.iter_chunked(CHUNK))
         finally:
             self._meter.requested(max(1, len(sent)))
@@ -94,32 +106,42 @@ class _S3Store(Store):
     tells_version = True
 
     async def get(self, span: Range, known: Version | None) -> Reply:
-        etag = known.etag if known else None
-        # Without an ETag, a time stands in its place.
-        condition = {"IfMatch": etag} if etag and etag.startswith('"') else {}
+        condition = {"IfMatch": known.etag} if known and known.has_tag else {}
+        async with self._answer(Range=range_header(span), **condition) as answer:
+            reply = await reply_of(answer, span, known, self._meter)
+        if self._path.endswith("/") and reply.version.size == 0:  # what stands for a folder
+            raise IsADirectoryError(self._path)
+        return reply
+
+    async def look(self, known: Version | None) -> Version:
+        condition = {"IfNoneMatch": known.etag} if known and known.has_tag else {}
+        async with self._answer(Range=range_to_look_at(known), **condition) as answer:
+            return await version_told(answer, known, self._meter)
+
+    @asynccontextmanager
+    async def _answer(self, **parameters: Any) -> AsyncIterator[Answer]:
         try:
-            got = await self._call("get_object", Range=range_header(span), **condition)
+            got = await self._get_object(**parameters)
         except Exception as error:
-            if status_of(error) != 416:
+            if status_of(error) not in _WITHOUT_A_BODY:
                 raise
-            return unsatisfied(span, response_of(error).get("ResponseMetadata", {}).get("HTTPHeaders", {}))
-        metadata, body = got["ResponseMetadata"], got["Body"]
+            got = response_of(error)
+        metadata, body = got["ResponseMetadata"], got.get("Body")
         try:
-            answer = Answer(metadata["HTTPStatusCode"], metadata["HTTPHeaders"], body.iter_chunks(CHUNK))
-            return await reply_of(answer, span, known, self._meter)
+            chunks = no_chunks() if body is None else body.iter_chunks(CHUNK)
+            yield Answer(metadata["HTTPStatusCode"], metadata["HTTPHeaders"], chunks)
         finally:
-            body.close()
+            if body is not None:
+                body.close()
 
-    async def look(self) -> Version:
-        head = await self._call("head_object")
-        return Version(int(head["ContentLength"]), head.get("ETag"))
-
-    async def _call(self, name: str, **parameters: Any) -> Mapping[str, Any]:
+    async def _get_object(self, **parameters: Any) -> Mapping[str, Any]:
         bucket, key, version = self._fs.split_path(self._path)
         if not key:
             raise IsADirectoryError(bucket)
+        slashes = self._path[len(self._path.rstrip("/")) :]  # which older s3fs takes off
+        key = key if key.endswith(slashes) else key + slashes
         await self._fs.set_session()
-        method = getattr(await self._fs.get_s3(bucket), name)
+        method = (await self._fs.get_s3(bucket)).get_object
         parameters |= {"Bucket": bucket, "Key": key} | ({"VersionId": version} if version else {})
         self._meter.requested()
         answer: Mapping[str, Any] = {}
@@ -154,7 +176,7 @@ class _AsyncStore(_PlainStore):
     async def _read(self, span: Range) -> Reply:
         return Reply(await self._fs._cat_file(self._path, start=span[0], end=span[1]))
 
-    async def look(self) -> Version:
+    async def look(self, known: Version | None) -> Version:  # noqa: ARG002  (it takes no conditions)
         self._fs.invalidate_cache(self._path)
         self._meter.requested()
         return _version_of(await self._fs._info(self._path))
@@ -166,7 +188,7 @@ class _SyncStore(_PlainStore):
     async def _read(self, span: Range) -> Reply:
         return Reply(await asyncio.to_thread(self._fs.cat_file, self._path, start=span[0], end=span[1]))
 
-    async def look(self) -> Version:
+    async def look(self, known: Version | None) -> Version:  # noqa: ARG002  (it takes no conditions)
         self._fs.invalidate_cache(self._path)
         self._meter.requested()
         return _version_of(await asyncio.to_thread(self._fs.info, self._path))
@@ -175,7 +197,7 @@ class _SyncStore(_PlainStore):
 class _MemoryStore(_SyncStore):
     """An object in memory. Looking at it is free, and is not counted."""
 
-    async def look(self) -> Version:
+    async def look(self, known: Version | None) -> Version:  # noqa: ARG002  (it takes no conditions)
         return _version_of(self._fs.info(self._path))
 
 

@@ -1,0 +1,169 @@
+"""Judge many variants or mutations, and print a table: `python tests/long_exactness.py variants 0 20000 --jobs 2`.
+
+A single seed is repeated by `python tests/long_exactness.py variants 1234`; `--save FOLDER` writes the bytes of those
+that fail.
+"""
+
+import argparse
+import re
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import local
+
+import numpy as np
+from children import Child, ChildError, ChildLost
+from forced import WAYS, Way
+from judge import KINDS, Judge, Kind, Reference, Verdict, questions
+from variants import Variant, variant
+
+
+@dataclass(frozen=True)
+class Case:
+    """A judged file."""
+
+    seed: int
+    description: str
+    data: bytes
+    verdicts: tuple[Verdict, ...]
+    failures: tuple[Verdict, ...]
+    note: str = ""
+
+
+def is_failure(verdict: Verdict, found: Variant) -> bool:
+    """Tell whether the verdict on a variant is a fault of the package."""
+    if verdict.kind == "refused":
+        return not found.refusable
+    return verdict.kind in ("wrong, warned", "WRONG", "UNTYPED", "HANG", "CRASH")
+
+
+class Workshop:
+    """The child processes of one thread."""
+
+    def __init__(self) -> None:
+        self.maker, self.judge = Child(), Judge()
+
+    def close(self) -> None:
+        self.maker.close()
+        self.judge.__exit__(None, None, None)
+
+    def make(self, function: Callable[[int], Variant], seed: int) -> Variant | str:
+        """Return a variant, or why there is none."""
+        try:
+            return self.maker.call(function, seed)  # type: ignore[no-any-return]
+        except ChildLost as lost:
+            return f"encoder: {lost}"
+        except ChildError as error:
+            return f"generator: {str(error).strip().splitlines()[-1]}"
+
+    def variant(self, seed: int, *, ways: Sequence[Way] = WAYS, windows: int = 3) -> Case:
+        """Judge a variant."""
+        found = self.make(variant, seed)
+        if isinstance(found, str):
+            return Case(seed, str(seed), b"", (), (), found)
+        reference = self.judge.reference(found.data)
+        asked = questions(reference, np.random.default_rng(seed), windows)
+        verdicts = tuple(self.judge.verdicts(found.data, reference, ways, asked))
+        failures = tuple(verdict for verdict in verdicts if is_failure(verdict, found))
+        return Case(seed, found.description, found.data, verdicts, failures, _note(reference))
+
+
+def _note(reference: Reference) -> str:
+    if reference.lost:
+        return f"OpenJPEG: {reference.lost}"
+    first = reference.levels[0]
+    if first.error:
+        return f"OpenJPEG: {first.error}"
+    return f"OpenJPEG warns: {first.warnings[0]}" if first.warnings else ""
+
+
+def cases(kind: str, seeds: Iterable[int], jobs: int) -> Iterator[Case]:
+    """Judge seeds, some at a time."""
+    own, workshops = local(), list[Workshop]()
+
+    def judged(seed: int) -> Case:
+        if not hasattr(own, "workshop"):
+            own.workshop = Workshop()
+            workshops.append(own.workshop)
+        return getattr(own.workshop, kind)(seed)  # type: ignore[no-any-return]
+
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            yield from pool.map(judged, seeds)
+    finally:
+        for workshop in workshops:
+            workshop.close()
+
+
+def report(found: Sequence[Case], seconds: float) -> str:
+    """Return the table: verdicts by way, then each failing seed."""
+    counts: dict[Way, Counter[Kind]] = defaultdict(Counter)
+    for case in found:
+        for verdict in case.verdicts:
+            counts[verdict.way][verdict.kind] += 1
+    used = [kind for kind in KINDS if any(kind in row for row in counts.values())]
+    lines = [
+        f"{len(found)} files in {seconds:.0f} s",
+        " ".join(["way".ljust(14), *(kind.rjust(len(kind)) for kind in used)]),
+    ]
+    for way, row in counts.items():
+        lines.append(" ".join([way.ljust(14), *(str(row[kind]).rjust(len(kind)) for kind in used)]))
+    made = Counter(case.note.split(":")[0] for case in found if case.note)
+    lines += [f"{number} x {note}" for note, number in made.items()]
+    failing = [case for case in found if case.failures]
+    lines.append(f"{len(failing)} files fail")
+    for case in failing:
+        lines.append(case.description)
+        groups: dict[tuple[Kind, str], list[Verdict]] = defaultdict(list)
+        for verdict in case.failures:
+            groups[verdict.kind, verdict.detail.split(" by ")[0]].append(verdict)
+        lines += [
+            f"    {kind} by {', '.join(v.way for v in group)}: {group[0].asked} {group[0].detail[:300]}"
+            for (kind, _), group in groups.items()
+        ]
+    return "\n".join([*lines, *_refusals(found)])
+
+
+def _refusals(found: Sequence[Case]) -> Iterator[str]:
+    """Iterate over what was refused though OpenJPEG decodes it without a warning, and may be, once for each message."""
+    groups: dict[str, list[Case]] = defaultdict(list)
+    for case in found:
+        for verdict in case.verdicts:
+            if verdict.kind == "refused" and verdict not in case.failures:
+                groups[re.sub(r"\d+", "#", verdict.detail)].append(case)
+    if groups:
+        yield "refused, as they may be:"
+    for message, some in groups.items():
+        yield f"    {len({case.seed for case in some})} x {message[:200]}; for instance {some[0].description[:400]}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=["variants", "mutations"])
+    parser.add_argument("first", type=int)
+    parser.add_argument("stop", type=int, nargs="?", help="the seed after the last; by default one seed")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--save", type=Path, help="folder for the bytes of files that fail")
+    given = parser.parse_args()
+    begin = time.monotonic()
+    seeds = range(given.first, given.first + 1 if given.stop is None else given.stop)
+    found = []
+    for number, case in enumerate(cases(given.kind.removesuffix("s"), seeds, given.jobs), 1):
+        found.append(case)
+        if case.failures and given.save:
+            given.save.mkdir(parents=True, exist_ok=True)
+            (given.save / f"{given.kind}_{case.seed}.{'jp2' if case.data[4:8] == b'jP  ' else 'j2k'}").write_bytes(
+                case.data
+            )
+        if number % 500 == 0:
+            print(f"{number} of {len(seeds)}, {sum(bool(c.failures) for c in found)} fail", file=sys.stderr)  # noqa: T201
+    print(report(found, time.monotonic() - begin))  # noqa: T201
+    return int(any(case.failures for case in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,6 +13,7 @@ from whole_decode import Level, Window, whole_decode
 Kind = Literal[
     "both refuse",
     "equal",
+    "equal, warning lost",
     "refused, warned",
     "refused",
     "more than OpenJPEG",
@@ -24,9 +25,10 @@ Kind = Literal[
     "CRASH",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""From the best to the worst. equal: OpenJPEG's pixels. both refuse: so does OpenJPEG. refused, warned: OpenJPEG
-decodes it, with a warning. more than OpenJPEG: pixels, though OpenJPEG gives an error. unjudged: OpenJPEG hangs or crashes.
-wrong, warned: other pixels than OpenJPEG's, which has warned."""
+"""From the best to the worst. equal: OpenJPEG's pixels; its warning may be lost, i.e. not be among the reasons. both
+refuse: so does OpenJPEG. refused, warned: OpenJPEG decodes it, with a warning. more than OpenJPEG: pixels, though
+OpenJPEG gives an error. unjudged: OpenJPEG hangs or crashes. wrong, warned: other pixels than OpenJPEG's, which has
+warned."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,11 @@ class Judge:
             ]
             yield max(found, key=lambda verdict: KINDS.index(verdict.kind))
 
+    def outcomes(self, data: bytes, way: Way, asked: Sequence[Asked]) -> Iterator[Outcome]:
+        """Read by one way, without a reference; a read that ends the child, or does not end, is a bug."""
+        for _, outcome in self._read(data, way, asked):
+            yield Outcome(bug=str(outcome)) if isinstance(outcome, ChildLost) else outcome
+
     def _read(self, data: bytes, way: Way, asked: Sequence[Asked]) -> Iterator[tuple[Asked, Outcome | ChildLost]]:
         left = list(asked)
         while left:
@@ -138,7 +145,8 @@ def judged(  # noqa: PLR0911  # one line for each kind
             return "both refuse", outcome.refusal
         return ("refused, warned" if warned else "refused"), outcome.refusal + warned
     if expected is not None and _same(outcome.values, expected):
-        return "equal", ""
+        told = set(level.warnings) <= set(outcome.reasons)
+        return ("equal" if told else "equal, warning lost"), warned
     text = _difference(outcome, expected) + _as_sound(asked, outcome, sound) + warned
     return ("wrong, warned" if warned else "WRONG"), text
 

@@ -1,8 +1,8 @@
 """Generates valid JPEG 2000 files of all shapes, by seed: `variant(seed)`.
 
 A small image is coded by OpenJPEG, taken to pieces, and put together as another encoder could have done: other
-divisions into tile-parts, marker segments in tile-part headers, TLM, PLT, boxes, appended bytes. Each variant combines some of the
-`FEATURES`, and tells which in `facts`. The same seed gives the same bytes with the same OpenJPEG.
+divisions into tile-parts, marker segments in tile-part headers, TLM, PLT, boxes, appended bytes. Each variant combines
+some of the `FEATURES`, and tells which in `facts`. The same seed gives the same bytes with the same OpenJPEG.
 """
 
 import struct

@@ -41,7 +41,7 @@ DEAR = StoreProfile(latency=0.1, bandwidth=1e6, connections=64)
 """Requests cost something: packets are read ahead. Bytes do as well: little is read in vain."""
 SETTINGS = {
     "jp2batch.threads": 1,
-    "jp2batch.max-result": "256 MiB",
+    "jp2batch.max-result": "64 MiB",
     "jp2batch.retries.first-wait": "1ms",
     "jp2batch.measure": False,
     "jp2batch.index": {"enabled": False, "folder": None, "memory": "64 MiB", "disk": 0, "shared": None},

@@ -14,12 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import local
+from typing import TypeVar
 
 import numpy as np
 from children import Child, ChildError, ChildLost
 from forced import WAYS, Way
 from judge import KINDS, Judge, Kind, Reference, Verdict, questions
+from mutations import mutation
 from variants import Variant, variant
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ class Workshop:
         self.maker.close()
         self.judge.__exit__(None, None, None)
 
-    def make(self, function: Callable[[int], Variant], seed: int) -> Variant | str:
-        """Return a variant, or why there is none."""
+    def make(self, function: Callable[[int], T], seed: int) -> T | str:
+        """Return a variant or a mutation, or why there is none."""
         try:
             return self.maker.call(function, seed)  # type: ignore[no-any-return]
         except ChildLost as lost:
@@ -69,6 +73,19 @@ class Workshop:
         asked = questions(reference, np.random.default_rng(seed), windows)
         verdicts = tuple(self.judge.verdicts(found.data, reference, ways, asked))
         failures = tuple(verdict for verdict in verdicts if is_failure(verdict, found))
+        return Case(seed, found.description, found.data, verdicts, failures, _note(reference))
+
+    def mutation(self, seed: int, *, ways: int = 4) -> Case:
+        """Judge a mutation, by some of the ways."""
+        found = self.make(mutation, seed)
+        if isinstance(found, str):
+            return Case(seed, str(seed), b"", (), (), found)
+        rng = np.random.default_rng(seed)
+        reference, sound = self.judge.reference(found.data), self.judge.reference(found.base.data)
+        asked = questions(reference, rng, windows=1)[:8]
+        some = tuple(WAYS[int(n)] for n in sorted(rng.choice(len(WAYS), ways, replace=False)))
+        verdicts = tuple(self.judge.verdicts(found.data, reference, some, asked, sound, limited=found.limited))
+        failures = tuple(verdict for verdict in verdicts if verdict.kind in ("WRONG", "UNTYPED", "HANG", "CRASH"))
         return Case(seed, found.description, found.data, verdicts, failures, _note(reference))
 
 

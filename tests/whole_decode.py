@@ -20,6 +20,8 @@ from jp2batch.openjpeg import Messages, binding
 
 Window = tuple[tuple[int, int], tuple[int, int]]
 MOST_LEVELS = 33
+MOST_SAMPLES = 1 << 24
+"""A damaged file can claim more: that is not worth comparing."""
 _SOC_SIZ = b"\xff\x4f\xff\x51"
 _TLM, _COM, _SOT = 0xFF55, 0xFF64, 0xFF90
 _KNOWN = {0xFF51, 0xFF52, 0xFF53, 0xFF5E, 0xFF5C, 0xFF5D, 0xFF5F, 0xFF55, 0xFF57, 0xFF58, 0xFF60, 0xFF61, 0xFF63} | {
@@ -133,6 +135,8 @@ def _decode(path: Path, rlevel: int, *, jp2: bool) -> Level:
 
 def _planes(image: object, rlevel: int) -> Iterator[Plane]:
     """Copy the components. With an image offset OpenJPEG can add a row or column of zeros: they are cut off."""
+    if sum(image.comps[n].w * image.comps[n].h for n in range(image.numcomps)) > MOST_SAMPLES:  # type: ignore[attr-defined]
+        raise ValueError("too many samples to compare")
     for index in range(image.numcomps):  # type: ignore[attr-defined]
         component = image.comps[index]  # type: ignore[attr-defined]
         (y0, height), (x0, width) = (

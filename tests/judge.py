@@ -99,6 +99,7 @@ class Judge:
         reference: Reference,
         ways: Sequence[Way],
         asked: Sequence[Asked],
+        *,
         sound: Reference | None = None,
         limited: bool = False,
     ) -> Iterator[Verdict]:

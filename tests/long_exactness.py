@@ -84,7 +84,7 @@ class Workshop:
         reference, sound = self.judge.reference(found.data), self.judge.reference(found.base.data)
         asked = questions(reference, rng, windows=1)[:8]
         some = tuple(WAYS[int(n)] for n in sorted(rng.choice(len(WAYS), ways, replace=False)))
-        verdicts = tuple(self.judge.verdicts(found.data, reference, some, asked, sound, limited=found.limited))
+        verdicts = tuple(self.judge.verdicts(found.data, reference, some, asked, sound=sound, limited=found.limited))
         failures = tuple(verdict for verdict in verdicts if verdict.kind in ("WRONG", "UNTYPED", "HANG", "CRASH"))
         return Case(seed, found.description, found.data, verdicts, failures, _note(reference))
 

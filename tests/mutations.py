@@ -14,15 +14,26 @@ from variants import Variant, variant
 Rng = np.random.Generator
 _CODING = {"COD", "COC", "QCD", "QCC", "RGN", "POC"}
 _PACKETS = {"PPM", "PPT"}
+_PLACING = ("SOT Isot", "SOT Psot", "SOT TPsot", "SOT TNsot", "TLM", "PLT", "PLM", "cdef", "pclr", "cmap", "jp2c")
 _NAMES = {
-    0xFF51: "SIZ", 0xFF52: "COD", 0xFF53: "COC", 0xFF5C: "QCD", 0xFF5D: "QCC", 0xFF5E: "RGN", 0xFF5F: "POC",
-    0xFF55: "TLM", 0xFF57: "PLM", 0xFF58: "PLT", 0xFF60: "PPM", 0xFF61: "PPT", 0xFF64: "COM", 0xFF90: "SOT",
+    0xFF51: "SIZ",
+    0xFF52: "COD",
+    0xFF53: "COC",
+    0xFF5C: "QCD",
+    0xFF5D: "QCC",
+    0xFF5E: "RGN",
+    0xFF5F: "POC",
+    0xFF55: "TLM",
+    0xFF57: "PLM",
+    0xFF58: "PLT",
+    0xFF60: "PPM",
+    0xFF61: "PPT",
+    0xFF64: "COM",
+    0xFF90: "SOT",
 }
+_SIZES = ("Xsiz", "Ysiz", "XOsiz", "YOsiz", "XTsiz", "YTsiz", "XTOsiz", "YTOsiz")
 _LAYOUTS = {
-    "SIZ": (
-        (("Rsiz", 2), *((name, 4) for name in ["Xsiz", "Ysiz", "XOsiz", "YOsiz", "XTsiz", "YTsiz", "XTOsiz", "YTOsiz"])),
-        ("Csiz", 2),
-    ),
+    "SIZ": ((("Rsiz", 2), *((name, 4) for name in _SIZES), ("Csiz", 2)), ("component", 1)),
     "COD": (
         (("Scod", 1), ("order", 1), ("layers", 2), ("MCT", 1), ("levels", 1), ("xcb", 1), ("ycb", 1)),
         ("style", 1),
@@ -194,6 +205,8 @@ def mutation(seed: int) -> Mutation:
 def _pick(rng: Rng, items: Sequence[Field]) -> Field:
     """Pick a field, every name as often: there are many precincts' worth of some."""
     names = sorted({item.name for item in items})
+    placing = [name for name in names if name.startswith(_PLACING)]
+    names = placing if placing and rng.random() < 0.3 else names
     name = names[int(rng.integers(len(names)))]
     alike = [item for item in items if item.name == name]
     return alike[int(rng.integers(len(alike)))]
@@ -231,9 +244,7 @@ def change_field(anatomy: Anatomy, rng: Rng) -> Change | None:
         choices += [*_NAMES, 0xFF30, 0xFF66, 0xFF93, 0xFFD9, 0xFF4F]
     new = choices[int(rng.integers(len(choices)))] & largest
     data = anatomy.data[:start] + new.to_bytes(chosen.size) + anatomy.data[stop:]
-    return Change(
-        data, f"{chosen.name} at {start}: {new:#x}, not {old:#x}", _is_limited(chosen.name) or new in (0xFF93,)
-    )
+    return Change(data, f"{chosen.name} at {start}: {new:#x}, not {old:#x}", _is_limited(chosen.name) or new == 0xFF93)
 
 
 def _spliced(anatomy: Anatomy, start: int, stop: int, new: bytes, *, adapt: bool) -> bytes:
@@ -375,12 +386,12 @@ _WEIGHTS: dict[Step, float] = {
     double: 2,
     swap: 1.5,
     move: 1,
-    cut: 1.5,
+    cut: 0.8,
     insert_eoc: 1,
     insert: 1,
     flip_in_packets: 1,
-    cut_packets: 0.5,
-    retype_tile: 1,
+    cut_packets: 0.3,
+    retype_tile: 0.5,
 }
 STEPS = tuple(_WEIGHTS)
 _SHARES = np.array(list(_WEIGHTS.values())) / sum(_WEIGHTS.values())

@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import local
-from typing import TypeVar
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from children import Child, ChildError, ChildLost
@@ -24,6 +25,7 @@ from mutations import mutation
 from variants import Variant, variant
 
 T = TypeVar("T")
+TLM = b"\xff\x55"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ def is_failure(verdict: Verdict, found: Variant) -> bool:
     if verdict.kind == "refused":
         return not found.refusable
     return verdict.kind in ("wrong, warned", "WRONG", "UNTYPED", "HANG", "CRASH")
+
+
+def possible(ways: Iterable[Way], data: bytes) -> list[Way]:
+    """Leave out a way that could only be another one."""
+    return [way for way in ways if way != "tlm" or TLM in data]
 
 
 class Workshop:
@@ -71,7 +78,7 @@ class Workshop:
             return Case(seed, str(seed), b"", (), (), found)
         reference = self.judge.reference(found.data)
         asked = questions(reference, np.random.default_rng(seed), windows)
-        verdicts = tuple(self.judge.verdicts(found.data, reference, ways, asked))
+        verdicts = tuple(self.judge.verdicts(found.data, reference, possible(ways, found.data), asked))
         failures = tuple(verdict for verdict in verdicts if is_failure(verdict, found))
         return Case(seed, found.description, found.data, verdicts, failures, _note(reference))
 
@@ -98,22 +105,30 @@ def _note(reference: Reference) -> str:
     return f"OpenJPEG warns: {first.warnings[0]}" if first.warnings else ""
 
 
-def cases(kind: str, seeds: Iterable[int], jobs: int) -> Iterator[Case]:
-    """Judge seeds, some at a time."""
-    own, workshops = local(), list[Workshop]()
+class Workshops:
+    """Workshops that judge seeds, some at a time."""
 
-    def judged(seed: int) -> Case:
-        if not hasattr(own, "workshop"):
-            own.workshop = Workshop()
-            workshops.append(own.workshop)
-        return getattr(own.workshop, kind)(seed)  # type: ignore[no-any-return]
+    def __init__(self, jobs: int = 2) -> None:
+        self._pool, self._own, self._all = ThreadPoolExecutor(jobs), local(), list[Workshop]()
 
-    try:
-        with ThreadPoolExecutor(jobs) as pool:
-            yield from pool.map(judged, seeds)
-    finally:
-        for workshop in workshops:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        for workshop in self._all:
             workshop.close()
+
+    def cases(self, kind: Literal["variant", "mutation"], seeds: Iterable[int], **options: Any) -> Iterator[Case]:
+        """Iterate over the judged seeds, in their order."""
+
+        def judged(seed: int) -> Case:
+            if not hasattr(self._own, "workshop"):
+                self._own.workshop = Workshop()
+                self._all.append(self._own.workshop)
+            return getattr(self._own.workshop, kind)(seed, **options)  # type: ignore[no-any-return]
+
+        return self._pool.map(judged, seeds)
 
 
 def report(found: Sequence[Case], seconds: float) -> str:
@@ -169,15 +184,16 @@ def main() -> int:
     begin = time.monotonic()
     seeds = range(given.first, given.first + 1 if given.stop is None else given.stop)
     found = []
-    for number, case in enumerate(cases(given.kind.removesuffix("s"), seeds, given.jobs), 1):
-        found.append(case)
-        if case.failures and given.save:
-            given.save.mkdir(parents=True, exist_ok=True)
-            (given.save / f"{given.kind}_{case.seed}.{'jp2' if case.data[4:8] == b'jP  ' else 'j2k'}").write_bytes(
-                case.data
-            )
-        if number % 500 == 0:
-            print(f"{number} of {len(seeds)}, {sum(bool(c.failures) for c in found)} fail", file=sys.stderr)  # noqa: T201
+    with Workshops(given.jobs) as workshops:
+        for number, case in enumerate(workshops.cases(given.kind.removesuffix("s"), seeds), 1):
+            found.append(case)
+            if case.failures and given.save:
+                given.save.mkdir(parents=True, exist_ok=True)
+                (given.save / f"{given.kind}_{case.seed}.{'jp2' if case.data[4:8] == b'jP  ' else 'j2k'}").write_bytes(
+                    case.data
+                )
+            if number % 500 == 0:
+                print(f"{number} of {len(seeds)}, {sum(bool(c.failures) for c in found)} fail", file=sys.stderr)  # noqa: T201
     print(report(found, time.monotonic() - begin))  # noqa: T201
     return int(any(case.failures for case in found))
 

@@ -7,7 +7,7 @@ import pytest
 from children import Child
 from forced import Outcome
 from judge import Reference, judged
-from long_exactness import Workshop, cases, report
+from long_exactness import Workshops, report
 from variants import FEATURES, with_features
 from whole_decode import Level, Plane, without_tlm
 
@@ -16,23 +16,22 @@ SEEDS = range(300)
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    workshop = Workshop()
-    yield workshop
-    workshop.close()
+def workshops() -> Iterator[Workshops]:
+    with Workshops() as workshops:
+        yield workshops
 
 
 @pytest.mark.parametrize("first", SEEDS[::BATCH])
-def test_variants_are_read_exactly(workshop, first):
-    found = [workshop.variant(seed, windows=2) for seed in range(first, first + BATCH)]
+def test_variants_are_read_exactly(workshops, first):
+    found = list(workshops.cases("variant", range(first, first + BATCH), windows=2))
     assert sum(bool(case.verdicts) for case in found) > BATCH // 2
     assert not any(case.failures for case in found), report(found, 0)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(7200)
-def test_many_variants_are_read_exactly():
-    found = list(cases("variant", range(1000, 6000), jobs=2))
+def test_many_variants_are_read_exactly(workshops):
+    found = list(workshops.cases("variant", range(1000, 6000)))
     assert not any(case.failures for case in found), report(found, 0)
 
 

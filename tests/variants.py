@@ -28,6 +28,7 @@ Segment = tuple[int, bytes | None]
 ORDERS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
 STYLES = (1, 2, 8, 16, 32, 42)
 """Code-block styles, table A.19."""
+_SMALL = 400  # samples of a tile: OpenJPEG's encoder writes beyond its buffer if these take many packets
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def _coded(rng: Rng) -> Draft:
     for _ in range(100):
         coding, components, size = _random_coding(rng)
         content, pixels = _random_pixels(rng, components, size, coding)
-        style = int(rng.choice([0, 0, 0, 0, *STYLES]))
+        style = int(rng.choice([0, 0, 0, 0, *STYLES])) if _smallest_tile(coding, size) >= _SMALL else 0
         coded = _encode(pixels, coding, style)
         if coded is not None:
             break
@@ -297,14 +298,15 @@ def _random_coding(rng: Rng) -> tuple[Coding, int, tuple[int, int]]:
     )
     if not coding.reversible and not _suits_97(coding, size):
         coding = replace(coding, reversible=True)
-    if _smallest_tile(coding, size) < 400:  # OpenJPEG would write beyond its buffer
-        coding = replace(coding, sop=False, layers=1)
+    if _smallest_tile(coding, size) < _SMALL:
+        coding = replace(coding, sop=False, layers=1, levels=min(coding.levels, 2), changes=())
     return coding, components, size
 
 
 def _is_legal(coding: Coding, size: tuple[int, int]) -> bool:
     """Tell whether to let OpenJPEG code this: it refuses some, and dies of others."""
-    return _has_sane_tiles(coding, size) and (coding.reversible or _suits_97(coding, size))
+    fits = _smallest_tile(coding, size) >= _SMALL or (not coding.sop and coding.layers == 1 and coding.levels <= 2)
+    return _has_sane_tiles(coding, size) and fits and (coding.reversible or _suits_97(coding, size))
 
 
 def _axes(coding: Coding, size: tuple[int, int]) -> Iterator[list[int]]:
@@ -553,6 +555,15 @@ def coc_first(draft: Draft) -> str | None:
     others = [segment for segment in segments if segment not in kept]
     draft.main = [draft.main[0], *kept, *draft.main[1:], *others]
     return f"{[hex(marker) for marker, _ in kept]} before COD"
+
+
+def derived_steps(draft: Draft) -> str | None:
+    """Let QCD tell one step, from which all others follow."""
+    qcd = draft.content(QCD)
+    if qcd[0] & 31 != 2:
+        return None
+    draft.put(QCD, bytes([qcd[0] & ~31 | 1]) + qcd[1:3])
+    return "QCD derived"
 
 
 def rgn(draft: Draft) -> str:
@@ -1126,6 +1137,7 @@ STAGES: tuple[tuple[dict[str, Feature], bool], ...] = (
             "main COC": main_coc,
             "COC first": coc_first,
             "tile repeats": tile_same,
+            "QCD derived": derived_steps,
             "RGN": rgn,
             "POC": poc,
         },

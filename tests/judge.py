@@ -1,6 +1,5 @@
 """Judges reads of the package by the reference, for variants and for mutations."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -54,14 +53,16 @@ class Reference:
     """By rlevel, up to the last that decodes; or one that does not."""
     lost: str = ""
     """How the child ended at the first rlevel that is not here, if it did."""
-    seconds: float = 0.0
-    """Seconds that all of it took."""
 
     @property
     def size(self) -> tuple[int, int] | None:
         """Rows and columns of the full image."""
         array = self.levels[0].array if self.levels else None
         return None if array is None else (array.shape[1], array.shape[2])
+
+    @property
+    def seconds(self) -> float:
+        return max((level.seconds for level in self.levels), default=0.0)
 
     @property
     def warned(self) -> bool:
@@ -86,12 +87,12 @@ class Judge:
 
     def reference(self, data: bytes) -> Reference:
         levels: list[Level] = []
-        begin, how = time.monotonic(), ""
+        how = ""
         try:
             levels.extend(self._reference.stream(whole_decode, data))
         except ChildLost as lost:
             how = f"{lost.how}, {lost.detail}"
-        return Reference(tuple(levels), how, time.monotonic() - begin)
+        return Reference(tuple(levels), how)
 
     def verdicts(
         self,

@@ -1,7 +1,7 @@
 """Judge many variants or mutations, and print a table: `python tests/long_exactness.py variants 0 20000 --jobs 2`.
 
 A single seed is repeated by `python tests/long_exactness.py variants 1234`; `--save FOLDER` writes the bytes of those
-that fail.
+that fail; `python tests/long_exactness.py files PATH…` judges files.
 """
 
 import argparse
@@ -82,6 +82,15 @@ class Workshop:
         failures = tuple(verdict for verdict in verdicts if is_failure(verdict, found))
         return Case(seed, found.description, found.data, verdicts, failures, _note(reference))
 
+    def file(self, path: Path) -> Case:
+        """Judge a file, by all ways."""
+        data = path.read_bytes()
+        reference = self.judge.reference(data)
+        asked = questions(reference, np.random.default_rng(1), windows=3)
+        verdicts = tuple(self.judge.verdicts(data, reference, possible(WAYS, data), asked))
+        failures = tuple(v for v in verdicts if KINDS.index(v.kind) >= KINDS.index("refused"))
+        return Case(0, str(path), data, verdicts, failures, _note(reference))
+
     def mutation(self, seed: int, *, ways: int = 4) -> Case:
         """Judge a mutation, by some of the ways."""
         found = self.make(mutation, seed)
@@ -119,10 +128,12 @@ class Workshops:
         for workshop in self._all:
             workshop.close()
 
-    def cases(self, kind: Literal["variant", "mutation"], seeds: Iterable[int], **options: Any) -> Iterator[Case]:
-        """Iterate over the judged seeds, in their order."""
+    def cases(
+        self, kind: Literal["variant", "mutation", "file"], seeds: Iterable[Any], **options: Any
+    ) -> Iterator[Case]:
+        """Iterate over judged seeds, or paths, in their order."""
 
-        def judged(seed: int) -> Case:
+        def judged(seed: Any) -> Case:
             if not hasattr(self._own, "workshop"):
                 self._own.workshop = Workshop()
                 self._all.append(self._own.workshop)
@@ -173,27 +184,30 @@ def _refusals(found: Sequence[Case]) -> Iterator[str]:
         yield f"    {len({case.seed for case in some})} x {message[:200]}; for instance {some[0].description[:400]}"
 
 
+def _seeds(first: int, stop: int | None = None) -> range:
+    return range(first, first + 1 if stop is None else stop)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["variants", "mutations"])
-    parser.add_argument("first", type=int)
-    parser.add_argument("stop", type=int, nargs="?", help="the seed after the last; by default one seed")
+    parser.add_argument("kind", choices=["variants", "mutations", "files"])
+    parser.add_argument("what", nargs="+", help="one seed; the first seed, and that after the last; or paths")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--save", type=Path, help="folder for the bytes of files that fail")
     given = parser.parse_args()
     begin = time.monotonic()
-    seeds = range(given.first, given.first + 1 if given.stop is None else given.stop)
+    todo = [Path(path) for path in given.what] if given.kind == "files" else _seeds(*map(int, given.what))
     found = []
     with Workshops(given.jobs) as workshops:
-        for number, case in enumerate(workshops.cases(given.kind.removesuffix("s"), seeds), 1):
+        for number, case in enumerate(workshops.cases(given.kind.removesuffix("s"), todo), 1):
             found.append(case)
             if case.failures and given.save:
                 given.save.mkdir(parents=True, exist_ok=True)
-                (given.save / f"{given.kind}_{case.seed}.{'jp2' if case.data[4:8] == b'jP  ' else 'j2k'}").write_bytes(
-                    case.data
-                )
+                suffix = "jp2" if case.data[4:8] == b"jP  " else "j2k"
+                (given.save / f"{given.kind}_{case.seed}.{suffix}").write_bytes(case.data)
             if number % 500 == 0:
-                print(f"{number} of {len(seeds)}, {sum(bool(c.failures) for c in found)} fail", file=sys.stderr)  # noqa: T201
+                failing = sum(bool(case.failures) for case in found)
+                print(f"{number} of {len(todo)}, {failing} fail", file=sys.stderr)  # noqa: T201
     print(report(found, time.monotonic() - begin))  # noqa: T201
     return int(any(case.failures for case in found))
 

@@ -542,6 +542,7 @@ def tile_same(draft: Draft) -> str | None:
         return None
     numbers = draft.some(sorted(draft.tiles))
     wanted = draft.some([(COD, cod), (QCD, qcd), *_coc_of(draft, draft.main, 0)], 0.5)
+    wanted = [wanted[int(n)] for n in draft.rng.permutation(len(wanted))]
     for number in numbers:
         if not draft.tiles[number].segments:
             draft.tiles[number].segments += wanted
@@ -829,12 +830,14 @@ def tlm(draft: Draft) -> str:
 
 def tlm_lie(draft: Draft) -> str:
     lie = draft.pick([lie for lie in _TLM_LIES if lie])
-    return _tlm(draft, draft.pick(["B", "H"]), "I", draft.pick([2, 5000]), lie)
+    tiles = "" if lie == "without tiles" else draft.pick(["B", "H"])
+    return _tlm(draft, tiles, "I", draft.pick([2, 5000]), lie)
 
 
 _TLM_LIES: dict[str, Callable[[Draft, list[list[int]]], list[list[int]]]] = {
     "": lambda draft, rows: rows,
     "cut": lambda draft, rows: rows,
+    "without tiles": lambda draft, rows: rows,
     "no Ztlm order": lambda draft, rows: rows,
     "partial": lambda draft, rows: rows[: draft.number(0, len(rows) - 1)],
     "swapped": lambda draft, rows: [rows[int(n)] for n in draft.rng.permutation(len(rows))],
@@ -947,7 +950,10 @@ def shuffle_main(draft: Draft) -> str:
 
 def open_end(draft: Draft) -> str:
     draft.open_end = True
-    return "Psot 0 in the last tile-part"
+    if draft.flag(0.25):
+        draft.eoc = b""
+        draft.refusable.append("Psot 0, no EOC")
+    return f"Psot 0 in the last tile-part{', no EOC' * (not draft.eoc)}"
 
 
 def no_eoc(draft: Draft) -> str:
@@ -1081,7 +1087,7 @@ def palette(draft: Draft) -> str | None:
     depth = bits | signed << 7
     pclr = struct.pack(">HB", size, columns) + bytes([depth] * columns) + raw.tobytes()
     order = draft.pick([list(range(columns)), list(range(columns))[::-1]])
-    cmap = b"".join(struct.pack(">HBB", 0, 1, column) for column in order)
+    cmap = b"".join(struct.pack(">HBB", 0, 1, column) for column in order) + bytes(4) * draft.flag(0.15)  # direct
     if signed:
         draft.refusable.append("signed palette")
     text = f"{'signed ' * signed}palette of {columns} columns of {bits + 1} bits "

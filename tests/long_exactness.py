@@ -168,18 +168,18 @@ def report(found: Sequence[Case], seconds: float) -> str:
             f"    {kind} by {', '.join(v.way for v in group)}: {group[0].asked} {group[0].detail[:300]}"
             for (kind, _), group in groups.items()
         ]
-    return "\n".join([*lines, *_refusals(found)])
+    return "\n".join([*lines, *_noted(found, "refused"), *_noted(found, "more than OpenJPEG")])
 
 
-def _refusals(found: Sequence[Case]) -> Iterator[str]:
-    """Iterate over what was refused though OpenJPEG decodes it without a warning, and may be, once for each message."""
+def _noted(found: Sequence[Case], kind: Kind) -> Iterator[str]:
+    """Iterate over the cases of a kind that are no failures, once for each message."""
     groups: dict[str, list[Case]] = defaultdict(list)
     for case in found:
         for verdict in case.verdicts:
-            if verdict.kind == "refused" and verdict not in case.failures:
+            if verdict.kind == kind and verdict not in case.failures:
                 groups[re.sub(r"\d+", "#", verdict.detail)].append(case)
     if groups:
-        yield "refused, as they may be:"
+        yield f"{kind}, as may be:"
     for message, some in groups.items():
         yield f"    {len({case.seed for case in some})} x {message[:200]}; for instance {some[0].description[:400]}"
 

@@ -18,6 +18,7 @@ def workshops() -> Iterator[Workshops]:
         yield workshops
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("first", SEEDS[::BATCH])
 def test_mutations_are_read_as_openjpeg_does_or_refused(workshops, first):
     found = list(workshops.cases("mutation", range(first, first + BATCH)))

@@ -21,6 +21,7 @@ def workshops() -> Iterator[Workshops]:
         yield workshops
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("first", SEEDS[::BATCH])
 def test_variants_are_read_exactly(workshops, first):
     found = list(workshops.cases("variant", range(first, first + BATCH), windows=2))

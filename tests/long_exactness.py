@@ -11,6 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import local
@@ -188,6 +189,13 @@ def _seeds(first: int, stop: int | None = None) -> range:
     return range(first, first + 1 if stop is None else stop)
 
 
+def _save(case: Case, kind: str, folder: Path | None) -> None:
+    if case.failures and folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        suffix = "jp2" if case.data[4:8] == b"jP  " else "j2k"
+        (folder / f"{kind}_{case.seed}.{suffix}").write_bytes(case.data)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=["variants", "mutations", "files"])
@@ -197,17 +205,14 @@ def main() -> int:
     given = parser.parse_args()
     begin = time.monotonic()
     todo = [Path(path) for path in given.what] if given.kind == "files" else _seeds(*map(int, given.what))
-    found = []
-    with Workshops(given.jobs) as workshops:
-        for number, case in enumerate(workshops.cases(given.kind.removesuffix("s"), todo), 1):
+    found: list[Case] = []
+    with Workshops(given.jobs) as workshops, suppress(KeyboardInterrupt):  # the table of what is done is of use, too
+        for case in workshops.cases(given.kind.removesuffix("s"), todo):
             found.append(case)
-            if case.failures and given.save:
-                given.save.mkdir(parents=True, exist_ok=True)
-                suffix = "jp2" if case.data[4:8] == b"jP  " else "j2k"
-                (given.save / f"{given.kind}_{case.seed}.{suffix}").write_bytes(case.data)
-            if number % 500 == 0:
+            _save(case, given.kind, given.save)
+            if len(found) % 100 == 0:
                 failing = sum(bool(case.failures) for case in found)
-                print(f"{number} of {len(todo)}, {failing} fail", file=sys.stderr)  # noqa: T201
+                print(f"{len(found)} of {len(todo)}, {failing} fail", file=sys.stderr)  # noqa: T201
     print(report(found, time.monotonic() - begin))  # noqa: T201
     return int(any(case.failures for case in found))
 

@@ -479,10 +479,20 @@ def tile_coc(draft: Draft) -> str | None:
     main = _take_tiles(draft, coding, draft.style, numbers)
     if main is None:
         return None
+    kept = _kept(draft, main, levels)
     for number in numbers:
         for component in range(len(draft.pixels)):
-            draft.tiles[number].segments += _coc_of(draft, main, component)
-    return f"COC, QCC of all components of tiles {numbers[:5]} with {levels} levels"
+            draft.tiles[number].segments += [s for s in _coc_of(draft, main, component) if s[0] in kept]
+    return f"{[hex(marker) for marker in kept]} of all components of tiles {numbers[:5]} with {levels} levels"
+
+
+def _kept(draft: Draft, main: Sequence[Segment], levels: int) -> tuple[int, ...]:
+    """Tell COC and QCC, or COC alone if QCD of the main header has steps for all levels."""
+    if not draft.coding.reversible or draft.flag(0.5):
+        return COC, QCC
+    if levels > draft.coding.levels:
+        draft.put(QCD, _find(main, QCD))
+    return (COC,)
 
 
 def _one_component(draft: Draft, numbers: Sequence[int]) -> list[Segment] | None:
@@ -513,7 +523,8 @@ def _one_component(draft: Draft, numbers: Sequence[int]) -> list[Segment] | None
         mine.packets = [*mine.packets[: component * a], *own, *mine.packets[(component + 1) * a :]]
         mine.cuts = []
     draft.facts.append(f"component {component}: {change}")
-    return _coc_of(draft, main, component)
+    kept = _kept(draft, main, coding.levels)
+    return [segment for segment in _coc_of(draft, main, component) if segment[0] in kept]
 
 
 def main_coc(draft: Draft) -> str | None:
@@ -522,7 +533,7 @@ def main_coc(draft: Draft) -> str | None:
         same = draft.number(0, len(draft.pixels) - 1)
         segments = _coc_of(draft, draft.main, same)
     draft.main += draft.pick([segments, segments[::-1]])
-    return "COC, QCC in the main header"
+    return f"{[hex(marker) for marker, _ in segments]} in the main header"
 
 
 def tile_coc_one(draft: Draft) -> str | None:
@@ -532,7 +543,7 @@ def tile_coc_one(draft: Draft) -> str | None:
         return None
     for number in numbers:
         draft.tiles[number].segments += segments
-    return f"COC, QCC of one component in tiles {numbers[:5]}"
+    return f"{[hex(marker) for marker, _ in segments]} of one component in tiles {numbers[:5]}"
 
 
 def tile_same(draft: Draft) -> str | None:

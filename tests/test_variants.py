@@ -8,7 +8,8 @@ from children import Child
 from forced import Outcome
 from judge import Reference, judged
 from long_exactness import Workshops, report
-from variants import FEATURES, with_features
+from mutations import mutation
+from variants import FEATURES, chosen, variant, with_features
 from whole_decode import Level, Plane, without_tlm
 
 BATCH = 10
@@ -45,6 +46,16 @@ def maker() -> Iterator[Child]:
 @pytest.mark.parametrize("name", FEATURES)
 def test_each_feature_makes_files(maker, name):
     assert any(maker.call(with_features, seed, name) for seed in range(200))
+
+
+def test_each_feature_is_chosen_sooner_or_later():
+    assert {name for seed in range(600) for name in chosen(np.random.default_rng(seed))} == set(FEATURES)
+
+
+def test_a_seed_always_gives_the_same_file(maker):
+    with Child() as other:
+        assert [maker.call(variant, seed) for seed in range(5)] == [other.call(variant, seed) for seed in range(5)]
+        assert [maker.call(mutation, seed) for seed in range(5)] == [other.call(mutation, seed) for seed in range(5)]
 
 
 def plane(values: object, origin: tuple[int, int] = (0, 0)) -> Plane:

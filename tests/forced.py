@@ -19,6 +19,7 @@ from jp2batch.errors import Jp2BatchError
 from jp2batch.jpeg2000 import plan
 from jp2batch.jpeg2000.grid import tile_count
 from jp2batch.jpeg2000.known import Known
+from jp2batch.jpeg2000.markers import Marker
 from jp2batch.jpeg2000.walk import Cost, Pace
 from jp2batch.opening import Opened, fetcher, hold
 from jp2batch.profiles import StoreProfile
@@ -124,7 +125,7 @@ def _ways_from(first: str) -> Callable[..., list[str]]:
 
     def ways(_pieces: Any, image: Any, selection: Any, *_: Any, places: Any = (), **__: Any) -> list[str]:
         has_places = {place.tile for place in places}.issuperset(selection.tiles)
-        possible = {"tlm": bool(image.header.tile_parts), "index": has_places and not image.header.has(plan.Marker.PLM)}
+        possible = {"tlm": bool(image.header.tile_parts), "index": has_places and not image.header.has(Marker.PLM)}
         return [*([first] if possible.get(first) else []), "walk", "whole"]
 
     return ways

@@ -254,7 +254,8 @@ def _random_coding(rng: Rng) -> tuple[Coding, int, tuple[int, int]]:
     tile = pick(None, None, (64, 64), (64, 64), (50, 37), (48, 64), (32, 32), (24, 40), (16, 16), (128, 128))
     if rng.random() < 0.08:
         size, tile = pick((128, 128), (121, 97), (127, 128)), (8, 8)
-    image_offset = tile_offset = (0, 0)
+    image_offset: tuple[int, int] = (0, 0)
+    tile_offset: tuple[int, ...] = (0, 0)
     if rng.random() < 0.25:
         image_offset = int(rng.integers(0, 70)), int(rng.integers(0, 70))
         if tile is not None:
@@ -268,7 +269,7 @@ def _random_coding(rng: Rng) -> tuple[Coding, int, tuple[int, int]]:
     bits, signed = pick(
         (8, False), (8, False), (8, True), (12, False), (15, False), (16, False), (16, True), (1, False)
     )
-    changes = ()
+    changes: tuple[Progression, ...] = ()
     if rng.random() < 0.12 and levels:
         middle = int(rng.integers(1, levels + 1))
         changes = (
@@ -277,7 +278,7 @@ def _random_coding(rng: Rng) -> tuple[Coding, int, tuple[int, int]]:
         )
     coding = Coding(
         tile=tile,
-        tile_offset=tile_offset,
+        tile_offset=(tile_offset[0], tile_offset[1]),
         image_offset=image_offset,
         levels=levels,
         code_block=pick((16, 16), (8, 8), (32, 8), (64, 64)) if precincts is None else (16, 16),
@@ -818,21 +819,13 @@ def ppt(draft: Draft) -> str | None:
 def ppm(draft: Draft) -> str | None:
     if not _has_eph_everywhere(draft) or any(part.packed for part in draft.parts):
         return None
-    packed = b""
-    for part in draft.parts:
-        packed += struct.pack(">I", len(part.headers())) + part.headers()
-        part.stripped = True
-    size = draft.pick([60_000, 200])
+    packed = b"".join(struct.pack(">I", len(part.headers())) + part.headers() for part in draft.parts)
+    size = max(draft.pick([60_000, 200]), -(-len(packed) // 255))
     chunks = [packed[start : start + size] for start in range(0, len(packed), size)]
-    if len(chunks) > 255:
-        return None if size == 60_000 else _undo_ppm(draft)
+    for part in draft.parts:
+        part.stripped = True
     draft.main += [(PPM, bytes([index]) + chunk) for index, chunk in enumerate(chunks)]
     return "PPM"
-
-
-def _undo_ppm(draft: Draft) -> None:
-    for part in draft.parts:
-        part.stripped = False
 
 
 def tlm(draft: Draft) -> str:
@@ -1107,7 +1100,7 @@ def palette(draft: Draft) -> str | None:
 
 def _placed(draft: Draft, inner: list[Box]) -> str:
     boxes = _boxes(draft)
-    place = draft.pick(
+    place: str = draft.pick(
         ["in jp2h", "in jp2h", "behind jp2h", "before jp2h", "in a second jp2h", "partly behind jp2h", "behind jp2c"]
     )
     if place == "in jp2h":

@@ -1,0 +1,144 @@
+"""Read bytes by each way of finding tile-parts, forced: small files would never take the dear ones by themselves.
+
+All that knows how the planner chooses is here. A forced way that ends in `Doubt` falls back as it does in the package.
+"""
+
+import functools
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+from unittest import mock
+
+import dask
+from numpy.typing import NDArray
+
+from jp2batch import index
+from jp2batch.errors import Jp2BatchError
+from jp2batch.jpeg2000 import plan
+from jp2batch.jpeg2000.grid import tile_count
+from jp2batch.jpeg2000.known import Known
+from jp2batch.jpeg2000.markers import Marker
+from jp2batch.jpeg2000.walk import Cost, Pace
+from jp2batch.opening import Opened, fetcher, hold
+from jp2batch.profiles import StoreProfile
+from jp2batch.reader import read_from
+from jp2batch.request import Window
+from jp2batch.storage.source import MemorySource
+
+Way = Literal["local", "store", "walk", "stretches", "interpolation", "tlm", "index", "memory"]
+WAYS: tuple[Way, ...] = ("local", "store", "walk", "stretches", "interpolation", "tlm", "index", "memory")
+"""local, store: what the planner chooses for a disk and for the default store of jp2batch.yaml. walk: from one start.
+stretches: from several. index: a second read, with what a first one has learned. memory: with the index of the process,
+which grows from read to read."""
+Asked = tuple[int, Window | None]
+"""rlevel and window."""
+
+LOCAL = StoreProfile(latency=0, bandwidth=1e9, connections=8)
+STORE = StoreProfile(latency=0.03, bandwidth=60e6, connections=128, line=125e6)
+"""The default profile of jp2batch.yaml."""
+DEAR = StoreProfile(latency=0.1, bandwidth=1e6, connections=64)
+"""Requests cost something: packets are read ahead. Bytes do as well: little is read in vain."""
+SETTINGS = {
+    "jp2batch.threads": 1,
+    "jp2batch.max-result": "64 MiB",
+    "jp2batch.retries.first-wait": "1ms",
+    "jp2batch.measure": False,
+    "jp2batch.index": {"enabled": False, "folder": None, "memory": "64 MiB", "disk": 0, "shared": None},
+}
+_SMALL = {"jp2batch.first-read": 300}  # else the first read would be the whole of most of these files
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a read."""
+
+    values: NDArray[Any] | None = None
+    refusal: str = ""
+    """The class and the message of a typed error."""
+    bug: str = ""
+    """The traceback of any other exception."""
+    located_by: str | None = None
+    reasons: tuple[str, ...] = ()
+
+
+def read_each(data: bytes, way: Way, asked: Sequence[Asked]) -> Iterator[Outcome]:
+    """Read a file by one way, once for each (rlevel, window). Call it in a child process."""
+    with dask.config.set(SETTINGS), forced(way):
+        read = _reader(data, way)
+        for rlevel, window in asked:
+            yield _outcome(read, rlevel, window)
+
+
+def _outcome(read: Callable[[int, Window | None], Any], rlevel: int, window: Window | None) -> Outcome:
+    try:
+        pixels = read(rlevel, window)
+    except Jp2BatchError as error:
+        return Outcome(refusal=f"{type(error).__name__}: {error}")
+    except Exception:  # noqa: BLE001  # any other is what the harness looks for
+        return Outcome(bug=traceback.format_exc())
+    return Outcome(pixels.values, located_by=pixels.stats.located_by, reasons=pixels.stats.reasons)
+
+
+def _reader(data: bytes, way: Way) -> Callable[[int, Window | None], Any]:
+    profile = {"local": LOCAL, "store": STORE}.get(way, DEAR)
+    learned = functools.cache(functools.partial(_learned, data))
+
+    def read(rlevel: int, window: Window | None) -> Any:
+        source = MemorySource(data, path="memory://variant", profile=profile, etag='"1"')
+        known = learned(rlevel) if way == "index" else None
+        return read_from(source, lambda opened: opened.selected(rlevel, window), known=known)
+
+    index.clear_memory()
+    return read
+
+
+def _learned(data: bytes, rlevel: int) -> Known | None:
+    """Return what a read of the whole image teaches, at this rlevel or another."""
+    try:
+        opened = Opened.start(MemorySource(data, path="memory://variant", profile=LOCAL, etag='"1"'))
+        selection = opened.selected(-1 if rlevel % 2 else rlevel, None)
+        return opened.known(hold(opened.steps(selection), fetcher(opened.source, opened.pieces)))
+    except Jp2BatchError:
+        return None  # the read that comes will tell
+
+
+@contextmanager
+def forced(way: Way) -> Iterator[None]:
+    """Let reads find tile-parts by one way."""
+    with ExitStack() as stack:
+        if way not in ("local", "store"):
+            stack.enter_context(dask.config.set(_SMALL))
+        if way == "memory":
+            stack.enter_context(dask.config.set({"jp2batch.index.enabled": True}))
+        if way in ("walk", "stretches", "interpolation"):
+            stack.enter_context(mock.patch.object(plan, "_walks", _walks_of(way)))
+        if way in ("walk", "stretches", "interpolation", "tlm", "index", "memory"):
+            first = {"tlm": "tlm", "index": "index", "memory": "index"}.get(way, "walk")
+            stack.enter_context(mock.patch.object(plan, "ways", _ways_from(first)))
+        yield
+
+
+def _ways_from(first: str) -> Callable[..., list[str]]:
+    """Return a planner's `ways` that puts one way first, if the file has what it takes."""
+
+    def ways(_pieces: Any, image: Any, selection: Any, *_: Any, places: Any = (), **__: Any) -> list[str]:
+        has_places = {place.tile for place in places}.issuperset(selection.tiles)
+        possible = {"tlm": bool(image.header.tile_parts), "index": has_places and not image.header.has(Marker.PLM)}
+        return [*([first] if possible.get(first) else []), "walk", "whole"]
+
+    return ways
+
+
+def _walks_of(way: Way) -> Callable[..., tuple[Pace, Cost]]:
+    """Return a planner's `_walks` that walks from one start, from several, or interpolates."""
+    dear, cheap = Cost(1, 1, 1e9, 0), Cost(1, 1, 0.0, 0)
+
+    def walks(_pieces: Any, image: Any, *_: Any) -> tuple[Pace, Cost]:
+        tiles = tile_count(image.header.siz)
+        starts = 1 if way == "walk" else max(2, min(16, tiles // 2))
+        pace = Pace(starts, -(-tiles // starts) + 1, Cost(1, 1, 1.0, 0))
+        return pace, cheap if way == "interpolation" else dear
+
+    return walks

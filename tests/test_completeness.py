@@ -11,6 +11,7 @@ from images import Made
 from oracle import random_window
 from rewrite import PLT, Codestream, Part
 
+from jp2batch import openjpeg
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000 import plan
 from jp2batch.jpeg2000.walk import Cost, Pace
@@ -20,7 +21,7 @@ from jp2batch.request import Window
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource
 
-TILES = Made(Coding(tile=(32, 32), precincts=(16, 16), code_block=(8, 8), levels=2, raw=True))
+TILES = Made(Coding(tile=(30, 26), precincts=(32, 32), code_block=(8, 8), levels=2, layers=2, raw=True))
 ONE = Made(Coding(tile=None, precincts=(32, 32), code_block=(8, 8), levels=2, raw=True))
 LOCAL = StoreProfile(latency=0, bandwidth=1e9, connections=8)
 REMOTE = StoreProfile(latency=0.03, bandwidth=60e6, connections=128)
@@ -76,10 +77,25 @@ def verify(data: bytes, made: Made, *, windows: int = 6) -> Pixels:
 
 @pytest.mark.parametrize("plt", [True, False], ids=["PLT", "no PLT"])
 @pytest.mark.parametrize("interleaved", [False, True], ids=["contiguous", "interleaved"])
-@pytest.mark.parametrize("parts", [2, 3])
-@pytest.mark.parametrize("total", [-1, 0, 1, 3])
-def test_tnsot_ends_no_search(way, total, parts, interleaved, plt):
+@pytest.mark.parametrize(("parts", "total"), [(3, -1), (2, 0), (3, 0), (2, 1), (3, 1), (2, 3)])
+def test_tnsot_ends_no_search(way, parts, total, interleaved, plt):
     verify(telling(divided(TILES, parts, interleaved=interleaved, plt=plt), total), TILES)
+
+
+@pytest.mark.parametrize("interleaved", [False, True], ids=["contiguous", "interleaved"])
+@pytest.mark.parametrize("made", [TILES, ONE], ids=["16 tiles", "1 tile"])
+def test_where_tnsot_is_1_and_too_low_openjpeg_decides(way, made, interleaved):
+    """Its versions differ: since 2.5.1 it looks for no more tile-parts, and decodes the first ones, or refuses."""
+    data = telling(divided(made, 2, interleaved=interleaved), -1)
+    expected = np.zeros_like(made.oracle.at(0))
+    try:
+        openjpeg.decode(data, expected)
+    except CorruptImage:
+        with pytest.raises(CorruptImage):
+            read(data, 0)
+    else:
+        for store in (LOCAL, REMOTE):
+            np.testing.assert_array_equal(read(data, 0, None, store).values, expected)
 
 
 @pytest.mark.parametrize("total", [-1, 2])

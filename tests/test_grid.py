@@ -122,4 +122,4 @@ def test_a_window_too_small_for_a_level_names_the_largest_that_serves():
 def test_more_tiles_than_can_be_numbered_are_refused():
     siz = Opened.start(MemorySource(PLAIN.data)).image.header.siz
     with pytest.raises(CorruptImage, match="tiles"):
-        grid.check_tiles(replace(siz, xsiz=70000, xtsiz=1, ysiz=10, ytsiz=10))
+        grid.check_grid(replace(siz, xsiz=70000, xtsiz=1, ysiz=10, ytsiz=10))

@@ -6,7 +6,7 @@ where one of these holds:
 - PLT lists as many packets as the tile has, and they fill its tile-parts: nothing can follow.
 - The chain of tile-parts has been followed so far that OpenJPEG's own rule decides: if the first tile that TNsot calls
   complete has another tile-part, with TPsot = TNsot, all tiles have one more than TNsot tells; if it has none up to the
-  end of the chain, they have as many as it tells.
+  end of the chain, they have as many as it tells. (If TNsot is 1, OpenJPEG looks no further since 2.5.1.)
 - The chain has ended in EOC, and TNsot tells nothing.
 """
 
@@ -82,6 +82,13 @@ class Completeness:
         """Whether PLT does not prove it, so that the chain has to be followed on."""
         return self._by_packets is False
 
+    @property
+    def parts(self) -> list[TilePart]:
+        """All tile-parts of the wanted tiles, in the order of the codestream; without those that come once more."""
+        counted = self._claims.found if self._claims.decided else {}
+        parts = (part for tile, own in self._parts.items() for part in own[: counted.get(tile)])
+        return sorted(parts, key=lambda part: part.start)
+
     def add(self, sot: Sot, part: TilePart | None) -> None:
         """Count the next tile-part of the chain; `part`: its header, where its tile is wanted.
 
@@ -146,6 +153,8 @@ class _Claims:
     def add(self, sot: Sot) -> bool:
         """Count the next tile-part; return whether it has decided the correction."""
         if sot.tile == self._first and not self.decided:
+            if sot.part == sot.parts == 1:
+                raise Doubt(f"tile {sot.tile} tells of one tile-part and has another: versions of OpenJPEG differ")
             self.decide(int(sot.part == sot.parts))
             self._count_part(sot)
             return True

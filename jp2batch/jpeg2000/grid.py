@@ -72,14 +72,16 @@ def tile_count(siz: Siz) -> int:
     return rows * columns
 
 
-def check_tiles(siz: Siz) -> None:
-    """Refuse a grid of more tiles than Isot can number.
+def check_grid(siz: Siz) -> None:
+    """Refuse a grid of more tiles than Isot can number, or without a sample.
 
     Raises
     ------
     CorruptImage
-        There would be more than 65535 tiles.
+        There would be more than 65535 tiles, or the first component would be empty.
     """
+    if samples(siz, image_area(siz), 0).empty:
+        raise CorruptImage("", "the SIZ marker segment claims an image without samples", "fetch the file again")
     if tile_count(siz) > 65535:
         rows, columns = tile_counts(siz)
         raise CorruptImage("", f"the SIZ marker segment claims {rows} x {columns} tiles", "fetch the file again")

@@ -17,7 +17,7 @@ from jp2batch.jpeg2000.channels import check_header_box
 from jp2batch.jpeg2000.codestream import Header, TilePart, read_header
 from jp2batch.jpeg2000.completeness import Doubt
 from jp2batch.jpeg2000.gate import header_obstacle, misplaced_boxes
-from jp2batch.jpeg2000.grid import Selection, check_tiles, tile_count
+from jp2batch.jpeg2000.grid import Selection, check_grid, tile_count
 from jp2batch.jpeg2000.guess import LARGEST_AHEAD, expected_bytes, guess_ahead
 from jp2batch.jpeg2000.interpolate import by_interpolation, interpolation_cost
 from jp2batch.jpeg2000.links import check_present
@@ -111,7 +111,7 @@ def read_image(pieces: Pieces, ahead: Ahead) -> Steps[Image]:
     """
     container = yield from read_container(pieces, ahead)
     header = yield from read_header(pieces, container.codestream.start, ahead)
-    check_tiles(header.siz)
+    check_grid(header.siz)
     check_header_box(container, header.siz)
     check_packets(header, container.codestream.stop - header.stop)
     misplaced = misplaced_boxes(container)

@@ -8,7 +8,7 @@ looked like a SOT.
 import math
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
@@ -140,7 +140,6 @@ class _Proof:
 
     front: Front
     tiles: Collection[int]
-    parts: list[TilePart] = field(default_factory=list)
     tile: int = 0
     """The tile that should follow."""
     _ordinal: int = 0
@@ -148,6 +147,11 @@ class _Proof:
     def __post_init__(self) -> None:
         self.position = self.front.header.stop
         self._found = Completeness(self.front.header, self.front.count, self.tiles)
+
+    @property
+    def parts(self) -> list[TilePart]:
+        """The tile-parts of the wanted tiles."""
+        return self._found.parts
 
     @property
     def needs_chain(self) -> bool:
@@ -180,9 +184,6 @@ class _Proof:
         return self._found.complete
 
     def _add(self, link: Link) -> None:
-        part = None
-        if link.part is not None:
-            part = with_plm(self.front.header, link.part, self._ordinal)
-            self.parts.append(part)
+        part = None if link.part is None else with_plm(self.front.header, link.part, self._ordinal)
         self._found.add(link.sot, part)
         self.position, self.tile, self._ordinal = link.stop, link.sot.tile + 1, self._ordinal + 1

@@ -7,14 +7,13 @@ decode at once; ctypes releases the GIL meanwhile.
 """
 
 import contextlib
-import ctypes
 import ctypes.util
 import functools
 import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from jp2batch import config
 from jp2batch.errors import ConfigurationError, CorruptImage, OpenJpegNotFound
+from jp2batch.openjpeg_callbacks import MemoryStream, Messages
 
 _INSTALL = "install it: pip install pillow, conda install -c conda-forge openjpeg, or apt install libopenjp2-7"
 _LOADING = threading.Lock()
@@ -147,7 +147,7 @@ def _decoded(
     lib = binding()
     messages = Messages(lib)
     codec = lib.create_decompress(lib.CODEC_JP2 if _is_jp2(codestream) else lib.CODEC_J2K)
-    stream = _MemoryStream(lib.OPENJP2, codestream)
+    stream = MemoryStream(lib.OPENJP2, codestream)
     image = None
     try:
         messages.attach(codec)
@@ -169,7 +169,7 @@ def _decoded(
         lib.destroy_codec(codec)
 
 
-def _end(lib: Any, codec: Any, stream: "_MemoryStream", messages: "Messages") -> None:
+def _end(lib: Any, codec: Any, stream: MemoryStream, messages: Messages) -> None:
     """Let OpenJPEG read what stands behind the codestream: all pixels are there, so its errors are warnings."""
     try:
         lib.end_decompress(codec, stream.handle)
@@ -213,94 +213,6 @@ def _check_values(samples: NDArray[Any], dtype: np.dtype[Any]) -> None:
 
 def _is_jp2(data: bytes | bytearray | memoryview) -> bool:
     return bytes(data[4:8]) == b"jP  "
-
-
-class Messages:
-    """What OpenJPEG says during one decode. glymur's own queue is shared by all threads, hence not used."""
-
-    _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p)
-
-    def __init__(self, lib: Any) -> None:
-        self.errors: list[str] = []
-        self.warnings: list[str] = []
-        self._lib = lib
-        self._on_error = self._HANDLER(self._collector(self.errors))
-        self._on_warning = self._HANDLER(self._collector(self.warnings))
-
-    def attach(self, codec: Any) -> None:
-        """Collect what a codec says."""
-        self._lib.set_error_handler(codec, self._on_error)
-        self._lib.set_warning_handler(codec, self._on_warning)
-
-    def summary(self) -> str:
-        """Return the first of what went wrong."""
-        return "; ".join(self.errors[:2] or self.warnings[:2]) or "it gave no reason"
-
-    @staticmethod
-    def _collector(texts: list[str]) -> Callable[[bytes, Any], None]:
-        def collect(message: bytes, _data: Any) -> None:
-            if len(texts) < 10:  # a hostile file can warn without end
-                texts.append(message.decode("utf-8", "replace").strip())
-
-        return collect
-
-
-class _MemoryStream:
-    """An `opj_stream_t` that reads from memory; glymur wraps files only."""
-
-    _READ = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
-    _SKIP = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
-    _SEEK = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p)
-    _END = ctypes.c_size_t(-1).value
-    _CHUNK = 1 << 20
-
-    def __init__(self, openjp2: Any, data: bytes | bytearray | memoryview) -> None:
-        self._buffer = np.frombuffer(data, np.uint8)  # keeps the bytes alive and gives their address
-        self._size = len(self._buffer)
-        self._position = 0
-        self._callbacks = (self._READ(self._read), self._SKIP(self._skip), self._SEEK(self._seek))
-        _declare_streams(openjp2)
-        self.handle = openjp2.opj_stream_create(max(1, min(self._size, self._CHUNK)), 1)
-        openjp2.opj_stream_set_user_data(self.handle, None, None)
-        openjp2.opj_stream_set_user_data_length(self.handle, self._size)
-        openjp2.opj_stream_set_read_function(self.handle, self._callbacks[0])
-        openjp2.opj_stream_set_skip_function(self.handle, self._callbacks[1])
-        openjp2.opj_stream_set_seek_function(self.handle, self._callbacks[2])
-
-    def _read(self, target: int, length: int, _data: Any) -> int:
-        length = min(length, self._size - self._position)
-        if length <= 0:
-            return self._END
-        ctypes.memmove(target, self._buffer.ctypes.data + self._position, length)
-        self._position += length
-        return length
-
-    def _skip(self, length: int, _data: Any) -> int:
-        if length > 0 and self._position >= self._size:
-            return -1
-        start, self._position = self._position, min(max(0, self._position + length), self._size)
-        return self._position - start
-
-    def _seek(self, position: int, _data: Any) -> int:
-        if not 0 <= position <= self._size:
-            return 0
-        self._position = position
-        return 1
-
-
-@functools.cache
-def _declare_streams(openjp2: Any) -> None:
-    """Tell ctypes the prototypes that glymur leaves out (openjpeg.h)."""
-    handle = ctypes.c_void_p
-    openjp2.opj_stream_create.argtypes = [ctypes.c_size_t, ctypes.c_int32]
-    openjp2.opj_stream_create.restype = handle
-    openjp2.opj_stream_set_user_data.argtypes = [handle, ctypes.c_void_p, ctypes.c_void_p]
-    openjp2.opj_stream_set_user_data_length.argtypes = [handle, ctypes.c_uint64]
-    openjp2.opj_stream_set_read_function.argtypes = [handle, _MemoryStream._READ]
-    openjp2.opj_stream_set_skip_function.argtypes = [handle, _MemoryStream._SKIP]
-    openjp2.opj_stream_set_seek_function.argtypes = [handle, _MemoryStream._SEEK]
-    for name in ("user_data", "user_data_length", "read_function", "skip_function", "seek_function"):
-        getattr(openjp2, f"opj_stream_set_{name}").restype = None
 
 
 def _find() -> tuple[str, str]:

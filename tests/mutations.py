@@ -12,7 +12,7 @@ import numpy as np
 from variants import Variant, variant
 
 Rng = np.random.Generator
-_CODING = {"COD", "COC", "QCD", "QCC", "RGN", "POC"}
+_CODING = {"SIZ", "COD", "COC", "QCD", "QCC", "RGN", "POC"}
 _PACKETS = {"PPM", "PPT"}
 _PLACING = ("SOT Isot", "SOT Psot", "SOT TPsot", "SOT TNsot", "TLM", "PLT", "PLM", "cdef", "pclr", "cmap", "jp2c")
 _NAMES = {
@@ -167,7 +167,7 @@ class Mutation:
     base: Variant
     facts: tuple[str, ...]
     limited: bool
-    """Whether it lies about coding parameters or packets: OpenJPEG then decodes garbage without a word, and other
+    """Whether it lies about sizes, coding or packets: OpenJPEG then decodes garbage without a word, and other
     garbage if packets are left out."""
 
     @property

@@ -28,7 +28,7 @@ LAYERS = [
     "errors urls html",
     "profiles config request asked",
     "jpeg2000 radiometry",
-    "storage openjpeg georeference sentinel2 cf info preview accessor",
+    "storage openjpeg openjpeg_callbacks georeference sentinel2 cf info preview accessor",
     "metadata index opening decoding reader inspection dataarray response xarray_engine",
     "sample writers manifest",
     "batch",

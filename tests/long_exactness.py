@@ -83,23 +83,23 @@ class Workshop:
         failures = tuple(verdict for verdict in verdicts if is_failure(verdict, found))
         return Case(seed, found.description, found.data, verdicts, failures, _note(reference))
 
-    def file(self, path: Path) -> Case:
+    def file(self, path: Path, *, windows: int = 3) -> Case:
         """Judge a file, by all ways."""
         data = path.read_bytes()
         reference = self.judge.reference(data)
-        asked = questions(reference, np.random.default_rng(1), windows=3)
+        asked = questions(reference, np.random.default_rng(1), windows)
         verdicts = tuple(self.judge.verdicts(data, reference, possible(WAYS, data), asked))
         failures = tuple(v for v in verdicts if KINDS.index(v.kind) >= KINDS.index("refused"))
         return Case(0, str(path), data, verdicts, failures, _note(reference))
 
-    def mutation(self, seed: int, *, ways: int = 4) -> Case:
+    def mutation(self, seed: int, *, ways: int = 4, windows: int = 1) -> Case:
         """Judge a mutation, by some of the ways."""
         found = self.make(mutation, seed)
         if isinstance(found, str):
             return Case(seed, str(seed), b"", (), (), found)
         rng = np.random.default_rng(seed)
         reference, sound = self.judge.reference(found.data), self.judge.reference(found.base.data)
-        asked = questions(reference, rng, windows=1)[:8]
+        asked = questions(reference, rng, windows)[:8]
         some = tuple(WAYS[int(n)] for n in sorted(rng.choice(len(WAYS), ways, replace=False)))
         verdicts = tuple(self.judge.verdicts(found.data, reference, some, asked, sound=sound, limited=found.limited))
         failures = tuple(verdict for verdict in verdicts if verdict.kind in ("WRONG", "UNTYPED", "HANG", "CRASH"))
@@ -201,13 +201,15 @@ def main() -> int:
     parser.add_argument("kind", choices=["variants", "mutations", "files"])
     parser.add_argument("what", nargs="+", help="one seed; the first seed, and that after the last; or paths")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--windows", type=int, help="how many windows of each are read at each rlevel")
     parser.add_argument("--save", type=Path, help="folder for the bytes of files that fail")
     given = parser.parse_args()
     begin = time.monotonic()
     todo = [Path(path) for path in given.what] if given.kind == "files" else _seeds(*map(int, given.what))
     found: list[Case] = []
     with Workshops(given.jobs) as workshops, suppress(KeyboardInterrupt):  # the table of what is done is of use, too
-        for case in workshops.cases(given.kind.removesuffix("s"), todo):
+        options = {} if given.windows is None else {"windows": given.windows}
+        for case in workshops.cases(given.kind.removesuffix("s"), todo, **options):
             found.append(case)
             _save(case, given.kind, given.save)
             if len(found) % 100 == 0:

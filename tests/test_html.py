@@ -113,7 +113,7 @@ def test_nothing_evil_comes_through():
 def test_a_request_shows_what_is_asked():
     request = jp2batch.Request("a.jp2", 2, "0:10,5:9", root="s3://u:secret@bucket", columns=(("site", "Cork"),))
     assert repr(request) == (
-        f"Request(path='a.jp2', rlevel=2, window='0:10,5:9', root='s3://bucket', id={request.id!r}, site='Cork')"
+        f"Request(path='a.jp2', rlevel=2, window='0:10,5:9', root='s3://bucket', id={request.id!r}, columns='site')"
     )
     told = texts(request._repr_html_())
     assert all(part in told for part in ("a.jp2", "rlevel 2", "window 0:10,5:9", "s3://bucket", "site Cork"))

@@ -10,7 +10,7 @@ import pytest
 import rewrite
 from images import PLAIN, WITH_TLM, Made
 from oracle import random_window
-from rewrite import COC, COD, COM, QCC, QCD, SIZ, Codestream
+from rewrite import COC, COD, COM, POC, QCC, QCD, SIZ, Codestream
 
 from jp2batch import inspection, openjpeg
 from jp2batch.errors import CorruptImage, ImageTooLarge
@@ -86,6 +86,13 @@ def own_steps(data: bytes, component: int) -> bytes:
     return struct.pack(">HHB", QCC, 3 + len(qcd), component) + qcd
 
 
+def progression_change(data: bytes) -> bytes:
+    """Return a POC marker segment that says what COD does."""
+    cod = Codestream.parse(data).find(COD)
+    layers = int.from_bytes(cod[2:4], "big")
+    return struct.pack(">HHBBHBBB", POC, 9, 0, 0, layers, cod[5] + 1, 1, cod[1])
+
+
 HEADERS: dict[str, tuple[Change, str]] = {
     "COD twice": (lambda: with_segments(RAW.data, lambda s: (*s, next(x for x in s if x[0] == COD))), "2 COD"),
     "QCD twice": (lambda: with_segments(RAW.data, lambda s: (*s, next(x for x in s if x[0] == QCD))), "2 QCD"),
@@ -94,6 +101,7 @@ HEADERS: dict[str, tuple[Change, str]] = {
     "an unknown marker segment": (lambda: inserted(RAW.data, QCD, b"\xff\x6a\0\6abcd"), "0xff6a"),
     "COC before COD": (lambda: inserted(RGB.data, COD, own_coding(RGB.data, 1)), "COC stands before COD"),
     "QCC before QCD": (lambda: inserted(RGB.data, QCD, own_steps(RGB.data, 1)), "QCC stands before QCD"),
+    "POC before COD": (lambda: inserted(RAW.data, COD, progression_change(RAW.data)), "POC stands before COD"),
     "PPM": (lambda: rewrite.with_packed_headers(RGB.data, in_parts=False), "PPM"),
     "extensions of T.801": (
         lambda: with_segments(RAW.data, lambda s: tuple((m, b"\x80\0" + b[2:]) if m == SIZ else (m, b) for m, b in s)),

@@ -51,9 +51,9 @@ def _knows_all_markers(header: Header) -> str:
 
 
 def _has_defaults_first(header: Header) -> str:
-    for default, own in ((Marker.COD, Marker.COC), (Marker.QCD, Marker.QCC)):
-        if own in header.markers and header.markers.index(own) < header.markers.index(default):
-            return f"{own.name} stands before {default.name}"
+    for default, other in ((Marker.COD, Marker.COC), (Marker.COD, Marker.POC), (Marker.QCD, Marker.QCC)):
+        if other in header.markers and header.markers.index(other) < header.markers.index(default):
+            return f"{other.name} stands before {default.name}"
     return ""
 
 

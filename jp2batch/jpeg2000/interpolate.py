@@ -24,7 +24,7 @@ from jp2batch.jpeg2000.links import End, Link
 from jp2batch.jpeg2000.locate import ReadAhead
 from jp2batch.jpeg2000.markers import Marker
 from jp2batch.jpeg2000.pieces import Pieces, Range, Steps
-from jp2batch.jpeg2000.restart import Span, doubtful
+from jp2batch.jpeg2000.restart import Span, doubtful, lookouts
 from jp2batch.jpeg2000.walk import Cost
 from jp2batch.profiles import StoreProfile
 
@@ -74,6 +74,7 @@ class _Interpolation:
         self._attempts: Counter[int] = Counter()
         self._patience = _PATIENCE + max(last - first for first, last in _runs(tiles))
         self._checked: list[Gap] = []
+        self._looked_for = set[int]()
 
     def begin(self) -> list[Steps[None]] | None:
         """Tell what to do next: for each tile that is not found yet, walk or search where it should be."""
@@ -150,7 +151,19 @@ class _Interpolation:
         if any(gap in self._checked for gap in before) or len(looks) > _MOST_CHECKS:
             raise Doubt("there may be more tile-parts than tiles")
         self._checked += before
-        return [self._check(gap) for gap in before] or None
+        return [self._check(gap) for gap in before] or self._look_out([link.sot.tile for link in links]) or None
+
+    def _look_out(self, found: list[int]) -> list[Steps[None]]:
+        """Search for some tiles in front of a wanted one at the end, each once: see `restart`."""
+        aims = [tile for tile in lookouts(found, self._tiles[-1], self.front.count) if tile not in self._looked_for]
+        self._looked_for.update(aims)
+        gaps = [(gap, tile) for gap in self.front.gaps() for tile in aims if gap.tile < tile < gap.end]
+        return [self._search(gap, (tile - gap.tile) / gap.tiles) for gap, tile in gaps]
+
+    def _search(self, gap: Gap, share: float) -> Steps[None]:
+        """Search for a tile-part in a gap, by the share of it that comes before."""
+        size = gap.stop - gap.start
+        return self.front.search(gap.start + int(share * size), gap.clear, int(_CHUNK * size / gap.tiles) + 1)
 
     def _is_there(self, gap: Gap) -> bool:
         """Tell whether all of a gap has been read by the way, so that walking through it costs nothing."""
@@ -158,10 +171,7 @@ class _Interpolation:
 
     def _check(self, gap: Gap) -> Steps[None]:
         """Walk through a gap that is short, or there; search in the middle of another."""
-        if self._is_walked_through(gap):
-            return self.front.walk(gap.start, gap.tile)
-        chunk = int(_CHUNK * (gap.stop - gap.start) / gap.tiles) + 1
-        return self.front.search((gap.start + gap.clear) // 2, gap.clear, chunk)
+        return self.front.walk(gap.start, gap.tile) if self._is_walked_through(gap) else self._search(gap, 0.5)
 
     def _is_walked_through(self, gap: Gap) -> bool:
         return gap.tiles <= _NEAR or self._is_there(gap)

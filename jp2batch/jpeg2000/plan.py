@@ -113,7 +113,7 @@ def read_image(pieces: Pieces, ahead: Ahead) -> Steps[Image]:
     header = yield from read_header(pieces, container.codestream.start, ahead)
     check_grid(header.siz)
     check_header_box(container, header.siz)
-    check_packets(header, container.codestream.stop - header.stop)
+    check_packets(header, container.codestream.stop - header.start)  # with those that PPM holds the headers of
     misplaced = misplaced_boxes(container)
     return Image(container, header, misplaced, misplaced or container.problem or header_obstacle(header))
 

@@ -113,9 +113,9 @@ def test_an_overview_without_tlm_walks_from_many_places_at_once():
 
 
 @functools.cache
-def full_size() -> bytes:
+def full_size(seed: int = 5) -> bytes:
     """Return what has the headers of a 10 m band of 10980 x 10980, and noise for packets."""
-    model, rng = replace(rewrite.Codestream.parse(twin(tlm=False)), boxes=b""), np.random.default_rng(5)
+    model, rng = replace(rewrite.Codestream.parse(twin(tlm=False)), boxes=b""), np.random.default_rng(seed)
     siz = bytearray(model.find(rewrite.SIZ))
     siz[2:10] = struct.pack(">II", 10980, 10980)
     segments = tuple((marker, bytes(siz) if marker == rewrite.SIZ else body) for marker, body in model.segments)
@@ -150,6 +150,20 @@ def test_a_window_without_tlm_is_found_near_where_it_should_be():
         taken.append(source.bytes_read)
     assert np.median(taken) <= 3_000_000
     assert max(taken) <= 8_000_000
+
+
+@pytest.mark.parametrize("others", [1, 2], ids=["one", "two"])
+def test_a_window_is_found_in_the_first_of_several_codestreams(others):
+    first = full_size()
+    data = first + full_size(6) * others
+    for row, column in ((0, 0), (3800, 5700), (5700, 1900), (7600, 7600), (9500, 3800), (10400, 10400)):
+        source = MemorySource(data, profile=REMOTE)
+        opened = Opened.start(source)
+        reading = hold(
+            opened.steps(opened.selected(0, ((row, row + 500), (column, column + 500)))), fetcher(source, opened.pieces)
+        )
+        assert reading.located_by == "walk"
+        assert max(part.stop for tile in reading.tiles.values() for part in tile.parts) <= len(first)
 
 
 @pytest.mark.parametrize("store", [FREE, REMOTE], ids=["free", "remote"])

@@ -18,7 +18,7 @@ from itertools import takewhile
 from statistics import fmean, pstdev
 
 _LEAST_LENGTHS = 4  # from which to tell how much they vary
-_EVEN = 4.0  # standard deviations of the lengths of tile-parts, by which the mean of a gap does not differ from others
+_EVEN = 4.0  # standard deviations of the lengths of tile-parts: the mean of a gap differs by less
 _LEAST_MORE = 0.1  # of the mean
 _CAUTION = 0.4  # 0.5: as likely as not that all tiles come once more; less looks into more gaps
 _TAIL = 0.2  # of the tiles, at the end of the image: some of them may come once more
@@ -55,9 +55,9 @@ def doubtful(spans: Sequence[Span], count: int) -> list[int]:
 
 
 def lookouts(found: Sequence[int], last: int, count: int) -> Iterator[int]:
-    """Iterate over tiles to search for in front of the last one that is wanted, if it lies at the end of the image.
+    """Iterate over tiles to search for in front of the last one that is wanted, if the image ends soon behind it.
 
-    If it were one of some tiles that come once more, it would be missed how many lie between it and one of these.
+    If it is one of a few tiles that come once more, too many lie between it and one of these.
 
     Parameters
     ----------
@@ -65,14 +65,14 @@ def lookouts(found: Sequence[int], last: int, count: int) -> Iterator[int]:
         Tiles that have been found.
     """
     distance = 2 * (count - last) + _FARTHER
-    while count - last <= _TAIL * count and distance < last:
+    while count - last <= _TAIL * count and 2 * distance < last:
         if not any(distance <= 2 * (last - tile) <= 3 * distance for tile in found):
             yield last - distance
         distance *= _FARTHER
 
 
 def _more_than_vary(lengths: Sequence[int]) -> float:
-    """Return how many times as long as their neighbours no tile-parts are, by how much their lengths vary."""
+    """Return how many times as long as their neighbours tile-parts can hardly be, by how much lengths vary."""
     if len(lengths) < _LEAST_LENGTHS:
         return math.inf
     return 1 + max(_LEAST_MORE, _EVEN * pstdev(lengths) / fmean(lengths))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from jp2batch import config, index, openjpeg
-from jp2batch.errors import ImageTooLarge, Jp2BatchError, ObjectChanged, RangesIgnored, StorageError
+from jp2batch.errors import CorruptImage, ImageTooLarge, Jp2BatchError, ObjectChanged, RangesIgnored, StorageError
 from jp2batch.jpeg2000.assemble import whole_file
 from jp2batch.jpeg2000.channels import Channel, channels
 from jp2batch.jpeg2000.coalesce import coalesced
@@ -156,12 +156,15 @@ class Opened:
         return np.result_type(*(channel.dtype for channel in self.channels))
 
     def _decoded_channels(self) -> tuple[Channel, ...]:
-        """Ask OpenJPEG for the bands: it decodes the whole file, once, at the lowest resolution level."""
+        """Ask OpenJPEG for the bands: it decodes the whole file, once, at a low resolution level."""
         if not self.decoded:
             check_whole(self.pieces.size, self.image.misplaced, config.max_whole_file())
             hold(fetch_ranges(self.pieces, [Range(0, self.pieces.size)]), self.fetch)
-            level = self.image.header.levels
-            found = openjpeg.decoded_samples(whole_file(self.pieces, self.image, level).data, reduce=level)
+            data = whole_file(self.pieces, self.image, 0).data
+            try:
+                found = openjpeg.decoded_samples(data, reduce=self.image.header.levels)
+            except CorruptImage:  # a tile may have fewer levels than the image
+                found = openjpeg.decoded_samples(data, reduce=0)
             self.decoded.extend(Channel(one.bits, one.signed, in_palette=one.signed) for one in found)
         return tuple(self.decoded)
 

@@ -223,6 +223,14 @@ def test_what_samples_are_is_told_by_openjpeg_where_boxes_cannot(eight_bits):
     assert (info.bands, info.dtype) == (3, "uint8")
 
 
+def test_so_it_is_where_a_tile_has_fewer_levels_than_the_image(eight_bits):
+    cod = Codestream.parse(eight_bits).find(COD)
+    fewer = (COC, bytes([0, cod[0] & 1, 0]) + cod[6:10] + cod[10 : 10 + (cod[0] & 1)])
+    data = jp2(rewrite.with_segments(eight_bits, fewer, in_parts=True), image_header(eight_bits), *colours(7))
+    assert inspection._info(Opened.start(MemorySource(data))).bands == 3
+    np.testing.assert_array_equal(read(data, 0).values, np.stack(whole(data, 0)))
+
+
 def test_a_file_that_is_too_large_to_be_read_whole_is_refused(eight_bits):
     source = MemorySource(jp2(eight_bits, image_header(eight_bits), *colours(7)))
     with dask.config.set({"jp2batch.max-whole-file": "1 kB"}), pytest.raises(ImageTooLarge, match="cmap"):

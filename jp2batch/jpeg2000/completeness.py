@@ -24,8 +24,9 @@ class Doubt(Exception):  # not an error for the user: another way is taken
 
 
 def has_all_packets(header: Header, parts: Sequence[TilePart]) -> bool:
-    """Tell whether packets fill the tile-parts of a tile, as many as it has."""
-    if header.has(Marker.POC) or not all(map(_is_filled, parts)):
+    """Tell whether packets fill the tile-parts of a tile, which are numbered in order, as many as it has."""
+    numbered = all(part.sot.part == number for number, part in enumerate(parts))
+    if not numbered or header.has(Marker.POC) or not all(map(_is_filled, parts)):
         return False
     packets = sum(len(part.packet_lengths or ()) for part in parts)
     return packets == count_packets(header, tile_precincts(header, parts[0].sot.tile))

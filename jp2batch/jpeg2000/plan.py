@@ -113,7 +113,8 @@ def read_image(pieces: Pieces, ahead: Ahead) -> Steps[Image]:
     header = yield from read_header(pieces, container.codestream.start, ahead)
     check_grid(header.siz)
     check_header_box(container, header.siz)
-    check_packets(header, container.codestream.stop - header.start)  # with those that PPM holds the headers of
+    packed = sum(len(segment.body) for segment in header.segments if segment.marker == Marker.PPM)
+    check_packets(header, container.codestream.stop - header.stop + packed)
     misplaced = misplaced_boxes(container)
     return Image(container, header, misplaced, misplaced or container.problem or header_obstacle(header))
 

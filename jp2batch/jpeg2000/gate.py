@@ -16,7 +16,7 @@ _EXTENDED = 0x8000  # of Rsiz: extensions of T.801 are used
 
 
 def misplaced_boxes(container: Container) -> str:
-    """Return which boxes are not in their places; an empty text where all are.
+    """Return which boxes are not in their places; an empty text if all are.
 
     What the samples of the image are is then told by OpenJPEG alone, which obeys such boxes with a warning.
     """
@@ -34,34 +34,34 @@ def misplaced_boxes(container: Container) -> str:
 
 
 def header_obstacle(header: Header) -> str:
-    """Return what no shortcut is proven for in a main header; an empty text where there is nothing."""
+    """Return for what in a main header no shortcut is proven; an empty text if for nothing."""
     return next(filter(None, (check(header) for check in _CHECKS)), "")
 
 
-def _has_one_of_each(header: Header) -> str:
+def _repeated_defaults(header: Header) -> str:
     for marker in (Marker.COD, Marker.QCD):
         if (count := header.markers.count(marker)) != 1:
             return f"the main header has {count} {marker.name} marker segments"
     return ""
 
 
-def _knows_all_markers(header: Header) -> str:
+def _unknown_marker(header: Header) -> str:
     unknown = next((s for s in header.segments if s.marker not in _KNOWN), None)
     return f"the main header has an unknown marker, {unknown.name}" if unknown else ""
 
 
-def _has_defaults_first(header: Header) -> str:
+def _late_defaults(header: Header) -> str:
     for default, other in ((Marker.COD, Marker.COC), (Marker.COD, Marker.POC), (Marker.QCD, Marker.QCC)):
         if other in header.markers and header.markers.index(other) < header.markers.index(default):
             return f"{other.name} stands before {default.name}"
     return ""
 
 
-def _has_no_packed_headers(header: Header) -> str:
+def _packed_headers(header: Header) -> str:
     return "packet headers are kept in PPM" if header.has(Marker.PPM) else ""
 
 
-def _is_of_this_standard(header: Header) -> str:
+def _extensions(header: Header) -> str:
     if header.siz.rsiz & _EXTENDED:
         return "it uses extensions of T.801"
     if header.cod.scod & ~0x7 or any(coding.style & 0x80 for coding in header.codings):
@@ -69,7 +69,7 @@ def _is_of_this_standard(header: Header) -> str:
     return ""
 
 
-def _has_steps_for_all_subbands(header: Header) -> str:
+def _missing_steps(header: Header) -> str:
     pairs = zip(header.quantizations, header.codings, strict=True)
     return "" if all(_steps_suffice(*pair) for pair in pairs) else "step sizes are missing"
 
@@ -82,10 +82,10 @@ def _steps_suffice(quantization: Quantization, coding: Coding) -> bool:
 
 
 _CHECKS: tuple[Callable[[Header], str], ...] = (
-    _has_one_of_each,
-    _knows_all_markers,
-    _has_defaults_first,
-    _has_no_packed_headers,
-    _is_of_this_standard,
-    _has_steps_for_all_subbands,
+    _repeated_defaults,
+    _unknown_marker,
+    _late_defaults,
+    _packed_headers,
+    _extensions,
+    _missing_steps,
 )

@@ -109,6 +109,13 @@ def test_some_tiles_may_tell_one_too_few_and_others_nothing(way):
     verify(replace(old, parts=parts).to_bytes(), TILES)
 
 
+@pytest.mark.parametrize("total", [0, None])
+def test_tlm_that_names_no_tiles_is_believed_only_for_one_tile_part_a_tile(total):
+    old = divided(TILES, 3, interleaved=True)
+    parts = tuple(replace(part, total=part.total if total is None else total) for part in old.parts)
+    verify(rewrite.with_tlm(replace(old, parts=parts).to_bytes(), st=0), TILES)
+
+
 def repeated(data: bytes, tiles: Sequence[int]) -> bytes:
     """Append some tiles once more, which are other tiles' packets."""
     old = Codestream.parse(data)

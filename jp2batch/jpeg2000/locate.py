@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from jp2batch.errors import CorruptImage
 from jp2batch.jpeg2000.codestream import Header, TilePart, read_tile_part
 from jp2batch.jpeg2000.completeness import Doubt, check_claims, has_all_packets
+from jp2batch.jpeg2000.grid import tile_count
 from jp2batch.jpeg2000.markers import Marker, Sot
 from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Steps, need, together
 
@@ -48,7 +49,7 @@ def tlm_places(header: Header, codestream: Range) -> list[Place]:
         places.append(Place(ordinal, ordinal if tile is None else tile, position, length))
         position += length
     if not fill_codestream(header, codestream, places):
-        raise Doubt(f"TLM ends at byte {position}, the codestream at {codestream.stop}")
+        raise Doubt(f"TLM, to byte {position}, does not tell of all tile-parts up to byte {codestream.stop}")
     return places
 
 
@@ -110,10 +111,13 @@ def with_plm(header: Header, part: TilePart, ordinal: int) -> TilePart:
 
 
 def fill_codestream(header: Header, codestream: Range, places: Iterable[Place]) -> bool:
-    """Tell whether tile-parts lie one behind the other, from the main header to the end of the codestream."""
-    position = header.stop
+    """Tell whether tile-parts lie one behind the other, from the main header to the end of the codestream.
+
+    If tiles are not named (`Place.tile`) and there are more tile-parts than tiles, their numbers mean nothing.
+    """
+    position, tiles = header.stop, tile_count(header.siz)
     for place in places:
-        if place.start != position:
+        if place.start != position or place.tile >= tiles:
             return False
         position += place.length
     return position in (codestream.stop, codestream.stop - len(Marker.EOC.code))

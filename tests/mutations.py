@@ -333,6 +333,7 @@ def cut(anatomy: Anatomy, rng: Rng) -> Change:
 
 
 def insert_eoc(anatomy: Anatomy, rng: Rng) -> Change | None:
+    """Put EOC before a tile-part, or over its SOT: there TLM, if any, leads past it, where OpenJPEG ends in zeros."""
     if not anatomy.parts:
         return None
     span, over = _span(rng, anatomy.parts), bool(rng.random() < 0.3)
@@ -340,6 +341,7 @@ def insert_eoc(anatomy: Anatomy, rng: Rng) -> Change | None:
     return Change(
         data[: span.start] + b"\xff\xd9" + data[span.start + 2 * over :],
         f"EOC {'over' if over else 'before'} the tile-part at {span.start}",
+        limited=over and b"\xff\x55" in data[: anatomy.parts[0].start],
     )
 
 

@@ -96,10 +96,10 @@ class Opened:
         self.claims.clear()
 
     def question(self, reading: Reading) -> None:
-        """Have compared what somebody else tells of tiles that are coded in a way of their own."""
+        """Have compared what somebody else tells of the headers of tile-parts."""
         if self.recalled and self.told is not None and self.told.hearsay:
             parts = (part for tile in reading.tiles.values() for part in tile.parts)
-            self.claims.extend(Range(part.start, part.data) for part in parts if part.segments)
+            self.claims.extend(Range(part.start, part.data) for part in parts)
 
     def confirm(self) -> None:
         """Make sure that the store has that version: for who reads no more of it."""

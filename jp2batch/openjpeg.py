@@ -200,9 +200,9 @@ def _copy(image: Any, out: NDArray[Any], origin: tuple[int, int]) -> None:
 def _fits(component: Any, dtype: np.dtype[Any]) -> bool:
     """Tell whether a type surely holds the values: of unsigned ones by their precision, to which they are clamped.
 
-    Signed entries of a palette come as unsigned numbers.
+    Signed entries of a palette come as unsigned numbers, and entries of 32 bits as signed ones.
     """
-    return bool(not component.sgnd and component.prec <= np.iinfo(dtype).bits - (dtype.kind == "i"))
+    return bool(not component.sgnd and component.prec <= min(31, np.iinfo(dtype).bits - (dtype.kind == "i")))
 
 
 def _check_values(samples: NDArray[Any], dtype: np.dtype[Any]) -> None:

@@ -9,7 +9,7 @@ import pytest
 import rewrite
 from images import Made
 from oracle import random_window
-from rewrite import PLT, Codestream, Part
+from rewrite import COC, COD, PLT, POC, QCD, Codestream, Part
 
 from jp2batch import openjpeg
 from jp2batch.errors import CorruptImage
@@ -114,6 +114,27 @@ def test_tlm_that_names_no_tiles_is_believed_only_for_one_tile_part_a_tile(total
     old = divided(TILES, 3, interleaved=True)
     parts = tuple(replace(part, total=part.total if total is None else total) for part in old.parts)
     verify(rewrite.with_tlm(replace(old, parts=parts).to_bytes(), st=0), TILES)
+
+
+@pytest.mark.parametrize("own", [QCD, COC, POC], ids=["QCD", "COC", "POC"])
+def test_a_tile_part_that_nobody_tells_of_may_still_change_how_its_tile_is_coded(way, own):
+    """It has no packets, and TPsot = TNsot: PLT of the others lists all there are."""
+    old = divided(ONE, 2)
+    cod, qcd = old.find(COD), old.find(QCD)
+    content = {
+        QCD: bytes([qcd[0] ^ 0x20]) + qcd[1:],
+        COC: bytes([0, cod[0] & 1, cod[5], cod[6], cod[7], cod[8] ^ 8]) + cod[9:],
+        POC: bytes([0, 0, 0, 1, 1, 1, cod[1]]),
+    }[own]
+    data = replace(old, parts=(*old.parts, Part(0, 2, 2, ((own, content),), b""))).to_bytes()
+    expected = np.zeros_like(ONE.oracle.at(0))
+    try:
+        openjpeg.decode(data, expected)
+    except CorruptImage:
+        with pytest.raises(CorruptImage):
+            read(data, 0)
+    else:
+        np.testing.assert_array_equal(read(data, 0).values, expected)
 
 
 def repeated(data: bytes, tiles: Sequence[int]) -> bytes:

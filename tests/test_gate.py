@@ -212,6 +212,18 @@ def test_a_signed_palette_never_wraps(eight_bits):
     assert values.dtype == np.int16
 
 
+def test_entries_of_32_bits_never_wrap(eight_bits):
+    palette = box(b"pclr", struct.pack(">HBB", 1, 1, 31) + b"\xff\xff\xfd\xef")
+    data = jp2(eight_bits, image_header(eight_bits, palette, box(b"cmap", struct.pack(">HBB", 0, 1, 0))))
+    with pytest.raises(CorruptImage, match="does not fit uint32"):
+        read(data, 0)
+
+
+def test_a_box_too_large_to_be_kept_hides_no_other(eight_bits):
+    fill = box(b"free", bytes((16 << 20) - 70))
+    verify_whole(jp2(eight_bits, image_header(eight_bits), fill, *colours(7)), "cmap")
+
+
 def test_values_that_do_not_fit_are_refused(eight_bits):
     data = jp2(eight_bits, image_header(eight_bits, *colours(0x87)))
     with pytest.raises(CorruptImage, match="does not fit int8"):

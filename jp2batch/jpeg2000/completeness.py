@@ -3,7 +3,8 @@
 TNsot alone proves nothing: it may be 0, and an old encoder's habit is to tell one tile-part too few. A tile is complete
 where one of these holds:
 
-- PLT lists as many packets as the tile has, and they fill its tile-parts: nothing can follow.
+- It tells of one tile-part, and PLT lists as many packets as the tile has, which fill that: nothing can follow. (If it
+  tells of several, one more without packets could still change how the tile is coded.)
 - The chain of tile-parts has been followed so far that OpenJPEG's own rule decides: if the first tile that TNsot calls
   complete has another tile-part, with TPsot = TNsot, all tiles have one more than TNsot tells; if it has none up to the
   end of the chain, they have as many as it tells. (If TNsot is 1, OpenJPEG looks no further since 2.5.1.)
@@ -24,18 +25,14 @@ class Doubt(Exception):  # not an error for the user: another way is taken
 
 
 def has_all_packets(header: Header, parts: Sequence[TilePart]) -> bool:
-    """Tell whether packets fill the tile-parts of a tile, which are numbered in order, as many as it has."""
-    numbered = all(part.sot.part == number for number, part in enumerate(parts))
-    if not numbered or header.has(Marker.POC) or not all(map(_is_filled, parts)):
+    """Tell whether a tile has one tile-part, which is filled by as many packets as the tile has."""
+    if len(parts) != 1 or header.has(Marker.POC):
         return False
-    packets = sum(len(part.packet_lengths or ()) for part in parts)
-    return packets == count_packets(header, tile_precincts(header, parts[0].sot.tile))
-
-
-def _is_filled(part: TilePart) -> bool:
-    """Tell whether PLT accounts for all of a tile-part."""
-    lengths = part.packet_lengths
-    return not part.changes_coding and lengths is not None and part.data + sum(lengths) == part.stop
+    part, lengths = parts[0], parts[0].packet_lengths
+    if (part.sot.part, part.sot.parts) != (0, 1) or part.changes_coding or lengths is None:
+        return False
+    fills = part.data + sum(lengths) == part.stop
+    return fills and len(lengths) == count_packets(header, tile_precincts(header, part.sot.tile))
 
 
 def check_claims(parts: Collection[TilePart]) -> None:

@@ -162,11 +162,18 @@ class Opened:
             hold(fetch_ranges(self.pieces, [Range(0, self.pieces.size)]), self.fetch)
             data = whole_file(self.pieces, self.image, 0).data
             try:
-                found = openjpeg.decoded_samples(data, reduce=self.image.header.levels)
-            except CorruptImage:  # a tile may have fewer levels than the image
-                found = openjpeg.decoded_samples(data, reduce=0)
+                found = _decoded_samples(data, self.image.header.levels)
+            except CorruptImage as error:
+                raise CorruptImage("", f"{error.problem}; {self.image.misplaced}", "fetch the file again") from None
             self.decoded.extend(Channel(one.bits, one.signed, in_palette=one.signed) for one in found)
         return tuple(self.decoded)
+
+
+def _decoded_samples(data: bytes, levels: int) -> list[openjpeg.Samples]:
+    try:
+        return openjpeg.decoded_samples(data, reduce=levels)
+    except CorruptImage:  # a tile may have fewer levels than the image
+        return openjpeg.decoded_samples(data, reduce=0)
 
 
 def with_opened(source: Source, act: Callable[[Opened], T], *, known: Known | None = None) -> T:

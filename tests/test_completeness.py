@@ -137,6 +137,14 @@ def test_a_tile_part_that_nobody_tells_of_may_still_change_how_its_tile_is_coded
         np.testing.assert_array_equal(read(data, 0).values, expected)
 
 
+def test_only_the_last_tile_part_may_have_no_length():
+    """OpenJPEG lets it reach to the end, and fills all tiles behind it with zeros."""
+    data = rewrite.with_tlm(TILES.data)
+    at = data.index(b"\xff\x90\0\x0a", len(data) // 2)
+    with pytest.raises(CorruptImage):
+        read(data[: at + 6] + bytes(4) + data[at + 10 :], 0)
+
+
 def repeated(data: bytes, tiles: Sequence[int]) -> bytes:
     """Append some tiles once more, which are other tiles' packets."""
     old = Codestream.parse(data)

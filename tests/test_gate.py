@@ -53,6 +53,15 @@ def colours(depth: int) -> tuple[bytes, bytes]:
     return box(b"pclr", struct.pack(">HB", 256, 3) + bytes([depth] * 3) + entries), box(b"cmap", mapping)
 
 
+def with_entry(boxes: tuple[bytes, bytes], entry: tuple[int, int, int]) -> tuple[bytes, bytes]:
+    """Add an entry to the mapping of a palette."""
+    return boxes[0], box(b"cmap", boxes[1][8:] + struct.pack(">HBB", *entry))
+
+
+def with_ihdr_last(header: bytes) -> bytes:
+    return box(b"jp2h", header[30:] + header[8:30])
+
+
 @pytest.fixture(scope="module")
 def eight_bits() -> bytes:
     pixels = np.random.default_rng(2).integers(0, 256, (90, 75), np.uint8)
@@ -162,6 +171,11 @@ BOXES: dict[str, tuple[Callable[[bytes, bytes], bytes], str]] = {
     "palette beside the header box": (lambda grey, _: jp2(grey, image_header(grey), *colours(7)), "cmap"),
     "signed palette beside the header box": (lambda grey, _: jp2(grey, image_header(grey), *colours(0x87)), "cmap"),
     "channels defined before the header box": (lambda _, rgb: jp2(rgb, cdef(2, 1, 0), image_header(rgb)), "cdef"),
+    "palette and a direct channel that OpenJPEG drops": (
+        lambda grey, _: jp2(grey, image_header(grey, *with_entry(colours(7), (0, 0, 0)))),
+        "palette",
+    ),
+    "image header box not the first": (lambda grey, _: jp2(grey, with_ihdr_last(image_header(grey))), "image header"),
     "palette without its mapping in the header box": (
         lambda grey, _: jp2(grey, image_header(grey, colours(7)[0]), colours(7)[1]),
         "cmap",

@@ -28,6 +28,7 @@ from jp2batch.jpeg2000.pieces import Pieces
 from jp2batch.jpeg2000.plan import Image, Reading, Tile
 
 _NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.CRG})
+_KNOWN = frozenset(Marker)
 _MOST_TILE_COMPONENTS = 1 << 14  # OpenJPEG takes over a kilobyte for each, before it decodes any
 _NO_DATA = (b"\0", b"\x80")  # of an empty packet, and of one that includes no code-block
 _CHANGING_SAMPLES = frozenset({"pclr", "cmap", "cdef"})
@@ -109,12 +110,18 @@ def assemble(pieces: Pieces, image: Image, reading: Reading, block: TileBlock) -
 
 
 def whole_file(pieces: Pieces, image: Image, rlevel: int) -> Codestream:
-    """Return the file as it is, but for its TLM: OpenJPEG is given a comment of the same length instead."""
-    parts, position = [], 0
+    """Return the file as it is, but for its TLM: OpenJPEG is given a comment of the same length instead.
+
+    It also looks for TLM inside of segments that it does not know.
+    """
+    start, stop = image.header.start, image.header.stop
+    parts, position = [pieces.read(0, start)], start
     for segment in image.header.segments:
-        if segment.marker == Marker.TLM:
-            parts += [pieces.read(position, segment.start), Marker.COM.code]
-            position = segment.start + 2
+        if segment.marker == Marker.TLM or segment.marker not in _KNOWN:
+            end = segment.start + (2 if segment.marker == Marker.TLM else 4 + len(segment.body))
+            hidden = pieces.read(segment.start, min(end, stop)).replace(Marker.TLM.code, Marker.COM.code)
+            parts += [pieces.read(position, segment.start), hidden]
+            position = segment.start + len(hidden)
     data = b"".join([*parts, pieces.read(position, pieces.size)])
     return Codestream(data, rlevel, samples(image.header.siz, image_area(image.header.siz), rlevel))
 
@@ -267,7 +274,8 @@ def _check_cut(header: Header, packet: bytes, begins: bool) -> None:
     """Refuse what cannot be one packet.
 
     SOP stands only before a packet, EPH once in it, and no other data looks so (B.10.1). Half of all bytes could be an
-    empty packet: where nothing else tells that a packet begins here, only the usual ones are believed.
+    empty packet: where nothing else tells that a packet begins here, only the usual ones are believed. (The number that
+    SOP gives a packet is no use: OpenJPEG's encoder does not always count as A.8.1 says.)
     """
     several = packet.find(Marker.SOP.code, 1) >= 0 or (header.cod.eph and packet.count(Marker.EPH.code) != 1)
     if several or (len(packet) == 1 and packet not in _NO_DATA and not begins):

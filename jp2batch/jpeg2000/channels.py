@@ -39,8 +39,9 @@ def check_header_box(container: Container, siz: Siz) -> None:
     if container.raw:
         return
     boxes = list(container.header.children(strict=True)) if container.header else []
-    told = struct.unpack(">IIH", boxes[0].content[:10]) if boxes and len(boxes[0].content) == 14 else None
-    if told is None or boxes[0].type != "ihdr":
+    image = next((box.content for box in boxes if box.type == "ihdr"), b"")
+    told = struct.unpack(">IIH", image[:10]) if len(image) == 14 else None
+    if told is None:
         raise CorruptImage("", "its JP2 header box is damaged or missing", "fetch the file again")
     found = siz.ysiz - siz.yosiz, siz.xsiz - siz.xosiz, len(siz.components)
     if told != found:

@@ -30,7 +30,21 @@ def misplaced_boxes(container: Container) -> str:
         return f"it has {kinds.count('jp2h')} JP2 header boxes, {before.count('jp2h')} of them before the codestream"
     if misplaced := _BOXES_OF_HEADER.intersection(kinds):
         return f"its {min(misplaced)} box is not in the JP2 header box"
-    return ""
+    if next((box.type for box in container.header.children()), "") != "ihdr" if container.header else False:
+        return "the image header box is not the first in the JP2 header box"
+    return _odd_palette(container)
+
+
+def _odd_palette(container: Container) -> str:
+    """Return what is wrong with a palette and its mapping (I.5.3.4, I.5.3.5); an empty text if nothing is."""
+    palettes, mappings = list(container.find("pclr")), list(container.find("cmap"))
+    if not palettes and not mappings:
+        return ""
+    if len(palettes) != 1 or len(mappings) != 1:
+        return f"it has {len(palettes)} palettes and {len(mappings)} mappings"
+    columns = palettes[0].content[2:3]
+    fits = len(mappings[0].content) == 4 * int.from_bytes(columns, "big")
+    return "" if columns and fits else "its palette does not fit its mapping"
 
 
 def header_obstacle(header: Header) -> str:

@@ -64,7 +64,7 @@ def by_tlm(
         TLM is wrong.
     """
     places = tlm_places(header, codestream)
-    parts = yield from _at_places(pieces, header, places, tiles, ahead)
+    parts = yield from _at_places(pieces, header, codestream, places, tiles, ahead)
     for own in _by_tile(parts, tiles):
         check_claims(own)  # TLM fills the codestream, so these are all that there are
     return parts
@@ -87,7 +87,7 @@ def by_places(
         They do not, or nothing proves that they are all.
     """
     try:
-        parts = yield from _at_places(pieces, header, places, tiles, ahead)
+        parts = yield from _at_places(pieces, header, codestream, places, tiles, ahead)
         unproven = {place.tile for place in places if not place.proven}
         for own in _by_tile(parts, tiles):
             if own[0].sot.tile in unproven and not has_all_packets(header, own):
@@ -123,11 +123,16 @@ def fill_codestream(header: Header, codestream: Range, places: Iterable[Place]) 
     return position in (codestream.stop, codestream.stop - len(Marker.EOC.code))
 
 
-def _at_places(
-    pieces: Pieces, header: Header, places: Iterable[Place], tiles: Collection[int], ahead: ReadAhead
+def _at_places(  # noqa: PLR0917  # as those that call it
+    pieces: Pieces,
+    header: Header,
+    codestream: Range,
+    places: Iterable[Place],
+    tiles: Collection[int],
+    ahead: ReadAhead,
 ) -> Steps[list[TilePart]]:
     wanted = [place for place in places if place.tile in tiles]
-    return (yield from together([_at_place(pieces, header, place, ahead) for place in wanted]))
+    return (yield from together([_at_place(pieces, header, codestream, place, ahead) for place in wanted]))
 
 
 def _by_tile(parts: Iterable[TilePart], tiles: Collection[int]) -> Iterable[list[TilePart]]:
@@ -147,12 +152,13 @@ def _by_tile(parts: Iterable[TilePart], tiles: Collection[int]) -> Iterable[list
     return by_tile.values()
 
 
-def _at_place(pieces: Pieces, header: Header, place: Place, ahead: ReadAhead) -> Steps[TilePart]:
+def _at_place(pieces: Pieces, header: Header, codestream: Range, place: Place, ahead: ReadAhead) -> Steps[TilePart]:
     if place.length < Sot.SIZE + 2:
         raise Doubt(f"TLM entry {place.ordinal} claims a tile-part of {place.length} bytes")
     data = yield from need(pieces, place.start, place.start + Sot.SIZE, ahead(place.tile, place.length))
     sot = Sot.parse(data)
-    if sot is None or sot.tile != place.tile or sot.length not in (0, place.length):
+    is_last = place.start + place.length >= codestream.stop - len(Marker.EOC.code)
+    if sot is None or sot.tile != place.tile or (sot.length or is_last * place.length) != place.length:
         raise Doubt(f"TLM entry {place.ordinal} leads to byte {place.start}, where no such tile-part is")
     try:
         part = yield from read_tile_part(pieces, place.start, sot, place.start + place.length, Ahead())

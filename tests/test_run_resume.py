@@ -495,6 +495,15 @@ def listing(fs, url: str) -> dict[str, tuple]:
     return {name: (info["size"], info["ETag"], info["LastModified"]) for name, info in found.items()}
 
 
+def settled(fs, url: str) -> dict[str, tuple]:
+    """Return the listing once it no longer changes: what a killed run has sent may still arrive at the store."""
+    before = None
+    while (now := listing(fs, url)) != before:
+        before = now
+        time.sleep(1)
+    return now
+
+
 def kill_one_into(url: str, manifest: Path, records: Path) -> None:
     """Begin a run into a store, and kill it when it has done much: its copy of the records is empty."""
     process = start(manifest, "-o", url, "--records", records, "--local-threads")
@@ -511,7 +520,7 @@ def test_another_machine_without_records_removes_nothing_from_a_store(output, aw
     manifest = write_rows(tmp_path / "many.ndjson", windows(image, 60))
     url = f"{away}/{output}"
     kill_one_into(url, manifest, tmp_path / "lost")
-    before = listing(fs, away)
+    before = settled(fs, away)
     assert len(before) > 40
     done = on(nobody, manifest, url, "--resume", "--quiet")
     assert (done.exit_code, done.stderr.count("\n")) == (NOT_STARTED, 1)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,14 @@ from jp2batch import cli
 from jp2batch.cli import images
 from jp2batch.errors import InvalidRequest
 from jp2batch.storage.flags import options_from_flags
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let processes be interrupted: in the background, shells let them inherit that SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def run(*arguments: object) -> Result:
@@ -177,6 +186,7 @@ def test_a_reader_that_leaves_is_no_error(arguments, image_of):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_is_one_line():
     with socket.create_server(("127.0.0.1", 0)) as server:
         process = start("read", f"http://127.0.0.1:{server.getsockname()[1]}/image.jp2")

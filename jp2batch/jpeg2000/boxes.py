@@ -115,18 +115,15 @@ def _ends_in_eoc(pieces: Pieces, codestream: Range) -> Steps[bool]:
 def _read_to_codestream(pieces: Pieces, ahead: Ahead) -> Steps[tuple[list[Box], Range]]:
     """Read the boxes before the codestream; return them, and where it lies as its box tells."""
     boxes: list[Box] = []
-    position, kept = len(SIGNATURE), 0
+    position = len(SIGNATURE)
     for _ in range(_MOST_BOXES):
         if position + 8 > pieces.size:
             break
         kind, start, stop = yield from _read_box_header(pieces, position, ahead)
         if kind == "jp2c":
             return boxes, Range(start, stop)
-        if stop - start <= _LARGEST_KEPT - kept:
-            kept += stop - start
-            boxes.append(Box(kind, (yield from need(pieces, start, stop, ahead))))
-        else:
-            boxes.append(Box(kind, b""))
+        content = (yield from need(pieces, start, stop, ahead)) if _is_kept(boxes, stop - start) else b""
+        boxes.append(Box(kind, content))
         position = stop
     raise CorruptImage("", "the file holds no codestream", "fetch it again, or give a JPEG 2000 file")
 
@@ -135,7 +132,6 @@ def _read_behind(pieces: Pieces, position: int, boxes: list[Box], ahead: Ahead) 
     """Append the boxes behind the codestream to `boxes`; return what is wrong with their lengths."""
     if position > pieces.size:
         return f"its jp2c box ends at byte {position} of {pieces.size}"
-    kept = sum(len(box.content) for box in boxes)
     while position < pieces.size and len(boxes) < _MOST_BOXES:
         if position + 8 > pieces.size:
             return f"{pieces.size - position} bytes at its end are no box"
@@ -145,13 +141,15 @@ def _read_behind(pieces: Pieces, position: int, boxes: list[Box], ahead: Ahead) 
             return error.problem
         if stop > pieces.size:
             return f"the box at byte {position} ends at byte {stop} of {pieces.size}"
-        if stop - start <= _LARGEST_KEPT - kept:
-            kept += stop - start
-            boxes.append(Box(kind, (yield from need(pieces, start, stop, ahead))))
-        else:
-            boxes.append(Box(kind, b""))
+        content = (yield from need(pieces, start, stop, ahead)) if _is_kept(boxes, stop - start) else b""
+        boxes.append(Box(kind, content))
         position = stop
     return ""
+
+
+def _is_kept(boxes: list[Box], size: int) -> bool:
+    """Return whether the content of one more box is kept."""
+    return size <= _LARGEST_KEPT - sum(len(box.content) for box in boxes)
 
 
 def _read_box_header(pieces: Pieces, position: int, ahead: Ahead) -> Steps[tuple[str, int, int]]:

@@ -13,7 +13,7 @@ from jp2batch.errors import CorruptImage, ImageTooLarge, Jp2BatchError, ObjectCh
 from jp2batch.jpeg2000.assemble import whole_file
 from jp2batch.jpeg2000.channels import Channel, channels
 from jp2batch.jpeg2000.coalesce import coalesced
-from jp2batch.jpeg2000.codestream import check_supported
+from jp2batch.jpeg2000.codestream import Header, check_supported
 from jp2batch.jpeg2000.grid import Rect, Selection, decoder_memory, image_area, select, tile_count
 from jp2batch.jpeg2000.guess import expected_bytes
 from jp2batch.jpeg2000.known import Known, learned
@@ -162,18 +162,28 @@ class Opened:
             hold(fetch_ranges(self.pieces, [Range(0, self.pieces.size)]), self.fetch)
             data = whole_file(self.pieces, self.image, 0).data
             try:
-                found = _decoded_samples(data, self.image.header.levels)
+                found = _decoded_samples(data, self.image.header)
             except CorruptImage as error:
                 raise CorruptImage("", f"{error.problem}; {self.image.misplaced}", "fetch the file again") from None
             self.decoded.extend(Channel(one.bits, one.signed, in_palette=one.signed) for one in found)
         return tuple(self.decoded)
 
 
-def _decoded_samples(data: bytes, levels: int) -> list[openjpeg.Samples]:
+def _decoded_samples(data: bytes, header: Header) -> list[openjpeg.Samples]:
+    """Decode a file at the lowest resolution level; in full, if a tile has fewer levels than the image."""
     try:
-        return openjpeg.decoded_samples(data, reduce=levels)
-    except CorruptImage:  # a tile may have fewer levels than the image
+        _check_decoder(header, header.levels)
+        return openjpeg.decoded_samples(data, reduce=header.levels)
+    except CorruptImage:
+        _check_decoder(header, 0)
         return openjpeg.decoded_samples(data, reduce=0)
+
+
+def _check_decoder(header: Header, rlevel: int) -> None:
+    """Refuse to decode a whole image that takes OpenJPEG too much memory."""
+    needed = decoder_memory(header, image_area(header.siz), rlevel, tiles=tile_count(header.siz), dropped=True)
+    if needed > 2 * config.max_result():
+        raise too_large(needed, config.max_result())
 
 
 def with_opened(source: Source, act: Callable[[Opened], T], *, known: Known | None = None) -> T:
@@ -284,8 +294,10 @@ def check_size(opened: Opened, selection: Selection, unit: Precision) -> None:
     limit = config.max_result()
     result, decoded = _memory(opened, selection, unit)
     if result > limit or decoded > 2 * limit:
-        raise ImageTooLarge(
-            "",
-            f"reading it would take {max(result, decoded):.3g} bytes, more than jp2batch.max-result ({limit:.3g})",
-            "give a window or a higher rlevel",
-        )
+        raise too_large(max(result, decoded), limit)
+
+
+def too_large(needed: int, limit: int) -> ImageTooLarge:
+    """Return the error for what takes more bytes of memory than the limit."""
+    problem = f"reading it would take {needed:.3g} bytes, more than jp2batch.max-result ({limit:.3g})"
+    return ImageTooLarge("", problem, "give a window or a higher rlevel")

@@ -257,6 +257,20 @@ def test_so_it_is_where_a_tile_has_fewer_levels_than_the_image(eight_bits):
     np.testing.assert_array_equal(read(data, 0).values, np.stack(whole(data, 0)))
 
 
+@pytest.mark.parametrize("levels", [0, 1])
+def test_openjpeg_is_not_asked_where_that_would_take_too_much_memory(eight_bits, levels):
+    def huge(marker: int, body: bytes) -> bytes:
+        if marker == SIZ:
+            return body[:2] + struct.pack(">IIIIII", 30000, 30000, 0, 0, 30000, 30000) + body[26:]
+        return body[:5] + bytes([levels]) + b"\4\4\0\1" if marker == COD else body
+
+    raw = with_segments(eight_bits, lambda segments: tuple((m, huge(m, b)) for m, b in segments))
+    raw = raw.replace(bytes([*struct.pack(">H", COD), 0, 12, 1]), bytes([*struct.pack(">H", COD), 0, 12, 0]))
+    source = MemorySource(jp2(raw, image_header(raw), *colours(7)))
+    with dask.config.set({"jp2batch.max-result": "64 MiB"}), pytest.raises(ImageTooLarge, match="max-result"):
+        read_from(source, lambda opened: opened.selected(-1))
+
+
 def test_a_file_that_is_too_large_to_be_read_whole_is_refused(eight_bits):
     source = MemorySource(jp2(eight_bits, image_header(eight_bits), *colours(7)))
     with dask.config.set({"jp2batch.max-whole-file": "1 kB"}), pytest.raises(ImageTooLarge, match="cmap"):

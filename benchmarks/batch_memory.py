@@ -18,7 +18,7 @@ import jp2batch
 from benchmarks.fresh import in_fresh_process
 from benchmarks.setting import Setting
 from benchmarks.table import Table, times
-from jp2batch import openjpeg
+from jp2batch.image import openjpeg
 from jp2batch.sample import landscape
 from jp2batch.sample.product import make_image
 

@@ -15,8 +15,8 @@ import numpy as np
 import jp2batch
 from benchmarks.setting import Setting
 from benchmarks.table import DEMANDED, Demand, Table, cells_of, times
-from jp2batch.batch.cluster import local_cluster
-from jp2batch.reader import Stats
+from jp2batch.compute.cluster import local_cluster
+from jp2batch.image.read import Stats
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -57,12 +57,12 @@ def measure(setting: Setting) -> Table:
 
 def leave_out_reads() -> None:
     """Let the batch's reads on this worker return at once, always the same."""
-    from jp2batch.batch import work
+    from jp2batch.compute import task
 
     opened = SimpleNamespace(pieces=SimpleNamespace(size=84_000_000))
     pixels = SimpleNamespace(values=np.zeros((1, 687, 687), np.uint16), stats=_STATS, opened=opened)
-    work.open_from = lambda *_, **__: None  # type: ignore[assignment]
-    work._read = lambda *_: pixels  # type: ignore[assignment]
+    task.open_from = lambda *_, **__: None  # type: ignore[assignment]
+    task._read = lambda *_: pixels  # type: ignore[assignment]
 
 
 def record(_pixels: Any, request: jp2batch.Request) -> str:

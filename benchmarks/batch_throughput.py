@@ -16,7 +16,7 @@ from benchmarks.server import Counts, serving
 from benchmarks.setting import Setting
 from benchmarks.table import DEMANDED, Demand, Table, cells_of, megabytes, times
 from benchmarks.timed import digest
-from jp2batch.batch.cluster import local_cluster
+from jp2batch.compute.cluster import local_cluster
 
 if TYPE_CHECKING:
     from distributed import Client

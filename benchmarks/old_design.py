@@ -11,7 +11,7 @@ from pathlib import Path
 import glymur
 from flask import Flask, Response, jsonify, request
 
-from jp2batch import openjpeg
+from jp2batch.image import openjpeg
 
 openjpeg.library()  # lets glymur find OpenJPEG where only Pillow's is installed
 app = Flask(__name__)

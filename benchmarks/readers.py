@@ -113,7 +113,7 @@ def by_whole_tiles(options: Mapping[str, Any]) -> Reader:
 
 def import_all() -> None:
     """Import what reading remote files takes, which is imported at the first use."""
-    from jp2batch.openjpeg import library
+    from jp2batch.image.openjpeg import library
 
     library()  # lets glymur find OpenJPEG
     for name in ("aiohttp", "fsspec.implementations.http", "glymur", "s3fs"):
@@ -172,7 +172,7 @@ class TileIndex:
 
     def decode(self, tile: int, body: bytes) -> Pixels:
         """Decode a tile-part as an image of its own."""
-        from jp2batch import openjpeg
+        from jp2batch.image import openjpeg
 
         top, left = self.corner(tile)
         bottom, right = (min(start + self.tile, self.size) for start in (top, left))

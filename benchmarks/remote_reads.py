@@ -17,7 +17,7 @@ from benchmarks.server import Link, Server, serving
 from benchmarks.setting import Setting
 from benchmarks.table import DEMANDED, Demand, Table, cells_of, megabytes, seconds, times
 from benchmarks.timed import Read, Taken, digest, in_turns
-from jp2batch import openjpeg
+from jp2batch.image import openjpeg
 
 LOWEST = 4
 """The rlevel of overviews, which drops all decomposition levels."""

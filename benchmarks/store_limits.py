@@ -17,8 +17,8 @@ from benchmarks.server import Link, serving
 from benchmarks.setting import Setting
 from benchmarks.table import DEMANDED, Demand, Table, cells_of, megabytes, times
 from benchmarks.timed import digest
-from jp2batch.batch.cluster import local_cluster
-from jp2batch.config import store_profile
+from jp2batch.compute.cluster import local_cluster
+from jp2batch.core.config import store_profile
 
 _IMAGES = 30
 _WORKERS = 2

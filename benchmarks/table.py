@@ -147,7 +147,7 @@ def _version(name: str) -> str | None:
 
 
 def _openjpeg() -> str:
-    from jp2batch.openjpeg import binding
+    from jp2batch.image.openjpeg import binding
 
     return str(binding().version())
 

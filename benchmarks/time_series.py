@@ -15,7 +15,7 @@ from benchmarks.server import counts_at, serving
 from benchmarks.setting import Setting
 from benchmarks.table import DEMANDED, Demand, Table, cells_of, megabytes, seconds, times
 from benchmarks.timed import Taken, digest, median
-from jp2batch.batch.cluster import local_cluster
+from jp2batch.compute.cluster import local_cluster
 
 _DATES = 20
 _WORKERS = 2

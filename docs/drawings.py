@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from operator import methodcaller
 
-from jp2batch.config import store_profile
-from jp2batch.info import format_bytes
-from jp2batch.reader import read_from
-from jp2batch.request import Window
+from jp2batch.core.config import store_profile
+from jp2batch.core.request import Window
+from jp2batch.image.info import format_bytes
+from jp2batch.image.read import read_from
 from jp2batch.sample.encode import ESA_60M, encode
 from jp2batch.sample.landscape import scene
 from jp2batch.storage.source import MemorySource

@@ -12,9 +12,9 @@ import click
 import yaml
 
 import jp2batch
-from jp2batch import errors
-from jp2batch.accessor import Jp2Accessor
+from jp2batch.array.accessor import Jp2Accessor
 from jp2batch.cli import main
+from jp2batch.core import errors
 
 _WIDTH = 100  # of help texts
 _PACKAGE = Path(jp2batch.__file__).parent
@@ -115,7 +115,7 @@ def _accessor() -> Iterator[str]:
 
 
 _ACCESSOR = """What an `xarray.DataArray` has as soon as jp2batch has returned one. Where arrays come from elsewhere,
-as from a Zarr store, `import jp2batch.accessor` does it."""
+as from a Zarr store, `import jp2batch.array.accessor` does it."""
 
 
 def _function(name: str, thing: Any) -> list[str]:
@@ -179,7 +179,7 @@ def _fields(thing: type) -> Iterator[tuple[str, str, str]]:
 def _errors() -> Iterator[str]:
     """Iterate over the lines about errors."""
     yield from ["## Errors", "", "### Jp2BatchError", "", *_docstring(jp2batch.Jp2BatchError), ""]
-    yield from ["All others derive from it, and are in `jp2batch.errors`:", ""]
+    yield from ["All others derive from it, and are in `jp2batch.core.errors`:", ""]
     yield from ["| error | what it means | may pass |", "|---|---|---|"]
     for name in errors.__all__:
         error = getattr(errors, name)

@@ -4,46 +4,50 @@ The public names are loaded when they are first used; importing the package star
 """
 
 import importlib
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from jp2batch.batch.report import BatchInterrupted, BatchReport, BatchSummary, Result
-    from jp2batch.batch.run import as_completed, run, to_delayed
-    from jp2batch.batch.runner import run_to
-    from jp2batch.cube.open import open_cube
-    from jp2batch.dataarray import open, read  # noqa: A004  # named as xarray's and rasterio's
-    from jp2batch.errors import Jp2BatchError
-    from jp2batch.info import ImageInfo, ReadPlan
-    from jp2batch.inspection import inspect, plan
-    from jp2batch.listing import list_requests
-    from jp2batch.manifest.read import read_manifest
-    from jp2batch.product import open_product
-    from jp2batch.request import Request
-    from jp2batch.response import respond
+from jp2batch.core.version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from jp2batch.array.cube.open import open_cube
+    from jp2batch.array.dataarray import open, read  # noqa: A004  # named as xarray's and rasterio's
+    from jp2batch.array.product import open_product
+    from jp2batch.batch.catalog import list_requests
+    from jp2batch.batch.manifest.read import read_manifest
+    from jp2batch.batch.report import BatchInterrupted, BatchReport, BatchSummary
+    from jp2batch.batch.run import as_completed, run, to_delayed
+    from jp2batch.batch.run_to import run_to
+    from jp2batch.compute.result import Result
+    from jp2batch.core.errors import Jp2BatchError
+    from jp2batch.core.request import Request
+    from jp2batch.image.info import ImageInfo, ReadPlan
+    from jp2batch.image.inspect import inspect, plan
+    from jp2batch.image.response import respond
 
 _HOMES = {
-    "ImageInfo": "info",
+    "ImageInfo": "image.info",
     "BatchInterrupted": "batch.report",
     "BatchReport": "batch.report",
     "BatchSummary": "batch.report",
-    "Jp2BatchError": "errors",
-    "ReadPlan": "info",
-    "Request": "request",
-    "Result": "batch.report",
+    "Jp2BatchError": "core.errors",
+    "ReadPlan": "image.info",
+    "Request": "core.request",
+    "Result": "compute.result",
     "as_completed": "batch.run",
-    "inspect": "inspection",
-    "list_requests": "listing",
-    "open": "dataarray",
-    "open_cube": "cube.open",
-    "open_product": "product",
-    "plan": "inspection",
-    "read": "dataarray",
-    "read_manifest": "manifest.read",
-    "respond": "response",
+    "inspect": "image.inspect",
+    "list_requests": "batch.catalog",
+    "open": "array.dataarray",
+    "open_cube": "array.cube.open",
+    "open_product": "array.product",
+    "plan": "image.inspect",
+    "read": "array.dataarray",
+    "read_manifest": "batch.manifest.read",
+    "respond": "image.response",
     "run": "batch.run",
-    "run_to": "batch.runner",
+    "run_to": "batch.run_to",
     "to_delayed": "batch.run",
 }
 
@@ -70,6 +74,22 @@ __all__ = [
     "run_to",
     "to_delayed",
 ]
+
+
+class _AccessorName:
+    """Import `jp2batch.accessor`, the public name of `jp2batch.array.accessor`, as that module."""
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name == "jp2batch.accessor" else None  # type: ignore[arg-type]
+
+    def create_module(self, _spec: ModuleSpec) -> ModuleType:
+        return importlib.import_module("jp2batch.array.accessor")
+
+    def exec_module(self, _module: ModuleType) -> None:
+        """Do nothing: the module has been loaded under its own name."""
+
+
+sys.meta_path.append(_AccessorName())
 
 
 def __getattr__(name: str) -> Any:

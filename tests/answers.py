@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from oracle import Oracle
 
-from jp2batch.inspection import inspect
+from jp2batch.image.inspect import inspect
 
 KEYS = ["img_data", "shape", "time_download", "time_processing"]
 

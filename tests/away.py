@@ -11,11 +11,11 @@ from typing import Any
 import dask
 import numpy as np
 
-from jp2batch import openjpeg
-from jp2batch.errors import Jp2BatchError
-from jp2batch.profiles import StoreProfile
-from jp2batch.reader import read_from
-from jp2batch.request import Window
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.errors import Jp2BatchError
+from jp2batch.core.request import Window
+from jp2batch.image import openjpeg
+from jp2batch.image.read import read_from
 from jp2batch.storage.source import MemorySource
 
 FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8)

@@ -116,7 +116,7 @@ def _single(function: Callable[..., Any], *args: Any) -> Iterator[Any]:
 
 
 def _serve(connection: Connection, memory: int) -> None:
-    from jp2batch import openjpeg
+    from jp2batch.image import openjpeg
 
     openjpeg.library()
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))

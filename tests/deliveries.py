@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jp2batch.service.decoder import select_within
+from jp2batch.service.worker_actor import select_within
 
 
 class NoteEach:

@@ -14,17 +14,17 @@ from unittest import mock
 import dask
 from numpy.typing import NDArray
 
-from jp2batch import index
-from jp2batch.errors import Jp2BatchError
-from jp2batch.jpeg2000 import plan
-from jp2batch.jpeg2000.grid import tile_count
-from jp2batch.jpeg2000.known import Known
-from jp2batch.jpeg2000.markers import Marker
-from jp2batch.jpeg2000.walk import Cost, Pace
-from jp2batch.opening import Opened, fetcher, hold
-from jp2batch.profiles import StoreProfile
-from jp2batch.reader import read_from
-from jp2batch.request import Window
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.errors import Jp2BatchError
+from jp2batch.core.request import Window
+from jp2batch.image import index
+from jp2batch.image.open import Opened, fetcher, hold
+from jp2batch.image.read import read_from
+from jp2batch.jpeg2000.geometry.grid import tile_count
+from jp2batch.jpeg2000.locate.image_index import Known
+from jp2batch.jpeg2000.locate.parallel_walk import Cost, Pace
+from jp2batch.jpeg2000.plan import planner
+from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.storage.source import MemorySource
 
 Way = Literal["local", "store", "walk", "stretches", "interpolation", "tlm", "index", "memory"]
@@ -113,10 +113,10 @@ def forced(way: Way) -> Iterator[None]:
         if way == "memory":
             stack.enter_context(dask.config.set({"jp2batch.index.enabled": True}))
         if way in ("walk", "stretches", "interpolation"):
-            stack.enter_context(mock.patch.object(plan, "_walks", _walks_of(way)))
+            stack.enter_context(mock.patch.object(planner, "_walks", _walks_of(way)))
         if way in ("walk", "stretches", "interpolation", "tlm", "index", "memory"):
             first = {"tlm": "tlm", "index": "index", "memory": "index"}.get(way, "walk")
-            stack.enter_context(mock.patch.object(plan, "ways", _ways_from(first)))
+            stack.enter_context(mock.patch.object(planner, "ways", _ways_from(first)))
         yield
 
 

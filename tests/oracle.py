@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from jp2batch import openjpeg
+from jp2batch.image import openjpeg
 from jp2batch.storage.source import MemorySource
 
 Window = tuple[tuple[int, int], tuple[int, int]]

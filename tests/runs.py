@@ -14,7 +14,7 @@ from oracle import Oracle
 
 import jp2batch
 from jp2batch import cli
-from jp2batch.batch.items import items_of
+from jp2batch.batch.deduplicate import items_of
 
 
 def write_rows(path: Path, rows: list) -> Path:

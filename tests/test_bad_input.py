@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from images import PLAIN, WITH_TLM, Made
 
 import jp2batch
-from jp2batch import errors
-from jp2batch.errors import (
+from jp2batch.core import errors
+from jp2batch.core.errors import (
     CorruptImage,
     ImageNotFound,
     ImageTooLarge,
@@ -33,8 +33,8 @@ from jp2batch.errors import (
     StorageError,
     UnsupportedImage,
 )
-from jp2batch.reader import read_from
-from jp2batch.request import Request
+from jp2batch.core.request import Request
+from jp2batch.image.read import read_from
 from jp2batch.storage.source import MemorySource
 
 MB = 1 << 20

@@ -17,10 +17,10 @@ from images import PLAIN
 
 import jp2batch
 from jp2batch.batch import run as batch
-from jp2batch.batch import work
-from jp2batch.batch.cluster import local_cluster
-from jp2batch.batch.pace import Pace
-from jp2batch.errors import (
+from jp2batch.batch.executors.in_flight import Pace
+from jp2batch.compute import task
+from jp2batch.compute.cluster import local_cluster
+from jp2batch.core.errors import (
     ClusterMismatch,
     ConfigurationError,
     CorruptImage,
@@ -31,7 +31,7 @@ from jp2batch.errors import (
     InvalidRequest,
     UnexpectedError,
 )
-from jp2batch.request import Request
+from jp2batch.core.request import Request
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_workers_killed_from_outside_cost_no_item(client, paths):
 
 
 def test_an_item_too_large_for_its_worker_is_refused_before_it_is_fetched(paths, monkeypatch):
-    monkeypatch.setattr(work, "memory_to_spare", lambda: 10_000)
+    monkeypatch.setattr(task, "memory_to_spare", lambda: 10_000)
     (failed,) = jp2batch.run([Request(paths[0], 0)]).failed
     assert isinstance(failed.error, ImageTooLarge)
     assert "its worker has 10 kB to spare" in str(failed.error)

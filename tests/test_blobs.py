@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jp2batch.storage.blobs import BlobFile
+from jp2batch.image.index.sqlite_cache import BlobFile
 
 ROOMY = 1 << 30
 
@@ -247,7 +247,7 @@ def test_children_that_are_forked_while_threads_use_it_may_use_it(path):
 MANY = """
 import sys
 from pathlib import Path
-from jp2batch.storage.blobs import BlobFile
+from jp2batch.image.index.sqlite_cache import BlobFile
 file = BlobFile(Path(sys.argv[1]), 1 << 30)
 sys.stdin.readline()
 for number in range(200):

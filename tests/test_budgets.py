@@ -14,15 +14,15 @@ import rewrite
 from images import PLAIN, REAL, WITH_TLM
 from oracle import verify_fetched_once
 
-from jp2batch import inspection
-from jp2batch.config import store_profile
-from jp2batch.inspection import plan_from
-from jp2batch.jpeg2000.batches import batches, read_batch
-from jp2batch.jpeg2000.grid import tile_precincts
-from jp2batch.jpeg2000.packets import packet_order
-from jp2batch.opening import Opened, fetcher, hold
-from jp2batch.profiles import StoreProfile
-from jp2batch.reader import Pixels, read_from
+from jp2batch.core.config import store_profile
+from jp2batch.core.costs import StoreProfile
+from jp2batch.image import inspect
+from jp2batch.image.inspect import plan_from
+from jp2batch.image.open import Opened, fetcher, hold
+from jp2batch.image.read import Pixels, read_from
+from jp2batch.jpeg2000.geometry.grid import tile_precincts
+from jp2batch.jpeg2000.geometry.progression import packet_order
+from jp2batch.jpeg2000.plan.decode_batches import batches, read_batch
 from jp2batch.sample.encode import Coding, encode
 from jp2batch.sample.landscape import scene
 from jp2batch.storage.source import MemorySource
@@ -232,7 +232,7 @@ def test_a_plan_over_a_network_without_tlm_takes_one_request():
 
 
 def test_headers_are_read_in_one_request(band):
-    assert inspection.inspect(band).shape == (183, 183)
+    assert inspect.inspect(band).shape == (183, 183)
     source = MemorySource(Path(band).read_bytes())
     Opened.start(source)
     assert source.requests == 1

@@ -8,10 +8,10 @@ import pytest
 from images import texture
 from oracle import Oracle
 
-from jp2batch import inspection
-from jp2batch.errors import CorruptImage
-from jp2batch.jpeg2000.boxes import SIGNATURE
-from jp2batch.reader import read_from
+from jp2batch.core.errors import CorruptImage
+from jp2batch.image import inspect
+from jp2batch.image.read import read_from
+from jp2batch.jpeg2000.syntax.boxes import SIGNATURE
 from jp2batch.sample.encode import Coding, encode
 from jp2batch.storage.source import MemorySource
 
@@ -91,7 +91,7 @@ def test_channels_are_those_of_the_whole_file(name, rlevel, whole):
 def test_an_image_tells_its_channels(tmp_path):
     path = tmp_path / "palette.jp2"
     path.write_bytes(IMAGES["deep colours"][0])
-    info = inspection.inspect(str(path))
+    info = inspect.inspect(str(path))
     assert (info.bands, info.bits, info.dtype) == (2, (12, 8), "uint16")
 
 

@@ -19,8 +19,8 @@ from images import SHARED
 import jp2batch
 from benchmarks.seaweedfs import S3_PUBLIC_BUCKET, S3_SECRET
 from jp2batch import cli
-from jp2batch.cli import images
-from jp2batch.errors import InvalidRequest
+from jp2batch.cli import image_commands
+from jp2batch.core.errors import InvalidRequest
 from jp2batch.storage.flags import options_from_flags
 
 
@@ -98,7 +98,7 @@ def test_a_wrong_name_for_the_output_is_told_before_anything_is_read(tmp_path):
 
 
 def test_much_json_comes_with_a_warning(band, monkeypatch):
-    monkeypatch.setattr(images, "_HUGE", 1000)
+    monkeypatch.setattr(image_commands, "_HUGE", 1000)
     done = run("read", band, "--rlevel", 1)
     assert "MB of JSON" in done.stderr
     assert json.loads(done.stdout)["shape"] == [92, 92]

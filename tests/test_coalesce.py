@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jp2batch import config
-from jp2batch.jpeg2000.coalesce import coalesced
-from jp2batch.jpeg2000.pieces import Range, merged
-from jp2batch.profiles import LARGEST_PART, PRICE, StoreProfile
+from jp2batch.core import config
+from jp2batch.core.costs import LARGEST_PART, PRICE, StoreProfile
+from jp2batch.jpeg2000.plan.coalesce import coalesced
+from jp2batch.jpeg2000.syntax.sparse_file import Range, merged
 
 SIZE = 84_000_000
 LINK = StoreProfile(0.03, 60e6, 128, 125e6)

@@ -11,13 +11,13 @@ from images import Made
 from oracle import random_window
 from rewrite import COC, COD, PLT, POC, QCD, Codestream, Part
 
-from jp2batch import openjpeg
-from jp2batch.errors import CorruptImage
-from jp2batch.jpeg2000 import plan
-from jp2batch.jpeg2000.walk import Cost, Pace
-from jp2batch.profiles import StoreProfile
-from jp2batch.reader import Pixels, read_from
-from jp2batch.request import Window
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.errors import CorruptImage
+from jp2batch.core.request import Window
+from jp2batch.image import openjpeg
+from jp2batch.image.read import Pixels, read_from
+from jp2batch.jpeg2000.locate.parallel_walk import Cost, Pace
+from jp2batch.jpeg2000.plan import planner
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource
 
@@ -51,8 +51,8 @@ def way(request, monkeypatch) -> str:
         "by cost": (None, None),
     }[request.param]
     if pace is not None:
-        monkeypatch.setattr(plan, "_walks", lambda *_: (pace, interpolated))
-        monkeypatch.setattr(plan, "ways", lambda *_, **__: ["walk", "whole"])
+        monkeypatch.setattr(planner, "_walks", lambda *_: (pace, interpolated))
+        monkeypatch.setattr(planner, "ways", lambda *_, **__: ["walk", "whole"])
     return str(request.param)
 
 

@@ -7,8 +7,8 @@ import sys
 import dask
 import pytest
 
-from jp2batch import config
-from jp2batch.errors import ConfigurationError
+from jp2batch.core import config
+from jp2batch.core.errors import ConfigurationError
 
 
 def test_defaults_are_those_of_the_file():
@@ -56,7 +56,7 @@ def test_values_of_ones_own_are_not_measured():
 
 def test_profiles_of_ones_own_have_names():
     mine = {"mine": {"bandwidth": "1 MB", "requests_per_minute": 60}}
-    with dask.config.set({"jp2batch.profiles": mine, "jp2batch.stores": {"store.example": "mine"}}):
+    with dask.config.set({"jp2batch.core.costs": mine, "jp2batch.stores": {"store.example": "mine"}}):
         found = config.store_profile("https", "eu.store.example")
     assert (found.name, found.bandwidth, found.requests_per_minute) == ("mine", 1e6, 60)
     assert found.latency == config.store_profile("https").latency
@@ -70,7 +70,7 @@ def test_a_profile_may_name_only_what_differs():
 
 
 def test_environment_variables_change_it():
-    code = "from jp2batch import config; print(config.max_result(), config.threads())"
+    code = "from jp2batch.core import config; print(config.max_result(), config.threads())"
     settings = {"DASK_JP2BATCH__MAX_RESULT": "1 MiB", "DASK_JP2BATCH__THREADS": "3"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | settings, capture_output=True, text=True, check=True
@@ -90,7 +90,7 @@ def test_environment_variables_change_it():
         ({"jp2batch.stores": {"s3": "unknown"}}, lambda: config.store_profile("s3")),
         ({"jp2batch.stores": {"s3": {"gap": "4 KiB"}}}, lambda: config.store_profile("s3")),
         ({"jp2batch.stores": {"s3": {"bandwidth": 0}}}, lambda: config.store_profile("s3")),
-        ({"jp2batch.profiles": 3}, lambda: config.store_profile("s3")),
+        ({"jp2batch.core.costs": 3}, lambda: config.store_profile("s3")),
     ],
 )
 def test_a_value_that_cannot_be_read_is_named(setting, read):

@@ -8,7 +8,7 @@ import xarray as xr
 from images import REAL
 
 import jp2batch
-from jp2batch import inspection
+from jp2batch.image import inspect
 from jp2batch.sample.encode import Coding, encode
 from jp2batch.sample.product import gmljp2
 
@@ -90,7 +90,7 @@ def test_at_full_resolution_the_transform_is_gdals(path):
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with rasterio.open(path) as opened:
             expected, epsg = opened.transform, opened.crs.to_epsg() if opened.crs else None
-    info = inspection.inspect(str(path))
+    info = inspect.inspect(str(path))
     assert info.crs == (f"EPSG:{epsg}" if epsg else None)
     assert info.transform == (tuple(expected)[:6] if epsg else None)
     if epsg:

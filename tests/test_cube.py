@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jp2batch
-from jp2batch.batch.cluster import local_cluster
-from jp2batch.cube.array import CubeArray, interpolate
-from jp2batch.errors import CubeMismatch, ImageNotFound, InvalidRequest, MetadataError
+from jp2batch.array.cube.lazy import CubeArray, interpolate
+from jp2batch.compute.cluster import local_cluster
+from jp2batch.core.errors import CubeMismatch, ImageNotFound, InvalidRequest, MetadataError
 from jp2batch.sample.landscape import scene
 from jp2batch.sample.product import DATE, make_image, make_product
 

@@ -12,9 +12,9 @@ import pytest
 import xarray as xr
 
 import jp2batch
-from jp2batch import dataarray, xarray_engine
-from jp2batch.errors import ImageNotFound, InvalidRlevel
-from jp2batch.reader import Pixels, read_area
+from jp2batch.array import dataarray, engine
+from jp2batch.core.errors import ImageNotFound, InvalidRlevel
+from jp2batch.image.read import Pixels, read_area
 from jp2batch.sample.encode import Coding, encode
 from jp2batch.sample.product import DATE, make_product
 
@@ -28,7 +28,7 @@ def reads(monkeypatch) -> list[Pixels]:
         done.append(read_area(*args, **options))
         return done[-1]
 
-    monkeypatch.setattr(xarray_engine, "read_area", read)
+    monkeypatch.setattr(engine, "read_area", read)
     return done
 
 
@@ -192,7 +192,7 @@ def test_tokens_tell_images_apart(tiled, band):
 
 
 def test_nothing_secret_is_shown():
-    lazy = xarray_engine.ImageArray("s3://u:secret@b/k", 0, None, (1, 1), np.dtype("u1"), {"secret": "hush"})
+    lazy = engine.ImageArray("s3://u:secret@b/k", 0, None, (1, 1), np.dtype("u1"), {"secret": "hush"})
     assert "hush" not in repr(lazy)
     assert "secret" not in repr(lazy)
 

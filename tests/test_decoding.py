@@ -10,13 +10,13 @@ import pytest
 from images import PLAIN, WITH_TLM, Made
 from oracle import verify_fetched_once
 
-from jp2batch import opening
-from jp2batch.errors import StoreUnavailable
-from jp2batch.jpeg2000 import batches, guess, plan
-from jp2batch.jpeg2000.pieces import Pieces
-from jp2batch.opening import Opened, memory_needed
-from jp2batch.profiles import StoreProfile
-from jp2batch.reader import read_from
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.errors import StoreUnavailable
+from jp2batch.image import open as opening
+from jp2batch.image.open import Opened, memory_needed
+from jp2batch.image.read import read_from
+from jp2batch.jpeg2000.plan import decode_batches, estimates, planner
+from jp2batch.jpeg2000.syntax.sparse_file import Pieces
 from jp2batch.storage.source import MemorySource
 
 MANY_TILES = replace(PLAIN, coding=replace(PLAIN.coding, tile=(16, 16), precincts=None))
@@ -26,8 +26,8 @@ FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8)
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "BATCH", 3000)
-    monkeypatch.setattr(batches, "_BLOCK", 1000)
+    monkeypatch.setattr(decode_batches, "BATCH", 3000)
+    monkeypatch.setattr(decode_batches, "_BLOCK", 1000)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -80,8 +80,8 @@ def test_a_large_file_is_never_held_whole(held: list[int]):
 
 @pytest.mark.parametrize("image", [MANY_TILES, WITH_TLM], ids=["no TLM", "TLM"])
 def test_a_large_file_over_a_network_is_never_held_whole(image: Made, held: list[int], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(guess, "LARGEST_AHEAD", 3000)
-    monkeypatch.setattr(plan, "LARGEST_AHEAD", 3000)
+    monkeypatch.setattr(estimates, "LARGEST_AHEAD", 3000)
+    monkeypatch.setattr(planner, "LARGEST_AHEAD", 3000)
     source = MemorySource(image.data, profile=REMOTE)
     with dask.config.set({"jp2batch.first-read": 300}):
         pixels = read_from(source, lambda opened: opened.selected(0))

@@ -13,7 +13,7 @@ from PIL import Image
 
 import jp2batch
 from jp2batch.cli import main
-from jp2batch.demo import BANDS, DATES, Demo, run_demo
+from jp2batch.cli.demo import BANDS, DATES, Demo, run_demo
 
 
 @pytest.fixture(scope="session")

@@ -28,8 +28,8 @@ import yaml
 import jp2batch
 from benchmarks.seaweedfs import free_ports
 from jp2batch.cli import main
-from jp2batch.cli.serving import serve
-from jp2batch.config import DEFAULTS
+from jp2batch.cli.serve_command import serve
+from jp2batch.core.config import DEFAULTS
 from jp2batch.service.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[1]

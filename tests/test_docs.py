@@ -24,7 +24,7 @@ import jp2batch
 from benchmarks.seaweedfs import S3_PUBLIC_BUCKET
 from jp2batch.batch.run import local_cluster
 from jp2batch.cli import main
-from jp2batch.config import DEFAULTS
+from jp2batch.core.config import DEFAULTS
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CONTRIBUTING, CI = (

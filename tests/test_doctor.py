@@ -12,13 +12,14 @@ import dask
 import pytest
 from click.testing import CliRunner
 
-from jp2batch import config, openjpeg
-from jp2batch.batch import cluster
 from jp2batch.batch import run as batch
 from jp2batch.cli import main
+from jp2batch.compute import cluster
+from jp2batch.core import config
 from jp2batch.doctor.cluster import compare_versions
 from jp2batch.doctor.examine import examine
-from jp2batch.storage.credentials import credentials_of
+from jp2batch.image import openjpeg
+from jp2batch.storage.schemes import credentials_of
 
 PACKAGES = {"glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow"}
 OPTIONAL = {"gcsfs", "obstore", "rioxarray", "h5netcdf", "zarr"}
@@ -92,13 +93,13 @@ def test_glymurs_configuration_is_named(tmp_path, monkeypatch):
 def test_what_is_configured_is_told():
     with dask.config.set(config.DEFAULTS):
         assert found()["configuration"].detail == "the defaults"
-    with dask.config.set({"jp2batch.max-result": "8 GiB", "jp2batch.profiles.aws.latency": "90ms"}):
+    with dask.config.set({"jp2batch.max-result": "8 GiB", "jp2batch.core.costs.aws.latency": "90ms"}):
         detail = found()["configuration"].detail
     assert "jp2batch.max-result = 8 GiB" in detail
-    assert "jp2batch.profiles.aws.latency = 90ms" in detail
+    assert "jp2batch.core.costs.aws.latency = 90ms" in detail
 
 
-@pytest.mark.parametrize("setting", [{"jp2batch.threads": "all"}, {"jp2batch.profiles.aws.latency": "slow"}])
+@pytest.mark.parametrize("setting", [{"jp2batch.threads": "all"}, {"jp2batch.core.costs.aws.latency": "slow"}])
 def test_a_configuration_that_cannot_be_used_is_a_problem(setting):
     with dask.config.set(setting):
         finding = found()["configuration"]

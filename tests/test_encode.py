@@ -8,8 +8,8 @@ import pytest
 import rewrite
 from rewrite import COC, COD, PLM, PLT, POC, QCC, SIZ, TLM, Codestream, packet_lengths
 
-from jp2batch import openjpeg
-from jp2batch.errors import EncodingError
+from jp2batch.core.errors import EncodingError
+from jp2batch.image import openjpeg
 from jp2batch.sample.encode import Coding, Progression, encode
 
 ORDERS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
@@ -260,8 +260,8 @@ def test_other_resolutions_without_samples_are_coded(coding, shape):
 RANDOM = """
 import random, sys
 import numpy as np
-from jp2batch import openjpeg
-from jp2batch.errors import EncodingError
+from jp2batch.image import openjpeg
+from jp2batch.core.errors import EncodingError
 from jp2batch.sample.encode import Coding, encode
 
 

@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 
-from jp2batch import errors
-from jp2batch.errors import Jp2BatchError
+from jp2batch.core import errors
+from jp2batch.core.errors import Jp2BatchError
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Jp2BatchError)]
 

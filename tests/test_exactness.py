@@ -9,11 +9,11 @@ import pytest
 from images import CHANGES, PLAIN, REAL, Made, choice_id, full_product, made, pairwise_choices
 from oracle import Oracle, random_window, verify_fetched_once
 
-from jp2batch import inspection, openjpeg
-from jp2batch.errors import EncodingError, InvalidWindow
-from jp2batch.profiles import StoreProfile
-from jp2batch.reader import Pixels, read_from, read_pixels
-from jp2batch.request import Request, Window
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.errors import EncodingError, InvalidWindow
+from jp2batch.core.request import Request, Window
+from jp2batch.image import inspect, openjpeg
+from jp2batch.image.read import Pixels, read_from, read_pixels
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource
 
@@ -115,7 +115,7 @@ def test_many_threads_decode_at_once():
 @pytest.mark.skipif(not REAL, reason="no real images beside the repository")
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
 def test_real_images_are_read_exactly(path: Path):
-    info = inspection.inspect(str(path))
+    info = inspect.inspect(str(path))
     oracle = Oracle(path.read_bytes(), (0, 0), (info.bands, *info.shape), info.dtype)
     rng = np.random.default_rng(3)
     for rlevel in range(len(info.levels)):
@@ -139,7 +139,7 @@ def test_glymurs_sample_files_are_read_exactly(path: Path):
     openjpeg.library()
     import glymur
 
-    info = inspection.inspect(str(path))
+    info = inspect.inspect(str(path))
     for rlevel in range(len(info.levels)):
         whole = glymur.Jp2k(path)[:: 2**rlevel, :: 2**rlevel]
         expected = whole[np.newaxis] if whole.ndim == 2 else np.moveaxis(whole, 2, 0)

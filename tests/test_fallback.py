@@ -14,8 +14,8 @@ from images import PLAIN, Made
 from rewrite import CAP, COC, COD, PLT, QCC, QCD, RGN, TLM, Codestream
 from test_exactness import FREE, REMOTE, read
 
-from jp2batch import inspection
-from jp2batch.reader import Stats
+from jp2batch.image import inspect
+from jp2batch.image.read import Stats
 from jp2batch.sample.encode import Progression
 
 ORDERS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
@@ -246,7 +246,7 @@ def test_htj2k_is_told_and_read_by_tile_parts(tmp_path):
     path = tmp_path / "ht.jp2"
     data = rewrite.with_segments(PLAIN.data, (CAP, struct.pack(">IH", 1 << 17, 0)))
     path.write_bytes(data)
-    info = inspection.inspect(str(path))
+    info = inspect.inspect(str(path))
     assert info.htj2k
     assert "CAP" in info.markers
-    assert inspection.plan(str(path), 2).precision == "tile-parts"
+    assert inspect.plan(str(path), 2).precision == "tile-parts"

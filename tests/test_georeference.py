@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from images import SHARED
 
-from jp2batch.georeference import Georeference, Transform, coordinates, from_boxes, level_transform
-from jp2batch.jpeg2000.boxes import Box
+from jp2batch.image.georeference import Georeference, Transform, coordinates, from_boxes, level_transform
+from jp2batch.jpeg2000.syntax.boxes import Box
 
 GEOTIFF_UUID = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")
 NORTH_UP = Affine(10, 0, 499980, 0, -20, 5900040)

@@ -9,11 +9,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from images import PLAIN
 
-from jp2batch.errors import CorruptImage, InvalidRlevel, InvalidWindow
-from jp2batch.jpeg2000 import grid
-from jp2batch.jpeg2000.grid import Rect
-from jp2batch.jpeg2000.markers import Component, Siz
-from jp2batch.opening import Opened
+from jp2batch.core.errors import CorruptImage, InvalidRlevel, InvalidWindow
+from jp2batch.image.open import Opened
+from jp2batch.jpeg2000.geometry import grid
+from jp2batch.jpeg2000.geometry.grid import Rect
+from jp2batch.jpeg2000.syntax.markers import Component, Siz
 from jp2batch.storage.source import MemorySource
 
 

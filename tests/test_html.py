@@ -11,10 +11,10 @@ import xarray as xr
 from PIL import Image
 
 import jp2batch
-from jp2batch import html
-from jp2batch.batch.report import Result
-from jp2batch.errors import InvalidRequest
-from jp2batch.preview import stretch, thumbnail
+from jp2batch.compute.result import Result
+from jp2batch.core import display
+from jp2batch.core.errors import InvalidRequest
+from jp2batch.image.preview import stretch, thumbnail
 
 EVIL = '<script>alert("x")</script>&'
 
@@ -64,20 +64,20 @@ def test_a_plan_shows_the_tiles_that_it_fetches(band):
     plan = jp2batch.plan(band, 0, "0:10,0:10")
     assert "tiles       1 of 1: rows 0 to 0, columns 0 to 0" in str(plan)
     assert plan.to_dict()["tile_rows"] == (0, 1)
-    grid = html.tile_grid((4, 5), (1, 3), (2, 5), shape=(400, 500))
+    grid = display.tile_grid((4, 5), (1, 3), (2, 5), shape=(400, 500))
     assert "6 of 20 tiles" in grid
     (filled, _) = parsed(grid).findall("path")
     assert filled.get("d") == "M52.8 26.4h79.2v52.8h-79.2z"
-    assert parsed(html.tile_grid((4, 5), (1, 3), (2, 5), rlevel=2)).find("path").get("d").count("z") == 6
-    assert len(html.tile_grid((300, 200), (0, 300), (0, 200), rlevel=1)) < 10_000
-    assert "0 of 9 tiles" in html.tile_grid((3, 3))
+    assert parsed(display.tile_grid((4, 5), (1, 3), (2, 5), rlevel=2)).find("path").get("d").count("z") == 6
+    assert len(display.tile_grid((300, 200), (0, 300), (0, 200), rlevel=1)) < 10_000
+    assert "0 of 9 tiles" in display.tile_grid((3, 3))
 
 
 @pytest.mark.parametrize(
     ("part", "whole", "width"), [(0, 10, 0), (1, 10**6, 1.5), (5, 10, 66), (20, 10, 132), (0, 0, 0)]
 )
 def test_a_bar_is_filled_by_its_share(part, whole, width):
-    _, filled = parsed(f"<div>{html.bar(part, whole, 'x')}</div>").findall("svg/rect")
+    _, filled = parsed(f"<div>{display.bar(part, whole, 'x')}</div>").findall("svg/rect")
     assert float(filled.get("width")) == width
 
 
@@ -208,7 +208,7 @@ def test_a_picture_has_a_whole_number_of_pixels(cube, side):
 def test_each_cell_of_a_sheet_is_the_band_and_date_that_its_title_names(cube, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        "jp2batch.preview.contact_sheet_picture",
+        "jp2batch.image.preview.contact_sheet_picture",
         lambda images, titles, **_: drawn.update(zip(titles, images, strict=True)),
     )
     by_band = cube.isel(band=[0, 1])

@@ -21,14 +21,14 @@ from test_budgets import Timed
 from test_known import learn
 
 import jp2batch
-from jp2batch import index, inspection
-from jp2batch.errors import CorruptImage, ImageNotFound, InvalidWindow, ObjectChanged
-from jp2batch.jpeg2000.known import Known
-from jp2batch.jpeg2000.locate import Place
-from jp2batch.opening import Opened
-from jp2batch.profiles import StoreProfile
-from jp2batch.reader import Pixels, read_from, read_pixels
-from jp2batch.request import Request
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.errors import CorruptImage, ImageNotFound, InvalidWindow, ObjectChanged
+from jp2batch.core.request import Request
+from jp2batch.image import index, inspect
+from jp2batch.image.open import Opened
+from jp2batch.image.read import Pixels, read_from, read_pixels
+from jp2batch.jpeg2000.locate.image_index import Known
+from jp2batch.jpeg2000.locate.tile_parts import Place
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource, open_source
 
@@ -102,7 +102,7 @@ def test_one_round_is_one_round(http_server, serve, monkeypatch):
     url = serve(MANY_TILES.data)
     read(url)
     rounds = []
-    from jp2batch.storage.object_source import ObjectSource
+    from jp2batch.storage.remote_source import ObjectSource
 
     read_many = ObjectSource.read_many
 
@@ -344,7 +344,7 @@ def test_plans_know_it_and_are_exact(http_server, serve):
     url = serve(MANY_TILES.data)
     read(url)
     asked = http_server.requests
-    plan = inspection.plan(url, 1)
+    plan = inspect.plan(url, 1)
     assert http_server.asked[asked:] == ["bytes=0-0"]
     assert http_server.headers[-1]["If-None-Match"]
     stats = read(url).stats
@@ -465,8 +465,8 @@ def test_a_lazy_array_whose_image_was_replaced_says_so(serve):
 
 READ = """
 import sys, dask
-from jp2batch.reader import read_pixels
-from jp2batch.request import Request
+from jp2batch.image.read import read_pixels
+from jp2batch.core.request import Request
 folder, *urls = sys.argv[1:]
 with dask.config.set({"jp2batch.index.enabled": True, "jp2batch.index.folder": folder, "jp2batch.max-whole-file": 0}):
     for url in urls * 2:

@@ -17,15 +17,17 @@ from test_index import MANY_TILES, OTHER
 from test_known import kayrros, learn
 
 from benchmarks.seaweedfs import S3_PUBLIC_BUCKET
-from jp2batch import cli, config, index
+from jp2batch import cli
 from jp2batch.batch import run as batch
-from jp2batch.batch.indexing import build_index
-from jp2batch.errors import ConfigurationError, StorageError
-from jp2batch.index.table import Table, shared_table, write_table
-from jp2batch.jpeg2000.known import Known
-from jp2batch.opening import Opened
-from jp2batch.reader import read_pixels
-from jp2batch.request import Request
+from jp2batch.batch.build_index import build_index
+from jp2batch.core import config
+from jp2batch.core.errors import ConfigurationError, StorageError
+from jp2batch.core.request import Request
+from jp2batch.image import index
+from jp2batch.image.index.parquet_table import Table, shared_table, write_table
+from jp2batch.image.open import Opened
+from jp2batch.image.read import read_pixels
+from jp2batch.jpeg2000.locate.image_index import Known
 from jp2batch.storage.source import MemorySource
 
 PRODUCT = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454"

@@ -11,9 +11,9 @@ from images import PLAIN
 from runs import check_lines, check_records, lines, run, write_rows
 
 import jp2batch
-from jp2batch.batch.items import Reads, items_of
-from jp2batch.batch.report import Result
-from jp2batch.request import Request
+from jp2batch.batch.deduplicate import Reads, items_of
+from jp2batch.compute.result import Result
+from jp2batch.core.request import Request
 
 OUTPUTS = {
     "results.ndjson": "results.ndjson.records.ndjson",

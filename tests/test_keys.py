@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from servers import RangeServer, range_server
 
 import jp2batch
-from jp2batch.errors import ConfigurationError, ImageNotFound
-from jp2batch.storage.object_source import ObjectSource
-from jp2batch.storage.obstore_s3 import ObstoreObject
+from jp2batch.core.errors import ConfigurationError, ImageNotFound
+from jp2batch.storage.drivers.obstore_driver import ObstoreObject
+from jp2batch.storage.remote_source import ObjectSource
 from jp2batch.storage.source import open_source
 
 KEPT = [

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from images import PLAIN, WITH_TLM, Made
 from test_fallback import FREE, rows_of, tlm
 
-from jp2batch.jpeg2000.known import Known, places_of_tlm
-from jp2batch.jpeg2000.locate import Place
-from jp2batch.opening import Opened, fetcher, hold
+from jp2batch.image.open import Opened, fetcher, hold
+from jp2batch.jpeg2000.locate.image_index import Known, places_of_tlm
+from jp2batch.jpeg2000.locate.tile_parts import Place
 from jp2batch.storage.source import MemorySource
 
 

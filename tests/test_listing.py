@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 import jp2batch
 from jp2batch.cli import main
-from jp2batch.errors import InvalidRequest, ManifestError
+from jp2batch.core.errors import InvalidRequest, ManifestError
 from jp2batch.sample.product import DATE, make_product, make_series
 
 TILE = "s3://sentinel-s2-l2a/tiles/29/U/NU/2022/10/5/0"

@@ -20,10 +20,17 @@ from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from jp2batch.batch.manifest.read import parse_manifest, read_manifest, write_manifest
 from jp2batch.cli import main
-from jp2batch.errors import InvalidRequest, InvalidRlevel, Jp2BatchError, ManifestError, StorageError, StoreUnavailable
-from jp2batch.manifest.read import parse_manifest, read_manifest, write_manifest
-from jp2batch.request import Request
+from jp2batch.core.errors import (
+    InvalidRequest,
+    InvalidRlevel,
+    Jp2BatchError,
+    ManifestError,
+    StorageError,
+    StoreUnavailable,
+)
+from jp2batch.core.request import Request
 from jp2batch.storage.files import read_bytes
 
 ROWS: list[dict[str, Any]] = [

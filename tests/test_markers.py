@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from images import PLAIN, Made, made, pairwise_choices
 
-from jp2batch.errors import CorruptImage, UnsupportedImage
-from jp2batch.jpeg2000.codestream import check_supported
-from jp2batch.jpeg2000.markers import (
+from jp2batch.core.errors import CorruptImage, UnsupportedImage
+from jp2batch.image.open import Opened
+from jp2batch.jpeg2000.syntax.headers import check_supported
+from jp2batch.jpeg2000.syntax.markers import (
     Cod,
     Marker,
     Quantization,
@@ -22,7 +23,6 @@ from jp2batch.jpeg2000.markers import (
     parse_plt,
     parse_tlm,
 )
-from jp2batch.opening import Opened
 from jp2batch.sample.encode import Coding as Encoding
 from jp2batch.storage.source import MemorySource
 

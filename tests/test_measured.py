@@ -3,9 +3,9 @@
 import dask
 import pytest
 
-from jp2batch import config
-from jp2batch.profiles import StoreProfile
-from jp2batch.storage.measured import Gauge, gauge
+from jp2batch.core import config
+from jp2batch.core.costs import StoreProfile
+from jp2batch.storage.latency import Gauge, gauge
 from jp2batch.storage.source import open_source
 
 GUESSED = StoreProfile(0.03, 60e6, 128, measured=True)

@@ -10,11 +10,11 @@ import xarray as xr
 from images import SHARED
 
 import jp2batch
-from jp2batch.errors import MetadataError
-from jp2batch.metadata import metadata_place, parse_metadata, product_place, read_metadata, scaling_of
-from jp2batch.radiometry import Scaling
+from jp2batch.core.errors import MetadataError
 from jp2batch.sample.product import make_product
-from jp2batch.sentinel2 import BANDS
+from jp2batch.sentinel2.metadata import metadata_place, parse_metadata, product_place, read_metadata, scaling_of
+from jp2batch.sentinel2.names import BANDS
+from jp2batch.sentinel2.scaling import Scaling
 
 REAL = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE"
 OLD = "S2A_OPER_PRD_MSIL1C_PDMC_20160112T203346_R051_V20160112T110648_20160112T110648.SAFE"

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from images import PLAIN, Made
 
-from jp2batch import openjpeg
-from jp2batch.errors import CorruptImage
+from jp2batch.core.errors import CorruptImage
+from jp2batch.image import openjpeg
 from jp2batch.sample.encode import Coding
 
 pytestmark = pytest.mark.system_openjpeg
-TELL = "from jp2batch.openjpeg import library; print(library().found_by, library().path)"
+TELL = "from jp2batch.image.openjpeg import library; print(library().found_by, library().path)"
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess:
@@ -117,7 +117,7 @@ def test_glymur_may_have_been_imported_before(tmp_path):
 @pytest.mark.parametrize("path", ["/nowhere/libopenjp2.so", "README.md"])
 def test_a_configured_library_that_is_none_is_named(path, tmp_path):
     code = (
-        "from jp2batch import openjpeg, errors\n"
+        "from jp2batch.image import openjpeg\nfrom jp2batch.core import errors\n"
         "try: openjpeg.library()\n"
         "except errors.ConfigurationError as e: print(e)"
     )
@@ -131,7 +131,7 @@ def test_without_any_library_one_line_says_what_to_install(tmp_path):
         "import ctypes.util, importlib.util\n"
         "ctypes.util.find_library = lambda name: None\n"
         "importlib.util.find_spec = lambda name: None\n"
-        "from jp2batch import openjpeg, errors\n"
+        "from jp2batch.image import openjpeg\nfrom jp2batch.core import errors\n"
         "try: openjpeg.library()\n"
         "except errors.OpenJpegNotFound as e: print(e)"
     )

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jp2batch.batch.pace import Pace
+from jp2batch.batch.executors.in_flight import Pace
 
 
 def landing(every: float, count: int) -> Pace:

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from images import FACTORS, made
 from rewrite import Codestream, packet_lengths
 
-from jp2batch.jpeg2000 import packets
-from jp2batch.jpeg2000.grid import ceil_div, tile_area, tile_precincts
-from jp2batch.jpeg2000.markers import PROGRESSIONS, Coding, Component, Siz
-from jp2batch.jpeg2000.packets import Packet, count_packets, packet_order
-from jp2batch.opening import Opened
+from jp2batch.image.open import Opened
+from jp2batch.jpeg2000.geometry import progression
+from jp2batch.jpeg2000.geometry.grid import ceil_div, tile_area, tile_precincts
+from jp2batch.jpeg2000.geometry.progression import Packet, count_packets, packet_order
+from jp2batch.jpeg2000.syntax.markers import PROGRESSIONS, Coding, Component, Siz
 from jp2batch.storage.source import MemorySource
 
 
@@ -146,4 +146,4 @@ def test_counting_does_not_list():
     coding = Coding(32, (4, 4), 0, 1, ((0, 0), *[(1, 1)] * 32), True)
     siz = Siz(0, 2**31, 2**31, 0, 0, 2**31, 2**31, 0, 0, (Component(7, 1, 1),))
     header = SimpleNamespace(siz=siz, cod=SimpleNamespace(layers=65535, progression="RPCL"), codings=(coding,))
-    assert packets.count_packets(header, tile_precincts(header, 0)) > 2**60
+    assert progression.count_packets(header, tile_precincts(header, 0)) > 2**60

@@ -20,7 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from services import Service, serving
 
 import jp2batch
-from jp2batch.preview import to_png
+from jp2batch.image.preview import to_png
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver")

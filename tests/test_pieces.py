@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jp2batch.errors import CorruptImage
-from jp2batch.jpeg2000.pieces import Ahead, Pieces, Range, Unknown, fetch, merged, need, together
-from jp2batch.opening import hold
+from jp2batch.core.errors import CorruptImage
+from jp2batch.image.open import hold
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Pieces, Range, Unknown, fetch, merged, need, together
 
 DATA = bytes(range(200))
 ranges = st.tuples(st.integers(0, 199), st.integers(1, 60)).map(lambda t: Range(t[0], min(200, t[0] + t[1])))

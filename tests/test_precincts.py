@@ -10,12 +10,12 @@ from images import SIZE, Made, choice_id, made, pairwise_choices
 from oracle import random_window, verify_fetched_once
 from test_exactness import FREE, REMOTE
 
-from jp2batch import openjpeg
+from jp2batch.core.request import Window
+from jp2batch.image import openjpeg
+from jp2batch.image.read import Opened, Pixels, read_from
 from jp2batch.jpeg2000 import assemble
-from jp2batch.jpeg2000.grid import select, tile_precincts
-from jp2batch.jpeg2000.precincts import is_partial, wanted_area, wanted_precincts
-from jp2batch.reader import Opened, Pixels, read_from
-from jp2batch.request import Window
+from jp2batch.jpeg2000.geometry.grid import select, tile_precincts
+from jp2batch.jpeg2000.geometry.precincts import is_partial, wanted_area, wanted_precincts
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jp2batch.errors import InvalidRequest
-from jp2batch.preview import contact_sheet, stretch, to_png
+from jp2batch.core.errors import InvalidRequest
+from jp2batch.image.preview import contact_sheet, stretch, to_png
 
 
 def picture(values, **options):

@@ -10,9 +10,9 @@ import xarray as xr
 from images import SHARED
 
 import jp2batch
-from jp2batch.errors import ImageNotFound, InvalidRequest, MetadataError
-from jp2batch.product import is_product, product_images
+from jp2batch.core.errors import ImageNotFound, InvalidRequest, MetadataError
 from jp2batch.sample.product import make_product
+from jp2batch.sentinel2.products import is_product, product_images
 
 
 @pytest.fixture(scope="module")

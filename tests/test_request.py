@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jp2batch.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
-from jp2batch.request import Request, parse_window
+from jp2batch.core.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
+from jp2batch.core.request import Request, parse_window
 
 
 def test_defaults_are_the_lowest_resolution_of_the_whole_image():

@@ -5,10 +5,10 @@ import json
 import pytest
 
 import jp2batch
-from jp2batch.errors import InvalidPath, Jp2BatchError
-from jp2batch.reader import read_pixels
-from jp2batch.request import Request
-from jp2batch.response import response, to_json
+from jp2batch.core.errors import InvalidPath, Jp2BatchError
+from jp2batch.core.request import Request
+from jp2batch.image.read import read_pixels
+from jp2batch.image.response import response, to_json
 
 
 def all_numbers(data):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jp2batch.jpeg2000.restart import Span, doubtful, lookouts
+from jp2batch.jpeg2000.locate.second_codestream import Span, doubtful, lookouts
 
 EVEN = [Span(1, size, True) for size in (100, 105, 95, 100)]
 VARIED = [Span(1, size, True) for size in (30, 300, 80, 120)]

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from images import WITH_TLM, Made
 
-from jp2batch.config import RetryPolicy, retry_policy
-from jp2batch.errors import (
+from jp2batch.core.config import RetryPolicy, retry_policy
+from jp2batch.core.errors import (
     CorruptImage,
     ImageNotFound,
     ObjectChanged,
@@ -21,11 +21,11 @@ from jp2batch.errors import (
     RangesIgnored,
     StoreUnavailable,
 )
-from jp2batch.reader import read_pixels
-from jp2batch.request import Request
+from jp2batch.core.request import Request
+from jp2batch.image.read import read_pixels
 from jp2batch.sample.encode import Coding
+from jp2batch.storage.limits import Slots
 from jp2batch.storage.retry import retried, wait_after
-from jp2batch.storage.slots import Slots
 
 POLICY = RetryPolicy(attempts=5, first_wait=0.2, longest_wait=30)
 pytestmark = pytest.mark.usefixtures("dear_bytes")

@@ -18,8 +18,8 @@ from runs import check_lines, check_records, lines, run, start, wait_for_records
 
 import jp2batch
 from jp2batch import cli
-from jp2batch.batch import sink_of_files
-from jp2batch.request import Request
+from jp2batch.batch.outputs import folder
+from jp2batch.core.request import Request
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
 
@@ -191,7 +191,7 @@ def test_failures_are_recorded_and_can_be_retried(output, paths, tmp_path):
 
 def test_retry_failed_leaves_what_was_never_run(paths, tmp_path):
     manifest = write_rows(tmp_path / "manifest.ndjson", [{"Path": path} for path in ["nowhere.jp2", *paths]])
-    with jp2batch.config.dask.config.set(num_workers=1):
+    with jp2batch.core.config.dask.config.set(num_workers=1):
         done = run(manifest, tmp_path / "r.ndjson", "--fail-fast", "--json")
     assert (done.exit_code, json.loads(done.stdout)["left"]) == (1, 6)
     done = run(manifest, tmp_path / "r.ndjson", "--retry-failed", "--json")
@@ -376,8 +376,8 @@ def test_an_interrupted_run_says_how_to_go_on(engine, number, many, tmp_path):
 
 
 def test_names_of_outputs_are_readable():
-    assert sink_of_files.item_name(Request("a/T32TQM_B04_10m.jp2", 2, id="north")) == "T32TQM_B04_10m-r2-north"
-    assert "/" not in sink_of_files.item_name(Request("../..", id="../../x"))
+    assert folder.item_name(Request("a/T32TQM_B04_10m.jp2", 2, id="north")) == "T32TQM_B04_10m-r2-north"
+    assert "/" not in folder.item_name(Request("../..", id="../../x"))
 
 
 def test_a_level_that_no_row_takes_is_said(paths, tmp_path):

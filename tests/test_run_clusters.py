@@ -20,14 +20,15 @@ from runs import check_lines, check_pixels, lines, start, wait_for_records, writ
 
 import jp2batch
 from jp2batch import cli
-from jp2batch.batch import flight
-from jp2batch.batch.alone import perform_alone
-from jp2batch.batch.cluster import local_cluster
-from jp2batch.batch.report import Result
-from jp2batch.batch.sink_of_files import Folder
-from jp2batch.batch.work import Hidden, Order, Sealed, as_response
-from jp2batch.errors import ClusterLost, DecoderCrashed, ImageTooLarge, OutputError
-from jp2batch.request import Request
+from jp2batch.batch.executors import cluster as cluster_executor
+from jp2batch.batch.outputs.folder import Folder
+from jp2batch.compute.cluster import local_cluster
+from jp2batch.compute.isolated import perform_alone
+from jp2batch.compute.result import Result
+from jp2batch.compute.task import Order, Sealed, as_response
+from jp2batch.core.errors import ClusterLost, DecoderCrashed, ImageTooLarge, OutputError
+from jp2batch.core.options import Hidden
+from jp2batch.core.request import Request
 from jp2batch.sample.encode import Coding, encode
 
 FAILED, NOT_STARTED = 1, 3
@@ -60,7 +61,7 @@ def test_a_scheduler_that_is_killed_ends_a_run_that_can_be_resumed(manifest, tmp
     told = errors.decode().splitlines()[-1]
     assert told.startswith("jp2batch: the scheduler does not answer: ")
     assert told.endswith("what is recorded is kept: resume with --resume")
-    assert b"jp2batch.errors" not in errors  # no traceback of ours; the client's heartbeat may log one of its own
+    assert b"jp2batch.core.errors" not in errors  # no traceback of ours; the client's heartbeat may log one of its own
     done = CliRunner().invoke(
         cli.main, ["run", str(manifest), "-o", str(tmp_path / "r.ndjson"), "--resume", "--local-threads", "--json"]
     )
@@ -70,7 +71,7 @@ def test_a_scheduler_that_is_killed_ends_a_run_that_can_be_resumed(manifest, tmp
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_cluster_without_workers_is_waited_for_only_so_long(many, tmp_path, monkeypatch):
-    monkeypatch.setattr(flight, "_DESERTED", 1.0)
+    monkeypatch.setattr(cluster_executor, "_DESERTED", 1.0)
     with (
         cluster_by_hand(tmp_path / "cluster", 1, env=IMPORTABLE) as cluster,
         Client(cluster.address, timeout=10) as client,

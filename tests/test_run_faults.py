@@ -18,7 +18,7 @@ from processes import children_of, workers_of
 from runs import check_lines, check_pixels, check_records, lines, run, start, wait_for_records, write_rows
 
 import jp2batch
-from jp2batch import config
+from jp2batch.core import config
 from jp2batch.sample.encode import Coding, encode
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits are those of POSIX")
@@ -192,9 +192,9 @@ def test_a_crash_and_a_hang_among_a_hundred_cost_their_own_items(images, tmp_pat
 
 HANGING = """
 from deliveries import dangerous
-from jp2batch.batch.alone import perform_alone
-from jp2batch.batch.work import Hidden, Order
-from jp2batch.request import Request
+from jp2batch.compute.isolated import perform_alone
+from jp2batch.compute.task import Hidden, Order
+from jp2batch.core.request import Request
 perform_alone(Request("{path}", 0), Order(dangerous, Hidden(), None, None))
 """
 

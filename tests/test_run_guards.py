@@ -17,10 +17,10 @@ from images import PLAIN
 from runs import check_records, lines, run, start, wait_for_records, write_rows
 
 import jp2batch
-from jp2batch.errors import InvalidRequest
-from jp2batch.request import Request
+from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.options import options_for
+from jp2batch.core.request import Request
 from jp2batch.storage.flags import options_for_manifest, options_from_flags
-from jp2batch.storage.options import options_for
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and locks are those of POSIX")
 

@@ -22,15 +22,16 @@ from runs import check_lines, check_pixels, check_records, lines, run, start, wa
 import jp2batch
 from benchmarks.seaweedfs import S3_BUCKET
 from jp2batch import cli
-from jp2batch.batch import cluster, runner
-from jp2batch.batch.items import items_of
+from jp2batch.batch import run_to
+from jp2batch.batch.deduplicate import items_of
+from jp2batch.batch.outputs.folder import Folder
 from jp2batch.batch.records import LineWriter, end_last_line
-from jp2batch.batch.report import Result as ItemResult
-from jp2batch.batch.sink_of_files import Folder
-from jp2batch.errors import ClusterLost, ConfigurationError, OutputError
-from jp2batch.request import Request
+from jp2batch.compute import cluster
+from jp2batch.compute.result import Result as ItemResult
+from jp2batch.core.errors import ClusterLost, ConfigurationError, OutputError
+from jp2batch.core.request import Request
 from jp2batch.storage import files
-from jp2batch.storage.folders import OutputFolder
+from jp2batch.storage.directory import OutputFolder
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and rights are those of POSIX")
 
@@ -164,7 +165,7 @@ def test_a_scheduler_lost_before_the_work_begins_counts_as_not_started(manifest,
     def lost(*_: object) -> None:
         raise ClusterLost("", "the scheduler does not answer: OSError", "start it again")
 
-    monkeypatch.setattr(runner, "check_cluster", lost)
+    monkeypatch.setattr(run_to, "check_cluster", lost)
     done = CliRunner().invoke(cli.main, ["run", str(manifest), "-o", f"{place}/out/", "--resume", "--workers", "1"])
     assert (done.exit_code, "the scheduler does not answer" in done.stderr) == (NOT_STARTED, True)
     assert snapshot(place) == before

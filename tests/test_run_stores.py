@@ -16,11 +16,11 @@ from runs import check_records, lines, run, start, wait_for_records, write_rows
 
 import jp2batch
 from benchmarks.seaweedfs import S3_BUCKET, S3_PUBLIC_BUCKET
-from jp2batch import config
-from jp2batch.batch.items import items_of
-from jp2batch.errors import StorageError, StoreUnavailable
+from jp2batch.batch.deduplicate import items_of
+from jp2batch.core import config
+from jp2batch.core.errors import StorageError, StoreUnavailable
 from jp2batch.storage import files
-from jp2batch.storage.folders import OutputFolder
+from jp2batch.storage.directory import OutputFolder
 
 pytestmark = pytest.mark.seaweedfs
 

@@ -7,8 +7,8 @@ import pytest
 from defusedxml import ElementTree
 from rewrite import COD, PLT, QCD, SIZ, TLM, Codestream, packet_lengths
 
-from jp2batch import openjpeg
-from jp2batch.errors import InvalidRequest
+from jp2batch.core.errors import InvalidRequest
+from jp2batch.image import openjpeg
 from jp2batch.sample.product import BANDS, DATE, make_image, make_product, scene, tile_corner
 
 SIZE = 252

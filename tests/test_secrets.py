@@ -18,11 +18,11 @@ from click.testing import CliRunner
 from services import Service, serving
 
 import jp2batch
-from jp2batch import config
+from jp2batch.batch.manifest.read import parse_manifest
 from jp2batch.cli import main
-from jp2batch.errors import InvalidPath, Jp2BatchError
-from jp2batch.manifest.read import parse_manifest
-from jp2batch.service.body import parse_body
+from jp2batch.core import config
+from jp2batch.core.errors import InvalidPath, Jp2BatchError
+from jp2batch.service.request_body import parse_body
 from jp2batch.service.roots import Root
 from jp2batch.storage.source import open_source
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from jp2batch.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
-from jp2batch.service.body import parse_body
+from jp2batch.core.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
+from jp2batch.service.request_body import parse_body
 from jp2batch.service.roots import Root
 
 FOLDER = {"default": Root("default", "/data/images")}

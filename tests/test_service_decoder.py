@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from jp2batch.batch.work import Hidden, Order, Sealed
-from jp2batch.request import Request
-from jp2batch.service import decoder
-from jp2batch.service.decoder import Decoder, GivenUp, Hung, Job, Watched
-from jp2batch.service.forms import JSON
+from jp2batch.compute.task import Order, Sealed
+from jp2batch.core.options import Hidden
+from jp2batch.core.request import Request
+from jp2batch.service import worker_actor
 from jp2batch.service.problems import NotInTime, problem_of
+from jp2batch.service.representations import JSON
 from jp2batch.service.roots import open_below
+from jp2batch.service.worker_actor import Decoder, GivenUp, Hung, Job, Watched
+from jp2batch.storage.deadline import reading_until, seconds_left
 from jp2batch.storage.source import MemorySource, open_source
-from jp2batch.storage.until import reading_until, seconds_left
 
 FAR = time.monotonic() + 3600
 
@@ -56,7 +57,7 @@ def test_a_read_is_given_up_at_its_next_step():
 
 def test_a_job_that_nobody_waits_for_reads_no_more(band, monkeypatch):
     source = Stopping(Path(band).read_bytes())
-    monkeypatch.setattr(decoder, "open_below", lambda *_: source)
+    monkeypatch.setattr(worker_actor, "open_below", lambda *_: source)
 
     async def given_up():
         worker = a_decoder()
@@ -95,10 +96,10 @@ def test_the_time_there_is_ends_with_its_block():
 
 
 def test_where_a_decoder_hangs_in_a_process_of_others_its_thread_is_left(band, monkeypatch):
-    monkeypatch.setattr(decoder, "_GRACE", 0.1)
+    monkeypatch.setattr(worker_actor, "_GRACE", 0.1)
     source = Stopping(Path(band).read_bytes())
     opened = iter([source, MemorySource(Path(band).read_bytes())])
-    monkeypatch.setattr(decoder, "open_below", lambda *_: next(opened))
+    monkeypatch.setattr(worker_actor, "open_below", lambda *_: next(opened))
 
     async def hung():
         worker = a_decoder()

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from services import Service, serving
 
-from jp2batch.errors import InvalidPath
-from jp2batch.service.body import parse_body
-from jp2batch.service.forms import JSON, NPY, PNG
+from jp2batch.core.errors import InvalidPath
 from jp2batch.service.openapi import document
+from jp2batch.service.representations import JSON, NPY, PNG
+from jp2batch.service.request_body import parse_body
 from jp2batch.service.roots import Root
 from jp2batch.service.settings import Settings
 

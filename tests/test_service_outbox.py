@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from jp2batch.service.outbox import Outbox
+from jp2batch.service.send_queue import Outbox
 
 
 class Sending:

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jp2batch.batch.report import Result
-from jp2batch.request import Request
-from jp2batch.service.decoder import Job
-from jp2batch.service.forms import JSON
+from jp2batch.compute.result import Result
+from jp2batch.core.request import Request
+from jp2batch.service.dispatcher import Pool
 from jp2batch.service.metrics import Metrics
-from jp2batch.service.pool import Pool
 from jp2batch.service.problems import Busy
+from jp2batch.service.representations import JSON
+from jp2batch.service.worker_actor import Job
 
 QUEUE = 4
 GRACE = 5.0  # seconds after its deadline in which a worker ends a job, as `decoder.Decoder` does

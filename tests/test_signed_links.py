@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from servers import RangeServer
 
 import jp2batch
-from jp2batch import index
 from jp2batch.cli import main
-from jp2batch.errors import ObjectChanged
+from jp2batch.core.errors import ObjectChanged
+from jp2batch.image import index
 from jp2batch.sample.encode import Coding
 from jp2batch.sample.product import make_product
 from jp2batch.storage.source import Version, open_source

@@ -13,11 +13,11 @@ import pytest
 from images import WITH_TLM
 
 from jp2batch.batch import run as batch
-from jp2batch.profiles import StoreProfile
-from jp2batch.reader import read_pixels
-from jp2batch.request import Request
-from jp2batch.storage.leases import ClusterLease, cluster_lease
-from jp2batch.storage.slots import Slots, slots_of
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.request import Request
+from jp2batch.image.read import read_pixels
+from jp2batch.storage.cluster_limits import ClusterLease, cluster_lease
+from jp2batch.storage.limits import Slots, slots_of
 from jp2batch.storage.source import open_source
 
 PROFILE = {"latency": "20ms", "bandwidth": "20 MB", "connections": 4, "requests-per-minute": 1800, "line": "20 kB"}

@@ -21,14 +21,14 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from fsspec.asyn import AsyncFileSystem
 
-from jp2batch import errors
-from jp2batch.config import store_profile
-from jp2batch.profiles import StoreProfile
-from jp2batch.storage.faults import translated
-from jp2batch.storage.place import Place
+from jp2batch.core import errors
+from jp2batch.core.config import store_profile
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.location import without_credentials
+from jp2batch.core.place import Place
+from jp2batch.storage.errors import translated
 from jp2batch.storage.replies import content_range
 from jp2batch.storage.source import MemorySource, Range, Source, open_source
-from jp2batch.urls import without_credentials
 
 DATA = bytes(i * i // 7 % 251 for i in range(300_000))
 RANGES: list[Range] = [(i * 2000, i * 2000 + 700 + i) for i in range(121)]
@@ -519,7 +519,7 @@ def test_obstore_is_asked_where_it_does_as_well(http_server: Any, monkeypatch: p
         pytest.raises(errors.ConfigurationError, match=r"jp2batch\.driver"),
     ):
         name()
-    monkeypatch.setattr("jp2batch.storage.obstore_s3.find_spec", lambda _: None)
+    monkeypatch.setattr("jp2batch.storage.drivers.obstore_driver.find_spec", lambda _: None)
     assert name(**here) != "ObstoreObject"
     with (
         dask.config.set({"jp2batch.driver": "obstore"}),

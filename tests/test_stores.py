@@ -16,10 +16,10 @@ from images import REAL, WITH_TLM, Made
 import jp2batch
 from jp2batch import read_manifest
 from jp2batch.cli import main
-from jp2batch.errors import ImageNotFound, InvalidPath, ObjectChanged, PermissionDenied, StoreUnavailable
-from jp2batch.opening import Opened
-from jp2batch.reader import read_opened, read_pixels
-from jp2batch.request import Request
+from jp2batch.core.errors import ImageNotFound, InvalidPath, ObjectChanged, PermissionDenied, StoreUnavailable
+from jp2batch.core.request import Request
+from jp2batch.image.open import Opened
+from jp2batch.image.read import read_opened, read_pixels
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import open_source
 

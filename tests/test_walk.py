@@ -17,18 +17,19 @@ from oracle import Oracle, random_window, verify_fetched_once
 from rewrite import COM, PLT, SOD, SOT, Codestream
 from test_known import learn
 
-from jp2batch import inspection
-from jp2batch.errors import CorruptImage
-from jp2batch.jpeg2000 import alone, plan
-from jp2batch.jpeg2000.codestream import TilePart
-from jp2batch.jpeg2000.completeness import Doubt
-from jp2batch.jpeg2000.interpolate import by_interpolation
-from jp2batch.jpeg2000.pieces import Ahead
-from jp2batch.jpeg2000.walk import Cost, Pace, by_walk, choose_pace
-from jp2batch.opening import Opened, fetcher, hold
-from jp2batch.profiles import StoreProfile
-from jp2batch.reader import Pixels, read_from
-from jp2batch.request import Window
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.errors import CorruptImage
+from jp2batch.core.request import Window
+from jp2batch.image import inspect
+from jp2batch.image.open import Opened, fetcher, hold
+from jp2batch.image.read import Pixels, read_from
+from jp2batch.jpeg2000.locate import sot_proof
+from jp2batch.jpeg2000.locate.completeness import Doubt
+from jp2batch.jpeg2000.locate.interpolation_search import by_interpolation
+from jp2batch.jpeg2000.locate.parallel_walk import Cost, Pace, by_walk, choose_pace
+from jp2batch.jpeg2000.plan import planner
+from jp2batch.jpeg2000.syntax.headers import TilePart
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource
 
@@ -267,7 +268,7 @@ def lawful_codestreams(draw: st.DrawFn) -> bytes:
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(lawful_codestreams(), st.sets(st.integers(0, COUNT - 1), min_size=1, max_size=4))
 def test_what_is_found_near_where_it_should_be_is_what_a_long_walk_finds(data, tiles):
-    with mock.patch.object(alone, "LONGEST", _LONGEST):
+    with mock.patch.object(sot_proof, "LONGEST", _LONGEST):
         outcome = walked(data, tiles, None)
     assert outcome == walked(data, tiles, 1) or outcome[0] is Doubt
 
@@ -277,7 +278,7 @@ def test_a_long_look_back_is_enough_where_a_header_is_longer():
     old = Codestream.parse(rewrite.without(TILES.data, PLT))
     parts = [with_fake_tiles(part, comments) if part.tile == 20 else part for part in old.parts]
     data = replace(old, parts=tuple(parts)).to_bytes()
-    with mock.patch.object(alone, "LONGEST", _LONGEST):
+    with mock.patch.object(sot_proof, "LONGEST", _LONGEST):
         for tile in range(18, 30):
             outcome = walked(data, {tile}, None)
             assert outcome == walked(data, {tile}, 1) or outcome[0] is Doubt
@@ -293,9 +294,9 @@ def test_no_codestream_whatsoever_is_walked_along_differently(data, tiles, start
 def forced(monkeypatch: pytest.MonkeyPatch, starts: int | None) -> None:
     """Let a read walk from so many places, or interpolate."""
     cost = Cost(1, 1, 1e9 if starts else 0.0, 0)
-    monkeypatch.setattr(plan, "interpolation_cost", lambda *_: cost)
+    monkeypatch.setattr(planner, "interpolation_cost", lambda *_: cost)
     pace = Pace(starts or 1, -(-COUNT // (starts or 1)) + 1, Cost(1, 1, 1.0, 0))
-    monkeypatch.setattr(plan, "choose_pace", lambda *_: pace)
+    monkeypatch.setattr(planner, "choose_pace", lambda *_: pace)
 
 
 def read(data: bytes, rlevel: int, window: Window | None = None, store: StoreProfile = REMOTE) -> Pixels:
@@ -324,7 +325,7 @@ def test_pixels_are_exact_however_tile_parts_are_found(name, starts, monkeypatch
 @pytest.mark.skipif(not REAL, reason="no real images beside the repository")
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
 def test_real_images_are_read_exactly_over_a_network_however_tiles_are_found(path: Path, monkeypatch):
-    info, data, rng = inspection.inspect(str(path)), path.read_bytes(), np.random.default_rng(4)
+    info, data, rng = inspect.inspect(str(path)), path.read_bytes(), np.random.default_rng(4)
     oracle = Oracle(data, (0, 0), (info.bands, *info.shape), info.dtype)
     lowest, corners = len(info.levels) - 1, rng.integers(0, min(info.shape), (2, 2))
     windows = [tuple((int(c), min(int(c) + 60, n)) for c, n in zip(pair, info.shape, strict=True)) for pair in corners]

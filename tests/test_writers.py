@@ -15,12 +15,12 @@ from images import PLAIN
 from PIL import Image
 
 import jp2batch
-from jp2batch import writers
-from jp2batch.errors import InvalidRequest, StorageError
-from jp2batch.reader import read_pixels
-from jp2batch.request import Request
+from jp2batch.array import formats
+from jp2batch.array.formats import form_of, write
+from jp2batch.core.errors import InvalidRequest, StorageError
+from jp2batch.core.request import Request
+from jp2batch.image.read import read_pixels
 from jp2batch.storage.files import write_bytes, write_folder
-from jp2batch.writers import form_of, write
 
 FORMS = ["json", "npy", "png", "tif", "nc", "zarr"]
 
@@ -219,4 +219,4 @@ def test_a_missing_package_is_named_with_its_cure(form, package, small, tmp_path
 
 
 def test_every_form_is_tested():
-    assert {f".{form}" for form in FORMS} | {".tiff"} == {*writers._FORMS, ".zarr"}
+    assert {f".{form}" for form in FORMS} | {".tiff"} == {*formats._FORMS, ".zarr"}

@@ -10,7 +10,7 @@ from rewrite import PLT
 from variant_coding import has_small_tile, is_encodable, random_coding
 from variant_draft import Draft, Rng, Segment, Tile
 
-from jp2batch.errors import EncodingError
+from jp2batch.core.errors import EncodingError
 from jp2batch.sample import encode as encoder
 from jp2batch.sample.encode import Coding, encode
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jp2batch.openjpeg import binding
-from jp2batch.openjpeg_callbacks import Messages
+from jp2batch.image.openjpeg import binding
+from jp2batch.image.openjpeg_callbacks import Messages
 
 Window = tuple[tuple[int, int], tuple[int, int]]
 MOST_LEVELS = 33

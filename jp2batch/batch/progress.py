@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from jp2batch.batch.report import BatchSummary, Result
-from jp2batch.info import format_bytes
-from jp2batch.request import LOWEST, Request
+from jp2batch.batch.report import BatchSummary
+from jp2batch.compute.result import Result
+from jp2batch.core.request import LOWEST, Request
+from jp2batch.image.info import format_bytes
 
 
 class Progress:

@@ -8,8 +8,8 @@ from typing import BinaryIO, Self
 
 import orjson
 
-from jp2batch.batch.report import Result
-from jp2batch.request import Request
+from jp2batch.compute.result import Result
+from jp2batch.core.request import Request
 
 RECORDS = "records.ndjson"
 """What a file of records is called, or what is added to the name of the output."""

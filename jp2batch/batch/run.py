@@ -5,25 +5,26 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from dask.base import tokenize
 from dask.delayed import delayed
 
-from jp2batch import config
-from jp2batch.batch.cluster import Engine, engine_of, local_cluster, started
-from jp2batch.batch.flight import key_of, on_cluster
+from jp2batch.batch.executors.cluster import key_of, on_cluster
+from jp2batch.batch.executors.threads import in_threads
 from jp2batch.batch.progress import progress_bar
-from jp2batch.batch.report import BatchInterrupted, BatchReport, Result
-from jp2batch.batch.work import Delivery, Hidden, Order, as_dataarray, as_response, open_from, open_request, perform
-from jp2batch.errors import ConfigurationError
-from jp2batch.reader import StorageOptions
-from jp2batch.request import Request, requests_of
+from jp2batch.batch.report import BatchInterrupted, BatchReport
+from jp2batch.compute.cluster import Engine, engine_of, local_cluster, started
+from jp2batch.compute.result import Result
+from jp2batch.compute.task import Delivery, Order, as_response, open_from, open_request, perform
+from jp2batch.core import config
+from jp2batch.core.errors import ConfigurationError
+from jp2batch.core.options import Hidden, StorageOptions
+from jp2batch.core.request import Request, requests_of
+from jp2batch.image.read import Pixels
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -35,8 +36,15 @@ One = Request | str | os.PathLike[str] | Mapping[str, Any]
 Asked = Iterable[One] | One
 """What is to be read: requests, paths, or bodies of the web service; several, or one."""
 
+
+def as_dataarray(pixels: Pixels, _request: Request) -> Any:
+    """Deliver an `xarray.DataArray`."""
+    from jp2batch.array.dataarray import to_dataarray  # slower than all other imports of a one-request process
+
+    return to_dataarray(pixels)
+
+
 _DELIVERIES: dict[str, Delivery] = {"xarray": as_dataarray, "response": as_response}
-_POLL = 0.1  # seconds between looks at whether to go on
 
 
 def to_delayed(requests: Asked, output: OutputForm = "xarray", *, storage_options: StorageOptions = None) -> list[Any]:
@@ -190,7 +198,7 @@ def results(
     with contextlib.ExitStack() as stack:
         client = cast("Client | None", stack.enter_context(engine_for(client, processes=processes)()))
         order = _order(output, storage_options, local=client is None)
-        stream = _in_threads(unique, order, check) if client is None else on_cluster(unique, order, client, check)
+        stream = in_threads(unique, order, check) if client is None else on_cluster(unique, order, client, check)
         with contextlib.closing(stream):
             for result in stream:
                 first, *others = places[result.request.__dask_tokenize__()]
@@ -235,24 +243,3 @@ def _value_of(request: Request, order: Order) -> Any:
     if result.error is not None:
         raise result.error
     return result.value if result.output is None else result.output
-
-
-def _in_threads(
-    requests: Iterator[Request], order: Order, check: Callable[[], object]
-) -> Generator[Result, None, None]:
-    """Do requests in threads of this process, as many as dask would take."""
-    threads = config.dask_threads()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="jp2batch")
-    try:
-        pending: set[Future[Result]] = set()
-        while True:
-            check()
-            pending |= {
-                pool.submit(perform, request, order) for request in islice(requests, 2 * threads - len(pending))
-            }
-            if not pending:
-                return
-            done, pending = wait(pending, timeout=_POLL, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

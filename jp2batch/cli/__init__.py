@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-import jp2batch
-from jp2batch.cli import batches, images, serving, tools
+from jp2batch.cli import batch_commands, image_commands, serve_command, tool_commands
 from jp2batch.cli.options import FAILED, INTERRUPTED, NOT_STARTED, USAGE, say
-from jp2batch.errors import ConfigurationError, InvalidRequest, Jp2BatchError, ManifestError
-from jp2batch.urls import without_credentials
+from jp2batch.core.errors import ConfigurationError, InvalidRequest, Jp2BatchError, ManifestError
+from jp2batch.core.location import without_credentials
+from jp2batch.core.version import __version__
 
 _ARGUMENTS = "jp2batch.arguments"
 
@@ -69,7 +69,7 @@ def _exit_code(error: Jp2BatchError) -> int:
 
 
 @click.group("jp2batch", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(jp2batch.__version__, prog_name="jp2batch")
+@click.version_option(__version__, prog_name="jp2batch")
 def main() -> None:
     """Read Sentinel-2 JPEG 2000 images from object stores, by the bytes that are needed.
 
@@ -85,15 +85,15 @@ def main() -> None:
 
 
 for _command in (
-    images.info,
-    images.plan,
-    images.read,
-    batches.run,
-    batches.index,
-    batches.demo,
-    serving.serve,
-    tools.sample,
-    tools.manifest,
-    tools.doctor,
+    image_commands.info,
+    image_commands.plan,
+    image_commands.read,
+    batch_commands.run,
+    batch_commands.index,
+    batch_commands.demo,
+    serve_command.serve,
+    tool_commands.sample,
+    tool_commands.manifest,
+    tool_commands.doctor,
 ):
     main.add_command(_command)

@@ -55,8 +55,8 @@ def use_index(table: str | None, storage: dict[str, Any]) -> None:
     """Look into a table first, for the rest of this process; say now what is wrong with it."""
     if table is None:
         return
-    from jp2batch.config import share_index
-    from jp2batch.index.table import shared_table
+    from jp2batch.core.config import share_index
+    from jp2batch.image.index.parquet_table import shared_table
 
     options = open_options(table, storage)
     shared_table(table, options)

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from jp2batch import openjpeg
-from jp2batch.batch.cluster import cluster_at
-from jp2batch.batch.work import Hidden
+from jp2batch.compute.cluster import cluster_at
+from jp2batch.core.errors import Jp2BatchError
+from jp2batch.core.options import Hidden, StorageOptions
 from jp2batch.doctor.findings import Finding
 from jp2batch.doctor.storage import examine_storage
-from jp2batch.errors import Jp2BatchError
-from jp2batch.reader import StorageOptions
+from jp2batch.image import openjpeg
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -4,13 +4,14 @@ import importlib.metadata
 import platform
 import re
 
-from jp2batch import config, openjpeg
+from jp2batch.core import config
+from jp2batch.core.errors import Jp2BatchError
+from jp2batch.core.location import shown
+from jp2batch.core.options import StorageOptions
 from jp2batch.doctor.cluster import examine_cluster
 from jp2batch.doctor.findings import Finding
 from jp2batch.doctor.storage import examine_storage
-from jp2batch.errors import Jp2BatchError
-from jp2batch.reader import StorageOptions
-from jp2batch.urls import shown
+from jp2batch.image import openjpeg
 
 _PACKAGES = ("glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow")
 _OPTIONAL = {

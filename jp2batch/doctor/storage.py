@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jp2batch.core.errors import ImageNotFound, Jp2BatchError, NotJpeg2000, PermissionDenied
+from jp2batch.core.location import without_credentials
+from jp2batch.core.options import StorageOptions
 from jp2batch.doctor.findings import Finding
-from jp2batch.errors import ImageNotFound, Jp2BatchError, NotJpeg2000, PermissionDenied
-from jp2batch.info import format_bytes
-from jp2batch.inspection import inspect
-from jp2batch.reader import StorageOptions
-from jp2batch.storage.credentials import ANONYMOUS, credentials_of
-from jp2batch.urls import without_credentials
+from jp2batch.image.info import format_bytes
+from jp2batch.image.inspect import inspect
+from jp2batch.storage.schemes import ANONYMOUS, credentials_of
 
 _REQUESTER_PAYS = "its requester pays: --request-payer requester, with credentials of AWS; your account is charged"
 _BUCKETS = {  # that Sentinel-2 images are in, and how each wants to be asked

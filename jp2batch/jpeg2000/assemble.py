@@ -18,14 +18,14 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from jp2batch.errors import CorruptImage
-from jp2batch.jpeg2000.boxes import SIGNATURE, Container
-from jp2batch.jpeg2000.codestream import Header, TilePart
-from jp2batch.jpeg2000.grid import Rect, image_area, samples, tile_counts, tile_precincts
-from jp2batch.jpeg2000.markers import Marker, Quantization, Segment, Siz, Sot, encode_segment
-from jp2batch.jpeg2000.packets import packet_order
-from jp2batch.jpeg2000.pieces import Pieces
-from jp2batch.jpeg2000.plan import Image, Reading, Tile
+from jp2batch.core.errors import CorruptImage
+from jp2batch.jpeg2000.geometry.grid import Rect, image_area, samples, tile_counts, tile_precincts
+from jp2batch.jpeg2000.geometry.progression import packet_order
+from jp2batch.jpeg2000.plan.planner import Image, Reading, Tile
+from jp2batch.jpeg2000.syntax.boxes import SIGNATURE, Container
+from jp2batch.jpeg2000.syntax.headers import Header, TilePart
+from jp2batch.jpeg2000.syntax.markers import Marker, Quantization, Segment, Siz, Sot, encode_segment
+from jp2batch.jpeg2000.syntax.sparse_file import Pieces
 
 _NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.CRG})
 _KNOWN = frozenset(Marker)

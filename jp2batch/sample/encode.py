@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jp2batch.errors import EncodingError
-from jp2batch.openjpeg import binding
-from jp2batch.openjpeg_callbacks import Messages
+from jp2batch.core.errors import EncodingError
+from jp2batch.image.openjpeg import binding
+from jp2batch.image.openjpeg_callbacks import Messages
 
 Size = tuple[int, int]
 """Width and height, or column and row: x first, as the standard has it."""

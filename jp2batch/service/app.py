@@ -16,21 +16,22 @@ from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.web import Application
 
-from jp2batch import config
-from jp2batch.batch.cluster import check_cluster, engine_of, started
-from jp2batch.batch.work import Hidden, Order, Sealed
-from jp2batch.errors import ConfigurationError
+from jp2batch.compute.cluster import check_cluster, engine_of, started
+from jp2batch.compute.task import Order, Sealed
+from jp2batch.core import config
+from jp2batch.core.errors import ConfigurationError
+from jp2batch.core.options import Hidden
 from jp2batch.service import handlers
-from jp2batch.service.base import Service
 from jp2batch.service.connections import Server, server_of
-from jp2batch.service.decoder import select_within
-from jp2batch.service.forms import JSON, deliver
+from jp2batch.service.dispatcher import Pool
+from jp2batch.service.handler import Service
 from jp2batch.service.log import FIELDS, log_to_stderr
 from jp2batch.service.metrics import Metrics
-from jp2batch.service.outbox import Outbox
-from jp2batch.service.pool import Pool
+from jp2batch.service.representations import JSON, deliver
 from jp2batch.service.roots import Root, open_below
+from jp2batch.service.send_queue import Outbox
 from jp2batch.service.settings import Limits, Settings
+from jp2batch.service.worker_actor import select_within
 
 _log = logging.getLogger("jp2batch.service")
 
@@ -46,7 +47,7 @@ def serve(settings: Settings, **cluster: Any) -> None:
     settings : Settings
         What the operator decides.
     **cluster
-        What does the work, as for `jp2batch.batch.cluster.engine_of`.
+        What does the work, as for `jp2batch.compute.cluster.engine_of`.
 
     Raises
     ------

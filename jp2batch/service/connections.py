@@ -14,7 +14,7 @@ from typing import Any, cast
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError, UnsatisfiableReadError
 
-from jp2batch.service.base import Handler, Service
+from jp2batch.service.handler import Handler, Service
 from jp2batch.service.log import FIELDS
 from jp2batch.service.problems import HeadersTooLarge, Malformed, ServiceError, TooManyConnections, problem_of
 

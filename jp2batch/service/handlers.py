@@ -10,15 +10,15 @@ from importlib.resources import files
 
 from tornado.web import Finish
 
-from jp2batch.batch.report import Result
-from jp2batch.service.base import Handler
-from jp2batch.service.body import parse_body
-from jp2batch.service.decoder import Job
-from jp2batch.service.forms import Content, accepts_gzip, form_for
+from jp2batch.compute.result import Result
+from jp2batch.core.location import without_credentials
+from jp2batch.service.handler import Handler
 from jp2batch.service.metrics import TYPE
 from jp2batch.service.openapi import document
 from jp2batch.service.problems import NoSuchPage, NotInTime
-from jp2batch.urls import without_credentials
+from jp2batch.service.representations import Content, accepts_gzip, form_for
+from jp2batch.service.request_body import parse_body
+from jp2batch.service.worker_actor import Job
 
 _PAGE = files("jp2batch.service").joinpath("page.html").read_text(encoding="utf-8")
 

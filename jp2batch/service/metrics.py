@@ -12,7 +12,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from jp2batch.batch.report import Result
+from jp2batch.compute.result import Result
 
 TYPE = CONTENT_TYPE_LATEST
 """Media type of the text."""

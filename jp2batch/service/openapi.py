@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import jp2batch
-from jp2batch.request import LONGEST_PATH
-from jp2batch.service.forms import JSON, NPY, PNG
+from jp2batch.core.request import LONGEST_PATH
+from jp2batch.core.version import __version__
 from jp2batch.service.problems import STATUS
+from jp2batch.service.representations import JSON, NPY, PNG
 from jp2batch.service.settings import Settings
 
 _ESCAPE = "%(25)*"  # of what follows in hexadecimal, however often it was escaped
@@ -52,7 +52,7 @@ def document(settings: Settings) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "jp2batch",
-            "version": jp2batch.__version__,
+            "version": __version__,
             "description": "Pixels of Sentinel-2's JPEG 2000 images, at any resolution level.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from jp2batch import errors
-from jp2batch.errors import Jp2BatchError
+from jp2batch.core import errors
+from jp2batch.core.errors import Jp2BatchError
 
 
 class ServiceError(Jp2BatchError):

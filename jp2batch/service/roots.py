@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jp2batch.errors import ConfigurationError, PermissionDenied
-from jp2batch.request import Request
+from jp2batch.core.errors import ConfigurationError, PermissionDenied
+from jp2batch.core.location import names_a_user_of_a_store, without_credentials
+from jp2batch.core.request import Request
 from jp2batch.service.problems import UnknownRoot
 from jp2batch.storage.flags import options_from_flags
 from jp2batch.storage.source import Source, known_protocols, open_source
-from jp2batch.urls import names_a_user_of_a_store, without_credentials
 
 DEFAULT = "default"
 """The name of the root that requests mean unless they name another."""

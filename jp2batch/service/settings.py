@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jp2batch.errors import InvalidRequest
+from jp2batch.core.errors import InvalidRequest
+from jp2batch.service.auth import Tokens, load_tokens
 from jp2batch.service.roots import Root, parse_roots
-from jp2batch.service.tokens import Tokens, load_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,14 @@ from typing import Any, BinaryIO
 
 import fsspec.core
 
-from jp2batch import config
-from jp2batch.config import store_profile
-from jp2batch.errors import ImageNotFound, OutputError, StorageError, StoreUnavailable
-from jp2batch.storage.faults import translated
-from jp2batch.storage.place import Place
+from jp2batch.core import config
+from jp2batch.core.config import store_profile
+from jp2batch.core.errors import ImageNotFound, OutputError, StorageError, StoreUnavailable
+from jp2batch.core.place import Place
+from jp2batch.storage.drivers.fsspec_driver import with_defaults
+from jp2batch.storage.errors import translated
 from jp2batch.storage.retry import retried_now
 from jp2batch.storage.source import Source, open_source
-from jp2batch.storage.stores import with_defaults
 
 LARGEST = 2**30
 """Bytes of the largest file that is read, compressed or not: a gzip bomb ends here."""

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jp2batch.errors import InvalidRequest
-from jp2batch.storage.options import is_by_protocol
-from jp2batch.urls import without_credentials
+from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.location import without_credentials
+from jp2batch.core.options import is_by_protocol
 
 STORAGE_FLAGS = ("more", "endpoint_url", "no_sign_request", "request_payer", "profile", "region")
 """The names of the flags, as parameters."""

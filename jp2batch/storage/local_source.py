@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from jp2batch.config import retry_policy
-from jp2batch.errors import Jp2BatchError, StorageError, StoreUnavailable
-from jp2batch.profiles import StoreProfile
-from jp2batch.storage.counted import Counted
-from jp2batch.storage.faults import translated
-from jp2batch.storage.place import Place
+from jp2batch.core.config import retry_policy
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.errors import Jp2BatchError, StorageError, StoreUnavailable
+from jp2batch.core.place import Place
+from jp2batch.storage.base_source import Counted
+from jp2batch.storage.errors import translated
 from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, replaced, shown
 from jp2batch.storage.retry import wait_after
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from jp2batch.errors import ObjectChanged, StoreUnavailable
+from jp2batch.core.errors import ObjectChanged, StoreUnavailable
 
 Range = tuple[int, int]
 """Half-open byte range [start, stop)."""

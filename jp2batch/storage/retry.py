@@ -6,8 +6,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from jp2batch.config import RetryPolicy
-from jp2batch.errors import ObjectChanged, RangesIgnored, StoreUnavailable
+from jp2batch.core.config import RetryPolicy
+from jp2batch.core.errors import ObjectChanged, RangesIgnored, StoreUnavailable
 
 T = TypeVar("T")
 

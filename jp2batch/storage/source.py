@@ -8,17 +8,17 @@ import fsspec
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
-from jp2batch.config import store_profile
-from jp2batch.profiles import StoreProfile
-from jp2batch.storage.address import host_of, key_of
-from jp2batch.storage.counted import Counted, Meter
-from jp2batch.storage.faults import not_opened
+from jp2batch.core.config import store_profile
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.place import Place
+from jp2batch.storage.base_source import Counted, Meter
+from jp2batch.storage.drivers.fsspec_driver import Store, store_class, with_defaults
+from jp2batch.storage.drivers.obstore_driver import ObstoreObject, obstore_store
+from jp2batch.storage.errors import not_opened
 from jp2batch.storage.local_source import LocalSource
-from jp2batch.storage.object_source import ObjectSource
-from jp2batch.storage.obstore_s3 import ObstoreObject, obstore_store
-from jp2batch.storage.place import Place
+from jp2batch.storage.remote_source import ObjectSource
 from jp2batch.storage.replies import Piece, Range, Version
-from jp2batch.storage.stores import Store, store_class, with_defaults
+from jp2batch.storage.store_identity import host_of, key_of
 
 __all__ = ["MemorySource", "Piece", "Range", "Source", "Version", "known_protocols", "open_source"]
 
@@ -27,7 +27,7 @@ class Source(Protocol):
     """One version of one object in a store, read in ranges.
 
     Lazy: nothing is asked before the first read. Thread-safe: any number of threads may read at once. Not picklable:
-    a worker opens its own. Who is done closes it. Every error is one of `jp2batch.errors` and names `path`. What
+    a worker opens its own. Who is done closes it. Every error is one of `jp2batch.core.errors` and names `path`. What
     fails in a way that passes is asked again, as `jp2batch.retries` says.
     """
 

@@ -8,7 +8,7 @@ import signal
 import time
 from typing import Any
 
-from jp2batch import openjpeg
+from jp2batch.image import openjpeg
 
 DEADLY, ENDLESS = 61, 62
 

@@ -1,0 +1,1 @@
+"""xarray objects: arrays of images, of products, and cubes; file formats."""

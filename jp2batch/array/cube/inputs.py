@@ -1,0 +1,152 @@
+"""Which images a cube is made of, and what makes reflectance of the numbers of each."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from jp2batch.core.arguments import path_of, things_of
+from jp2batch.core.errors import CubeMismatch, ImageNotFound, MetadataError, StorageError
+from jp2batch.core.location import without_credentials
+from jp2batch.core.options import StorageOptions
+from jp2batch.core.request import Request
+from jp2batch.image.header import Head, read_head
+from jp2batch.sentinel2 import names as sentinel2
+from jp2batch.sentinel2.bands import check_bands
+from jp2batch.sentinel2.metadata import ProductMetadata, metadata_place, read_metadata, told_scaling
+from jp2batch.sentinel2.names import ImageName
+from jp2batch.sentinel2.products import is_product, product_images, what_to_give
+from jp2batch.sentinel2.scaling import Scaling
+
+
+@dataclass(slots=True)
+class CubeImage:
+    """An image that is asked for, and what has become known of it."""
+
+    url: str
+    name: ImageName
+    metadata: ProductMetadata | None = None
+    product: str | None = None
+    scaling: Scaling | None = None
+
+    @property
+    def time(self) -> np.datetime64:
+        """Start of sensing; the day where the path tells no more."""
+        when: datetime | date | None = self.name.time or self.name.day
+        return np.datetime64(when.replace(tzinfo=None) if isinstance(when, datetime) else when, "ns")
+
+    @property
+    def band(self) -> str:
+        """Its band."""
+        return self.name.band or ""
+
+
+def listed_images(
+    images: Iterable[str | os.PathLike[str] | Request], bands: Sequence[str] | None, metres: int | None, each: Any
+) -> list[CubeImage]:
+    """Return the images that are meant, products replaced by what their metadata list."""
+    given = things_of(images)
+    if not given:
+        raise CubeMismatch("", "there is no image of anything: the list is empty", "a pattern may have matched nothing")
+    for one in given:
+        if isinstance(one, Request) and one.window is not None:
+            raise CubeMismatch(one.path, "has a window, and a cube is opened whole", "leave it out, and slice the cube")
+    paths = [path_of(one) for one in given]
+    _check_once(paths)
+    products = [path for path in paths if is_product(path)]
+    if products and bands is None:
+        raise CubeMismatch(without_credentials(products[0]), "of a product, which bands?", 'give bands=["B04", …]')
+    named = [_named(path) for path in paths if not is_product(path)]
+    listings = each(partial(product_images, bands=bands, metres=metres, finest=True), products)
+    for product, (metadata, listed) in zip(products, listings, strict=True):
+        named += [CubeImage(image.path, image.name, metadata, product) for image in listed]
+    check_bands(bands, (image.band for image in named))
+    return [image for image in named if bands is None or image.band in bands]
+
+
+def _check_once(paths: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for path in paths:
+        if (plain := path.rstrip("/\\")) in seen:
+            raise CubeMismatch(without_credentials(path), "is given twice", "give it once")
+        seen.add(plain)
+
+
+def heads_of(images: Sequence[CubeImage], each: Any) -> list[Head]:
+    """Return the headers of all images.
+
+    Raises
+    ------
+    ImageNotFound
+        An image is not there; of one that its product lists, the sizes that are there are told.
+    """
+    heads: list[Head] = []
+    for image, head in zip(images, each(_head_or_absence, [image.url for image in images]), strict=True):
+        if isinstance(head, ImageNotFound):
+            raise head if image.product is None else _absence(image, image.product, images, each)
+        heads.append(head)
+    return heads
+
+
+def _head_or_absence(url: str, *, storage_options: StorageOptions) -> Head | ImageNotFound:
+    try:
+        return read_head(url, storage_options=storage_options)
+    except ImageNotFound as error:
+        return error
+
+
+def _absence(image: CubeImage, product: str, images: Sequence[CubeImage], each: Any) -> ImageNotFound:
+    """Return the error that tells of a listed image that is not there, and at which sizes all bands are."""
+    bands = {other.band for other in images if other.product == product}
+    ((_, listed),) = each(partial(product_images, bands=bands), [product])
+    heads = each(_head_or_absence, [one.path for one in listed])
+    there = [(one.metres, one.name.band) for one, head in zip(listed, heads, strict=True) if isinstance(head, Head)]
+    sizes = sorted({metres for metres, _ in there})
+    whole = [f"metres={metres}" for metres in sizes if {band for size, band in there if size == metres} == bands]
+    some = [f"{metres} m" for metres in sizes if (metres, image.band) in there]
+    cure = f"{image.band} is there at {', '.join(some)}" if some else "fetch the product again"
+    problem = f"{image.band} is listed by the product, but not there"
+    return ImageNotFound(without_credentials(image.url), problem, f"give {' or '.join(whole)}" if whole else cure)
+
+
+def _named(path: str) -> CubeImage:
+    name = sentinel2.parse_name(path)
+    if name is None or name.band is None or (name.time or name.day) is None:
+        cure = "give images with names of Sentinel-2; others can be joined by xarray.concat of jp2batch.open"
+        problem = "its name does not tell band and time"
+        raise CubeMismatch(without_credentials(path), problem, what_to_give(path) or cure)
+    return CubeImage(path, name)
+
+
+def add_scalings(images: Sequence[CubeImage], scaled: bool, each: Any) -> None:
+    """Find what makes reflectance of the numbers of each image; for numbers as stored, only where metadata are."""
+    wanting = [one for one in images if one.metadata is None and one.band in sentinel2.BANDS]
+    places = {image.url: metadata_place(image.url) for image in wanting}
+    known = sorted({place for place in places.values() if place is not None})
+    found: Mapping[str, ProductMetadata | MetadataError | StorageError]
+    found = dict(zip(known, each(_metadata_or_fault, known), strict=True))
+    for image in wanting:
+        metadata = found.get(places[image.url] or "")
+        if isinstance(metadata, ProductMetadata):
+            image.metadata = metadata
+        elif scaled:
+            problem = (
+                "its path does not tell where the metadata of its product lie" if metadata is None else str(metadata)
+            )
+            raise MetadataError(without_credentials(image.url), problem, "scaled=False gives the numbers as stored")
+    for image in images:
+        if image.metadata is not None:
+            image.scaling = image.metadata.scaling(image.band) if scaled else told_scaling(image.metadata, image.band)
+
+
+def _metadata_or_fault(
+    place: str, *, storage_options: StorageOptions
+) -> ProductMetadata | MetadataError | StorageError:
+    try:
+        return read_metadata(place, storage_options=storage_options)
+    except (MetadataError, StorageError) as error:
+        return error

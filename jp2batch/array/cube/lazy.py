@@ -1,0 +1,120 @@
+"""The values of a cube: read image by image, as they are indexed. Plain values only: they travel to workers."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from jp2batch.array.lazy import ImageArray, bounds
+
+_THREADS = 16  # images read at once, where several are asked for in one piece
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One band at one time."""
+
+    image: ImageArray
+    """Its samples, of shape (rows, columns)."""
+    shift: tuple[float, float] = (0.0, 0.0)
+    """Rows and columns from each sample to where its value is wanted, 0 to below 1; 0: values are taken as they are."""
+    nodata: int | None = None
+    """The number that no value is interpolated with."""
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
+        """Read a rectangle of values."""
+        dy, dx = self.shift
+        rows, columns = self.image.shape
+        more = slice(y0, min(rows, y1 + (dy > 0))), slice(x0, min(columns, x1 + (dx > 0)))
+        values: NDArray[Any] = self.image[indexing.BasicIndexer(more)]
+        if not (dy or dx):
+            return values
+        padded = np.pad(values, [(0, y1 + 1 - more[0].stop), (0, x1 + 1 - more[1].stop)], mode="edge")
+        return interpolate(padded, (dy, dx), self.nodata)
+
+
+def interpolate(values: NDArray[Any], shift: tuple[float, float], nodata: int | None) -> NDArray[Any]:
+    """Return values between samples, linearly from the four around each; integers are rounded.
+
+    Parameters
+    ----------
+    values : ndarray, shape (rows + 1, columns + 1)
+        The samples. NaN, or `nodata` among integers, makes what it takes part in the same.
+    shift : (float, float)
+        Rows and columns from each sample to the value beside it, 0 to below 1.
+    nodata : int, optional
+        The number that stands for no data.
+    """
+    exact: NDArray[np.floating[Any]] = values.astype(np.float32 if values.dtype == np.float32 else np.float64)
+    if nodata is not None and values.dtype.kind != "f":
+        exact[values == nodata] = np.nan
+    (dy, dx) = shift
+    along = exact[:-1] if not dy else (1 - dy) * exact[:-1] + dy * exact[1:]
+    both = along[:, :-1] if not dx else (1 - dx) * along[:, :-1] + dx * along[:, 1:]
+    if values.dtype.kind == "f":
+        return both.astype(values.dtype)
+    return np.where(np.isnan(both), nodata or 0, np.rint(both)).astype(values.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class CubeArray(BackendArray):
+    """Images by time and band: one small object, however many chunks are cut from it."""
+
+    cells: tuple[tuple[Cell | None, ...], ...]
+    """Images by time, then by band; None where there is none."""
+    shape: tuple[int, int, int, int]
+    """(times, bands, rows, columns)."""
+    dtype: np.dtype[Any]
+    """Type of the values."""
+    fill: float = 0
+    """The value where there is no image."""
+
+    def __repr__(self) -> str:
+        return f"CubeArray(shape={self.shape}, dtype={self.dtype})"
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
+
+    def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
+        """Read of each image the rectangle that holds what is asked for, then take it out."""
+        (times, take_times), (bands, take_bands) = (
+            _numbers(index, length) for index, length in zip(key[:2], self.shape[:2], strict=True)
+        )
+        (y0, y1, take_rows), (x0, x1, take_columns) = (
+            bounds(index, length) for index, length in zip(key[2:], self.shape[2:], strict=True)
+        )
+        values = np.full((len(times), len(bands), y1 - y0, x1 - x0), self.fill, self.dtype)
+
+        def read(at: tuple[int, int]) -> None:
+            cell = self.cells[times[at[0]]][bands[at[1]]]
+            if cell is not None:
+                values[at] = cell.read(y0, y1, x0, x1)
+
+        if values.size:
+            _for_each(read, list(product(range(len(times)), range(len(bands)))))
+        return values[take_times, take_bands, take_rows, take_columns]
+
+
+def _numbers(index: int | slice, length: int) -> tuple[range, int | slice]:
+    """Return the places along an axis that are asked for, and how to index what was read of them."""
+    if isinstance(index, slice):
+        return range(length)[index], slice(None)
+    place = range(length)[index]
+    return range(place, place + 1), 0
+
+
+def _for_each(function: Callable[[tuple[int, int]], None], places: list[tuple[int, int]]) -> None:
+    if len(places) == 1:
+        function(places[0])
+        return
+    pool = ThreadPoolExecutor(min(_THREADS, len(places)), thread_name_prefix="jp2batch-cube")
+    try:
+        list(pool.map(function, places))
+    finally:
+        pool.shutdown(cancel_futures=True)

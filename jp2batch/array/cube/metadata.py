@@ -1,0 +1,116 @@
+"""What is told of a cube besides its values: axes, where samples truly lie, what makes or made reflectance of them."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jp2batch.array.cube.alignment import Placed, offset
+from jp2batch.array.cube.inputs import CubeImage
+from jp2batch.array.dataarray import TIME, axes, spatial_ref
+from jp2batch.core.options import StorageOptions
+from jp2batch.image.header import Head
+from jp2batch.sentinel2 import names as sentinel2
+
+AS_STORED = "as stored"
+"""The quantity and the scaling of bands that are no reflectance."""
+
+
+@dataclass(frozen=True, slots=True)
+class CubeOptions:
+    """What was asked for."""
+
+    rlevel: int
+    chunks: Any
+    bands: Sequence[str] | None
+    align: str
+    missing: str
+    scaled: bool
+    storage_options: StorageOptions = field(repr=False)
+
+
+def coordinates(
+    times: Sequence[np.datetime64],
+    bands: Sequence[str],
+    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, Placed]],
+    base: Placed,
+    options: CubeOptions,
+) -> dict[str, Any]:
+    """Return the coordinates of a cube: its axes, and what is to be known of each band."""
+    of_band = {band: one for (_, band), (_, one) in by_cell.items()}
+    offsets = [offset(of_band[band], base) if options.align == "snap" else (0.0, 0.0) for band in bands]
+    unit = {"units": "metre"}
+    coords: dict[str, Any] = {
+        "time": ("time", np.array(times, "datetime64[ns]"), TIME),
+        "band": ("band", np.array(bands, object)),  # Zarr has no form for texts of a fixed length
+        "rlevel": ("band", [of_band[band].selection.rlevel for band in bands], {"long_name": "levels dropped"}),
+        "offset_y": ("band", [y for y, _ in offsets], {"long_name": "true northing of samples, minus y"} | unit),
+        "offset_x": ("band", [x for _, x in offsets], {"long_name": "true easting of samples, minus x"} | unit),
+    }
+    coords |= _applied(times, bands, by_cell) if options.scaled else _unapplied(times, bands, by_cell)
+    return coords | axes(base.place, base.selection) | spatial_ref(base.place, base.selection)
+
+
+def _unapplied(
+    times: Sequence[np.datetime64],
+    bands: Sequence[str],
+    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, Placed]],
+) -> dict[str, Any]:
+    """Return what would make reflectance of the numbers, by time and band; warn where it changes with time."""
+    known = {key: image.scaling for key, (image, _) in by_cell.items() if image.scaling is not None}
+    if not known:
+        return {}
+    offsets = np.full((len(times), len(bands)), np.nan)
+    quantifications = offsets.copy()
+    for row, time in enumerate(times):
+        for column, band in enumerate(bands):
+            if (scaling := known.get((time, band))) is not None:
+                offsets[row, column], quantifications[row, column] = scaling.offset, scaling.quantification
+    if any(len({*values[~np.isnan(values)]}) > 1 for table in (offsets, quantifications) for values in table.T):
+        text = "numbers of different times have different offsets: compare reflectance (scaled=True) instead"
+        warnings.warn(text, stacklevel=5)
+    return {
+        "radiometric_offset": (("time", "band"), offsets),
+        "quantification_value": (("time", "band"), quantifications),
+    }
+
+
+def _applied(
+    times: Sequence[np.datetime64],
+    bands: Sequence[str],
+    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, Placed]],
+) -> dict[str, Any]:
+    """Return what has been made of the numbers: the quantity of each band, and the formula, by time if that matters."""
+    of_band = {band: image.scaling for (_, band), (image, _) in by_cell.items()}  # also of cells that are filled
+    found = [
+        [by_cell[time, band][0].scaling if (time, band) in by_cell else of_band[band] for band in bands]
+        for time in times
+    ]
+    quantity = [AS_STORED if (scaling := of_band[band]) is None else scaling.quantity for band in bands]
+    formulas = np.array([[AS_STORED if one is None else one.formula for one in row] for row in found], object)
+    constant = bool((formulas == formulas[0]).all())
+    return {
+        "quantity": ("band", np.array(quantity, object)),
+        "scaling": ("band", formulas[0]) if constant else (("time", "band"), formulas),
+    }
+
+
+def attributes(
+    members: Sequence[tuple[CubeImage, Head]], absent: Sequence[tuple[np.datetime64, str]], options: CubeOptions
+) -> dict[str, Any]:
+    """Return the attributes of a cube: only what is true of all its bands."""
+    names = [image.name for image, _ in members]
+    units = {"1" if options.scaled and image.scaling else sentinel2.units(image.name) for image, _ in members}
+    quantities = {image.scaling and image.scaling.quantity for image, _ in members} if options.scaled else {None}
+    found = {
+        "tile": names[0].tile,
+        "level": names[0].level,
+        "align": options.align,
+        "units": units.pop() if len(units) == 1 else None,
+        "long_name": quantities.pop() if len(quantities) == 1 else None,
+        "nodata": 0 if not options.scaled and all(sentinel2.nodata(name) == 0 for name in names) else None,
+        "filled": [f"{band} at {time.astype('datetime64[s]')}" for time, band in absent] or None,
+    }
+    return {key: value for key, value in found.items() if value is not None}

@@ -1,0 +1,222 @@
+"""Many Sentinel-2 images as one lazy cube of times, bands, rows and columns."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+from xarray.core import indexing
+
+from jp2batch.array.cube.alignment import Placed, offset, place_all, reference
+from jp2batch.array.cube.inputs import CubeImage, add_scalings, heads_of, listed_images
+from jp2batch.array.cube.lazy import Cell, CubeArray
+from jp2batch.array.cube.metadata import CubeOptions, attributes, coordinates
+from jp2batch.array.dataarray import chunked, tile_chunks
+from jp2batch.array.lazy import ImageArray
+from jp2batch.compute.parallel import at_once
+from jp2batch.core.errors import CubeMismatch
+from jp2batch.core.options import StorageOptions
+from jp2batch.core.request import Request, checked_rlevel
+from jp2batch.image.header import Head
+from jp2batch.sentinel2 import names as sentinel2
+from jp2batch.sentinel2.bands import band_names, checked_metres
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_CLASSES = {"SCL"}  # between two classes there is none
+_SHOWN = 5  # of cells that are missing
+
+
+def open_cube(
+    images: Iterable[str | os.PathLike[str] | Request],
+    rlevel: int = 0,
+    chunks: Any = {},  # noqa: B006  # as xarray has it; never changed
+    *,
+    bands: str | Iterable[str] | None = None,
+    metres: int | None = None,
+    align: Literal["snap", "linear"] = "snap",
+    missing: Literal["raise", "fill"] = "raise",
+    scaled: bool = False,
+    by_tile: bool = False,
+    client: "Client | None" = None,
+    storage_options: StorageOptions = None,
+) -> Any:
+    """Open Sentinel-2 images as one lazy cube: only headers and metadata are read now.
+
+    Times, bands and tiles are those of the images' names and folders. Bands of different pixel sizes are brought to
+    one grid by their resolution levels, as 10 m at rlevel 1 beside 20 m at rlevel 0. Their samples then lie a fraction
+    of a sample apart, which `align` is about.
+
+    Parameters
+    ----------
+    images : iterable of str, path or Request
+        Images of one band, and products (SAFE folders) of which all `bands` are taken; paths or URLs. Of requests the
+        path and the root count; windows are refused, as a cube is opened whole and then sliced.
+    rlevel : int
+        Resolution levels to drop of the images with the largest pixels; the others drop more. -1: as many as all have.
+    chunks : optional
+        As for `open`; by default one time and one band, and whole tiles of about 1024 x 1024 samples.
+    bands : iterable of str, optional
+        Which bands, in their order; by default all that the images have. Products need it.
+    metres : int, optional
+        Of products, take the images with pixels of this size; by default each band's with the smallest.
+    align : {"snap", "linear"}
+        "snap" takes samples as they are, as if they lay where those of the largest pixels do; how far off they truly
+        are is in the coordinates `offset_x` and `offset_y` of each band. "linear" interpolates them to where the
+        others lie; integers are rounded, and whatever touches no data becomes no data.
+    missing : {"raise", "fill"}
+        Whether a band that is missing at some time is an error, or filled with no data: 0, or NaN of reflectance.
+    scaled : bool
+        Whether spectral bands become reflectance (float32, no data is NaN), each with the offset and quantification of
+        its own product; what each band then is, and by which formula, is in the coordinates `quantity` and `scaling`.
+        Otherwise offset and quantification are coordinates `radiometric_offset` and `quantification_value` of (time,
+        band), where metadata are found: reflectance is (cube + cube.radiometric_offset) / cube.quantification_value.
+    by_tile : bool
+        Open a cube for each tile. Otherwise images of several tiles are refused: mosaics are not built.
+    client : distributed.Client, optional
+        Where to read the headers; by default in threads of this process.
+    storage_options : mapping, optional
+        fsspec's options for the store.
+
+    Returns
+    -------
+    DataArray or DataTree
+        Dims (time, band, y, x), x and y those of the largest pixels' centres; each band's `rlevel` is a coordinate.
+        With `by_tile`, a node for each tile, with the variable `cube`.
+
+    Raises
+    ------
+    CubeMismatch
+        The images do not fit into one cube, or do not fill it.
+    MetadataError
+        Reflectance is asked for, and the metadata are not there or do not tell.
+    Jp2BatchError
+        An image cannot be read.
+
+    Warns
+    -----
+    UserWarning
+        The numbers of different times have different offsets, and are not scaled.
+    """
+    if align not in ("snap", "linear") or missing not in ("raise", "fill"):
+        name, cure = (
+            ("missing", '"raise" or "fill"') if align in ("snap", "linear") else ("align", '"snap" or "linear"')
+        )
+        raise CubeMismatch("", f"{name} is none of its values", f"give {cure}")
+    each = partial(at_once, client=client, storage_options=storage_options)
+    wanted, metres = band_names(bands), checked_metres(metres)
+    options = CubeOptions(checked_rlevel("", rlevel), chunks, wanted, align, missing, scaled, storage_options)
+    found = listed_images(images, wanted, metres, each)
+    add_scalings(found, scaled, each)
+    heads = heads_of(found, each)
+    tiles: dict[str, list[tuple[CubeImage, Head]]] = defaultdict(list)
+    for image, head in zip(found, heads, strict=True):
+        tiles[image.name.tile or ""].append((image, head))
+    if by_tile:
+        cubes = {tile: _cube(members, options).to_dataset(name="cube") for tile, members in sorted(tiles.items())}
+        return xr.DataTree.from_dict(cubes)
+    if len(tiles) > 1:
+        some = ", ".join(sorted(tiles)[:_SHOWN])
+        cure = "a mosaic is not built: open one for each tile, as by_tile=True does"
+        raise CubeMismatch("", f"images of {len(tiles)} tiles ({some}), where a cube has one grid", cure)
+    return _cube(next(iter(tiles.values())), options)
+
+
+def _cube(members: Sequence[tuple[CubeImage, Head]], options: CubeOptions) -> xr.DataArray:
+    """Make the cube of the images of a tile."""
+    _check_members(members)
+    placed = place_all([head for _, head in members], options.rlevel)
+    base = reference(placed)
+    by_cell = {(image.time, image.band): (image, one) for (image, _), one in zip(members, placed, strict=True)}
+    times = sorted({time for time, _ in by_cell})
+    bands = list(options.bands or sorted({band for _, band in by_cell}, key=_rank))
+    absent = [(time, band) for time in times for band in bands if (time, band) not in by_cell]
+    _check_absent(absent, by_cell, options)
+    cells = tuple(
+        tuple(_cell(*by_cell[time, band], base, options) if (time, band) in by_cell else None for band in bands)
+        for time in times
+    )
+    dtype = np.result_type(*(cell.image.dtype for row in cells for cell in row if cell is not None))
+    fill = np.nan if dtype.kind == "f" else 0
+    lazy = CubeArray(cells, (len(times), len(bands), *base.shape), dtype, fill)
+    array = xr.DataArray(
+        indexing.LazilyIndexedArray(lazy),
+        coords=coordinates(times, bands, by_cell, base, options),
+        dims=("time", "band", "y", "x"),
+        name="cube",
+        attrs=attributes(members, absent, options),
+    )
+    finest = min(placed, key=lambda one: one.pixel)
+    array.encoding["grid_mapping"] = "spatial_ref"
+    if dtype.kind == "f":
+        array.encoding["_FillValue"] = dtype.type(np.nan)
+    tiles = tile_chunks(finest.head.header.siz, finest.selection)
+    array.encoding["preferred_chunks"] = {"time": 1, "band": 1} | tiles
+    return chunked(array, options.chunks)
+
+
+def _check_members(members: Sequence[tuple[CubeImage, Head]]) -> None:
+    seen: dict[tuple[np.datetime64, str], Head] = {}
+    for image, head in members:
+        if head.channels != 1:
+            raise CubeMismatch(head.path, f"has {head.channels} bands", "leave it out of the cube, and open it alone")
+        other = seen.setdefault((image.time, image.band), head)
+        if other is not head:
+            problem = f"is another image of {image.band} at {image.time.astype('datetime64[s]')} than {other.path}"
+            raise CubeMismatch(head.path, problem, "give one of them: of one size of pixels, and of one processing")
+    levels = {image.name.level for image, _ in members if image.band in sentinel2.BANDS} - {None}
+    if len(levels) > 1:
+        raise CubeMismatch("", "images of levels 1C and 2A are not of the same quantity", "open a cube of each")
+
+
+def _check_absent(
+    absent: Sequence[tuple[np.datetime64, str]],
+    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, Placed]],
+    options: CubeOptions,
+) -> None:
+    """Refuse cells without an image, unless there is a value for no data to fill them with."""
+    if not absent:
+        return
+    named = ", ".join(f"{band} at {time.astype('datetime64[s]')}" for time, band in absent[:_SHOWN])
+    more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
+    if options.missing == "raise":
+        raise CubeMismatch("", f"there is no {named}{more}", 'give these too, or missing="fill"')
+    lacking = {band for _, band in absent}
+    if nowhere := sorted(lacking - {band for _, band in by_cell}):
+        tile = next(iter(by_cell.values()))[0].name.tile
+        raise CubeMismatch("", f"there is no image of {', '.join(nowhere)} at all of tile {tile}", "leave it out")
+    for image, _ in by_cell.values():
+        if image.band in lacking and sentinel2.nodata(image.name) is None:
+            problem = f"there is no {named}{more}, and {image.band} has no value for no data"
+            raise CubeMismatch("", problem, "give these too, or leave the band out")
+
+
+def _cell(image: CubeImage, one: Placed, base: Placed, options: CubeOptions) -> Cell:
+    scaling = image.scaling if options.scaled else None
+    dtype = one.head.dtype if scaling is None else np.dtype(np.float32)
+    selection = one.selection
+    lazy = ImageArray(
+        one.head.url,
+        selection.rlevel,
+        selection.area,
+        one.shape,
+        dtype,
+        options.storage_options,
+        scaling,
+        one.head.known,
+    )
+    if options.align == "snap" or one.first == base.first:
+        return Cell(lazy)
+    if image.band in _CLASSES:
+        raise CubeMismatch(one.head.path, "classes cannot be interpolated", 'give align="snap"')
+    (y, x), (a, e) = offset(one, base), (one.place.transform[0], one.place.transform[4])
+    return Cell(lazy, (-y / (e * selection.step), -x / (a * selection.step)), sentinel2.nodata(image.name))
+
+
+def _rank(band: str) -> tuple[int, str]:
+    """Order bands as their numbers in metadata are, and all else after them."""
+    return (sentinel2.BANDS.index(band) if band in sentinel2.BANDS else len(sentinel2.BANDS), band)

@@ -1,0 +1,228 @@
+"""Pixels + header -> `xarray.DataArray`, with coordinates and CRS as CF and rioxarray have them."""
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+from xarray.core import indexing
+
+from jp2batch.array import cf
+from jp2batch.array.lazy import ImageArray
+from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.options import StorageOptions
+from jp2batch.core.request import LOWEST, Request, Window, parse_window
+from jp2batch.image import georeference
+from jp2batch.image.georeference import Georeference, Transform
+from jp2batch.image.open import Opened, with_opened
+from jp2batch.image.read import Pixels, read_pixels
+from jp2batch.jpeg2000.geometry.grid import Selection, tile_bounds
+from jp2batch.jpeg2000.syntax.markers import Siz
+from jp2batch.sentinel2 import names as sentinel2
+from jp2batch.sentinel2.metadata import known_scaling, scaling_of
+from jp2batch.sentinel2.scaling import Scaling
+from jp2batch.storage.source import open_source
+
+_CHUNK = 2048  # rows and columns of a chunk, about: some MB, so that a cube of many images has not too many
+_PIXELS: Transform = (1.0, 0.0, -0.5, 0.0, 1.0, -0.5)  # coordinates that are the numbers of rows and columns
+
+TIME = {"long_name": "start of sensing"}
+"""Attributes of `time`."""
+
+
+def read(
+    path: str,
+    rlevel: int = LOWEST,
+    window: Window | str | None = None,
+    *,
+    scaled: bool = False,
+    root: str | None = None,
+    storage_options: StorageOptions = None,
+) -> xr.DataArray:
+    """Read an image, or a part of it, now.
+
+    Parameters
+    ----------
+    path : str
+        Path or URL; with `root`, a key below it.
+    rlevel : int
+        Resolution levels to drop: 0 = full, -1 = the lowest there is, the cheapest.
+    window : ((row_start, row_stop), (col_start, col_stop)) or "r0:r1,c0:c1", optional
+        The part to read, in pixels of the full image.
+    scaled : bool
+        Whether spectral bands become reflectance (float32, no data is NaN), with the offset and the quantification
+        that the metadata of their Sentinel-2 product give. SCL, AOT, WVP, TCI and masks stay as they are.
+    root : str, optional
+        Folder or bucket that `path` is below of.
+    storage_options : mapping, optional
+        fsspec's options for the store.
+
+    Returns
+    -------
+    DataArray
+        Dims (y, x), or (band, y, x) for several bands. x and y are those of the sample centres, right at every rlevel;
+        `spatial_ref` holds the CRS. Without georeferencing they are numbers of columns and rows of the full image.
+        Bands of a local product that are not scaled have `radiometric_offset` and `quantification_value` among their
+        attributes: reflectance is (number + offset) / quantification. Elsewhere it would cost a request.
+
+    Raises
+    ------
+    Jp2BatchError
+        Always one of its subclasses, naming the path and what to do.
+    """
+    request = Request(path, rlevel, parse_window(window, path), root)
+    scaling = scaling_of(request.url, storage_options=storage_options) if scaled else None
+    return to_dataarray(read_pixels(request, storage_options=storage_options), scaling)
+
+
+def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
+    path: str,
+    rlevel: int = 0,
+    chunks: Any = {},  # noqa: B006  # as xarray has it; never changed
+    *,
+    window: Window | str | None = None,
+    scaled: bool = False,
+    root: str | None = None,
+    storage_options: StorageOptions = None,
+) -> xr.DataArray:
+    """Open an image lazily: only its header is read now, and later only the parts that are touched.
+
+    Parameters
+    ----------
+    path, window, scaled, root, storage_options
+        As for `read`.
+    rlevel : int
+        Resolution levels to drop: 0 = full, -1 = the lowest there is.
+    chunks : optional
+        As for `xarray.open_dataset`. {}: whole tiles, grouped to about 1024 x 1024 samples. None: no dask; what is
+        indexed is read when its values are asked for.
+
+    Returns
+    -------
+    DataArray
+        As `read` returns it.
+
+    Raises
+    ------
+    Jp2BatchError
+        Always one of its subclasses, naming the path and what to do.
+    """
+    request = Request(path, rlevel, parse_window(window, path), root)
+    scaling = scaling_of(request.url, storage_options=storage_options) if scaled else None
+    array = open_lazily(request.url, rlevel, request.window, scaling=scaling, storage_options=storage_options)
+    return chunked(array, chunks)
+
+
+def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
+    """Return a lazy array with chunks as `open` takes them.
+
+    Raises
+    ------
+    InvalidRequest
+        They are of dimensions that it does not have.
+    """
+    if chunks is None:
+        return array
+    if isinstance(chunks, Mapping) and not set(chunks) <= set(array.dims):
+        problem = "chunks are of a dimension that it does not have"
+        raise InvalidRequest(array.attrs.get("source", ""), problem, f"there is {', '.join(map(str, array.dims))}")
+    variable = array.variable
+    cut = variable.chunk(array.encoding["preferred_chunks"] if chunks == {} else chunks).chunksizes
+    image = getattr(variable._data, "array", None)  # xarray would name it by all that is known of it
+    values = variable.chunk(cut, name=f"jp2batch-{tokenize(image, cut)}")
+    return array.copy(data=values.data)  # the coordinates stay as they are
+
+
+def open_lazily(
+    url: str,
+    rlevel: int,
+    window: Window | None = None,
+    *,
+    scaling: Scaling | None = None,
+    storage_options: StorageOptions = None,
+) -> xr.DataArray:
+    """Return an image that is read when its values are asked for, without dask; with a scaling, as reflectance."""
+    source = open_source(url, storage_options=storage_options)
+
+    def act(opened: Opened) -> tuple[Opened, Selection]:
+        opened.confirm()
+        return opened, opened.selected(rlevel, window)
+
+    opened, selection = with_opened(source, act)
+    bands, area = len(opened.channels), selection.area
+    shape = (area.height, area.width) if bands == 1 else (bands, area.height, area.width)
+    dtype = opened.dtype if scaling is None else np.dtype(np.float32)
+    lazy = ImageArray(url, selection.rlevel, area, shape, dtype, storage_options, scaling, opened.known())
+    array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection, scaling)
+    chunks: dict[str, Any] = {} if bands == 1 else {"band": bands}
+    array.encoding["preferred_chunks"] = chunks | tile_chunks(opened.image.header.siz, selection)
+    return array
+
+
+def to_dataarray(pixels: Pixels, scaling: Scaling | None = None) -> xr.DataArray:
+    """Return read pixels with their coordinates; with a scaling, as reflectance."""
+    values = pixels.values[0] if len(pixels.values) == 1 else pixels.values
+    values = values if scaling is None else scaling.apply(values)
+    return _georeferenced(values, pixels.opened, pixels.selection, scaling)
+
+
+def _georeferenced(values: Any, opened: Opened, selection: Selection, scaling: Scaling | None) -> xr.DataArray:
+    """Give samples their dims, coordinates, name and attributes; `scaling` is what has been applied to them."""
+    path = opened.source.path
+    dims = ("y", "x") if len(values.shape) == 2 else ("band", "y", "x")
+    name = sentinel2.parse_name(path)
+    place = georeference.from_boxes(opened.image.container.boxes)
+    coords: dict[str, Any] = axes(place, selection) | spatial_ref(place, selection)
+    if dims[0] == "band":
+        coords["band"] = ("band", np.arange(1, values.shape[0] + 1), {"long_name": "band"})
+    if name is not None and name.time is not None:
+        coords["time"] = ((), np.datetime64(name.time.replace(tzinfo=None), "ns"), TIME)
+    array = xr.DataArray(values, coords=coords, dims=dims, name=(name and name.band) or "image")
+    array.attrs = {"rlevel": selection.rlevel, "source": path}
+    if scaling is None:
+        known = {"units": sentinel2.units(name), "nodata": sentinel2.nodata(name)}
+        unapplied = known_scaling(path)
+        array.attrs |= {key: value for key, value in known.items() if value is not None}
+        array.attrs |= {} if unapplied is None else unapplied.attributes
+    else:
+        array.attrs |= scaling.scaled_attributes
+        array.encoding["_FillValue"] = np.float32(np.nan)
+    if "spatial_ref" in coords:
+        array.encoding["grid_mapping"] = "spatial_ref"
+    return array
+
+
+def axes(place: Georeference | None, selection: Selection) -> dict[str, Any]:
+    """Return the coordinates of rows and columns; none for a rotated grid, which has its transform only."""
+    shape = selection.area.height, selection.area.width
+    transform = _PIXELS if place is None else place.transform
+    centres = georeference.coordinates(transform, *selection.first, selection.step, shape)
+    if centres is None:
+        return {}
+    return {dim: (dim, axis, attrs) for dim, axis, attrs in zip("xy", centres, cf.axis_attributes(place), strict=True)}
+
+
+def spatial_ref(place: Georeference | None, selection: Selection) -> dict[str, Any]:
+    """Return the CF grid mapping."""
+    if place is None:
+        return {}
+    transform = georeference.level_transform(place.transform, *selection.first, selection.step)
+    return {"spatial_ref": ((), 0, cf.grid_mapping(place, transform))}
+
+
+def tile_chunks(siz: Siz, selection: Selection) -> dict[str, tuple[int, ...]]:
+    """Return chunks of whole tiles, of y and x: a tile in two chunks would be read and decoded twice."""
+    rows, columns = tile_bounds(siz, selection)
+    return {"y": _grouped(rows), "x": _grouped(columns)}
+
+
+def _grouped(bounds: list[int]) -> tuple[int, ...]:
+    """Return the lengths of groups of neighbouring tiles whose bounds are given."""
+    edges = [bounds[0]]
+    for bound, following in pairwise([*bounds[1:], math.inf]):
+        if following - edges[-1] > _CHUNK:
+            edges.append(int(bound))
+    return tuple(stop - start for start, stop in pairwise(edges))

@@ -1,0 +1,71 @@
+"""`xr.open_dataset(path, engine="jp2batch")`: lazy images, read by the parts that are touched."""
+
+import os
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import xarray as xr
+from xarray.backends import BackendEntrypoint
+
+import jp2batch.array.accessor  # noqa: F401  # gives arrays their accessor
+from jp2batch.array.lazy import _nothing_to_close
+from jp2batch.core.options import StorageOptions
+from jp2batch.core.request import Window
+
+_DECODERS = frozenset(
+    ("mask_and_scale", "decode_times", "decode_timedelta", "use_cftime", "concat_characters", "decode_coords")
+)
+_SUFFIXES = (".jp2", ".j2k", ".j2c", ".jpx", ".jpc", ".jpf")
+
+
+class Jp2BatchBackend(BackendEntrypoint):
+    """The engine "jp2batch" of xarray."""
+
+    description = "JPEG 2000 images, read from any store by the bytes that are needed"
+    open_dataset_parameters: ClassVar[tuple[str, ...]] = (
+        "filename_or_obj",
+        "drop_variables",
+        "rlevel",
+        "window",
+        "scaled",
+        "root",
+        "storage_options",
+    )
+
+    def open_dataset(  # type: ignore[override]  # its own options, as the entry point is made for
+        self,
+        filename_or_obj: str | os.PathLike[str],
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        rlevel: int = 0,
+        window: Window | str | None = None,
+        scaled: bool = False,
+        root: str | None = None,
+        storage_options: StorageOptions = None,
+        **decoders: Any,
+    ) -> xr.Dataset:
+        """Open an image as a dataset of one variable, named as its band; see `jp2batch.open`.
+
+        xarray's options of decoding, as `mask_and_scale`, are taken and change nothing: `scaled` says what is wanted.
+        """
+        from jp2batch.array import dataarray
+
+        if unknown := sorted(decoders.keys() - _DECODERS):
+            raise TypeError(f"the engine jp2batch has no option {unknown[0]!r}")
+        array = dataarray.open(
+            os.fspath(filename_or_obj),
+            rlevel,
+            None,
+            window=window,
+            scaled=scaled,
+            root=root,
+            storage_options=storage_options,
+        )
+        dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or []
+        dataset: xr.Dataset = array.to_dataset(name=array.name).drop_vars(dropped)
+        dataset.set_close(_nothing_to_close)  # open_mfdataset calls it without asking
+        return dataset
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Tell by the suffix whether a file is ours."""
+        return isinstance(filename_or_obj, str | os.PathLike) and os.fspath(filename_or_obj).lower().endswith(_SUFFIXES)

@@ -1,0 +1,151 @@
+"""Where results go: files in the form that their suffix names."""
+
+import contextlib
+import importlib.util
+import io
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.options import StorageOptions
+from jp2batch.image.preview import to_png
+from jp2batch.image.read import Pixels
+from jp2batch.image.response import to_json
+from jp2batch.storage.files import write_bytes, write_folder
+
+_PACKAGES = {".tif": ("rioxarray",), ".tiff": ("rioxarray",), ".nc": ("h5netcdf",), ".zarr": ("zarr",)}
+
+
+def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_options: StorageOptions = None) -> None:
+    """Write read pixels to a file, in the form that its suffix names.
+
+    Parameters
+    ----------
+    pixels : Pixels
+        What was read.
+    destination : str
+        Path or URL ending in .json (the answer of the web service), .npy (rows, columns[, bands]), .png (a stretched
+        picture), .tif (GeoTIFF), .nc (NetCDF) or .zarr. What is there already is replaced, as a whole.
+    form : str, optional
+        One of these suffixes, for a destination without one.
+    storage_options : mapping, optional
+        fsspec's options for the store of the destination.
+
+    Raises
+    ------
+    InvalidRequest
+        The suffix is none of these, or the package that writes it is not installed.
+    OutputError
+        It cannot be written.
+    """
+    form = form_of(form or destination)
+    try:
+        if form == ".zarr":
+            write_folder(destination.rstrip("/"), _to_zarr(pixels), storage_options=storage_options)
+        else:
+            write_bytes(destination, to_bytes(pixels, form), storage_options=storage_options)
+    except ImportError as error:
+        package = error.name or " ".join(needs(form))
+        raise InvalidRequest(destination, f"writing {form} files needs {package}", f"pip install {package}") from None
+
+
+def to_bytes(pixels: Pixels, form: str) -> bytes:
+    """Return read pixels as the content of a file; `form` is its suffix, of those that stand for one file."""
+    return _FORMS[form](pixels)
+
+
+def form_of(destination: str) -> str:
+    """Return the suffix of a destination, if it is one that can be written.
+
+    Raises
+    ------
+    InvalidRequest
+        It is none.
+    """
+    suffix = f".{destination.rstrip('/').rpartition('.')[2].lower()}"
+    if suffix not in {*_FORMS, ".zarr"}:
+        known = ", ".join([*_FORMS, ".zarr"])
+        raise InvalidRequest(destination, "its suffix names no form of results", f"give a name ending in {known}")
+    return suffix
+
+
+def needs(form: str) -> tuple[str, ...]:
+    """Return the packages that writing a form takes."""
+    return _PACKAGES.get(form, ())
+
+
+def check_installed(destination: str, form: str) -> None:
+    """Refuse a form whose packages are missing, before anything is read for it.
+
+    Raises
+    ------
+    InvalidRequest
+        A package is not installed.
+    """
+    for package in needs(form):
+        if not _is_there(package):
+            raise InvalidRequest(destination, f"writing {form} files needs {package}", f"pip install {package}")
+
+
+def _is_there(package: str) -> bool:
+    with contextlib.suppress(ValueError):  # imported, and of no origin
+        return importlib.util.find_spec(package) is not None
+    return False
+
+
+def _to_npy(pixels: Pixels) -> bytes:
+    values = pixels.values[0] if len(pixels.values) == 1 else np.moveaxis(pixels.values, 0, 2)
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(values))
+    return buffer.getvalue()
+
+
+def _to_png(pixels: Pixels) -> bytes:
+    return to_png(pixels.values, nodata=_dataarray(pixels).attrs.get("nodata"))
+
+
+def _to_tif(pixels: Pixels) -> bytes:
+    import rioxarray  # noqa: F401  # gives arrays their accessor
+
+    array = _dataarray(pixels)
+    return _through_file(lambda path: array.rio.to_raster(path, driver="GTiff", compress="deflate"))
+
+
+def _to_netcdf(pixels: Pixels) -> bytes:
+    dataset = _dataarray(pixels).to_dataset()
+    return _through_file(lambda path: dataset.to_netcdf(path, engine="h5netcdf"))
+
+
+def _to_zarr(pixels: Pixels) -> dict[str, bytes]:
+    import zarr  # noqa: F401  # xarray would not name it if it is missing
+
+    stored: dict[str, Any] = {}
+    _dataarray(pixels).to_dataset().to_zarr(stored, consolidated=False)
+    return {name: buffer.to_bytes() for name, buffer in stored.items()}
+
+
+def _dataarray(pixels: Pixels) -> Any:
+    from jp2batch.array.dataarray import to_dataarray  # with all of xarray, which other forms do not need
+
+    return to_dataarray(pixels)
+
+
+def _through_file(write_to: Callable[[Path], object]) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="jp2batch-") as folder:
+        path = Path(folder, "result")
+        write_to(path)
+        return path.read_bytes()
+
+
+_FORMS: dict[str, Callable[[Pixels], bytes]] = {
+    ".json": to_json,
+    ".npy": _to_npy,
+    ".png": _to_png,
+    ".tif": _to_tif,
+    ".tiff": _to_tif,
+    ".nc": _to_netcdf,
+}

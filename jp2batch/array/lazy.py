@@ -1,0 +1,78 @@
+"""Lazy arrays, as xarray indexes them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dask.base import normalize_token
+from numpy.typing import NDArray
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+import jp2batch.array.accessor  # noqa: F401  # gives arrays their accessor
+from jp2batch.core.options import StorageOptions
+from jp2batch.image.read import read_area
+from jp2batch.jpeg2000.geometry.grid import Rect
+from jp2batch.jpeg2000.locate.image_index import Known
+from jp2batch.sentinel2.scaling import Scaling
+
+
+@dataclass(frozen=True, eq=False)
+class ImageArray(BackendArray):
+    """An image that is read when it is indexed. Plain values only: it travels to workers."""
+
+    url: str
+    """Where the image lies."""
+    rlevel: int
+    """Resolution levels dropped."""
+    area: Rect
+    """Which samples it has, in the coordinates of that level."""
+    shape: tuple[int, ...]
+    """(rows, columns), or (bands, rows, columns)."""
+    dtype: np.dtype[Any]
+    """Type of the samples."""
+    storage_options: StorageOptions = None
+    """fsspec's options for the store."""
+    scaling: Scaling | None = None
+    """What makes reflectance of the samples; None: they are as stored."""
+    known: Known | None = None
+    """What was learned of the file when it was opened, so that no worker learns it again."""
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        told = (self.url, self.rlevel, self.area, str(self.dtype), self.scaling)
+        return (type(self).__qualname__, *told, normalize_token(self.storage_options), normalize_token(self.known))
+
+    def __repr__(self) -> str:
+        return f"ImageArray(rlevel={self.rlevel}, shape={self.shape}, dtype={self.dtype})"  # nothing secret
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
+
+    def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
+        """Read the rectangle that holds what is asked for, then take it out."""
+        *bands, rows, columns = key
+        (y0, y1, take_rows), (x0, x1, take_columns) = (
+            bounds(index, length) for index, length in zip((rows, columns), self.shape[-2:], strict=True)
+        )
+        if y0 == y1 or x0 == x1:
+            return np.empty(self.shape, self.dtype)[key]
+        area = Rect(self.area.y0 + y0, self.area.x0 + x0, self.area.y0 + y1, self.area.x0 + x1)
+        values = read_area(self.url, self.rlevel, area, storage_options=self.storage_options, known=self.known).values
+        values = values if self.scaling is None else self.scaling.apply(values)
+        return (values if len(self.shape) == 3 else values[0])[(*bands, take_rows, take_columns)]
+
+
+def _nothing_to_close() -> None:
+    """Close a dataset: no file is held open between reads."""
+
+
+def bounds(index: int | slice, length: int) -> tuple[int, int, int | slice]:
+    """Return start and stop of the samples to read along one axis, and how to index what was read."""
+    if not isinstance(index, slice):
+        position = index + length if index < 0 else index
+        return position, position + 1, 0
+    positions = range(length)[index]
+    if not positions:
+        return 0, 0, slice(0, 0)
+    start, stop = min(positions[0], positions[-1]), max(positions[0], positions[-1]) + 1
+    return start, stop, slice(None, None, positions.step)

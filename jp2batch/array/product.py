@@ -1,0 +1,128 @@
+"""Open a product as a DataTree of lazy arrays."""
+
+import os
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import xarray as xr
+
+from jp2batch.array.dataarray import chunked, open_lazily
+from jp2batch.compute.parallel import at_once
+from jp2batch.core.arguments import path_of
+from jp2batch.core.errors import ImageNotFound
+from jp2batch.core.location import without_credentials
+from jp2batch.core.options import StorageOptions
+from jp2batch.core.request import checked_rlevel
+from jp2batch.sentinel2.metadata import ProductMetadata, told_scaling
+from jp2batch.sentinel2.names import ImageName
+from jp2batch.sentinel2.products import ListedImage, product_images
+
+
+def open_product(
+    path: str | os.PathLike[str],
+    bands: str | Iterable[str] | None = None,
+    rlevel: int = 0,
+    chunks: Any = {},  # noqa: B006  # as xarray has it; never changed
+    *,
+    scaled: bool = False,
+    storage_options: StorageOptions = None,
+) -> xr.DataTree:
+    """Open a Sentinel-2 product lazily: its metadata and the headers of its images are read now, and nothing else.
+
+    Parameters
+    ----------
+    path : str or path
+        Path or URL of the SAFE folder, or of the metadata in it; both may be chained, as
+        `zip://NAME.SAFE::s3://bucket/NAME.zip`.
+    bands : iterable of str, optional
+        Which images, as "B04", "SCL", "TCI"; by default all.
+    rlevel : int
+        Resolution levels to drop of each image: 0 = full, -1 = the lowest there is.
+    chunks : optional
+        As for `open`.
+    scaled : bool
+        Whether spectral bands become reflectance, as for `read`. Otherwise their attributes `radiometric_offset` and
+        `quantification_value` tell how: (number + offset) / quantification.
+    storage_options : mapping, optional
+        fsspec's options for the store.
+
+    Returns
+    -------
+    DataTree
+        A dataset for each size of pixels: "R10m", "R20m", "R60m"; of products of several tiles, as there were before
+        December 2016, below a node for each tile. Images that the product lists and its folder lacks are left out
+        and named in the attribute `missing`; a band that was asked for must be there in one size at least.
+
+    Raises
+    ------
+    Jp2BatchError
+        Always one of its subclasses, naming the path and what to do.
+    """
+    product, rlevel = path_of(path), checked_rlevel(without_credentials(path_of(path)), rlevel)
+    metadata, images = product_images(product, bands, storage_options=storage_options)
+    opener = partial(_open, metadata, rlevel=rlevel, chunks=chunks, scaled=scaled)
+    arrays = at_once(opener, images, client=None, storage_options=storage_options)
+    opened = list(zip(images, arrays, strict=True))
+    found = [(image, array) for image, array in opened if array is not None]
+    missing = [image for image, array in opened if array is None]
+    lacking = {image.name.band for image in missing} - {image.name.band for image, _ in found}
+    if lacking and (bands is not None or not found):
+        raise ImageNotFound(
+            without_credentials(product),
+            f"{', '.join(sorted(map(str, lacking)))} is listed, but not there",
+            "fetch it again",
+        )
+    return _tree(found, _attributes(metadata, found[0][0].name, missing))
+
+
+def _open(
+    metadata: ProductMetadata,
+    image: ListedImage,
+    *,
+    rlevel: int,
+    chunks: Any,
+    scaled: bool,
+    storage_options: StorageOptions,
+) -> xr.DataArray | None:
+    """Open an image; return None where it is not there."""
+    scaling = metadata.scaling(image.name.band) if scaled else told_scaling(metadata, image.name.band)
+    try:
+        array = open_lazily(
+            image.path, rlevel, None, scaling=scaling if scaled else None, storage_options=storage_options
+        )
+    except ImageNotFound:
+        return None
+    array.attrs |= {} if scaled or scaling is None else scaling.attributes
+    return chunked(array, chunks)
+
+
+def _tree(found: Sequence[tuple[ListedImage, xr.DataArray]], attributes: dict[str, Any]) -> xr.DataTree:
+    """Return images in a dataset for each size of pixels, below a node for each tile where there are several."""
+    tiles = {image.name.tile for image, _ in found}
+    groups: dict[str, list[xr.DataArray]] = {}
+    for image, array in found:
+        node = f"R{image.metres}m" if len(tiles) == 1 else f"{image.name.tile}/R{image.metres}m"
+        groups.setdefault(node, []).append(array)
+    datasets = {node: _dataset(arrays) for node, arrays in groups.items()}
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes), **datasets})
+
+
+def _dataset(arrays: list[xr.DataArray]) -> xr.Dataset:
+    merged = xr.merge(arrays, join="exact", compat="equals", combine_attrs="drop_conflicts")
+    merged.attrs = {}  # those that all arrays have are no less theirs
+    return merged
+
+
+def _attributes(metadata: ProductMetadata, name: ImageName, missing: list[ListedImage]) -> dict[str, Any]:
+    told = {
+        "product": metadata.name,
+        "platform": name.platform,
+        "level": metadata.level,
+        "processing_baseline": metadata.baseline,
+        "relative_orbit": name.relative_orbit,
+        "tile": name.tile,
+        "time": None if metadata.time is None else metadata.time.isoformat(),
+        "missing": [image.path.partition("::")[0].rpartition("/")[2] for image in missing],
+    }
+    return {key: value for key, value in told.items() if value not in (None, [])}

@@ -1,0 +1,161 @@
+"""An index of many images: their headers are read, at once, and what they tell is written as a table to be shared."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from jp2batch.compute.parallel import at_once
+from jp2batch.core.errors import Jp2BatchError, UnsupportedImage
+from jp2batch.core.options import StorageOptions
+from jp2batch.core.request import LOWEST, Request
+from jp2batch.image import index
+from jp2batch.image.index.parquet_table import check_pyarrow, write_table
+from jp2batch.image.info import format_bytes
+from jp2batch.image.open import Opened, hold, with_opened
+from jp2batch.jpeg2000.locate.image_index import Known
+from jp2batch.storage.source import open_source
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_TOGETHER = 128  # images between two moves of a bar
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What became of one image."""
+
+    path: str
+    """The image, without credentials."""
+    key: str
+    """Its name in the table."""
+    known: Known | None
+    """What its headers tell."""
+    error: Jp2BatchError | None
+    """Why that is not known."""
+    requests: int
+    """Requests that it took."""
+    bytes_read: int
+    """Bytes that it took."""
+
+
+@dataclass(slots=True)
+class IndexSummary:
+    """Counts and sums of what was learned."""
+
+    images: int
+    """Images that were to be learned."""
+    learned: int = 0
+    """Images that are in the table."""
+    errors: list[Jp2BatchError] = field(default_factory=list)
+    """Why others are not."""
+    requests: int = 0
+    """Requests made."""
+    bytes_read: int = 0
+    """Bytes fetched."""
+    bytes_whole: int = 0
+    """Bytes of the images."""
+    seconds: float = 0.0
+    """Wall time."""
+
+    def add(self, lesson: Lesson) -> None:
+        """Count what became of an image."""
+        self.requests += lesson.requests
+        self.bytes_read += lesson.bytes_read
+        if lesson.error is not None:
+            self.errors.append(lesson.error)
+        if lesson.known is not None:
+            self.learned += 1
+            self.bytes_whole += lesson.known.size
+
+    def summary(self) -> dict[str, Any]:
+        """Return counts and sums, as a dict that json can write."""
+        return {
+            "images": self.images,
+            "learned": self.learned,
+            "failed": len(self.errors),
+            "requests": self.requests,
+            "bytes_read": self.bytes_read,
+            "bytes_whole": self.bytes_whole,
+            "seconds": self.seconds,
+        }
+
+    def __str__(self) -> str:
+        share = f" of {format_bytes(self.bytes_whole)}" if self.bytes_whole else ""
+        took = f"fetched {format_bytes(self.bytes_read)}{share} in {self.requests} requests and {self.seconds:.1f} s"
+        return f"learned {self.learned} of {self.images} images; {took}"
+
+
+def build_index(
+    requests: Sequence[Request],
+    output: str,
+    *,
+    client: "Client | None" = None,
+    storage_options: StorageOptions = None,
+    output_options: StorageOptions = None,
+    on_lesson: Callable[[Lesson], object] = lambda _: None,
+) -> IndexSummary:
+    """Learn where the tiles and packets of images lie, and write that as a Parquet table.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+        The images; levels and windows do not matter.
+    output : str
+        Path or URL of the table; what is there already is replaced.
+    client : distributed.Client, optional
+        The cluster to do it on; by default threads of this process do it.
+    storage_options, output_options : mapping, optional
+        fsspec's options for the store of the images, and for that of the table.
+    on_lesson : callable, optional
+        Is told what becomes of each image.
+
+    Raises
+    ------
+    ConfigurationError
+        pyarrow is missing.
+    StorageError
+        The table cannot be written. An image that cannot be read is counted, and is not in it.
+    """
+    check_pyarrow()
+    start = time.perf_counter()
+    urls = list(dict.fromkeys(request.url for request in requests))
+    summary, known = IndexSummary(len(urls)), dict[str, Known]()
+    for first in range(0, len(urls), _TOGETHER):
+        some = urls[first : first + _TOGETHER]
+        for lesson in at_once(learn_image, some, client=client, storage_options=storage_options):
+            summary.add(lesson)
+            if lesson.known is not None:
+                known[lesson.key] = lesson.known
+            on_lesson(lesson)
+    write_table(output, known, storage_options=output_options)
+    summary.seconds = time.perf_counter() - start
+    return summary
+
+
+def learn_image(url: str, *, storage_options: StorageOptions = None) -> Lesson:
+    """Read all headers of an image, and none of its packets; keep what they tell in the index of this process."""
+    known: Known | None = None
+    error: Jp2BatchError | None = None
+    try:
+        source = open_source(url, storage_options=storage_options)
+    except Jp2BatchError as fault:
+        return Lesson(fault.path, "", None, fault, 0, 0)
+    try:
+        known = with_opened(source, _all_headers)
+    except Jp2BatchError as fault:
+        error = fault
+    else:
+        index.keep(source, known)
+    return Lesson(source.path, source.key, known, error, source.requests, source.bytes_read)
+
+
+def _all_headers(opened: Opened) -> Known:
+    selection = opened.selected(LOWEST)
+    reading = hold(opened.steps(selection, headers_only=True), opened.fetch)
+    opened.confirm()
+    known = opened.known(reading)
+    if known is None:
+        raise UnsupportedImage("", "its headers are too large to be kept", "it is read without an index")
+    return known

@@ -1,0 +1,207 @@
+"""Products, STAC items and paths -> Requests: what a manifest is made of."""
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+from urllib.parse import urljoin
+
+from jp2batch.compute.parallel import at_once
+from jp2batch.core.arguments import path_of, things_of
+from jp2batch.core.errors import InvalidRequest, ManifestError
+from jp2batch.core.location import without_credentials
+from jp2batch.core.options import StorageOptions
+from jp2batch.core.request import LOWEST, Request, Window
+from jp2batch.sentinel2 import names as sentinel2
+from jp2batch.sentinel2.bands import band_names, check_bands, checked_metres
+from jp2batch.sentinel2.products import is_product, product_images, what_to_give
+from jp2batch.storage.files import read_bytes
+
+_JPEG2000 = ("image/jp2", "image/jpx", "image/j2c", "image/x.jp2")
+_BAND = re.compile(r"(?<![A-Za-z0-9])(B(?:0[1-9]|1[0-2]|8A)|TCI|SCL|AOT|WVP|PVI)(?![A-Za-z0-9])", re.IGNORECASE)
+_CURE = "give a STAC Item, an ItemCollection, or an array of items"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An image that a source lists."""
+
+    path: str
+    band: str | None
+    metres: int | None
+    columns: tuple[tuple[str, Any], ...]
+
+
+def list_requests(
+    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    bands: str | Iterable[str] | None = None,
+    *,
+    metres: int | None = None,
+    rlevel: int = LOWEST,
+    window: Window | None = None,
+    storage_options: StorageOptions = None,
+) -> list[Request]:
+    """Return a request for each image that products and STAC items list, in their order.
+
+    Parameters
+    ----------
+    sources : str or path, or iterable of them
+        Paths or URLs: SAFE folders, files of STAC items (.json, .geojson), or images (.jp2).
+    bands : iterable of str, optional
+        Which bands, as "B04"; by default all images.
+    metres : int, optional
+        Take the images with pixels of this size; by default each band's with the smallest.
+    rlevel, window
+        What to read of each, as for `Request`.
+    storage_options : mapping, optional
+        fsspec's options for the stores.
+
+    Returns
+    -------
+    list of Request
+        With the columns `time`, `band`, `tile` and `item`, as far as they are known.
+
+    Raises
+    ------
+    ManifestError
+        A source is none of these.
+    InvalidRequest
+        There are no such images.
+    Jp2BatchError
+        A source cannot be read.
+    """
+    given = [path_of(source) for source in things_of(sources)]
+    if not given:
+        raise InvalidRequest("", "the list of sources is empty", "a pattern may have matched nothing")
+    wanted, metres = band_names(bands), checked_metres(metres)
+    lists = at_once(partial(_list, metres=metres), given, client=None, storage_options=storage_options)
+    listed = list(dict.fromkeys(one for found in lists for one in found))
+    found = [one for one in listed if wanted is None or one.band in wanted]
+    check_bands(wanted, (one.band for one in listed), metres)
+    if not found:
+        raise InvalidRequest("", f"there is no image at {metres} m", "without metres, all that there is comes")
+    return [Request(one.path, rlevel, window, columns=one.columns) for one in found]
+
+
+def _list(source: str, *, metres: int | None, storage_options: StorageOptions) -> list[_Found]:
+    """Return the images that a source lists: of one size of pixels, or of each band the finest."""
+    plain = source.partition("::")[0].partition("?")[0].lower()
+    if plain.endswith(".jp2"):
+        found = [_image(source)]
+    elif is_product(source):
+        metadata, images = product_images(source, storage_options=storage_options)
+        found = [_image(image.path, metadata.name) for image in images]
+    elif plain.endswith((".json", ".geojson")):
+        data = read_bytes(source, storage_options=storage_options)
+        found = list(_assets(data, source))
+    else:
+        problem, cure = "is no product, STAC item or image", what_to_give(source) or "give .SAFE, .json or .jp2"
+        raise ManifestError(without_credentials(source), problem, cure)
+    return _finest(found) if metres is None else [one for one in found if one.metres == metres]
+
+
+def _finest(found: Sequence[_Found]) -> list[_Found]:
+    """Return, of images of the same band of the same item, the one with the smallest pixels."""
+    best: dict[object, int] = {}
+    for one in found:
+        best[one.columns] = min(best.get(one.columns, 1000), one.metres or 1000)
+    return [one for one in found if one.band is None or (one.metres or 1000) == best[one.columns]]
+
+
+def _image(path: str, item: str | None = None, told: Mapping[str, Any] | None = None) -> _Found:
+    """Return an image with what its name tells; `told` is what is known where it does not."""
+    name, told = sentinel2.parse_name(path), told or {}
+    band = (name and name.band) or told.get("band")
+    metres = (name and name.resolution) or told.get("metres") or sentinel2.METRES.get(band or "")
+    time = name.time.strftime("%Y-%m-%dT%H:%M:%SZ") if name and name.time else told.get("time")
+    columns = {"time": time, "band": band, "tile": name and name.tile, "item": item}
+    return _Found(path, band, metres, tuple((key, value) for key, value in columns.items() if value is not None))
+
+
+# STAC
+
+
+def _assets(data: bytes, source: str) -> Iterator[_Found]:
+    """Iterate over the JPEG 2000 images of STAC items (STAC 1.0, item-spec; API ItemCollection)."""
+    shown = without_credentials(source)
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(shown, f"this is no JSON: {type(error).__name__}", _CURE) from None
+    items = _items(document)
+    if items is None:
+        raise ManifestError(shown, "this is JSON, but no STAC item", _CURE)
+    images = [image for item in items for image in _images_of(item, source)]
+    if not images:
+        problem = f"its {len(items)} items have no JPEG 2000 image"
+        raise ManifestError(shown, problem, "ask for a collection with .jp2 files: many catalogues give GeoTIFF")
+    yield from images
+
+
+def _items(document: object) -> list[Mapping[str, Any]] | None:
+    if isinstance(document, Mapping) and document.get("type") == "Feature":
+        document = [document]
+    elif isinstance(document, Mapping):
+        document = document.get("features")
+    if not isinstance(document, list) or not all(_is_item(item) for item in document):
+        return None
+    return document
+
+
+def _is_item(item: object) -> bool:
+    return isinstance(item, Mapping) and isinstance(item.get("assets"), Mapping)
+
+
+def _images_of(item: Mapping[str, Any], source: str) -> Iterator[_Found]:
+    links = item.get("links")
+    links = links if isinstance(links, list) else []  # it matters only where hrefs are relative
+    selves = [link for link in links if isinstance(link, Mapping) and link.get("rel") == "self"]
+    base = str(selves[0].get("href") or source) if selves else source
+    properties = item.get("properties")
+    time = properties.get("datetime") if isinstance(properties, Mapping) else None
+    for key, asset in item["assets"].items():
+        href = asset.get("href") if isinstance(asset, Mapping) else None
+        if isinstance(href, str) and _is_jpeg2000(href, asset):
+            told = {"band": _band_of(key, asset), "time": time, "metres": _metres(asset.get("gsd"))}
+            item_id = item.get("id")
+            yield _image(_resolved(href, base), item_id if isinstance(item_id, str) else None, told)
+
+
+def _metres(gsd: object) -> int | None:
+    return int(gsd) if isinstance(gsd, int | float) and math.isfinite(gsd) else None
+
+
+def _is_jpeg2000(href: str, asset: Mapping[str, Any]) -> bool:
+    kind = str(asset.get("type") or "").partition(";")[0].strip().lower()
+    return kind in _JPEG2000 or href.partition("?")[0].lower().endswith((".jp2", ".j2k"))
+
+
+def _band_of(key: str, asset: Mapping[str, Any]) -> str | None:
+    """Return the band that an asset's key or its bands name, as ESA writes it."""
+    bands = asset.get("eo:bands") or asset.get("bands")
+    names = [band.get("name") for band in bands if isinstance(band, Mapping)] if isinstance(bands, list) else []
+    for text in [key, *(name for name in names if len(names) == 1)]:
+        if match := _BAND.search(str(text).replace("_", " ")):
+            return match[1].upper()
+    return None
+
+
+def _resolved(href: str, base: str) -> str:
+    """Return an asset's path, which may be relative to the item's own."""
+    if "://" in href or href.startswith("/") or PureWindowsPath(href).is_absolute():
+        return href
+    if base.startswith(("http://", "https://")):
+        return urljoin(base, href)
+    scheme, mark, path = base.rpartition("://")
+    parts: list[str] = []
+    for part in (*PurePosixPath(path.replace("\\", "/")).parent.parts, *href.split("/")):
+        if part == ".." and parts and parts[-1] not in ("..", "/"):
+            parts.pop()
+        elif part != ".":
+            parts.append(part)
+    return f"{scheme}{mark}{PurePosixPath(*parts)}"

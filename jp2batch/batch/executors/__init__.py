@@ -1,0 +1,1 @@
+"""Executors: run a batch in threads, or on a dask cluster."""

@@ -1,0 +1,313 @@
+"""A manifest file <-> Requests, every one of its rows checked before anything runs."""
+
+import gzip
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from jp2batch.batch.manifest.formats import OWN_COLUMNS, csv_of, ndjson_of, rows_of
+from jp2batch.batch.manifest.json_rows import Row
+from jp2batch.core.arguments import path_of
+from jp2batch.core.errors import InvalidPath, InvalidRequest, ManifestError
+from jp2batch.core.location import shown, without_credentials
+from jp2batch.core.request import LOWEST, Request
+from jp2batch.storage.files import read_bytes, read_stream, write_bytes
+
+StorageOptions = Mapping[str, Any] | None
+
+_STDIN = "the standard input"
+_LONGEST = 300  # characters of a message about one row
+_SUFFIXES = (".ndjson", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
+_IMAGE_SUFFIXES = (".jp2", ".j2k", ".jpx", ".j2c", ".jpc", ".jph", ".jhc")
+_IMAGE_STARTS = (b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")
+
+
+def read_manifest(
+    source: str | os.PathLike[str],
+    *,
+    rlevel: int = LOWEST,
+    root: str | None = None,
+    storage_options: StorageOptions = None,
+) -> list[Request]:
+    """Read the requests that a manifest holds, in their order.
+
+    Parameters
+    ----------
+    source : str or path
+        Path or URL of the manifest; "-" is the standard input. The content tells the format: NDJSON, a JSON array, CSV
+        with a header (separated by commas, semicolons or tabs), Parquet, or one path a line, where "#" begins a
+        comment; each as it is or compressed by gzip.
+    rlevel : int, optional
+        The level of rows that name none; the lowest resolution by default.
+    root : str, optional
+        The folder or bucket that paths are below of, and may not leave.
+    storage_options : mapping, optional
+        fsspec's options for the store of the manifest.
+
+    Returns
+    -------
+    list of Request
+        One for each row; rows that ask the same are equal requests. The columns `Path`, `rlevel`, `window` and `id`
+        are known in any case; all others are kept in `Request.columns`.
+
+    Raises
+    ------
+    ManifestError
+        Rows are bad, all of which it names; or there are none.
+    StorageError
+        The manifest cannot be read.
+    """
+    name = path_of(source)
+    data = _read_stdin() if name == "-" else read_bytes(name, storage_options=storage_options)
+    return parse_manifest(data, name, rlevel=rlevel, root=root)
+
+
+def names_manifest(path: str) -> bool:
+    """Tell whether a path is that of a manifest, and not of an image: by its suffix, or what a local file holds."""
+    suffix = _suffix(path)
+    if path == "-" or suffix in _SUFFIXES:
+        return True
+    if suffix in _IMAGE_SUFFIXES or "://" in path:
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            return not file.read(8).startswith(_IMAGE_STARTS)
+    except OSError:  # which reading the image tells of
+        return False
+
+
+def parse_manifest(data: bytes, name: str = "-", *, rlevel: int = LOWEST, root: str | None = None) -> list[Request]:
+    """Return the requests that the bytes of a manifest hold; see `read_manifest`.
+
+    Parameters
+    ----------
+    data : bytes
+        The manifest, not compressed.
+    name : str, optional
+        Its name, for messages; its suffix decides where the content does not.
+    rlevel, root
+        As for `read_manifest`.
+
+    Raises
+    ------
+    ManifestError
+        Rows are bad, or there are none.
+    """
+    shown = _STDIN if name == "-" else without_credentials(name)
+    default = Request("manifest", rlevel).rlevel  # a wrong default is one mistake, not one in each row
+    unit, rows = rows_of(data, _suffix(name))
+    requests, bad = _requests_of(rows, unit, default, root)
+    if bad:
+        raise ManifestError.of(shown, bad, unit)
+    if not requests:
+        raise ManifestError(shown, "holds no requests", "give one path a line, or CSV or JSON lines with a Path")
+    return requests
+
+
+def write_manifest(
+    requests: Iterable[Request],
+    path: str | os.PathLike[str],
+    *,
+    storage_options: StorageOptions = None,
+    levels: bool = True,
+) -> None:
+    """Write requests as a manifest, which `read_manifest` with the same `root` reads as equal requests.
+
+    Parameters
+    ----------
+    requests : iterable of Request
+        All with the same root, which is not written.
+    path : str or path
+        Path or URL ending in .ndjson, .jsonl or .csv, or one of these and .gz. CSV keeps other columns as text.
+    storage_options : mapping, optional
+        fsspec's options for the store.
+    levels : bool
+        Whether rows name their level; where they do not, the reader's default is theirs.
+
+    Raises
+    ------
+    InvalidRequest
+        The suffix is none of these, or the requests do not fit into such a file.
+    StorageError
+        It cannot be written.
+    """
+    name = os.fspath(path)
+    data = format_manifest(requests, name, levels=levels)
+    zipped = without_credentials(name).lower().endswith(".gz")
+    write_bytes(name, gzip.compress(data, mtime=0) if zipped else data, storage_options=storage_options)
+
+
+def format_manifest(requests: Iterable[Request], name: str, *, levels: bool = True) -> bytes:
+    """Return requests as the bytes of a manifest, not compressed, in the form that its name tells.
+
+    Raises
+    ------
+    InvalidRequest
+        As of `write_manifest`.
+    """
+    form = _FORMS.get(_suffix(name))
+    if form is None:
+        cure = "give a name ending in .ndjson, .jsonl or .csv, or in one of these and .gz"
+        raise InvalidRequest(without_credentials(name), "its suffix names no form of manifests", cure)
+    asked = list(requests)
+    if len({request.root for request in asked}) > 1:
+        raise InvalidRequest(
+            without_credentials(name), "the requests have several roots", "write one manifest for each"
+        )
+    rows = [_row(request) for request in asked]
+    # An id is made of the level, too: without one, whoever reads the row makes both.
+    return form(rows if levels else [{**row, "rlevel": None, "id": None} for row in rows])
+
+
+def _read_stdin() -> bytes:
+    stream = getattr(sys.stdin, "buffer", None)  # without a console, or in a notebook, there is none
+    if stream is None:
+        raise ManifestError("", "there is no standard input", "give the path of a manifest")
+    return read_stream(stream, _STDIN)
+
+
+def _suffix(name: str) -> str:
+    plain = without_credentials(name).lower().removesuffix(".gz")
+    return os.path.splitext(plain)[1]  # noqa: PTH122  # of a URL, too
+
+
+def _row(request: Request) -> dict[str, Any]:
+    window = request.window and ",".join(f"{start}:{stop}" for start, stop in request.window)
+    columns = dict(request.columns)
+    if any(name.strip().lower() in ("", *OWN_COLUMNS) for name in columns):
+        raise InvalidRequest(without_credentials(request.path), "a column has a name that is taken", "give it another")
+    return {"Path": request.path, "rlevel": request.rlevel, "window": window, "id": request.id, **columns}
+
+
+_FORMS: dict[str, Callable[[Sequence[Mapping[str, Any]]], bytes]] = {
+    ".csv": csv_of,
+    ".jsonl": ndjson_of,
+    ".ndjson": ndjson_of,
+}
+
+
+# Rows -> requests
+
+
+def _requests_of(
+    rows: Iterable[Row], unit: str, rlevel: int, root: str | None
+) -> tuple[list[Request], list[tuple[int, str]]]:
+    requests: list[Request] = []
+    bad: list[tuple[int, str]] = []
+    named: dict[str, tuple[int, Request]] = {}
+    for number, row in rows:
+        path = ""
+        try:
+            fields, columns = _divided(_as_mapping(row))
+            path = _path(fields.get("path"))
+            request = _request(path, fields, columns, rlevel, root)
+            _check_id(request, unit, *named.setdefault(request.id, (number, request)))
+        except InvalidRequest as error:
+            bad.append((number, _message(path, error)))
+        else:
+            requests.append(request)
+    return requests, bad
+
+
+def _as_mapping(row: object) -> dict[str, Any]:
+    """Return a row as what JSON can hold; what cannot be echoed later is refused now."""
+    if isinstance(row, InvalidRequest):
+        raise row
+    if isinstance(row, str):
+        row = {"Path": row}
+    if not isinstance(row, Mapping):
+        raise InvalidRequest("", f"a row must be an object or text, not {type(row).__name__}", 'give {"Path": "…"}')
+    try:
+        plain: dict[str, Any] = orjson.loads(orjson.dumps(row, default=_plain))
+    except orjson.JSONEncodeError as error:
+        cure = "text is UTF-8, numbers are finite and of 64 bits, lists are not nested without end"
+        fault = InvalidRequest("", f"the row cannot be kept: {error}", cure)
+        fault = error.__cause__ if isinstance(error.__cause__, InvalidRequest) else fault
+    else:
+        return plain
+    raise fault
+
+
+def _plain(value: object) -> object:
+    """Return what stands in JSON for a value of Parquet, or raise the error that stands in the value's place."""
+    if isinstance(value, InvalidRequest):
+        raise value
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+
+
+def _divided(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide the fields of a request, by their names in lower case, from the other columns."""
+    fields: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
+    for name, value in row.items():
+        own = name.strip().lower()
+        if own in fields:
+            raise InvalidRequest("", f"it has {own} twice, in other letters", "leave one of them out")
+        if own in OWN_COLUMNS:
+            fields[own] = value
+        else:
+            columns[name] = value
+    return fields, columns
+
+
+def _request(
+    path: str, fields: Mapping[str, Any], columns: Mapping[str, Any], rlevel: int, root: str | None
+) -> Request:
+    level, window = _level(fields.get("rlevel"), rlevel), _window(fields.get("window"))
+    return Request(path, level, window, root, _id(fields.get("id")), tuple(columns.items()))
+
+
+def _path(value: object) -> str:
+    if value is None or value == "":
+        raise InvalidPath("", "it has no Path", "give the path of a JPEG 2000 file")
+    if not isinstance(value, str):
+        raise InvalidPath("", f"Path must be text, not {type(value).__name__}", "give it as text")
+    return value
+
+
+def _level(value: Any, default: int) -> Any:
+    """Return a level as a number: pandas writes 2.0 where another row has none, and CSV holds texts."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return default
+    if isinstance(value, str):
+        number = re.fullmatch(r"\s*([+-]?[0-9]{1,9})(\.0*)?\s*", value)
+        return int(number[1]) if number else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _window(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.strip() else None
+    return value
+
+
+def _id(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | None):
+        raise InvalidRequest("", f"id must be text, not {type(value).__name__}", "give it as text")
+    return "" if value is None or not str(value).strip() else str(value)
+
+
+def _check_id(request: Request, unit: str, number: int, first: Request) -> None:
+    """Refuse an id that means two things: records are found again by it."""
+    if first != request:
+        problem = f"its id is that of another request, on {unit} {number}"
+        raise InvalidRequest("", problem, "give each request an id of its own, or none")
+
+
+def _message(path: str, error: InvalidRequest) -> str:
+    """Return one line about a bad row, that shows neither credentials nor a whole book."""
+    where = f"{_shortened(shown(path), 100)}: " if path else ""
+    cure = f" ({error.cure})" if error.cure else ""
+    text = " ".join(f"{where}{without_credentials(error.problem)}{cure}".split())
+    return _shortened("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), _LONGEST)
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,0 +1,145 @@
+"""What a batch would take: the plans of its reads, made at once and summed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jp2batch.batch.deduplicate import Reads
+from jp2batch.compute.parallel import at_once
+from jp2batch.core import config, display
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.errors import Jp2BatchError
+from jp2batch.core.location import without_credentials
+from jp2batch.core.options import StorageOptions
+from jp2batch.core.request import Request
+from jp2batch.image.info import ReadPlan, format_bytes
+from jp2batch.image.inspect import plan_from
+from jp2batch.storage.source import open_source
+
+_TOGETHER = 128  # images between two moves of a bar
+
+
+@dataclass(slots=True)
+class _Share:
+    """What the reads from one kind of store take."""
+
+    requests: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class BatchPlan:
+    """Sums of the plans of a batch."""
+
+    items: int
+    """Items of the batch."""
+    reads: int
+    """Reads that serve them: what is asked several times is read once."""
+    readers: int
+    """Reads that are under way at a time."""
+    planned: int = 0
+    """Reads that could be planned."""
+    estimates: int = 0
+    """Those of them whose plan is an estimate."""
+    requests: int = 0
+    """Requests to stores."""
+    bytes: int = 0
+    """Bytes fetched."""
+    bytes_whole: int = 0
+    """Bytes that fetching whole files would take."""
+    errors: list[Jp2BatchError] = field(default_factory=list)
+    """Why others could not be planned."""
+    _alone: float = 0.0
+    _stores: dict[StoreProfile, _Share] = field(default_factory=dict)
+
+    def add(self, plan: ReadPlan, profile: StoreProfile) -> None:
+        """Count a read."""
+        self.planned += 1
+        self.estimates += not plan.exact
+        self.requests += plan.requests
+        self.bytes += plan.bytes
+        self.bytes_whole += plan.size
+        self._alone += plan.seconds
+        share = self._stores.setdefault(profile, _Share())
+        share.requests += plan.requests
+        share.bytes += plan.bytes
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of fetching: as long as the readers take, and as connections, lines and quotas allow."""
+        allowed = [store.seconds(share.requests, share.bytes, 1) for store, share in self._stores.items()]
+        return max([self._alone / self.readers, *allowed])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return counts and sums, as a dict that json can write."""
+        return {
+            "items": self.items,
+            "reads": self.reads,
+            "planned": self.planned,
+            "estimates": self.estimates,
+            "failed": len(self.errors),
+            "requests": self.requests,
+            "bytes": self.bytes,
+            "bytes_whole": self.bytes_whole,
+            "seconds": self.seconds,
+            "readers": self.readers,
+            "errors": [{"Path": error.path, "error": str(error)} for error in self.errors],
+        }
+
+    def text(self, title: str) -> str:
+        """Return the same as a table for people."""
+        about = "about " if self.estimates else ""
+        share = f" ({self.bytes / self.bytes_whole:.2%})" if self.bytes_whole else ""
+        rows = [
+            ("items", f"{self.items}, served by {self.reads} reads"),
+            ("fetches", f"{about}{format_bytes(self.bytes)} of {format_bytes(self.bytes_whole)}{share}"),
+            ("saves", f"{about}{format_bytes(max(0, self.bytes_whole - self.bytes))}"),
+            ("requests", f"{about}{self.requests}"),
+            ("stores", "; ".join(map(str, self._stores)) or "none"),
+            ("fetching", f"about {self.seconds:.3g} s, {self.readers} reads at a time"),
+            ("exact", f"no: {self.estimates} of {self.planned} are estimates" if self.estimates else "yes"),
+        ]
+        return display.text(title, rows + ([("failed", f"{len(self.errors)} reads")] if self.errors else []))
+
+
+def plan_batch(
+    requests: Sequence[Request],
+    *,
+    storage_options: StorageOptions = None,
+    readers: int | None = None,
+    on_plan: Callable[[], object] = lambda: None,
+) -> BatchPlan:
+    """Tell what reading would take: only headers are fetched, of many images at once.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+        What would be read.
+    storage_options : mapping, optional
+        fsspec's options for the stores.
+    readers : int, optional
+        Reads at a time; by default as many as there are cores, as `jp2batch run` does them.
+    on_plan : callable, optional
+        Is called for each read that was looked at.
+    """
+    reads = Reads(requests).all()
+    total = BatchPlan(len(requests), len(reads), readers or config.threads())
+    for first in range(0, len(reads), _TOGETHER):
+        some = reads[first : first + _TOGETHER]
+        for found in at_once(_planned, some, client=None, storage_options=storage_options):
+            if isinstance(found, Jp2BatchError):
+                total.errors.append(found)
+            else:
+                total.add(*found)
+            on_plan()
+    return total
+
+
+def _planned(
+    request: Request, *, storage_options: StorageOptions = None
+) -> tuple[ReadPlan, StoreProfile] | Jp2BatchError:
+    try:
+        source = open_source(request.url, storage_options=storage_options)
+        return plan_from(source, request.rlevel, request.window), source.profile
+    except Jp2BatchError as error:
+        return error if error.path else error.at(without_credentials(request.path))

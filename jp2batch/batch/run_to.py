@@ -1,0 +1,290 @@
+"""A batch from its requests to its output: begun, watched, interrupted, resumed."""
+
+import contextlib
+import errno
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from jp2batch.batch.deduplicate import Reads, items_of
+from jp2batch.batch.interrupts import interrupted_between
+from jp2batch.batch.outputs import Sink, sink_for
+from jp2batch.batch.progress import announce, progress_bar
+from jp2batch.batch.records import LineWriter, line_of
+from jp2batch.batch.report import BatchSummary
+from jp2batch.batch.resume import (
+    Plan,
+    check_apart,
+    check_existing,
+    check_options,
+    check_writable,
+    compact,
+    forget,
+    locked,
+    plan_run,
+    stamp_of,
+    tidy,
+    tidy_only,
+)
+from jp2batch.batch.run import Asked, engine_for, results
+from jp2batch.compute.cluster import Engine, check_cluster, started
+from jp2batch.compute.result import Result
+from jp2batch.core.errors import ClusterLost, ConfigurationError, Jp2BatchError, OutputError, StorageError
+from jp2batch.core.location import without_credentials
+from jp2batch.core.options import StorageOptions
+from jp2batch.core.request import Request, requests_of
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def run_to(
+    requests: Asked,
+    output: str | os.PathLike[str],
+    client: "Client | str | None" = None,
+    *,
+    processes: bool = False,
+    form: str | None = None,
+    records: str | None = None,
+    resume: bool = False,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+    fail_fast: bool = False,
+    storage_options: StorageOptions = None,
+    progress: bool = True,
+) -> BatchSummary:
+    """Do all requests; let those who do them write the results, and keep a record of each, as `jp2batch run` does.
+
+    Parameters
+    ----------
+    requests, client, processes
+        As for `jp2batch.run`. Each request is an item of its own; what is asked twice is read once.
+    output : str or path
+        `results.ndjson`, `results.zarr`, or a folder: one that is there, ends in `/` or comes with a `form`. URLs as
+        well.
+    form : str, optional
+        Of the files in a folder: "json", "npy", "png", "tif", "nc" or "zarr"; by default "npy".
+    records : str, optional
+        Where the records go; by default beside the output.
+    resume : bool
+        Keep what an earlier run has done; do the rest. Nothing is removed.
+    retry_failed : bool
+        Do only what an earlier run has recorded as failed.
+    overwrite : bool
+        Do all anew; replace what an earlier run has left as the new results come.
+    fail_fast : bool
+        Stop at the first failure.
+    storage_options : mapping, optional
+        fsspec's options for the stores of images and output, or for each by its protocol.
+    progress : bool
+        Show a bar, where somebody looks at it.
+
+    Returns
+    -------
+    BatchSummary
+        Counts and sums. The results are where they belong, and not in memory.
+
+    Raises
+    ------
+    Jp2BatchError
+        Nothing can be begun, or the output cannot be written any more: what is recorded is kept.
+    """
+    return run_items(
+        requests_of(requests),
+        os.fspath(output),
+        form=form,
+        records=records,
+        engine=engine_for(client, processes=processes),
+        resume=resume,
+        retry_failed=retry_failed,
+        overwrite=overwrite,
+        fail_fast=fail_fast,
+        storage_options=storage_options,
+        progress=progress,
+    )
+
+
+def run_items(
+    requests: Sequence[Request],
+    output: str,
+    *,
+    form: str | None = None,
+    records: str | None = None,
+    engine: Engine = contextlib.nullcontext,
+    resume: bool = False,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+    fail_fast: bool = False,
+    storage_options: StorageOptions = None,
+    progress: bool = False,
+    sources: Sequence[str] = (),
+    on_begin: Callable[[BatchSummary], object] = lambda _: None,
+) -> BatchSummary:
+    """Do all requests, and store what they give and a record of each.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+        What to do: an item each, as `jp2batch.batch.deduplicate.items_of` names them. What is asked twice is read once.
+    engine : callable, optional
+        Returns a context manager that starts what does the work; by default threads of this process do it.
+    output, form, records, resume, retry_failed, overwrite, fail_fast, storage_options
+        As for `run_to`.
+    progress : bool
+        Show a bar, where somebody looks at it, and the address of the dashboard on stderr.
+    sources : sequence of str, optional
+        Files that must not be written to, as the manifest.
+    on_begin : callable, optional
+        Is given the summary as the work begins; it tells how far the run came, however that ends.
+
+    Returns
+    -------
+    BatchSummary
+        Counts and sums. The results are where they belong, and not in memory.
+
+    Raises
+    ------
+    InvalidRequest
+        The options contradict each other, or what is there already.
+    ConfigurationError
+        What is to do the work does not start, or lacks a package.
+    StorageError
+        The output cannot be written: nothing has been begun.
+    OutputError
+        The output cannot be written any more: what is recorded is kept.
+    """
+    mode = {"resume": resume, "retry_failed": retry_failed, "overwrite": overwrite}
+    check_options(output, **mode)
+    items = items_of(requests)
+    reads = Reads(items)
+    sink = sink_for(output, reads.all(), form, records, storage_options)
+    check_apart(sink, sources)
+    summary = BatchSummary(len(items))
+    start = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        check = stack.enter_context(interrupted_between())
+        with _preparing(output):
+            check_existing(sink, output, **mode)
+            check_writable(sink)
+            plan = plan_run(sink, items, resume=resume, retry_failed=retry_failed)
+            if not plan.todo and (resume or retry_failed):
+                tidy_only(sink)
+        _count_kept(summary, plan)
+        if plan.todo:
+            on_begin(summary)
+            stack.enter_context(_telling_the_end(summary, start))
+            with contextlib.ExitStack() as starting:  # the output is untouched until all this is there
+                client = _start(starting, engine, sink)
+                check()
+                with _preparing(output):
+                    stack.enter_context(locked(sink.locks, make=sink.folder is not None))
+                    if stamp_of(sink.records) != plan.stamp:  # another run has come and gone
+                        check_existing(sink, output, **mode)
+                        plan = plan_run(sink, items, resume=resume, retry_failed=retry_failed)
+                        _count_kept(summary, plan)
+                stack.push(starting.pop_all())  # it ends before others may write
+            wanted = {item.id for item in plan.todo}
+            store = _opened(stack, sink, output, plan, overwrite=overwrite, again=resume or retry_failed)
+            announce(client, shown=progress)
+            done = len(items) - len(plan.todo)
+            bar = stack.enter_context(progress_bar(len(items), before=done, shown=progress and None))
+            stream = results(reads.of(plan.todo), client, sink.deliver, storage_options, check=check)
+            for _, found in stack.enter_context(contextlib.closing(stream)):
+                for result in reads.results(found, wanted):
+                    store(result)
+                    summary.add(result)
+                    bar.add(result)
+                if fail_fast and found.error is not None:
+                    break
+            else:
+                tidy(sink)
+    summary.seconds = time.perf_counter() - start
+    return summary
+
+
+def _count_kept(summary: BatchSummary, plan: Plan) -> None:
+    """Count what an earlier run has done, and what it has failed at and is not tried again."""
+    wanted = {item.id for item in plan.todo}
+    summary.kept = sum(entry.ok for entry in plan.before.values())
+    summary.failures = Counter(e.failure for id_, e in plan.before.items() if not e.ok and id_ not in wanted)
+
+
+def _start(stack: contextlib.ExitStack, engine: Engine, sink: Sink) -> Any:
+    """Start what does the work, and see that it can.
+
+    Raises
+    ------
+    ConfigurationError
+        It does not start, or is lost before it has begun.
+    """
+    client = started(stack, engine)
+    if client is not None:
+        try:
+            check_cluster(client, sink.packages)
+        except ClusterLost as error:
+            raise ConfigurationError(*error.args) from None
+    return client
+
+
+def _opened(
+    stack: contextlib.ExitStack, sink: Sink, output: str, plan: Plan, *, overwrite: bool, again: bool
+) -> Callable[[Result], None]:
+    """Open the output for the time of a stack; return what stores a result: first its output, then its record."""
+    with _preparing(output):
+        sink.open(plan.todo, overwrite=overwrite)
+        stack.callback(sink.close)
+        sink.fetch_records()
+        if plan.outdated:
+            forget(sink, plan.outdated)
+            sink.copy_records()
+        if again:
+            stack.callback(compact, sink)
+        writer = stack.enter_context(LineWriter(sink.records))
+
+    def store(result: Result) -> None:
+        if isinstance(result.error, OutputError):
+            raise result.error
+        try:
+            if result.error is None:
+                sink.put(result)
+            writer.append(line_of(result))
+        except OutputError:
+            raise
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # nobody reads on
+            raise _refused(output, error, OutputError) from None
+
+    return store
+
+
+@contextlib.contextmanager
+def _telling_the_end(summary: BatchSummary, start: float) -> Iterator[None]:
+    """Note in a summary how a `with` block ends, and when."""
+    try:
+        yield
+    except BaseException as error:
+        summary.ended = "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+        raise
+    finally:
+        summary.seconds = time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def _preparing(output: str) -> Iterator[None]:
+    """Tell an output that cannot be written from an item that fails."""
+    try:
+        yield
+    except OutputError as error:
+        raise StorageError(*error.args) from None
+    except Jp2BatchError:
+        raise
+    except OSError as error:
+        raise _refused(output, error, StorageError) from None
+
+
+def _refused(output: str, error: OSError, kind: type[StorageError]) -> StorageError:
+    name = str(error.filename or "the standard output") if output == "-" else without_credentials(output)
+    return kind(name, f"cannot be written: {error.strerror or error}", "check the path, the rights and the space")

@@ -1,0 +1,128 @@
+"""The commands for one image: info, plan, read."""
+
+import json
+from typing import Any
+
+import click
+
+import jp2batch
+from jp2batch.cli.options import FAILED, image_flags, index_flag, say, show, storage_flags, storage_options, use_index
+from jp2batch.core.location import without_credentials
+
+_HUGE = 50_000_000  # bytes of JSON that hardly anybody means to print
+
+
+@click.command()
+@click.argument("path")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@storage_flags
+def info(path: str, as_json: bool, **storage: Any) -> None:
+    """Tell what the image at PATH is, from its header.
+
+    \b
+    Examples:
+      jp2batch info scene.jp2
+      jp2batch info --json s3://bucket/B04.jp2 --no-sign-request
+    """
+    show(jp2batch.inspect(path, storage_options=storage_options(path, storage)), as_json)
+
+
+@click.command(short_help="Tell what reading an image, or all of a manifest, would cost.")
+@click.argument("path", metavar="PATH|MANIFEST|-")
+@image_flags
+@click.option("--root", metavar="URL", help="Folder or bucket that paths are below of, and may not leave.")
+@click.option("--latency", metavar="TIME", help="Plan for stores that answer after this time, such as 30ms.")
+@click.option("--bandwidth", metavar="BYTES", help="Plan for this many bytes a second of a connection, such as 60MB.")
+@click.option("--connections", type=click.IntRange(1), help="Plan for this many connections at once.")
+@click.option("--workers", type=click.IntRange(1), help="Reads of a batch at a time.  [default: one a core]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--quiet", is_flag=True, help="Show no bar.")
+@index_flag
+@storage_flags
+def plan(
+    path: str, *, latency: str | None, bandwidth: str | None, connections: int | None, table: str | None, **options: Any
+) -> None:
+    """Tell what reading PATH, or all that MANIFEST asks for, would cost, without reading it.
+
+    Requests, bytes and seconds, by what the store's profile says or by what is given here. Only headers are fetched.
+
+    \b
+    Examples:
+      jp2batch plan scene.jp2
+      jp2batch plan scene.jp2 --rlevel 0 --window 9500:10000,9500:10000
+      jp2batch plan scenes.csv --latency 30ms --bandwidth 60MB
+    """
+    from jp2batch.batch.manifest.read import names_manifest
+    from jp2batch.core.config import profiles_with
+    from jp2batch.storage.flags import STORAGE_FLAGS
+
+    with profiles_with(latency, bandwidth, connections):
+        use_index(table, {name: options[name] for name in STORAGE_FLAGS})
+        plan_some = _plan_all if names_manifest(path) else _plan_one
+        plan_some(path, **options)
+
+
+def _plan_one(path: str, *, rlevel: int, window: str | None, root: str | None, as_json: bool, **options: Any) -> None:
+    from jp2batch.storage.flags import STORAGE_FLAGS
+
+    storage = {name: options[name] for name in STORAGE_FLAGS}
+    known = storage_options(root or path, storage)
+    show(jp2batch.plan(path, rlevel, window, root=root, storage_options=known), as_json)
+
+
+def _plan_all(
+    path: str, *, window: str | None, as_json: bool, quiet: bool, workers: int | None, **options: Any
+) -> None:
+    from jp2batch.cli.manifests import plan_manifest
+
+    if window is not None:
+        raise click.UsageError("--window is for one image: the rows of a manifest name their own")
+    found = plan_manifest(path, readers=workers, progress=not quiet, **options)
+    for error in found.errors:
+        say(str(error))
+    title = "standard input" if path == "-" else without_credentials(path)
+    click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else found.text(title))
+    click.get_current_context().exit(FAILED if found.errors else 0)
+
+
+@click.command(short_help="Read an image: print it as JSON, or write it to a file.")
+@click.argument("path")
+@image_flags
+@click.option("-o", "--output", metavar="FILE", help="Write .json, .npy, .png, .tif, .nc or .zarr instead of printing.")
+@index_flag
+@storage_flags
+def read(path: str, rlevel: int, window: str | None, output: str | None, table: str | None, **storage: Any) -> None:
+    """Read PATH; print it as the JSON of the web service, or write it to a file.
+
+    \b
+    Examples:
+      jp2batch read scene.jp2 > scene.json
+      jp2batch read scene.jp2 --rlevel 2 -o scene.tif
+      jp2batch read scene.jp2 --rlevel 0 --window 0:500,0:500 -o corner.png
+    """
+    from jp2batch.core.request import Request, parse_window
+    from jp2batch.image.read import read_pixels
+    from jp2batch.image.response import to_json
+
+    use_index(table, storage)
+    request = Request(path, rlevel, parse_window(window, path))
+    if output is not None:
+        from jp2batch.array.formats import form_of, write
+
+        form_of(output)  # say what is wrong with it before anything is read
+        pixels = read_pixels(request, storage_options=storage_options(path, storage))
+        write(pixels, output)
+        say(f"wrote {output}: {_summary(pixels)}")
+        return
+    text = to_json(read_pixels(request, storage_options=storage_options(path, storage)))
+    if len(text) > _HUGE:
+        say(f"printing {len(text) / 1e6:.0f} MB of JSON; with -o name.npy or -o name.tif it would be far less")
+    click.echo(text)
+
+
+def _summary(pixels: Any) -> str:
+    from jp2batch.image.info import format_bytes
+
+    (_, rows, columns), stats, size = pixels.values.shape, pixels.stats, pixels.opened.source.size
+    took = f"fetched {format_bytes(stats.bytes_read)} of {format_bytes(size)} in {stats.requests} requests"
+    return "; ".join([f"{rows} x {columns}, {took}", *stats.reasons])

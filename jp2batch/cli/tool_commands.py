@@ -1,0 +1,105 @@
+"""The commands around reading: sample, manifest, doctor."""
+
+import json
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from jp2batch.cli.options import FAILED, image_flags, say, storage_flags, storage_options
+
+
+@click.command(short_help="Make small products like Sentinel-2's.")
+@click.argument("folder")
+@click.option("--size", type=int, default=1098, show_default=True, help="Pixels a side at 10 m, a multiple of 6.")
+@click.option("--tlm", is_flag=True, help="With the index of tiles that images have since February 2026.")
+@click.option("--dates", type=click.IntRange(1), default=1, show_default=True, help="Products, five days apart.")
+def sample(folder: str, size: int, tlm: bool, dates: int) -> None:
+    """Make small products like Sentinel-2's in FOLDER; print the paths of their images.
+
+    \b
+    Examples:
+      jp2batch sample scenes
+      jp2batch sample scenes --dates 6
+      jp2batch sample scenes --size 10980 --tlm
+    """
+    from jp2batch.sample.product import make_series
+
+    for product in make_series(folder, dates, size=size, tlm=tlm):
+        for path in sorted(product.rglob("*.jp2")):
+            click.echo(str(path))
+
+
+@click.command(short_help="Make a manifest of the images of products and STAC items.")
+@click.argument("sources", metavar="SAFE|ITEMS.json|IMAGE…", nargs=-1, required=True)
+@click.option("--bands", metavar="B04,B08", help="Which bands.  [default: all]")
+@click.option("--metres", type=int, help="Of images with pixels of this size.  [default: the smallest of each band]")
+@image_flags
+@click.option("-o", "--output", metavar="FILE", help="A file .csv or .ndjson, or either and .gz, instead of stdout.")
+@storage_flags
+def manifest(
+    sources: tuple[str, ...],
+    *,
+    bands: str | None,
+    metres: int | None,
+    rlevel: int,
+    window: str | None,
+    output: str | None,
+    **storage: Any,
+) -> None:
+    """Make a manifest, for `jp2batch run`, of the images of products and STAC items.
+
+    \b
+    Examples:
+      jp2batch manifest scenes/*.SAFE --bands B04,B08 -o scenes.csv
+      jp2batch manifest items.json --bands B04 --metres 10 --rlevel 3 -o scenes.ndjson
+      jp2batch manifest s3://bucket/NAME.SAFE --bands TCI | jp2batch run - -o pictures/ --format png
+    """
+    from jp2batch.batch.catalog import list_requests
+    from jp2batch.batch.manifest.read import format_manifest, write_manifest
+    from jp2batch.core.request import parse_window
+
+    if output is not None:
+        format_manifest([], output)  # say what is wrong with it before anything is read
+    levels = click.get_current_context().get_parameter_source("rlevel") is not ParameterSource.DEFAULT
+    requests = list_requests(
+        sources,
+        bands,
+        metres=metres,
+        rlevel=rlevel,
+        window=parse_window(window),
+        storage_options=storage_options(sources[0], storage),
+    )
+    if output is None:
+        click.echo(format_manifest(requests, "manifest.ndjson", levels=levels), nl=False)
+    else:
+        write_manifest(requests, output, levels=levels)
+        say(f"wrote {output}: {len(requests)} requests")
+
+
+@click.command(short_help="Tell what is installed, found, configured and reachable.")
+@click.argument("path", required=False)
+@click.option("--scheduler", metavar="ADDRESS", help="Look at the dask cluster with this scheduler, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@storage_flags
+def doctor(path: str | None, scheduler: str | None, as_json: bool, **storage: Any) -> None:
+    """Tell what is installed, found and configured; whether the image at PATH can be read, and if not, what may help.
+
+    With --scheduler, also whether the workers of a cluster have the same versions, and can read that image.
+
+    \b
+    Examples:
+      jp2batch doctor
+      jp2batch doctor s3://bucket/B04.jp2 --no-sign-request
+      jp2batch doctor s3://bucket/B04.jp2 --scheduler tcp://host:8786
+    """
+    from jp2batch.doctor.examine import examine
+
+    findings = examine(path, scheduler=scheduler, storage_options=storage_options(path, storage))
+    if as_json:
+        click.echo(json.dumps([finding.to_dict() for finding in findings]))
+    else:
+        for finding in findings:
+            click.echo(str(finding))
+    if any(finding.status == "problem" for finding in findings):
+        click.get_current_context().exit(FAILED)

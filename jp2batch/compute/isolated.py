@@ -1,0 +1,114 @@
+"""A request in a process of its own: for those that were there when a worker died."""
+
+import contextlib
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import IO, cast
+
+import cloudpickle
+
+from jp2batch.compute.result import Result
+from jp2batch.compute.task import Order, Sealed, perform, unsealed
+from jp2batch.compute.worker import LATE, memory_to_spare, watchdog, worker_name
+from jp2batch.core.errors import DecoderCrashed, DecodeTimedOut, Jp2BatchError, UnexpectedError
+from jp2batch.core.request import Request
+
+_TRIES = 2  # what kills its own process twice is blamed
+_GRACE = 10.0  # seconds beyond its time in which a process has to start, and to end by itself
+_PYTHON_FAILED = 1  # exit code of Python after an exception
+
+
+def perform_alone(request: Request, order: Order | Sealed) -> Result:
+    """Do what is asked in a process of its own, with as much memory and time as this one would give it."""
+    failure: Jp2BatchError
+    worker, attempt = worker_name(), 2  # the first was the one that a worker died of
+    try:
+        opened = unsealed(order, request)
+        if opened.memory is None:
+            opened = replace(opened, memory=memory_to_spare())
+        for attempt in range(2, 2 + _TRIES):
+            try:
+                return replace(_in_a_child(request, opened), attempts=attempt, worker=worker)
+            except DecoderCrashed as error:
+                failure = error.with_traceback(None)
+    except Jp2BatchError as error:
+        failure = error.with_traceback(None)
+    return Result(request, "failed", error=failure, attempts=attempt, worker=worker)
+
+
+def _in_a_child(request: Request, order: Order) -> Result:
+    """Do what is asked in a child process; say how that ended, where it did not bring a result."""
+    patience = None if order.deadline is None else order.deadline + _GRACE
+    with _child() as child, _told(child, cloudpickle.dumps((request, order))):
+        try:
+            output, errors = child.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            raise _late(request, order) from None
+    code = child.returncode
+    if code == 0:
+        result: Result = pickle.loads(output)  # noqa: S301  # our own child
+        return result
+    if code == LATE:
+        raise _late(request, order)
+    if code == _PYTHON_FAILED:
+        last = errors.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise UnexpectedError(request.shown_path, f"its process did not start: {last}"[:500], "please report it")
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    raise DecoderCrashed(
+        request.shown_path, f"decoding it ends the process ({how})", "the file is damaged: fetch it again"
+    )
+
+
+@contextlib.contextmanager
+def _child() -> Iterator["subprocess.Popen[bytes]"]:
+    """Start a child for the time of a `with` block."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from jp2batch.compute.isolated import main; main()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    with child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+@contextlib.contextmanager
+def _told(child: "subprocess.Popen[bytes]", message: bytes) -> Iterator[None]:
+    """Send a child a message. Its input stays open for the time of a `with` block: the end means that we are gone."""
+    pipe, child.stdin = child.stdin, None  # or `communicate` would close it
+    with contextlib.suppress(BrokenPipeError), contextlib.closing(cast("IO[bytes]", pipe)) as stream:
+        with contextlib.suppress(BrokenPipeError):  # its exit code tells more
+            stream.write(message)
+            stream.flush()
+        yield
+
+
+def _late(request: Request, order: Order) -> DecodeTimedOut:
+    return DecodeTimedOut(request.shown_path, f"not done after {order.deadline:.0f} s", "raise jp2batch.deadline")
+
+
+def main() -> None:
+    """Do one request that comes on stdin, and write its result to stdout, both pickled."""
+    request, order = pickle.load(sys.stdin.buffer)  # noqa: S301  # from our own parent
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not mix with the result
+    with watchdog(order.deadline):
+        result = perform(request, order)
+    with output:
+        cloudpickle.dump(result, output)
+
+
+def _end_with_parent() -> None:
+    """End this process where its parent is gone: nobody waits for it, and a decode may never end."""
+    os.read(0, 1)  # not of `sys.stdin`, whose lock Python wants when it ends
+    os._exit(LATE)

@@ -1,0 +1,51 @@
+"""Headers of many images, read at once: in threads, or on a cluster."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jp2batch.compute.cluster import check_cluster
+from jp2batch.core import config
+from jp2batch.core.location import absolute
+from jp2batch.core.options import Hidden, StorageOptions, checked_options
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_THREADS = 32  # a header is few bytes, so that only waiting counts
+
+
+def at_once(
+    function: Callable[..., U], items: Iterable[T], *, client: "Client | None", storage_options: StorageOptions
+) -> list[U]:
+    """Return what a function, with `storage_options`, makes of each item: in threads, or on a client's cluster.
+
+    Raises
+    ------
+    Jp2BatchError
+        The first that the function raises.
+    """
+    task = partial(function, storage_options=Hidden(checked_options(storage_options)))
+    if client is None:
+        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="jp2batch-open")
+        try:
+            return list(pool.map(task, items))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    check_cluster(client)
+    folder = str(Path.cwd())  # workers may run in another
+    there = [absolute(item, folder) if isinstance(item, str) else item for item in items]
+    futures = client.map(partial(_there, task, config.settings()), there, pure=False, key="jp2batch-open")
+    found: list[U] = client.gather(futures)
+    return found
+
+
+def _there(task: Callable[[T], U], settings: dict[str, Any], item: T) -> U:
+    """Do a task on a worker, with the configuration of the client."""
+    config.adopt(settings)
+    return task(item)

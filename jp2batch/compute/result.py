@@ -1,0 +1,124 @@
+"""Result of one request, in memory."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from jp2batch.core import display
+from jp2batch.core.errors import Jp2BatchError
+from jp2batch.core.location import without_credentials
+from jp2batch.core.request import Request
+from jp2batch.image.info import format_bytes
+from jp2batch.image.preview import thumbnail
+from jp2batch.image.read import Stats
+
+if TYPE_CHECKING:
+    pass
+from jp2batch.batch.report import Status
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Result:
+    """What became of one request."""
+
+    request: Request
+    """What was asked."""
+    status: Status
+    """Whether it was done."""
+    value: Any = field(default=None, repr=False)
+    """A DataArray or the dict of the web service; None where it failed, or was written by the worker."""
+    error: Jp2BatchError | None = None
+    """Why it failed."""
+    stats: Stats | None = None
+    """What the read took; None where it failed before."""
+    attempts: int = 1
+    """How often it was begun; more than once where a worker died."""
+    shape: tuple[int, ...] | None = None
+    """Shape of the pixels: (rows, columns), or (bands, rows, columns)."""
+    dtype: str | None = None
+    """Type of the pixels."""
+    size: int = 0
+    """Length of the file in bytes."""
+    worker: str | None = None
+    """Which worker did it."""
+    output: str | None = None
+    """Where the worker has written it."""
+    same_as: str | None = None
+    """The id of the request that asked the same and was done for this one too; its bytes are counted there."""
+
+    def __str__(self) -> str:
+        return display.text(self._title(), self._rows())
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        png = thumbnail(self.value)
+        saved = display.bar(self.stats.bytes_read, self.size, self._fetched()) if self.stats else ""
+        return display.card(self._title(), self._rows(), display.stack([display.picture(png) if png else "", saved]))
+
+    def _title(self) -> str:
+        return without_credentials(self.request.path)
+
+    def _fetched(self) -> str:
+        return _fetched(self.stats.bytes_read if self.stats else 0, self.size)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        stats, request = self.stats, self.request
+        window = "" if request.window is None else ",".join(f"{start}:{stop}" for start, stop in request.window)
+        level = f"rlevel {request.rlevel}" + (f", window {window}" if window else "")
+        rows = [("status", self.status if self.error is None else f"{self.status}: {self.error}"), ("asked", level)]
+        if self.shape is not None:
+            rows.append(("pixels", f"{' x '.join(map(str, self.shape))} {self.dtype}"))
+        if stats is not None:
+            rows += [
+                ("fetched", self._fetched()),
+                ("saved", format_bytes(max(0, self.size - stats.bytes_read))),
+                ("requests", f"{stats.requests}" + (f", {stats.retries} made again" if stats.retries else "")),
+                ("time", f"{stats.time_download:.3g} s download, {stats.time_processing:.3g} s processing"),
+                ("read by", f"{stats.precision}, located by {stats.located_by}"),
+            ]
+        return rows + ([("written to", self.output)] if self.output else [])
+
+    def record(self) -> dict[str, Any]:
+        """Return all but the value, as a dict that json can write, with the other columns of its manifest row."""
+        stats, request = self.stats, self.request
+        own = {
+            "id": request.id,
+            "Path": request.shown_path,
+            "root": request.shown_root,
+            "rlevel": request.rlevel,
+            "window": request.window,
+            "digest": request.digest,
+            "status": self.status,
+            "error": None if self.error is None else describe(self.error),
+            "attempts": self.attempts,
+            "shape": self.shape,
+            "dtype": self.dtype,
+            "size": self.size,
+            "bytes_read": stats.bytes_read if stats else 0,
+            "requests": stats.requests if stats else 0,
+            "retries": stats.retries if stats else 0,
+            "located_by": stats.located_by if stats else None,
+            "precision": stats.precision if stats else None,
+            "time_download": stats.time_download if stats else None,
+            "time_processing": stats.time_processing if stats else None,
+            "worker": self.worker,
+            "output": self.output,
+            "same_as": self.same_as,
+        }
+        return dict(request.columns) | own  # a column of the same name gives way
+
+
+def _fetched(part: int, whole: int) -> str:
+    share = f" ({part / whole:.2%})" if whole else ""
+    return f"{format_bytes(part)} of {format_bytes(whole)}{share}"
+
+
+def describe(error: Jp2BatchError) -> dict[str, Any]:
+    """Return an error as the fields of a record."""
+    return {
+        "type": type(error).__name__,
+        "title": (type(error).__doc__ or "").strip().partition("\n")[0],
+        "detail": str(error),
+        "retryable": error.retryable,
+    }

@@ -1,0 +1,285 @@
+"""The one reader of the configuration: dask's, namespace `jp2batch`; `jp2batch.yaml` has and explains the defaults."""
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import dask.config
+import platformdirs
+import yaml
+from dask.utils import parse_bytes, parse_timedelta
+
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.errors import ConfigurationError, InvalidRequest
+from jp2batch.core.location import described
+
+DEFAULTS: dict[str, Any] = yaml.safe_load(files("jp2batch").joinpath("jp2batch.yaml").read_text(encoding="utf-8"))
+dask.config.update_defaults(DEFAULTS)
+
+_PROFILE_CURE = (
+    "give the name of a profile, or {latency: 30ms, bandwidth: 60 MB, connections: 128, line: 125 MB,"
+    " requests-per-minute: 2000}, or some of these"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, and after how long, a request that failed is made again."""
+
+    attempts: int
+    """Attempts in all; 1 = no retries."""
+    first_wait: float
+    """Seconds before the second attempt; they double with each further one."""
+    longest_wait: float
+    """Seconds that one wait may last; a store that asks for more is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """What is kept of the images that were read, and where."""
+
+    enabled: bool
+    """Whether what was learned is kept, and used again."""
+    folder: Path
+    """Where the file lies that processes share."""
+    memory: int
+    """Bytes of memory that it may take in each process."""
+    disk: int
+    """Bytes that the file may take; 0 = there is none."""
+    shared: str | None
+    """Path or URL of a table that somebody has made: `jp2batch index`."""
+    shared_options: Mapping[str, Any]
+    """fsspec's options for it."""
+
+
+def store_profile(protocol: str, host: str = "") -> StoreProfile:
+    """Return the profile of a store.
+
+    Parameters
+    ----------
+    protocol : str
+        What it speaks: "s3", "https", "file", …
+    host : str, optional
+        Its name in the network; the profile of it, or of a domain that it is in, comes before that of the protocol.
+
+    Raises
+    ------
+    ConfigurationError
+        A value is missing or cannot be read.
+    """
+    stores, profiles = _mapping("stores"), _mapping("profiles")
+    domains = host.lower().split(".")
+    names = [".".join(domains[place:]) for place in range(len(domains))] + [protocol]
+    store = next((name for name in names if name in stores), "default")
+    told = stores.get(store, "default")
+    own = told if isinstance(told, Mapping) else profiles.get(str(told))
+    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+        values = {**DEFAULTS["jp2batch"]["profiles"]["default"], **profiles["default"]}
+        values |= {"measured": own is not told, **own}  # type: ignore[dict-item]
+        return _profile(store if own is told else str(told), values)
+    key = f"profiles.{told}" if own and own is not told else f"stores.{store}"
+    raise ConfigurationError("", f"jp2batch.{key} is no profile", _PROFILE_CURE)
+
+
+def profiles_with(
+    latency: str | None = None, bandwidth: str | None = None, connections: int | None = None
+) -> AbstractContextManager[object]:
+    """Let all stores have these values in a `with` block; nothing is changed where none is given.
+
+    Raises
+    ------
+    InvalidRequest
+        A value cannot be read.
+    """
+    given = {"latency": latency, "bandwidth": bandwidth, "connections": connections}
+    given = {key: value for key, value in given.items() if value is not None}
+    if not given:
+        return contextlib.nullcontext()
+    stores, profiles = _mapping("stores"), _mapping("profiles")
+    own = {name: told if isinstance(told, Mapping) else profiles.get(str(told), {}) for name, told in stores.items()}
+    fresh = {name: {**values, **given} for name, values in {"default": profiles["default"], **own}.items()}
+    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+        _profile("", {**DEFAULTS["jp2batch"]["profiles"]["default"], "measured": False, **given})
+        return dask.config.set({"jp2batch.stores": fresh})
+    cure = "give a latency such as 30ms, a bandwidth such as 60MB, and a number of connections"
+    raise InvalidRequest("", f"{' or '.join(given)} cannot be read", cure)
+
+
+def _mapping(key: str) -> dict[str, Any]:
+    """Return a part of the configuration, with the defaults of what it leaves out."""
+    given = _get(key)
+    if not isinstance(given, Mapping):
+        raise ConfigurationError("", f"jp2batch.{key} is {described(given)}", "give it as {name: {latency: …, …}}")
+    return {**DEFAULTS["jp2batch"][key], **given}
+
+
+def _profile(name: str, given: Mapping[str, Any]) -> StoreProfile:
+    values = {key.replace("_", "-"): value for key, value in given.items()}  # dask takes them for the same
+    unknown = set(values) - {"latency", "bandwidth", "connections", "line", "requests-per-minute", "measured"}
+    quota, line = values["requests-per-minute"], values["line"]
+    if unknown or not isinstance(values["measured"], bool):
+        raise ValueError(unknown)
+    return StoreProfile(
+        latency=float(parse_timedelta(values["latency"])),
+        bandwidth=_positive(parse_bytes(values["bandwidth"])),
+        connections=max(1, int(values["connections"])),
+        line=math.inf if line is None else _positive(parse_bytes(line)),
+        requests_per_minute=None if quota is None else _positive(quota),
+        name=name,
+        measured=values["measured"] and bool(_get("measure")),
+    )
+
+
+def _positive(value: Any) -> float:
+    if not float(value) > 0:
+        raise ValueError(value)
+    return float(value)
+
+
+def retry_policy() -> RetryPolicy:
+    """Return how often, and after how long, a request that failed is made again."""
+    given = _get("retries")
+    with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
+        own = {name.replace("_", "-"): value for name, value in given.items()}  # dask takes them for the same
+        values = {**DEFAULTS["jp2batch"]["retries"], **own}
+        return RetryPolicy(
+            attempts=max(1, int(values["attempts"])),
+            first_wait=float(parse_timedelta(values["first-wait"])),
+            longest_wait=float(parse_timedelta(values["longest-wait"])),
+        )
+    raise ConfigurationError("", "jp2batch.retries cannot be read", "see jp2batch.yaml")
+
+
+def index_settings() -> IndexSettings:
+    """Return what is kept of the images that were read, and where."""
+    given = _get("index")
+    with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
+        own = {name.replace("_", "-"): value for name, value in given.items()}
+        values = {**DEFAULTS["jp2batch"]["index"], **own}
+        folder, shared = values["folder"], values["shared"]
+        return IndexSettings(
+            enabled=_flag(values["enabled"]),
+            folder=Path(folder).expanduser() if folder else Path(platformdirs.user_cache_dir("jp2batch", False)),
+            memory=int(parse_bytes(values["memory"])),
+            disk=int(parse_bytes(values["disk"])),
+            shared=str(shared) if shared else None,
+            shared_options=dict(values["shared-options"] or {}),
+        )
+    raise ConfigurationError("", "jp2batch.index cannot be read", "see jp2batch.yaml")
+
+
+def share_index(url: str, storage_options: Mapping[str, Any]) -> None:
+    """Let all reads from now on look into a table that somebody has made."""
+    place = url if "://" in url else str(Path(url).absolute())  # workers may be in another folder
+    dask.config.set({"jp2batch.index.shared": place, "jp2batch.index.shared-options": dict(storage_options)})
+
+
+def driver() -> str:
+    """Return what reads from S3: "auto", "fsspec" or "obstore"."""
+    value = _get("driver")
+    if value not in ("auto", "fsspec", "obstore"):
+        raise ConfigurationError("", "jp2batch.driver is no known driver", "give auto, fsspec or obstore")
+    return str(value)
+
+
+def deadline() -> float:
+    """Return the seconds after which a request is given up, where there is a process to end."""
+    value = _get("deadline")
+    with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
+        return float(parse_timedelta(value))
+    problem = f"jp2batch.deadline {described(value)} is no time"
+    raise ConfigurationError("", problem, 'give a time such as "10 minutes"')
+
+
+def settings() -> dict[str, Any]:
+    """Return the whole configuration, to be adopted by a worker."""
+    return _get_all()
+
+
+def adopt(values: Mapping[str, Any] | None) -> None:
+    """Take over the configuration of a client, where it is another one."""
+    if values is not None and values != _get_all():
+        dask.config.set({"jp2batch": dict(values)})
+
+
+def max_result() -> int:
+    """Return the largest result that one read may make, in bytes."""
+    return _bytes("max-result")
+
+
+def max_whole_file() -> int:
+    """Return the largest file that is read whole, in bytes."""
+    return _bytes("max-whole-file")
+
+
+def first_read() -> int:
+    """Return the length of the first read of a file, in bytes."""
+    return max(16, _bytes("first-read"))
+
+
+def openjpeg_library() -> str | None:
+    """Return the configured path of libopenjp2, or None: look for it."""
+    value = _get("openjpeg-library")
+    return str(value) if value else None
+
+
+def threads() -> int:
+    """Return the decoding threads of one read."""
+    value = _get("threads")
+    if value is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        return max(1, int(value))
+    raise ConfigurationError("", f"jp2batch.threads {described(value)} is no number", "give a number or null")
+
+
+def changed() -> dict[str, Any]:
+    """Return the values that are not the defaults, by their full keys such as "jp2batch.stores.s3.latency"."""
+    defaults = dict(_flattened("jp2batch", DEFAULTS["jp2batch"]))
+    now = _flattened("jp2batch", _get_all())
+    return {key: value for key, value in now if key not in defaults or value != defaults[key]}
+
+
+def _flattened(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        yield key.replace("_", "-"), value  # dask takes them for the same
+        return
+    for name, inner in value.items():
+        yield from _flattened(f"{key}.{name}", inner)
+
+
+def _get_all() -> dict[str, Any]:
+    """Return the values; give the defaults again where they are gone.
+
+    If this module is loaded within `with dask.config.set({"jp2batch.…": …})`, that takes all of them along as it ends:
+    when it began, there were none.
+    """
+    found: dict[str, Any] = dask.config.get("jp2batch", {})
+    if not all(key in found or key.replace("-", "_") in found for key in DEFAULTS["jp2batch"]):
+        dask.config.update_defaults(DEFAULTS)
+        found = dask.config.get("jp2batch")
+    return found
+
+
+def _get(key: str) -> Any:
+    _get_all()
+    return dask.config.get(f"jp2batch.{key}")
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("enabled is neither true nor false")
+    return value
+
+
+def _bytes(key: str) -> int:
+    value = _get(key)
+    with contextlib.suppress(ValueError, TypeError, AttributeError, OverflowError):
+        return int(parse_bytes(value))
+    raise ConfigurationError("", f"jp2batch.{key} {described(value)} is no size", 'give a size such as "4 GiB"')

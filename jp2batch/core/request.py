@@ -1,0 +1,232 @@
+"""Request: what is asked, checked once, here."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self, SupportsIndex, TypeGuard, cast
+from urllib.parse import unquote
+
+from jp2batch.core import display
+from jp2batch.core.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
+from jp2batch.core.location import described, shown, without_credentials
+
+Window = tuple[tuple[int, int], tuple[int, int]]
+"""((row_start, row_stop), (col_start, col_stop)) in pixels of the full image."""
+
+LOWEST = -1
+"""The rlevel that means: the lowest resolution that the image has."""
+
+LONGEST_PATH = 4096
+"""Characters: PATH_MAX of Linux; keys of object stores have 1024 bytes at most."""
+
+_HIGHEST = 32  # decomposition levels at most, T.800 table A.15
+_LARGEST_SIZE = 2**32 - 1  # of an image, T.800 table A.9
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
+_ASKED = "give paths, or Requests, or what jp2batch.read_manifest makes of a manifest"
+_SEPARATORS = "\\", "::", "://"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Request:
+    """One image, one resolution level, one window.
+
+    Raises
+    ------
+    InvalidPath, InvalidRlevel, InvalidWindow
+        A field is malformed, or the path leads out of its root.
+    """
+
+    path: str
+    """Path or URL of the image; below `root`, a relative key."""
+    rlevel: int = LOWEST
+    """Resolution levels to drop: 0 = full, -1 = the lowest there is."""
+    window: Window | None = None
+    """The part of the full image to read; None = all of it."""
+    root: str | None = None
+    """The folder or bucket that `path` is below of, and may not leave."""
+    id: str = ""
+    """A stable name of this request; made of the fields above where none is given."""
+    columns: tuple[tuple[str, Any], ...] = field(default=(), compare=False)
+    """What else its row of a manifest holds, to be echoed in its record; no part of what is asked."""
+
+    def __post_init__(self) -> None:
+        for name in ("path", "root"):
+            if isinstance(value := getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(value))
+        _check_path(self.path, self.root)
+        if not isinstance(self.id, str):
+            raise InvalidRequest(self.path, f"id must be text, not {type(self.id).__name__}", "give it as text")
+        object.__setattr__(self, "rlevel", checked_rlevel(self.path, self.rlevel))
+        object.__setattr__(self, "window", parse_window(self.window, self.path))
+        if not self.id:
+            object.__setattr__(self, "id", self.digest)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any], *, root: str | None = None) -> Self:
+        """Make a request from the body of the web service, `{"Path": key, "rlevel": -1}`.
+
+        `path` in lower case and a `window` (as text or nested lists) are accepted as well; `rlevel` may be left out.
+        """
+        if not isinstance(body, Mapping):
+            problem = f"a request must be a mapping, not {type(body).__name__}"
+            raise InvalidRequest("", problem, 'give {"Path": "<key>", "rlevel": -1}')
+        path = body.get("Path", body.get("path"))
+        if path is None:
+            raise InvalidPath("", "the request has no Path", 'give {"Path": "<key>", "rlevel": -1}')
+        return cls(path, body.get("rlevel", LOWEST), body.get("window"), root, _id_of(body.get("id")))
+
+    @property
+    def url(self) -> str:
+        """The full path or URL of the image: `path` below `root`."""
+        return self.path if self.root is None else f"{self.root.rstrip('/')}/{self.path}"
+
+    def __repr__(self) -> str:
+        return f"Request({', '.join(f'{name}={value!r}' for name, value in self._shown() if value is not None)})"
+
+    def _repr_html_(self) -> str:
+        shown = [(name, str(value)) for name, value in self._shown()[1:] if value is not None]
+        return display.card(self.shown_path, shown)
+
+    def _shown(self) -> list[tuple[str, Any]]:
+        """Return names and values of the fields, without credentials; of columns, which may hold any, their names."""
+        window = self.window and ",".join(f"{start}:{stop}" for start, stop in self.window)
+        own = [("path", self.shown_path), ("rlevel", self.rlevel), ("window", window)]
+        columns = ", ".join(name for name, _ in self.columns) or None
+        return [*own, ("root", self.shown_root), ("id", shown(self.id)), ("columns", columns)]
+
+    @property
+    def digest(self) -> str:
+        """A short name of what is asked, by which it is known again; it tells no secret of a URL."""
+        return _digest(self.path, self.rlevel, self.window, self.root and self.root.rstrip("/"))
+
+    @property
+    def shown_path(self) -> str:
+        """The path as it may be shown: without credentials."""
+        return without_credentials(self.path) if "://" in self.url else self.path
+
+    @property
+    def shown_root(self) -> str | None:
+        """The root as it may be shown and compared: without credentials."""
+        return self.root and without_credentials(self.root.rstrip("/"))
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        return (type(self).__qualname__, self.path, self.rlevel, self.window, self.root)
+
+
+def requests_of(asked: object) -> list[Request]:
+    """Return what is asked as requests: paths, bodies of the web service, or requests; several of them, or one.
+
+    Raises
+    ------
+    InvalidRequest
+        It is nothing of these.
+    """
+    if isinstance(asked, str | os.PathLike | Mapping | Request):
+        asked = [asked]
+    if not isinstance(asked, Iterable):
+        raise InvalidRequest("", f"a request must not be of type {type(asked).__name__}", _ASKED)
+    return [one if isinstance(one, Request) else _request_of(one) for one in asked]
+
+
+def _request_of(one: object) -> Request:
+    if isinstance(one, Mapping):
+        return Request.from_json(one)
+    if isinstance(one, str | os.PathLike):
+        return Request(cast(str, one))
+    raise InvalidRequest("", f"a request must not be of type {type(one).__name__}", _ASKED)
+
+
+def _id_of(value: object) -> str:
+    """Return the id that a body gives; empty where it gives none."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+        raise InvalidRequest("", f"id must be text, not {type(value).__name__}", "give it as text")
+    return str(value or "")
+
+
+def parse_window(window: object, path: str = "") -> Window | None:
+    """Return a window given as `((r0, r1), (c0, c1))`, as text `"r0:r1,c0:c1"`, or as None.
+
+    Raises
+    ------
+    InvalidWindow
+        It is neither, or holds no pixel.
+    """
+    if window is None:
+        return None
+    if isinstance(window, str):
+        match = re.fullmatch(r"\s*(\d+):(\d+)\s*,\s*(\d+):(\d+)\s*", window)
+        numbers: list[Any] = [int(group) for group in match.groups()] if match and len(window) < 100 else []
+    else:
+        numbers = _flattened(window)
+    if len(numbers) != 4 or not all(map(_is_whole, numbers)):
+        raise InvalidWindow(path, f"window {described(window)} cannot be read", "give r0:r1,c0:c1")
+    r0, r1, c0, c1 = (int(n) for n in numbers)
+    if max(r1, c1) > _LARGEST_SIZE:
+        raise InvalidWindow(path, f"a window to {described(max(r1, c1))} is larger than any image", "give r0:r1,c0:c1")
+    if not (0 <= r0 < r1 and 0 <= c0 < c1):
+        raise InvalidWindow(path, f"window {r0}:{r1},{c0}:{c1} is empty or negative", "give 0 <= start < stop")
+    return (r0, r1), (c0, c1)
+
+
+def _flattened(window: object) -> list[Any]:
+    try:
+        rows, columns = cast(Any, window)
+        return [*rows, *columns]
+    except (TypeError, ValueError):
+        return []
+
+
+def _is_whole(value: object) -> TypeGuard[SupportsIndex]:
+    # int first: asking a Protocol takes 5 us, which counts in a manifest of a million rows.
+    return isinstance(value, int | SupportsIndex) and not isinstance(value, bool)
+
+
+def checked_rlevel(path: str, rlevel: object) -> int:
+    """Return a number of resolution levels to drop.
+
+    Raises
+    ------
+    InvalidRlevel
+        It is none.
+    """
+    if not _is_whole(rlevel) or not LOWEST <= int(rlevel) <= _HIGHEST:
+        raise InvalidRlevel(path, f"rlevel {described(rlevel)} is not a resolution level", "give -1, 0, 1, …")
+    return int(rlevel)
+
+
+def _check_path(path: object, root: object) -> None:
+    if not isinstance(path, str):
+        raise InvalidPath("", f"Path must be text, not {type(path).__name__}", "give a path or a URL")
+    if not isinstance(root, str | None):
+        raise InvalidPath("", f"root must be text, not {type(root).__name__}", "give a folder or a bucket")
+    if not path.strip():
+        raise InvalidPath("", "Path is empty", "give the path of a JPEG 2000 file")
+    if any(
+        sign in text for sign in "\0\n\r" for text in (path, root or "")
+    ):  # not repeated: credentials may be on both sides
+        raise InvalidPath("", "the path, or its root, holds a control character", "remove it")
+    if len(path) > LONGEST_PATH:
+        problem = f"the path has {len(path)} characters"
+        raise InvalidPath(f"{without_credentials(path)[:57]}…", problem, f"give {LONGEST_PATH} at most")
+    if root is not None:
+        _check_below(path)
+
+
+def _check_below(path: str) -> None:
+    plain = path
+    while (plainer := unquote(plain)) != plain:  # servers may decode it more than once
+        plain = plainer
+    if _CONTROL.search(plain):
+        raise InvalidPath("", "the path holds a control character", "remove it")
+    elsewhere = plain.startswith("/") or _SCHEME.match(plain) or ".." in plain.split("/")
+    if elsewhere or any(map(plain.__contains__, _SEPARATORS)):
+        shown = without_credentials(path)
+        raise InvalidPath(shown, "the path leads out of its root", "give a key below it, without '..' or scheme")
+
+
+def _digest(*fields: object) -> str:
+    return hashlib.sha256(json.dumps(fields, separators=(",", ":")).encode()).hexdigest()[:16]

@@ -1,0 +1,83 @@
+"""A reading -> samples: each batch is fetched while the one before is decoded, block by block, straight into place."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from numpy.typing import NDArray
+
+from jp2batch.image import openjpeg
+from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, whole_file
+from jp2batch.jpeg2000.plan.decode_batches import Batch, batches
+from jp2batch.jpeg2000.plan.planner import Image, Reading
+from jp2batch.jpeg2000.syntax.sparse_file import Pieces
+
+
+def decode(
+    pieces: Pieces, image: Image, reading: Reading, out: NDArray[Any], *, read: Callable[[Batch], None], threads: int
+) -> list[str]:
+    """Decode a reading.
+
+    Parameters
+    ----------
+    out : ndarray, shape (bands, rows, columns)
+        Receives the samples of its selection.
+    read : callable
+        Reads what is not in `pieces` yet of a batch.
+    threads : int
+        Blocks that are decoded at once.
+
+    Returns
+    -------
+    list of str
+        What OpenJPEG warned of.
+
+    Raises
+    ------
+    CorruptImage
+        OpenJPEG could not decode it.
+    """
+
+    def decode_codestream(codestream: Codestream) -> list[str]:
+        return _decode_codestream(codestream, reading, out)
+
+    def assembled(batch: Batch) -> Iterator[Codestream]:
+        return (in_jp2(assemble(pieces, image, reading, block), image.container) for block in batch.blocks)
+
+    if reading.unit == "file":
+        return decode_codestream(whole_file(pieces, image, reading.selection.rlevel))
+    todo = batches(image, reading, threads)
+    if len(todo) == 1 and (threads == 1 or len(todo[0].blocks) == 1):
+        read(todo[0])
+        return _joined(map(decode_codestream, assembled(todo[0])))
+    with ThreadPoolExecutor(threads, thread_name_prefix="jp2batch-decode") as pool:
+        try:
+            warnings: list[str] = []
+            running: list[Future[list[str]]] = []
+            for batch in todo:
+                read(batch)
+                codestreams = list(assembled(batch))  # here, where pieces are filled: decoding threads share nothing
+                if batch is not todo[-1]:
+                    pieces.drop(batch.ranges)  # the file is never held whole
+                before, running = running, [pool.submit(decode_codestream, one) for one in codestreams]
+                del codestreams
+                warnings += _joined(future.result() for future in before)
+            return warnings + _joined(future.result() for future in running)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _decode_codestream(codestream: Codestream, reading: Reading, out: NDArray[Any]) -> list[str]:
+    """Decode a codestream straight into its place in the output."""
+    area = reading.selection.area
+    inside = codestream.area.intersection(area)
+    target = out[:, inside.y0 - area.y0 : inside.y1 - area.y0, inside.x0 - area.x0 : inside.x1 - area.x0]
+    part = codestream.part(inside)
+    grid = codestream.on_grid(part) if part != codestream.area else None
+    origin = inside.y0 - part.y0, inside.x0 - part.x0
+    return openjpeg.decode(codestream.data, target, reduce=codestream.reduce, origin=origin, area=grid)
+
+
+def _joined(warnings: Iterable[list[str]]) -> list[str]:
+    return [warning for of_block in warnings for warning in of_block]

@@ -1,0 +1,196 @@
+"""What was learned of images is kept, so that the next read of one is a single round trip.
+
+In the memory of the process, in a file of the user, and in a table that somebody has shared. All of it is a hint: it
+holds for one version of an object, which the replies of the store confirm or refute, and whoever uses it reads afresh
+where it does not prove true. What a process has learned itself is guarded against damage by a checksum; what somebody
+else tells in a table, against their mistakes: the main header is fetched along with the packets, and compared; of
+tile-parts, what SOT and the packets themselves would contradict is noticed.
+"""
+
+import functools
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jp2batch.core import config
+from jp2batch.core.config import IndexSettings
+from jp2batch.image.index.parquet_table import shared_table
+from jp2batch.image.index.sqlite_cache import BlobFile
+from jp2batch.jpeg2000.geometry.grid import Selection
+from jp2batch.jpeg2000.locate.image_index import Known
+from jp2batch.jpeg2000.plan.planner import Reading
+from jp2batch.storage.source import Source
+
+_FILE = "index.sqlite"
+_MOST_READINGS = 8  # of an image
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is held of an image."""
+
+    known: Known
+    readings: OrderedDict[Selection, Reading] = field(default_factory=OrderedDict)
+    """How selections of it were read last: who asks for the same again need not parse its headers."""
+
+    @property
+    def weight(self) -> int:
+        return self.known.weight + sum(reading.weight for reading in self.readings.values())
+
+
+class _Memory:
+    """The images that were used last, by key; thread-safe."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._weight = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Known | None:
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+            held = self._held.get(key)
+            return None if held is None else held.known
+
+    def put(self, key: str, known: Known, limit: int) -> None:
+        with self._lock:
+            self._put(key, _Held(known), limit)
+
+    def join(self, key: str, known: Known, limit: int) -> bool:
+        """Keep what is known beside what was; tell whether that is more."""
+        with self._lock:
+            held = self._held.get(key)
+            joined = known if held is None else held.known.joined(known)
+            more = held is None or joined is not held.known
+            if more:
+                self._put(key, _Held(joined), limit)
+            return more
+
+    def reading(self, key: str, known: Known, selection: Selection) -> Reading | None:
+        with self._lock:
+            held = self._held.get(key)
+            if held is None or held.known is not known or selection not in held.readings:
+                return None
+            held.readings.move_to_end(selection)
+            return held.readings[selection]
+
+    def add_reading(self, key: str, known: Known, reading: Reading, limit: int) -> None:
+        with self._lock:
+            held = self._held.get(key)
+            if held is None or held.known is not known:
+                return
+            readings = held.readings | {reading.selection: reading}
+            while len(readings) > _MOST_READINGS:
+                readings.popitem(last=False)
+            self._put(key, _Held(known, readings), limit)
+
+    def drop(self, key: str) -> None:
+        with self._lock:
+            self._drop(key)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._held.clear()
+            self._weight = 0
+
+    def _put(self, key: str, held: _Held, limit: int) -> None:
+        self._drop(key)
+        self._held[key] = held
+        self._weight += held.weight
+        while self._weight > limit:
+            self._drop(next(iter(self._held)))
+
+    def _drop(self, key: str) -> None:
+        if (old := self._held.pop(key, None)) is not None:
+            self._weight -= old.weight
+
+
+_memory = _Memory()
+
+
+def recall(source: Source) -> Known | None:
+    """Return what is known of an object, or None.
+
+    Raises
+    ------
+    Jp2BatchError
+        The shared table that is configured cannot be read.
+    """
+    settings = config.index_settings()
+    if settings.enabled and (held := _memory.get(source.key)) is not None:
+        return held
+    known = _from_file(source, settings) if settings.enabled else None
+    if known is None and settings.shared:
+        known = shared_table(settings.shared, settings.shared_options).get(source.key)
+        known = None if known is None else known.unproven()
+    if known is not None and settings.enabled:
+        _memory.put(source.key, known, settings.memory)
+    return known
+
+
+def keep(source: Source, known: Known) -> None:
+    """Keep what was learned of an object, beside what was known of it."""
+    settings = config.index_settings()
+    if not settings.enabled or known.etag is None:
+        return
+    if not _memory.join(source.key, known, settings.memory):
+        return
+    if (file := _file_for(source, settings)) is not None:
+        file.update(source.key, lambda packed: _joined(packed, known))
+
+
+def recall_reading(source: Source, known: Known, selection: Selection) -> Reading | None:
+    """Return how a selection of an image was read, by the same that is known of it now; None where it was not."""
+    return _memory.reading(source.key, known, selection)
+
+
+def keep_reading(source: Source, known: Known, reading: Reading) -> None:
+    """Keep how a selection was read, in memory, as long as this is what is known of the image."""
+    settings = config.index_settings()
+    if settings.enabled and reading.weight <= settings.memory // _MOST_READINGS:
+        _memory.add_reading(source.key, known, reading, settings.memory)
+
+
+def forget(source: Source) -> None:
+    """Drop what did not prove true."""
+    settings = config.index_settings()
+    _memory.drop(source.key)
+    if (file := _file_for(source, settings)) is not None:
+        file.update(source.key, lambda _: None)
+
+
+def clear_memory() -> None:
+    """Forget what this process has learned."""
+    _memory.clear()
+
+
+def _from_file(source: Source, settings: IndexSettings) -> Known | None:
+    file = _file_for(source, settings)
+    packed = None if file is None else file.get(source.key)
+    return None if packed is None else _unpacked(packed)
+
+
+def _file_for(source: Source, settings: IndexSettings) -> BlobFile | None:
+    """Return the file, where it pays: where a request costs nothing, looking there costs more than it saves."""
+    if not settings.enabled or not settings.disk or not source.profile.latency:
+        return None
+    return _file_at(settings.folder / _FILE, settings.disk)
+
+
+@functools.lru_cache(maxsize=8)
+def _file_at(path: Path, limit: int) -> BlobFile:
+    return BlobFile(path, limit)
+
+
+def _joined(packed: bytes | None, known: Known) -> bytes:
+    held = None if packed is None else _unpacked(packed)
+    return (known if held is None else held.joined(known)).to_bytes()
+
+
+def _unpacked(packed: bytes) -> Known | None:
+    try:
+        return Known.from_bytes(packed)
+    except ValueError:
+        return None

@@ -1,0 +1,179 @@
+"""Tables of what is known of many images, as Parquet: our own, to be shared, and those that Kayrros has published."""
+
+import functools
+import io
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from operator import itemgetter
+from pathlib import PurePosixPath
+from typing import Any
+
+from jp2batch.core.errors import ConfigurationError, StorageError
+from jp2batch.core.location import without_credentials
+from jp2batch.jpeg2000.locate.image_index import Known, places_of_tlm
+from jp2batch.sentinel2 import names as sentinel2
+from jp2batch.storage.files import read_bytes, write_bytes
+
+_GROUP = 256  # images that are loaded together: about 2 MB
+_OURS = ("path", "known")
+_KAYRROS = ("product_id", "band_id", "path", "index")
+
+
+class Table:
+    """What a Parquet file tells of images. Its paths are read at once, all else when it is asked for.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    name : str
+        What messages call it.
+
+    Raises
+    ------
+    StorageError
+        It is no such table.
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            self._file: Any = pq.ParquetFile(io.BytesIO(data))
+            names = self._file.schema_arrow.names
+            self._kayrros = set(_KAYRROS) <= set(names)
+            if not self._kayrros and not set(_OURS) <= set(names):
+                raise StorageError(name, f"has the columns {', '.join(names)[:200]}", "make it with jp2batch index")
+            self._rows = self._numbered()
+        except StorageError:
+            raise
+        except TypeError:  # what cannot be a key of a dict
+            raise StorageError(name, "its paths are no texts", "make it with jp2batch index") from None
+        except (pa.ArrowException, OSError, ValueError) as error:
+            detail = str(error).partition("\n")[0]
+            raise StorageError(name, f"is no Parquet file: {detail}", "make it with jp2batch index") from None
+        self._group = functools.lru_cache(maxsize=16)(self._read_group)
+
+    def __len__(self) -> int:
+        return int(self._file.metadata.num_rows)
+
+    def get(self, key: str) -> Known | None:
+        """Return what it tells of the image with this key, or None."""
+        names = _kayrros_names(key) if self._kayrros else (key, _path_of(key))
+        place = next((self._rows[name] for name in names if name in self._rows), None)
+        if place is None:
+            return None
+        group, row = place
+        try:
+            packed = self._group(group)[row].as_py()
+            return places_of_tlm(packed) if self._kayrros else Known.from_bytes(packed)
+        except (OSError, ValueError, TypeError):  # damaged; it is only a hint
+            return None
+
+    def _numbered(self) -> dict[Any, tuple[int, int]]:
+        """Return group and row of each image, by all its names."""
+        columns = ["product_id", "band_id", "path"] if self._kayrros else ["path"]
+        rows: dict[Any, tuple[int, int]] = {}
+        for group in range(self._file.num_row_groups):
+            table = self._file.read_row_group(group, columns=columns).to_pydict()
+            for row, path in enumerate(table["path"]):
+                place = (group, row)
+                if not self._kayrros:
+                    rows[path] = place
+                    continue
+                rows[str(path or "").lstrip("/")] = place
+                rows[table["product_id"][row], table["band_id"][row]] = place
+        return rows
+
+    def _read_group(self, group: int) -> Any:
+        column = "index" if self._kayrros else "known"
+        return self._file.read_row_group(group, columns=[column]).column(0)
+
+
+def shared_table(url: str, storage_options: Mapping[str, Any]) -> Table:
+    """Return the table at a path or URL; it is loaded once in a process.
+
+    Raises
+    ------
+    Jp2BatchError
+        It cannot be read, or pyarrow is missing.
+    """
+    options = json.dumps(dict(storage_options), sort_keys=True, default=repr)
+    with _loading.setdefault(url, threading.Lock()):  # one thread loads it, the others wait
+        return _loaded(url, options)
+
+
+_loading: dict[str, threading.Lock] = {}
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(url: str, options: str) -> Table:
+    check_pyarrow()
+    return Table(read_bytes(url, storage_options=json.loads(options)), without_credentials(url))
+
+
+def write_table(url: str, known: Mapping[str, Known], *, storage_options: Mapping[str, Any] | None = None) -> None:
+    """Write what is known of images, by their keys, so that the file is there whole or not at all.
+
+    Raises
+    ------
+    StorageError
+        It cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    known = {key: one for key, one in known.items() if _is_text(key)}
+    count = Counter(map(_path_of, known))
+    named = [(_path_of(key) if count[_path_of(key)] == 1 else key, one) for key, one in known.items()]
+    ordered = dict(sorted(named, key=itemgetter(0)))
+    types = {"path": pa.string(), "size": pa.int64(), "etag": pa.string(), "tile_parts": pa.int32()}
+    schema = pa.schema({**types, "known": pa.binary()})
+    columns: Iterable[list[Any]] = (
+        list(ordered),
+        [one.size for one in ordered.values()],
+        [one.etag for one in ordered.values()],
+        [len(one.places) for one in ordered.values()],
+        [one.to_bytes() for one in ordered.values()],
+    )
+    buffer = io.BytesIO()
+    table = pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema)
+    pq.write_table(table, buffer, row_group_size=_GROUP, compression={"path": "zstd", "known": "none"})
+    write_bytes(url, buffer.getvalue(), storage_options=storage_options)
+
+
+def check_pyarrow() -> None:
+    """Say what is missing, before any work is done.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no pyarrow.
+    """
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise ConfigurationError("", "index tables need the package pyarrow", 'pip install "jp2batch[files]"') from None
+
+
+def _kayrros_names(key: str) -> tuple[Any, ...]:
+    """Return what an image may be called there: its key in the bucket, or product and band."""
+    path = _path_of(key)
+    in_bucket = path.partition("://")[2].partition("/")[2]
+    folders = PurePosixPath(path).parts
+    product = next((part.removesuffix(".SAFE") for part in folders if part.endswith(".SAFE")), None)
+    name = sentinel2.parse_name(path)
+    return (in_bucket, (product, name and name.band))
+
+
+def _path_of(key: str) -> str:
+    """Return the path that a key is of: without what tells apart the objects of several stores, or queries."""
+    return key.partition("#")[0]
+
+
+def _is_text(key: str) -> bool:
+    """Tell whether a table can hold a key: names of local files may be no text."""
+    return key.isprintable() or not any("\ud800" <= one <= "\udfff" for one in key)

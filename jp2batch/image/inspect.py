@@ -1,0 +1,230 @@
+"""Looking before reading: what an image is (`inspect`), and what a read would take (`plan`)."""
+
+import contextlib
+from collections.abc import Sequence
+
+from jp2batch.core import config
+from jp2batch.core.options import StorageOptions
+from jp2batch.core.request import LOWEST, Request, Window, parse_window
+from jp2batch.image import georeference
+from jp2batch.image.info import ImageInfo, ReadPlan
+from jp2batch.image.open import Opened, hold, naming, with_opened
+from jp2batch.jpeg2000.geometry.grid import Selection, image_area, samples, tile_count, tile_counts
+from jp2batch.jpeg2000.plan.coalesce import coalesced
+from jp2batch.jpeg2000.plan.decode_batches import batches, read_batch
+from jp2batch.jpeg2000.plan.estimates import expected_bytes
+from jp2batch.jpeg2000.plan.planner import LocatedBy, Precision, needs_packets, walk_cost, ways
+from jp2batch.jpeg2000.syntax.sparse_file import Range, Unknown
+from jp2batch.storage.source import Source, open_source
+
+
+def inspect(path: str, *, root: str | None = None, storage_options: StorageOptions = None) -> ImageInfo:
+    """Tell what an image is, from its header alone (one request, as a rule).
+
+    Parameters
+    ----------
+    path : str
+        Path or URL; with `root`, a key below it.
+    root : str, optional
+        Folder or bucket that `path` is below of.
+    storage_options : mapping, optional
+        fsspec's options for the store.
+
+    Raises
+    ------
+    Jp2BatchError
+        The image cannot be found, or is none.
+    """
+    source = open_source(Request(path, root=root).url, storage_options=storage_options)
+    with contextlib.closing(source), naming(source.path):
+        return _info(Opened.start(source))
+
+
+def plan(
+    path: str,
+    rlevel: int = LOWEST,
+    window: Window | str | None = None,
+    *,
+    root: str | None = None,
+    storage_options: StorageOptions = None,
+) -> ReadPlan:
+    """Tell what reading would take, without fetching pixels.
+
+    Where TLM tells the positions of tile-parts, or finding them costs nothing, only their headers are fetched and the
+    plan is exact. Elsewhere it is an estimate from the main header alone.
+
+    Parameters
+    ----------
+    path, root, storage_options
+        As for `inspect`.
+    rlevel : int
+        Resolution levels to drop: 0 = full, -1 = the lowest there is.
+    window : ((row_start, row_stop), (col_start, col_stop)) or "r0:r1,c0:c1", optional
+        The part to read, in pixels of the full image.
+
+    Raises
+    ------
+    Jp2BatchError
+        As for `read`.
+    """
+    request = Request(path, rlevel, parse_window(window, path), root)
+    return plan_from(open_source(request.url, storage_options=storage_options), request.rlevel, request.window)
+
+
+def plan_from(source: Source, rlevel: int, window: Window | None) -> ReadPlan:
+    """Tell what reading from a source would take."""
+
+    def act(opened: Opened) -> ReadPlan:
+        opened.confirm()
+        selection = opened.selected(rlevel, window)
+        way = _way(opened, selection)
+        if way == "walk" and source.profile.latency:
+            return _estimate(opened, selection)
+        return _rehearse(opened, selection) or _estimate(opened, selection)
+
+    return with_opened(source, act)
+
+
+class _Rehearsal:
+    """Fetches only what decides the course of a conversation, and counts what it would fetch."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._source, self._pieces = opened.source, opened.pieces
+        self.requests, self.bytes, self.seconds = opened.source.requests, opened.source.bytes_read, _begun(opened)
+
+    def fetch(self, ranges: Sequence[Range]) -> None:
+        store = self._source.profile
+        asked = coalesced(ranges, store, self._pieces.may_cross)
+        size = sum(r.stop - r.start for r in asked)
+        self.requests += len(asked)
+        self.bytes += size
+        self.seconds += store.seconds(len(asked), size, 1)
+        heads = [(r.start, r.stop if r.head is None else r.start + r.head) for r in ranges]
+        heads = [(start, stop) for start, stop in heads if start < stop]
+        for start, data in self._source.read_many(heads) if heads else []:
+            self._pieces.fill(start, data)
+        for r in asked:
+            self._pieces.fill_unknown(r.start, r.stop)
+
+
+def _rehearse(opened: Opened, selection: Selection) -> ReadPlan | None:
+    """Hold the conversation of the read without its pixels; None where these would decide its course."""
+    rehearsal = _Rehearsal(opened)
+    located_by: LocatedBy
+    precision: Precision
+    try:
+        reading = hold(opened.steps(selection), rehearsal.fetch)
+        for batch in batches(opened.image, reading, config.threads()):
+            hold(read_batch(opened.pieces, batch), rehearsal.fetch)
+    except Unknown:
+        if not opened.pieces.covers(0, opened.pieces.size):
+            return None
+        located_by, precision = "whole", "file"
+    else:
+        located_by, precision = reading.located_by, reading.precision
+    return _plan(
+        opened,
+        selection,
+        requests=rehearsal.requests,
+        size=rehearsal.bytes,
+        seconds=rehearsal.seconds,
+        located_by=located_by,
+        precision=precision,
+        exact=True,
+    )
+
+
+def _estimate(opened: Opened, selection: Selection) -> ReadPlan:
+    source, image = opened.source, opened.image
+    way = _way(opened, selection)
+    requests, size = len(selection.tiles), expected_bytes(image.header, image.container.codestream, selection)
+    seconds = source.profile.seconds(requests, size, 1)
+    if way == "walk":
+        cost = walk_cost(opened.pieces, image, selection, source.profile)
+        requests, size, seconds = cost.requests, cost.size, cost.seconds
+    requests, size = source.requests + requests, min(source.bytes_read + size, opened.pieces.size)
+    precision: Precision = "packets" if needs_packets(image.header, selection) else "tile-parts"
+    return _plan(
+        opened,
+        selection,
+        requests=requests,
+        size=size,
+        seconds=_begun(opened) + seconds,
+        located_by=way,
+        precision=precision,
+        exact=False,
+    )
+
+
+def _begun(opened: Opened) -> float:
+    """Estimate the seconds that reading the header takes."""
+    source = opened.source
+    return source.profile.seconds(source.requests, source.bytes_read, source.requests)
+
+
+def _way(opened: Opened, selection: Selection) -> LocatedBy:
+    profile, limit = opened.source.profile, config.max_whole_file()
+    return ways(opened.pieces, opened.image, selection, profile, limit, places=opened.places)[0]
+
+
+def _plan(
+    opened: Opened,
+    selection: Selection,
+    *,
+    requests: int,
+    size: int,
+    seconds: float,
+    located_by: LocatedBy,
+    precision: Precision,
+    exact: bool,
+) -> ReadPlan:
+    grid = tile_counts(opened.image.header.siz)
+    (top, left), (bottom, right) = (divmod(tile, grid[1]) for tile in (selection.tiles[0], selection.tiles[-1]))
+    full = samples(opened.image.header.siz, image_area(opened.image.header.siz), 0)
+    return ReadPlan(
+        path=opened.source.path,
+        rlevel=selection.rlevel,
+        shape=(selection.area.height, selection.area.width),
+        dtype=str(opened.dtype),
+        requests=requests,
+        bytes=size,
+        size=opened.pieces.size,
+        store=str(opened.source.profile),
+        seconds=seconds,
+        tiles=len(selection.tiles),
+        tiles_of=tile_count(opened.image.header.siz),
+        grid=grid,
+        tile_rows=(top, bottom + 1),
+        tile_columns=(left, right + 1),
+        image_shape=(full.height, full.width),
+        located_by=located_by,
+        precision=precision,
+        exact=exact,
+    )
+
+
+def _info(opened: Opened) -> ImageInfo:
+    header, siz = opened.image.header, opened.image.header.siz
+    levels = [samples(siz, image_area(siz), level) for level in range(header.levels + 1)]
+    place = georeference.from_boxes(opened.image.container.boxes)
+    coding = header.codings[0]
+    return ImageInfo(
+        path=opened.source.path,
+        size=opened.pieces.size,
+        shape=(levels[0].height, levels[0].width),
+        bands=len(opened.channels),
+        bits=tuple(channel.bits for channel in opened.channels),
+        dtype=str(opened.dtype),
+        tiles=tile_counts(siz),
+        tile_shape=(siz.ytsiz, siz.xtsiz),
+        levels=tuple((area.height, area.width) for area in levels),
+        progression=header.cod.progression,
+        layers=header.cod.layers,
+        wavelet="5/3 reversible" if coding.transform else "9/7 irreversible",
+        code_block=(1 << coding.code_block[1], 1 << coding.code_block[0]),
+        mct=bool(header.cod.mct),
+        htj2k=header.htj2k,
+        markers=tuple(dict.fromkeys(segment.name for segment in header.segments)),
+        crs=None if place is None else f"EPSG:{place.epsg}" if place.epsg else place.crs_wkt,
+        transform=None if place is None else place.transform,
+    )

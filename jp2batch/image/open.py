@@ -1,0 +1,304 @@
+"""Opening an image: its headers, from the store or from what is known of it; and the loop of a conversation."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from jp2batch.core import config
+from jp2batch.core.errors import CorruptImage, ImageTooLarge, Jp2BatchError, ObjectChanged, RangesIgnored, StorageError
+from jp2batch.core.request import Window
+from jp2batch.image import index, openjpeg
+from jp2batch.jpeg2000.assemble import whole_file
+from jp2batch.jpeg2000.geometry.grid import Rect, Selection, decoder_memory, image_area, select, tile_count
+from jp2batch.jpeg2000.locate.image_index import Known, learned
+from jp2batch.jpeg2000.locate.tile_parts import Misled, Place
+from jp2batch.jpeg2000.plan.coalesce import coalesced
+from jp2batch.jpeg2000.plan.estimates import expected_bytes
+from jp2batch.jpeg2000.plan.planner import Image, Precision, Reading, check_whole, find_tiles, read_image, ways
+from jp2batch.jpeg2000.syntax.channels import Channel, channels
+from jp2batch.jpeg2000.syntax.headers import Header, check_supported
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Pieces, Range, Steps
+from jp2batch.jpeg2000.syntax.sparse_file import fetch as fetch_ranges
+from jp2batch.storage.source import Source, Version
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A source whose headers have been read, or are known."""
+
+    source: Source
+    pieces: Pieces
+    image: Image
+    told: Known | None = None
+    """What was known of this version of it."""
+    recalled: bool = False
+    """Whether headers are those that were known, and the store has to confirm its version."""
+    at_once: bool = False
+    """Whether the first read gave all of it: it is small, or the server sends whole files only."""
+    claims: list[Range] = field(default_factory=list)
+    """Bytes that somebody else tells of: they are fetched with the next ones, and compared."""
+    decoded: list[Channel] = field(default_factory=list)
+    """The bands that OpenJPEG has told of, where the boxes cannot."""
+
+    @classmethod
+    def start(cls, source: Source, known: Known | None = None) -> "Opened":
+        """Read the beginning of a file: one range is tried before a hundred. Places that are known will be checked."""
+        first = config.first_read()
+        ((position, data),) = source.read_many([(0, first)])
+        pieces = Pieces(source.size or 0)
+        pieces.fill(position, data)
+        image = hold(read_image(pieces, Ahead(first)), fetcher(source, pieces))
+        told = None
+        if known is not None and known.size == pieces.size:
+            told = replace(known, etag=source.etag)
+        return cls(source, pieces, image, told, at_once=len(data) == pieces.size)
+
+    @classmethod
+    def recall(cls, source: Source, known: Known) -> "Opened":
+        """Take the beginning of a file from what is known: nothing is read, unless that lacks something."""
+        source.expect(Version(known.size, known.etag))
+        pieces = known.pieces()
+        image = hold(read_image(pieces, Ahead(config.first_read())), fetcher(source, pieces))
+        claims = [Range(0, image.header.stop)] if known.hearsay else []
+        return cls(source, pieces, image, known, recalled=True, claims=claims)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where tile-parts are known to lie."""
+        return () if self.told is None else self.told.places
+
+    def known(self, reading: Reading | None = None) -> Known | None:
+        """Return what would spare the next read a round: what was known, and with a reading also what that taught.
+
+        It is to be used where this was confirmed, or all has been read.
+        """
+        parts = [part for tile in reading.tiles.values() for part in tile.parts] if reading else []
+        try:
+            now = learned(self.pieces, self.image, parts, self.source.etag)
+        except ValueError as problem:  # by a header that was known
+            raise Misled(str(problem)) from None
+        return now if now is None or self.told is None else replace(self.told, hearsay=False).joined(now)
+
+    def fetch(self, ranges: Sequence[Range]) -> None:
+        """Fetch ranges, all at once, by the requests that cost least; and what is claimed, to compare it.
+
+        Raises
+        ------
+        Misled
+            What somebody else tells is not what the file says.
+        """
+        fetch(self.source, self.pieces, [*ranges, *self.claims], known=self.claims)
+        self.claims.clear()
+
+    def question(self, reading: Reading) -> None:
+        """Have compared what somebody else tells of the headers of tile-parts."""
+        if self.recalled and self.told is not None and self.told.hearsay:
+            parts = (part for tile in reading.tiles.values() for part in tile.parts)
+            self.claims.extend(Range(part.start, part.data) for part in parts)
+
+    def confirm(self) -> None:
+        """Make sure that the store has that version: for who reads no more of it."""
+        if self.claims:
+            self.fetch([])
+        if self.recalled:
+            self.source.verify()
+
+    def selected(self, rlevel: int, window: Window | None = None) -> Selection:
+        """Turn rlevel and window into samples that may be read."""
+        return self.checked(select(self.image.header, rlevel, window))
+
+    def checked(self, selection: Selection) -> Selection:
+        """Refuse what cannot become one array, or only too large a one."""
+        check_supported(self.image.header)
+        check_size(self, selection, "packets")
+        return selection
+
+    def steps(
+        self, selection: Selection, at_best: Precision = "packets", *, headers_only: bool = False
+    ) -> Steps[Reading]:
+        """Begin the conversation that finds what a selection takes."""
+        return find_tiles(
+            self.pieces,
+            self.image,
+            selection,
+            self.source.profile,
+            at_best=at_best,
+            whole_limit=config.max_whole_file(),
+            places=self.places,
+            headers_only=headers_only,
+        )
+
+    def reading(self, selection: Selection, at_best: Precision) -> Reading:
+        """Find what a selection takes; what was found before holds as long as what is known does."""
+        told = self.told if self.recalled and at_best == "packets" else None
+        if told is not None and (before := index.recall_reading(self.source, told, selection)) is not None:
+            return before
+        reading = hold(self.steps(selection, at_best), self.fetch)
+        if told is not None and reading.located_by == "index":
+            index.keep_reading(self.source, told, reading)
+        return reading
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The bands of the image."""
+        if self.image.misplaced:
+            return self._decoded_channels()
+        return channels(self.image.container, self.image.header)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type that holds the samples of all bands."""
+        return np.result_type(*(channel.dtype for channel in self.channels))
+
+    def _decoded_channels(self) -> tuple[Channel, ...]:
+        """Ask OpenJPEG for the bands: it decodes the whole file, once, at a low resolution level."""
+        if not self.decoded:
+            check_whole(self.pieces.size, self.image.misplaced, config.max_whole_file())
+            hold(fetch_ranges(self.pieces, [Range(0, self.pieces.size)]), self.fetch)
+            data = whole_file(self.pieces, self.image, 0).data
+            try:
+                found = _decoded_samples(data, self.image.header)
+            except CorruptImage as error:
+                raise CorruptImage("", f"{error.problem}; {self.image.misplaced}", "fetch the file again") from None
+            self.decoded.extend(Channel(one.bits, one.signed, in_palette=one.signed) for one in found)
+        return tuple(self.decoded)
+
+
+def _decoded_samples(data: bytes, header: Header) -> list[openjpeg.Samples]:
+    """Decode a file at the lowest resolution level; in full, if a tile has fewer levels than the image."""
+    try:
+        _check_decoder(header, header.levels)
+        return openjpeg.decoded_samples(data, reduce=header.levels)
+    except CorruptImage:
+        _check_decoder(header, 0)
+        return openjpeg.decoded_samples(data, reduce=0)
+
+
+def _check_decoder(header: Header, rlevel: int) -> None:
+    """Refuse to decode a whole image that takes OpenJPEG too much memory."""
+    needed = decoder_memory(header, image_area(header.siz), rlevel, tiles=tile_count(header.siz), dropped=True)
+    if needed > 2 * config.max_result():
+        raise too_large(needed, config.max_result())
+
+
+def with_opened(source: Source, act: Callable[[Opened], T], *, known: Known | None = None) -> T:
+    """Do something with an image: by what is known of it, or, where that does not prove true, afresh.
+
+    Parameters
+    ----------
+    source : Source
+        Where it lies; nothing has been read of it.
+    act : callable
+        What to do. It may be called twice.
+    known : Known, optional
+        What the caller knows: the image has to be of that version.
+    """
+    with contextlib.closing(source):
+        return _with_opened(source, act, known)
+
+
+def _with_opened(source: Source, act: Callable[[Opened], T], known: Known | None) -> T:
+    pinned = known if known is not None and known.etag is not None else None
+    held = index.recall(source)
+    if pinned is not None and not (held is not None and held.is_of(pinned)):
+        held = pinned
+    with naming(source.path):
+        if held is not None:
+            try:
+                return act(Opened.recall(source, held) if held.etag is not None else Opened.start(source, held))
+            except (Misled, RangesIgnored):
+                pass
+            except Jp2BatchError as error:
+                changed = isinstance(error, ObjectChanged) and pinned is None
+                if held.etag is None or (isinstance(error, StorageError) and not changed):
+                    raise
+            index.forget(source)
+            source.expect(None)
+        opened = Opened.start(source)
+        if pinned is not None and Version(pinned.size, pinned.etag).differs(Version(source.size, source.etag)):
+            raise ObjectChanged(source.path, "it was replaced since it was opened", "open it again")
+        return act(opened)
+
+
+def hold(steps: Steps[T], fetch: Callable[[Sequence[Range]], None]) -> T:
+    """Hold a conversation: fetch what it wants, until it wants nothing more."""
+    while True:
+        try:
+            wanted = next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        fetch(wanted)
+
+
+def fetcher(source: Source, pieces: Pieces) -> Callable[[Sequence[Range]], None]:
+    """Return what fetches ranges of a source into pieces."""
+    return functools.partial(fetch, source, pieces)
+
+
+def fetch(source: Source, pieces: Pieces, ranges: Sequence[Range], *, known: Sequence[Range] = ()) -> None:
+    """Fetch ranges of a source into pieces, all at once, by the requests that cost least.
+
+    Raises
+    ------
+    Misled
+        What pieces hold of the `known` ones is not what came.
+    """
+    asked = coalesced(ranges, source.profile, pieces.may_cross)
+    for start, data in source.read_many([(r.start, r.stop) for r in asked]):
+        for one in known:
+            first, last = max(start, one.start), min(start + len(data), one.stop)
+            if first < last and pieces.read(first, last) != data[first - start : last - start]:
+                raise Misled(f"bytes {first} to {last} are not what was known of them")
+        pieces.fill(start, data)
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Let errors of the format layer name the path, which it does not know."""
+    try:
+        yield
+    except Jp2BatchError as error:
+        if error.path:
+            raise
+        raise error.at(path) from error.__cause__
+
+
+def memory_needed(opened: Opened, selection: Selection) -> int:
+    """Estimate the memory that a read takes, in bytes: what is fetched, what decoding a tile needs, the result."""
+    fetched = expected_bytes(opened.image.header, opened.image.container.codestream, selection)
+    limit, store = config.max_whole_file(), opened.source.profile
+    if ways(opened.pieces, opened.image, selection, store, limit, places=opened.places)[0] == "whole":
+        fetched = opened.pieces.size
+    return fetched + sum(_memory(opened, selection, "packets"))
+
+
+def _memory(opened: Opened, selection: Selection, unit: Precision) -> tuple[int, int]:
+    """Return the bytes of the result, and of what OpenJPEG needs for a tile, or for the image as a whole."""
+    header = opened.image.header
+    area, tiles = image_area(header.siz), tile_count(header.siz)
+    if unit != "file":
+        tiles = 1
+        area = Rect(0, 0, min(header.siz.ytsiz, area.height), min(header.siz.xtsiz, area.width))
+    result = selection.area.height * selection.area.width * len(opened.channels) * opened.dtype.itemsize
+    return result, decoder_memory(header, area, selection.rlevel, tiles=tiles, dropped=unit != "packets")
+
+
+def check_size(opened: Opened, selection: Selection, unit: Precision) -> None:
+    """Refuse what takes too much memory."""
+    limit = config.max_result()
+    result, decoded = _memory(opened, selection, unit)
+    if result > limit or decoded > 2 * limit:
+        raise too_large(max(result, decoded), limit)
+
+
+def too_large(needed: int, limit: int) -> ImageTooLarge:
+    """Return the error for what takes more bytes of memory than the limit."""
+    problem = f"reading it would take {needed:.3g} bytes, more than jp2batch.max-result ({limit:.3g})"
+    return ImageTooLarge("", problem, "give a window or a higher rlevel")

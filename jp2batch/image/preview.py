@@ -1,0 +1,175 @@
+"""Stretched pictures of images, for people to look at."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from jp2batch.core.errors import InvalidRequest
+
+_DARKEST, _BRIGHTEST = 2, 98  # percentiles that become black and white
+_CLOUDY = 90  # percentile that becomes white on a contact sheet: whatever clouds cover, land is seen
+_PAPER, _INK = (250, 250, 248), (35, 35, 40)  # of a contact sheet
+_MARGIN, _CAPTION, _TEXT = 14, 26, 15  # of a contact sheet: around cells, height below pictures, size of the type
+
+
+def stretch(values: NDArray[Any], *, nodata: int | None = None, brightest: float = _BRIGHTEST) -> NDArray[np.uint8]:
+    """Stretch samples to 1…255, band by band, from their 2nd to their 98th percentile; no data becomes 0, black.
+
+    Parameters
+    ----------
+    values : ndarray, shape (bands, rows, columns)
+        The samples; NaN is no data, too. Three bands of bytes are a picture already, and stay as they are.
+    nodata : int, optional
+        The value that stands for no data.
+    brightest : float
+        The percentile that becomes white.
+    """
+    if values.dtype == np.uint8 and len(values) == 3:
+        return values
+    return np.stack([_stretch_band(band, nodata, brightest) for band in values])
+
+
+def to_png(values: NDArray[Any], *, nodata: int | None = None) -> bytes:
+    """Return a picture as PNG: grey, or the first three bands as colours.
+
+    Parameters
+    ----------
+    values : ndarray, shape (bands, rows, columns)
+        The samples.
+    nodata : int, optional
+        The value that stands for no data; it is painted black.
+    """
+    return _as_png(_picture(values, nodata, _BRIGHTEST))
+
+
+def stretched_picture(values: NDArray[Any], side: int, *, nodata: int | None = None) -> Image.Image:
+    """Return a picture as of `to_png`, made smaller where its longer side has more than `side` pixels."""
+    picture = _picture(values, nodata, _BRIGHTEST)
+    picture.thumbnail((side, side), Image.Resampling.BOX)
+    return picture
+
+
+def thumbnail(value: Any, side: int = 132) -> bytes | None:
+    """Return a small picture, as PNG, of pixels in any form that results have them in; None of anything else.
+
+    Parameters
+    ----------
+    value : object
+        A DataArray or ndarray of (rows, columns) or (bands, rows, columns), or the dict of the web service. What dask
+        has yet to compute is not.
+    side : int
+        Pixels that the longer side has at most.
+    """
+    pixels = _pixels_of(value)
+    if pixels is None or pixels.ndim not in (2, 3) or not pixels.size or pixels.dtype.kind not in "buif":
+        return None
+    values = pixels if pixels.ndim == 3 else pixels[None]
+    step = max(1, -(-max(values.shape[1:]) // (2 * side)))
+    return _as_png(stretched_picture(values[:, ::step, ::step], side, nodata=nodata_of(value)))
+
+
+def contact_sheet(
+    images: Sequence[NDArray[Any]],
+    titles: Sequence[str],
+    *,
+    columns: int | None = None,
+    side: int = 260,
+    nodata: int | None = None,
+) -> bytes:
+    """Return small pictures of images, in a grid and with captions, as PNG.
+
+    Parameters
+    ----------
+    images : sequence of ndarray, shape (bands, rows, columns)
+        Their samples; each is stretched for itself. They come row by row, at least one.
+    titles : sequence of str
+        The caption of each; what is too long for its cell is cut.
+    columns : int, optional
+        Pictures in a row; by default about as many as there are rows.
+    side : int
+        Pixels that the longer side of each picture has; larger and smaller images are brought to it.
+    nodata : int, optional
+        The value that stands for no data; it is painted black.
+    """
+    return _as_png(contact_sheet_picture(images, titles, columns=columns, side=side, nodata=nodata))
+
+
+def contact_sheet_picture(
+    images: Sequence[NDArray[Any]],
+    titles: Sequence[str],
+    *,
+    columns: int | None = None,
+    side: int = 260,
+    nodata: int | None = None,
+) -> Image.Image:
+    """Return the picture that `contact_sheet` returns as PNG."""
+    if not images or len(images) != len(titles):
+        problem = f"a contact sheet of {len(images)} images and {len(titles)} titles"
+        raise InvalidRequest("", problem, "give at least one image, and a title for each")
+    across = columns or int(np.ceil(len(images) ** 0.5))
+    wide, high = side + _MARGIN, side + _CAPTION + _MARGIN
+    down = -(-len(images) // across)
+    sheet = Image.new("RGB", (across * wide + _MARGIN, down * high + _MARGIN), _PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_TEXT)
+    for place, (values, title) in enumerate(zip(images, titles, strict=True)):
+        left, top = _MARGIN + place % across * wide, _MARGIN + place // across * high
+        small = ImageOps.contain(_picture(values, nodata, _CLOUDY), (side, side), Image.Resampling.LANCZOS)
+        sheet.paste(small, (left + (side - small.width) // 2, top + (side - small.height) // 2))
+        text = _cut(title, font, side)
+        draw.text((left + side / 2, top + side + _CAPTION / 2), text, fill=_INK, font=font, anchor="mm")
+    return sheet
+
+
+def _picture(values: NDArray[Any], nodata: int | None, brightest: float) -> Image.Image:
+    stretched = stretch(values[:3] if len(values) >= 3 else values[:1], nodata=nodata, brightest=brightest)
+    return Image.fromarray(np.ascontiguousarray(stretched[0] if len(stretched) == 1 else np.moveaxis(stretched, 0, 2)))
+
+
+def _pixels_of(value: Any) -> NDArray[Any] | None:
+    if isinstance(value, Mapping):
+        image = np.asarray(value.get("img_data", ()))
+        return np.moveaxis(image, 2, 0) if image.ndim == 3 else image
+    if hasattr(value, "dims"):  # a DataArray; this module needs no xarray
+        value = None if value.chunks is not None else value.values
+    return value if isinstance(value, np.ndarray) else None
+
+
+def nodata_of(value: Any) -> int | None:
+    """Return the number of no data that an array's attributes tell; None of floats, where NaN is no data.
+
+    Arithmetic keeps attributes, so that those of reflectance made by hand still name the number, which may be a value.
+    """
+    found = getattr(value, "attrs", {}).get("nodata")
+    return None if found is None or value.dtype.kind not in "iu" else int(found)
+
+
+def _as_png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """Return a text on one line that is no wider than `width` pixels."""
+    text = " ".join(text.split())
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _stretch_band(band: NDArray[Any], nodata: int | None, brightest: float) -> NDArray[np.uint8]:
+    valid = np.isfinite(band) if nodata is None else np.isfinite(band) & (band != nodata)
+    if not valid.any():
+        return np.zeros(band.shape, np.uint8)
+    low, high = np.percentile(band[valid], (_DARKEST, brightest))
+    if low == high:  # nearly all the same: what differs is what there is to see
+        low, high = band[valid].min(), band[valid].max()
+    least = 1 if band.dtype.kind in "biu" else np.finfo(np.float32).tiny
+    scaled = (np.where(valid, band, low).astype(np.float32) - low) / max(float(high) - float(low), least) * 254 + 1
+    return np.where(valid, scaled.clip(1, 255), 0).astype(np.uint8)

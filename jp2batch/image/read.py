@@ -1,0 +1,186 @@
+"""One request from end to end: the loop that holds the planner's conversation with a source, and the decode.
+
+Every way of use ends here: eager read, lazy chunk, batch task, HTTP handler.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jp2batch.core import config
+from jp2batch.core.errors import CorruptImage
+from jp2batch.core.options import StorageOptions
+from jp2batch.core.request import Request
+from jp2batch.image import index
+from jp2batch.image.decode import decode
+from jp2batch.image.open import Opened, check_size, hold, with_opened
+from jp2batch.jpeg2000.geometry.grid import Rect, Selection, select_area
+from jp2batch.jpeg2000.locate.image_index import Known
+from jp2batch.jpeg2000.locate.tile_parts import Misled
+from jp2batch.jpeg2000.plan.decode_batches import Batch, read_batch
+from jp2batch.jpeg2000.plan.planner import LocatedBy, Precision, Reading
+from jp2batch.storage.source import Source, open_source
+
+_COARSER: dict[Precision, Precision] = {"packets": "tile-parts", "tile-parts": "file"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a read took."""
+
+    bytes_read: int
+    """Bytes fetched."""
+    requests: int
+    """Requests to the store."""
+    retries: int
+    """Requests that were made again because they had failed."""
+    time_download: float
+    """Seconds spent waiting for the store."""
+    time_processing: float
+    """Seconds spent otherwise: planning, assembling, decoding."""
+    located_by: LocatedBy | None = None
+    """How tile-parts were found; None where the read has failed."""
+    precision: Precision | None = None
+    """The unit of what was read; None where the read has failed."""
+    reasons: tuple[str, ...] = ()
+    """Why less precise ways were taken, and what OpenJPEG warned of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """A read image, or the part of it that was asked for."""
+
+    values: NDArray[Any]
+    """Samples, of shape (bands, rows, columns)."""
+    opened: Opened
+    """The file that they are of."""
+    selection: Selection
+    """Which samples of it these are."""
+    stats: Stats
+
+
+def read_pixels(request: Request, *, storage_options: StorageOptions = None) -> Pixels:
+    """Read what a request asks for.
+
+    Raises
+    ------
+    Jp2BatchError
+        Always one of its subclasses, naming the path.
+    """
+    source = open_source(request.url, storage_options=storage_options)
+    return read_from(source, lambda opened: opened.selected(request.rlevel, request.window))
+
+
+def read_area(
+    url: str, rlevel: int, area: Rect, *, storage_options: StorageOptions = None, known: Known | None = None
+) -> Pixels:
+    """Read samples by their coordinates at a resolution level: what a lazy array asks for.
+
+    Raises
+    ------
+    ObjectChanged
+        The image is not the one any more that was `known`.
+    """
+    source = open_source(url, storage_options=storage_options)
+
+    def choose(opened: Opened) -> Selection:
+        return opened.checked(select_area(opened.image.header, rlevel, area))
+
+    return read_from(source, choose, known=known)
+
+
+def read_from(
+    source: Source,
+    choose: Callable[[Opened], Selection],
+    *,
+    threads: int | None = None,
+    known: Known | None = None,
+) -> Pixels:
+    """Read what `choose` selects of an image; `threads`: to decode in, by default what is configured."""
+    begin = time.perf_counter()
+
+    def act(opened: Opened) -> Pixels:
+        return read_opened(opened, choose(opened), begin=begin, threads=threads)
+
+    return with_opened(source, act, known=known)
+
+
+def read_opened(
+    opened: Opened, selection: Selection, *, begin: float | None = None, threads: int | None = None
+) -> Pixels:
+    """Read a selection of an image whose headers are there; `begin`: when that was begun."""
+    begin = time.perf_counter() if begin is None else begin
+    source = opened.source
+    try:
+        values, reading, warnings, known = _read(opened, selection, threads or config.threads())
+    finally:
+        source.verify()  # an object replaced meanwhile is the better explanation of what else went wrong
+    stats = replace(
+        counted(source, begin),
+        located_by=reading.located_by,
+        precision=reading.precision,
+        reasons=tuple(dict.fromkeys([*reading.reasons, *warnings])),
+    )
+    if known is not None and not warnings:
+        index.keep(source, known)
+    return Pixels(values, opened, selection, stats)
+
+
+def counted(source: Source, begin: float) -> Stats:
+    """Return what was taken of a source since `begin`, whatever came of it."""
+    return Stats(
+        bytes_read=source.bytes_read,
+        requests=source.requests,
+        retries=source.retries,
+        time_download=source.seconds,
+        time_processing=max(0.0, time.perf_counter() - begin - source.seconds),
+    )
+
+
+def _read(opened: Opened, selection: Selection, threads: int) -> tuple[NDArray[Any], Reading, list[str], Known | None]:
+    """Read and decode a selection; take a coarser unit where OpenJPEG stumbles over what was cut out of the file."""
+    failures: list[str] = []
+    at_best: Precision = "packets"
+    while True:
+        reading = opened.reading(selection, at_best)
+        check_size(opened, selection, reading.unit)
+        opened.question(reading)
+        known = _learned(opened, reading)  # now: what is decoded is not kept in memory
+        try:
+            values, warnings = _decode(opened, reading, threads)
+        except CorruptImage as error:
+            if reading.unit == "file" or opened.recalled:
+                raise
+            failures.append(error.problem)
+        else:
+            if warnings and opened.recalled and reading.unit != "file":
+                raise Misled(warnings[0])
+            opened.confirm()
+            failures += warnings
+            if not warnings or reading.unit != "packets":
+                return values, reading, failures, known
+        at_best = _COARSER[reading.unit]
+
+
+def _learned(opened: Opened, reading: Reading) -> Known | None:
+    """Return what another read would gain by."""
+    if opened.recalled and reading.located_by == "index" and not (opened.told and opened.told.hearsay):
+        return None  # all of it was known
+    if opened.at_once:
+        return None  # nothing would be gained
+    return opened.known(reading)
+
+
+def _decode(opened: Opened, reading: Reading, threads: int) -> tuple[NDArray[Any], list[str]]:
+    """Decode a reading into a new array; return what OpenJPEG warned of as well."""
+    area = reading.selection.area
+    values = np.empty((len(opened.channels), area.height, area.width), opened.dtype)
+
+    def read(batch: Batch) -> None:
+        hold(read_batch(opened.pieces, batch), opened.fetch)
+
+    return values, decode(opened.pieces, opened.image, reading, values, read=read, threads=threads)

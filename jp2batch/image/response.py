@@ -1,0 +1,68 @@
+"""Pixels and times -> the JSON-shaped dict of the web service, and its bytes."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from jp2batch.core.options import StorageOptions
+from jp2batch.core.request import Request
+from jp2batch.image.read import Pixels, read_pixels
+
+
+class Response(TypedDict):
+    """The answer of `POST /api/jp2`."""
+
+    img_data: list[Any]
+    """Rows of grey values; with several bands, each pixel is the list of its values."""
+    shape: list[int]
+    """Rows and columns; with several bands, their number as well."""
+    time_download: float
+    """Seconds spent waiting for the store."""
+    time_processing: float
+    """Seconds spent otherwise."""
+
+
+def respond(body: Mapping[str, Any], *, root: str | None = None, storage_options: StorageOptions = None) -> Response:
+    """Answer a request of the web service.
+
+    Parameters
+    ----------
+    body : mapping
+        `{"Path": "<key>", "rlevel": -1}`; `rlevel` may be left out, and a `window` given.
+    root : str, optional
+        Folder or bucket that keys are below of, and may not leave.
+    storage_options : mapping, optional
+        fsspec's options for the store.
+
+    Raises
+    ------
+    Jp2BatchError
+        Always one of its subclasses, naming the path.
+    """
+    return response(read_pixels(Request.from_json(body, root=root), storage_options=storage_options))
+
+
+def response(pixels: Pixels) -> Response:
+    """Return pixels as the answer of the web service."""
+    return _answer(pixels, np.ndarray.tolist)
+
+
+def to_json(pixels: Pixels) -> bytes:
+    """Return pixels as the JSON of that answer, straight from the array: lists would take seven times as long."""
+    return orjson.dumps(_answer(pixels, np.ascontiguousarray), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _answer(pixels: Pixels, form: Callable[[NDArray[Any]], Any]) -> Response:
+    begin = time.perf_counter()
+    values = pixels.values[0] if len(pixels.values) == 1 else np.moveaxis(pixels.values, 0, 2)
+    data = form(values)
+    return {
+        "img_data": data,
+        "shape": list(values.shape),
+        "time_download": pixels.stats.time_download,
+        "time_processing": pixels.stats.time_processing + time.perf_counter() - begin,
+    }

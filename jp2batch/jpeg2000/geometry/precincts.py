@@ -1,0 +1,119 @@
+"""Which precincts of a tile the samples of a window are made of (T.800 B.6, B.7, F.3)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jp2batch.jpeg2000.geometry.grid import (
+    PrecinctAxis,
+    PrecinctGrids,
+    Rect,
+    Selection,
+    ceil_div,
+    tile_precincts,
+    tile_samples,
+)
+from jp2batch.jpeg2000.syntax.headers import Header
+
+_REACH = {0: 4, 1: 2}
+"""How many samples of a subband beyond a window bear on it, by the transform: 9/7 or 5/3.
+
+A sample is made of low-pass ones up to 3 (5/3: 1) positions away and high-pass ones up to 4 (2), where every other
+position is low-pass (F.3.8). So one more decomposition takes ⌈(n + 3) / 2⌉ beyond the n that are needed of LL, and
+⌈(n + 4) / 2⌉ of the others: never more than 3 and 4 (1 and 2).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Precincts:
+    """A rectangle of the precincts of a resolution level of a tile-component."""
+
+    rows: range
+    columns: range
+    across: int
+    """How many precincts a row of all of them has."""
+    count: int
+    """How many there are in all."""
+
+    def __contains__(self, precinct: int) -> bool:
+        row, column = divmod(precinct, self.across)
+        return row in self.rows and column in self.columns
+
+    @property
+    def all(self) -> bool:
+        """Whether these are all there are."""
+        return len(self.rows) * len(self.columns) == self.count
+
+
+def wanted_precincts(
+    header: Header, selection: Selection, tile: int, grids: PrecinctGrids
+) -> Mapping[tuple[int, int], Precincts]:
+    """Return the precincts of a tile that a selection is made of, by component and resolution level.
+
+    `grids` are all that the tile has. Resolution levels that are not needed are not there. A precinct is needed where
+    its samples in a subband come as near to those that the window has there as the filters reach.
+    """
+    samples = tile_samples(header.siz, tile, selection.rlevel)
+    inside = selection.area.intersection(samples)
+    wanted = {}
+    for component, levels in enumerate(grids):
+        coding = header.codings[component]
+        reach = _REACH[coding.transform]
+        for resolution, (rows, columns) in enumerate(levels[: coding.levels - selection.rlevel + 1]):
+            near_rows, near_columns = range(rows.count), range(columns.count)
+            if inside != samples:
+                ppx, ppy = coding.precincts[resolution]
+                drop = coding.levels - selection.rlevel - resolution
+                near_rows = _near(rows, ppy, (inside.y0, inside.y1), drop, halved=resolution > 0, reach=reach)
+                near_columns = _near(columns, ppx, (inside.x0, inside.x1), drop, halved=resolution > 0, reach=reach)
+            count = rows.count * columns.count
+            wanted[component, resolution] = Precincts(near_rows, near_columns, max(1, columns.count), count)
+    return wanted
+
+
+def is_partial(header: Header, selection: Selection, tile: int) -> bool:
+    """Tell whether a selection can do without some precincts of the resolution levels that it needs of a tile."""
+    inside = tile_samples(header.siz, tile, selection.rlevel)
+    if selection.area.intersection(inside) == inside:
+        return False
+    wanted = wanted_precincts(header, selection, tile, tile_precincts(header, tile))
+    return not all(precincts.all for precincts in wanted.values())
+
+
+def wanted_area(header: Header, selection: Selection) -> int:
+    """Estimate how many samples the precincts hold that a selection needs of its resolution level."""
+    ppx, ppy = header.codings[0].precincts[header.codings[0].levels - selection.rlevel]
+    area = selection.area
+    first, last = (
+        tile_samples(header.siz, tile, selection.rlevel) for tile in (selection.tiles[0], selection.tiles[-1])
+    )
+    whole = Rect(first.y0, first.x0, last.y1, last.x1)
+    y0, x0 = area.y0 >> ppy << ppy, area.x0 >> ppx << ppx
+    covered = Rect(y0, x0, ceil_div(area.y1, 1 << ppy) << ppy, ceil_div(area.x1, 1 << ppx) << ppx).intersection(whole)
+    return covered.height * covered.width
+
+
+def _near(axis: PrecinctAxis, exponent: int, samples: tuple[int, int], drop: int, *, halved: bool, reach: int) -> range:
+    """Return the precincts along an axis that hold, in any subband, what is near some samples.
+
+    Parameters
+    ----------
+    exponent : int
+        PPx or PPy.
+    samples : (int, int)
+        The first, and the one behind the last, at the resolution level that is asked for.
+    drop : int
+        Decompositions from there to the resolution level of these precincts.
+    halved : bool
+        Whether that has the subbands HL, LH and HH, which lie one decomposition deeper; else LL.
+    reach : int
+        What is near.
+    """
+    decompositions, size = drop + halved, 1 << (exponent - halved)
+    bounds = [  # (B-15), for the low-pass and the high-pass subband
+        ceil_div(sample - (high << (decompositions - 1) if high else 0), 1 << decompositions)
+        for high in range(1 + halved)
+        for sample in samples
+    ]
+    first = (min(bounds) - reach) // size - axis.first
+    last = (max(bounds) + reach - 1) // size - axis.first
+    return range(max(0, first), min(axis.count, last + 1))

@@ -1,0 +1,252 @@
+"""Walking along a codestream from several places at once: chains of SOTs side by side, each searched for its first.
+
+In packets nothing above FF 8F occurs (T.800 B.10.1), so FF 90 00 0A is a SOT as a rule; but COM, SOP or a hostile file
+can hold what looks like one. What is found is therefore followed, and dropped unless it leads to another. Where to walk
+and to search, and what to believe in the end, is up to `walk` and `interpolate`.
+"""
+
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass, field
+
+from jp2batch.core.errors import CorruptImage
+from jp2batch.jpeg2000.geometry.grid import tile_count
+from jp2batch.jpeg2000.locate.completeness import Doubt
+from jp2batch.jpeg2000.locate.sot_chain import End, Link, may_be_link, read_link
+from jp2batch.jpeg2000.locate.sot_proof import SOT, look_back, stands_alone
+from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
+from jp2batch.jpeg2000.syntax.headers import Header
+from jp2batch.jpeg2000.syntax.markers import Sot
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Pieces, Range, Steps, disjoint, need, together
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A stretch of tile-parts, one behind the other; it grows."""
+
+    start: int
+    """Position of the first."""
+    first: int
+    """Tile of the first."""
+    stop: int
+    """Position of what follows the last."""
+    tile: int
+    """The tile that should follow."""
+    clear: int
+    """Nothing begins between here and `start`."""
+
+
+@dataclass(slots=True, eq=False)
+class Scan:
+    """A search for the first SOT between two positions."""
+
+    position: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What is not known between two runs."""
+
+    start: int
+    """A tile-part begins here."""
+    tile: int
+    """Its tile."""
+    stop: int
+    """So it does here."""
+    end: int
+    """Its tile; what lies between should be the tiles from the one to the other."""
+    clear: int
+    """Nothing begins between here and `stop`."""
+    walked: bool
+    """Whether a walk is going on at its start."""
+    scanned: bool
+    """Whether a search is going on in it."""
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles should lie in it; 0 = the order of tile-parts is another."""
+        return max(0, self.end - self.tile)
+
+
+@dataclass
+class Front:
+    """What is known of the chain, and the conversations that learn more of it."""
+
+    pieces: Pieces
+    header: Header
+    codestream: Range
+    tiles: Container[int]
+    """Whose headers are wanted."""
+    ahead: ReadAhead
+    goes_on: Callable[[int], bool] = lambda _tile: True
+    """Whether a walk is worth going on to a tile."""
+    proves: bool = False
+    """Whether what a search has found must be proven right there, since nobody will come to it along the chain."""
+    outcomes: dict[int, Link | End | Doubt | CorruptImage] = field(default_factory=dict)
+    """What was found at each position that was come to."""
+    rounds: int = 0
+    """How often something was asked for."""
+    unproven: int = 0
+    """How many finds are still to be proven."""
+    _runs: list[Run] = field(default_factory=list)
+    _scans: list[Scan] = field(default_factory=list)
+    _open: set[int] = field(default_factory=set)
+    _owed: list[Range] = field(default_factory=list)
+    _learned: int = 0
+
+    def __post_init__(self) -> None:
+        self.count = tile_count(self.header.siz)
+        self.end = self.codestream.stop - len(SOT) // 2  # where EOC should be
+        self._last = Run(self.end, self.count, self.end, self.count, self.end)
+        self.mean = max(Sot.SIZE + 2, (self.end - self.header.stop) // self.count)
+
+    def advance(self, begin: Callable[[], list[Steps[None]] | None]) -> Steps[None]:
+        """Hold conversations side by side; before each round `begin` gives more of them, or None: it is done.
+
+        Raises
+        ------
+        Doubt
+            Nobody knows what to do next.
+        """
+        running: list[Steps[None]] = []
+        known = -1
+        while (begun := begin()) is not None:
+            if self._learned == known:
+                raise Doubt("the chain of tile-parts cannot be followed")
+            running, known = [*running, *begun], self._learned
+            wanted: list[Range] = []
+            going_on = []
+            for steps in running:
+                asked = next(steps, None)
+                if asked is not None:
+                    wanted += asked
+                    going_on.append(steps)
+            running = going_on
+            if wanted:
+                owed, self._owed = self._owed, []
+                self.rounds, known = self.rounds + 1, -1
+                yield disjoint([*wanted, *(gap for r in owed for gap in self.pieces.missing(r.start, r.stop))])
+
+    def walk(self, position: int, tile: int) -> Steps[None]:
+        """Follow the chain from a position where a tile-part begins."""
+        run = Run(position, tile, position, tile, position)
+        self._runs.append(run)
+        yield from self._follow(run)
+
+    def search(self, start: int, limit: int, chunk: int) -> Steps[None]:
+        """Find the first tile-part that begins between two positions, and follow the chain from there.
+
+        `chunk` bytes are fetched at a time.
+        """
+        scan = Scan(start, limit)
+        self._scans.append(scan)
+        while scan.position < limit and not self._passed(scan.position):
+            stop = min(scan.position + chunk, limit)
+            data = yield from need(self.pieces, scan.position, min(stop + Sot.SIZE - 1, self.codestream.stop))
+            for position, sot in self._candidates(data, scan.position):
+                self._scans.remove(scan)
+                if position in self.outcomes or position in self._open:
+                    return
+                run = Run(position, sot.tile, position, sot.tile, start)
+                self._runs.append(run)
+                if (yield from self._follow_found(run)):
+                    return
+                self._runs.remove(run)
+                self.outcomes.pop(position, None)
+                self._scans.append(scan)
+            scan.position = stop
+        self._scans.remove(scan)
+        for run in (*self._runs, self._last):
+            if run.clear == limit:
+                run.clear = start
+                self._learned += 1
+
+    def is_open(self, position: int) -> bool:
+        """Tell whether somebody is just reading there."""
+        return position in self._open
+
+    def gaps(self) -> Iterator[Gap]:
+        """Iterate over what is not known, in the order of the codestream."""
+        runs = sorted(self._runs, key=lambda run: run.start)
+        left = Run(self.header.stop, 0, self.header.stop, 0, self.header.stop)
+        for run in [*runs, self._last]:
+            if run.start > left.stop:
+                scanned = any(left.stop <= scan.position < run.start for scan in self._scans)
+                yield Gap(left.stop, left.tile, run.start, run.first, run.clear, self.is_open(left.stop), scanned)
+            if run.stop >= left.stop:
+                left = run
+
+    def known(self) -> list[tuple[int, int]]:
+        """Return tiles and the positions where they begin, in their order."""
+        ends = [(0, self.header.stop), (self.count, self.end)]
+        return sorted({*ends, *(p for r in self._runs for p in ((r.first, r.start), (r.tile, r.stop)))})
+
+    def _follow(self, run: Run) -> Steps[bool]:
+        """Follow the chain; tell whether there is one: whether the first tile-part leads to another, or to EOC."""
+        links = 0
+        while True:
+            outcome = yield from self._come_to(run.stop, run.tile)
+            if not isinstance(outcome, Link):
+                return links > 1 or (isinstance(outcome, End) and outcome.told)
+            links += 1
+            last = outcome.sot.part + 1 >= outcome.sot.parts
+            run.stop, run.tile = outcome.stop, outcome.sot.tile + last
+            if run.stop >= self.end or not self.goes_on(run.tile):
+                return True
+            if run.stop in self.outcomes or run.stop in self._open:
+                return True
+
+    def _follow_found(self, run: Run) -> Steps[bool]:
+        if not self.proves:
+            return (yield from self._follow(run))
+        self.unproven += 1
+        alone = stands_alone(self.pieces, self.header.stop, run.start)
+        leads_on, proven = yield from together([self._follow(run), alone])
+        self.unproven -= 1
+        self._learned += 1
+        if leads_on and not proven:
+            raise Doubt(f"a header may contain what looks like a tile-part at byte {run.start}")
+        if leads_on and self._follows_later_tiles(run):
+            raise Doubt(f"tiles may come once more before byte {run.start}")
+        return leads_on
+
+    def _follows_later_tiles(self, run: Run) -> bool:
+        """Tell whether in what was read right before a find there is what looks like a tile that should come behind."""
+        start = run.start - look_back(self.header.stop, run.start)
+        before = self.pieces.read(start, run.start)
+        return any(sot.tile >= run.first for _, sot in self._candidates(before, start))
+
+    def _come_to(self, position: int, tile: int) -> Steps[Link | End | Doubt | CorruptImage]:
+        guess = self.ahead(tile, self.mean) if tile in self.tiles else Ahead()
+        outcome: Link | End | Doubt | CorruptImage
+        self._open.add(position)
+        try:
+            outcome = yield from read_link(
+                self.pieces,
+                self.header,
+                self.codestream,
+                position,
+                tiles=self.tiles,
+                guess=guess,
+                ahead=self.ahead,
+            )
+        except (Doubt, CorruptImage) as problem:
+            outcome = problem
+        self._open.remove(position)
+        self._learned += position not in self.outcomes  # what is looked at again teaches nothing
+        self.outcomes[position] = outcome
+        if isinstance(outcome, Link) and outcome.part is not None:
+            data = self.ahead(outcome.sot.tile, outcome.stop - position).data
+            self._owed.append(Range(outcome.part.data, min(outcome.part.data + data, outcome.stop), 0))
+        return outcome
+
+    def _candidates(self, data: bytes, start: int) -> Iterator[tuple[int, Sot]]:
+        offset = data.find(SOT)
+        while offset >= 0:
+            sot = may_be_link(data[offset : offset + Sot.SIZE], start + offset, self.header, self.codestream)
+            if sot is not None:
+                yield start + offset, sot
+            offset = data.find(SOT, offset + 1)
+
+    def _passed(self, position: int) -> bool:
+        return any(run.start <= position < run.stop for run in self._runs)

@@ -1,0 +1,226 @@
+"""Finding a few tiles where no TLM tells of them: tile-parts mostly lie in the order of their tiles, so one can guess.
+
+Search for a SOT near where it should be, learn from its Isot how far off that is, walk on from there or search again.
+What is found is believed where it is proven to be no part of something else (`alone`), where each wanted tile is come
+to from the one before it, and where PLT accounts for all of its packets in one tile-part; and only as long as the file
+looks as it should: one tile-part a tile, in the order of their tiles, no EOC before the end, and no gap that may hide
+more than it should (`restart`). Elsewhere this ends in `Doubt`, and the chain is followed from its beginning.
+
+What nothing short of that could notice: packets that hold chains of whole tile-parts, against B.10.1, and what
+`restart` says of itself. No encoder writes such a file.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from itertools import pairwise
+from operator import itemgetter
+
+from jp2batch.core.costs import StoreProfile
+from jp2batch.jpeg2000.locate import sot_proof
+from jp2batch.jpeg2000.locate.chain_search import Front, Gap
+from jp2batch.jpeg2000.locate.completeness import Doubt, has_all_packets
+from jp2batch.jpeg2000.locate.parallel_walk import Cost
+from jp2batch.jpeg2000.locate.second_codestream import Span, doubtful, lookouts
+from jp2batch.jpeg2000.locate.sot_chain import End, Link
+from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
+from jp2batch.jpeg2000.syntax.headers import Header, TilePart
+from jp2batch.jpeg2000.syntax.markers import Marker
+from jp2batch.jpeg2000.syntax.sparse_file import Pieces, Range, Steps
+
+_NEAR = 4  # tile-parts that are walked along rather than searched past
+_CHUNK = 0.8  # of a tile-part, fetched at a time in search of a SOT
+_EARLY = 0.4  # of a tile-part, by which to aim before where it should begin: on average half a one is cut
+_SEARCHES, _ROUNDS = 1.6, 6  # that finding a tile takes, as a rule
+_LACKING = 0.5  # of what the proof looks at, that no search has read before
+_PATIENCE = 20  # rounds beside those that walking along the tiles takes
+_MOST_CHECKS = 4  # of gaps that may hide more than they should
+
+
+def interpolation_cost(length: int, tiles: int, selected: Iterable[int], wanted: int, store: StoreProfile) -> Cost:
+    """Estimate what interpolation takes; see `choose_pace`."""
+    runs = list(_runs(sorted(selected)))
+    longest = max(last - first for first, last in runs)
+    requests = sum(last - first + _ROUNDS for first, last in runs)
+    searched = _SEARCHES * length / tiles + _LACKING * sot_proof.look_back(0, length)
+    in_vain = min(len(runs) * searched, max(0, length - wanted))
+    return Cost.estimate(requests, _ROUNDS + longest, wanted, in_vain, store)
+
+
+def by_interpolation(
+    pieces: Pieces, header: Header, codestream: Range, tiles: Collection[int], ahead: ReadAhead
+) -> Steps[list[TilePart]]:
+    """Read the headers of the tile-parts of a few `tiles`.
+
+    Raises
+    ------
+    Doubt
+        The file is not as it should be for that, or a tile is nowhere.
+    """
+    if header.has(Marker.PLM):
+        raise Doubt("PLM tells of the packets of all tile-parts, in their order")
+    if header.cod.sop:
+        raise Doubt("SOP may hold what looks like a tile-part")
+    search = _Interpolation(Front(pieces, header, codestream, tiles, ahead), sorted(tiles))
+    yield from search.front.advance(search.begin)
+    return search.parts()
+
+
+class _Interpolation:
+    def __init__(self, front: Front, tiles: list[int]) -> None:
+        self.front = front
+        front.goes_on, front.proves = self._is_near, True
+        self._tiles = tiles
+        self._attempts: Counter[int] = Counter()
+        self._patience = _PATIENCE + max(last - first for first, last in _runs(tiles))
+        self._checked: list[Gap] = []
+        self._looked_for = set[int]()
+
+    def begin(self) -> list[Steps[None]] | None:
+        """Tell what to do next: for each tile that is not found yet, walk or search where it should be."""
+        if self.front.rounds > self._patience:
+            raise Doubt("tile-parts do not lie where they could be expected")
+        lacking = self._lacking()
+        if not lacking:
+            return [] if self.front.unproven else self._checks()
+        begun: list[Steps[None]] = []
+        found = set[int]()
+        for gap in self.front.gaps():
+            here = lacking[bisect_left(lacking, gap.tile) : bisect_left(lacking, gap.end + 1)]
+            found.update(here)
+            if here and not gap.walked and not gap.scanned:
+                begun += self._towards(gap, [first for first, _ in _runs(here)])
+        if len(found) < len(lacking):
+            raise Doubt("a tile is not where it could be expected")
+        return begun
+
+    def parts(self) -> list[TilePart]:
+        """Return the tile-parts of the tiles wanted."""
+        wanted = set(self._tiles)
+        return [link.part for link in self._links() if link.part is not None and link.sot.tile in wanted]
+
+    def _towards(self, gap: Gap, tiles: list[int]) -> Iterator[Steps[None]]:
+        """Walk to the first of some tiles in a gap, where that is near; search for the others, a little before each."""
+        near = tiles[0] - gap.tile < _NEAR
+        aims = [self._aim(gap, tile) for tile in tiles[near:]]
+        if near or aims[0] <= gap.start:
+            yield self.front.walk(gap.start, gap.tile)
+        chunk = int(_CHUNK * (gap.stop - gap.start) / max(1, gap.tiles)) + 1
+        for aim, limit in pairwise([*aims, gap.clear]):
+            if gap.start < aim < limit:
+                yield self.front.search(aim, limit, chunk)
+
+    def _aim(self, gap: Gap, tile: int) -> int:
+        """Return where to search for the tile before one that lies in a gap."""
+        attempt = self._attempts[tile]
+        self._attempts[tile] += 1
+        mean, before = (gap.stop - gap.start) / max(1, gap.tiles), tile - 1 - gap.tile
+        if attempt < 2 or attempt % 2 == 0:
+            curve = self._slope(gap) / 2 if attempt % 2 else 0.0
+            expected = gap.start + before * mean + curve * before * (before - gap.tiles) - _EARLY * mean
+        else:
+            expected = (gap.start + gap.clear) / 2  # lengths are no use here: halve what remains
+        return int(min(expected, gap.clear - mean / 2))
+
+    def _slope(self, gap: Gap) -> float:
+        """Return by how much each tile-part is longer than the one before: sea and land follow each other in images."""
+        known = self.front.known()
+        before = [place for place in known if place[0] <= gap.tile - _NEAR]
+        behind = [place for place in known if place[0] >= gap.end + _NEAR]
+        places = [*before[-1:], (gap.tile, gap.start), (gap.end, gap.stop), *behind[:1]]
+        spans = [((t0 + t1) / 2, (p1 - p0) / max(1, t1 - t0)) for (t0, p0), (t1, p1) in pairwise(places)]
+        if len(spans) == 1:
+            return 0.0
+        (x0, y0), (x1, y1) = spans[0], spans[-1]
+        steepest = 2 * (gap.stop - gap.start) / max(1, gap.tiles) ** 2  # a length would become negative
+        return max(-steepest, min(steepest, (y1 - y0) / (x1 - x0)))
+
+    def _checks(self) -> list[Steps[None]] | None:
+        """Look into gaps in front of a wanted tile that may hide more than they should; None where there are none."""
+        gaps = {gap.start: gap for gap in self.front.gaps()}
+        if any(gap.walked or gap.scanned for gap in gaps.values()):
+            return []
+        links = self._links()
+        parts = [(link.start, Span(1, link.stop - link.start, True)) for link in links]
+        holes = [(gap.start, Span(gap.tiles, gap.stop - gap.start, False)) for gap in gaps.values()]
+        starts, spans = zip(*sorted(parts + holes, key=itemgetter(0)), strict=True)
+        last = max(link.start for link in links if link.sot.tile in self._tiles)
+        before = [gaps[starts[index]] for index in doubtful(spans, self.front.count) if starts[index] < last]
+        before += [gap for gap in gaps.values() if gap.start < last and gap not in before and self._is_there(gap)]
+        looks = [gap for gap in (*self._checked, *before) if not self._is_there(gap)]
+        if any(gap in self._checked for gap in before) or len(looks) > _MOST_CHECKS:
+            raise Doubt("there may be more tile-parts than tiles")
+        self._checked += before
+        return [self._check(gap) for gap in before] or self._look_out([link.sot.tile for link in links]) or None
+
+    def _look_out(self, found: list[int]) -> list[Steps[None]]:
+        """Search for some tiles in front of a wanted one at the end, each once: see `restart`."""
+        aims = [tile for tile in lookouts(found, self._tiles[-1], self.front.count) if tile not in self._looked_for]
+        self._looked_for.update(aims)
+        gaps = [(gap, tile) for gap in self.front.gaps() for tile in aims if gap.tile < tile < gap.end]
+        return [self._search(gap, (tile - gap.tile) / gap.tiles) for gap, tile in gaps]
+
+    def _search(self, gap: Gap, share: float) -> Steps[None]:
+        """Search for a tile-part in a gap, by the share of it that comes before."""
+        size = gap.stop - gap.start
+        return self.front.search(gap.start + int(share * size), gap.clear, int(_CHUNK * size / gap.tiles) + 1)
+
+    def _is_there(self, gap: Gap) -> bool:
+        """Tell whether all of a gap has been read by the way, so that walking through it costs nothing."""
+        return self.front.pieces.covers(gap.start, gap.stop)
+
+    def _check(self, gap: Gap) -> Steps[None]:
+        """Walk through a gap that is short, or there; search in the middle of another."""
+        return self.front.walk(gap.start, gap.tile) if self._is_walked_through(gap) else self._search(gap, 0.5)
+
+    def _is_walked_through(self, gap: Gap) -> bool:
+        return gap.tiles <= _NEAR or self._is_there(gap)
+
+    def _lacking(self) -> list[int]:
+        """Return the tiles that are not found yet."""
+        links = self._links()
+        for one, other in pairwise(links):
+            if one.stop > other.start or one.sot.tile >= other.sot.tile:
+                raise Doubt("tile-parts do not lie in the order of their tiles")
+        found = set(self._found(links))
+        return [tile for tile in self._tiles if tile not in found]
+
+    def _found(self, links: list[Link]) -> Iterator[int]:
+        """Iterate over the tiles that were come to from the one before, and are proven to be complete."""
+        position = self.front.header.stop
+        for link in links:
+            if link.sot.part or link.sot.parts != 1:
+                raise Doubt("tiles have several tile-parts, or do not tell")
+            if link.start == position:
+                if link.part is not None and not has_all_packets(self.front.header, [link.part]):
+                    raise Doubt(f"PLT does not prove that tile {link.sot.tile} is complete")
+                yield link.sot.tile
+            position = link.stop
+
+    def _links(self) -> list[Link]:
+        links = [found for _, found in sorted(self.front.outcomes.items()) if isinstance(found, Link)]
+        for position in (self.front.header.stop, *(link.stop for link in links)):
+            outcome = self.front.outcomes.get(position)
+            if isinstance(outcome, Exception):
+                raise Doubt(str(outcome))
+            if isinstance(outcome, End) and position < self.front.end:
+                raise Doubt(f"the codestream ends at byte {position}, before its end")
+        return links
+
+    def _is_near(self, tile: int) -> bool:
+        """Tell whether to walk on to a tile: a tile that is wanted, or will be soon."""
+        if any(gap.tile <= tile < gap.end for gap in self._checked if self._is_walked_through(gap)):
+            return True
+        index = bisect_left(self._tiles, tile)
+        return index < len(self._tiles) and self._tiles[index] - tile < _NEAR
+
+
+def _runs(tiles: list[int]) -> Iterator[tuple[int, int]]:
+    """Iterate over the first and the last of tiles that lie near each other."""
+    if not tiles:
+        return
+    first = tiles[0]
+    for tile, following in pairwise([*tiles, tiles[-1] + 2 * _NEAR]):
+        if following - tile > _NEAR:
+            yield first, tile
+            first = following

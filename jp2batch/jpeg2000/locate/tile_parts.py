@@ -1,0 +1,167 @@
+"""Finding the tile-parts of a codestream by TLM, or at known places (T.800 A.7.1); what all ways of finding share.
+
+Each way is a conversation that returns the headers of the wanted tile-parts. What TLM says is checked against the SOT
+that it leads to; where they disagree the way ends in `Doubt`, and another one is taken.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from jp2batch.core.errors import CorruptImage
+from jp2batch.jpeg2000.geometry.grid import tile_count
+from jp2batch.jpeg2000.locate.completeness import Doubt, check_claims, has_all_packets
+from jp2batch.jpeg2000.syntax.headers import Header, TilePart, read_tile_part
+from jp2batch.jpeg2000.syntax.markers import Marker, Sot
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Pieces, Range, Steps, need, together
+
+ReadAhead = Callable[[int, int], Ahead]
+"""(tile, Psot) -> what to fetch together with the SOT of that tile-part."""
+
+
+class Misled(Exception):  # not an error for the user: the file is read afresh
+    """What was known of the file from before does not prove true; its text says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tile-part should lie."""
+
+    ordinal: int
+    """Its index in the codestream."""
+    tile: int
+    """Its tile; where TLM does not tell it, tile-parts lie in the order of their tiles, one a tile."""
+    start: int
+    length: int
+    proven: bool = False
+    """Whether it is proven that its tile has all its tile-parts among those that are known with it."""
+
+
+def tlm_places(header: Header, codestream: Range) -> list[Place]:
+    """Return the places of all tile-parts that TLM tells of.
+
+    Raises
+    ------
+    Doubt
+        They do not fill the codestream.
+    """
+    places, position = [], header.stop
+    for ordinal, (tile, length) in enumerate(header.tile_parts):
+        places.append(Place(ordinal, ordinal if tile is None else tile, position, length))
+        position += length
+    if not fill_codestream(header, codestream, places):
+        raise Doubt(f"TLM, to byte {position}, does not tell of all tile-parts up to byte {codestream.stop}")
+    return places
+
+
+def by_tlm(
+    pieces: Pieces, header: Header, codestream: Range, tiles: Collection[int], ahead: ReadAhead
+) -> Steps[list[TilePart]]:
+    """Read the headers of the tile-parts of `tiles`, all at once, where TLM says that they are.
+
+    Raises
+    ------
+    Doubt
+        TLM is wrong.
+    """
+    places = tlm_places(header, codestream)
+    parts = yield from _at_places(pieces, header, codestream, places, tiles, ahead)
+    for own in _by_tile(parts, tiles):
+        check_claims(own)  # TLM fills the codestream, so these are all that there are
+    return parts
+
+
+def by_places(
+    pieces: Pieces,
+    header: Header,
+    codestream: Range,
+    tiles: Collection[int],
+    ahead: ReadAhead,
+    *,
+    places: Sequence[Place],
+) -> Steps[list[TilePart]]:
+    """Read the headers of the tile-parts of `tiles`, all at once, where they are known to lie.
+
+    Raises
+    ------
+    Misled
+        They do not, or nothing proves that they are all.
+    """
+    try:
+        parts = yield from _at_places(pieces, header, codestream, places, tiles, ahead)
+        unproven = {place.tile for place in places if not place.proven}
+        for own in _by_tile(parts, tiles):
+            if own[0].sot.tile in unproven and not has_all_packets(header, own):
+                _check_all_told(header, codestream, places, own)
+    except (Doubt, CorruptImage) as error:
+        raise Misled(str(error)) from None
+    return parts
+
+
+def _check_all_told(header: Header, codestream: Range, places: Sequence[Place], parts: Sequence[TilePart]) -> None:
+    if not fill_codestream(header, codestream, places):
+        raise Doubt(f"nothing proves that tile {parts[0].sot.tile} is complete")
+    check_claims(parts)
+
+
+def with_plm(header: Header, part: TilePart, ordinal: int) -> TilePart:
+    """Give a tile-part its packet lengths from PLM, where it has none of its own."""
+    if part.packet_lengths is None and ordinal < len(header.packed_lengths):
+        return replace(part, packet_lengths=header.packed_lengths[ordinal])
+    return part
+
+
+def fill_codestream(header: Header, codestream: Range, places: Iterable[Place]) -> bool:
+    """Tell whether tile-parts lie one behind the other, from the main header to the end of the codestream.
+
+    If tiles are not named (`Place.tile`) and there are more tile-parts than tiles, their numbers mean nothing.
+    """
+    position, tiles = header.stop, tile_count(header.siz)
+    for place in places:
+        if place.start != position or place.tile >= tiles:
+            return False
+        position += place.length
+    return position in (codestream.stop, codestream.stop - len(Marker.EOC.code))
+
+
+def _at_places(  # noqa: PLR0917  # as those that call it
+    pieces: Pieces,
+    header: Header,
+    codestream: Range,
+    places: Iterable[Place],
+    tiles: Collection[int],
+    ahead: ReadAhead,
+) -> Steps[list[TilePart]]:
+    wanted = [place for place in places if place.tile in tiles]
+    return (yield from together([_at_place(pieces, header, codestream, place, ahead) for place in wanted]))
+
+
+def _by_tile(parts: Iterable[TilePart], tiles: Collection[int]) -> Iterable[list[TilePart]]:
+    """Return the tile-parts of each tile.
+
+    Raises
+    ------
+    Doubt
+        A tile has none, or they are not numbered in their order.
+    """
+    by_tile: dict[int, list[TilePart]] = {tile: [] for tile in tiles}
+    for part in parts:
+        by_tile[part.sot.tile].append(part)
+    for tile, own in by_tile.items():
+        if not own or [part.sot.part for part in own] != list(range(len(own))):
+            raise Doubt(f"not all tile-parts of tile {tile} are told of")
+    return by_tile.values()
+
+
+def _at_place(pieces: Pieces, header: Header, codestream: Range, place: Place, ahead: ReadAhead) -> Steps[TilePart]:
+    if place.length < Sot.SIZE + 2:
+        raise Doubt(f"TLM entry {place.ordinal} claims a tile-part of {place.length} bytes")
+    data = yield from need(pieces, place.start, place.start + Sot.SIZE, ahead(place.tile, place.length))
+    sot = Sot.parse(data)
+    is_last = place.start + place.length >= codestream.stop - len(Marker.EOC.code)
+    if sot is None or sot.tile != place.tile or (sot.length or is_last * place.length) != place.length:
+        raise Doubt(f"TLM entry {place.ordinal} leads to byte {place.start}, where no such tile-part is")
+    try:
+        part = yield from read_tile_part(pieces, place.start, sot, place.start + place.length, Ahead())
+    except CorruptImage as error:
+        raise Doubt(str(error)) from None
+    return with_plm(header, part, place.ordinal)

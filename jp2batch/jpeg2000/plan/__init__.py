@@ -1,0 +1,1 @@
+"""Plan a read: which tiles and packets, by which way, as which byte ranges."""

@@ -1,0 +1,79 @@
+"""Which requests to make for the ranges of a round: gaps are read through, and long ranges cut, where it pays."""
+
+from collections.abc import Callable, Iterable
+from itertools import accumulate, pairwise
+
+from jp2batch.core.costs import LARGEST_PART, PRICE, StoreProfile, cheapest
+from jp2batch.jpeg2000.syntax.sparse_file import Range, merged
+
+
+def coalesced(
+    wanted: Iterable[Range], store: StoreProfile, may_cross: Callable[[int, int], bool] = lambda _start, _stop: True
+) -> list[Range]:
+    """Return the requests that cost the store's profile least: sorted, disjoint, covering what is wanted.
+
+    Where requests are free that is just what is wanted.
+
+    Parameters
+    ----------
+    wanted : iterable of Range
+        Any ranges.
+    store : StoreProfile
+        What requests and bytes cost.
+    may_cross : callable
+        Tells whether the gap between two positions may be read.
+    """
+    ranges = merged(wanted)
+    if not store.latency or not ranges:
+        return ranges
+    size = _size(ranges)
+    gaps = sorted(
+        (right.start - left.stop, place)
+        for place, (left, right) in enumerate(pairwise(ranges))
+        if may_cross(left.stop, right.start)
+    )
+    sizes = list(accumulate((gap for gap, _ in gaps), initial=size))
+    best = cheapest(lambda count: store.cost(len(ranges) - count, sizes[count]), len(gaps))
+    chosen = _cut(_joined(ranges, {place for _, place in gaps[:best]}), store)
+    for count in (0, len(gaps)):  # what is cut may cost more than was estimated: the extremes are not better
+        if _cost(len(ranges) - count, sizes[count], store) < _cost(len(chosen), _size(chosen), store):
+            other = _cut(_joined(ranges, {place for _, place in gaps[:count]}), store)
+            chosen = min(chosen, other, key=lambda asked: _cost(len(asked), _size(asked), store))
+    return chosen
+
+
+def _size(ranges: list[Range]) -> int:
+    return sum(stop - start for start, stop, _ in ranges)
+
+
+def _cost(requests: int, size: int, store: StoreProfile) -> float:
+    """Return what just so many requests cost: `StoreProfile.cost` thinks of more."""
+    return store.seconds(requests, size, 1) + size * PRICE
+
+
+def _joined(ranges: list[Range], closed: set[int]) -> list[Range]:
+    result = ranges[:1]
+    for place, one in enumerate(ranges[1:]):
+        if place in closed:
+            result[-1] = Range(result[-1].start, one.stop)
+        else:
+            result.append(one)
+    return result
+
+
+def _cut(ranges: list[Range], store: StoreProfile) -> list[Range]:
+    """Cut long ranges in parts of about the same length, where that pays, and those that are too long."""
+    size = _size(ranges)
+    choices = (_in_parts(ranges, length) for length in (LARGEST_PART, store.part_length(len(ranges), size)))
+    return min(choices, key=lambda parts: _cost(len(parts), size, store))
+
+
+def _in_parts(ranges: list[Range], length: int) -> list[Range]:
+    if max(stop - start for start, stop, _ in ranges) <= length:
+        return ranges
+    result = []
+    for start, stop, _ in ranges:
+        parts = max(1, round((stop - start) / length))
+        edges = [start + (stop - start) * part // parts for part in range(parts + 1)]
+        result += [Range(a, b) for a, b in pairwise(edges)]
+    return result

@@ -1,0 +1,59 @@
+"""What a read will probably take: guessed from the main header, before any tile-part is seen."""
+
+from jp2batch.core.costs import StoreProfile
+from jp2batch.jpeg2000.geometry.grid import Selection, largest_tile, tile_count, tile_counts, tile_precincts
+from jp2batch.jpeg2000.geometry.precincts import is_partial, wanted_area
+from jp2batch.jpeg2000.geometry.progression import count_packets
+from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
+from jp2batch.jpeg2000.syntax.headers import Header
+from jp2batch.jpeg2000.syntax.markers import Sot
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range
+
+_LARGEST_GUESS = 64 << 10  # of packets read ahead: beyond, it is cheaper to ask PLT first
+LARGEST_AHEAD = 16 << 20
+"""Bytes of whole tiles, taken together: more is better read in batches, and decoded meanwhile."""
+
+
+def expected_bytes(header: Header, codestream: Range, selection: Selection) -> int:
+    """Estimate the bytes that a selection needs, headers included, from the main header alone."""
+    tile_length = (codestream.stop - header.stop) // max(1, tile_count(header.siz))
+    samples = max(1, largest_tile(header.siz) >> 2 * selection.rlevel)
+    data = _expected_data(header, tile_length, selection.rlevel) * wanted_area(header, selection) // samples
+    headers = len(selection.tiles) * _expected_header(header)
+    return min(len(selection.tiles) * tile_length, headers + data)
+
+
+def guess_ahead(header: Header, codestream: Range, selection: Selection, store: StoreProfile) -> ReadAhead:
+    """Return how much to fetch together with the SOT of a tile-part.
+
+    Where requests are free that is the rest of its header; elsewhere also the packets that are probably wanted, unless
+    it is much that may not be, or much in all.
+    """
+    of_header = _expected_header(header)
+    little = expected_bytes(header, codestream, selection) <= LARGEST_AHEAD
+
+    def ahead(tile: int, length: int) -> Ahead:
+        rest = max(0, length - Sot.SIZE)
+        data = _expected_data(header, length, selection.rlevel)
+        whole = not selection.rlevel and not is_partial(header, selection, tile)
+        if store.latency == 0 or not little or (data > _LARGEST_GUESS and not whole):
+            data = 0
+        return Ahead(min(of_header, rest), min(data, max(0, rest - of_header)))
+
+    return ahead
+
+
+def _expected_header(header: Header) -> int:
+    """Estimate the header of a tile-part behind SOT: PLT takes up to three bytes for a packet of up to 2 MiB."""
+    rows, columns = tile_counts(header.siz)
+    middle = rows // 2 * columns + columns // 2
+    return min(16 + 3 * count_packets(header, tile_precincts(header, middle)), _LARGEST_GUESS)
+
+
+def _expected_data(header: Header, tile_length: int, rlevel: int) -> int:
+    """Estimate the bytes that the packets of a tile take up to a resolution level.
+
+    Dropping a level at least halves them, on all images measured; a sample hardly takes more than its bits.
+    """
+    bits = sum(component.bits for component in header.siz.components)
+    return min(tile_length >> rlevel, (largest_tile(header.siz) * bits >> 3) >> 2 * rlevel) if rlevel else tile_length

@@ -1,0 +1,174 @@
+"""JP2 boxes (T.800 annex I): where the codestream starts, and the boxes that carry colour and georeferencing."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jp2batch.core.errors import CorruptImage, NotJpeg2000
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Pieces, Range, Steps, need
+
+SIGNATURE = bytes.fromhex("0000000c6a5020200d0a870a")
+"""The JP2 signature box, I.5.1."""
+START_OF_CODESTREAM = bytes.fromhex("ff4fff51")
+"""SOC, followed by SIZ: a raw codestream, A.4.1 and A.5.1."""
+_EOC = bytes.fromhex("ffd9")
+_SUPERBOXES = frozenset({"jp2h", "asoc", "res ", "uinf"})
+_LARGEST_KEPT = 16 << 20  # of all boxes together: larger metadata is not georeferencing
+_MOST_BOXES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One box that has been read."""
+
+    type: str
+    """Its four characters, as "jp2h"."""
+    content: bytes
+    """What follows its header; nothing if the box is too large to be kept."""
+
+    def children(self, *, strict: bool = False) -> Iterator["Box"]:
+        """Iterate over the boxes inside; none, where this is no superbox.
+
+        What is inside of those is for the caller to ask, down to where it makes sense: a file can nest without end.
+        A damaged box ends the iteration; a strict one in `CorruptImage`.
+        """
+        position = 0
+        while self.type in _SUPERBOXES and position + 8 <= len(self.content):
+            length, kind = struct.unpack_from(">I4s", self.content, position)
+            start = position + 8
+            if length == 1 and position + 16 <= len(self.content):
+                (length,) = struct.unpack_from(">Q", self.content, start)
+                start += 8
+            stop = len(self.content) if length == 0 else position + length
+            if stop < start or stop > len(self.content):
+                break
+            yield Box(kind.decode("latin-1"), self.content[start:stop])
+            position = stop
+        if strict and position != len(self.content):
+            raise CorruptImage("", f"its {self.type.strip()} box is damaged", "fetch the file again")
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A file, seen as the boxes around a codestream."""
+
+    boxes: tuple[Box, ...]
+    """The boxes beside the codestream; none for a raw codestream."""
+    codestream: Range
+    """Where the codestream lies."""
+    before: int = 0
+    """How many of the boxes stand before the codestream."""
+    problem: str = ""
+    """What is wrong with the lengths of boxes, so that the codestream may lie otherwise; empty where nothing is."""
+    raw: bool = False
+    """Whether the file is a codestream without boxes."""
+
+    @property
+    def header(self) -> Box | None:
+        """The JP2 header box, I.5.3; of several, the first."""
+        return next((box for box in self.boxes if box.type == "jp2h"), None)
+
+    def find(self, kind: str) -> Iterator[Box]:
+        """Iterate over the boxes of a type in the JP2 header box."""
+        return (box for box in (self.header.children() if self.header else ()) if box.type == kind)
+
+
+def read_container(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
+    """Find the codestream of a JP2 file or of a raw codestream; read the boxes beside it, those behind it as well.
+
+    Raises
+    ------
+    NotJpeg2000
+        The file is something else.
+    CorruptImage
+        The file ends before its codestream.
+    """
+    if pieces.size == 0:
+        raise NotJpeg2000("", "the file is empty", "give a JPEG 2000 file")
+    start = yield from need(pieces, 0, min(12, pieces.size), ahead)
+    if start.startswith(START_OF_CODESTREAM):
+        return Container((), Range(0, pieces.size), raw=True)
+    if start != SIGNATURE:
+        raise NotJpeg2000(
+            "", f"not a JPEG 2000 file: it starts with {_shown(start)}", "give a JP2 file or a codestream"
+        )
+    return (yield from _read_boxes(pieces, ahead))
+
+
+def _read_boxes(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
+    boxes, codestream = yield from _read_to_codestream(pieces, ahead)
+    before = len(boxes)
+    problem = yield from _read_behind(pieces, codestream.stop, boxes, ahead)
+    if problem and (yield from _ends_in_eoc(pieces, codestream)):
+        problem = ""  # the codestream ends where its box does, whatever stands behind
+    if problem:
+        codestream = Range(codestream.start, pieces.size)
+    return Container(tuple(boxes), codestream, before, problem)
+
+
+def _ends_in_eoc(pieces: Pieces, codestream: Range) -> Steps[bool]:
+    if not codestream.start + len(_EOC) <= codestream.stop <= pieces.size:
+        return False
+    return (yield from need(pieces, codestream.stop - len(_EOC), codestream.stop)) == _EOC
+
+
+def _read_to_codestream(pieces: Pieces, ahead: Ahead) -> Steps[tuple[list[Box], Range]]:
+    """Read the boxes before the codestream; return them, and where it lies as its box tells."""
+    boxes: list[Box] = []
+    position = len(SIGNATURE)
+    for _ in range(_MOST_BOXES):
+        if position + 8 > pieces.size:
+            break
+        kind, start, stop = yield from _read_box_header(pieces, position, ahead)
+        if kind == "jp2c":
+            return boxes, Range(start, stop)
+        content = (yield from need(pieces, start, stop, ahead)) if _is_kept(boxes, stop - start) else b""
+        boxes.append(Box(kind, content))
+        position = stop
+    raise CorruptImage("", "the file holds no codestream", "fetch it again, or give a JPEG 2000 file")
+
+
+def _read_behind(pieces: Pieces, position: int, boxes: list[Box], ahead: Ahead) -> Steps[str]:
+    """Append the boxes behind the codestream to `boxes`; return what is wrong with their lengths."""
+    if position > pieces.size:
+        return f"its jp2c box ends at byte {position} of {pieces.size}"
+    while position < pieces.size and len(boxes) < _MOST_BOXES:
+        if position + 8 > pieces.size:
+            return f"{pieces.size - position} bytes at its end are no box"
+        try:
+            kind, start, stop = yield from _read_box_header(pieces, position, ahead)
+        except CorruptImage as error:
+            return error.problem
+        if stop > pieces.size:
+            return f"the box at byte {position} ends at byte {stop} of {pieces.size}"
+        content = (yield from need(pieces, start, stop, ahead)) if _is_kept(boxes, stop - start) else b""
+        boxes.append(Box(kind, content))
+        position = stop
+    return ""
+
+
+def _is_kept(boxes: list[Box], size: int) -> bool:
+    """Return whether the content of one more box is kept."""
+    return size <= _LARGEST_KEPT - sum(len(box.content) for box in boxes)
+
+
+def _read_box_header(pieces: Pieces, position: int, ahead: Ahead) -> Steps[tuple[str, int, int]]:
+    header = yield from need(pieces, position, min(position + 16, pieces.size), ahead)
+    return _parse_header(header, position, pieces.size)
+
+
+def _parse_header(header: bytes, position: int, size: int) -> tuple[str, int, int]:
+    """Return type, start of the content and end of the box whose header is given (I.4)."""
+    length, kind = struct.unpack_from(">I4s", header)
+    start = position + 8
+    if length == 1 and len(header) == 16:
+        (length,) = struct.unpack_from(">Q", header, 8)
+        start += 8
+    stop = size if length == 0 else position + length
+    if stop < start:
+        raise CorruptImage("", f"the box at byte {position} claims a length of {length}", "fetch the file again")
+    return kind.decode("latin-1"), start, stop
+
+
+def _shown(data: bytes) -> str:
+    return data.hex(" ") if data else "nothing"

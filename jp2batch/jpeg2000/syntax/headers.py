@@ -1,0 +1,259 @@
+"""The headers of a codestream: main header -> `Header`, tile-part header -> `TilePart` (T.800 A.3)."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from jp2batch.core.errors import CorruptImage, UnsupportedImage
+from jp2batch.jpeg2000.syntax.markers import (
+    Cod,
+    Coding,
+    Marker,
+    Quantization,
+    Segment,
+    Siz,
+    Sot,
+    parse_plm,
+    parse_plt,
+    parse_tlm,
+)
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Pieces, Steps, need
+
+_LARGEST_HEADER = 64 << 20  # bytes
+_MOST_SEGMENTS = 1 << 16  # COC and QCC of 16384 components are half of that
+_LONG_HEADER = 64 << 10
+_MISPLACED = {  # by the end of the header: what may not stand in it, table A.2
+    Marker.SOT: frozenset({Marker.PLT, Marker.PPT}),
+    Marker.SOD: frozenset({Marker.CAP, Marker.SIZ, Marker.TLM, Marker.PLM, Marker.PPM, Marker.CRG}),
+}
+_WITHOUT_LENGTH = range(0xFF30, 0xFF40)  # reserved, and no segments: table A.1
+_INFORMATIVE = frozenset({Marker.PLT, Marker.COM})  # of a tile-part header: packets can be decoded without them
+
+
+@dataclass(frozen=True)
+class Header:
+    """The main header of a codestream."""
+
+    start: int
+    """Position of SOC in the file."""
+    stop: int
+    """Position of the first SOT in the file."""
+    segments: tuple[Segment, ...]
+    """All marker segments, in the order of the file."""
+    siz: Siz
+    cod: Cod
+    codings: tuple[Coding, ...]
+    """How each component is coded: COD, overruled by COC."""
+    quantizations: tuple[Quantization, ...]
+    """How each component is quantized: QCD, overruled by QCC."""
+    tile_parts: tuple[tuple[int | None, int], ...] = field(repr=False)
+    """(tile, length) of all tile-parts, from TLM; empty where there is none or it is malformed."""
+
+    @property
+    def levels(self) -> int:
+        """Resolution levels that can be dropped from every component."""
+        return min(coding.levels for coding in self.codings)
+
+    @property
+    def htj2k(self) -> bool:
+        """Whether code-blocks may be coded as in T.814 (HTJ2K)."""
+        return any(coding.style & 0x40 for coding in self.codings) or self.has(Marker.CAP)
+
+    @cached_property
+    def packed_lengths(self) -> tuple[tuple[int, ...] | None, ...]:
+        """Packet lengths of each tile-part of the codestream, from PLM."""
+        return parse_plm([s for s in self.segments if s.marker == Marker.PLM])
+
+    @cached_property
+    def markers(self) -> tuple[int, ...]:
+        """The markers of its segments, in the order of the file."""
+        return tuple(segment.marker for segment in self.segments)
+
+    def has(self, *markers: Marker) -> bool:
+        """Tell whether the main header holds one of the markers."""
+        return any(marker in self.markers for marker in markers)
+
+
+@dataclass(frozen=True, slots=True)
+class TilePart:
+    """The header of a tile-part."""
+
+    sot: Sot
+    start: int
+    """Position of its SOT in the file."""
+    data: int
+    """Position of its first packet: behind SOD."""
+    stop: int
+    """Position of what follows it."""
+    packet_lengths: tuple[int, ...] | None
+    """Lengths of its packets, from PLT; None where there is none or it is malformed."""
+    packed_headers: bool
+    """Whether packet headers are kept in PPT, away from the packets."""
+    changes_coding: bool
+    """Whether it holds marker segments that overrule the main header."""
+    segments: tuple[Segment, ...] = ()
+    """Those marker segments of its header that a decoder needs."""
+
+
+def read_header(pieces: Pieces, start: int, ahead: Ahead) -> Steps[Header]:
+    """Read the main header of the codestream that begins at `start`.
+
+    Raises
+    ------
+    CorruptImage
+        It is damaged, or the file ends in it.
+    UnsupportedImage
+        It is coded as no decoder here can read.
+    """
+    soc = yield from need(pieces, start, start + 2, ahead)
+    if soc != Marker.SOC.code:
+        raise CorruptImage("", f"no codestream at byte {start}: it starts with {soc.hex()}", "fetch the file again")
+    segments, stop = yield from _read_segments(pieces, start + 2, Marker.SOT, ahead)
+    return _parse_header(start, stop, segments)
+
+
+def read_tile_part(pieces: Pieces, start: int, sot: Sot, stop: int, ahead: Ahead) -> Steps[TilePart]:
+    """Read the rest of the header of a tile-part whose SOT is known.
+
+    Parameters
+    ----------
+    start, stop : int
+        Where the tile-part lies in the file.
+    ahead : Ahead
+        What to fetch together with the first missing byte.
+    """
+    segments, sod = yield from _read_segments(pieces, start + Sot.SIZE, Marker.SOD, ahead, stop)
+    lengths = [s for s in segments if s.marker == Marker.PLT]
+    others = tuple(s for s in segments if s.marker not in _INFORMATIVE)
+    return TilePart(
+        sot=sot,
+        start=start,
+        data=sod + 2,
+        stop=stop,
+        packet_lengths=parse_plt(lengths) if lengths else None,
+        packed_headers=any(s.marker == Marker.PPT for s in others),
+        changes_coding=any(s.marker != Marker.PPT for s in others),  # or is unknown, and may do anything
+        segments=others,
+    )
+
+
+def _read_segments(
+    pieces: Pieces, start: int, end: Marker, ahead: Ahead, limit: int | None = None
+) -> Steps[tuple[list[Segment], int]]:
+    """Read marker segments up to the marker `end`; return them and its position."""
+    limit = min(start + _LARGEST_HEADER, pieces.size if limit is None else limit)
+    segments: list[Segment] = []
+    position = start
+    while position + 2 <= limit and len(segments) < _MOST_SEGMENTS:
+        if position - start > _LONG_HEADER:
+            ahead = Ahead(position - start)  # the longer it is already, the more of it is to come
+        marker = int.from_bytes((yield from need(pieces, position, position + 2, ahead)), "big")
+        if marker == end:
+            return segments, position
+        if marker in _WITHOUT_LENGTH and end == Marker.SOT:
+            segments.append(Segment(marker, position, b""))
+            position += 2
+            continue
+        if marker < 0xFF4F or marker in (Marker.SOT, Marker.SOD, Marker.EOC):
+            raise CorruptImage("", f"no marker segment at byte {position}, but {marker:#06x}", "fetch the file again")
+        if marker in _MISPLACED[end]:
+            raise Segment(marker, position, b"").wrong("is out of place")
+        length = int.from_bytes((yield from need(pieces, position + 2, position + 4, ahead)), "big")
+        if length < 2:
+            raise Segment(marker, position, b"").wrong(f"claims a length of {length}")
+        body = yield from need(pieces, position + 4, position + 2 + length, ahead)
+        segments.append(Segment(marker, position, body))
+        position += 2 + length
+    if position + 2 > pieces.size:
+        yield from need(pieces, position, position + 2)  # says that the file is cut short
+    raise CorruptImage("", f"no {end.name} marker between bytes {start} and {limit}", "fetch the file again")
+
+
+def _parse_header(start: int, stop: int, segments: list[Segment]) -> Header:
+    if not segments or segments[0].marker != Marker.SIZ:
+        raise CorruptImage("", f"the main header at byte {start} does not begin with SIZ", "fetch the file again")
+    siz = Siz.parse(segments[0])
+    cod, codings = _codings(segments, start, len(siz.components))
+    return Header(
+        start,
+        stop,
+        tuple(segments),
+        siz,
+        cod,
+        tuple(codings),
+        tuple(_quantizations(segments, start, len(siz.components))),
+        _tile_parts([segment for segment in segments if segment.marker == Marker.TLM]),
+    )
+
+
+def _codings(segments: list[Segment], start: int, components: int) -> tuple[Cod, list[Coding]]:
+    """Return COD, and how each component is coded; of contradicting segments the last one holds, as in OpenJPEG."""
+    cod, codings = None, list[Coding]()
+    for segment in segments:
+        if segment.marker == Marker.COD:
+            cod = Cod.parse(segment)
+            codings = [cod.coding] * components
+        elif segment.marker == Marker.COC:
+            component, offset = _component(segment, components)
+            (scoc,) = segment.unpack(">B", offset)
+            coding = Coding.parse(segment, offset + 1, bool(scoc & 1))
+            if codings:
+                codings[component] = coding
+    if cod is None:
+        raise _lacks(start, Marker.COD)
+    return cod, codings
+
+
+def _quantizations(segments: list[Segment], start: int, components: int) -> list[Quantization]:
+    """Return how each component is quantized, likewise."""
+    quantizations = list[Quantization]()
+    for segment in segments:
+        if segment.marker == Marker.QCD:
+            quantizations = [Quantization.parse(segment, 0)] * components
+        elif segment.marker == Marker.QCC:
+            component, offset = _component(segment, components)
+            quantization = Quantization.parse(segment, offset)
+            if quantizations:
+                quantizations[component] = quantization
+    if not quantizations:
+        raise _lacks(start, Marker.QCD)
+    return quantizations
+
+
+def _tile_parts(segments: list[Segment]) -> tuple[tuple[int | None, int], ...]:
+    try:
+        return parse_tlm(segments)
+    except CorruptImage:
+        return ()  # it is only a shortcut
+
+
+def _lacks(start: int, marker: Marker) -> CorruptImage:
+    problem = f"the main header at byte {start} has no {marker.name} marker segment"
+    return CorruptImage("", problem, "fetch the file again")
+
+
+def _component(segment: Segment, components: int) -> tuple[int, int]:
+    """Return the component that a COC or QCC marker segment is for, and the offset of what follows."""
+    layout, offset = (">B", 1) if components < 257 else (">H", 2)
+    (component,) = segment.unpack(layout)
+    if component >= components:
+        raise segment.wrong(f"is for component {component} of {components}")
+    return component, offset
+
+
+def check_supported(header: Header) -> None:
+    """Refuse what cannot become one array.
+
+    Raises
+    ------
+    UnsupportedImage
+        Components are sampled differently, or have more than 31 bits.
+    """
+    sampling = {(c.xrsiz, c.yrsiz) for c in header.siz.components}
+    if len(sampling) > 1:
+        raise UnsupportedImage(
+            "",
+            f"its components are sampled differently ({sorted(sampling)})",
+            "convert it with opj_decompress -upsample",
+        )
+    if (bits := max(c.bits for c in header.siz.components)) > 31:
+        raise UnsupportedImage("", f"its samples have {bits} bits, and OpenJPEG decodes up to 31", "convert it")

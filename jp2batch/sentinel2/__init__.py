@@ -1,0 +1,1 @@
+"""The mission Sentinel-2: names, metadata, bands and products."""

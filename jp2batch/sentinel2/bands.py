@@ -1,0 +1,72 @@
+"""Band names and pixel sizes, as callers give them."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, SupportsIndex, cast
+
+from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.location import described
+
+_SHOWN = 12  # bands that a message names
+
+
+_BAND = re.compile(r"[A-Z][A-Z0-9_]{0,5}")
+
+
+def band_names(bands: Any) -> list[str] | None:
+    """Return the bands that are wanted as ESA writes them, from "b04", "B04,B08" or a list; None: all.
+
+    Raises
+    ------
+    InvalidRequest
+        They are no names, none at all, or one is given twice.
+    """
+    if bands is None:
+        return None
+    given = bands.split(",") if isinstance(bands, str) else list(bands) if isinstance(bands, Iterable) else [bands]
+    if not given or not all(isinstance(name, str) and name.strip() for name in given):
+        raise InvalidRequest("", "bands names no band, or holds what is no name", 'give ["B04", …]')
+    names = [name.strip().upper() for name in given]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise InvalidRequest("", f"band {named([name])} is given twice", "give it once")
+    return names
+
+
+def named(bands: Iterable[str]) -> str:
+    """Return names of bands as messages list them; of a text that is like none, not even that."""
+    return ", ".join(band if _BAND.fullmatch(band) else "a text that names no band" for band in bands)
+
+
+def checked_metres(metres: object) -> int | None:
+    """Return the size of pixels that is wanted; None: any.
+
+    Raises
+    ------
+    InvalidRequest
+        It is no whole number.
+    """
+    if metres is None:
+        return None
+    whole = isinstance(metres, SupportsIndex) or (isinstance(metres, float) and metres.is_integer())
+    if not whole or isinstance(metres, bool):
+        raise InvalidRequest("", f"metres {described(metres)} is no size of pixels", "give a whole number, as 10")
+    return int(cast(SupportsIndex, metres))
+
+
+def check_bands(bands: Sequence[str] | None, there: Iterable[str | None], metres: int | None = None) -> None:
+    """Refuse bands of which there is no image, naming those that there are.
+
+    Raises
+    ------
+    InvalidRequest
+        There is none of one of the bands, or of any.
+    """
+    known = sorted({band for band in there if band})
+    lacking = [band for band in bands or () if band not in known]
+    if lacking:
+        at = f" at {metres} m" if metres else ""
+        more = " …" if len(known) > _SHOWN else ""
+        none = "give another size, or none" if metres else "the paths name no bands"
+        cure = f"there is {', '.join(known[:_SHOWN])}{more}" if known else none
+        raise InvalidRequest("", f"there is no image of {named(lacking)}{at}", cure)

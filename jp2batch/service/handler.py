@@ -1,0 +1,294 @@
+"""The base of all handlers: what happens to every request: its id, its limits, its errors, its line in the log."""
+
+import asyncio
+import functools
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tornado.httputil import HTTPServerRequest
+from tornado.iostream import IOStream, StreamClosedError
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from jp2batch.core.errors import InvalidRequest, Jp2BatchError, UnexpectedError
+from jp2batch.core.location import without_credentials
+from jp2batch.service.dispatcher import Pool
+from jp2batch.service.log import FIELDS
+from jp2batch.service.metrics import Metrics
+from jp2batch.service.problems import (
+    BodyTooLarge,
+    BodyTooSlow,
+    HeadersTooLarge,
+    LengthRequired,
+    MethodNotAllowed,
+    NoSuchPage,
+    ServiceError,
+    UnsupportedEncoding,
+    problem_of,
+)
+from jp2batch.service.send_queue import Outbox
+from jp2batch.service.settings import Settings
+
+_log = logging.getLogger("jp2batch.service.requests")
+
+_HEADERS = 16 * 1024  # bytes of the headers of a request
+_LINGER = 8 * 2**20  # bytes of a refused body that are read on: who is still sending does not hear an answer
+_GONE = 499  # in the log, as nginx has it: the client did not wait for the answer
+_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+_METHODS = ("GET", "HEAD", "POST")
+_TOLD = ("Server-Timing", "Jp2-Shape", "Jp2-Bytes-Read", "Jp2-File-Size", "X-Request-ID", "Retry-After")
+
+
+@dataclass(slots=True)
+class Service:
+    """What the handlers of one server share."""
+
+    settings: Settings
+    pool: Pool
+    metrics: Metrics
+    outbox: Outbox
+    open_requests: int = 0
+    """Requests that have come whole, and whose answers are not finished."""
+    farewells: int = 0
+    """Connections that are told that they are refused."""
+    draining: bool = False
+    """Whether it has been told to stop."""
+
+
+@stream_request_body
+class Handler(RequestHandler):
+    """The base of all: what happens to every request."""
+
+    route: ClassVar[str] = "other"
+    """Its name in metrics."""
+    protected: ClassVar[bool] = False
+    """Whether it needs a token, where there are tokens."""
+
+    def initialize(self) -> None:
+        """Begin a request."""
+        self.began = time.perf_counter()
+        self.notes: dict[str, Any] = {}
+        self.hidden = ""
+        self.body = bytearray()
+        self._body_size = 0
+        self._refusal: ServiceError | None = None
+        self._accounted = self._whole = False
+        self._receiving: asyncio.TimerHandle | None = None
+
+    @property
+    def service(self) -> Service:
+        """What it shares with the others."""
+        found: Service = self.application.settings["service"]
+        return found
+
+    @property
+    def id(self) -> str:
+        """The id of this request: the client's, if it sent a decent one."""
+        if not hasattr(self, "_id"):
+            given = self.request.headers.get("X-Request-ID", "")
+            self._id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        return self._id
+
+    @property
+    def _stream(self) -> Any:
+        connection: Any = self.request.connection
+        return connection.stream
+
+    def set_default_headers(self) -> None:
+        """Set what every answer has."""
+        self.set_header("Server", "jp2batch")
+        self.clear_header("Content-Type")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Request-ID", self.id)
+        self._allow_origin()
+
+    def prepare(self) -> None:
+        """Refuse what need not be read."""
+        self._stream.handler = self
+        if self.service.draining:
+            self.set_header("Connection", "close")
+        seconds = self.service.settings.limits.receiving
+        self._receiving = asyncio.get_running_loop().call_later(seconds, self._late, seconds)
+        if (size := _size_of(self.request)) > _HEADERS:
+            raise HeadersTooLarge("", f"the headers have {size} bytes", f"send {_HEADERS} at most")
+        self._refuse_early()
+
+    def _refuse_early(self) -> None:
+        """Refuse a request by its headers; its body is heard out where it is short, so that the answer is heard."""
+        if self.request.method != "POST" or not self._implements("POST"):
+            return
+        try:
+            if self.protected:
+                self.service.settings.tokens.check(self.request.headers.get("Authorization", ""))
+            self._check_framing()
+        except ServiceError as error:
+            if "Expect" in self.request.headers or self._length() > _LINGER:
+                raise
+            self._refusal = error
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Take a part of the body, as far as it may reach."""
+        self._body_size += len(chunk)
+        if self._body_size <= self.service.settings.limits.body:
+            self.body += chunk
+        elif self._body_size > _LINGER and not self._finished:
+            self.fail(self._too_large())
+        return None
+
+    def options(self) -> None:
+        """Answer a browser that asks whether it may ask."""
+        self.set_header("Allow", self._allowed())
+        if "Access-Control-Allow-Origin" in self._headers:
+            self.set_header("Access-Control-Allow-Methods", self._allowed())
+            self.set_header("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type, X-Request-ID")
+            self.set_header("Access-Control-Max-Age", "600")
+        self.set_status(204)
+
+    def respond(self, data: bytes, media_type: str) -> None:
+        """Send an answer, and watch over it until it is sent."""
+        self.set_header("Content-Type", media_type)
+        stream = self._stream
+        self.notes["bytes_sent"] = 0 if self.request.method == "HEAD" else len(data)
+        ends = self._headers.get("Connection") == "close"
+        sent = self.finish(data)
+        if ends:  # of which tornado takes no notice
+            sent.add_done_callback(lambda _: stream.close())
+        self.service.outbox.add(sent, len(data), functools.partial(self._drop, stream))
+
+    def compute_etag(self) -> None:
+        """Make no tag: nothing of this is to be kept, and a digest of each answer would be for nothing."""
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Tell of an error: the one place where errors become answers."""
+        error = kwargs["exc_info"][1] if "exc_info" in kwargs else HTTPError(status_code)
+        if isinstance(error, HTTPError):
+            error = _translated(error)
+        if isinstance(error, MethodNotAllowed):
+            self.set_header("Allow", self._allowed())
+        if isinstance(error, ServiceError) and error.closes:
+            self.set_header("Connection", "close")
+        problem = problem_of(error, self.hidden)
+        self.set_status(problem.status)
+        for name, value in problem.headers.items():
+            self.set_header(name, value)
+        self.notes |= {"error": type(error).__name__, "detail": without_credentials(str(error))}
+        self.respond(json.dumps(problem.body(self.id), ensure_ascii=False).encode(), "application/problem+json")
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        """Log surprises with their tracebacks; all others have their line as it is."""
+        if not isinstance(value, Jp2BatchError | HTTPError | StreamClosedError):
+            _log.error("unexpected", exc_info=(typ, value, tb), extra={FIELDS: {"id": self.id}})  # type: ignore[arg-type]
+
+    def on_finish(self) -> None:
+        """Account for a request that was answered."""
+        self._account(self.get_status())
+
+    def on_connection_close(self) -> None:
+        """Account for a request whose client is gone."""
+        super().on_connection_close()
+        self._account(_GONE)
+
+    @classmethod
+    def _implements(cls, method: str | None) -> bool:
+        name = (method or "").lower()
+        return method in _METHODS and getattr(cls, name) is not getattr(RequestHandler, name)
+
+    def _allowed(self) -> str:
+        return ", ".join([method for method in _METHODS if self._implements(method)] + ["OPTIONS"])
+
+    def _allow_origin(self) -> None:
+        origins, origin = self.service.settings.cors_origins, self.request.headers.get("Origin")
+        if not origins:
+            return
+        self.set_header("Vary", "Origin")
+        if origin and ("*" in origins or origin in origins):
+            self.set_header("Access-Control-Allow-Origin", origin)
+            self.set_header("Access-Control-Expose-Headers", ", ".join(_TOLD))
+
+    def _check_framing(self) -> None:
+        headers = self.request.headers
+        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise UnsupportedEncoding("", "the body is compressed", "send it as it is")
+        if "Content-Length" not in headers and "Transfer-Encoding" not in headers:
+            raise LengthRequired("", "there is neither Content-Length nor a chunked body", "send one of them")
+        if self._length() > self.service.settings.limits.body:
+            raise self._too_large()
+
+    def _length(self) -> int:
+        text = self.request.headers.get("Content-Length", "")
+        return int(text[:20]) if text.isdecimal() else 0
+
+    def _too_large(self) -> BodyTooLarge:
+        limit = self.service.settings.limits.body
+        return BodyTooLarge("", f"the body is longer than {limit} bytes", "a path and an rlevel need less")
+
+    def fail(self, error: Jp2BatchError) -> None:
+        """Answer with an error, wherever the request is."""
+        self.send_error(500, exc_info=(type(error), error, None))
+
+    def _late(self, seconds: float) -> None:
+        self.fail(BodyTooSlow("", f"the body did not come within {seconds:g} s", "send it faster"))
+
+    def _drop(self, stream: IOStream) -> None:
+        """Close a connection whose client does not take its answer."""
+        self.service.metrics.answer_dropped()
+        _log.warning("dropped", extra={FIELDS: {"id": self.id, "detail": "the client does not take its answer"}})
+        stream.close()
+
+    def check_body(self) -> bytes:
+        """Return the body, unless it was refused; from now on, the request is under way."""
+        self._heard()
+        self._whole = True
+        self.service.open_requests += 1
+        if self._refusal is not None:
+            raise self._refusal
+        if self._body_size > self.service.settings.limits.body:
+            raise self._too_large()
+        return bytes(self.body)
+
+    def _heard(self) -> None:
+        if self._receiving is not None:
+            self._receiving.cancel()
+
+    def _account(self, status: int) -> None:
+        if self._accounted:
+            return
+        self._accounted = True
+        self._heard()
+        self._stream.handler = None
+        seconds = time.perf_counter() - self.began
+        self.service.open_requests -= self._whole
+        self.service.metrics.answered(self.route, status, seconds, self.notes.get("bytes_sent", 0))
+        line = {
+            "id": self.id,
+            "remote": self.request.remote_ip,
+            "method": self.request.method,
+            "url": self.request.path,
+            "status": status,
+            "seconds": round(seconds, 6),
+            **self.notes,
+        }
+        level = logging.ERROR if status == 500 else logging.INFO
+        _log.log(level, "request", extra={FIELDS: line})
+
+
+def _size_of(request: HTTPServerRequest) -> int:
+    """Return the bytes of the first line and the headers, roughly."""
+    return len(request.uri or "") + sum(len(name) + len(value) + 4 for name, value in request.headers.get_all())
+
+
+def _translated(error: HTTPError) -> Jp2BatchError:
+    """Return what tornado says as an error of ours."""
+    if error.status_code == 405:
+        return MethodNotAllowed("", "this method means nothing here", "see the header Allow")
+    if error.status_code == 404:
+        return NoSuchPage("", "there is nothing at this address", "POST /api/jp2, or see /openapi.json")
+    if 400 <= error.status_code < 500:
+        return InvalidRequest("", "the request is malformed", "see /openapi.json")
+    return UnexpectedError("", error.log_message or "")

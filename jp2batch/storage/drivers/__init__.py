@@ -1,0 +1,1 @@
+"""Drivers: one file per library that reads from a kind of store."""

@@ -1,0 +1,170 @@
+"""HTTP, as web servers and S3 speak it: a client, and answers as replies. No body is taken further than wanted."""
+
+import functools
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from jp2batch.core.config import max_whole_file
+from jp2batch.core.errors import ImageTooLarge, PermissionDenied, RangesIgnored, StoreUnavailable
+from jp2batch.storage.base_source import Meter
+from jp2batch.storage.errors import HttpStatusError
+from jp2batch.storage.replies import Range, Reply, Version, content_range
+
+CHUNK = 256 * 1024
+"""Bytes of a body to take at once."""
+
+_FIRST_BYTE: Range = (0, 1)
+
+
+async def http_client(connections: int, *, within: str | None = None, **options: Any) -> Any:
+    """Return an aiohttp session that holds so many connections, as the `get_client` of fsspec's HTTP file system.
+
+    Parameters
+    ----------
+    connections : int
+        So many.
+    within : str, optional
+        The address that redirects may not lead out of.
+    **options
+        Those of the session.
+    """
+    import aiohttp
+
+    if "connector" not in options:
+        options["connector"] = aiohttp.TCPConnector(limit=connections)
+    # Redirects, and what aiohttp sends again on a connection that broke, are requests too.
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(_note_sent)
+    if within is not None:
+        trace.on_request_redirect.append(functools.partial(_check_redirect, within))
+    options["trace_configs"] = [*(options.get("trace_configs") or []), trace]
+    # A large body may take as long as it comes; what may not last is silence.
+    options.setdefault("timeout", aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60))
+    return aiohttp.ClientSession(**options)
+
+
+async def _note_sent(_session: Any, context: Any, sent: object) -> None:
+    if context.trace_request_ctx is not None:
+        context.trace_request_ctx.append(sent)
+
+
+async def _check_redirect(within: str, _session: Any, _context: Any, redirect: Any) -> None:
+    """Refuse, before it is followed, a redirect to another server or out of a folder."""
+    from yarl import URL
+
+    root, headers = URL(within), redirect.response.headers
+    try:
+        target = redirect.url.join(URL(headers.get("Location") or headers.get("URI") or ""))
+        inside = target.origin() == root.origin() and _is_below(unquote(target.path), root.path)
+    except ValueError:
+        inside = False
+    if not inside:
+        raise PermissionDenied("", "the server redirects out of the root", "make a root of where it leads to")
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path.startswith(f"{root.rstrip('/')}/") and ".." not in path.split("/")
+
+
+def range_header(span: Range) -> str:
+    """Return the value of a Range header."""
+    return f"bytes={span[0]}-{span[1] - 1}"
+
+
+def range_to_look_at(known: Version | None) -> str:
+    """Return the value of a Range header for one byte: the first, or the last, whose place tells an unknown size."""
+    return "bytes=-1" if known is None else range_header(_FIRST_BYTE)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, headers, and a body that has not been read yet."""
+
+    status: int
+    """The HTTP status."""
+    headers: Mapping[str, str]
+    """The headers; looked up in lower case."""
+    chunks: AsyncIterator[bytes]
+    """The body."""
+
+    @property
+    def version(self) -> Version:
+        """The object that it is taken from, by its length and its ETag."""
+        length = self.headers.get("content-length", "")
+        return Version(int(length) if length.isdecimal() else None, self.etag)
+
+    @property
+    def etag(self) -> str | None:
+        """The version tag, or the time of the last change in its place."""
+        return self.headers.get("etag") or self.headers.get("last-modified")
+
+
+async def reply_of(answer: Answer, span: Range, known: Version | None, meter: Meter) -> Reply:
+    """Return what was answered to a request for `span`; a whole body is taken only while no version is `known`."""
+    if answer.status == 416:
+        return unsatisfied(span, answer.headers)
+    if answer.status == 206:
+        return await _part(answer, span, meter)
+    if answer.status != 200:
+        raise HttpStatusError(answer.status, answer.headers.get("retry-after"))
+    if known is not None:
+        raise RangesIgnored("", "the server stopped honouring Range", "try again")
+    return await _whole(answer, meter)
+
+
+async def version_told(answer: Answer, known: Version | None, meter: Meter) -> Version:
+    """Return the version that the answer to a request for one byte tells; `known` if it has not changed."""
+    if answer.status == 304 and known is not None:
+        return known
+    if answer.status == 200:  # the server ignores ranges; the body is not taken
+        return answer.version
+    reply = await reply_of(answer, _FIRST_BYTE, known, meter)
+    if reply.version.size is None and known is None and reply.span is not None and len(reply.data) == 1:
+        return Version(reply.span[1], reply.version.etag)
+    return reply.version
+
+
+async def no_chunks() -> AsyncIterator[bytes]:
+    """Iterate over the body of an answer that has none."""
+    nothing: tuple[bytes, ...] = ()
+    for chunk in nothing:
+        yield chunk
+
+
+def unsatisfied(span: Range, headers: Mapping[str, str]) -> Reply:
+    """Return what the status 416 says: there is nothing in that range."""
+    # From the first byte on, only an empty object has nothing to send.
+    _, size = content_range(headers.get("content-range"))
+    return Reply(b"", Version(0 if size is None and span[0] == 0 else size, None))
+
+
+async def _part(answer: Answer, span: Range, meter: Meter) -> Reply:
+    told, size = content_range(answer.headers.get("content-range"))
+    if told is None:
+        raise StoreUnavailable("", "a part came that does not tell which (no Content-Range)", "try again")
+    data = await _body(answer.chunks, span[1] - span[0], meter)
+    return Reply(data, Version(size, answer.etag), told)
+
+
+async def _whole(answer: Answer, meter: Meter) -> Reply:
+    limit = max_whole_file()
+    promised = answer.version.size or 0
+    data = await _body(answer.chunks, limit, meter) if promised <= limit else b""
+    if max(promised, len(data)) > limit:
+        problem = f"the server sends only whole files, and this one is larger than {limit} bytes"
+        raise ImageTooLarge("", problem, "raise jp2batch.max-whole-file, or take it from a server that honours Range")
+    return Reply(data, Version(len(data), answer.etag), whole=True)
+
+
+async def _body(chunks: AsyncIterator[bytes], limit: int, meter: Meter) -> bytes:
+    """Return the body, given up as soon as it is longer than `limit`."""
+    parts, size = [], 0
+    async for chunk in chunks:
+        meter.received(len(chunk))
+        parts.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            break
+    return b"".join(parts)

@@ -1,0 +1,254 @@
+"""S3 through obstore, which computes a fraction of what s3fs does for a request: a driver beside fsspec's."""
+
+import json
+import os
+import re
+import threading
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from jp2batch.core.config import driver, max_whole_file
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.errors import ConfigurationError, ImageTooLarge, StoreUnavailable
+from jp2batch.core.place import Place
+from jp2batch.storage.base_source import Meter
+from jp2batch.storage.drivers.fsspec_driver import Store
+from jp2batch.storage.drivers.http_driver import unsatisfied
+from jp2batch.storage.errors import HttpStatusError
+from jp2batch.storage.replies import Range, Reply, Version, shown
+from jp2batch.storage.store_identity import endpoint_of
+
+_KNOWN = frozenset({"key", "secret", "token", "anon", "endpoint_url", "client_kwargs", "requester_pays", "profile"})
+_CONTROL = re.compile("[\0-\x1f\x7f]")
+_STATUS = re.compile(r"status code: (\d{3})")
+_OTHER_RANGE = re.compile(r"Requested (\d+)\.\.(\d+), got (\d+)\.\.(\d+)")
+_UNREACHABLE = re.compile(r"kind: Connect,(?s:.*)(dns error|tcp connect error)")
+_PASSING = re.compile(r"(HTTP error: .*|Content-Range header .*|.* for CONTENT_RANGE header)")  # may go well later
+
+
+class ObstoreObject(Store):
+    """An object behind the S3 protocol."""
+
+    tells_version = True
+
+    def __init__(self, store: Any, key: str, meter: Meter) -> None:
+        self._store, self._key, self._meter = store, key, meter
+
+    async def get(self, span: Range, known: Version | None) -> Reply:
+        """Ask once for a range; see `stores.Store`."""
+        options: dict[str, Any] = {"range": span}
+        if known is not None and known.has_tag:
+            options["if_match"] = known.etag
+        try:
+            return await self._get(options)
+        except _NotPartial as error:
+            if known is not None:
+                raise ConnectionError(str(error)) from None
+            return await self._get({})
+        except HttpStatusError as error:
+            if error.status != 416:
+                raise
+            return unsatisfied(span, {})
+
+    async def look(self, known: Version | None) -> Version:
+        """Ask for the size and the version alone; see `stores.Store`."""
+        options: dict[str, Any] = {"range": (0, 1)}
+        if known is not None and known.has_tag:
+            options["if_none_match"] = known.etag
+        try:
+            return (await self._get(options)).version
+        except _NotPartial:
+            return _version_of((await self._ask({})).meta)  # the body is not taken
+        except HttpStatusError as error:
+            if error.status == 304 and known is not None:
+                return known
+            if error.status == 416:
+                return unsatisfied((0, 1), {}).version
+            raise
+
+    async def _get(self, options: Any) -> Reply:
+        answer = await self._ask(options)
+        version = _version_of(answer.meta)
+        if not options and (version.size or 0) > max_whole_file():
+            problem = f"the server sends only whole files, and this one is larger than {max_whole_file()} bytes"
+            raise ImageTooLarge("", problem, "raise jp2batch.max-whole-file")
+        try:
+            data = bytes(await answer.bytes_async())
+        except Exception as error:  # noqa: BLE001  # it has classes of its own
+            raise _plain(error) from None
+        self._meter.received(len(data))
+        return Reply(data, version, answer.range if options else None, whole=not options)
+
+    async def _ask(self, options: Any) -> Any:
+        """Ask once; the body has not been read yet."""
+        import obstore
+
+        if not self._key:
+            raise IsADirectoryError
+
+        self._meter.requested()
+        try:
+            return await obstore.get_async(self._store, self._key, options=options)
+        except Exception as error:  # noqa: BLE001  # it has classes of its own
+            raise _plain(error) from None
+
+
+class _NotPartial(Exception):  # not an error of ours yet: the whole object may do
+    """The server ignores ranges."""
+
+
+def obstore_store(path: str, place: Place, profile: StoreProfile) -> tuple[Any, str] | None:
+    """Return obstore's store and the key in it of an S3 URL; None: fsspec is to read it.
+
+    Raises
+    ------
+    ConfigurationError
+        `jp2batch.driver` is obstore, and that is missing or cannot do with the storage options.
+    """
+    choice = driver()
+    if choice == "fsspec" or place.protocol not in ("s3", "s3a") or "::" in path:
+        return None
+    obstacle = _obstacle(path, place, profile, must=choice == "obstore")
+    if obstacle and choice == "obstore":
+        raise ConfigurationError(place.path, f"jp2batch.driver is obstore, but {obstacle}", "take the driver fsspec")
+    if obstacle:
+        return None
+    bucket, key = _bucket_and_key(path)
+    return _cached(bucket, _config(place), profile.connections, place.options.get("profile")), key
+
+
+def _bucket_and_key(path: str) -> tuple[str, str]:
+    bucket, _, key = path.partition("://")[2].partition("/")
+    return bucket, key
+
+
+def _is_kept(key: str) -> bool:
+    """Return whether obstore asks for this very key: it takes slashes off its ends, and refuses others."""
+    return not key or not (_CONTROL.search(key) or {"", ".", ".."}.intersection(key.split("/")))
+
+
+def _obstacle_of_the_name(path: str) -> str:
+    bucket, key = _bucket_and_key(path)
+    if not _is_kept(key):
+        return "it reads no key with an empty segment ('//', or '/' at an end), '.', '..' or a control character"
+    if bucket.startswith("arn:"):
+        return "it does not know ARNs"
+    return "it reads the newest version of an object only" if "?versionId=" in path else ""
+
+
+def _obstacle(path: str, place: Place, profile: StoreProfile, *, must: bool) -> str:
+    """Return why another driver is to be taken; an empty text where this one may be."""
+    client = set(place.options.get("client_kwargs") or {}) - {"region_name", "endpoint_url"}
+    unknown = sorted({name for name, value in place.options.items() if value is not None} - _KNOWN | client)
+    if unknown:
+        return f"it does not know the storage option {unknown[0]}"
+    if not find_spec("obstore"):
+        return 'it is not installed: pip install "jp2batch[fast]"'
+    if obstacle := _obstacle_of_the_name(path):
+        return obstacle
+    # Amazon's own buckets are in regions, which s3fs finds by itself; and obstore does not tell how long a busy store
+    # asks to be left alone.
+    if not must and (not endpoint_of(place) or profile.requests_per_minute):
+        return "s3fs does that better"
+    if not _is_explicit(place.options) and _credentials(place.options.get("profile")) is None:
+        return "it finds no credentials"
+    return ""
+
+
+def _is_explicit(options: Mapping[str, Any]) -> bool:
+    return bool(options.get("anon") or options.get("key"))
+
+
+def _config(place: Place) -> dict[str, str]:
+    options = place.options
+    client = options.get("client_kwargs") or {}
+    region = client.get("region_name") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    told = {
+        "endpoint": endpoint_of(place),
+        "region": region or "us-east-1",
+        "access_key_id": None if options.get("anon") else options.get("key"),
+        "secret_access_key": None if options.get("anon") else options.get("secret"),
+        "session_token": options.get("token"),
+        "skip_signature": "true" if options.get("anon") else None,
+        "request_payer": "true" if options.get("requester_pays") else None,
+    }
+    return {name: str(value) for name, value in told.items() if value}
+
+
+_stores: dict[tuple[object, ...], Any] = {}
+_lock = threading.Lock()
+
+
+def _cached(bucket: str, config: Mapping[str, str], connections: int, profile: str | None) -> Any:
+    """Return a store; its connections are kept, as fsspec does. After a fork, it is another one."""
+    key = (os.getpid(), bucket, json.dumps(config, sort_keys=True), connections, profile)
+    with _lock:
+        if key not in _stores:
+            _stores[key] = _made(bucket, config, connections, profile)
+        return _stores[key]
+
+
+def _made(bucket: str, config: Mapping[str, str], connections: int, profile: str | None) -> Any:
+    from obstore.store import S3Store
+
+    signed = "access_key_id" in config or "skip_signature" in config
+    provider: Any = None if signed else _Provider(profile)
+    settings: Any = dict(config)
+    return S3Store(
+        bucket,
+        config=settings,
+        client_options={
+            "allow_http": config.get("endpoint", "").startswith("http:"),
+            "timeout": "1d",  # a large body may take as long as it comes; what may not last is silence
+            "connect_timeout": "30s",
+            "read_timeout": "60s",
+            "pool_max_idle_per_host": str(connections),
+        },
+        retry_config={"max_retries": 0},  # `retry` has its own
+        credential_provider=provider,
+    )
+
+
+class _Provider:
+    """Gives obstore the credentials that botocore finds, which are those of s3fs."""
+
+    def __init__(self, profile: str | None) -> None:
+        self._credentials = _credentials(profile)
+
+    def __call__(self) -> dict[str, Any]:
+        frozen = self._credentials.get_frozen_credentials()
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": getattr(self._credentials, "_expiry_time", None),
+        }
+
+
+def _credentials(profile: str | None) -> Any:
+    import botocore.session
+
+    return botocore.session.Session(profile=profile).get_credentials()
+
+
+def _version_of(meta: Mapping[str, Any]) -> Version:
+    changed = meta["last_modified"]  # the beginning of time, where the store does not tell it
+    return Version(int(meta["size"]), meta["e_tag"] or (str(changed) if changed.timestamp() else None))
+
+
+def _plain(error: Exception) -> Exception:
+    """Return what an exception of obstore says, without its debug output."""
+    text = str(error).partition("\n")[0]
+    if status := _STATUS.search(text):
+        return HttpStatusError(int(status[1]))
+    if "non-partial" in text:
+        return _NotPartial("the server ignores ranges")
+    if "redirect" in text:
+        return HttpStatusError(301)
+    if other := _OTHER_RANGE.search(text):
+        asked, came = (shown((int(other[n]), int(other[n + 1]))) for n in (1, 3))
+        return StoreUnavailable("", f"{asked} were asked for and {came} came", "try again")
+    if passing := _UNREACHABLE.search(str(error)) or _PASSING.search(text):
+        return (ConnectionRefusedError if passing.re is _UNREACHABLE else ConnectionError)(passing[1])
+    return error.with_traceback(None) if isinstance(error, OSError) else OSError(text)

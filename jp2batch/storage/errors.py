@@ -1,0 +1,231 @@
+"""Whatever goes wrong in a store, as one error of ours: the path, the problem, the cure, and no secret."""
+
+import errno
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from jp2batch.core.errors import (
+    ImageNotFound,
+    InvalidPath,
+    Jp2BatchError,
+    ObjectChanged,
+    PermissionDenied,
+    StorageError,
+    StoreUnavailable,
+)
+from jp2batch.core.place import Place
+
+_BY_STATUS: dict[int, type[Jp2BatchError]] = {
+    401: PermissionDenied,
+    403: PermissionDenied,
+    404: ImageNotFound,
+    407: PermissionDenied,
+    408: StoreUnavailable,
+    410: ImageNotFound,
+    412: ObjectChanged,
+    425: StoreUnavailable,
+    429: StoreUnavailable,
+}
+
+# Codes of S3 that come with the status 400.
+_BY_CODE: dict[str, type[Jp2BatchError]] = {
+    "ExpiredToken": PermissionDenied,
+    "InvalidToken": PermissionDenied,
+    "RequestTimeout": StoreUnavailable,
+    "TokenRefreshRequired": PermissionDenied,
+}
+
+# What a file cannot be called is not there.
+_BY_ERRNO: dict[int | None, type[Jp2BatchError]] = {errno.ELOOP: ImageNotFound, errno.ENAMETOOLONG: ImageNotFound}
+
+# By name, so that no driver has to be imported for its exceptions. The nearest base class decides.
+_BY_NAME: dict[str, type[Jp2BatchError]] = {
+    # Python, fsspec
+    "ConnectionError": StoreUnavailable,
+    "FileNotFoundError": ImageNotFound,
+    "IsADirectoryError": ImageNotFound,
+    "NotADirectoryError": ImageNotFound,
+    "PermissionError": PermissionDenied,
+    "SSLCertVerificationError": StorageError,
+    "TimeoutError": StoreUnavailable,
+    "gaierror": StoreUnavailable,
+    # aiohttp; botocore has a ClientError too, that is known by its status before
+    "ClientConnectorCertificateError": StorageError,
+    "ClientError": StoreUnavailable,
+    "InvalidURL": InvalidPath,
+    "ParamValidationError": InvalidPath,
+    # botocore; HTTPClientError is the base of its connection errors
+    "CredentialRetrievalError": PermissionDenied,
+    "HTTPClientError": StoreUnavailable,
+    "IncompleteReadError": StoreUnavailable,
+    "NoCredentialsError": PermissionDenied,
+    "PartialCredentialsError": PermissionDenied,
+    # gcsfs, adlfs, obstore
+    "ClientAuthenticationError": PermissionDenied,
+    "DefaultCredentialsError": PermissionDenied,
+    "NotFoundError": ImageNotFound,
+    "PermissionDeniedError": PermissionDenied,
+    "RefreshError": PermissionDenied,
+    "ResourceNotFoundError": ImageNotFound,
+    "UnauthenticatedError": PermissionDenied,
+}
+
+_PROBLEMS: dict[type[Jp2BatchError], tuple[str, str]] = {
+    ImageNotFound: ("there is no such object", "check the path; a folder is not an image"),
+    InvalidPath: ("this is not a valid URL", "check the path"),
+    ObjectChanged: ("was replaced while it was being read", "read it again"),
+    PermissionDenied: ("the store refuses access", "check the credentials in storage_options"),
+    StorageError: ("the store cannot give it", "check the path and storage_options"),
+    StoreUnavailable: ("the store did not answer as it should", "try again"),
+}
+
+_NO_FILE = "there is no such file", "check the path"
+_UNREACHABLE = "the store cannot be reached", "check the host's name and port, the network and the proxy"
+_NOT_TRUSTED = "the store's certificate is not trusted", "name the file of its authority in SSL_CERT_FILE"
+_NOT_SECURE = "no secure connection is made", "check that the port speaks https"
+
+# What is known better of some exceptions, by their names.
+_KNOWN_BETTER = {
+    "BadZipFile": ("this is no zip archive, or a damaged one", "check the path"),
+    "IsADirectoryError": ("this is a folder", "give the path of a file in it"),
+    "ParamValidationError": ("there can be no bucket or key of that name", "check the path"),
+    **dict.fromkeys(("ClientConnectorError", "ConnectionRefusedError", "gaierror"), _UNREACHABLE),
+    **dict.fromkeys(("ConnectTimeoutError", "ConnectionTimeoutError", "EndpointConnectionError"), _UNREACHABLE),
+    **dict.fromkeys(("ClientConnectorCertificateError", "SSLCertVerificationError"), _NOT_TRUSTED),
+    **dict.fromkeys(("ClientConnectorSSLError", "SSLError"), _NOT_SECURE),
+    "ProxyConnectionError": _UNREACHABLE,
+}
+_SAY_NO_MORE = {"BadZipFile", "FileNotFoundError", "IsADirectoryError", "ParamValidationError", "PermissionError"}
+
+_OF_GDAL = re.compile(r"/vsi(s3|gs|curl)(?:_streaming)?/+(.+)")
+
+_DENIED_CURES = {
+    "file": "check who may read the file",
+    "gs": 'give credentials in the environment; for a public bucket, storage_options={"token": "anon"}',
+    "http": 'give "headers" or "client_kwargs" in storage_options',
+    "s3": "give credentials in the environment; for a public bucket, anon=True (--no-sign-request); where the requester"
+    " pays, requester_pays=True (--request-payer); a missing key can look like this too",
+}
+_DENIED_CURES.update(gcs=_DENIED_CURES["gs"], https=_DENIED_CURES["http"], s3a=_DENIED_CURES["s3"])
+
+
+class HttpStatusError(Exception):
+    """A web server answered with a status that gives no bytes; `retry_after` is what that header says."""
+
+    def __init__(self, status: int, retry_after: str | None = None) -> None:
+        super().__init__(status, retry_after)
+        self.status = status
+        self.retry_after = retry_after
+
+
+def translated(error: Exception, place: Place, doing: str = "") -> Jp2BatchError:
+    """Return the error of ours that says what a driver's error says; `doing` such as "reading bytes 0:9"."""
+    if isinstance(error, Jp2BatchError):
+        return error.at(place.path)
+    kind = _kind(error)
+    problem, cure = _problem_and_cure(error, kind, place)
+    if doing and issubclass(kind, StoreUnavailable):
+        problem = f"{problem} when {doing}"
+    detail = _detail(error, place)
+    text = f"{problem}: {detail}" if detail else problem
+    if issubclass(kind, StoreUnavailable):
+        return kind(place.path, text, cure, _retry_after(error))
+    return kind(place.path, text, cure)
+
+
+def not_opened(error: Exception, place: Place) -> Jp2BatchError:
+    """Return the error of ours for a file system that could not be made."""
+    url = f"{place.protocol}://"
+    if isinstance(error, ImportError):
+        missing = error.__cause__ if isinstance(error.__cause__, ImportError) else error
+        package = (missing.name or "its driver").split(".")[0]
+        return StorageError(place.path, f"reading {url} needs the package {package}", f"pip install {package}")
+    if str(error).startswith("Protocol not known"):
+        cure = _as_a_url(place.path) or "give s3://, gs://, https:// or a local path"
+        return StorageError(place.path, f"{url} is not a known protocol", cure)
+    kind, archive = _kind(error), "::" in place.path  # which is opened at once
+    if kind not in (StorageError, ImageNotFound) or (archive and not _SAY_NO_MORE.isdisjoint(_names(error))):
+        return translated(error, place)
+    problem = f"storage_options do not fit: {_detail(error, place) or type(error).__name__}"
+    return StorageError(place.path, problem, "see the documentation of the driver")
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that an exception of aiohttp, botocore, s3fs, gcsfs or adlfs carries."""
+    response = response_of(error)
+    if response:
+        status: int | None = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status
+    codes = (getattr(error, name, None) for name in ("status", "status_code", "code"))
+    return next((code for code in codes if isinstance(code, int) and code >= 100), None)
+
+
+def response_of(error: BaseException) -> Mapping[str, Any]:
+    """Return the response that an error of botocore, or s3fs's translation of it, holds; empty where there is none."""
+    responses = (getattr(one, "response", None) for one in (error, error.__cause__))
+    return next((response for response in responses if isinstance(response, Mapping)), {})
+
+
+def _retry_after(error: Exception) -> float | None:
+    """Return the seconds that a store asks to be left alone: a number, or the time until a date (RFC 9110, 10.2.3)."""
+    headers = response_of(error).get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    text = str(getattr(error, "retry_after", None) or headers.get("retry-after") or "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _problem_and_cure(error: Exception, kind: type[Jp2BatchError], place: Place) -> tuple[str, str]:
+    better = next((_KNOWN_BETTER[name] for name in _names(error) if name in _KNOWN_BETTER), None)
+    if better is not None and status_of(error) is None:
+        return better
+    problem, cure = _PROBLEMS[kind]
+    if kind is PermissionDenied:
+        return problem, _DENIED_CURES.get(place.protocol, cure)
+    if kind is ImageNotFound and place.protocol in ("file", "local"):
+        return _NO_FILE[0], _as_a_url(place.path) or _NO_FILE[1]
+    return problem, cure
+
+
+def _as_a_url(path: str) -> str:
+    """Return what to give instead of a path of GDAL; empty where it is none."""
+    found = _OF_GDAL.match(path)
+    if found is None:
+        return ""
+    return f"that is GDAL's way to write it: give {'' if found[1] == 'curl' else f'{found[1]}://'}{found[2]}"
+
+
+def _kind(error: Exception) -> type[Jp2BatchError]:
+    status, code = status_of(error), _code(error)
+    if code in _BY_CODE:
+        return _BY_CODE[code]
+    if status is not None and status >= 300:
+        return _BY_STATUS.get(status, StoreUnavailable if status >= 500 else StorageError)
+    if isinstance(error, OSError) and error.errno in _BY_ERRNO:
+        return _BY_ERRNO[error.errno]
+    return next((_BY_NAME[name] for name in _names(error) if name in _BY_NAME), StorageError)
+
+
+def _names(error: Exception) -> list[str]:
+    """Return the names of an exception's classes, the nearest first."""
+    return [base.__name__ for base in type(error).__mro__]
+
+
+def _code(error: Exception) -> str:
+    return str(response_of(error).get("Error", {}).get("Code", ""))
+
+
+def _detail(error: Exception, place: Place) -> str:
+    status, code = status_of(error), _code(error)
+    if status is not None:
+        return f"{status} {code}" if code and code != str(status) else str(status)
+    if not _SAY_NO_MORE.isdisjoint(_names(error)):
+        return ""
+    text = place.without_secrets(str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

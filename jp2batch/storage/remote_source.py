@@ -1,0 +1,191 @@
+"""A source over one object, whatever drives its store: asks, checks every reply, counts."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import fsspec.asyn
+
+from jp2batch.core.config import retry_policy
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.errors import Jp2BatchError, StorageError, StoreUnavailable
+from jp2batch.core.place import Place
+from jp2batch.storage.base_source import Counted, Meter
+from jp2batch.storage.cluster_limits import cluster_lease
+from jp2batch.storage.deadline import seconds_left
+from jp2batch.storage.drivers.fsspec_driver import Store
+from jp2batch.storage.errors import translated
+from jp2batch.storage.latency import gauge
+from jp2batch.storage.limits import Lease, slots_of
+from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, replaced, shown
+from jp2batch.storage.retry import retried
+
+T = TypeVar("T")
+
+
+class ObjectSource(Counted):
+    """A source over one object.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the object of a driver, which counts on a meter.
+    place : Place
+        What messages may say of it.
+    profile : StoreProfile
+        What reading from its store costs.
+    loop : asyncio.AbstractEventLoop, optional
+        Where its driver runs; by default on that of fsspec.
+    key : str
+        What names the object in an index.
+    store : str
+        What names its store, whose limits all objects of it share.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Meter], Store],
+        place: Place,
+        profile: StoreProfile,
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        key: str = "",
+        store: str = "",
+    ) -> None:
+        self._store_name, self._gauge = store, gauge(store)
+        super().__init__(place.path, self._gauge.applied(profile), key)
+        self._slots = slots_of(store, profile)
+        self._lease: Lease | None = None
+        self._place = place
+        self._loop = loop
+        self._store = make(self._meter)
+        self._retries = retry_policy()
+        self._whole: bytes | None = None
+        self._lock = threading.Lock()
+
+    def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
+        """Read ranges, all at once; see `source.Source`."""
+        self._check_ranges(ranges)
+        if self._version is None:
+            return [self._run(self._first, span) for span in ranges]
+        if self._whole is not None:
+            return [(start, self._whole[start:stop]) for start, stop in ranges]
+        return self._run(self._all, ranges)
+
+    def expect(self, version: Version | None) -> None:
+        """Take a version for granted until the first reply; see `source.Source`."""
+        self._whole = None
+        super().expect(version)
+
+    def verify(self) -> None:
+        """Make sure that all was of one version; see `source.Source`."""
+        if self._version is not None and not (self._store.tells_version and self._confirmed):
+            self._learn(self._run(self._look))
+            if not self._confirmed:  # the store tells no version any more
+                raise replaced().at(self.path)
+
+    def _run(self, step: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:
+        if self.profile.requests_per_minute:
+            self._lease = cluster_lease(self._store_name, self.profile.connections)
+        # Looked up anew: after a fork, fsspec has another loop.
+        loop = self._loop or fsspec.asyn.get_loop()
+        try:
+            with self._meter.waiting():
+                result: T = fsspec.asyn.sync(loop, step, *arguments, timeout=seconds_left())
+        except Jp2BatchError as error:
+            error.__context__ = None  # the driver's: it may hold secrets, and what a dask worker cannot pickle
+            raise
+        return result
+
+    async def _first(self, span: Range) -> Piece:
+        reply, version = await (self._get_then_look(span) if self._store.tells_version else self._get_and_look(span))
+        if version.size is None:
+            raise StorageError(self.path, "the store does not tell how large it is", "copy it to another store")
+        with self._errors(span):
+            checked(reply, span, version)
+        self._learn(version, reply.data if reply.whole else None)
+        return (0 if reply.whole else span[0]), reply.data
+
+    async def _get_then_look(self, span: Range) -> tuple[Reply, Version]:
+        reply = await self._get(span)
+        return reply, reply.version if reply.version.size is not None else await self._look()
+
+    async def _get_and_look(self, span: Range) -> tuple[Reply, Version]:
+        version, reply = await asyncio.gather(self._look(), self._get(span), return_exceptions=True)
+        if isinstance(version, BaseException):
+            raise version
+        if version.size == 0:  # some stores call any range of an empty object an error
+            return Reply(b""), version
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply, version
+
+    async def _all(self, ranges: Sequence[Range]) -> list[Piece]:
+        async def piece(span: Range) -> Piece:
+            return span[0], (await self._get(span)).data
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                if not (self._confirmed or self._store.tells_version):
+                    group.create_task(self._look_again())
+                tasks = [group.create_task(piece(span)) for span in ranges]
+        except BaseExceptionGroup as failed:  # the others were cancelled
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _look_again(self) -> None:
+        self._learn(await self._look())
+
+    async def _get(self, span: Range) -> Reply:
+        """Read a range. Every one passes here; what fails in a way that passes is tried again."""
+
+        async def attempt() -> Reply:
+            async with self._slot(span):
+                begin = time.perf_counter()
+                reply = await self._store.get(span, self._version)
+                self._gauge.note(len(reply.data), time.perf_counter() - begin)
+                if self._version is not None:
+                    self._confirm(reply.version)
+                known = self._version or reply.version  # the first reply has to be what it says itself
+                return reply if known.size is None else checked(reply, span, known)
+
+        return await retried(attempt, self._retries, self._meter.retried)
+
+    async def _look(self) -> Version:
+        async def attempt() -> Version:
+            async with self._slot():
+                return await self._store.look(self._version)
+
+        return await retried(attempt, self._retries, self._meter.retried)
+
+    @asynccontextmanager
+    async def _slot(self, span: Range | None = None) -> AsyncIterator[None]:
+        """Wait until a request may be made; whatever it fails with is an error of ours."""
+        async with self._slots.slot(self._lease):
+            try:
+                with self._errors(span):
+                    yield
+            except StoreUnavailable as error:
+                if 0 < (error.retry_after or 0) <= self._retries.longest_wait:  # which is meant for all
+                    self._slots.pause(error.retry_after or 0)
+                raise
+
+    def _learn(self, version: Version, whole: bytes | None = None) -> None:
+        with self._lock:
+            self._confirm(version)
+            if self._version is None:
+                self._whole = whole  # first: who sees a version relies on it
+                self._version = version
+            elif self._version.differs(version):
+                raise replaced().at(self.path)
+
+    @contextmanager
+    def _errors(self, span: Range | None = None) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  (each driver has its own)
+            doing = f"reading {shown(span)}" if span else ""
+            raise translated(error, self._place, doing) from None

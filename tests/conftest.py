@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from jp2batch.sample.product import make_product
 
-pytest_plugins = ["servers"]
+pytest_plugins = ["support.servers"]
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for `benchmarks`; last: the installed package is tested
 
 os.environ |= {"DASK_JP2BATCH__INDEX__ENABLED": "False", "DASK_JP2BATCH__MEASURE": "False"}  # for child processes

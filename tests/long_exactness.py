@@ -19,11 +19,12 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
-from children import Child, ChildError, ChildLost
-from forced import WAYS, Way
-from judge import KINDS, Judge, Kind, Reference, Verdict, questions
-from mutations import mutation
-from variants import Variant, variant
+
+from support.children import Child, ChildError, ChildLost
+from support.forced import WAYS, Way
+from support.judge import KINDS, Judge, Kind, Reference, Verdict, questions
+from support.mutations import mutation
+from support.variants import Variant, variant
 
 T = TypeVar("T")
 TLM = b"\xff\x55"

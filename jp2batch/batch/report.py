@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from jp2batch.compute.result import Result, _fetched
 from jp2batch.core import display
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PICTURES = 6  # that a report shows
-
-Status = Literal["ok", "failed"]
 
 
 class BatchInterrupted(KeyboardInterrupt):

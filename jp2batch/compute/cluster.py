@@ -1,6 +1,7 @@
 """The clusters that batches are done on: started here or elsewhere, and refused where they cannot do the work."""
 
 import contextlib
+import importlib
 import logging
 import os
 import pkgutil
@@ -13,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dask.config
 from dask.utils import parse_bytes
 
 from jp2batch.core import config
@@ -33,6 +33,18 @@ _ASKED = 3  # times that workers are asked, where one dies meanwhile
 _PAUSE = 1.0  # seconds between, in which it is started again
 _OWN_MEMORY = 150e6  # bytes: a worker takes some 130 MB before it reads anything
 _GROWING = 60  # seconds that a cluster has to get its first worker: an adaptive one starts it when there is work
+
+
+def load_distributed() -> None:
+    """Import distributed: it gives its loggers their handlers, which a caller may then replace."""
+    importlib.import_module("distributed")
+
+
+def async_client(scheduler: str) -> "Client":
+    """Return a client for one event loop, which speaks to workers directly."""
+    from distributed import Client
+
+    return Client(scheduler, asynchronous=True, direct_to_workers=True)
 
 
 @contextlib.contextmanager
@@ -253,7 +265,7 @@ def _reason(error: BaseException) -> str:
 
 def dask_threads() -> int:
     """Return the threads that dask takes where there is no cluster."""
-    found = dask.config.get("num_workers", None)
+    found = config.dask_value("num_workers")
     return int(found) if found else threads()
 
 
@@ -263,16 +275,15 @@ def own_cluster() -> AbstractContextManager[object]:
     Its scheduler gives up a task with the first worker that dies of it. Its workers leave the interrupt key, which
     a terminal tells all processes of, to the process that has started them.
     """
-    preload = dask.config.get("distributed.worker.preload", None) or []
+    preload = config.dask_value("distributed.worker.preload") or []
     deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
     values = {
         "scheduler.allowed-failures": 0,
         "worker.preload": [*([preload] if isinstance(preload, str) else preload), deaf],
     }
-    found: AbstractContextManager[object] = dask.config.set({f"distributed.{key}": v for key, v in values.items()})
-    return found
+    return config.with_dask_values({f"distributed.{key}": value for key, value in values.items()})
 
 
 def processes_are_forked() -> bool:
     """Return whether dask's processes are copies of the one that starts them, rather than new ones."""
-    return bool(dask.config.get("distributed.worker.multiprocessing-method", "spawn") == "fork")
+    return bool(config.dask_value("distributed.worker.multiprocessing-method") == "fork")

@@ -1,7 +1,7 @@
 """Result of one request, in memory."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from jp2batch.core import display
 from jp2batch.core.errors import Jp2BatchError
@@ -11,9 +11,7 @@ from jp2batch.image.info import format_bytes
 from jp2batch.image.preview import thumbnail
 from jp2batch.image.read import Stats
 
-if TYPE_CHECKING:
-    pass
-from jp2batch.batch.report import Status
+Status = Literal["ok", "failed"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -283,3 +283,14 @@ def _bytes(key: str) -> int:
     with contextlib.suppress(ValueError, TypeError, AttributeError, OverflowError):
         return int(parse_bytes(value))
     raise ConfigurationError("", f"jp2batch.{key} {described(value)} is no size", 'give a size such as "4 GiB"')
+
+
+def dask_value(key: str) -> Any:
+    """Return a value of dask's own configuration; None if it has none."""
+    return dask.config.get(key, None)
+
+
+def with_dask_values(values: Mapping[str, Any]) -> AbstractContextManager[object]:
+    """Set values of dask's own configuration, for a `with` block."""
+    found: AbstractContextManager[object] = dask.config.set(dict(values))
+    return found

@@ -1,7 +1,7 @@
 """Header of one image: size, bands, georeference."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from jp2batch.image.open import Opened, with_opened
 from jp2batch.jpeg2000.locate.image_index import Known
 from jp2batch.jpeg2000.syntax.headers import Header, check_supported
 from jp2batch.storage.source import open_source
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.web import Application
 
-from jp2batch.compute.cluster import check_cluster, engine_of, started
+from jp2batch.compute.cluster import async_client, check_cluster, engine_of, load_distributed, started
 from jp2batch.compute.task import Order, Sealed
 from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError
@@ -55,8 +55,7 @@ def serve(settings: Settings, **cluster: Any) -> None:
         It cannot start.
     """
     context = _tls(settings)
-    import distributed  # noqa: F401  # it gives its loggers handlers of their own, which the next line takes away
-
+    load_distributed()
     log_to_stderr()
     _allow_files(settings.limits.connections + _SPARE_FILES)
     for number in _STOPPING:
@@ -119,10 +118,8 @@ class _Application(Application):
 
 
 async def _serve(settings: Settings, scheduler: str, context: ssl.SSLContext | None, *, own_workers: bool) -> None:
-    from distributed import Client
-
     limits = settings.limits
-    async with Client(scheduler, asynchronous=True, direct_to_workers=True) as client:
+    async with async_client(scheduler) as client:
         metrics = Metrics()
         orders = orders_for(settings.roots, limits)
         pool = Pool(client, orders, queue=limits.queue, metrics=metrics, own_workers=own_workers)

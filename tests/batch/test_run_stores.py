@@ -1,0 +1,186 @@
+"""`jp2batch run` with its output in an object store: files by single PUTs, records in a local file and a copy there."""
+
+import io
+import json
+import os
+import signal
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import s3fs
+import xarray as xr
+
+import jp2batch
+from benchmarks.seaweedfs import S3_BUCKET, S3_PUBLIC_BUCKET
+from jp2batch.batch.deduplicate import items_of
+from jp2batch.core import config
+from jp2batch.core.errors import StorageError, StoreUnavailable
+from jp2batch.storage import files
+from jp2batch.storage.directory import OutputFolder
+from support.images import PLAIN
+from support.runs import check_records, lines, run, start, wait_for_records, write_rows
+
+pytestmark = pytest.mark.seaweedfs
+
+
+@pytest.fixture
+def fs(s3_server):
+    return fsspec.filesystem("s3", **s3_server.options, use_listings_cache=False)
+
+
+@pytest.fixture
+def away(s3_server, tmp_path, monkeypatch) -> str:
+    """Stand in an empty folder; return a URL where nothing is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.options["key"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.options["secret"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return f"s3://{S3_BUCKET}/{tmp_path.name}"
+
+
+@pytest.fixture
+def manifest(tmp_path) -> Path:
+    (tmp_path / "image.jp2").write_bytes(PLAIN.data)
+    rows = [{"Path": str(tmp_path / "image.jp2"), "rlevel": 0, "window": f"{r}:{r + 9},0:20"} for r in range(12)]
+    return write_rows(tmp_path / "manifest.ndjson", [*rows, rows[0]])
+
+
+def names(fs, url: str) -> set[str]:
+    return {name.rpartition("/")[2] for name in fs.ls(url, refresh=True)}
+
+
+def check_files(fs, url: str, records: Path, manifest: Path) -> None:
+    """Check that each item has its record and its file, with the right pixels, and that nothing else is there."""
+    found = check_records(records, manifest)
+    assert names(fs, url) == {Path(record["output"]).name for record in found.values()} | {"records.ndjson"}
+    for item in items_of(jp2batch.read_manifest(manifest)):
+        values = np.load(io.BytesIO(fs.cat_file(found[item.id]["output"])))
+        np.testing.assert_array_equal(values, jp2batch.read(item.path, item.rlevel, item.window))
+    assert fs.cat_file(f"{url}/records.ndjson") == records.read_bytes()
+
+
+@pytest.mark.parametrize("engine", [["--local-threads"], ["--workers", "2"]])
+def test_files_are_put_into_the_store(engine, fs, away, manifest, tmp_path):
+    process = start(manifest, "-o", f"{away}/out/", "--json", *engine)
+    output, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors
+    assert json.loads(output)["ok"] == 13
+    records = tmp_path / f"{S3_BUCKET}_{tmp_path.name}_out.records.ndjson"
+    assert {path.name for path in tmp_path.iterdir()} == {"image.jp2", "manifest.ndjson", records.name}
+    check_files(fs, f"{away}/out", records, manifest)
+
+
+def test_a_zarr_store_opens_from_there(away, fs, manifest, tmp_path, s3_server):
+    assert run(manifest, f"{away}/results.zarr").exit_code == 0
+    (records,) = tmp_path.glob("*.records.ndjson")
+    found = check_records(records, manifest)
+    assert names(fs, f"{away}/results.zarr") == {Path(r["output"]).name for r in found.values()} | {"zarr.json"}
+    options = {"storage_options": s3_server.options, "consolidated": False}
+    with xr.open_datatree(f"{away}/results.zarr", engine="zarr", decode_coords="all", **options) as tree:
+        assert len(tree.children) == 12
+        for item in items_of(jp2batch.read_manifest(manifest)):
+            (values,) = tree[Path(found[item.id]["output"]).name].data_vars.values()
+            np.testing.assert_array_equal(values, jp2batch.read(item.path, item.rlevel, item.window))
+    assert run(manifest, f"{away}/results.zarr", "--overwrite").exit_code == 0
+    assert len(names(fs, f"{away}/results.zarr")) == 13
+
+
+def test_a_batch_in_a_store_is_resumed_replaced_and_kept_apart(away, fs, manifest, tmp_path):
+    records = tmp_path / "mine.ndjson"
+    target = [f"{away}/out/", "--records", records]
+    assert run(manifest, *target).exit_code == 0
+    fs.pipe_file(f"{away}/out/theirs.txt", b"dear")
+    done = run(manifest, *target)
+    assert (done.exit_code, "there are results already" in done.stderr) == (2, True)
+    told = records.read_bytes().splitlines(True)
+    records.write_bytes(b"".join([*told[:4], told[4][:30]]))
+    fs.rm(json.loads(told[1])["output"])
+    done = run(manifest, *target, "--resume", "--json")
+    gone, *others = (json.loads(line)["output"] for line in (told[1], told[0], *told[2:4]))
+    assert (done.exit_code, json.loads(done.stdout)["kept"]) == (0, sum(other != gone for other in others))
+    assert fs.cat_file(f"{away}/out/theirs.txt") == b"dear"
+    done = run(manifest, *target, "--overwrite", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["kept"]) == (0, 0)
+    fs.rm(f"{away}/out/theirs.txt")
+    check_files(fs, f"{away}/out", records, manifest)
+
+
+def test_another_machine_resumes_from_the_copy_of_the_records(away, fs, manifest, tmp_path):
+    assert run(manifest, f"{away}/out/", "--records", tmp_path / "here").exit_code == 0
+    done = run(manifest, f"{away}/out/", "--records", tmp_path / "there", "--resume", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["kept"]) == (0, 13)
+    check_files(fs, f"{away}/out", tmp_path / "there", manifest)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+def test_a_killed_run_into_a_store_is_resumed(away, fs, tmp_path):
+    (tmp_path / "image.jp2").write_bytes(PLAIN.data)
+    rows = [{"Path": str(tmp_path / "image.jp2"), "rlevel": 0, "window": f"{r}:{r + 5},0:20"} for r in range(90)]
+    manifest, records = write_rows(tmp_path / "m.ndjson", rows), tmp_path / "records"
+    for number in (10, 30, 50):
+        process = start(manifest, "-o", f"{away}/out/", "--records", records, "--resume", "--local-threads")
+        wait_for_records(records, number)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=30)
+    done = run(manifest, f"{away}/out/", "--records", records, "--resume", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["ok"]) == (0, 90)
+    check_files(fs, f"{away}/out", records, manifest)
+
+
+def test_what_cannot_be_written_is_told_before_anything_is_read(away, manifest, tmp_path, s3_server):
+    flags = ["--no-sign-request", "--endpoint-url", s3_server.endpoint]
+    done = run(manifest, f"s3://{S3_PUBLIC_BUCKET}/out/", "--records", tmp_path / "r", *flags)
+    assert (done.exit_code, done.stderr.count("\n")) == (3, 1)
+    assert f"s3://{S3_PUBLIC_BUCKET}/out" in done.stderr
+    assert "cannot be written: the store refuses access" in done.stderr
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_write_that_fails_in_a_way_that_passes_is_made_again(away, s3_server, monkeypatch):
+    put, tries = s3fs.S3FileSystem.pipe_file, []
+
+    def failing(fs, path, data):
+        tries.append(path)
+        if len(tries) < failures:
+            raise ConnectionResetError("by peer")
+        return put(fs, path, data)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "pipe_file", failing)
+    options = s3_server.options | {"default_block_size": 7 << 20}  # a file system of its own, made after that
+    failures = 3
+    files.write_bytes(f"{away}/late", b"data", storage_options=options)
+    assert len(tries) == 3
+    assert OutputFolder(away, s3_server.options).read("late") == b"data"
+    failures = 100
+    with pytest.raises(StoreUnavailable, match="cannot be written"):
+        files.write_bytes(f"{away}/never", b"data", storage_options=options)
+    assert len(tries) == 3 + config.retry_policy().attempts
+
+
+def test_a_folder_tells_what_is_in_it(away, s3_server, tmp_path):
+    for folder in (OutputFolder(f"{away}/folder/", s3_server.options), OutputFolder(str(tmp_path / "folder"))):
+        assert folder.names() == set()
+        folder.make()
+        folder.write("a.npy", b"a")
+        folder.write("b.npy", b"b")
+        assert folder.names() == {"a.npy", "b.npy"}
+        assert (folder.has("a.npy"), folder.has("c.npy")) == (True, False)
+        assert (folder.read("b.npy"), folder.read("c.npy")) == (b"b", None)
+        folder.remove(["a.npy"])
+        folder.remove([])
+        assert folder.names() == {"b.npy"}
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="Not a directory"):
+        OutputFolder(str(tmp_path / "file")).names()
+
+
+def test_lines_into_a_store_are_refused_with_a_cure(manifest):
+    done = run(manifest, f"s3://{S3_BUCKET}/results.ndjson")
+    assert done.exit_code == 2
+    assert "give a folder, as s3://bucket/results/ --format json" in done.stderr
+    done = run(manifest, f"s3://{S3_BUCKET}/out/", "--records", f"s3://{S3_BUCKET}/records.ndjson")
+    assert (done.exit_code, "give a local path" in done.stderr) == (2, True)
+    assert lines(manifest)

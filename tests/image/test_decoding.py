@@ -1,0 +1,110 @@
+"""A large reading is fetched in batches, decoded meanwhile, and never in memory as a whole."""
+
+import itertools
+import threading
+from dataclasses import replace
+
+import dask
+import numpy as np
+import pytest
+
+from jp2batch.core.costs import StoreProfile
+from jp2batch.core.errors import StoreUnavailable
+from jp2batch.image import open as opening
+from jp2batch.image.open import Opened, memory_needed
+from jp2batch.image.read import read_from
+from jp2batch.jpeg2000.plan import decode_batches, estimates, planner
+from jp2batch.jpeg2000.syntax.sparse_file import Pieces
+from jp2batch.storage.source import MemorySource
+from support.images import PLAIN, WITH_TLM, Made
+from support.oracle import verify_fetched_once
+
+MANY_TILES = replace(PLAIN, coding=replace(PLAIN.coding, tile=(16, 16), precincts=None))
+REMOTE = StoreProfile(latency=0.001, bandwidth=1e5, connections=8)
+FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8)
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_batches, "BATCH", 3000)
+    monkeypatch.setattr(decode_batches, "_BLOCK", 1000)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("image", [PLAIN, WITH_TLM], ids=["no TLM", "TLM"])
+def test_batches_give_the_same_pixels_and_fetch_nothing_twice(image: Made, threads: int):
+    for rlevel, window in itertools.product(range(image.coding.levels + 1), (None, ((3, 99), (20, 118)))):
+        source = MemorySource(image.data, profile=FREE)
+        with dask.config.set({"jp2batch.first-read": 300, "jp2batch.max-whole-file": 0}):
+            pixels = read_from(source, lambda opened, r=rlevel, w=window: opened.selected(r, w), threads=threads)
+        expected = image.oracle.window(rlevel, window) if window else image.oracle.at(rlevel)
+        np.testing.assert_array_equal(pixels.values, expected)
+        verify_fetched_once(source)
+
+
+def test_what_is_fetched_is_not_touched_by_threads_that_decode(monkeypatch: pytest.MonkeyPatch):
+    """More is filled in meanwhile, which they would stumble over."""
+    readers: set[int] = set()
+
+    class Watched(Pieces):
+        def read(self, start: int, stop: int) -> bytes:
+            readers.add(threading.get_ident())
+            return super().read(start, stop)
+
+    monkeypatch.setattr(opening, "Pieces", Watched)
+    with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 300}):
+        read_from(MemorySource(PLAIN.data, profile=FREE), lambda opened: opened.selected(0), threads=3)
+    assert readers == {threading.get_ident()}
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return how many bytes were in memory each time that some were read."""
+    sizes: list[int] = []
+
+    class Watched(Pieces):
+        def read(self, start: int, stop: int) -> bytes:
+            sizes.append(sum(len(data or b"") for data in self._data))
+            return super().read(start, stop)
+
+    monkeypatch.setattr(opening, "Pieces", Watched)
+    return sizes
+
+
+def test_a_large_file_is_never_held_whole(held: list[int]):
+    with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 300}):
+        read_from(MemorySource(PLAIN.data, profile=FREE), lambda opened: opened.selected(0))
+    assert len(PLAIN.data) > 4 * 3000
+    assert max(held) < len(PLAIN.data) / 2
+
+
+@pytest.mark.parametrize("image", [MANY_TILES, WITH_TLM], ids=["no TLM", "TLM"])
+def test_a_large_file_over_a_network_is_never_held_whole(image: Made, held: list[int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(estimates, "LARGEST_AHEAD", 3000)
+    monkeypatch.setattr(planner, "LARGEST_AHEAD", 3000)
+    source = MemorySource(image.data, profile=REMOTE)
+    with dask.config.set({"jp2batch.first-read": 300}):
+        pixels = read_from(source, lambda opened: opened.selected(0))
+    np.testing.assert_array_equal(pixels.values, image.oracle.at(0))
+    verify_fetched_once(source)
+    assert pixels.stats.located_by in ("walk", "tlm")
+    assert max(held) < 0.8 * len(image.data)
+
+
+def test_what_is_held_whole_counts_as_memory():
+    source = MemorySource(MANY_TILES.data, profile=replace(REMOTE, latency=10.0))
+    opened = Opened.start(source)
+    overview, full = opened.selected(4), opened.selected(0)
+    assert memory_needed(opened, overview) >= len(MANY_TILES.data)
+    assert memory_needed(opened, full) >= memory_needed(opened, overview)
+
+
+def test_a_store_that_fails_halfway_ends_the_read_with_its_error():
+    class Failing(MemorySource):
+        def read_many(self, ranges):
+            if any(stop > len(PLAIN.data) * 2 / 3 for _, stop in ranges):
+                raise StoreUnavailable(self.path, "it is down", "try again later")
+            return super().read_many(ranges)
+
+    with dask.config.set({"jp2batch.max-whole-file": 0}), pytest.raises(StoreUnavailable, match="down"):
+        read_from(Failing(WITH_TLM.data, profile=FREE), lambda opened: opened.selected(0), threads=2)

@@ -1,0 +1,149 @@
+"""The five progression orders, against the loops that T.800 B.12.1 spells out."""
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jp2batch.image.open import Opened
+from jp2batch.jpeg2000.geometry import progression
+from jp2batch.jpeg2000.geometry.grid import ceil_div, tile_area, tile_precincts
+from jp2batch.jpeg2000.geometry.progression import Packet, count_packets, packet_order
+from jp2batch.jpeg2000.syntax.markers import PROGRESSIONS, Coding, Component, Siz
+from jp2batch.storage.source import MemorySource
+from support.images import FACTORS, made
+from support.rewrite import Codestream, packet_lengths
+
+
+@st.composite
+def headers(draw) -> SimpleNamespace:
+    tile, offset = draw(st.tuples(st.integers(4, 40), st.integers(4, 40))), draw(st.tuples(*[st.integers(0, 3)] * 2))
+    components = tuple(
+        Component(7, draw(st.integers(1, 2)), draw(st.integers(1, 2))) for _ in range(draw(st.integers(1, 2)))
+    )
+    siz = Siz(0, 45, 38, *offset, *tile, 0, 0, components)
+    codings = []
+    for _ in components:
+        levels = draw(st.integers(0, 2))
+        precincts = [draw(st.tuples(st.integers(1, 4), st.integers(1, 4))) for _ in range(levels + 1)]
+        codings.append(Coding(levels, (4, 4), 0, 1, tuple(precincts), True))
+    cod = SimpleNamespace(progression=draw(st.sampled_from(PROGRESSIONS)), layers=draw(st.integers(1, 2)))
+    return SimpleNamespace(siz=siz, cod=cod, codings=tuple(codings))
+
+
+def spelled_out(header, tile: int) -> list[Packet]:  # noqa: C901  # the standard's loops, side by side
+    """Return the packets of a tile by the nested loops of B.12.1.1 to B.12.1.5, as they stand there."""
+    area, grids = tile_area(header.siz, tile), tile_precincts(header, tile)
+    components, layers = range(len(grids)), range(header.cod.layers)
+    highest = range(max(len(levels) for levels in grids))
+
+    def has(c: int, r: int) -> bool:
+        return r < len(grids[c])
+
+    def precincts(c: int, r: int) -> range:
+        return range(grids[c][r][0].count * grids[c][r][1].count)
+
+    def here(c: int, r: int, y: int, x: int) -> list[int]:
+        """Return the precinct that comes at a position, by the condition of B.12.1.3."""
+        if not has(c, r) or not precincts(c, r):
+            return []
+        drop = header.codings[c].levels - r
+        numbers = []
+        for position, start, sampling, exponent in (
+            (y, area.y0, header.siz.components[c].yrsiz, header.codings[c].precincts[r][1]),
+            (x, area.x0, header.siz.components[c].xrsiz, header.codings[c].precincts[r][0]),
+        ):
+            first = ceil_div(ceil_div(start, sampling), 1 << drop)
+            divides = position % (sampling << exponent + drop) == 0
+            begins = position == start and (first << drop) % (1 << exponent + drop) != 0
+            if not (divides or begins):
+                return []
+            numbers.append((ceil_div(position, sampling << drop) >> exponent) - (first >> exponent))
+        row, column = numbers
+        if row >= grids[c][r][0].count or column >= grids[c][r][1].count:
+            return []
+        return [row * grids[c][r][1].count + column]
+
+    ys, xs = range(area.y0, area.y1), range(area.x0, area.x1)
+    match header.cod.progression:
+        case "LRCP":
+            return [
+                Packet(c, r, k, n)
+                for n in layers
+                for r in highest
+                for c in components
+                if has(c, r)
+                for k in precincts(c, r)
+            ]
+        case "RLCP":
+            return [
+                Packet(c, r, k, n)
+                for r in highest
+                for n in layers
+                for c in components
+                if has(c, r)
+                for k in precincts(c, r)
+            ]
+        case "RPCL":
+            return [
+                Packet(c, r, k, n)
+                for r in highest
+                for y in ys
+                for x in xs
+                for c in components
+                for k in here(c, r, y, x)
+                for n in layers
+            ]
+        case "PCRL":
+            return [
+                Packet(c, r, k, n)
+                for y in ys
+                for x in xs
+                for c in components
+                for r in highest
+                for k in here(c, r, y, x)
+                for n in layers
+            ]
+    return [
+        Packet(c, r, k, n)
+        for c in components
+        for y in ys
+        for x in xs
+        for r in highest
+        for k in here(c, r, y, x)
+        for n in layers
+    ]
+
+
+@given(headers(), st.data())
+def test_packets_come_in_the_order_of_the_standard(header, data):
+    rows, columns = ceil_div(38, header.siz.ytsiz), ceil_div(45, header.siz.xtsiz)
+    tile = data.draw(st.integers(0, rows * columns - 1))
+    expected = spelled_out(header, tile)
+    assert list(packet_order(header, tile_precincts(header, tile))) == expected
+    assert count_packets(header, tile_precincts(header, tile)) == len(expected)
+
+
+@given(headers())
+def test_more_layers_leave_the_order_of_the_others(header):
+    longer = packet_order(header, tile_precincts(header, 0), more_layers=1)
+    assert tuple(p for p in longer if p.layer < header.cod.layers) == packet_order(header, tile_precincts(header, 0))
+    assert not longer or longer[-1].layer == header.cod.layers
+
+
+@pytest.mark.parametrize("progression", FACTORS["progression"])
+@pytest.mark.parametrize("grid", ["tiles", "odd tiles", "both offsets", "one tile"])
+def test_there_are_as_many_packets_as_plt_has_lengths(progression, grid):
+    choice = {name: values[0] for name, values in FACTORS.items()}
+    image = made(**choice | {"progression": progression, "grid": grid, "layers": 3, "bands": (3, True)})
+    header = Opened.start(MemorySource(image.data)).image.header
+    for part in Codestream.parse(image.data).parts:
+        assert count_packets(header, tile_precincts(header, part.tile)) == len(packet_lengths(part))
+
+
+def test_counting_does_not_list():
+    coding = Coding(32, (4, 4), 0, 1, ((0, 0), *[(1, 1)] * 32), True)
+    siz = Siz(0, 2**31, 2**31, 0, 0, 2**31, 2**31, 0, 0, (Component(7, 1, 1),))
+    header = SimpleNamespace(siz=siz, cod=SimpleNamespace(layers=65535, progression="RPCL"), codings=(coding,))
+    assert progression.count_packets(header, tile_precincts(header, 0)) > 2**60

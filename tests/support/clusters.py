@@ -1,0 +1,65 @@
+"""A cluster as people start it by hand: a scheduler, and workers with their nannies, each a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from support.processes import kill_family
+
+
+@dataclass
+class Cluster:
+    """The processes of a cluster."""
+
+    folder: Path
+    scheduler: "subprocess.Popen[bytes]"
+    workers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        """Where its scheduler listens."""
+        told = self.folder / "scheduler.json"
+        deadline = time.monotonic() + 60
+        while not told.exists() or not told.read_bytes().endswith(b"}"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return json.loads(told.read_bytes())["address"]
+
+    def add_worker(self, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
+        """Start a worker."""
+        process = _start(self.folder, "worker", self.address, "--nthreads", "1", *arguments, **options)
+        self.workers.append(process)
+        return process
+
+    def log(self) -> str:
+        """Return what its processes have logged."""
+        return "".join(path.read_text() for path in self.folder.glob("*.log"))
+
+
+@contextmanager
+def cluster_by_hand(folder: Path, workers: int = 2, **options: Any) -> Iterator[Cluster]:
+    """Run a cluster for the time of a `with` block; `options`: those of its workers' processes."""
+    folder.mkdir()
+    told = ["--port", "0", "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    scheduler = _start(folder, "scheduler", "--scheduler-file", str(folder / "scheduler.json"), *told)
+    cluster = Cluster(folder, scheduler)
+    try:
+        for _ in range(workers):
+            cluster.add_worker(**options)
+        yield cluster
+    finally:
+        for process in (*cluster.workers, scheduler):
+            kill_family(process)
+
+
+def _start(folder: Path, kind: str, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments]
+    with (folder / f"{kind}-{time.time_ns()}.log").open("wb") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, **{"cwd": folder, "env": os.environ, **options})

@@ -1,0 +1,31 @@
+"""Rows of TLM, and what a read learns of an image."""
+
+import struct
+
+from jp2batch.image.open import Opened, fetcher, hold
+from jp2batch.jpeg2000.locate.image_index import Known
+from jp2batch.storage.source import MemorySource
+from support.images import Made
+from support.reads import FREE
+from support.rewrite import Codestream
+
+
+def tlm(rows: list[tuple[int, int]]) -> bytes:
+    return b"\0\x60" + b"".join(struct.pack(">HI", *row) for row in rows)
+
+
+def rows_of(data: bytes) -> list[tuple[int, int]]:
+    return [(part.tile, len(part.to_bytes())) for part in Codestream.parse(data).parts]
+
+
+def learn(image: Made | bytes, rlevel: int = 0, window=None) -> Known:
+    data = image if isinstance(image, bytes) else image.data
+    opened = Opened.start(MemorySource(data, profile=FREE, etag='"1"'))
+    steps = opened.steps(opened.selected(rlevel, window))
+    known = opened.known(hold(steps, fetcher(opened.source, opened.pieces)))
+    assert known is not None
+    return known
+
+
+def kayrros(data: bytes, start: int, segment: bytes) -> bytes:
+    return struct.pack(">QQI", len(data), start, len(segment)) + segment

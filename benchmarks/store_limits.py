@@ -18,7 +18,7 @@ from benchmarks.setting import Setting
 from benchmarks.table import DEMANDED, Demand, Table, cells_of, megabytes, times
 from benchmarks.timed import digest
 from jp2batch.compute.cluster import local_cluster
-from jp2batch.core.config import store_profile
+from jp2batch.core.config import store_costs
 
 _IMAGES = 30
 _WORKERS = 2
@@ -29,7 +29,7 @@ _PREFIX = 8_000  # bytes of a tile that its header and its lowest resolution tak
 
 def quota() -> Link:
     """Return a link as the profile `cdse` has it: who is told of that, is told of what the server enforces."""
-    profile = store_profile("https", "dataspace.copernicus.eu")
+    profile = store_costs("https", "dataspace.copernicus.eu")
     return Link(profile.latency, profile.bandwidth, profile.connections, int(profile.requests_per_minute or 0))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from operator import methodcaller
 
-from jp2batch.core.config import store_profile
+from jp2batch.core.config import store_costs
 from jp2batch.core.request import Window
 from jp2batch.image.info import format_bytes
 from jp2batch.image.read import read_from
@@ -56,7 +56,7 @@ def what_is_fetched() -> str:
     tiles = list(_tile_parts(data))
     reads = []
     for title, rlevel, window, told in _READS:
-        source = MemorySource(data, profile=store_profile("s3"))
+        source = MemorySource(data, profile=store_costs("s3"))
         read_from(source, methodcaller("selected", rlevel, window))
         reads.append(Read(title, window, told, tiles, list(source.asked), len(data)))
     return _drawing(reads)

@@ -11,7 +11,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "image": ("one image: open, plan, read, decode, georeference, index", ("sentinel2",)),
     "sample": ("small Sentinel-2-like products", ("image",)),
     "compute": ("where work runs: threads, dask clusters, a process of its own; one task and its Result", ("image",)),
-    "doctor": ("what is installed, found, reachable; and the cure", ("compute",)),
+    "doctor": ("what is installed, found, reachable; and the hint", ("compute",)),
     "array": ("xarray objects: DataArray, engine, products, cubes, file formats", ("compute",)),
     "batch": ("many requests: manifests, executors, outputs, records, resume", ("array",)),
     "service": ("the HTTP endpoint, on tornado", ("batch",)),

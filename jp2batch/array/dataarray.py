@@ -17,7 +17,7 @@ from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request, Window, parse_window
 from jp2batch.image import georeference
 from jp2batch.image.georeference import Georeference, Transform
-from jp2batch.image.open import Opened, with_opened
+from jp2batch.image.open import OpenImage, with_image
 from jp2batch.image.read import Pixels, read_pixels
 from jp2batch.jpeg2000.geometry.grid import Selection, tile_bounds
 from jp2batch.jpeg2000.syntax.markers import Siz
@@ -147,11 +147,11 @@ def open_lazily(
     """Return an image that is read when its values are asked for, without dask; with a scaling, as reflectance."""
     source = open_source(url, storage_options=storage_options)
 
-    def act(opened: Opened) -> tuple[Opened, Selection]:
+    def act(opened: OpenImage) -> tuple[OpenImage, Selection]:
         opened.confirm()
         return opened, opened.selected(rlevel, window)
 
-    opened, selection = with_opened(source, act)
+    opened, selection = with_image(source, act)
     bands, area = len(opened.channels), selection.area
     shape = (area.height, area.width) if bands == 1 else (bands, area.height, area.width)
     dtype = opened.dtype if scaling is None else np.dtype(np.float32)
@@ -169,7 +169,7 @@ def to_dataarray(pixels: Pixels, scaling: Scaling | None = None) -> xr.DataArray
     return _georeferenced(values, pixels.opened, pixels.selection, scaling)
 
 
-def _georeferenced(values: Any, opened: Opened, selection: Selection, scaling: Scaling | None) -> xr.DataArray:
+def _georeferenced(values: Any, opened: OpenImage, selection: Selection, scaling: Scaling | None) -> xr.DataArray:
     """Give samples their dims, coordinates, name and attributes; `scaling` is what has been applied to them."""
     path = opened.source.path
     dims = ("y", "x") if len(values.shape) == 2 else ("band", "y", "x")

@@ -13,7 +13,7 @@ import jp2batch.array.accessor  # noqa: F401  # gives arrays their accessor
 from jp2batch.core.options import StorageOptions
 from jp2batch.image.read import read_area
 from jp2batch.jpeg2000.geometry.grid import Rect
-from jp2batch.jpeg2000.locate.image_index import Known
+from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.sentinel2.scaling import Scaling
 
 
@@ -35,7 +35,7 @@ class ImageArray(BackendArray):
     """fsspec's options for the store."""
     scaling: Scaling | None = None
     """What makes reflectance of the samples; None: they are as stored."""
-    known: Known | None = None
+    known: ImageIndex | None = None
     """What was learned of the file when it was opened, so that no worker learns it again."""
 
     def __dask_tokenize__(self) -> tuple[object, ...]:

@@ -8,13 +8,13 @@ from typing import Any
 import xarray as xr
 
 from jp2batch.array.dataarray import chunked, open_lazily
-from jp2batch.compute.parallel import at_once
-from jp2batch.core.arguments import path_of
+from jp2batch.compute.parallel import map_concurrently
+from jp2batch.core.arguments import as_path
 from jp2batch.core.errors import ImageNotFound
 from jp2batch.core.location import without_credentials
 from jp2batch.core.options import StorageOptions
-from jp2batch.core.request import checked_rlevel
-from jp2batch.sentinel2.metadata import ProductMetadata, told_scaling
+from jp2batch.core.request import validate_rlevel
+from jp2batch.sentinel2.metadata import ProductMetadata, scaling_or_none
 from jp2batch.sentinel2.names import ImageName
 from jp2batch.sentinel2.products import ListedImage, product_images
 
@@ -59,10 +59,10 @@ def open_product(
     Jp2BatchError
         Always one of its subclasses, naming the path and what to do.
     """
-    product, rlevel = path_of(path), checked_rlevel(without_credentials(path_of(path)), rlevel)
+    product, rlevel = as_path(path), validate_rlevel(without_credentials(as_path(path)), rlevel)
     metadata, images = product_images(product, bands, storage_options=storage_options)
     opener = partial(_open, metadata, rlevel=rlevel, chunks=chunks, scaled=scaled)
-    arrays = at_once(opener, images, client=None, storage_options=storage_options)
+    arrays = map_concurrently(opener, images, client=None, storage_options=storage_options)
     opened = list(zip(images, arrays, strict=True))
     found = [(image, array) for image, array in opened if array is not None]
     missing = [image for image, array in opened if array is None]
@@ -86,7 +86,7 @@ def _open(
     storage_options: StorageOptions,
 ) -> xr.DataArray | None:
     """Open an image; return None where it is not there."""
-    scaling = metadata.scaling(image.name.band) if scaled else told_scaling(metadata, image.name.band)
+    scaling = metadata.scaling(image.name.band) if scaled else scaling_or_none(metadata, image.name.band)
     try:
         array = open_lazily(
             image.path, rlevel, None, scaling=scaling if scaled else None, storage_options=storage_options

@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from jp2batch.compute.parallel import at_once
+from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.errors import Jp2BatchError, UnsupportedImage
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.image import index
 from jp2batch.image.index.parquet_table import check_pyarrow, write_table
 from jp2batch.image.info import format_bytes
-from jp2batch.image.open import Opened, hold, with_opened
-from jp2batch.jpeg2000.locate.image_index import Known
+from jp2batch.image.open import OpenImage, run_steps, with_image
+from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.storage.source import open_source
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ _TOGETHER = 128  # images between two moves of a bar
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class IndexedImage:
     """What became of one image."""
 
     path: str
     """The image, without credentials."""
     key: str
     """Its name in the table."""
-    known: Known | None
+    known: ImageIndex | None
     """What its headers tell."""
     error: Jp2BatchError | None
     """Why that is not known."""
@@ -59,7 +59,7 @@ class IndexSummary:
     seconds: float = 0.0
     """Wall time."""
 
-    def add(self, lesson: Lesson) -> None:
+    def add(self, lesson: IndexedImage) -> None:
         """Count what became of an image."""
         self.requests += lesson.requests
         self.bytes_read += lesson.bytes_read
@@ -94,7 +94,7 @@ def build_index(
     client: "Client | None" = None,
     storage_options: StorageOptions = None,
     output_options: StorageOptions = None,
-    on_lesson: Callable[[Lesson], object] = lambda _: None,
+    on_lesson: Callable[[IndexedImage], object] = lambda _: None,
 ) -> IndexSummary:
     """Learn where the tiles and packets of images lie, and write that as a Parquet table.
 
@@ -121,10 +121,10 @@ def build_index(
     check_pyarrow()
     start = time.perf_counter()
     urls = list(dict.fromkeys(request.url for request in requests))
-    summary, known = IndexSummary(len(urls)), dict[str, Known]()
+    summary, known = IndexSummary(len(urls)), dict[str, ImageIndex]()
     for first in range(0, len(urls), _TOGETHER):
         some = urls[first : first + _TOGETHER]
-        for lesson in at_once(learn_image, some, client=client, storage_options=storage_options):
+        for lesson in map_concurrently(learn_image, some, client=client, storage_options=storage_options):
             summary.add(lesson)
             if lesson.known is not None:
                 known[lesson.key] = lesson.known
@@ -134,26 +134,26 @@ def build_index(
     return summary
 
 
-def learn_image(url: str, *, storage_options: StorageOptions = None) -> Lesson:
+def learn_image(url: str, *, storage_options: StorageOptions = None) -> IndexedImage:
     """Read all headers of an image, and none of its packets; keep what they tell in the index of this process."""
-    known: Known | None = None
+    known: ImageIndex | None = None
     error: Jp2BatchError | None = None
     try:
         source = open_source(url, storage_options=storage_options)
     except Jp2BatchError as fault:
-        return Lesson(fault.path, "", None, fault, 0, 0)
+        return IndexedImage(fault.path, "", None, fault, 0, 0)
     try:
-        known = with_opened(source, _all_headers)
+        known = with_image(source, _all_headers)
     except Jp2BatchError as fault:
         error = fault
     else:
         index.keep(source, known)
-    return Lesson(source.path, source.key, known, error, source.requests, source.bytes_read)
+    return IndexedImage(source.path, source.key, known, error, source.requests, source.bytes_read)
 
 
-def _all_headers(opened: Opened) -> Known:
+def _all_headers(opened: OpenImage) -> ImageIndex:
     selection = opened.selected(LOWEST)
-    reading = hold(opened.steps(selection, headers_only=True), opened.fetch)
+    reading = run_steps(opened.steps(selection, headers_only=True), opened.fetch)
     opened.confirm()
     known = opened.known(reading)
     if known is None:

@@ -11,8 +11,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import urljoin
 
-from jp2batch.compute.parallel import at_once
-from jp2batch.core.arguments import path_of, things_of
+from jp2batch.compute.parallel import map_concurrently
+from jp2batch.core.arguments import as_list, as_path
 from jp2batch.core.errors import InvalidRequest, ManifestError
 from jp2batch.core.location import without_credentials
 from jp2batch.core.options import StorageOptions
@@ -24,7 +24,7 @@ from jp2batch.storage.files import read_bytes
 
 _JPEG2000 = ("image/jp2", "image/jpx", "image/j2c", "image/x.jp2")
 _BAND = re.compile(r"(?<![A-Za-z0-9])(B(?:0[1-9]|1[0-2]|8A)|TCI|SCL|AOT|WVP|PVI)(?![A-Za-z0-9])", re.IGNORECASE)
-_CURE = "give a STAC Item, an ItemCollection, or an array of items"
+_HINT = "give a STAC Item, an ItemCollection, or an array of items"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,11 @@ def list_requests(
     Jp2BatchError
         A source cannot be read.
     """
-    given = [path_of(source) for source in things_of(sources)]
+    given = [as_path(source) for source in as_list(sources)]
     if not given:
         raise InvalidRequest("", "the list of sources is empty", "a pattern may have matched nothing")
     wanted, metres = band_names(bands), checked_metres(metres)
-    lists = at_once(partial(_list, metres=metres), given, client=None, storage_options=storage_options)
+    lists = map_concurrently(partial(_list, metres=metres), given, client=None, storage_options=storage_options)
     listed = list(dict.fromkeys(one for found in lists for one in found))
     found = [one for one in listed if wanted is None or one.band in wanted]
     check_bands(wanted, (one.band for one in listed), metres)
@@ -100,8 +100,8 @@ def _list(source: str, *, metres: int | None, storage_options: StorageOptions) -
         data = read_bytes(source, storage_options=storage_options)
         found = list(_assets(data, source))
     else:
-        problem, cure = "is no product, STAC item or image", what_to_give(source) or "give .SAFE, .json or .jp2"
-        raise ManifestError(without_credentials(source), problem, cure)
+        problem, hint = "is no product, STAC item or image", what_to_give(source) or "give .SAFE, .json or .jp2"
+        raise ManifestError(without_credentials(source), problem, hint)
     return _finest(found) if metres is None else [one for one in found if one.metres == metres]
 
 
@@ -132,10 +132,10 @@ def _assets(data: bytes, source: str) -> Iterator[_Found]:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ManifestError(shown, f"this is no JSON: {type(error).__name__}", _CURE) from None
+        raise ManifestError(shown, f"this is no JSON: {type(error).__name__}", _HINT) from None
     items = _items(document)
     if items is None:
-        raise ManifestError(shown, "this is JSON, but no STAC item", _CURE)
+        raise ManifestError(shown, "this is JSON, but no STAC item", _HINT)
     images = [image for item in items for image in _images_of(item, source)]
     if not images:
         problem = f"its {len(items)} items have no JPEG 2000 image"

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jp2batch.batch.deduplicate import Reads
-from jp2batch.compute.parallel import at_once
+from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core import config, display
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError
 from jp2batch.core.location import without_credentials
 from jp2batch.core.options import StorageOptions
@@ -50,9 +50,9 @@ class BatchPlan:
     errors: list[Jp2BatchError] = field(default_factory=list)
     """Why others could not be planned."""
     _alone: float = 0.0
-    _stores: dict[StoreProfile, _Share] = field(default_factory=dict)
+    _stores: dict[StoreCosts, _Share] = field(default_factory=dict)
 
-    def add(self, plan: ReadPlan, profile: StoreProfile) -> None:
+    def add(self, plan: ReadPlan, profile: StoreCosts) -> None:
         """Count a read."""
         self.planned += 1
         self.estimates += not plan.exact
@@ -126,7 +126,7 @@ def plan_batch(
     total = BatchPlan(len(requests), len(reads), readers or config.threads())
     for first in range(0, len(reads), _TOGETHER):
         some = reads[first : first + _TOGETHER]
-        for found in at_once(_planned, some, client=None, storage_options=storage_options):
+        for found in map_concurrently(_planned, some, client=None, storage_options=storage_options):
             if isinstance(found, Jp2BatchError):
                 total.errors.append(found)
             else:
@@ -137,7 +137,7 @@ def plan_batch(
 
 def _planned(
     request: Request, *, storage_options: StorageOptions = None
-) -> tuple[ReadPlan, StoreProfile] | Jp2BatchError:
+) -> tuple[ReadPlan, StoreCosts] | Jp2BatchError:
     try:
         source = open_source(request.url, storage_options=storage_options)
         return plan_from(source, request.rlevel, request.window), source.profile

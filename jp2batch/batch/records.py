@@ -18,7 +18,7 @@ _BLOCK = 1 << 20  # bytes in which the last line is searched
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RecordEntry:
     """What a batch needs to know of a record."""
 
     line: int
@@ -44,7 +44,7 @@ def records_beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{RECORDS}")
 
 
-def read_records(path: Path) -> dict[str, Entry]:
+def read_records(path: Path) -> dict[str, RecordEntry]:
     """Return the last record of each id in a file; none if there is no file."""
     if not path.exists():
         return {}
@@ -52,7 +52,7 @@ def read_records(path: Path) -> dict[str, Entry]:
         return parse_records(file)
 
 
-def parse_records(lines: Iterable[bytes]) -> dict[str, Entry]:
+def parse_records(lines: Iterable[bytes]) -> dict[str, RecordEntry]:
     """Return the last record of each id; skip lines that are no records, such as a cut last line."""
     found = (_parsed(number, line) for number, line in enumerate(lines))
     return dict(pair for pair in found if pair is not None)
@@ -71,7 +71,7 @@ def starts_records(first: bytes) -> bool:
     return not first or (not first.endswith(b"\n") and first.startswith(b"{")) or _parsed(0, first) is not None
 
 
-def keep_records(path: Path, entries: Iterable[Entry]) -> None:
+def keep_records(path: Path, entries: Iterable[RecordEntry]) -> None:
     """Drop all lines but those of `entries`, which `read_records` has returned, at one stroke."""
     if not path.exists():
         return
@@ -181,12 +181,12 @@ def _start_of_last_line(file: BinaryIO) -> int:
     return 0
 
 
-def _parsed(number: int, line: bytes) -> tuple[str, Entry] | None:
+def _parsed(number: int, line: bytes) -> tuple[str, RecordEntry] | None:
     try:
         record = orjson.loads(line) if line.endswith(b"\n") else None
         if record is None:
             return None
-        entry = Entry(
+        entry = RecordEntry(
             line=number,
             ok=record["status"] == "ok",
             digest=str(record["digest"]),

@@ -7,8 +7,8 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jp2batch.batch.outputs import Sink
-from jp2batch.batch.records import Entry, keep_records, read_records
+from jp2batch.batch.outputs import Output
+from jp2batch.batch.records import RecordEntry, keep_records, read_records
 from jp2batch.core.errors import InvalidRequest, StorageError
 from jp2batch.core.request import Request
 
@@ -33,7 +33,7 @@ def check_options(output: str, *, resume: bool, retry_failed: bool, overwrite: b
         raise InvalidRequest("", "what went to stdout cannot be resumed", "give a file with -o")
 
 
-def check_existing(sink: Sink, output: str, *, resume: bool, retry_failed: bool, overwrite: bool) -> None:
+def check_existing(sink: Output, output: str, *, resume: bool, retry_failed: bool, overwrite: bool) -> None:
     """Refuse to mix two batches.
 
     Raises
@@ -47,11 +47,11 @@ def check_existing(sink: Sink, output: str, *, resume: bool, retry_failed: bool,
     if retry_failed and not sink.recorded():
         raise InvalidRequest(output, "there are no records of an earlier run", "leave out --retry-failed")
     if not (resume or retry_failed or overwrite) and sink.exists():
-        cure = "continue it with --resume, replace it with --overwrite, or give another name"
-        raise InvalidRequest(output, "there are results already", cure)
+        hint = "continue it with --resume, replace it with --overwrite, or give another name"
+        raise InvalidRequest(output, "there are results already", hint)
 
 
-def check_apart(sink: Sink, sources: Iterable[str]) -> None:
+def check_apart(sink: Output, sources: Iterable[str]) -> None:
     """Refuse to write to the files that the batch is made from.
 
     Raises
@@ -65,7 +65,7 @@ def check_apart(sink: Sink, sources: Iterable[str]) -> None:
                 raise InvalidRequest(str(path), "this is the manifest, which would be lost", "give another name")
 
 
-def check_writable(sink: Sink) -> None:
+def check_writable(sink: Output) -> None:
     """Refuse a local place that cannot be written, without writing to it.
 
     Raises
@@ -96,7 +96,7 @@ def _check_folder(folder: Path, path: Path, *, make: bool) -> None:
 class Plan:
     """What a run has to do, given what an earlier one has left."""
 
-    before: Mapping[str, Entry]
+    before: Mapping[str, RecordEntry]
     """The records of these items that still hold, by id."""
     todo: Sequence[Request]
     """The items that are to be run."""
@@ -106,7 +106,7 @@ class Plan:
     """What changes when another run writes records."""
 
 
-def plan_run(sink: Sink, items: Sequence[Request], *, resume: bool = False, retry_failed: bool = False) -> Plan:
+def plan_run(sink: Output, items: Sequence[Request], *, resume: bool = False, retry_failed: bool = False) -> Plan:
     """Compare the items with records and output of an earlier run; change nothing.
 
     Raises
@@ -135,20 +135,20 @@ def stamp_of(path: Path | None) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def forget(sink: Sink, outdated: Container[str]) -> None:
+def forget(sink: Output, outdated: Container[str]) -> None:
     """Drop records whose output will be replaced by something else: a killed run must not leave them."""
     if sink.records is not None:
         keep_records(sink.records, (entry for id_, entry in read_records(sink.records).items() if id_ not in outdated))
 
 
-def tidy(sink: Sink) -> None:
+def tidy(sink: Output) -> None:
     """Remove what a complete run has replaced; if there is no space for that, the next run does it."""
     if sink.untidy:
         with contextlib.suppress(OSError):
             sink.tidy()
 
 
-def tidy_only(sink: Sink) -> None:
+def tidy_only(sink: Output) -> None:
     """End a resumed run that has nothing to read as any other."""
     with locked(sink.locks, make=sink.folder is not None):
         sink.fetch_records()
@@ -156,13 +156,13 @@ def tidy_only(sink: Sink) -> None:
         tidy(sink)
 
 
-def compact(sink: Sink) -> None:
+def compact(sink: Output) -> None:
     """Keep only the last record of each item; if there is no space for that, the next run does it."""
     with contextlib.suppress(OSError):
         forget(sink, ())
 
 
-def left_to_do(items: Sequence[Request], before: Mapping[str, Entry], *, retry_failed: bool) -> list[Request]:
+def left_to_do(items: Sequence[Request], before: Mapping[str, RecordEntry], *, retry_failed: bool) -> list[Request]:
     """Return the items that are to be run, given the records of an earlier run."""
     failed = {id_ for id_, entry in before.items() if not entry.ok}
     if retry_failed:
@@ -170,13 +170,13 @@ def left_to_do(items: Sequence[Request], before: Mapping[str, Entry], *, retry_f
     return [item for item in items if item.id in failed or item.id not in before]
 
 
-def _check_root(records: Path | None, entries: Iterable[Entry], items: Sequence[Request]) -> None:
+def _check_root(records: Path | None, entries: Iterable[RecordEntry], items: Sequence[Request]) -> None:
     roots = {entry.root for entry in entries}
     if roots and roots.isdisjoint({item.shown_root for item in items}):
         earlier = min(root or "" for root in roots)
         problem = f"its records are of paths below {earlier}" if earlier else "its records are of paths without a root"
-        cure = f"give --root {earlier}" if earlier else "leave out --root"
-        raise InvalidRequest(str(records), problem, f"{cure}, or another output")
+        hint = f"give --root {earlier}" if earlier else "leave out --root"
+        raise InvalidRequest(str(records), problem, f"{hint}, or another output")
 
 
 @contextlib.contextmanager

@@ -19,11 +19,11 @@ from jp2batch.batch.progress import progress_bar
 from jp2batch.batch.report import BatchInterrupted, BatchReport
 from jp2batch.compute.cluster import Engine, engine_of, local_cluster, started
 from jp2batch.compute.result import Result
-from jp2batch.compute.task import Delivery, Order, as_response, open_from, open_request, perform
+from jp2batch.compute.task import Delivery, TaskSpec, as_response, open_from, open_request, run_task
 from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError
-from jp2batch.core.options import Hidden, StorageOptions
-from jp2batch.core.request import Request, requests_of
+from jp2batch.core.options import SecretDict, StorageOptions
+from jp2batch.core.request import Request, as_requests
 from jp2batch.image.read import Pixels
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def to_delayed(requests: Asked, output: OutputForm = "xarray", *, storage_option
     order = _order(output, storage_options, local=True)
     task = delayed(_value_of, pure=True)
     secret = _digest(storage_options)  # one path is another image at another endpoint
-    return [task(request, order, dask_key_name=key_of(request, output, secret)) for request in requests_of(requests)]
+    return [task(request, order, dask_key_name=key_of(request, output, secret)) for request in as_requests(requests)]
 
 
 def run(
@@ -94,7 +94,7 @@ def run(
         What to do; a lone one is taken as one. A request that is there twice is done once.
     client : distributed.Client or str, optional
         The cluster to do it on, or the address of its scheduler. Without one it is done in threads of this process,
-        which a file that crashes the decoder takes along; `processes=True` is the cure.
+        which a file that crashes the decoder takes along; `processes=True` is the hint.
     output : {"xarray", "response"} or callable
         What results hold: DataArrays, the dicts of the web service, or what the function makes of (Pixels, Request).
     on_error : {"collect", "raise"}
@@ -121,7 +121,7 @@ def run(
     """
     if on_error not in get_args(OnError):
         raise ConfigurationError("", "on_error is none of its values", 'give "collect" or "raise"')
-    wanted = requests_of(requests)
+    wanted = as_requests(requests)
     start = time.perf_counter()
     by_place: dict[int, Result] = {}
 
@@ -174,7 +174,7 @@ def as_completed(
     ClusterMismatch
         The workers have another version of this package, or none.
     """
-    for _, result in results(requests_of(requests), client, output, storage_options, processes=processes):
+    for _, result in results(as_requests(requests), client, output, storage_options, processes=processes):
         yield result
 
 
@@ -213,20 +213,20 @@ def engine_for(client: "Client | str | None", *, processes: bool) -> Engine:
     @contextlib.contextmanager
     def connected() -> Iterator[Any]:
         with contextlib.ExitStack() as stack:
-            yield started(stack, engine_of(str(client)), cure="check the address of the scheduler")
+            yield started(stack, engine_of(str(client)), hint="check the address of the scheduler")
 
     if isinstance(client, str):
         return connected
     return local_cluster if client is None and processes else partial(contextlib.nullcontext, client)
 
 
-def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) -> Order:
+def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) -> TaskSpec:
     deliver = output if callable(output) else _DELIVERIES.get(str(output))
     if deliver is None:
         raise ConfigurationError("", "output is no known form", 'give "xarray", "response" or a function')
-    return Order(
+    return TaskSpec(
         deliver=deliver,
-        storage_options=Hidden(storage_options or {}),
+        storage_options=SecretDict(storage_options or {}),
         settings=None if local else config.settings(),
         deadline=None if local else config.deadline(),
         open=open_request if local else partial(open_from, folder=str(Path.cwd())),
@@ -238,8 +238,8 @@ def _digest(storage_options: StorageOptions) -> str:
     return hashlib.sha256(tokenize(storage_options).encode()).hexdigest() if storage_options else ""
 
 
-def _value_of(request: Request, order: Order) -> Any:
-    result = perform(request, order)
+def _value_of(request: Request, order: TaskSpec) -> Any:
+    result = run_task(request, order)
     if result.error is not None:
         raise result.error
     return result.value if result.output is None else result.output

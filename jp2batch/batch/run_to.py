@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jp2batch.batch.deduplicate import Reads, items_of
 from jp2batch.batch.interrupts import interrupted_between
-from jp2batch.batch.outputs import Sink, sink_for
+from jp2batch.batch.outputs import Output, sink_for
 from jp2batch.batch.progress import announce, progress_bar
 from jp2batch.batch.records import LineWriter, line_of
 from jp2batch.batch.report import BatchSummary
@@ -34,7 +34,7 @@ from jp2batch.compute.result import Result
 from jp2batch.core.errors import ClusterLost, ConfigurationError, Jp2BatchError, OutputError, StorageError
 from jp2batch.core.location import without_credentials
 from jp2batch.core.options import StorageOptions
-from jp2batch.core.request import Request, requests_of
+from jp2batch.core.request import Request, as_requests
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -92,7 +92,7 @@ def run_to(
         Nothing can be begun, or the output cannot be written any more: what is recorded is kept.
     """
     return run_items(
-        requests_of(requests),
+        as_requests(requests),
         os.fspath(output),
         form=form,
         records=records,
@@ -211,7 +211,7 @@ def _count_kept(summary: BatchSummary, plan: Plan) -> None:
     summary.failures = Counter(e.failure for id_, e in plan.before.items() if not e.ok and id_ not in wanted)
 
 
-def _start(stack: contextlib.ExitStack, engine: Engine, sink: Sink) -> Any:
+def _start(stack: contextlib.ExitStack, engine: Engine, sink: Output) -> Any:
     """Start what does the work, and see that it can.
 
     Raises
@@ -229,7 +229,7 @@ def _start(stack: contextlib.ExitStack, engine: Engine, sink: Sink) -> Any:
 
 
 def _opened(
-    stack: contextlib.ExitStack, sink: Sink, output: str, plan: Plan, *, overwrite: bool, again: bool
+    stack: contextlib.ExitStack, sink: Output, output: str, plan: Plan, *, overwrite: bool, again: bool
 ) -> Callable[[Result], None]:
     """Open the output for the time of a stack; return what stores a result: first its output, then its record."""
     with _preparing(output):

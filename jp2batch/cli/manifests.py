@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jp2batch.batch.build_index import IndexSummary, Lesson, build_index
+from jp2batch.batch.build_index import IndexedImage, IndexSummary, build_index
 from jp2batch.batch.deduplicate import Reads
 from jp2batch.batch.interrupts import ended_by_sigterm
 from jp2batch.batch.manifest.read import read_manifest
@@ -113,7 +113,7 @@ def index_manifest(
         announce(client, shown=progress)
         failed: list[str] = []
 
-        def on_lesson(lesson: Lesson) -> None:
+        def on_lesson(lesson: IndexedImage) -> None:
             failed.extend([lesson.path] if lesson.error is not None else [])
             bar.move(f"{len(failed)} failed" if failed else "")
 

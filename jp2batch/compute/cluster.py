@@ -28,7 +28,7 @@ Engine = Callable[[], AbstractContextManager[Any]]
 """Starts what does the work: a `distributed.Client`, or None for threads of this process."""
 
 _PATIENCE = 15  # seconds that a scheduler has to answer
-_CURE = "check --scheduler, --workers and --memory-limit, or take --local-threads"
+_HINT = "check --scheduler, --workers and --memory-limit, or take --local-threads"
 _ASKED = 3  # times that workers are asked, where one dies meanwhile
 _PAUSE = 1.0  # seconds between, in which it is started again
 _OWN_MEMORY = 150e6  # bytes: a worker takes some 130 MB before it reads anything
@@ -98,8 +98,8 @@ def _check_script() -> None:
         return
     with contextlib.suppress(OSError, UnicodeDecodeError):
         if "__name__" not in Path(path).read_text(encoding="utf-8"):
-            cure = 'put what it does below `if __name__ == "__main__":`, or work in threads'
-            raise ConfigurationError(path, "this script starts processes, which begin by running it again", cure)
+            hint = 'put what it does below `if __name__ == "__main__":`, or work in threads'
+            raise ConfigurationError(path, "this script starts processes, which begin by running it again", hint)
 
 
 def _check_memory(limit: str | int) -> None:
@@ -158,8 +158,8 @@ def engine_of(
     return lambda: local_cluster(workers, threads or 1, memory_limit or "auto")
 
 
-def started(stack: contextlib.ExitStack, engine: Engine, *, cure: str = _CURE) -> Any:
-    """Start an engine for the time of a stack; `cure` is what helps where it does not start.
+def started(stack: contextlib.ExitStack, engine: Engine, *, hint: str = _HINT) -> Any:
+    """Start an engine for the time of a stack; `hint` is what helps where it does not start.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def started(stack: contextlib.ExitStack, engine: Engine, *, cure: str = _CURE) -
         raise
     except (OSError, RuntimeError, ValueError, CancelledError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ConfigurationError("", f"the cluster does not start: {reason}", cure) from error
+        raise ConfigurationError("", f"the cluster does not start: {reason}", hint) from error
 
 
 def threads_of(client: "Client") -> int:
@@ -208,15 +208,15 @@ def check_cluster(client: "Client", packages: Iterable[str] = ()) -> None:
         Workers die as soon as they are asked.
     """
     own = __version__
-    cure = f"pip install jp2batch=={own} there"
+    hint = f"pip install jp2batch=={own} there"
     for worker, found in _answers(client, pkgutil.resolve_name, "jp2batch:__version__"):
         if isinstance(found, BaseException):
-            raise ClusterMismatch("", f"worker {worker} has no jp2batch: {_reason(found)}", cure)
+            raise ClusterMismatch("", f"worker {worker} has no jp2batch: {_reason(found)}", hint)
         if found != own:
-            raise ClusterMismatch("", f"worker {worker} has jp2batch {found}, and the client {own}", cure)
+            raise ClusterMismatch("", f"worker {worker} has jp2batch {found}, and the client {own}", hint)
     for worker, found in _answers(client, pkgutil.resolve_name, "jp2batch.compute.isolated:__doc__"):
         if isinstance(found, BaseException):
-            raise ClusterMismatch("", f"worker {worker} cannot import jp2batch: {_reason(found)}", cure)
+            raise ClusterMismatch("", f"worker {worker} cannot import jp2batch: {_reason(found)}", hint)
     for package in packages:
         for worker, found in _answers(client, metadata.version, package):
             if isinstance(found, BaseException):

@@ -13,7 +13,7 @@ from typing import IO, cast
 import cloudpickle
 
 from jp2batch.compute.result import Result
-from jp2batch.compute.task import Order, Sealed, perform, unsealed
+from jp2batch.compute.task import PickledSpec, TaskSpec, run_task, unsealed
 from jp2batch.compute.worker import LATE, memory_to_spare, watchdog, worker_name
 from jp2batch.core.errors import DecoderCrashed, DecodeTimedOut, Jp2BatchError, UnexpectedError
 from jp2batch.core.request import Request
@@ -23,7 +23,7 @@ _GRACE = 10.0  # seconds beyond its time in which a process has to start, and to
 _PYTHON_FAILED = 1  # exit code of Python after an exception
 
 
-def perform_alone(request: Request, order: Order | Sealed) -> Result:
+def run_task_in_subprocess(request: Request, order: TaskSpec | PickledSpec) -> Result:
     """Do what is asked in a process of its own, with as much memory and time as this one would give it."""
     failure: Jp2BatchError
     worker, attempt = worker_name(), 2  # the first was the one that a worker died of
@@ -41,7 +41,7 @@ def perform_alone(request: Request, order: Order | Sealed) -> Result:
     return Result(request, "failed", error=failure, attempts=attempt, worker=worker)
 
 
-def _in_a_child(request: Request, order: Order) -> Result:
+def _in_a_child(request: Request, order: TaskSpec) -> Result:
     """Do what is asked in a child process; say how that ended, where it did not bring a result."""
     patience = None if order.deadline is None else order.deadline + _GRACE
     with _child() as child, _told(child, cloudpickle.dumps((request, order))):
@@ -92,7 +92,7 @@ def _told(child: "subprocess.Popen[bytes]", message: bytes) -> Iterator[None]:
         yield
 
 
-def _late(request: Request, order: Order) -> DecodeTimedOut:
+def _late(request: Request, order: TaskSpec) -> DecodeTimedOut:
     return DecodeTimedOut(request.shown_path, f"not done after {order.deadline:.0f} s", "raise jp2batch.deadline")
 
 
@@ -103,7 +103,7 @@ def main() -> None:
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not mix with the result
     with watchdog(order.deadline):
-        result = perform(request, order)
+        result = run_task(request, order)
     with output:
         cloudpickle.dump(result, output)
 

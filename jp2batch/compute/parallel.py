@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from jp2batch.compute.cluster import check_cluster
 from jp2batch.core import config
 from jp2batch.core.location import absolute
-from jp2batch.core.options import Hidden, StorageOptions, checked_options
+from jp2batch.core.options import SecretDict, StorageOptions, validate_options
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -20,7 +20,7 @@ U = TypeVar("U")
 _THREADS = 32  # a header is few bytes, so that only waiting counts
 
 
-def at_once(
+def map_concurrently(
     function: Callable[..., U], items: Iterable[T], *, client: "Client | None", storage_options: StorageOptions
 ) -> list[U]:
     """Return what a function, with `storage_options`, makes of each item: in threads, or on a client's cluster.
@@ -30,7 +30,7 @@ def at_once(
     Jp2BatchError
         The first that the function raises.
     """
-    task = partial(function, storage_options=Hidden(checked_options(storage_options)))
+    task = partial(function, storage_options=SecretDict(validate_options(storage_options)))
     if client is None:
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="jp2batch-open")
         try:
@@ -47,5 +47,5 @@ def at_once(
 
 def _there(task: Callable[[T], U], settings: dict[str, Any], item: T) -> U:
     """Do a task on a worker, with the configuration of the client."""
-    config.adopt(settings)
+    config.apply_settings(settings)
     return task(item)

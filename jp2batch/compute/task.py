@@ -14,10 +14,10 @@ from jp2batch.compute.worker import is_replaced, memory_to_spare, watchdog, work
 from jp2batch.core import config
 from jp2batch.core.errors import ImageTooLarge, Jp2BatchError, UnexpectedError
 from jp2batch.core.location import absolute
-from jp2batch.core.options import Hidden
+from jp2batch.core.options import SecretDict
 from jp2batch.core.request import Request
 from jp2batch.image.info import format_bytes
-from jp2batch.image.open import Opened, memory_needed
+from jp2batch.image.open import OpenImage, memory_needed
 from jp2batch.image.read import Pixels, counted, read_from
 from jp2batch.image.response import response
 from jp2batch.jpeg2000.geometry.grid import Selection
@@ -33,7 +33,7 @@ _BYTES_IN_LISTS = 40  # of a sample: a number of Python's, and its place in a li
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class WrittenOutput:
     """Where a delivery has written pixels."""
 
     path: str
@@ -49,43 +49,43 @@ def open_from(request: Request, storage_options: Mapping[str, Any], *, folder: s
     return open_source(absolute(request.url, folder), storage_options=storage_options)
 
 
-def select_request(request: Request, opened: Opened) -> Selection:
+def select_request(request: Request, opened: OpenImage) -> Selection:
     """Choose the samples that a request asks for."""
     return opened.selected(request.rlevel, request.window)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class TaskSpec:
     """How requests are to be done; the same for all of a batch."""
 
     deliver: Delivery
     """What becomes of the pixels."""
-    storage_options: Hidden
+    storage_options: SecretDict
     """fsspec's options for the store."""
     settings: Mapping[str, Any] | None
     """The configuration `jp2batch` of the client, which holds on the workers as well; None: they share it."""
     deadline: float | None
     """Seconds after which a decode is given up, where there is a process to end."""
-    open: Callable[[Request, Hidden], Source] = open_request
+    open: Callable[[Request, SecretDict], Source] = open_request
     """What opens the file of a request."""
-    select: Callable[[Request, Opened], Selection] = select_request
+    select: Callable[[Request, OpenImage], Selection] = select_request
     """What chooses the samples of it that are read, or refuses to."""
     memory: int | None = None
     """Bytes that a request may take; None: what its worker has to spare."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class PickledSpec:
     """A pickled order. A worker that cannot load an argument of a task dies of it, in vain; this it opens itself."""
 
     data: bytes = field(repr=False)
 
     @classmethod
-    def of(cls, order: Order) -> "Sealed":
+    def of(cls, order: TaskSpec) -> "PickledSpec":
         """Seal an order."""
         return cls(cloudpickle.dumps(order))
 
-    def opened(self) -> Order:
+    def opened(self) -> TaskSpec:
         """Return the order."""
         return _opened(self.data)
 
@@ -95,12 +95,12 @@ def as_response(pixels: Pixels, _request: Request) -> Any:
     return response(pixels)
 
 
-def perform(request: Request, order: Order | Sealed) -> Result:
+def run_task(request: Request, order: TaskSpec | PickledSpec) -> Result:
     """Do what is asked, and tell what happened."""
     worker, begin, source = worker_name(), time.perf_counter(), None
     try:
         order = unsealed(order, request)
-        config.adopt(order.settings)
+        config.apply_settings(order.settings)
         with watchdog(order.deadline if is_replaced() else None):
             source = order.open(request, order.storage_options)
             pixels = _read(source, request, order)
@@ -109,7 +109,7 @@ def perform(request: Request, order: Order | Sealed) -> Result:
         told = _kept(error if isinstance(error, Jp2BatchError) else _unexpected(error, request))
         stats, size = (None, 0) if source is None else (counted(source, begin), source.size or 0)
         return Result(request, "failed", error=told, stats=stats, size=size, worker=worker)
-    output = value.path if isinstance(value, Output) else None
+    output = value.path if isinstance(value, WrittenOutput) else None
     shape = pixels.values.shape
     return Result(
         request,
@@ -124,7 +124,7 @@ def perform(request: Request, order: Order | Sealed) -> Result:
     )
 
 
-def unsealed(order: Order | Sealed, request: Request) -> Order:
+def unsealed(order: TaskSpec | PickledSpec, request: Request) -> TaskSpec:
     """Return an order that may be sealed.
 
     Raises
@@ -132,7 +132,7 @@ def unsealed(order: Order | Sealed, request: Request) -> Order:
     UnexpectedError
         It cannot be loaded here.
     """
-    if isinstance(order, Order):
+    if isinstance(order, TaskSpec):
         return order
     try:
         return order.opened()
@@ -144,15 +144,15 @@ def unsealed(order: Order | Sealed, request: Request) -> Order:
 
 
 @functools.lru_cache(maxsize=8)
-def _opened(data: bytes) -> Order:
-    order: Order = pickle.loads(data)  # noqa: S301  # from our own client
+def _opened(data: bytes) -> TaskSpec:
+    order: TaskSpec = pickle.loads(data)  # noqa: S301  # from our own client
     return order
 
 
-def _read(source: Source, request: Request, order: Order) -> Pixels:
+def _read(source: Source, request: Request, order: TaskSpec) -> Pixels:
     memory = memory_to_spare() if order.memory is None else order.memory
 
-    def choose(opened: Opened) -> Selection:
+    def choose(opened: OpenImage) -> Selection:
         selection = order.select(request, opened)
         needed = memory_needed(opened, selection) + _to_deliver(order.deliver, opened, selection)
         if memory is not None and needed > memory:
@@ -165,7 +165,7 @@ def _read(source: Source, request: Request, order: Order) -> Pixels:
     return read_from(source, choose, threads=1)  # dask has the others
 
 
-def _to_deliver(deliver: Delivery, opened: Opened, selection: Selection) -> int:
+def _to_deliver(deliver: Delivery, opened: OpenImage, selection: Selection) -> int:
     """Return the bytes that a delivery takes besides those of the pixels."""
     samples = selection.area.height * selection.area.width * len(opened.channels)
     usual = _BYTES_IN_LISTS if deliver is as_response else 0

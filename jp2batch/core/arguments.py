@@ -8,7 +8,7 @@ from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.request import Request
 
 
-def things_of(given: Any) -> list[Any]:
+def as_list(given: Any) -> list[Any]:
     """Return what was given, one thing or several, as a list.
 
     Raises
@@ -23,7 +23,7 @@ def things_of(given: Any) -> list[Any]:
     return list(given)
 
 
-def path_of(given: object) -> str:
+def as_path(given: object) -> str:
     """Return a path as text; of a request, that of its image.
 
     Raises

@@ -15,14 +15,14 @@ import platformdirs
 import yaml
 from dask.utils import parse_bytes, parse_timedelta
 
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import ConfigurationError, InvalidRequest
 from jp2batch.core.location import described
 
 DEFAULTS: dict[str, Any] = yaml.safe_load(files("jp2batch").joinpath("jp2batch.yaml").read_text(encoding="utf-8"))
 dask.config.update_defaults(DEFAULTS)
 
-_PROFILE_CURE = (
+_PROFILE_HINT = (
     "give the name of a profile, or {latency: 30ms, bandwidth: 60 MB, connections: 128, line: 125 MB,"
     " requests-per-minute: 2000}, or some of these"
 )
@@ -58,7 +58,7 @@ class IndexSettings:
     """fsspec's options for it."""
 
 
-def store_profile(protocol: str, host: str = "") -> StoreProfile:
+def store_costs(protocol: str, host: str = "") -> StoreCosts:
     """Return the profile of a store.
 
     Parameters
@@ -84,7 +84,7 @@ def store_profile(protocol: str, host: str = "") -> StoreProfile:
         values |= {"measured": own is not told, **own}  # type: ignore[dict-item]
         return _profile(store if own is told else str(told), values)
     key = f"profiles.{told}" if own and own is not told else f"stores.{store}"
-    raise ConfigurationError("", f"jp2batch.{key} is no profile", _PROFILE_CURE)
+    raise ConfigurationError("", f"jp2batch.{key} is no profile", _PROFILE_HINT)
 
 
 def profiles_with(
@@ -107,8 +107,8 @@ def profiles_with(
     with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
         _profile("", {**DEFAULTS["jp2batch"]["profiles"]["default"], "measured": False, **given})
         return dask.config.set({"jp2batch.stores": fresh})
-    cure = "give a latency such as 30ms, a bandwidth such as 60MB, and a number of connections"
-    raise InvalidRequest("", f"{' or '.join(given)} cannot be read", cure)
+    hint = "give a latency such as 30ms, a bandwidth such as 60MB, and a number of connections"
+    raise InvalidRequest("", f"{' or '.join(given)} cannot be read", hint)
 
 
 def _mapping(key: str) -> dict[str, Any]:
@@ -119,13 +119,13 @@ def _mapping(key: str) -> dict[str, Any]:
     return {**DEFAULTS["jp2batch"][key], **given}
 
 
-def _profile(name: str, given: Mapping[str, Any]) -> StoreProfile:
+def _profile(name: str, given: Mapping[str, Any]) -> StoreCosts:
     values = {key.replace("_", "-"): value for key, value in given.items()}  # dask takes them for the same
     unknown = set(values) - {"latency", "bandwidth", "connections", "line", "requests-per-minute", "measured"}
     quota, line = values["requests-per-minute"], values["line"]
     if unknown or not isinstance(values["measured"], bool):
         raise ValueError(unknown)
-    return StoreProfile(
+    return StoreCosts(
         latency=float(parse_timedelta(values["latency"])),
         bandwidth=_positive(parse_bytes(values["bandwidth"])),
         connections=max(1, int(values["connections"])),
@@ -202,7 +202,7 @@ def settings() -> dict[str, Any]:
     return _get_all()
 
 
-def adopt(values: Mapping[str, Any] | None) -> None:
+def apply_settings(values: Mapping[str, Any] | None) -> None:
     """Take over the configuration of a client, where it is another one."""
     if values is not None and values != _get_all():
         dask.config.set({"jp2batch": dict(values)})

@@ -14,7 +14,7 @@ _LOOKS = 128  # at costs, to find about the least
 
 
 @dataclass(frozen=True, slots=True)
-class StoreProfile:
+class StoreCosts:
     """What reading from a store costs."""
 
     latency: float

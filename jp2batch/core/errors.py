@@ -1,4 +1,4 @@
-"""What can go wrong, said in one line: the path, the problem, the cure.
+"""What can go wrong, said in one line: the path, the problem, the hint.
 
 Every error of the package derives from `Jp2BatchError`, and all are made of the same three texts, so that they survive
 pickling between dask workers and become a record or an HTTP answer without being parsed.
@@ -50,23 +50,23 @@ class Jp2BatchError(Exception):
         What was asked for; empty where no path is concerned. It is kept without credentials, and not if it is no text.
     problem : str
         What was wrong.
-    cure : str
+    hint : str
         What to do about it.
     """
 
     retryable: ClassVar[bool] = False
     """Whether the same request may succeed a little later."""
 
-    def __init__(self, path: str, problem: str, cure: str = "") -> None:
+    def __init__(self, path: str, problem: str, hint: str = "") -> None:
         self.path = _shown(path)
-        super().__init__(self.path, problem, cure)
+        super().__init__(self.path, problem, hint)
         self.problem = problem
-        self.cure = cure
+        self.hint = hint
 
     def __str__(self) -> str:
         where = f"{self.path}: " if self.path else ""
-        cure = f" ({self.cure})" if self.cure else ""
-        return " ".join(f"{where}{self.problem}{cure}".split())
+        hint = f" ({self.hint})" if self.hint else ""
+        return " ".join(f"{where}{self.problem}{hint}".split())
 
     def at(self, path: str) -> Self:
         """Return the same error, naming `path`: the format layer does not know what it is reading."""
@@ -106,7 +106,7 @@ class ManifestError(InvalidRequest):
 
     Parameters
     ----------
-    path, problem, cure : str
+    path, problem, hint : str
         As for `Jp2BatchError`.
     rows : tuple of (int, str), optional
         The number of each bad row, counted from 1, and what is wrong with it.
@@ -117,10 +117,10 @@ class ManifestError(InvalidRequest):
     _SHOWN: ClassVar[int] = 100
 
     def __init__(
-        self, path: str, problem: str, cure: str = "", rows: tuple[tuple[int, str], ...] = (), unit: str = "line"
+        self, path: str, problem: str, hint: str = "", rows: tuple[tuple[int, str], ...] = (), unit: str = "line"
     ) -> None:
-        super().__init__(path, problem, cure)
-        self.args = (self.path, problem, cure, rows, unit)
+        super().__init__(path, problem, hint)
+        self.args = (self.path, problem, hint, rows, unit)
         self.rows = rows
         self.unit = unit
 
@@ -180,7 +180,7 @@ class StoreUnavailable(StorageError):
 
     Parameters
     ----------
-    path, problem, cure : str
+    path, problem, hint : str
         As for `Jp2BatchError`.
     retry_after : float, optional
         Seconds that the store asks to be left alone.
@@ -188,9 +188,9 @@ class StoreUnavailable(StorageError):
 
     retryable = True
 
-    def __init__(self, path: str, problem: str, cure: str = "", retry_after: float | None = None) -> None:
-        super().__init__(path, problem, cure)
-        self.args = (self.path, problem, cure, retry_after)
+    def __init__(self, path: str, problem: str, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(path, problem, hint)
+        self.args = (self.path, problem, hint, retry_after)
         self.retry_after = retry_after
 
 
@@ -227,15 +227,15 @@ class TooManyPixels(ImageTooLarge):
 
     Parameters
     ----------
-    path, problem, cure : str
+    path, problem, hint : str
         As for `Jp2BatchError`.
     fits : int, optional
         The lowest rlevel at which it would not.
     """
 
-    def __init__(self, path: str, problem: str, cure: str = "", fits: int | None = None) -> None:
-        super().__init__(path, problem, cure)
-        self.args = (self.path, problem, cure, fits)
+    def __init__(self, path: str, problem: str, hint: str = "", fits: int | None = None) -> None:
+        super().__init__(path, problem, hint)
+        self.args = (self.path, problem, hint, fits)
         self.fits = fits
 
 

@@ -24,13 +24,13 @@ def options_for(url: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
     InvalidRequest
         They are no mapping.
     """
-    given = checked_options(options)
+    given = validate_options(options)
     if "::" in url or not is_by_protocol(given):
         return given
     return dict(given.get(fsspec.utils.get_protocol(url), {}))
 
 
-def checked_options(options: object) -> dict[str, Any]:
+def validate_options(options: object) -> dict[str, Any]:
     """Return storage options as a dict.
 
     Raises
@@ -55,7 +55,7 @@ StorageOptions = Mapping[str, Any] | None
 """fsspec's options for a store: credentials, endpoint, …"""
 
 
-class Hidden(dict[str, Any]):
+class SecretDict(dict[str, Any]):
     """A dict whose values are not for showing: a scheduler logs the arguments of tasks that fail."""
 
     def __repr__(self) -> str:

@@ -24,7 +24,7 @@ class Place:
     path: str
     """Path or URL, without credentials."""
     protocol: str
-    """Its protocol; the cures differ."""
+    """Its protocol; the hints differ."""
     options: Mapping[str, Any] = field(repr=False)
     """The storage options: none of their texts appears in a message."""
     user: str = field(default="", repr=False)
@@ -44,8 +44,8 @@ class Place:
             return cls(url, protocol, options_for(url, options))
         shown = without_credentials(url)
         if names_a_user_of_a_store(url):
-            cure = "put them into the environment, a profile or storage_options, and take them out of the URL"
-            raise InvalidPath(shown, "its URL holds credentials", cure)
+            hint = "put them into the environment, a profile or storage_options, and take them out of the URL"
+            raise InvalidPath(shown, "its URL holds credentials", hint)
         named = _USER.search(url)
         return cls(shown, protocol, options_for(url, options), named[1] if named and named[0] not in shown else "")
 

@@ -60,7 +60,7 @@ class Request:
         _check_path(self.path, self.root)
         if not isinstance(self.id, str):
             raise InvalidRequest(self.path, f"id must be text, not {type(self.id).__name__}", "give it as text")
-        object.__setattr__(self, "rlevel", checked_rlevel(self.path, self.rlevel))
+        object.__setattr__(self, "rlevel", validate_rlevel(self.path, self.rlevel))
         object.__setattr__(self, "window", parse_window(self.window, self.path))
         if not self.id:
             object.__setattr__(self, "id", self.digest)
@@ -117,7 +117,7 @@ class Request:
         return (type(self).__qualname__, self.path, self.rlevel, self.window, self.root)
 
 
-def requests_of(asked: object) -> list[Request]:
+def as_requests(asked: object) -> list[Request]:
     """Return what is asked as requests: paths, bodies of the web service, or requests; several of them, or one.
 
     Raises
@@ -185,7 +185,7 @@ def _is_whole(value: object) -> TypeGuard[SupportsIndex]:
     return isinstance(value, int | SupportsIndex) and not isinstance(value, bool)
 
 
-def checked_rlevel(path: str, rlevel: object) -> int:
+def validate_rlevel(path: str, rlevel: object) -> int:
     """Return a number of resolution levels to drop.
 
     Raises

@@ -1,1 +1,1 @@
-"""What is installed, found and reachable; and the cure for what is not."""
+"""What is installed, found and reachable; and the hint for what is not."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jp2batch.compute.cluster import cluster_at
 from jp2batch.core.errors import Jp2BatchError
-from jp2batch.core.options import Hidden, StorageOptions
+from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.doctor.findings import Finding
 from jp2batch.doctor.storage import examine_storage
 from jp2batch.image import openjpeg
@@ -24,8 +24,8 @@ def examine_cluster(address: str, path: str | None, storage_options: StorageOpti
             return _examine(client, address, path, storage_options)
     except (OSError, TimeoutError, ValueError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        cure = "is it tcp://HOST:8786, does it run, has it workers, does a firewall let it through?"
-        return [Finding("scheduler", "problem", f"{address}: {reason} ({cure})")]
+        hint = "is it tcp://HOST:8786, does it run, has it workers, does a firewall let it through?"
+        return [Finding("scheduler", "problem", f"{address}: {reason} ({hint})")]
 
 
 def _examine(client: "Client", address: str, path: str | None, storage_options: StorageOptions) -> list[Finding]:
@@ -38,7 +38,7 @@ def _examine(client: "Client", address: str, path: str | None, storage_options: 
         return found  # a worker without this package can do nothing of what follows
     found.append(_of_all("openjpeg", client.run(_openjpeg)))
     if path is not None:
-        found.append(_of_all("reaching it", client.run(_reach, path, Hidden(storage_options or {}))))
+        found.append(_of_all("reaching it", client.run(_reach, path, SecretDict(storage_options or {}))))
     return found
 
 
@@ -58,8 +58,8 @@ def compare_versions(told: Mapping[str, Any]) -> list[Finding]:
         if different:
             there = ", ".join(sorted({str(one or "none") for one in different.values()}))
             text = f"{name} {version} here, {there} on {_named(different, len(others))}"
-            cure = f"pip install {name}=={version} there" if name != "python" else "give both the same Python"
-            found.append(Finding("on workers" if name == "jp2batch" else "versions", "problem", f"{text} ({cure})"))
+            hint = f"pip install {name}=={version} there" if name != "python" else "give both the same Python"
+            found.append(Finding("on workers" if name == "jp2batch" else "versions", "problem", f"{text} ({hint})"))
     return found or [Finding("versions", "ok", "workers have what this process has")]
 
 

@@ -1,4 +1,4 @@
-"""What is installed, found, configured and reachable; and the cure where it is not."""
+"""What is installed, found, configured and reachable; and the hint where it is not."""
 
 import importlib.metadata
 import platform
@@ -75,7 +75,7 @@ def _glymurrc() -> Finding:
 def _configuration() -> Finding:
     try:
         for protocol in ("default", "file", "s3", "gs", "https"):
-            config.store_profile(protocol)
+            config.store_costs(protocol)
         for check in (config.max_result, config.max_whole_file, config.first_read, config.threads):
             check()
     except Jp2BatchError as error:

@@ -13,7 +13,7 @@ class Finding:
     status: Literal["ok", "missing", "problem"]
     """"missing" is no problem where nobody needs it."""
     detail: str
-    """What was found, and the cure."""
+    """What was found, and the hint."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dict that json can write."""

@@ -40,8 +40,8 @@ def _image(path: str, protocol: str, options: dict[str, Any], used: str | None) 
     try:
         info = inspect(path, storage_options=options)
     except PermissionDenied as error:
-        cure = _cure(path, protocol, options, used)
-        return Finding("image", "problem", str(PermissionDenied(error.path, error.problem, cure or error.cure)))
+        hint = _hint(path, protocol, options, used)
+        return Finding("image", "problem", str(PermissionDenied(error.path, error.problem, hint or error.hint)))
     except Jp2BatchError as error:
         known = _BUCKETS.get(_bucket(path)) if not isinstance(error, ImageNotFound | NotJpeg2000) else None
         return Finding("image", "problem", f"{error}; of this bucket is known: {known}" if known else str(error))
@@ -49,7 +49,7 @@ def _image(path: str, protocol: str, options: dict[str, Any], used: str | None) 
     return Finding("image", "ok", f"{info.path}: {rows} x {columns}, {format_bytes(info.size)}, {info.crs or 'no CRS'}")
 
 
-def _cure(path: str, protocol: str, options: dict[str, Any], used: str | None) -> str | None:
+def _hint(path: str, protocol: str, options: dict[str, Any], used: str | None) -> str | None:
     """Return what would help against a refusal; what costs nobody anything is tried."""
     known = _BUCKETS.get(_bucket(path))
     if known is not None and not options.get("requester_pays"):

@@ -9,12 +9,18 @@ from numpy.typing import NDArray
 from jp2batch.image import openjpeg
 from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, whole_file
 from jp2batch.jpeg2000.plan.decode_batches import Batch, batches
-from jp2batch.jpeg2000.plan.planner import Image, Reading
-from jp2batch.jpeg2000.syntax.sparse_file import Pieces
+from jp2batch.jpeg2000.plan.planner import Image, ResolvedRead
+from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 
 def decode(
-    pieces: Pieces, image: Image, reading: Reading, out: NDArray[Any], *, read: Callable[[Batch], None], threads: int
+    pieces: SparseFile,
+    image: Image,
+    reading: ResolvedRead,
+    out: NDArray[Any],
+    *,
+    read: Callable[[Batch], None],
+    threads: int,
 ) -> list[str]:
     """Decode a reading.
 
@@ -68,7 +74,7 @@ def decode(
             raise
 
 
-def _decode_codestream(codestream: Codestream, reading: Reading, out: NDArray[Any]) -> list[str]:
+def _decode_codestream(codestream: Codestream, reading: ResolvedRead, out: NDArray[Any]) -> list[str]:
     """Decode a codestream straight into its place in the output."""
     area = reading.selection.area
     inside = codestream.area.intersection(area)

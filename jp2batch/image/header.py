@@ -8,9 +8,9 @@ import numpy as np
 from jp2batch.core.options import StorageOptions
 from jp2batch.image import georeference
 from jp2batch.image.georeference import Georeference
-from jp2batch.image.open import Opened, with_opened
-from jp2batch.jpeg2000.locate.image_index import Known
-from jp2batch.jpeg2000.syntax.headers import Header, check_supported
+from jp2batch.image.open import OpenImage, with_image
+from jp2batch.jpeg2000.locate.image_index import ImageIndex
+from jp2batch.jpeg2000.syntax.headers import MainHeader, check_supported
 from jp2batch.storage.source import open_source
 
 
@@ -22,7 +22,7 @@ class Head:
     """Where the image lies."""
     path: str
     """The same without credentials, for messages."""
-    header: Header
+    header: MainHeader
     """The main header of its codestream."""
     place: Georeference | None
     """Where its pixels lie on the Earth."""
@@ -30,7 +30,7 @@ class Head:
     """Number of its bands."""
     dtype: np.dtype[Any]
     """Type of its samples."""
-    known: Known | None
+    known: ImageIndex | None
     """What spares reads of it a round."""
 
 
@@ -44,11 +44,11 @@ def read_head(url: str, *, storage_options: StorageOptions = None) -> Head:
     """
     source = open_source(url, storage_options=storage_options)
 
-    def act(opened: Opened) -> Head:
+    def act(opened: OpenImage) -> Head:
         opened.confirm()
         check_supported(opened.image.header)
         place = georeference.from_boxes(opened.image.container.boxes)
         bands = len(opened.channels)
         return Head(url, source.path, opened.image.header, place, bands, opened.dtype, opened.known())
 
-    return with_opened(source, act)
+    return with_image(source, act)

@@ -8,12 +8,12 @@ from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request, Window, parse_window
 from jp2batch.image import georeference
 from jp2batch.image.info import ImageInfo, ReadPlan
-from jp2batch.image.open import Opened, hold, naming, with_opened
+from jp2batch.image.open import OpenImage, naming, run_steps, with_image
 from jp2batch.jpeg2000.geometry.grid import Selection, image_area, samples, tile_count, tile_counts
 from jp2batch.jpeg2000.plan.coalesce import coalesced
 from jp2batch.jpeg2000.plan.decode_batches import batches, read_batch
 from jp2batch.jpeg2000.plan.estimates import expected_bytes
-from jp2batch.jpeg2000.plan.planner import LocatedBy, Precision, needs_packets, walk_cost, ways
+from jp2batch.jpeg2000.plan.planner import LocatedBy, Precision, needs_packets, rank_strategies, walk_cost
 from jp2batch.jpeg2000.syntax.sparse_file import Range, Unknown
 from jp2batch.storage.source import Source, open_source
 
@@ -37,7 +37,7 @@ def inspect(path: str, *, root: str | None = None, storage_options: StorageOptio
     """
     source = open_source(Request(path, root=root).url, storage_options=storage_options)
     with contextlib.closing(source), naming(source.path):
-        return _info(Opened.start(source))
+        return _info(OpenImage.start(source))
 
 
 def plan(
@@ -74,7 +74,7 @@ def plan(
 def plan_from(source: Source, rlevel: int, window: Window | None) -> ReadPlan:
     """Tell what reading from a source would take."""
 
-    def act(opened: Opened) -> ReadPlan:
+    def act(opened: OpenImage) -> ReadPlan:
         opened.confirm()
         selection = opened.selected(rlevel, window)
         way = _way(opened, selection)
@@ -82,13 +82,13 @@ def plan_from(source: Source, rlevel: int, window: Window | None) -> ReadPlan:
             return _estimate(opened, selection)
         return _rehearse(opened, selection) or _estimate(opened, selection)
 
-    return with_opened(source, act)
+    return with_image(source, act)
 
 
 class _Rehearsal:
     """Fetches only what decides the course of a conversation, and counts what it would fetch."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: OpenImage) -> None:
         self._source, self._pieces = opened.source, opened.pieces
         self.requests, self.bytes, self.seconds = opened.source.requests, opened.source.bytes_read, _begun(opened)
 
@@ -107,15 +107,15 @@ class _Rehearsal:
             self._pieces.fill_unknown(r.start, r.stop)
 
 
-def _rehearse(opened: Opened, selection: Selection) -> ReadPlan | None:
+def _rehearse(opened: OpenImage, selection: Selection) -> ReadPlan | None:
     """Hold the conversation of the read without its pixels; None where these would decide its course."""
     rehearsal = _Rehearsal(opened)
     located_by: LocatedBy
     precision: Precision
     try:
-        reading = hold(opened.steps(selection), rehearsal.fetch)
+        reading = run_steps(opened.steps(selection), rehearsal.fetch)
         for batch in batches(opened.image, reading, config.threads()):
-            hold(read_batch(opened.pieces, batch), rehearsal.fetch)
+            run_steps(read_batch(opened.pieces, batch), rehearsal.fetch)
     except Unknown:
         if not opened.pieces.covers(0, opened.pieces.size):
             return None
@@ -134,7 +134,7 @@ def _rehearse(opened: Opened, selection: Selection) -> ReadPlan | None:
     )
 
 
-def _estimate(opened: Opened, selection: Selection) -> ReadPlan:
+def _estimate(opened: OpenImage, selection: Selection) -> ReadPlan:
     source, image = opened.source, opened.image
     way = _way(opened, selection)
     requests, size = len(selection.tiles), expected_bytes(image.header, image.container.codestream, selection)
@@ -156,19 +156,19 @@ def _estimate(opened: Opened, selection: Selection) -> ReadPlan:
     )
 
 
-def _begun(opened: Opened) -> float:
+def _begun(opened: OpenImage) -> float:
     """Estimate the seconds that reading the header takes."""
     source = opened.source
     return source.profile.seconds(source.requests, source.bytes_read, source.requests)
 
 
-def _way(opened: Opened, selection: Selection) -> LocatedBy:
+def _way(opened: OpenImage, selection: Selection) -> LocatedBy:
     profile, limit = opened.source.profile, config.max_whole_file()
-    return ways(opened.pieces, opened.image, selection, profile, limit, places=opened.places)[0]
+    return rank_strategies(opened.pieces, opened.image, selection, profile, limit, places=opened.places)[0]
 
 
 def _plan(
-    opened: Opened,
+    opened: OpenImage,
     selection: Selection,
     *,
     requests: int,
@@ -203,7 +203,7 @@ def _plan(
     )
 
 
-def _info(opened: Opened) -> ImageInfo:
+def _info(opened: OpenImage) -> ImageInfo:
     header, siz = opened.image.header, opened.image.header.siz
     levels = [samples(siz, image_area(siz), level) for level in range(header.levels + 1)]
     place = georeference.from_boxes(opened.image.container.boxes)

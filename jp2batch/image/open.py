@@ -14,14 +14,22 @@ from jp2batch.core.request import Window
 from jp2batch.image import index, openjpeg
 from jp2batch.jpeg2000.assemble import whole_file
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection, decoder_memory, image_area, select, tile_count
-from jp2batch.jpeg2000.locate.image_index import Known, learned
-from jp2batch.jpeg2000.locate.tile_parts import Misled, Place
+from jp2batch.jpeg2000.locate.image_index import ImageIndex, build_index
+from jp2batch.jpeg2000.locate.tile_parts import StaleIndex, TilePartExtent
 from jp2batch.jpeg2000.plan.coalesce import coalesced
 from jp2batch.jpeg2000.plan.estimates import expected_bytes
-from jp2batch.jpeg2000.plan.planner import Image, Precision, Reading, check_whole, find_tiles, read_image, ways
+from jp2batch.jpeg2000.plan.planner import (
+    Image,
+    Precision,
+    ResolvedRead,
+    check_whole,
+    plan_read,
+    rank_strategies,
+    read_image,
+)
 from jp2batch.jpeg2000.syntax.channels import Channel, channels
-from jp2batch.jpeg2000.syntax.headers import Header, check_supported
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Pieces, Range, Steps
+from jp2batch.jpeg2000.syntax.headers import MainHeader, check_supported
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Steps
 from jp2batch.jpeg2000.syntax.sparse_file import fetch as fetch_ranges
 from jp2batch.storage.source import Source, Version
 
@@ -29,13 +37,13 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenImage:
     """A source whose headers have been read, or are known."""
 
     source: Source
-    pieces: Pieces
+    pieces: SparseFile
     image: Image
-    told: Known | None = None
+    told: ImageIndex | None = None
     """What was known of this version of it."""
     recalled: bool = False
     """Whether headers are those that were known, and the store has to confirm its version."""
@@ -47,43 +55,43 @@ class Opened:
     """The bands that OpenJPEG has told of, where the boxes cannot."""
 
     @classmethod
-    def start(cls, source: Source, known: Known | None = None) -> "Opened":
+    def start(cls, source: Source, known: ImageIndex | None = None) -> "OpenImage":
         """Read the beginning of a file: one range is tried before a hundred. Places that are known will be checked."""
         first = config.first_read()
         ((position, data),) = source.read_many([(0, first)])
-        pieces = Pieces(source.size or 0)
+        pieces = SparseFile(source.size or 0)
         pieces.fill(position, data)
-        image = hold(read_image(pieces, Ahead(first)), fetcher(source, pieces))
+        image = run_steps(read_image(pieces, Ahead(first)), fetcher(source, pieces))
         told = None
         if known is not None and known.size == pieces.size:
             told = replace(known, etag=source.etag)
         return cls(source, pieces, image, told, at_once=len(data) == pieces.size)
 
     @classmethod
-    def recall(cls, source: Source, known: Known) -> "Opened":
+    def recall(cls, source: Source, known: ImageIndex) -> "OpenImage":
         """Take the beginning of a file from what is known: nothing is read, unless that lacks something."""
         source.expect(Version(known.size, known.etag))
         pieces = known.pieces()
-        image = hold(read_image(pieces, Ahead(config.first_read())), fetcher(source, pieces))
-        claims = [Range(0, image.header.stop)] if known.hearsay else []
+        image = run_steps(read_image(pieces, Ahead(config.first_read())), fetcher(source, pieces))
+        claims = [Range(0, image.header.stop)] if known.unverified else []
         return cls(source, pieces, image, known, recalled=True, claims=claims)
 
     @property
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[TilePartExtent, ...]:
         """Where tile-parts are known to lie."""
-        return () if self.told is None else self.told.places
+        return () if self.told is None else self.told.tile_parts
 
-    def known(self, reading: Reading | None = None) -> Known | None:
+    def known(self, reading: ResolvedRead | None = None) -> ImageIndex | None:
         """Return what would spare the next read a round: what was known, and with a reading also what that taught.
 
         It is to be used where this was confirmed, or all has been read.
         """
         parts = [part for tile in reading.tiles.values() for part in tile.parts] if reading else []
         try:
-            now = learned(self.pieces, self.image, parts, self.source.etag)
+            now = build_index(self.pieces, self.image, parts, self.source.etag)
         except ValueError as problem:  # by a header that was known
-            raise Misled(str(problem)) from None
-        return now if now is None or self.told is None else replace(self.told, hearsay=False).joined(now)
+            raise StaleIndex(str(problem)) from None
+        return now if now is None or self.told is None else replace(self.told, unverified=False).joined(now)
 
     def fetch(self, ranges: Sequence[Range]) -> None:
         """Fetch ranges, all at once, by the requests that cost least; and what is claimed, to compare it.
@@ -96,9 +104,9 @@ class Opened:
         fetch(self.source, self.pieces, [*ranges, *self.claims], known=self.claims)
         self.claims.clear()
 
-    def question(self, reading: Reading) -> None:
+    def question(self, reading: ResolvedRead) -> None:
         """Have compared what somebody else tells of the headers of tile-parts."""
-        if self.recalled and self.told is not None and self.told.hearsay:
+        if self.recalled and self.told is not None and self.told.unverified:
             parts = (part for tile in reading.tiles.values() for part in tile.parts)
             self.claims.extend(Range(part.start, part.data) for part in parts)
 
@@ -121,9 +129,9 @@ class Opened:
 
     def steps(
         self, selection: Selection, at_best: Precision = "packets", *, headers_only: bool = False
-    ) -> Steps[Reading]:
+    ) -> Steps[ResolvedRead]:
         """Begin the conversation that finds what a selection takes."""
-        return find_tiles(
+        return plan_read(
             self.pieces,
             self.image,
             selection,
@@ -134,12 +142,12 @@ class Opened:
             headers_only=headers_only,
         )
 
-    def reading(self, selection: Selection, at_best: Precision) -> Reading:
+    def reading(self, selection: Selection, at_best: Precision) -> ResolvedRead:
         """Find what a selection takes; what was found before holds as long as what is known does."""
         told = self.told if self.recalled and at_best == "packets" else None
         if told is not None and (before := index.recall_reading(self.source, told, selection)) is not None:
             return before
-        reading = hold(self.steps(selection, at_best), self.fetch)
+        reading = run_steps(self.steps(selection, at_best), self.fetch)
         if told is not None and reading.located_by == "index":
             index.keep_reading(self.source, told, reading)
         return reading
@@ -160,7 +168,7 @@ class Opened:
         """Ask OpenJPEG for the bands: it decodes the whole file, once, at a low resolution level."""
         if not self.decoded:
             check_whole(self.pieces.size, self.image.misplaced, config.max_whole_file())
-            hold(fetch_ranges(self.pieces, [Range(0, self.pieces.size)]), self.fetch)
+            run_steps(fetch_ranges(self.pieces, [Range(0, self.pieces.size)]), self.fetch)
             data = whole_file(self.pieces, self.image, 0).data
             try:
                 found = _decoded_samples(data, self.image.header)
@@ -170,7 +178,7 @@ class Opened:
         return tuple(self.decoded)
 
 
-def _decoded_samples(data: bytes, header: Header) -> list[openjpeg.Samples]:
+def _decoded_samples(data: bytes, header: MainHeader) -> list[openjpeg.Samples]:
     """Decode a file at the lowest resolution level; in full, if a tile has fewer levels than the image."""
     try:
         _check_decoder(header, header.levels)
@@ -180,14 +188,14 @@ def _decoded_samples(data: bytes, header: Header) -> list[openjpeg.Samples]:
         return openjpeg.decoded_samples(data, reduce=0)
 
 
-def _check_decoder(header: Header, rlevel: int) -> None:
+def _check_decoder(header: MainHeader, rlevel: int) -> None:
     """Refuse to decode a whole image that takes OpenJPEG too much memory."""
     needed = decoder_memory(header, image_area(header.siz), rlevel, tiles=tile_count(header.siz), dropped=True)
     if needed > 2 * config.max_result():
         raise too_large(needed, config.max_result())
 
 
-def with_opened(source: Source, act: Callable[[Opened], T], *, known: Known | None = None) -> T:
+def with_image(source: Source, act: Callable[[OpenImage], T], *, known: ImageIndex | None = None) -> T:
     """Do something with an image: by what is known of it, or, where that does not prove true, afresh.
 
     Parameters
@@ -203,7 +211,7 @@ def with_opened(source: Source, act: Callable[[Opened], T], *, known: Known | No
         return _with_opened(source, act, known)
 
 
-def _with_opened(source: Source, act: Callable[[Opened], T], known: Known | None) -> T:
+def _with_opened(source: Source, act: Callable[[OpenImage], T], known: ImageIndex | None) -> T:
     pinned = known if known is not None and known.etag is not None else None
     held = index.recall(source)
     if pinned is not None and not (held is not None and held.is_of(pinned)):
@@ -211,8 +219,8 @@ def _with_opened(source: Source, act: Callable[[Opened], T], known: Known | None
     with naming(source.path):
         if held is not None:
             try:
-                return act(Opened.recall(source, held) if held.etag is not None else Opened.start(source, held))
-            except (Misled, RangesIgnored):
+                return act(OpenImage.recall(source, held) if held.etag is not None else OpenImage.start(source, held))
+            except (StaleIndex, RangesIgnored):
                 pass
             except Jp2BatchError as error:
                 changed = isinstance(error, ObjectChanged) and pinned is None
@@ -220,13 +228,13 @@ def _with_opened(source: Source, act: Callable[[Opened], T], known: Known | None
                     raise
             index.forget(source)
             source.expect(None)
-        opened = Opened.start(source)
+        opened = OpenImage.start(source)
         if pinned is not None and Version(pinned.size, pinned.etag).differs(Version(source.size, source.etag)):
             raise ObjectChanged(source.path, "it was replaced since it was opened", "open it again")
         return act(opened)
 
 
-def hold(steps: Steps[T], fetch: Callable[[Sequence[Range]], None]) -> T:
+def run_steps(steps: Steps[T], fetch: Callable[[Sequence[Range]], None]) -> T:
     """Hold a conversation: fetch what it wants, until it wants nothing more."""
     while True:
         try:
@@ -237,12 +245,12 @@ def hold(steps: Steps[T], fetch: Callable[[Sequence[Range]], None]) -> T:
         fetch(wanted)
 
 
-def fetcher(source: Source, pieces: Pieces) -> Callable[[Sequence[Range]], None]:
+def fetcher(source: Source, pieces: SparseFile) -> Callable[[Sequence[Range]], None]:
     """Return what fetches ranges of a source into pieces."""
     return functools.partial(fetch, source, pieces)
 
 
-def fetch(source: Source, pieces: Pieces, ranges: Sequence[Range], *, known: Sequence[Range] = ()) -> None:
+def fetch(source: Source, pieces: SparseFile, ranges: Sequence[Range], *, known: Sequence[Range] = ()) -> None:
     """Fetch ranges of a source into pieces, all at once, by the requests that cost least.
 
     Raises
@@ -255,7 +263,7 @@ def fetch(source: Source, pieces: Pieces, ranges: Sequence[Range], *, known: Seq
         for one in known:
             first, last = max(start, one.start), min(start + len(data), one.stop)
             if first < last and pieces.read(first, last) != data[first - start : last - start]:
-                raise Misled(f"bytes {first} to {last} are not what was known of them")
+                raise StaleIndex(f"bytes {first} to {last} are not what was known of them")
         pieces.fill(start, data)
 
 
@@ -270,16 +278,16 @@ def naming(path: str) -> Iterator[None]:
         raise error.at(path) from error.__cause__
 
 
-def memory_needed(opened: Opened, selection: Selection) -> int:
+def memory_needed(opened: OpenImage, selection: Selection) -> int:
     """Estimate the memory that a read takes, in bytes: what is fetched, what decoding a tile needs, the result."""
     fetched = expected_bytes(opened.image.header, opened.image.container.codestream, selection)
     limit, store = config.max_whole_file(), opened.source.profile
-    if ways(opened.pieces, opened.image, selection, store, limit, places=opened.places)[0] == "whole":
+    if rank_strategies(opened.pieces, opened.image, selection, store, limit, places=opened.places)[0] == "whole":
         fetched = opened.pieces.size
     return fetched + sum(_memory(opened, selection, "packets"))
 
 
-def _memory(opened: Opened, selection: Selection, unit: Precision) -> tuple[int, int]:
+def _memory(opened: OpenImage, selection: Selection, unit: Precision) -> tuple[int, int]:
     """Return the bytes of the result, and of what OpenJPEG needs for a tile, or for the image as a whole."""
     header = opened.image.header
     area, tiles = image_area(header.siz), tile_count(header.siz)
@@ -290,7 +298,7 @@ def _memory(opened: Opened, selection: Selection, unit: Precision) -> tuple[int,
     return result, decoder_memory(header, area, selection.rlevel, tiles=tiles, dropped=unit != "packets")
 
 
-def check_size(opened: Opened, selection: Selection, unit: Precision) -> None:
+def check_size(opened: OpenImage, selection: Selection, unit: Precision) -> None:
     """Refuse what takes too much memory."""
     limit = config.max_result()
     result, decoded = _memory(opened, selection, unit)

@@ -17,12 +17,12 @@ from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image import index
 from jp2batch.image.decode import decode
-from jp2batch.image.open import Opened, check_size, hold, with_opened
+from jp2batch.image.open import OpenImage, check_size, run_steps, with_image
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection, select_area
-from jp2batch.jpeg2000.locate.image_index import Known
-from jp2batch.jpeg2000.locate.tile_parts import Misled
+from jp2batch.jpeg2000.locate.image_index import ImageIndex
+from jp2batch.jpeg2000.locate.tile_parts import StaleIndex
 from jp2batch.jpeg2000.plan.decode_batches import Batch, read_batch
-from jp2batch.jpeg2000.plan.planner import LocatedBy, Precision, Reading
+from jp2batch.jpeg2000.plan.planner import LocatedBy, Precision, ResolvedRead
 from jp2batch.storage.source import Source, open_source
 
 _COARSER: dict[Precision, Precision] = {"packets": "tile-parts", "tile-parts": "file"}
@@ -56,7 +56,7 @@ class Pixels:
 
     values: NDArray[Any]
     """Samples, of shape (bands, rows, columns)."""
-    opened: Opened
+    opened: OpenImage
     """The file that they are of."""
     selection: Selection
     """Which samples of it these are."""
@@ -76,7 +76,7 @@ def read_pixels(request: Request, *, storage_options: StorageOptions = None) -> 
 
 
 def read_area(
-    url: str, rlevel: int, area: Rect, *, storage_options: StorageOptions = None, known: Known | None = None
+    url: str, rlevel: int, area: Rect, *, storage_options: StorageOptions = None, known: ImageIndex | None = None
 ) -> Pixels:
     """Read samples by their coordinates at a resolution level: what a lazy array asks for.
 
@@ -87,7 +87,7 @@ def read_area(
     """
     source = open_source(url, storage_options=storage_options)
 
-    def choose(opened: Opened) -> Selection:
+    def choose(opened: OpenImage) -> Selection:
         return opened.checked(select_area(opened.image.header, rlevel, area))
 
     return read_from(source, choose, known=known)
@@ -95,22 +95,22 @@ def read_area(
 
 def read_from(
     source: Source,
-    choose: Callable[[Opened], Selection],
+    choose: Callable[[OpenImage], Selection],
     *,
     threads: int | None = None,
-    known: Known | None = None,
+    known: ImageIndex | None = None,
 ) -> Pixels:
     """Read what `choose` selects of an image; `threads`: to decode in, by default what is configured."""
     begin = time.perf_counter()
 
-    def act(opened: Opened) -> Pixels:
+    def act(opened: OpenImage) -> Pixels:
         return read_opened(opened, choose(opened), begin=begin, threads=threads)
 
-    return with_opened(source, act, known=known)
+    return with_image(source, act, known=known)
 
 
 def read_opened(
-    opened: Opened, selection: Selection, *, begin: float | None = None, threads: int | None = None
+    opened: OpenImage, selection: Selection, *, begin: float | None = None, threads: int | None = None
 ) -> Pixels:
     """Read a selection of an image whose headers are there; `begin`: when that was begun."""
     begin = time.perf_counter() if begin is None else begin
@@ -141,7 +141,9 @@ def counted(source: Source, begin: float) -> Stats:
     )
 
 
-def _read(opened: Opened, selection: Selection, threads: int) -> tuple[NDArray[Any], Reading, list[str], Known | None]:
+def _read(
+    opened: OpenImage, selection: Selection, threads: int
+) -> tuple[NDArray[Any], ResolvedRead, list[str], ImageIndex | None]:
     """Read and decode a selection; take a coarser unit where OpenJPEG stumbles over what was cut out of the file."""
     failures: list[str] = []
     at_best: Precision = "packets"
@@ -158,7 +160,7 @@ def _read(opened: Opened, selection: Selection, threads: int) -> tuple[NDArray[A
             failures.append(error.problem)
         else:
             if warnings and opened.recalled and reading.unit != "file":
-                raise Misled(warnings[0])
+                raise StaleIndex(warnings[0])
             opened.confirm()
             failures += warnings
             if not warnings or reading.unit != "packets":
@@ -166,21 +168,21 @@ def _read(opened: Opened, selection: Selection, threads: int) -> tuple[NDArray[A
         at_best = _COARSER[reading.unit]
 
 
-def _learned(opened: Opened, reading: Reading) -> Known | None:
+def _learned(opened: OpenImage, reading: ResolvedRead) -> ImageIndex | None:
     """Return what another read would gain by."""
-    if opened.recalled and reading.located_by == "index" and not (opened.told and opened.told.hearsay):
+    if opened.recalled and reading.located_by == "index" and not (opened.told and opened.told.unverified):
         return None  # all of it was known
     if opened.at_once:
         return None  # nothing would be gained
     return opened.known(reading)
 
 
-def _decode(opened: Opened, reading: Reading, threads: int) -> tuple[NDArray[Any], list[str]]:
+def _decode(opened: OpenImage, reading: ResolvedRead, threads: int) -> tuple[NDArray[Any], list[str]]:
     """Decode a reading into a new array; return what OpenJPEG warned of as well."""
     area = reading.selection.area
     values = np.empty((len(opened.channels), area.height, area.width), opened.dtype)
 
     def read(batch: Batch) -> None:
-        hold(read_batch(opened.pieces, batch), opened.fetch)
+        run_steps(read_batch(opened.pieces, batch), opened.fetch)
 
     return values, decode(opened.pieces, opened.image, reading, values, read=read, threads=threads)

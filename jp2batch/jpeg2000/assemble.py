@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.geometry.grid import Rect, image_area, samples, tile_counts, tile_precincts
 from jp2batch.jpeg2000.geometry.progression import packet_order
-from jp2batch.jpeg2000.plan.planner import Image, Reading, Tile
+from jp2batch.jpeg2000.plan.planner import Image, ResolvedRead, Tile
 from jp2batch.jpeg2000.syntax.boxes import SIGNATURE, Container
-from jp2batch.jpeg2000.syntax.headers import Header, TilePart
+from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker, Quantization, Segment, Siz, Sot, encode_segment
-from jp2batch.jpeg2000.syntax.sparse_file import Pieces
+from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 _NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.CRG})
 _KNOWN = frozenset(Marker)
@@ -75,7 +75,7 @@ class TileBlock:
     columns: int
 
 
-def tile_blocks(header: Header, reading: Reading, samples_each: int) -> list[TileBlock]:
+def tile_blocks(header: MainHeader, reading: ResolvedRead, samples_each: int) -> list[TileBlock]:
     """Cut the tiles of a reading into rectangles of about `samples_each` samples."""
     _, columns = tile_counts(header.siz)
     rows_of, columns_of = ({t // columns for t in reading.tiles}, {t % columns for t in reading.tiles})
@@ -91,7 +91,7 @@ def tile_blocks(header: Header, reading: Reading, samples_each: int) -> list[Til
     ]
 
 
-def assemble(pieces: Pieces, image: Image, reading: Reading, block: TileBlock) -> Codestream:
+def assemble(pieces: SparseFile, image: Image, reading: ResolvedRead, block: TileBlock) -> Codestream:
     """Make a codestream of a rectangle of tiles."""
     rlevel = reading.selection.rlevel
     siz = block_siz(image.header.siz, block)
@@ -109,7 +109,7 @@ def assemble(pieces: Pieces, image: Image, reading: Reading, block: TileBlock) -
     return Codestream(data, reduce, area, (component.xrsiz, component.yrsiz), _border(header, tiles, reduce))
 
 
-def whole_file(pieces: Pieces, image: Image, rlevel: int) -> Codestream:
+def whole_file(pieces: SparseFile, image: Image, rlevel: int) -> Codestream:
     """Return the file as it is, but for its TLM: OpenJPEG is given a comment of the same length instead.
 
     It also looks for TLM inside of segments that it does not know.
@@ -143,7 +143,7 @@ def in_jp2(codestream: Codestream, container: Container) -> Codestream:
     return replace(codestream, data=b"".join(boxes))
 
 
-def block_tiles(header: Header, reading: Reading, block: TileBlock) -> list[Tile]:
+def block_tiles(header: MainHeader, reading: ResolvedRead, block: TileBlock) -> list[Tile]:
     """Return what has been read of the tiles of a block, in raster order."""
     _, columns = tile_counts(header.siz)
     rows = range(block.row * columns, (block.row + block.rows) * columns, columns)
@@ -191,14 +191,14 @@ _ABSENT = Tile((), {})
 """A tile without a sample at this level: all its packets are empty."""
 
 
-def _border(header: Header, tiles: list[Tile], reduce: int) -> int | None:
+def _border(header: MainHeader, tiles: list[Tile], reduce: int) -> int | None:
     """Return the border of a part: OpenJPEG's own is 3 samples of each subband, where 9/7 needs 4 (`precincts`)."""
     if header.htj2k or any(part.changes_coding for tile in tiles for part in tile.parts):
         return None
     return max((1 << coding.levels - reduce if coding.transform == 0 else 0) for coding in header.codings)
 
 
-def _reduced(header: Header, siz: Siz, rlevel: int) -> Header:
+def _reduced(header: MainHeader, siz: Siz, rlevel: int) -> MainHeader:
     codings = tuple(coding.reduced(rlevel) for coding in header.codings)
     return replace(
         header,
@@ -212,7 +212,7 @@ def _reduced(header: Header, siz: Siz, rlevel: int) -> Header:
     )
 
 
-def _main_header(header: Header, guarded: bool, reduced: bool) -> bytes:
+def _main_header(header: MainHeader, guarded: bool, reduced: bool) -> bytes:
     """Return the main header, its segments as they are but for what the codestream does not share with the file.
 
     That are SIZ; COD of a guarded one, which has the SOP and the additional layer that `_packets` writes; and how
@@ -232,7 +232,7 @@ def _main_header(header: Header, guarded: bool, reduced: bool) -> bytes:
     return b"".join(parts)
 
 
-def _component_segment(header: Header, segment: Segment) -> bytes:
+def _component_segment(header: MainHeader, segment: Segment) -> bytes:
     """Return a QCD, COC or QCC marker segment with what the header says now."""
     if segment.marker == Marker.QCD:
         levels = max(coding.levels for coding in header.codings)
@@ -245,14 +245,14 @@ def _component_segment(header: Header, segment: Segment) -> bytes:
     return encode_segment(Marker.QCC, segment.body[:size] + header.quantizations[component].encode())
 
 
-def _tile_parts(pieces: Pieces, header: Header, number: int, tile: Tile, guarded: bool) -> Iterator[bytes]:
+def _tile_parts(pieces: SparseFile, header: MainHeader, number: int, tile: Tile, guarded: bool) -> Iterator[bytes]:
     if tile.packets is None:
         yield from (_as_it_is(pieces, part, number, len(tile.parts)) for part in tile.parts)
     else:
         yield _tile_part(Sot(number, 0, 0, 1), b"".join(_packets(pieces, header, number, tile, guarded)))
 
 
-def _packets(pieces: Pieces, header: Header, number: int, tile: Tile, guarded: bool) -> Iterator[bytes]:
+def _packets(pieces: SparseFile, header: MainHeader, number: int, tile: Tile, guarded: bool) -> Iterator[bytes]:
     """Iterate over all packets of a tile, those that are not wanted being empty; guarded by SOP and one more layer."""
     begins = {part.data for part in tile.parts}  # where packets begin for sure
     wanted = tile.packets or {}
@@ -270,7 +270,7 @@ def _packets(pieces: Pieces, header: Header, number: int, tile: Tile, guarded: b
         yield data
 
 
-def _check_cut(header: Header, packet: bytes, begins: bool) -> None:
+def _check_cut(header: MainHeader, packet: bytes, begins: bool) -> None:
     """Refuse what cannot be one packet.
 
     SOP stands only before a packet, EPH once in it, and no other data looks so (B.10.1). Half of all bytes could be an
@@ -282,7 +282,7 @@ def _check_cut(header: Header, packet: bytes, begins: bool) -> None:
         raise CorruptImage("", "PLT does not tell where packets end", "fetch the file again")
 
 
-def _as_it_is(pieces: Pieces, part: TilePart, number: int, parts: int) -> bytes:
+def _as_it_is(pieces: SparseFile, part: TilePartHeader, number: int, parts: int) -> bytes:
     segments = b"".join(segment.encode() for segment in part.segments)
     return _tile_part(replace(part.sot, tile=number, parts=parts), pieces.read(part.data, part.stop), segments)
 

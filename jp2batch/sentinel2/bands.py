@@ -68,5 +68,5 @@ def check_bands(bands: Sequence[str] | None, there: Iterable[str | None], metres
         at = f" at {metres} m" if metres else ""
         more = " …" if len(known) > _SHOWN else ""
         none = "give another size, or none" if metres else "the paths name no bands"
-        cure = f"there is {', '.join(known[:_SHOWN])}{more}" if known else none
-        raise InvalidRequest("", f"there is no image of {named(lacking)}{at}", cure)
+        hint = f"there is {', '.join(known[:_SHOWN])}{more}" if known else none
+        raise InvalidRequest("", f"there is no image of {named(lacking)}{at}", hint)

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 __all__ = [
     "ProductMetadata",
     "known_scaling",
-    "metadata_place",
+    "metadata_url",
     "parse_metadata",
     "product_place",
     "read_metadata",
     "scaling_of",
-    "told_scaling",
+    "scaling_or_none",
 ]
 
 _LARGEST = 32 << 20  # ESA's takes 55 kB; those of before December 2016 list all tiles of a datatake
@@ -38,7 +38,7 @@ _QUANTIFICATION = {
 }
 _OFFSET = {"L1C": "RADIO_ADD_OFFSET", "L2A": "BOA_ADD_OFFSET"}
 _QUANTITY = {"L1C": "top-of-atmosphere reflectance", "L2A": "surface reflectance"}
-_CURE = "see that the product's folder is whole; scaled=False gives the numbers as stored"
+_HINT = "see that the product's folder is whole; scaled=False gives the numbers as stored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class ProductMetadata:
             return None
         offset = self.offsets.get(band, 0.0) if not self.offsets else self.offsets.get(band)
         if self.quantification is None or offset is None:
-            raise MetadataError(self.name or "", f"its metadata have no quantification or offset for {band}", _CURE)
+            raise MetadataError(self.name or "", f"its metadata have no quantification or offset for {band}", _HINT)
         return Scaling(offset, self.quantification, _QUANTITY[self.level], self.nodata)
 
 
@@ -95,16 +95,16 @@ def scaling_of(path: str, *, storage_options: Mapping[str, Any] | None = None) -
     """
     name, shown = sentinel2.parse_name(path), without_credentials(path)
     if name is None:
-        raise MetadataError(shown, "its name is none of Sentinel-2, so that it has no metadata", _CURE)
+        raise MetadataError(shown, "its name is none of Sentinel-2, so that it has no metadata", _HINT)
     if name.band not in sentinel2.BANDS:
         return None
-    place = metadata_place(path)
+    place = metadata_url(path)
     if place is None:
-        raise MetadataError(shown, "its path does not tell where the metadata of its product lie", _CURE)
+        raise MetadataError(shown, "its path does not tell where the metadata of its product lie", _HINT)
     try:
         return read_metadata(place, storage_options=storage_options).scaling(name.band)
     except StorageError as error:
-        raise MetadataError(shown, f"the metadata of its product cannot be read: {error}", _CURE) from None
+        raise MetadataError(shown, f"the metadata of its product cannot be read: {error}", _HINT) from None
 
 
 def known_scaling(path: str) -> Scaling | None:
@@ -118,7 +118,7 @@ def known_scaling(path: str) -> Scaling | None:
         return None
 
 
-def told_scaling(metadata: ProductMetadata, band: str | None) -> Scaling | None:
+def scaling_or_none(metadata: ProductMetadata, band: str | None) -> Scaling | None:
     """Return what would make reflectance of a band's numbers; None also where the metadata do not tell."""
     try:
         return metadata.scaling(band)
@@ -126,7 +126,7 @@ def told_scaling(metadata: ProductMetadata, band: str | None) -> Scaling | None:
         return None
 
 
-def metadata_place(path: str) -> str | None:
+def metadata_url(path: str) -> str | None:
     """Return where the metadata of an image's product lie, as far as the image's own path tells.
 
     That is the file of the product's folder, which has GRANULE in it; or, in the buckets of AWS, the file beside the
@@ -212,12 +212,12 @@ def parse_metadata(document: bytes, place: str = "") -> ProductMetadata:
         texts = _texts(root)
         level = re.search(r"(1C|2A)", texts.get("PROCESSING_LEVEL", ""))
         if level is None:
-            raise MetadataError(shown, "this is no metadata of a product of level 1C or 2A", _CURE)
+            raise MetadataError(shown, "this is no metadata of a product of level 1C or 2A", _HINT)
         return _metadata(root, texts, f"L{level[1]}")  # type: ignore[arg-type]  # one of two
     except (SyntaxError, ValueError, LookupError, DefusedXmlException) as error:
         if isinstance(error, MetadataError):
             raise
-        raise MetadataError(shown, f"its metadata are damaged: {type(error).__name__}", _CURE) from None
+        raise MetadataError(shown, f"its metadata are damaged: {type(error).__name__}", _HINT) from None
 
 
 def _metadata(root: "Element", texts: Mapping[str, str], level: sentinel2.Level) -> ProductMetadata:
@@ -291,4 +291,4 @@ def _place_of_product(place: str, document: bytes) -> str:
         key = f"{json.loads(document)['productPath']}/metadata.xml"
         return Request(key, root=root).url if root else key
     except (ValueError, LookupError, TypeError, InvalidPath):
-        raise MetadataError(without_credentials(place), "does not tell where its product lies", _CURE) from None
+        raise MetadataError(without_credentials(place), "does not tell where its product lies", _HINT) from None

@@ -17,19 +17,19 @@ from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.web import Application
 
 from jp2batch.compute.cluster import async_client, check_cluster, engine_of, load_distributed, started
-from jp2batch.compute.task import Order, Sealed
+from jp2batch.compute.task import PickledSpec, TaskSpec
 from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError
-from jp2batch.core.options import Hidden
+from jp2batch.core.options import SecretDict
 from jp2batch.service import handlers
 from jp2batch.service.connections import Server, server_of
-from jp2batch.service.dispatcher import Pool
+from jp2batch.service.dispatcher import Dispatcher
 from jp2batch.service.handler import Service
 from jp2batch.service.log import FIELDS, log_to_stderr
 from jp2batch.service.metrics import Metrics
 from jp2batch.service.representations import JSON, deliver
 from jp2batch.service.roots import Root, open_below
-from jp2batch.service.send_queue import Outbox
+from jp2batch.service.send_queue import SendQueue
 from jp2batch.service.settings import Limits, Settings
 from jp2batch.service.worker_actor import select_within
 
@@ -61,7 +61,7 @@ def serve(settings: Settings, **cluster: Any) -> None:
     for number in _STOPPING:
         signal.signal(number, _stop_early)
     with contextlib.ExitStack() as stack:
-        client = started(stack, engine_of(**cluster), cure="check --scheduler, --workers and --memory-limit")
+        client = started(stack, engine_of(**cluster), hint="check --scheduler, --workers and --memory-limit")
         check_cluster(client)
         own = not cluster.get("scheduler")
         asyncio.run(_serve(settings, client.scheduler.address, context, own_workers=own))
@@ -72,13 +72,13 @@ def _stop_early(_number: int, _frame: object) -> None:
     raise SystemExit(0)
 
 
-def orders_for(roots: Mapping[str, Root], limits: Limits) -> dict[str, Sealed]:
+def orders_for(roots: Mapping[str, Root], limits: Limits) -> dict[str, PickledSpec]:
     """Return how requests below each root are to be done by workers."""
     return {
-        name: Sealed.of(
-            Order(
+        name: PickledSpec.of(
+            TaskSpec(
                 deliver=functools.partial(deliver, form=JSON, compress=False),
-                storage_options=Hidden(root.storage_options),
+                storage_options=SecretDict(root.storage_options),
                 settings=config.settings(),
                 deadline=None,  # each request has its own
                 open=open_below,
@@ -122,8 +122,8 @@ async def _serve(settings: Settings, scheduler: str, context: ssl.SSLContext | N
     async with async_client(scheduler) as client:
         metrics = Metrics()
         orders = orders_for(settings.roots, limits)
-        pool = Pool(client, orders, queue=limits.queue, metrics=metrics, own_workers=own_workers)
-        service = Service(settings, pool, metrics, Outbox(limits.unsent, limits.sending))
+        pool = Dispatcher(client, orders, queue=limits.queue, metrics=metrics, own_workers=own_workers)
+        service = Service(settings, pool, metrics, SendQueue(limits.unsent, limits.sending))
         stop = asyncio.Event()
         for number in _STOPPING:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -154,8 +154,8 @@ def _listen(server: Server, settings: Settings) -> None:
             where = f"{scheme}://{host}:{sockets[0].getsockname()[1]}"
     except OSError as error:
         where = settings.unix_socket or f"{settings.address}:{settings.port}"
-        cure = "give another --address, --port or --unix-socket"
-        raise ConfigurationError("", f"cannot listen on {where}: {error.strerror or error}", cure) from None
+        hint = "give another --address, --port or --unix-socket"
+        raise ConfigurationError("", f"cannot listen on {where}: {error.strerror or error}", hint) from None
     roots = {name: root.shown for name, root in settings.roots.items()}
     _log.info("listening", extra={FIELDS: {"address": where, "roots": roots}})
 
@@ -172,8 +172,8 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(settings.certfile, settings.keyfile, password=_no_password)
     except (OSError, ssl.SSLError) as error:
-        cure = "check --certfile and --keyfile"
-        raise ConfigurationError(settings.certfile, f"no certificate to use: {error}", cure) from None
+        hint = "check --certfile and --keyfile"
+        raise ConfigurationError(settings.certfile, f"no certificate to use: {error}", hint) from None
     return context
 
 

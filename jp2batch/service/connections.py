@@ -53,13 +53,13 @@ class Server(HTTPServer):
     ) -> Awaitable[None] | None:
         """Take a connection, or say that there are too many."""
         if len(self._connections) < self.service.settings.limits.connections:
-            super().handle_stream(cast(IOStream, Telling(stream, self.service, _remote(address))), address)
+            super().handle_stream(cast(IOStream, ExplainingStream(stream, self.service, _remote(address))), address)
             return None
         error = TooManyConnections("", "there are too many connections", "try again later", retry_after=5)
         return _refused(stream, self.service, _remote(address), error)
 
 
-class Telling:
+class ExplainingStream:
     """A stream, but that it says why a request is refused where tornado would say a status alone.
 
     Parameters

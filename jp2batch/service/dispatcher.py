@@ -19,10 +19,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from jp2batch.compute.result import Result
-from jp2batch.compute.task import Sealed
+from jp2batch.compute.task import PickledSpec
 from jp2batch.service.metrics import Metrics
 from jp2batch.service.problems import Busy
-from jp2batch.service.worker_actor import Decoder, Hung, Job
+from jp2batch.service.worker_actor import Hung, Job, ReadActor
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -71,7 +71,7 @@ class WorkerLost(Exception):
     """A worker died while it did a job."""
 
 
-class Pool:
+class Dispatcher:
     """Places for jobs on the workers of a cluster.
 
     Parameters
@@ -89,7 +89,7 @@ class Pool:
     """
 
     def __init__(
-        self, client: "Client", orders: Mapping[str, Sealed], *, queue: int, metrics: Metrics, own_workers: bool
+        self, client: "Client", orders: Mapping[str, PickledSpec], *, queue: int, metrics: Metrics, own_workers: bool
     ) -> None:
         self._own_workers = own_workers
         self._client, self._orders, self._queue, self._metrics = client, dict(orders), queue, metrics
@@ -278,7 +278,7 @@ class Pool:
         where: dict[str, Any] = {"workers": [address], "allow_other_workers": False}
         try:
             future = self._client.submit(
-                Decoder, self._orders, places, own=self._own_workers, actor=True, key=key, pure=False, **where
+                ReadActor, self._orders, places, own=self._own_workers, actor=True, key=key, pure=False, **where
             )
             async with asyncio.timeout(_START):  # wait_for may miss that it is cancelled
                 actor = await future

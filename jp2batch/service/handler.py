@@ -17,7 +17,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jp2batch.core.errors import InvalidRequest, Jp2BatchError, UnexpectedError
 from jp2batch.core.location import without_credentials
-from jp2batch.service.dispatcher import Pool
+from jp2batch.service.dispatcher import Dispatcher
 from jp2batch.service.log import FIELDS
 from jp2batch.service.metrics import Metrics
 from jp2batch.service.problems import (
@@ -31,7 +31,7 @@ from jp2batch.service.problems import (
     UnsupportedEncoding,
     problem_of,
 )
-from jp2batch.service.send_queue import Outbox
+from jp2batch.service.send_queue import SendQueue
 from jp2batch.service.settings import Settings
 
 _log = logging.getLogger("jp2batch.service.requests")
@@ -49,9 +49,9 @@ class Service:
     """What the handlers of one server share."""
 
     settings: Settings
-    pool: Pool
+    pool: Dispatcher
     metrics: Metrics
-    outbox: Outbox
+    outbox: SendQueue
     open_requests: int = 0
     """Requests that have come whole, and whose answers are not finished."""
     farewells: int = 0

@@ -81,8 +81,8 @@ class ImageHandler(Handler):
                 result = await self.service.pool.run(job)
         except TimeoutError:
             seconds = self.service.settings.limits.deadline
-            cure = "try again later, or ask for less"
-            raise NotInTime(job.request.shown_path, f"not done within {seconds:g} s", cure) from None
+            hint = "try again later, or ask for less"
+            raise NotInTime(job.request.shown_path, f"not done within {seconds:g} s", hint) from None
         self.service.metrics.read(result)
         return result
 

@@ -78,7 +78,7 @@ class Busy(ServiceError):
 
     Parameters
     ----------
-    path, problem, cure : str
+    path, problem, hint : str
         As for `Jp2BatchError`.
     retry_after : float
         Seconds after which it is worth another try.
@@ -86,9 +86,9 @@ class Busy(ServiceError):
 
     retryable = True
 
-    def __init__(self, path: str, problem: str, cure: str = "", retry_after: float = 1.0) -> None:
-        super().__init__(path, problem, cure)
-        self.args = (path, problem, cure, retry_after)
+    def __init__(self, path: str, problem: str, hint: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(path, problem, hint)
+        self.args = (path, problem, hint, retry_after)
         self.retry_after = retry_after
 
 
@@ -127,7 +127,7 @@ STATUS: dict[type[Jp2BatchError], int] = {
 """The nearest base class of an error decides."""
 
 _OPERATORS = (errors.PermissionDenied, errors.StoreUnavailable)
-"""Errors whose cures are for the operator, who finds them in the log."""
+"""Errors whose hints are for the operator, who finds them in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +178,8 @@ def problem_of(error: Exception, hidden: str = "") -> Problem:
     if status == 500:
         detail = "Something went wrong that the server does not know of; its log has it, by the request_id."
     else:
-        cure = "" if isinstance(error, _OPERATORS) or type(error) is errors.StorageError else error.cure
-        detail = " ".join(f"{error.problem} ({cure})".split() if cure else error.problem.split())
+        hint = "" if isinstance(error, _OPERATORS) or type(error) is errors.StorageError else error.hint
+        detail = " ".join(f"{error.problem} ({hint})".split() if hint else error.problem.split())
         detail = detail.replace(hidden, "the root") if hidden else detail
     return Problem(
         status,

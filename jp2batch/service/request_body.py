@@ -10,7 +10,7 @@ from jp2batch.core.errors import InvalidPath, InvalidRequest, InvalidRlevel, Inv
 from jp2batch.core.request import Request
 from jp2batch.service.roots import Root, root_of
 
-_CURE = 'give {"Path": "<key>", "rlevel": -1}'
+_HINT = 'give {"Path": "<key>", "rlevel": -1}'
 
 # Values for which Python has other words than JSON. Null is no window at all.
 _WORDS: dict[str, tuple[type[InvalidRequest], tuple[type, ...]]] = {
@@ -33,9 +33,9 @@ def parse_body(data: bytes, roots: Mapping[str, Root]) -> tuple[Root, Request]:
     """
     body = _parsed(data)
     if not isinstance(body, dict):
-        raise InvalidRequest("", "the body is not a JSON object", _CURE)
+        raise InvalidRequest("", "the body is not a JSON object", _HINT)
     if "Path" in body and "path" in body:
-        raise InvalidRequest("", "the body has both Path and path", _CURE)
+        raise InvalidRequest("", "the body has both Path and path", _HINT)
     root = root_of(roots, body.get("root"))
     known = {name: body[name] for name in _WORDS if name in body}
     for name, value in known.items():
@@ -70,7 +70,7 @@ def _parsed(data: bytes) -> Any:
         problem = "the body is nested too deeply"
     except ValueError as error:
         problem = f"the body is not JSON: {_reason(error)}"
-    raise InvalidRequest("", problem, _CURE)  # out here: the other error holds the body
+    raise InvalidRequest("", problem, _HINT)  # out here: the other error holds the body
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

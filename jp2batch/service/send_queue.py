@@ -17,7 +17,7 @@ class Answer:
     """Drops it when it has taken too long."""
 
 
-class Outbox:
+class SendQueue:
     """The answers that are not sent yet. Where they are too much, the one that has been there longest is dropped.
 
     Parameters

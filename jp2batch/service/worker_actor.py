@@ -12,18 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
-from jp2batch.compute.isolated import perform_alone
+from jp2batch.compute.isolated import run_task_in_subprocess
 from jp2batch.compute.result import Result
-from jp2batch.compute.task import Sealed, perform
+from jp2batch.compute.task import PickledSpec, run_task
 from jp2batch.core.errors import InvalidRequest, Jp2BatchError, TooManyPixels
 from jp2batch.core.request import Request
-from jp2batch.image.open import Opened
+from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.geometry.grid import Selection, select
 from jp2batch.jpeg2000.syntax.headers import check_supported
 from jp2batch.service.problems import NotInTime
 from jp2batch.service.representations import deliver
 from jp2batch.service.roots import open_below
-from jp2batch.storage.deadline import reading_until
+from jp2batch.storage.deadline import read_deadline
 from jp2batch.storage.source import Piece, Range, Source
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Job:
     """Whether it is done in a process of its own: a worker died of it, or of what ran beside it."""
 
 
-class Decoder:
+class ReadActor:
     """An actor of dask: it reads on one worker, as many at once as that has threads.
 
     Calls of actors go straight to their worker. As a task, a request would pass through the scheduler, which sends its
@@ -77,7 +77,7 @@ class Decoder:
         that is lost the server has a line.
     """
 
-    def __init__(self, orders: Mapping[str, Sealed], threads: int, *, own: bool) -> None:
+    def __init__(self, orders: Mapping[str, PickledSpec], threads: int, *, own: bool) -> None:
         if own:
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self._orders = {name: sealed.opened() for name, sealed in orders.items()}
@@ -93,8 +93,10 @@ class Decoder:
         self._running.add(job.id)
         try:
             if job.alone:
-                return await self._in_thread(perform_alone, job.request, replace(order, deadline=seconds + _GRACE))
-            work = self._in_thread(perform, job.request, replace(order, open=self._opener(job.id, end)))
+                return await self._in_thread(
+                    run_task_in_subprocess, job.request, replace(order, deadline=seconds + _GRACE)
+                )
+            work = self._in_thread(run_task, job.request, replace(order, open=self._opener(job.id, end)))
             return await asyncio.wait_for(asyncio.shield(work), seconds + _GRACE)
         except TimeoutError:  # stores are not waited for so long: it is the decoder
             return self._without(job)
@@ -160,12 +162,12 @@ class Watched:
     def _bounded(self, step: Callable[..., T], *arguments: object) -> T:
         if not self._wanted():
             raise GivenUp(self._source.path, "nobody waits for it any more")
-        with contextlib.suppress(TimeoutError), reading_until(self._end):
+        with contextlib.suppress(TimeoutError), read_deadline(self._end):
             return step(*arguments)
         raise NotInTime(self._source.path, "the store did not give it in time", "try again later")
 
 
-def select_within(request: Request, opened: Opened, *, most: int) -> Selection:
+def select_within(request: Request, opened: OpenImage, *, most: int) -> Selection:
     """Choose the samples that a request asks for, unless these are too many pixels.
 
     Raises
@@ -184,8 +186,8 @@ def select_within(request: Request, opened: Opened, *, most: int) -> Selection:
         for rlevel in range(selection.rlevel + 1, header.levels + 1):
             lower = select(header, rlevel, request.window)
             if _pixels(lower, bands) <= most:
-                cure = f"rlevel {rlevel} gives {_shape(lower, bands)}"
-                raise TooManyPixels(request.shown_path, problem, cure, rlevel)
+                hint = f"rlevel {rlevel} gives {_shape(lower, bands)}"
+                raise TooManyPixels(request.shown_path, problem, hint, rlevel)
     raise TooManyPixels(request.shown_path, problem, "give a smaller window")
 
 

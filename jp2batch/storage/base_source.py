@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from jp2batch.core.costs import StoreProfile
-from jp2batch.storage.replies import Range, Version, replaced, shown
+from jp2batch.core.costs import StoreCosts
+from jp2batch.storage.replies import Range, Version, describe_range, replaced
 
 
 @dataclass(slots=True)
@@ -50,10 +50,10 @@ class Meter:
                 self.seconds += time.perf_counter() - start
 
 
-class Counted:
+class BaseSource:
     """The attributes of `source.Source`, which documents them."""
 
-    def __init__(self, path: str, profile: StoreProfile, key: str = "") -> None:
+    def __init__(self, path: str, profile: StoreCosts, key: str = "") -> None:
         self.path = path
         self.profile = profile
         self.key = key or path
@@ -115,4 +115,4 @@ class Counted:
             raise ValueError(f"{self.path}: one range is tried before {len(ranges)} are asked for")
         for start, stop in ranges:
             if not 0 <= start < stop or (self.size is not None and start >= max(1, self.size)):
-                raise ValueError(f"{self.path}: no {shown((start, stop))} in a file of {self.size} bytes")
+                raise ValueError(f"{self.path}: no {describe_range((start, stop))} in a file of {self.size} bytes")

@@ -15,7 +15,7 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 
-class ClusterLease:
+class SharedLimiter:
     """A semaphore of distributed, for use on another event loop than that of its worker."""
 
     def __init__(self, semaphore: Any, loop: asyncio.AbstractEventLoop) -> None:
@@ -52,11 +52,11 @@ class ClusterLease:
                 self._there("release")
 
 
-_leases: dict[tuple[str, int, str], ClusterLease] = {}
+_leases: dict[tuple[str, int, str], SharedLimiter] = {}
 _lock = threading.Lock()
 
 
-def cluster_lease(store: str, count: int) -> ClusterLease | None:
+def cluster_lease(store: str, count: int) -> SharedLimiter | None:
     """Return the slots of a store that the workers of this process's cluster share; None: it is no worker."""
     distributed = sys.modules.get("distributed")
     worker = None if distributed is None else _worker(distributed)
@@ -68,7 +68,7 @@ def cluster_lease(store: str, count: int) -> ClusterLease | None:
             semaphore = distributed.Semaphore(
                 max_leases=count, name=f"jp2batch-{store}-{count}", scheduler_rpc=worker.scheduler, loop=worker.loop
             )
-            _leases[key] = ClusterLease(semaphore, worker.loop.asyncio_loop)
+            _leases[key] = SharedLimiter(semaphore, worker.loop.asyncio_loop)
         return _leases[key]
 
 

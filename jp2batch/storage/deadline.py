@@ -9,7 +9,7 @@ _end: contextvars.ContextVar[float | None] = contextvars.ContextVar("end", defau
 
 
 @contextlib.contextmanager
-def reading_until(end: float) -> Iterator[None]:
+def read_deadline(end: float) -> Iterator[None]:
     """Let reads from stores fail with `TimeoutError` at a moment of `time.monotonic`, for the time of a block."""
     token = _end.set(end)
     try:

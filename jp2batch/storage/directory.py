@@ -7,7 +7,7 @@ from typing import Any
 from jp2batch.storage.files import is_local, read_bytes, write_bytes, writing
 
 
-class OutputFolder:
+class Directory:
     """The files and folders that lie directly in a folder.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Whatever goes wrong in a store, as one error of ours: the path, the problem, the cure, and no secret."""
+"""Whatever goes wrong in a store, as one error of ours: the path, the problem, the hint, and no secret."""
 
 import errno
 import re
@@ -121,19 +121,19 @@ class HttpStatusError(Exception):
         self.retry_after = retry_after
 
 
-def translated(error: Exception, place: Place, doing: str = "") -> Jp2BatchError:
+def translate_error(error: Exception, place: Place, doing: str = "") -> Jp2BatchError:
     """Return the error of ours that says what a driver's error says; `doing` such as "reading bytes 0:9"."""
     if isinstance(error, Jp2BatchError):
         return error.at(place.path)
     kind = _kind(error)
-    problem, cure = _problem_and_cure(error, kind, place)
+    problem, hint = _problem_and_hint(error, kind, place)
     if doing and issubclass(kind, StoreUnavailable):
         problem = f"{problem} when {doing}"
     detail = _detail(error, place)
     text = f"{problem}: {detail}" if detail else problem
     if issubclass(kind, StoreUnavailable):
-        return kind(place.path, text, cure, _retry_after(error))
-    return kind(place.path, text, cure)
+        return kind(place.path, text, hint, _retry_after(error))
+    return kind(place.path, text, hint)
 
 
 def not_opened(error: Exception, place: Place) -> Jp2BatchError:
@@ -144,11 +144,11 @@ def not_opened(error: Exception, place: Place) -> Jp2BatchError:
         package = (missing.name or "its driver").split(".")[0]
         return StorageError(place.path, f"reading {url} needs the package {package}", f"pip install {package}")
     if str(error).startswith("Protocol not known"):
-        cure = _as_a_url(place.path) or "give s3://, gs://, https:// or a local path"
-        return StorageError(place.path, f"{url} is not a known protocol", cure)
+        hint = _as_a_url(place.path) or "give s3://, gs://, https:// or a local path"
+        return StorageError(place.path, f"{url} is not a known protocol", hint)
     kind, archive = _kind(error), "::" in place.path  # which is opened at once
     if kind not in (StorageError, ImageNotFound) or (archive and not _SAY_NO_MORE.isdisjoint(_names(error))):
-        return translated(error, place)
+        return translate_error(error, place)
     problem = f"storage_options do not fit: {_detail(error, place) or type(error).__name__}"
     return StorageError(place.path, problem, "see the documentation of the driver")
 
@@ -181,16 +181,16 @@ def _retry_after(error: Exception) -> float | None:
         return None
 
 
-def _problem_and_cure(error: Exception, kind: type[Jp2BatchError], place: Place) -> tuple[str, str]:
+def _problem_and_hint(error: Exception, kind: type[Jp2BatchError], place: Place) -> tuple[str, str]:
     better = next((_KNOWN_BETTER[name] for name in _names(error) if name in _KNOWN_BETTER), None)
     if better is not None and status_of(error) is None:
         return better
-    problem, cure = _PROBLEMS[kind]
+    problem, hint = _PROBLEMS[kind]
     if kind is PermissionDenied:
-        return problem, _DENIED_CURES.get(place.protocol, cure)
+        return problem, _DENIED_CURES.get(place.protocol, hint)
     if kind is ImageNotFound and place.protocol in ("file", "local"):
         return _NO_FILE[0], _as_a_url(place.path) or _NO_FILE[1]
-    return problem, cure
+    return problem, hint
 
 
 def _as_a_url(path: str) -> str:

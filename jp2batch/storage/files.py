@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 import fsspec.core
 
 from jp2batch.core import config
-from jp2batch.core.config import store_profile
+from jp2batch.core.config import store_costs
 from jp2batch.core.errors import ImageNotFound, OutputError, StorageError, StoreUnavailable
 from jp2batch.core.place import Place
 from jp2batch.storage.drivers.fsspec_driver import with_defaults
-from jp2batch.storage.errors import translated
+from jp2batch.storage.errors import translate_error
 from jp2batch.storage.retry import retried_now
 from jp2batch.storage.source import Source, open_source
 
@@ -52,7 +52,7 @@ def read_bytes(url: str, *, storage_options: Mapping[str, Any] | None = None, li
                 return read_stream(file, place.path, limit=limit)
         data = _read_object(open_source(url, storage_options=storage_options), limit)
     except Exception as error:  # noqa: BLE001  # each driver has its own
-        fault = translated(error, place)
+        fault = translate_error(error, place)
         if isinstance(fault, ImageNotFound):  # and this was to be no image
             fault = StorageError(place.path, f"cannot be read: {fault.problem}", "check the path")
         raise fault from None
@@ -176,13 +176,13 @@ def writing(url: str, storage_options: Mapping[str, Any] | None) -> Iterator[tup
     place = Place.of(url, storage_options)
     try:
         given, protocol = place.options, place.protocol
-        options = given if "::" in url else with_defaults(given, protocol, store_profile(protocol))
+        options = given if "::" in url else with_defaults(given, protocol, store_costs(protocol))
         fs, path = fsspec.core.url_to_fs(url, **options)
         if isinstance(getattr(fs, "retries", None), int):
             fs.retries = 1  # `retry` has its own
         yield fs, path
     except Exception as error:  # noqa: BLE001  # each driver has its own
-        fault = translated(error, place)
+        fault = translate_error(error, place)
         problem = f"cannot be written: {getattr(error, 'strerror', None) or fault.problem}"
         if fault.retryable:
             raise StoreUnavailable(place.path, problem, "try again") from None

@@ -101,9 +101,9 @@ def _check_known(stores: Mapping[str, str], names: Iterable[str]) -> None:
         if not any(name in _BY_PROTOCOL.get(protocol, {}) for protocol in stores):
             protocol, path = next(iter(stores.items()))
             kind = "local files" if protocol == _LOCAL else f"{protocol}:// paths"
-            cure = "leave it out, or give what the driver takes in --storage-options"
+            hint = "leave it out, or give what the driver takes in --storage-options"
             raise InvalidRequest(
-                without_credentials(path), f"--{name.replace('_', '-')} means nothing for {kind}", cure
+                without_credentials(path), f"--{name.replace('_', '-')} means nothing for {kind}", hint
             )
 
 
@@ -117,16 +117,16 @@ def _takers(stores: Mapping[str, str]) -> list[str]:
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    problem, cure = "--storage-options is not a JSON object", 'give one such as {"anon": true}'
+    problem, hint = "--storage-options is not a JSON object", 'give one such as {"anon": true}'
     try:
         options = json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
         if isinstance(options, dict):
             return options
     except OSError as error:
-        problem, cure = f"--storage-options: its file cannot be read: {error.strerror}", "give @ and the name of a file"
+        problem, hint = f"--storage-options: its file cannot be read: {error.strerror}", "give @ and the name of a file"
     except (ValueError, RecursionError):
         pass
-    raise InvalidRequest("", problem, cure)  # out here: the other error holds what was given
+    raise InvalidRequest("", problem, hint)  # out here: the other error holds what was given
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,14 +4,14 @@ import threading
 from collections import defaultdict, deque
 from dataclasses import replace
 
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 
 _SMALL, _LARGE = 16 << 10, 1 << 20  # bytes: a small reply takes the latency alone, a large one hardly that
 _ENOUGH, _KEPT = 8, 64  # samples before they are believed; and those that are kept, so that it follows changes
 _LATENCIES, _BANDWIDTHS = (1e-4, 10.0), (1e5, 1e10)  # whatever a clock says
 
 
-class Gauge:
+class LatencyEstimator:
     """What the last replies of a store took; thread-safe."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Gauge:
                 waited = min(self._waits, default=0.0)
                 self._speeds.append(size / max(seconds - waited, seconds / 10, 1e-9))
 
-    def applied(self, profile: StoreProfile) -> StoreProfile:
+    def applied(self, profile: StoreCosts) -> StoreCosts:
         """Return a profile with what was measured in place of what was guessed."""
         if not (profile.measured and profile.latency):
             return profile
@@ -40,10 +40,10 @@ class Gauge:
         return replace(profile, latency=latency, bandwidth=bandwidth)
 
 
-_gauges: defaultdict[str, Gauge] = defaultdict(Gauge)
+_gauges: defaultdict[str, LatencyEstimator] = defaultdict(LatencyEstimator)
 
 
-def gauge(store: str) -> Gauge:
+def gauge(store: str) -> LatencyEstimator:
     """Return the gauge of a store, by whatever names it."""
     return _gauges[store]
 

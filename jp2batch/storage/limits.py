@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 
 
 class Lease(Protocol):
@@ -29,7 +29,7 @@ class Lease(Protocol):
         ...
 
 
-class Slots:
+class RequestLimiter:
     """The slots of a store in this process.
 
     Parameters
@@ -80,14 +80,14 @@ def _give_back(free: asyncio.Semaphore, lease: Lease | None) -> None:
 
 
 _releasing: set[asyncio.Task[None]] = set()  # a loop alone does not keep its tasks
-_slots: dict[tuple[str, int, float], Slots] = {}
+_slots: dict[tuple[str, int, float], RequestLimiter] = {}
 _lock = threading.Lock()
 
 
-def slots_of(store: str, profile: StoreProfile) -> Slots:
+def slots_of(store: str, profile: StoreCosts) -> RequestLimiter:
     """Return the slots of a store in this process, by whatever names it."""
     quota = profile.requests_per_minute
     hold = 60 * profile.connections / quota if quota else 0.0
     key = (store, profile.connections, hold)
     with _lock:
-        return _slots.setdefault(key, Slots(profile.connections, hold))
+        return _slots.setdefault(key, RequestLimiter(profile.connections, hold))

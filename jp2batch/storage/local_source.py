@@ -10,19 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jp2batch.core.config import retry_policy
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError, StorageError, StoreUnavailable
 from jp2batch.core.place import Place
-from jp2batch.storage.base_source import Counted
-from jp2batch.storage.errors import translated
-from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, replaced, shown
-from jp2batch.storage.retry import wait_after
+from jp2batch.storage.base_source import BaseSource
+from jp2batch.storage.errors import translate_error
+from jp2batch.storage.replies import Piece, Range, Reply, Version, describe_range, replaced, validate_reply
+from jp2batch.storage.retry import backoff_seconds
 
 
-class LocalSource(Counted):
+class LocalSource(BaseSource):
     """A source over the file at `path`; `place` is what messages may say of it."""
 
-    def __init__(self, path: str, place: Place, profile: StoreProfile, key: str = "") -> None:
+    def __init__(self, path: str, place: Place, profile: StoreCosts, key: str = "") -> None:
         super().__init__(place.path, profile, key)
         self._file = Path(path)
         self._place = place
@@ -42,7 +42,7 @@ class LocalSource(Counted):
                     return self._read(ranges)
             except Jp2BatchError as error:
                 failed += 1
-                wait = wait_after(failed, error, policy, 1.0) if isinstance(error, StoreUnavailable) else None
+                wait = backoff_seconds(failed, error, policy, 1.0) if isinstance(error, StoreUnavailable) else None
                 if wait is None:
                     error.__context__ = None  # as with other sources
                     raise
@@ -74,7 +74,7 @@ class LocalSource(Counted):
         for span, (_, data) in zip(ranges, pieces, strict=True):
             if len(data) != min(span[1], version.size or 0) - span[0]:
                 with self._errors(span):
-                    checked(Reply(data), span, version)
+                    validate_reply(Reply(data), span, version)
         return pieces
 
     def _read_at(self, descriptor: int, start: int, stop: int) -> bytes:
@@ -130,7 +130,7 @@ class LocalSource(Counted):
         try:
             yield
         except Exception as error:  # noqa: BLE001  # whatever a file system in user space may raise
-            fault = translated(error, self._place, f"reading {shown(span)}" if span else "")
+            fault = translate_error(error, self._place, f"reading {describe_range(span)}" if span else "")
             raise fault from None
 
 

@@ -10,23 +10,23 @@ from typing import Any, TypeVar
 import fsspec.asyn
 
 from jp2batch.core.config import retry_policy
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError, StorageError, StoreUnavailable
 from jp2batch.core.place import Place
-from jp2batch.storage.base_source import Counted, Meter
+from jp2batch.storage.base_source import BaseSource, Meter
 from jp2batch.storage.cluster_limits import cluster_lease
 from jp2batch.storage.deadline import seconds_left
-from jp2batch.storage.drivers.fsspec_driver import Store
-from jp2batch.storage.errors import translated
+from jp2batch.storage.drivers.fsspec_driver import Driver
+from jp2batch.storage.errors import translate_error
 from jp2batch.storage.latency import gauge
 from jp2batch.storage.limits import Lease, slots_of
-from jp2batch.storage.replies import Piece, Range, Reply, Version, checked, replaced, shown
+from jp2batch.storage.replies import Piece, Range, Reply, Version, describe_range, replaced, validate_reply
 from jp2batch.storage.retry import retried
 
 T = TypeVar("T")
 
 
-class ObjectSource(Counted):
+class RemoteSource(BaseSource):
     """A source over one object.
 
     Parameters
@@ -47,9 +47,9 @@ class ObjectSource(Counted):
 
     def __init__(
         self,
-        make: Callable[[Meter], Store],
+        make: Callable[[Meter], Driver],
         place: Place,
-        profile: StoreProfile,
+        profile: StoreCosts,
         *,
         loop: asyncio.AbstractEventLoop | None = None,
         key: str = "",
@@ -105,7 +105,7 @@ class ObjectSource(Counted):
         if version.size is None:
             raise StorageError(self.path, "the store does not tell how large it is", "copy it to another store")
         with self._errors(span):
-            checked(reply, span, version)
+            validate_reply(reply, span, version)
         self._learn(version, reply.data if reply.whole else None)
         return (0 if reply.whole else span[0]), reply.data
 
@@ -150,7 +150,7 @@ class ObjectSource(Counted):
                 if self._version is not None:
                     self._confirm(reply.version)
                 known = self._version or reply.version  # the first reply has to be what it says itself
-                return reply if known.size is None else checked(reply, span, known)
+                return reply if known.size is None else validate_reply(reply, span, known)
 
         return await retried(attempt, self._retries, self._meter.retried)
 
@@ -187,5 +187,5 @@ class ObjectSource(Counted):
         try:
             yield
         except Exception as error:  # noqa: BLE001  (each driver has its own)
-            doing = f"reading {shown(span)}" if span else ""
-            raise translated(error, self._place, doing) from None
+            doing = f"reading {describe_range(span)}" if span else ""
+            raise translate_error(error, self._place, doing) from None

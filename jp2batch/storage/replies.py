@@ -57,7 +57,7 @@ def content_range(text: str | None) -> tuple[Range | None, int | None]:
     return (int(first), int(last) + 1) if first else None, None if total == "*" else int(total)
 
 
-def checked(reply: Reply, span: Range, known: Version) -> Reply:
+def validate_reply(reply: Reply, span: Range, known: Version) -> Reply:
     """Return `reply` if it is what was asked.
 
     Raises
@@ -75,10 +75,12 @@ def checked(reply: Reply, span: Range, known: Version) -> Reply:
     if known.size is not None:
         stop = max(start, min(stop, known.size))
     if reply.span is not None and reply.span != (start, stop):
-        raise StoreUnavailable("", f"{shown((start, stop))} were asked for and {shown(reply.span)} came", "try again")
+        raise StoreUnavailable(
+            "", f"{describe_range((start, stop))} were asked for and {describe_range(reply.span)} came", "try again"
+        )
     if len(reply.data) != stop - start:
         count = "more" if len(reply.data) > stop - start else f"only {len(reply.data)}"
-        raise StoreUnavailable("", f"{shown((start, stop))} were asked for and {count} came", "try again")
+        raise StoreUnavailable("", f"{describe_range((start, stop))} were asked for and {count} came", "try again")
     return reply
 
 
@@ -87,6 +89,6 @@ def replaced() -> ObjectChanged:
     return ObjectChanged("", "was replaced while it was being read", "read it again")
 
 
-def shown(span: Range) -> str:
+def describe_range(span: Range) -> str:
     """Return a range as messages name it."""
     return f"bytes {span[0]}:{span[1]} ({span[1] - span[0]})"

@@ -14,7 +14,7 @@ T = TypeVar("T")
 _ATTEMPTS_AT_RANGES = 2  # one node of many may not know them; a server that has unlearned them is read otherwise
 
 
-def wait_after(failed: int, error: StoreUnavailable, policy: RetryPolicy, luck: float) -> float | None:
+def backoff_seconds(failed: int, error: StoreUnavailable, policy: RetryPolicy, luck: float) -> float | None:
     """Return the seconds to wait after a failure; None: give up.
 
     Parameters
@@ -44,7 +44,7 @@ def retried_now(attempt: Callable[[], T], policy: RetryPolicy) -> T:
             return attempt()
         except StoreUnavailable as error:
             failed += 1
-            seconds = wait_after(failed, error, policy, random.random())  # noqa: S311  # no secret
+            seconds = backoff_seconds(failed, error, policy, random.random())  # noqa: S311  # no secret
             if seconds is None:
                 raise
         time.sleep(seconds)
@@ -64,7 +64,7 @@ async def retried(attempt: Callable[[], Awaitable[T]], policy: RetryPolicy, coun
             return await attempt()
         except StoreUnavailable as error:
             failed += 1
-            seconds = wait_after(failed, error, policy, random.random())  # noqa: S311  # no secret
+            seconds = backoff_seconds(failed, error, policy, random.random())  # noqa: S311  # no secret
             if seconds is None:
                 raise
         count()

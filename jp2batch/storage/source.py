@@ -8,15 +8,15 @@ import fsspec
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
-from jp2batch.core.config import store_profile
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.config import store_costs
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.place import Place
-from jp2batch.storage.base_source import Counted, Meter
-from jp2batch.storage.drivers.fsspec_driver import Store, store_class, with_defaults
+from jp2batch.storage.base_source import BaseSource, Meter
+from jp2batch.storage.drivers.fsspec_driver import Driver, store_class, with_defaults
 from jp2batch.storage.drivers.obstore_driver import ObstoreObject, obstore_store
 from jp2batch.storage.errors import not_opened
 from jp2batch.storage.local_source import LocalSource
-from jp2batch.storage.remote_source import ObjectSource
+from jp2batch.storage.remote_source import RemoteSource
 from jp2batch.storage.replies import Piece, Range, Version
 from jp2batch.storage.store_identity import host_of, key_of
 
@@ -37,7 +37,7 @@ class Source(Protocol):
         ...
 
     @property
-    def profile(self) -> StoreProfile:
+    def profile(self) -> StoreCosts:
         """What reading from this store costs."""
         ...
 
@@ -127,7 +127,7 @@ class Source(Protocol):
         ...
 
 
-class MemorySource(Counted):
+class MemorySource(BaseSource):
     """A source over bytes given directly, that counts and refuses as the others do.
 
     Parameters
@@ -143,9 +143,9 @@ class MemorySource(Counted):
     """
 
     def __init__(
-        self, data: bytes, *, path: str = "memory://", profile: StoreProfile | None = None, etag: str | None = None
+        self, data: bytes, *, path: str = "memory://", profile: StoreCosts | None = None, etag: str | None = None
     ) -> None:
-        super().__init__(path, profile or store_profile("memory"))
+        super().__init__(path, profile or store_costs("memory"))
         self._data = data
         self._own = Version(len(data), etag)
         self.asked: list[Range] = []
@@ -192,10 +192,10 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
     place = Place.of(path, storage_options)
     given, protocol = place.options, place.protocol
     host = host_of(place)
-    profile = store_profile(protocol, host)
+    profile = store_costs(protocol, host)
     if (fast := obstore_store(path, place, profile)) is not None:
-        make: Callable[[Meter], Store] = functools.partial(ObstoreObject, *fast)
-        return ObjectSource(make, place, profile, key=key_of(place, path, path), store=host or protocol)
+        make: Callable[[Meter], Driver] = functools.partial(ObstoreObject, *fast)
+        return RemoteSource(make, place, profile, key=key_of(place, path, path), store=host or protocol)
     options = given if "::" in path else with_defaults(given, protocol, profile)
     try:
         fs, url = fsspec.core.url_to_fs(path, **options)
@@ -208,10 +208,10 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
         own = path if protocol in ("s3", "s3a") and "::" not in path else url  # which lacks slashes at its end
         make = functools.partial(store_class(fs), fs, own)
         loop = fs.loop if fs.async_impl else None
-        return ObjectSource(make, place, profile, loop=loop, key=key, store=host or protocol)
+        return RemoteSource(make, place, profile, loop=loop, key=key, store=host or protocol)
     raise failure  # out here, without the driver's error as its context
 
 
 _memory: type[Source] = MemorySource
-_object: type[Source] = ObjectSource
+_object: type[Source] = RemoteSource
 _local: type[Source] = LocalSource

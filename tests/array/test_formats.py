@@ -209,7 +209,7 @@ def test_the_suffix_names_the_form(name, form):
 
 
 @pytest.mark.parametrize(("form", "package"), [("tif", "rioxarray"), ("nc", "h5netcdf"), ("zarr", "zarr")])
-def test_a_missing_package_is_named_with_its_cure(form, package, small, tmp_path, monkeypatch):
+def test_a_missing_package_is_named_with_its_hint(form, package, small, tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)

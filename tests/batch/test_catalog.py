@@ -235,7 +235,7 @@ def test_one_path_and_names_in_any_case_will_do(products):
         ("{folder}/S3*", None, "a pattern that nothing matches"),
     ],
 )
-def test_slips_are_told_with_their_cure(products, sources, bands, problem):
+def test_slips_are_told_with_their_hint(products, sources, bands, problem):
     if isinstance(sources, str):
         sources = sources.format(product=products[0], folder=Path(products[0]).parent)
     with pytest.raises(InvalidRequest, match=problem):

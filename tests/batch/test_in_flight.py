@@ -1,22 +1,22 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jp2batch.batch.executors.in_flight import Pace
+from jp2batch.batch.executors.in_flight import InFlightWindow
 
 
-def landing(every: float, count: int) -> Pace:
-    pace = Pace(0.0)
+def landing(every: float, count: int) -> InFlightWindow:
+    pace = InFlightWindow(0.0)
     for number in range(1, count + 1):
         pace.landed(1, number * every)
     return pace
 
 
 def test_few_are_under_way_before_any_has_landed():
-    assert Pace(0.0).window(2) == 2 * Pace.LEAST
+    assert InFlightWindow(0.0).window(2) == 2 * InFlightWindow.LEAST
 
 
 def test_few_long_requests_are_begun_ahead_of_time():
-    assert landing(every=1.0, count=20).window(8) == 8 * Pace.LEAST
+    assert landing(every=1.0, count=20).window(8) == 8 * InFlightWindow.LEAST
 
 
 def test_of_short_requests_there_is_work_for_a_tenth_of_a_second():
@@ -27,13 +27,13 @@ def test_a_batch_that_slows_down_has_fewer_under_way():
     pace = landing(every=0.002, count=1000)
     pace.landed(1, 3.0)
     pace.landed(1, 4.0)
-    assert pace.window(2) == 2 * Pace.LEAST
+    assert pace.window(2) == 2 * InFlightWindow.LEAST
 
 
 @given(st.lists(st.tuples(st.integers(1, 1000), st.floats(0, 10)), max_size=50), st.integers(1, 64))
 def test_the_window_stays_within_its_bounds(landings, threads):
-    pace, now = Pace(0.0), 0.0
+    pace, now = InFlightWindow(0.0), 0.0
     for count, passed in landings:
         now += passed
         pace.landed(count, now)
-    assert Pace.LEAST * threads <= pace.window(threads) <= Pace.MOST * threads
+    assert InFlightWindow.LEAST * threads <= pace.window(threads) <= InFlightWindow.MOST * threads

@@ -17,11 +17,11 @@ from jp2batch import cli
 from jp2batch.batch.executors import cluster as cluster_executor
 from jp2batch.batch.outputs.folder import Folder
 from jp2batch.compute.cluster import local_cluster
-from jp2batch.compute.isolated import perform_alone
+from jp2batch.compute.isolated import run_task_in_subprocess
 from jp2batch.compute.result import Result
-from jp2batch.compute.task import Order, Sealed, as_response
+from jp2batch.compute.task import PickledSpec, TaskSpec, as_response
 from jp2batch.core.errors import ClusterLost, DecoderCrashed, ImageTooLarge, OutputError
-from jp2batch.core.options import Hidden
+from jp2batch.core.options import SecretDict
 from jp2batch.core.request import Request
 from jp2batch.sample.encode import Coding, encode
 from support.clusters import cluster_by_hand
@@ -95,8 +95,8 @@ def test_an_item_too_large_for_a_worker_is_refused_before_it_dies_of_it(tmp_path
     with local_cluster(workers=1, memory_limit="350MB") as client:
         before = client.run(os.getpid)
         (result,) = jp2batch.run([request], client, output="response")
-        order = Sealed.of(Order(as_response, Hidden(), None, None))
-        alone = client.submit(perform_alone, request, order).result()
+        order = PickledSpec.of(TaskSpec(as_response, SecretDict(), None, None))
+        alone = client.submit(run_task_in_subprocess, request, order).result()
         assert client.run(os.getpid) == before
     for refused in (result, alone):
         assert isinstance(refused.error, ImageTooLarge)

@@ -28,7 +28,7 @@ from jp2batch.compute.result import Result as ItemResult
 from jp2batch.core.errors import ClusterLost, ConfigurationError, OutputError
 from jp2batch.core.request import Request
 from jp2batch.storage import files
-from jp2batch.storage.directory import OutputFolder
+from jp2batch.storage.directory import Directory
 from support.clusters import cluster_by_hand
 from support.images import PLAIN
 from support.runs import check_lines, check_pixels, check_records, lines, run, start, wait_for_records, write_rows
@@ -558,10 +558,10 @@ def test_a_store_that_cannot_be_written_changes_no_records(away, fs, manifest, p
     fs.rm([name for name in fs.find(f"{away}/out", refresh=True) if name.endswith(".npy")][:2])
     before = listing(fs, away)
 
-    def refuse(folder: OutputFolder, *_: object) -> None:
+    def refuse(folder: Directory, *_: object) -> None:
         raise OutputError(folder.url, "cannot be written: the store refuses access", "check the rights")
 
-    monkeypatch.setattr(OutputFolder, "write", refuse)
+    monkeypatch.setattr(Directory, "write", refuse)
     assert run(manifest, f"{away}/out/", "--resume").exit_code == NOT_STARTED
     assert listing(fs, away) == before
     assert list(place.iterdir()) == []

@@ -18,7 +18,7 @@ from jp2batch.batch.deduplicate import items_of
 from jp2batch.core import config
 from jp2batch.core.errors import StorageError, StoreUnavailable
 from jp2batch.storage import files
-from jp2batch.storage.directory import OutputFolder
+from jp2batch.storage.directory import Directory
 from support.images import PLAIN
 from support.runs import check_records, lines, run, start, wait_for_records, write_rows
 
@@ -153,7 +153,7 @@ def test_a_write_that_fails_in_a_way_that_passes_is_made_again(away, s3_server, 
     failures = 3
     files.write_bytes(f"{away}/late", b"data", storage_options=options)
     assert len(tries) == 3
-    assert OutputFolder(away, s3_server.options).read("late") == b"data"
+    assert Directory(away, s3_server.options).read("late") == b"data"
     failures = 100
     with pytest.raises(StoreUnavailable, match="cannot be written"):
         files.write_bytes(f"{away}/never", b"data", storage_options=options)
@@ -161,7 +161,7 @@ def test_a_write_that_fails_in_a_way_that_passes_is_made_again(away, s3_server, 
 
 
 def test_a_folder_tells_what_is_in_it(away, s3_server, tmp_path):
-    for folder in (OutputFolder(f"{away}/folder/", s3_server.options), OutputFolder(str(tmp_path / "folder"))):
+    for folder in (Directory(f"{away}/folder/", s3_server.options), Directory(str(tmp_path / "folder"))):
         assert folder.names() == set()
         folder.make()
         folder.write("a.npy", b"a")
@@ -174,10 +174,10 @@ def test_a_folder_tells_what_is_in_it(away, s3_server, tmp_path):
         assert folder.names() == {"b.npy"}
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="Not a directory"):
-        OutputFolder(str(tmp_path / "file")).names()
+        Directory(str(tmp_path / "file")).names()
 
 
-def test_lines_into_a_store_are_refused_with_a_cure(manifest):
+def test_lines_into_a_store_are_refused_with_a_hint(manifest):
     done = run(manifest, f"s3://{S3_BUCKET}/results.ndjson")
     assert done.exit_code == 2
     assert "give a folder, as s3://bucket/results/ --format json" in done.stderr

@@ -15,7 +15,7 @@ import xarray as xr
 
 import jp2batch
 from jp2batch.batch import run as batch
-from jp2batch.batch.executors.in_flight import Pace
+from jp2batch.batch.executors.in_flight import InFlightWindow
 from jp2batch.compute import task
 from jp2batch.compute.cluster import local_cluster
 from jp2batch.core.errors import (
@@ -118,7 +118,7 @@ def test_only_a_few_requests_are_under_way(client, paths):
     most = 0
     for _ in jp2batch.as_completed(requests, client):
         most = max(most, len(client.futures))
-    assert 0 < most <= 2 * Pace.MOST + 1
+    assert 0 < most <= 2 * InFlightWindow.MOST + 1
     check_released(client)
 
 

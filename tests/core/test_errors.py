@@ -17,7 +17,7 @@ def test_an_error_survives_pickling(kind):
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind
     assert str(again) == str(error) == "s3://b/k.jp2: what was wrong (what to do)"
-    assert (again.path, again.problem, again.cure) == (error.path, error.problem, error.cure)
+    assert (again.path, again.problem, again.hint) == (error.path, error.problem, error.hint)
     assert again.retryable == error.retryable
 
 

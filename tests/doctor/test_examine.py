@@ -1,4 +1,4 @@
-"""What the doctor finds, and that it names the cure."""
+"""What the doctor finds, and that it names the hint."""
 
 import importlib.metadata
 import json
@@ -223,7 +223,7 @@ def test_a_store_that_is_not_there(store):
 
 
 @pytest.mark.parametrize(
-    ("path", "cure"),
+    ("path", "hint"),
     [
         ("http://no-such-host.invalid/b.jp2", "check the host's name and port, the network and the proxy"),
         ("ftp://127.0.0.1:9/b.jp2", "check the host's name and port, the network and the proxy"),
@@ -231,10 +231,10 @@ def test_a_store_that_is_not_there(store):
         ("nowhere/b.jp2", "there is no such file (check the path)"),
     ],
 )
-def test_what_cannot_be_reached_has_its_cure(path, cure):
+def test_what_cannot_be_reached_has_its_hint(path, hint):
     with dask.config.set({"jp2batch.retries.attempts": 1}):
         finding = found(path)["image"]
-    assert (finding.status, cure in finding.detail) == ("problem", True), finding
+    assert (finding.status, hint in finding.detail) == ("problem", True), finding
 
 
 def test_secrets_in_the_configuration_are_not_told():
@@ -334,7 +334,7 @@ def test_without_openjpeg_one_line_says_what_to_install(arguments, code, band, t
     )
     assert done.returncode == code, done.stderr
     lines = (done.stderr + done.stdout).splitlines()
-    cures = [line for line in lines if "pip install pillow" in line]
-    assert len(cures) == (code != 0)
-    assert all("no OpenJPEG library was found" in line for line in cures)
+    hints = [line for line in lines if "pip install pillow" in line]
+    assert len(hints) == (code != 0)
+    assert all("no OpenJPEG library was found" in line for line in hints)
     assert code != 3 or len(lines) == 1

@@ -10,11 +10,11 @@ import dask
 import numpy as np
 import pytest
 
-from jp2batch.core.config import store_profile
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.config import store_costs
+from jp2batch.core.costs import StoreCosts
 from jp2batch.image import inspect
 from jp2batch.image.inspect import plan_from
-from jp2batch.image.open import Opened, fetcher, hold
+from jp2batch.image.open import OpenImage, fetcher, run_steps
 from jp2batch.image.read import Pixels, read_from
 from jp2batch.jpeg2000.geometry.grid import tile_precincts
 from jp2batch.jpeg2000.geometry.progression import packet_order
@@ -27,11 +27,11 @@ from support.images import PLAIN, REAL, WITH_TLM
 from support.oracle import verify_fetched_once
 from support.reads import Timed
 
-FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8)
-REMOTE = store_profile("s3")
+FREE = StoreCosts(latency=0, bandwidth=1e9, connections=8)
+REMOTE = store_costs("s3")
 LIKE_REMOTE = replace(REMOTE, bandwidth=REMOTE.bandwidth / 140)
 """What REMOTE is to a 10 m band, for an image of a 140th of its size."""
-SLOW = StoreProfile(latency=0.1, bandwidth=1e5, connections=8)
+SLOW = StoreCosts(latency=0.1, bandwidth=1e5, connections=8)
 
 
 @functools.cache
@@ -48,7 +48,7 @@ def mosaic(tlm: bool) -> bytes:
     return encode(pixels, Coding(tile=(64, 64), code_block=(4, 4), precincts=(16, 16), tlm=tlm))
 
 
-def read(data: bytes, store: StoreProfile, rlevel: int, window=None) -> Pixels:
+def read(data: bytes, store: StoreCosts, rlevel: int, window=None) -> Pixels:
     source = MemorySource(data, profile=store)
     pixels = read_from(source, lambda opened: opened.selected(rlevel, window))
     verify_fetched_once(source)
@@ -88,7 +88,7 @@ def test_an_overview_without_tlm_follows_the_chain_where_requests_are_free():
 
 
 def test_an_overview_without_tlm_reads_the_whole_where_requests_are_dear():
-    stats = read(twin(tlm=False), StoreProfile(0.1, 1e9, 128), 4).stats
+    stats = read(twin(tlm=False), StoreCosts(0.1, 1e9, 128), 4).stats
     assert (stats.located_by, stats.bytes_read) == ("whole", len(twin(tlm=False)))
 
 
@@ -110,7 +110,7 @@ def full_size(seed: int = 5) -> bytes:
     siz[2:10] = struct.pack(">II", 10980, 10980)
     segments = tuple((marker, bytes(siz) if marker == rewrite.SIZ else body) for marker, body in model.segments)
     empty = replace(model, segments=segments, parts=(rewrite.Part(0, 0, 1, (), bytes(99_999)),)).to_bytes()
-    header = Opened.start(MemorySource(empty)).image.header
+    header = OpenImage.start(MemorySource(empty)).image.header
     noise = rng.integers(0, 256, 3_000_000, np.uint8)
     noise[1:][noise[:-1] == 0xFF] &= 0x7F  # as in packets
     parts = []
@@ -129,11 +129,11 @@ def test_a_window_without_tlm_is_found_near_where_it_should_be():
     taken = []
     for row, column in itertools.product(range(0, 10980, 1900), repeat=2):
         source = Timed(full_size(), profile=REMOTE)
-        opened = Opened.start(source)
+        opened = OpenImage.start(source)
         selection = opened.selected(0, ((row, row + 500), (column, column + 500)))
-        reading = hold(opened.steps(selection), fetcher(source, opened.pieces))
+        reading = run_steps(opened.steps(selection), fetcher(source, opened.pieces))
         for batch in batches(opened.image, reading, 2):
-            hold(read_batch(opened.pieces, batch), fetcher(source, opened.pieces))
+            run_steps(read_batch(opened.pieces, batch), fetcher(source, opened.pieces))
         verify_fetched_once(source)
         assert (reading.located_by, reading.precision, reading.reasons) == ("walk", "packets", ())
         assert source.rounds <= 12
@@ -148,8 +148,8 @@ def test_a_window_is_found_in_the_first_of_several_codestreams(others):
     data = first + full_size(6) * others
     for row, column in ((0, 0), (3800, 5700), (5700, 1900), (7600, 7600), (9500, 3800), (10400, 10400)):
         source = MemorySource(data, profile=REMOTE)
-        opened = Opened.start(source)
-        reading = hold(
+        opened = OpenImage.start(source)
+        reading = run_steps(
             opened.steps(opened.selected(0, ((row, row + 500), (column, column + 500)))), fetcher(source, opened.pieces)
         )
         assert reading.located_by == "walk"
@@ -162,7 +162,7 @@ def test_a_window_takes_only_the_tiles_that_it_touches(store):
     source = MemorySource(data, profile=store)
     pixels = read_from(source, lambda opened: opened.selected(0, ((900, 1400), (100, 600))))
     assert pixels.selection.tiles == (0, 3)
-    parts = Opened.start(MemorySource(data)).image.header.tile_parts
+    parts = OpenImage.start(MemorySource(data)).image.header.tile_parts
     assert pixels.stats.bytes_read <= 0.6 * (parts[0][1] + parts[3][1]) + 8192
     assert pixels.stats.requests <= 9
 
@@ -224,5 +224,5 @@ def test_a_plan_over_a_network_without_tlm_takes_one_request():
 def test_headers_are_read_in_one_request(band):
     assert inspect.inspect(band).shape == (183, 183)
     source = MemorySource(Path(band).read_bytes())
-    Opened.start(source)
+    OpenImage.start(source)
     assert source.requests == 1

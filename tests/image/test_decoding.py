@@ -8,20 +8,20 @@ import dask
 import numpy as np
 import pytest
 
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import StoreUnavailable
 from jp2batch.image import open as opening
-from jp2batch.image.open import Opened, memory_needed
+from jp2batch.image.open import OpenImage, memory_needed
 from jp2batch.image.read import read_from
 from jp2batch.jpeg2000.plan import decode_batches, estimates, planner
-from jp2batch.jpeg2000.syntax.sparse_file import Pieces
+from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 from jp2batch.storage.source import MemorySource
 from support.images import PLAIN, WITH_TLM, Made
 from support.oracle import verify_fetched_once
 
 MANY_TILES = replace(PLAIN, coding=replace(PLAIN.coding, tile=(16, 16), precincts=None))
-REMOTE = StoreProfile(latency=0.001, bandwidth=1e5, connections=8)
-FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8)
+REMOTE = StoreCosts(latency=0.001, bandwidth=1e5, connections=8)
+FREE = StoreCosts(latency=0, bandwidth=1e9, connections=8)
 
 
 @pytest.fixture(autouse=True)
@@ -46,12 +46,12 @@ def test_what_is_fetched_is_not_touched_by_threads_that_decode(monkeypatch: pyte
     """More is filled in meanwhile, which they would stumble over."""
     readers: set[int] = set()
 
-    class Watched(Pieces):
+    class Watched(SparseFile):
         def read(self, start: int, stop: int) -> bytes:
             readers.add(threading.get_ident())
             return super().read(start, stop)
 
-    monkeypatch.setattr(opening, "Pieces", Watched)
+    monkeypatch.setattr(opening, "SparseFile", Watched)
     with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 300}):
         read_from(MemorySource(PLAIN.data, profile=FREE), lambda opened: opened.selected(0), threads=3)
     assert readers == {threading.get_ident()}
@@ -62,12 +62,12 @@ def held(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return how many bytes were in memory each time that some were read."""
     sizes: list[int] = []
 
-    class Watched(Pieces):
+    class Watched(SparseFile):
         def read(self, start: int, stop: int) -> bytes:
             sizes.append(sum(len(data or b"") for data in self._data))
             return super().read(start, stop)
 
-    monkeypatch.setattr(opening, "Pieces", Watched)
+    monkeypatch.setattr(opening, "SparseFile", Watched)
     return sizes
 
 
@@ -93,7 +93,7 @@ def test_a_large_file_over_a_network_is_never_held_whole(image: Made, held: list
 
 def test_what_is_held_whole_counts_as_memory():
     source = MemorySource(MANY_TILES.data, profile=replace(REMOTE, latency=10.0))
-    opened = Opened.start(source)
+    opened = OpenImage.start(source)
     overview, full = opened.selected(4), opened.selected(0)
     assert memory_needed(opened, overview) >= len(MANY_TILES.data)
     assert memory_needed(opened, full) >= memory_needed(opened, overview)

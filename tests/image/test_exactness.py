@@ -7,7 +7,7 @@ import dask
 import numpy as np
 import pytest
 
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import EncodingError, InvalidWindow
 from jp2batch.core.request import Request
 from jp2batch.image import inspect, openjpeg
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.system_openjpeg
 
 
 def check_exact(
-    image: Made, *, windows: int = 2, stores: tuple[StoreProfile, ...] = (FREE, REMOTE), whole: bool = False
+    image: Made, *, windows: int = 2, stores: tuple[StoreCosts, ...] = (FREE, REMOTE), whole: bool = False
 ) -> list[Pixels]:
     oracle, results = image.oracle, []
     rng = np.random.default_rng(len(image.data))

@@ -17,14 +17,14 @@ import pytest
 from dask.base import tokenize
 
 import jp2batch
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import CorruptImage, ImageNotFound, InvalidWindow, ObjectChanged
 from jp2batch.core.request import Request
 from jp2batch.image import index, inspect
-from jp2batch.image.open import Opened
+from jp2batch.image.open import OpenImage
 from jp2batch.image.read import Pixels, read_from, read_pixels
-from jp2batch.jpeg2000.locate.image_index import Known
-from jp2batch.jpeg2000.locate.tile_parts import Place
+from jp2batch.jpeg2000.locate.image_index import ImageIndex
+from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource, open_source
 from support.images import MANY_TILES, OTHER, PLAIN, WITH_TLM, Made
@@ -32,7 +32,7 @@ from support.oracle import Oracle
 from support.reads import Timed
 from support.tile_part_rows import learn
 
-REMOTE = StoreProfile(latency=0.1, bandwidth=1e6, connections=8)
+REMOTE = StoreCosts(latency=0.1, bandwidth=1e6, connections=8)
 WINDOW = ((20, 50), (30, 60))
 
 
@@ -74,7 +74,7 @@ def check(url: str, image: Made, rlevel: int = 1) -> Pixels:
     return pixels
 
 
-def kept(url: str) -> Known | None:
+def kept(url: str) -> ImageIndex | None:
     return index.recall(open_source(url))
 
 
@@ -91,7 +91,7 @@ def test_a_known_image_takes_one_round_of_its_packets(http_server, serve, image,
     headers = kept(url)
     assert headers is not None
     first = {int(request.partition("=")[2].partition("-")[0]) for request in http_server.asked[asked:]}
-    assert first.isdisjoint(start for start, _ in headers.stretches)
+    assert first.isdisjoint(start for start, _ in headers.header_bytes)
     assert known.stats.requests == http_server.requests - asked
     assert known.stats.bytes_read < cold.bytes_read
 
@@ -100,15 +100,15 @@ def test_one_round_is_one_round(http_server, serve, monkeypatch):
     url = serve(MANY_TILES.data)
     read(url)
     rounds = []
-    from jp2batch.storage.remote_source import ObjectSource
+    from jp2batch.storage.remote_source import RemoteSource
 
-    read_many = ObjectSource.read_many
+    read_many = RemoteSource.read_many
 
     def counted(self, ranges):
         rounds.append(len(ranges))
         return read_many(self, ranges)
 
-    monkeypatch.setattr(ObjectSource, "read_many", counted)
+    monkeypatch.setattr(RemoteSource, "read_many", counted)
     stats = read(url).stats
     assert rounds == [stats.requests]
 
@@ -249,20 +249,20 @@ def encoded_at(size: int) -> bytes:
     return encode(np.zeros((1, size, size), np.int32), Coding(tile=(64, 64)))
 
 
-def lies(known: Known) -> dict[str, Known]:
+def lies(known: ImageIndex) -> dict[str, ImageIndex]:
     """Return what may be kept by mistake, of the right version all the same."""
     other = learn(OTHER)
-    first, *stretches = known.stretches
+    first, *stretches = known.header_bytes
     swapped = [(a[0], b[1]) for a, b in zip(stretches, stretches[::-1], strict=True) if len(a[1]) == len(b[1])]
     return {
-        "another image": replace(known, stretches=other.stretches[:1], places=()),
+        "another image": replace(known, stretches=other.header_bytes[:1], places=()),
         "places of another image": replace(
-            known, stretches=(first,), places=tuple(p for p in other.places if p.start + p.length <= known.size)
+            known, stretches=(first,), places=tuple(p for p in other.tile_parts if p.start + p.length <= known.size)
         ),
         "places moved": replace(
             known,
             stretches=(first,),
-            places=tuple(replace(p, start=p.start + 1) for p in known.places[:-1]),
+            places=tuple(replace(p, start=p.start + 1) for p in known.tile_parts[:-1]),
         ),
         "no places": replace(known, places=()),
         "a header cut": replace(known, stretches=((0, first[1][:-30]), *stretches)),
@@ -318,10 +318,10 @@ def test_little_memory_holds_few_images(serve):
 
 def test_what_threads_learn_at_once_is_all_kept():
     source = MemorySource(b"", profile=REMOTE)
-    lessons = [Known(10_000, "1", (), (Place(0, tile, tile * 100, 50),)) for tile in range(8)]
+    lessons = [ImageIndex(10_000, "1", (), (TilePartExtent(0, tile, tile * 100, 50),)) for tile in range(8)]
     begin, interval = threading.Barrier(len(lessons)), sys.getswitchinterval()
 
-    def learn_one(lesson: Known) -> None:
+    def learn_one(lesson: ImageIndex) -> None:
         begin.wait()
         index.keep(source, lesson)
 
@@ -333,7 +333,7 @@ def test_what_threads_learn_at_once_is_all_kept():
                 list(pool.map(learn_one, lessons))
                 known = index.recall(source)
                 assert known is not None
-                assert [place.tile for place in known.places] == list(range(8))
+                assert [place.tile for place in known.tile_parts] == list(range(8))
     finally:
         sys.setswitchinterval(interval)
 
@@ -382,7 +382,7 @@ def test_a_lazy_array_takes_along_where_tiles_were_found(http_server, serve):
         np.testing.assert_array_equal(array.compute(scheduler="sync"), MANY_TILES.oracle.at(0)[0])
     assert known is not None
     first = {int(request.partition("=")[2].partition("-")[0]) for request in http_server.asked[asked:]}
-    assert first.isdisjoint(start for start, _ in known.stretches)  # packets alone
+    assert first.isdisjoint(start for start, _ in known.header_bytes)  # packets alone
     assert len(pickle.dumps(dict(array.__dask_graph__()))) < 40_000
 
 
@@ -414,8 +414,8 @@ LOSSY = Made(Coding(tile=(64, 64), precincts=(32, 32), code_block=(16, 16), reve
 def test_what_somebody_else_tells_is_compared(image, monkeypatch):
     known, rng = learn(image), np.random.default_rng(3)
     for number in range(300):
-        which = rng.integers(1, len(known.stretches)) if number % 2 else 0
-        stretches = [[start, bytearray(data)] for start, data in known.stretches]
+        which = rng.integers(1, len(known.header_bytes)) if number % 2 else 0
+        stretches = [[start, bytearray(data)] for start, data in known.header_bytes]
         wrong = stretches[which][1]
         wrong[rng.integers(len(wrong))] ^= 1 << rng.integers(8)
         source = MemorySource(image.data, profile=REMOTE, etag=known.etag)
@@ -439,7 +439,7 @@ def test_comparing_costs_no_round_and_is_done_once(monkeypatch):
     assert [one.located_by for one in stats] == ["index", "index"]
     assert rounds == [1, 1]
     assert stats[0].requests <= stats[1].requests + 1
-    assert stats[0].bytes_read == stats[1].bytes_read + sum(len(data) for _, data in known.stretches)
+    assert stats[0].bytes_read == stats[1].bytes_read + sum(len(data) for _, data in known.header_bytes)
 
 
 def test_the_names_of_lazy_arrays_do_not_depend_on_what_is_known(serve):
@@ -567,7 +567,7 @@ def test_what_is_asked_again_of_a_known_image_is_found_without_its_headers(serve
     for _ in range(2):
         check(url, MANY_TILES)
     searched = []
-    monkeypatch.setattr(Opened, "steps", lambda *_, **__: searched.append(1))
+    monkeypatch.setattr(OpenImage, "steps", lambda *_, **__: searched.append(1))
     assert check(url, MANY_TILES).stats.located_by == "index"
     assert searched == []
 

@@ -21,9 +21,9 @@ from jp2batch.core.errors import ConfigurationError, StorageError
 from jp2batch.core.request import Request
 from jp2batch.image import index
 from jp2batch.image.index.parquet_table import Table, shared_table, write_table
-from jp2batch.image.open import Opened
+from jp2batch.image.open import OpenImage
 from jp2batch.image.read import read_pixels
-from jp2batch.jpeg2000.locate.image_index import Known
+from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.storage.source import MemorySource
 from support.images import MANY_TILES, OTHER, PLAIN, WITH_TLM, Made
 from support.tile_part_rows import kayrros, learn, rows_of, tlm
@@ -111,7 +111,7 @@ def test_a_path_that_is_no_text_costs_no_other_image(tmp_path):
 
 
 def test_many_are_found_in_their_groups(tmp_path):
-    write_table(str(tmp_path / "index.parquet"), {str(number): Known(number + 1, "tag") for number in range(600)})
+    write_table(str(tmp_path / "index.parquet"), {str(number): ImageIndex(number + 1, "tag") for number in range(600)})
     found = table(tmp_path / "index.parquet")
     assert [found.get(str(number)).size for number in (0, 255, 256, 599)] == [1, 256, 257, 600]  # type: ignore[union-attr]
 
@@ -160,7 +160,7 @@ def test_processes_learn_as_well(http_server, tmp_path):
     (tmp_path / "scenes.txt").write_text("\n".join(urls))
     done = run("index", tmp_path / "scenes.txt", "-o", tmp_path / "index.parquet", "--workers", 1, "--quiet")
     assert (done.exit_code, done.stderr) == (0, "")
-    assert {len(table(tmp_path / "index.parquet").get(url).places) for url in urls} == {132, 4}  # type: ignore[union-attr]
+    assert {len(table(tmp_path / "index.parquet").get(url).tile_parts) for url in urls} == {132, 4}  # type: ignore[union-attr]
 
 
 def test_a_batch_on_a_cluster_looks_into_it(http_server, tmp_path):
@@ -200,7 +200,7 @@ def test_a_table_of_another_file_changes_no_pixel(http_server, tmp_path, image):
     for mistaken in (MANY_TILES, WITH_TLM, OTHER):
         for etag in ('"another"', None):
             known = learn(mistaken)
-            known = Known(known.size, etag, known.stretches, known.places)
+            known = ImageIndex(known.size, etag, known.header_bytes, known.tile_parts)
             path = tmp_path / f"{known.size}-{etag is None}.parquet"
             write_table(str(path), {url: known})
             with using(path):
@@ -250,7 +250,7 @@ def test_without_pyarrow_it_says_what_to_install(http_server, tmp_path, monkeypa
 
 
 def kayrros_table(path: Path, image: Made, **changed: object) -> None:
-    start = Opened.start(MemorySource(image.data)).image.header.stop
+    start = OpenImage.start(MemorySource(image.data)).image.header.stop
     body = tlm(rows_of(image.data))
     entry = kayrros(image.data, start, struct.pack(">HH", 0xFF55, len(body) + 2) + body)
     row = {"product_id": PRODUCT, "band_id": "B04", "path": f"/{KEY}", "index": entry} | changed
@@ -271,7 +271,7 @@ def test_a_table_of_kayrros_tells_the_places(http_server, tmp_path, place):
 def test_a_table_of_kayrros_is_checked(http_server, tmp_path):
     http_server.files[KEY] = MANY_TILES.data
     wrong = tlm([(tile, length) for tile, (_, length) in enumerate(rows_of(MANY_TILES.data)[::-1])])
-    start = Opened.start(MemorySource(MANY_TILES.data)).image.header.stop
+    start = OpenImage.start(MemorySource(MANY_TILES.data)).image.header.stop
     entries = {
         "wrong lengths": kayrros(MANY_TILES.data, start, struct.pack(">HH", 0xFF55, len(wrong) + 2) + wrong),
         "its own TLM": b"",

@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jp2batch.image.index.sqlite_cache import BlobFile
+from jp2batch.image.index.sqlite_cache import SqliteCache
 
 ROOMY = 1 << 30
 
 
-def put(file: BlobFile, key: str, data: bytes) -> None:
+def put(file: SqliteCache, key: str, data: bytes) -> None:
     file.update(key, lambda _: data)
 
 
@@ -29,19 +29,19 @@ def path(tmp_path):
 
 
 def test_what_is_put_is_found_by_others(path):
-    put(BlobFile(path, ROOMY), "key", b"data")
-    assert BlobFile(path, ROOMY).get("key") == b"data"
-    assert BlobFile(path, ROOMY).get("other") is None
+    put(SqliteCache(path, ROOMY), "key", b"data")
+    assert SqliteCache(path, ROOMY).get("key") == b"data"
+    assert SqliteCache(path, ROOMY).get("other") is None
 
 
 def test_looking_makes_no_file(path):
-    assert BlobFile(path, ROOMY).get("key") is None
-    assert len(BlobFile(path, ROOMY)) == 0
+    assert SqliteCache(path, ROOMY).get("key") is None
+    assert len(SqliteCache(path, ROOMY)) == 0
     assert not path.parent.exists()
 
 
 def test_a_change_sees_what_is_there(path):
-    file = BlobFile(path, ROOMY)
+    file = SqliteCache(path, ROOMY)
     put(file, "key", b"a")
     file.update("key", lambda old: (old or b"") + b"b")
     assert file.get("key") == b"ab"
@@ -50,7 +50,7 @@ def test_a_change_sees_what_is_there(path):
 
 
 def test_what_was_not_used_for_longest_gives_way(path, monkeypatch):
-    file, size = BlobFile(path, 300_000), 10_000
+    file, size = SqliteCache(path, 300_000), 10_000
     for number in range(20):
         put(file, str(number), bytes([number]) * size)
     monkeypatch.setattr(time, "time", lambda now=time.time: now() + 7200)
@@ -65,7 +65,7 @@ def test_what_was_not_used_for_longest_gives_way(path, monkeypatch):
 
 
 def test_one_that_is_larger_than_the_room_is_not_kept(path):
-    file = BlobFile(path, 100_000)
+    file = SqliteCache(path, 100_000)
     put(file, "key", bytes(200_000))
     assert file.get("key") is None
     put(file, "small", b"data")
@@ -99,11 +99,11 @@ def older(path):
 
 @pytest.mark.parametrize("damage", [garbage, halved, scribbled, without_table, older])
 def test_a_damaged_file_is_made_anew(path, damage):
-    file = BlobFile(path, ROOMY)
+    file = SqliteCache(path, ROOMY)
     for number in range(100):
         put(file, f"old {number}", bytes(1000))
     damage(path)
-    file = BlobFile(path, ROOMY)
+    file = SqliteCache(path, ROOMY)
     for number in range(3):  # one may be lost with the damage
         put(file, f"new {number}", b"data")
         file.get(f"old {number}")
@@ -112,7 +112,7 @@ def test_a_damaged_file_is_made_anew(path, damage):
 
 def test_a_folder_that_cannot_be_made_costs_nothing_but_the_file(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    file = BlobFile(tmp_path / "file" / "folder" / "blobs.sqlite", ROOMY)
+    file = SqliteCache(tmp_path / "file" / "folder" / "blobs.sqlite", ROOMY)
     put(file, "key", b"data")
     assert file.get("key") is None
 
@@ -121,14 +121,14 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_the_file(path):
     path.parent.mkdir()
     path.mkdir()  # nobody can write a file in its place, not even root
     path.parent.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    file = BlobFile(path, ROOMY)
+    file = SqliteCache(path, ROOMY)
     put(file, "key", b"data")
     assert file.get("key") is None
     path.parent.chmod(stat.S_IRWXU)
 
 
 def test_others_may_hold_it_for_long(path):
-    file = BlobFile(path, ROOMY)
+    file = SqliteCache(path, ROOMY)
     put(file, "key", b"data")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -143,7 +143,7 @@ def test_others_may_hold_it_for_long(path):
 
 
 def test_a_fault_that_passes_costs_a_while_without_the_file(path, monkeypatch):
-    file, faults, connect = BlobFile(path, ROOMY), [], sqlite3.connect
+    file, faults, connect = SqliteCache(path, ROOMY), [], sqlite3.connect
 
     def failing(*arguments, **options):
         if faults:
@@ -162,7 +162,7 @@ def test_a_fault_that_passes_costs_a_while_without_the_file(path, monkeypatch):
 
 
 def test_a_key_that_is_no_text_is_none(path):
-    file = BlobFile(path, ROOMY)
+    file = SqliteCache(path, ROOMY)
     put(file, "http://host/\udcff", b"data")
     assert file.get("http://host/\udcff") is None
     put(file, "key", b"data")
@@ -170,7 +170,7 @@ def test_a_key_that_is_no_text_is_none(path):
 
 
 def test_nothing_is_kept_beside_it_that_one_machine_alone_can_share(path):
-    file = BlobFile(path, ROOMY)
+    file = SqliteCache(path, ROOMY)
     put(file, "key", b"data")
     assert {one.name.removeprefix(path.name) for one in path.parent.iterdir()} <= {"", "-journal"}
 
@@ -180,7 +180,7 @@ def open_below(folder):
 
 
 def test_no_operation_leaves_the_file_open(path):
-    file = BlobFile(path, ROOMY)
+    file = SqliteCache(path, ROOMY)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: put(file, str(number), b"data"), range(20)))
     assert (file.get("0"), file.get("other"), len(file)) == (b"data", None, 20)
@@ -189,7 +189,7 @@ def test_no_operation_leaves_the_file_open(path):
 
 @pytest.mark.parametrize("damage", [garbage, halved, scribbled, without_table, older])
 def test_no_damage_leaves_the_file_open(path, damage):
-    file = BlobFile(path, ROOMY)
+    file = SqliteCache(path, ROOMY)
     put(file, "key", bytes(100_000))
     damage(path)
     file.get("key")
@@ -197,7 +197,7 @@ def test_no_damage_leaves_the_file_open(path, damage):
 
 
 def test_a_change_that_fails_changes_nothing_and_leaves_the_file_closed(path):
-    file = BlobFile(path, ROOMY)
+    file = SqliteCache(path, ROOMY)
     put(file, "key", b"data")
     with pytest.raises(ZeroDivisionError):
         file.update("key", lambda _: bytes([1 // 0]))
@@ -206,13 +206,13 @@ def test_a_change_that_fails_changes_nothing_and_leaves_the_file_closed(path):
 
 
 def test_a_file_that_was_replaced_is_read_and_written(path, tmp_path):
-    file, other = BlobFile(path, ROOMY), BlobFile(tmp_path / "other.sqlite", ROOMY)
+    file, other = SqliteCache(path, ROOMY), SqliteCache(tmp_path / "other.sqlite", ROOMY)
     put(file, "key", b"old")
     put(other, "key", b"new")
     other.path.replace(path)
     assert file.get("key") == b"new"
     put(file, "more", b"data")
-    assert BlobFile(path, ROOMY).get("more") == b"data"
+    assert SqliteCache(path, ROOMY).get("more") == b"data"
 
 
 def child_that_uses(file, number):
@@ -228,7 +228,7 @@ def child_that_uses(file, number):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_children_that_are_forked_while_threads_use_it_may_use_it(path):
-    file, end = BlobFile(path, ROOMY), threading.Event()
+    file, end = SqliteCache(path, ROOMY), threading.Event()
 
     def change_it(name):
         while not end.is_set():
@@ -266,7 +266,7 @@ def test_processes_may_make_and_fill_it_together(path):
         child.stdin.flush()  # type: ignore[union-attr]
     assert [child.communicate(timeout=60)[1] for child in children] == [b"", b""]
     assert [child.returncode for child in children] == [0, 0]
-    file = BlobFile(path, ROOMY)
+    file = SqliteCache(path, ROOMY)
     shared = file.get("shared")
     assert shared is not None
     assert set(shared) == set(b"ab")

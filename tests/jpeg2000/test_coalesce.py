@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jp2batch.core import config
-from jp2batch.core.costs import LARGEST_PART, PRICE, StoreProfile
+from jp2batch.core.costs import LARGEST_PART, PRICE, StoreCosts
 from jp2batch.jpeg2000.plan.coalesce import coalesced
 from jp2batch.jpeg2000.syntax.sparse_file import Range, merged
 
 SIZE = 84_000_000
-LINK = StoreProfile(0.03, 60e6, 128, 125e6)
-CDSE = config.store_profile("s3", "eodata.dataspace.copernicus.eu")
+LINK = StoreCosts(0.03, 60e6, 128, 125e6)
+CDSE = config.store_costs("s3", "eodata.dataspace.copernicus.eu")
 
 stores = st.builds(
-    StoreProfile,
+    StoreCosts,
     latency=st.sampled_from([0.0, 0.001, 0.03, 0.5]),
     bandwidth=st.sampled_from([1e5, 2e7, 6e7, 1e9]),
     connections=st.sampled_from([1, 4, 128]),
@@ -38,7 +38,7 @@ def size_of(ranges: list[Range]) -> int:
     return sum(stop - start for start, stop, _ in ranges)
 
 
-def cost(ranges: list[Range], store: StoreProfile) -> float:
+def cost(ranges: list[Range], store: StoreCosts) -> float:
     """Return what just these requests cost."""
     return store.seconds(len(ranges), size_of(ranges), 1) + size_of(ranges) * PRICE
 
@@ -133,11 +133,11 @@ def test_a_long_range_is_cut_over_free_connections():
 
 
 def test_no_request_is_too_long():
-    asked = coalesced([Range(0, SIZE)], StoreProfile(0.03, 60e6, 1))
+    asked = coalesced([Range(0, SIZE)], StoreCosts(0.03, 60e6, 1))
     assert max(stop - start for start, stop, _ in asked) <= 1.5 * 32 * 2**20
 
 
 @pytest.mark.parametrize("count", [2, 1000])
 def test_free_requests_are_made_for_just_what_is_wanted(count):
     ranges = [Range(start * 10, start * 10 + 9) for start in range(count)]
-    assert coalesced(ranges, StoreProfile(0, 1e9, 8)) == ranges
+    assert coalesced(ranges, StoreCosts(0, 1e9, 8)) == ranges

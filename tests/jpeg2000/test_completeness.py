@@ -7,12 +7,12 @@ import dask
 import numpy as np
 import pytest
 
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import CorruptImage
 from jp2batch.core.request import Window
 from jp2batch.image import openjpeg
 from jp2batch.image.read import Pixels, read_from
-from jp2batch.jpeg2000.locate.parallel_walk import Cost, Pace
+from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy
 from jp2batch.jpeg2000.plan import planner
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource
@@ -23,8 +23,8 @@ from support.rewrite import COC, COD, PLT, POC, QCD, Codestream, Part
 
 TILES = Made(Coding(tile=(30, 26), precincts=(32, 32), code_block=(8, 8), levels=2, layers=2, raw=True))
 ONE = Made(Coding(tile=None, precincts=(32, 32), code_block=(8, 8), levels=2, raw=True))
-LOCAL = StoreProfile(latency=0, bandwidth=1e9, connections=8)
-REMOTE = StoreProfile(latency=0.03, bandwidth=60e6, connections=128)
+LOCAL = StoreCosts(latency=0, bandwidth=1e9, connections=8)
+REMOTE = StoreCosts(latency=0.03, bandwidth=60e6, connections=128)
 FREE, DEAR = Cost(0, 0, 0.0, 0.0), Cost(0, 0, 1e9, 0.0)
 
 
@@ -45,18 +45,18 @@ def telling(codestream: Codestream, total: int) -> bytes:
 def way(request, monkeypatch) -> str:
     """Find tile-parts in one way, by force."""
     pace, interpolated = {
-        "walk": (Pace(1, 100, FREE), DEAR),
-        "stretches": (Pace(5, 8, FREE), DEAR),
-        "interpolation": (Pace(1, 100, DEAR), FREE),
+        "walk": (WalkStrategy(1, 100, FREE), DEAR),
+        "stretches": (WalkStrategy(5, 8, FREE), DEAR),
+        "interpolation": (WalkStrategy(1, 100, DEAR), FREE),
         "by cost": (None, None),
     }[request.param]
     if pace is not None:
         monkeypatch.setattr(planner, "_walks", lambda *_: (pace, interpolated))
-        monkeypatch.setattr(planner, "ways", lambda *_, **__: ["walk", "whole"])
+        monkeypatch.setattr(planner, "rank_strategies", lambda *_, **__: ["walk", "whole"])
     return str(request.param)
 
 
-def read(data: bytes, rlevel: int, window: Window | None = None, store: StoreProfile = LOCAL) -> Pixels:
+def read(data: bytes, rlevel: int, window: Window | None = None, store: StoreCosts = LOCAL) -> Pixels:
     settings = {"jp2batch.index.enabled": False, "jp2batch.first-read": 300}
     with dask.config.set(settings):
         return read_from(MemorySource(data, profile=store), lambda opened: opened.selected(rlevel, window))

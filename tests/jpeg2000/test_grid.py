@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jp2batch.core.errors import CorruptImage, InvalidRlevel, InvalidWindow
-from jp2batch.image.open import Opened
+from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.geometry import grid
 from jp2batch.jpeg2000.geometry.grid import Rect
 from jp2batch.jpeg2000.syntax.markers import Component, Siz
@@ -107,19 +107,19 @@ def test_precincts_are_the_cells_of_their_partition(start, length, sampling, dro
 
 @pytest.mark.parametrize(("rlevel", "lowest"), [(5, 4), (33, 4), (-2, 4)])
 def test_a_level_that_is_not_there_names_those_that_are(rlevel, lowest):
-    opened = Opened.start(MemorySource(PLAIN.data))
+    opened = OpenImage.start(MemorySource(PLAIN.data))
     with pytest.raises(InvalidRlevel, match=r"it has -1 \(lowest\), 0, 1, 2, 3, 4"):
         grid.select(opened.image.header, rlevel)
     assert grid.select(opened.image.header, -1).rlevel == lowest
 
 
 def test_a_window_too_small_for_a_level_names_the_largest_that_serves():
-    opened = Opened.start(MemorySource(PLAIN.data))
+    opened = OpenImage.start(MemorySource(PLAIN.data))
     with pytest.raises(InvalidWindow, match="the largest with one is 2"):
         grid.select(opened.image.header, 4, ((4, 8), (4, 8)))
 
 
 def test_more_tiles_than_can_be_numbered_are_refused():
-    siz = Opened.start(MemorySource(PLAIN.data)).image.header.siz
+    siz = OpenImage.start(MemorySource(PLAIN.data)).image.header.siz
     with pytest.raises(CorruptImage, match="tiles"):
         grid.check_grid(replace(siz, xsiz=70000, xtsiz=1, ysiz=10, ytsiz=10))

@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import CorruptImage
 from jp2batch.core.request import Window
 from jp2batch.image import inspect
-from jp2batch.image.open import Opened, fetcher, hold
+from jp2batch.image.open import OpenImage, fetcher, run_steps
 from jp2batch.image.read import Pixels, read_from
 from jp2batch.jpeg2000.locate import sot_proof
-from jp2batch.jpeg2000.locate.completeness import Doubt
-from jp2batch.jpeg2000.locate.interpolation_search import by_interpolation
-from jp2batch.jpeg2000.locate.parallel_walk import Cost, Pace, by_walk, choose_pace
+from jp2batch.jpeg2000.locate.completeness import InconsistentFile
+from jp2batch.jpeg2000.locate.interpolation_search import locate_by_interpolation
+from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy, choose_pace, locate_by_walk
 from jp2batch.jpeg2000.plan import planner
-from jp2batch.jpeg2000.syntax.headers import TilePart
+from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource
@@ -33,30 +33,30 @@ from support.oracle import Oracle, random_window, verify_fetched_once
 from support.rewrite import COM, PLT, SOD, SOT, Codestream
 from support.tile_part_rows import learn
 
-REMOTE = StoreProfile(latency=0.1, bandwidth=1e6, connections=64)
-LINK = StoreProfile(latency=0.03, bandwidth=60e6, connections=128)
+REMOTE = StoreCosts(latency=0.1, bandwidth=1e6, connections=64)
+LINK = StoreCosts(latency=0.03, bandwidth=60e6, connections=128)
 TILES = Made(Coding(tile=(16, 16), precincts=(16, 16), code_block=(8, 8), levels=2))
 """56 tiles, each one tile-part."""
 COUNT = 56
-Found = list[TilePart] | tuple[type, str]
+Found = list[TilePartHeader] | tuple[type, str]
 
 
 def walked(data: bytes, tiles: Iterable[int], starts: int | None) -> Found:
     """Find tile-parts from so many places, or by interpolation; or say how that ends."""
     source = MemorySource(data)
     with dask.config.set({"jp2batch.first-read": 200}):
-        opened = Opened.start(source)
+        opened = OpenImage.start(source)
     header, codestream = opened.image.header, opened.image.container.codestream
 
     def ahead(_tile: int, length: int) -> Ahead:
         return Ahead(min(20, length - 12), min(50, max(0, length - 32)))
 
     where = opened.pieces, header, codestream, set(tiles), ahead
-    pace = Pace(starts or 0, -(-COUNT // (starts or 1)) + 1, Cost(0, 0, 0, 0))
-    steps = by_walk(*where, pace=pace) if starts else by_interpolation(*where)
+    pace = WalkStrategy(starts or 0, -(-COUNT // (starts or 1)) + 1, Cost(0, 0, 0, 0))
+    steps = locate_by_walk(*where, pace=pace) if starts else locate_by_interpolation(*where)
     try:
-        return hold(steps, fetcher(source, opened.pieces))
-    except (Doubt, CorruptImage) as problem:
+        return run_steps(steps, fetcher(source, opened.pieces))
+    except (InconsistentFile, CorruptImage) as problem:
         return type(problem), str(problem)
     finally:
         verify_fetched_once(source)
@@ -108,7 +108,7 @@ def test_a_few_tiles_are_found_near_where_they_should_be_or_not_at_all(layout):
             assert places(outcome) == true_places(data, tiles)
             found += 1
         else:
-            assert outcome[0] is Doubt
+            assert outcome[0] is InconsistentFile
     assert found == COUNT if layout == "plain" else found < COUNT
 
 
@@ -212,7 +212,7 @@ def test_hostile_files_end_as_one_long_walk_does(name):
         elif isinstance(outcome, list):  # what is broken lies before these
             assert places(outcome) == [p for p in true_places(TILES.data, tiles) if p[1] < len(data)]
         else:
-            assert outcome[0] is Doubt
+            assert outcome[0] is InconsistentFile
 
 
 @st.composite
@@ -270,7 +270,7 @@ def lawful_codestreams(draw: st.DrawFn) -> bytes:
 def test_what_is_found_near_where_it_should_be_is_what_a_long_walk_finds(data, tiles):
     with mock.patch.object(sot_proof, "LONGEST", _LONGEST):
         outcome = walked(data, tiles, None)
-    assert outcome == walked(data, tiles, 1) or outcome[0] is Doubt
+    assert outcome == walked(data, tiles, 1) or outcome[0] is InconsistentFile
 
 
 def test_a_long_look_back_is_enough_where_a_header_is_longer():
@@ -281,7 +281,7 @@ def test_a_long_look_back_is_enough_where_a_header_is_longer():
     with mock.patch.object(sot_proof, "LONGEST", _LONGEST):
         for tile in range(18, 30):
             outcome = walked(data, {tile}, None)
-            assert outcome == walked(data, {tile}, 1) or outcome[0] is Doubt
+            assert outcome == walked(data, {tile}, 1) or outcome[0] is InconsistentFile
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -295,11 +295,11 @@ def forced(monkeypatch: pytest.MonkeyPatch, starts: int | None) -> None:
     """Let a read walk from so many places, or interpolate."""
     cost = Cost(1, 1, 1e9 if starts else 0.0, 0)
     monkeypatch.setattr(planner, "interpolation_cost", lambda *_: cost)
-    pace = Pace(starts or 1, -(-COUNT // (starts or 1)) + 1, Cost(1, 1, 1.0, 0))
+    pace = WalkStrategy(starts or 1, -(-COUNT // (starts or 1)) + 1, Cost(1, 1, 1.0, 0))
     monkeypatch.setattr(planner, "choose_pace", lambda *_: pace)
 
 
-def read(data: bytes, rlevel: int, window: Window | None = None, store: StoreProfile = REMOTE) -> Pixels:
+def read(data: bytes, rlevel: int, window: Window | None = None, store: StoreCosts = REMOTE) -> Pixels:
     source = MemorySource(data, profile=store)
     with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 300}):
         pixels = read_from(source, lambda opened: opened.selected(rlevel, window), threads=1)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jp2batch.core.errors import CorruptImage, UnsupportedImage
-from jp2batch.image.open import Opened
+from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.syntax.headers import check_supported
 from jp2batch.jpeg2000.syntax.markers import (
     Cod,
@@ -28,7 +28,7 @@ from support.images import PLAIN, Made, made, pairwise_choices
 
 
 def header_of(data: bytes):
-    return Opened.start(MemorySource(data)).image.header
+    return OpenImage.start(MemorySource(data)).image.header
 
 
 @pytest.mark.parametrize("choice", pairwise_choices()[:20], ids=str)

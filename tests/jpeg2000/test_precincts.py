@@ -8,7 +8,7 @@ import pytest
 
 from jp2batch.core.request import Window
 from jp2batch.image import openjpeg
-from jp2batch.image.read import Opened, Pixels, read_from
+from jp2batch.image.read import OpenImage, Pixels, read_from
 from jp2batch.jpeg2000 import assemble
 from jp2batch.jpeg2000.geometry.grid import select, tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import is_partial, wanted_area, wanted_precincts
@@ -87,7 +87,7 @@ def test_smaller_windows_never_take_more_bytes():
 
 @pytest.mark.parametrize("rlevel", range(4))
 def test_a_window_of_everything_wants_all_precincts(rlevel):
-    header = Opened.start(MemorySource(MANY.data)).image.header
+    header = OpenImage.start(MemorySource(MANY.data)).image.header
     everything = select(header, rlevel)
     assert not is_partial(header, everything, 0)
     wanted = wanted_precincts(header, everything, 0, tile_precincts(header, 0))
@@ -97,7 +97,7 @@ def test_a_window_of_everything_wants_all_precincts(rlevel):
 
 
 def test_what_a_pixel_wants_is_around_it():
-    header = Opened.start(MemorySource(MANY.data)).image.header
+    header = OpenImage.start(MemorySource(MANY.data)).image.header
     wanted = wanted_precincts(header, select(header, 0, ((40, 41), (72, 73))), 0, tile_precincts(header, 0))
     rows, columns = tile_precincts(header, 0)[0][3]
     assert (rows.count, columns.count) == (7, 8)

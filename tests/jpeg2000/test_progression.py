@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jp2batch.image.open import Opened
+from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.geometry import progression
 from jp2batch.jpeg2000.geometry.grid import ceil_div, tile_area, tile_precincts
 from jp2batch.jpeg2000.geometry.progression import Packet, count_packets, packet_order
@@ -137,7 +137,7 @@ def test_more_layers_leave_the_order_of_the_others(header):
 def test_there_are_as_many_packets_as_plt_has_lengths(progression, grid):
     choice = {name: values[0] for name, values in FACTORS.items()}
     image = made(**choice | {"progression": progression, "grid": grid, "layers": 3, "bands": (3, True)})
-    header = Opened.start(MemorySource(image.data)).image.header
+    header = OpenImage.start(MemorySource(image.data)).image.header
     for part in Codestream.parse(image.data).parts:
         assert count_packets(header, tile_precincts(header, part.tile)) == len(packet_lengths(part))
 

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jp2batch.core.errors import CorruptImage
-from jp2batch.image.open import hold
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Pieces, Range, Unknown, fetch, merged, need, together
+from jp2batch.image.open import run_steps
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Unknown, fetch, gather, merged, require
 
 DATA = bytes(range(200))
 ranges = st.tuples(st.integers(0, 199), st.integers(1, 60)).map(lambda t: Range(t[0], min(200, t[0] + t[1])))
 
 
-def feed(pieces: Pieces):
+def feed(pieces: SparseFile):
     """Return what answers a conversation from DATA."""
 
     def answer(wanted):
@@ -26,14 +26,14 @@ def feed(pieces: Pieces):
 
 @given(st.lists(ranges, max_size=12), ranges)
 def test_what_is_missing_is_just_what_was_not_added(known, asked):
-    pieces = Pieces(200)
+    pieces = SparseFile(200)
     for start, stop, _ in known:
         for gap in pieces.missing(start, stop):
             pieces.add(gap.start, DATA[gap.start : gap.stop])
     have = {position for start, stop, _ in known for position in range(start, stop)}
     missing = [position for gap in pieces.missing(asked.start, asked.stop) for position in range(gap.start, gap.stop)]
     assert missing == [position for position in range(asked.start, asked.stop) if position not in have]
-    hold(fetch(pieces, [asked]), feed(pieces))
+    run_steps(fetch(pieces, [asked]), feed(pieces))
     assert pieces.covers(asked.start, asked.stop)
     assert pieces.read(asked.start, asked.stop) == DATA[asked.start : asked.stop]
 
@@ -48,7 +48,7 @@ def test_merged_ranges_are_the_same_bytes_and_do_not_touch(wanted):
 
 @given(st.lists(ranges, max_size=8), st.lists(ranges, max_size=8), ranges)
 def test_what_was_fetched_may_not_be_crossed(known, fetched, gap):
-    pieces = Pieces(200)
+    pieces = SparseFile(200)
     for start, stop, _ in merged(known):
         pieces.add(start, DATA[start:stop])
     assert pieces.may_cross(gap.start, gap.stop)
@@ -62,44 +62,44 @@ def test_what_was_fetched_may_not_be_crossed(known, fetched, gap):
 
 
 def test_a_range_that_must_be_fetched_brings_what_is_ahead():
-    pieces = Pieces(200)
-    steps = need(pieces, 10, 20, Ahead(header=5, data=30))
+    pieces = SparseFile(200)
+    steps = require(pieces, 10, 20, Ahead(header=5, data=30))
     assert next(steps) == [Range(10, 55, head=15)]
     pieces.add(10, DATA[10:55])
     with pytest.raises(StopIteration) as end:
         next(steps)
     assert end.value.value == DATA[10:20]
-    assert list(need(pieces, 20, 50)) == []
+    assert list(require(pieces, 20, 50)) == []
 
 
 def test_what_is_ahead_ends_with_the_file():
-    assert next(need(Pieces(200), 190, 195, Ahead(100, 100))) == [Range(190, 200, head=10)]
+    assert next(require(SparseFile(200), 190, 195, Ahead(100, 100))) == [Range(190, 200, head=10)]
 
 
 def test_a_range_beyond_the_end_says_that_the_file_is_cut():
     with pytest.raises(CorruptImage, match="cut short: 200 bytes"):
-        list(need(Pieces(200), 190, 201))
+        list(require(SparseFile(200), 190, 201))
 
 
 def test_conversations_held_together_ask_in_common_rounds():
-    pieces, rounds = Pieces(200), []
+    pieces, rounds = SparseFile(200), []
 
     def chain(start):
-        first = yield from need(pieces, start, start + 1)
-        second = yield from need(pieces, start + 50, start + 51)
+        first = yield from require(pieces, start, start + 1)
+        second = yield from require(pieces, start + 50, start + 51)
         return first + second
 
     def answer(wanted):
         rounds.append(list(wanted))
         feed(pieces)(wanted)
 
-    results = hold(together(chain(start) for start in (0, 10, 20)), answer)
+    results = run_steps(gather(chain(start) for start in (0, 10, 20)), answer)
     assert results == [bytes((s, s + 50)) for s in (0, 10, 20)]
     assert [len(wanted) for wanted in rounds] == [3, 3]
 
 
 def test_bytes_only_taken_for_read_cannot_be_read():
-    pieces = Pieces(200)
+    pieces = SparseFile(200)
     pieces.add(0, DATA[:10])
     pieces.fill_unknown(10, 30)
     assert pieces.covers(0, 30)
@@ -114,7 +114,7 @@ def test_bytes_only_taken_for_read_cannot_be_read():
 )
 def test_what_is_dropped_is_missing_and_the_rest_stays(pieces, cuts):
     data = bytes(range(2 * sum(pieces)))
-    known, position = Pieces(len(data)), 0
+    known, position = SparseFile(len(data)), 0
     for length in pieces:
         known.add(position, data[position : position + length])
         position += 2 * length  # with gaps

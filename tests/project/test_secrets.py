@@ -354,7 +354,7 @@ SETTINGS = ["driver", "deadline", "max-result", "threads", "retries", "index", "
 )
 def test_no_error_of_the_configuration_tells_it(setting: str, given: Any) -> None:
     readers = [config.driver, config.deadline, config.max_result, config.threads, config.retry_policy]
-    readers += [config.index_settings, config.first_read, lambda: config.store_profile("s3")]
+    readers += [config.index_settings, config.first_read, lambda: config.store_costs("s3")]
     errors = []
     with dask.config.set({f"jp2batch.{setting}": given}):
         for reader in readers:

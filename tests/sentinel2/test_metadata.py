@@ -11,7 +11,7 @@ import xarray as xr
 import jp2batch
 from jp2batch.core.errors import MetadataError
 from jp2batch.sample.product import make_product
-from jp2batch.sentinel2.metadata import metadata_place, parse_metadata, product_place, read_metadata, scaling_of
+from jp2batch.sentinel2.metadata import metadata_url, parse_metadata, product_place, read_metadata, scaling_of
 from jp2batch.sentinel2.names import BANDS
 from jp2batch.sentinel2.scaling import Scaling
 from support.images import SHARED
@@ -55,7 +55,7 @@ QUANTIFIED = "<BOA_QUANTIFICATION_VALUE>10000</BOA_QUANTIFICATION_VALUE>"
     ],
 )  # fmt: skip
 def test_metadata_lie_where_the_path_of_an_image_tells(path, place):
-    assert metadata_place(path) == place
+    assert metadata_url(path) == place
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jp2batch.compute.result import Result
 from jp2batch.core.request import Request
-from jp2batch.service.dispatcher import Pool
+from jp2batch.service.dispatcher import Dispatcher
 from jp2batch.service.metrics import Metrics
 from jp2batch.service.problems import Busy
 from jp2batch.service.representations import JSON
@@ -109,7 +109,7 @@ class Bench:
     def __init__(self, queue: int = QUEUE) -> None:
         self.cluster = FakeCluster()
         client: Any = self.cluster
-        self.pool = Pool(client, {}, queue=queue, metrics=Metrics(), own_workers=True)
+        self.pool = Dispatcher(client, {}, queue=queue, metrics=Metrics(), own_workers=True)
         self.clients: list[asyncio.Task[Result]] = []
         self.arrived = 0
 

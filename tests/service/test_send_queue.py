@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from jp2batch.service.send_queue import Outbox
+from jp2batch.service.send_queue import SendQueue
 
 
 class Sending:
     """Answers that an outbox watches over, and those that it has dropped."""
 
     def __init__(self, most: int, patience: float) -> None:
-        self.outbox = Outbox(most, patience)
+        self.outbox = SendQueue(most, patience)
         self.dropped: list[str] = []
         self.some_dropped = asyncio.Event()
 

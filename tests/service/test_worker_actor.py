@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from jp2batch.compute.task import Order, Sealed
-from jp2batch.core.options import Hidden
+from jp2batch.compute.task import PickledSpec, TaskSpec
+from jp2batch.core.options import SecretDict
 from jp2batch.core.request import Request
 from jp2batch.service import worker_actor
 from jp2batch.service.problems import NotInTime, problem_of
 from jp2batch.service.representations import JSON
 from jp2batch.service.roots import open_below
-from jp2batch.service.worker_actor import Decoder, GivenUp, Hung, Job, Watched
-from jp2batch.storage.deadline import reading_until, seconds_left
+from jp2batch.service.worker_actor import GivenUp, Hung, Job, ReadActor, Watched
+from jp2batch.storage.deadline import read_deadline, seconds_left
 from jp2batch.storage.source import MemorySource, open_source
 
 FAR = time.monotonic() + 3600
@@ -26,9 +26,9 @@ def a_job(path: str) -> Job:
     return Job("1", "default", Request(Path(path).name, root=str(Path(path).parent)), JSON, compress=False, end=0)
 
 
-def a_decoder(**order: object) -> Decoder:
-    plain = Order(lambda _pixels, request: request.path, Hidden(), None, None, open=open_below)
-    return Decoder({"default": Sealed.of(replace(plain, **order))}, 1, own=False)
+def a_decoder(**order: object) -> ReadActor:
+    plain = TaskSpec(lambda _pixels, request: request.path, SecretDict(), None, None, open=open_below)
+    return ReadActor({"default": PickledSpec.of(replace(plain, **order))}, 1, own=False)
 
 
 class Stopping(MemorySource):
@@ -88,9 +88,9 @@ def test_no_store_is_waited_for_beyond_the_time_there_is(http_server):
 
 def test_the_time_there_is_ends_with_its_block():
     assert seconds_left() is None
-    with reading_until(time.monotonic() + 10):
+    with read_deadline(time.monotonic() + 10):
         assert 9 < (seconds_left() or 0) <= 10
-    with reading_until(time.monotonic() - 10):
+    with read_deadline(time.monotonic() - 10):
         assert 0 < (seconds_left() or 0) < 1
     assert seconds_left() is None
 

@@ -17,7 +17,7 @@ from jp2batch import read_manifest
 from jp2batch.cli import main
 from jp2batch.core.errors import ImageNotFound, InvalidPath, ObjectChanged, PermissionDenied, StoreUnavailable
 from jp2batch.core.request import Request
-from jp2batch.image.open import Opened
+from jp2batch.image.open import OpenImage
 from jp2batch.image.read import read_opened, read_pixels
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import open_source
@@ -114,7 +114,7 @@ def test_an_image_replaced_while_it_is_read_is_noticed(place):
     path, options = place(MANY_TILES.data)
     source = open_source(path, storage_options=options)
     with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 1000}):
-        opened = Opened.start(source)
+        opened = OpenImage.start(source)
         place(bytes(reversed(MANY_TILES.data)))
         with pytest.raises(ObjectChanged, match=r"image\.jp2"):
             read_opened(opened, opened.selected(0))

@@ -4,15 +4,15 @@ import dask
 import pytest
 
 from jp2batch.core import config
-from jp2batch.core.costs import StoreProfile
-from jp2batch.storage.latency import Gauge, gauge
+from jp2batch.core.costs import StoreCosts
+from jp2batch.storage.latency import LatencyEstimator, gauge
 from jp2batch.storage.source import open_source
 
-GUESSED = StoreProfile(0.03, 60e6, 128, measured=True)
+GUESSED = StoreCosts(0.03, 60e6, 128, measured=True)
 
 
-def noted(count: int, size: int, seconds: float, into: Gauge | None = None) -> Gauge:
-    gauge = into or Gauge()
+def noted(count: int, size: int, seconds: float, into: LatencyEstimator | None = None) -> LatencyEstimator:
+    gauge = into or LatencyEstimator()
     for _ in range(count):
         gauge.note(size, seconds)
     return gauge
@@ -35,7 +35,7 @@ def test_the_latest_count():
 
 
 def test_many_at_once_do_not_look_like_a_slow_store():
-    gauge = Gauge()
+    gauge = LatencyEstimator()
     for place in range(64):
         gauge.note(8192, 0.03 if place % 3 == 0 else 0.03 + 0.002 * place)
     assert gauge.applied(GUESSED).latency < 0.04
@@ -49,8 +49,8 @@ def test_whatever_a_clock_says_it_stays_a_store(seconds):
 
 
 def test_what_is_configured_stands():
-    pinned = StoreProfile(0.03, 60e6, 128)
-    free = StoreProfile(0.0, 1e9, 8, measured=True)
+    pinned = StoreCosts(0.03, 60e6, 128)
+    free = StoreCosts(0.0, 1e9, 8, measured=True)
     assert noted(20, 100, 0.5).applied(pinned) == pinned
     assert noted(20, 100, 0.5).applied(free) == free
 
@@ -60,7 +60,7 @@ def test_sources_note_and_follow(http_server):
     url = http_server.url("file")
     gauge("127.0.0.1")._waits.clear()
     with dask.config.set({"jp2batch.measure": True}):
-        assert open_source(url).profile.latency == config.store_profile("http").latency
+        assert open_source(url).profile.latency == config.store_costs("http").latency
         source = open_source(url)
         source.read_many([(0, 100)])
         source.read_many([(start, start + 100) for start in range(100, 2000, 100)])

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from jp2batch.batch import run as batch
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.request import Request
 from jp2batch.image.read import read_pixels
-from jp2batch.storage.cluster_limits import ClusterLease, cluster_lease
-from jp2batch.storage.limits import Slots, slots_of
+from jp2batch.storage.cluster_limits import SharedLimiter, cluster_lease
+from jp2batch.storage.limits import RequestLimiter, slots_of
 from jp2batch.storage.source import open_source
 from support.images import WITH_TLM
 
@@ -34,7 +34,7 @@ def limited(http_server):
         yield http_server
 
 
-def held(slots: Slots, requests: int, seconds: float) -> list[tuple[float, float]]:
+def held(slots: RequestLimiter, requests: int, seconds: float) -> list[tuple[float, float]]:
     """Return when each of some requests, all made at once, was begun and answered."""
 
     async def request() -> tuple[float, float]:
@@ -50,13 +50,13 @@ def held(slots: Slots, requests: int, seconds: float) -> list[tuple[float, float
 
 
 def test_no_more_at_once_than_there_are_slots():
-    times = held(Slots(3, 0.0), 20, 0.01)
+    times = held(RequestLimiter(3, 0.0), 20, 0.01)
     for begin, _ in times:
         assert sum(first <= begin < last for first, last in times) <= 3
 
 
 def test_a_slot_is_held_for_its_time():
-    begun = [begin for begin, _ in held(Slots(4, 0.2), 13, 0.001)]
+    begun = [begin for begin, _ in held(RequestLimiter(4, 0.2), 13, 0.001)]
     for first, later in zip(begun, begun[4:], strict=False):
         assert later - first >= 0.19
     assert begun[-1] - begun[0] < 2
@@ -64,12 +64,12 @@ def test_a_slot_is_held_for_its_time():
 
 def test_who_has_had_a_slot_does_not_wait_for_its_end():
     start = time.monotonic()
-    held(Slots(1, 30.0), 1, 0.0)
+    held(RequestLimiter(1, 30.0), 1, 0.0)
     assert time.monotonic() - start < 10
 
 
 def test_a_pause_is_for_all():
-    slots = Slots(4, 0.0)
+    slots = RequestLimiter(4, 0.0)
     slots.pause(0.2)
     slots.pause(0.05)
     start = time.monotonic()
@@ -77,7 +77,7 @@ def test_a_pause_is_for_all():
 
 
 def test_a_request_that_fails_gives_its_slot_back():
-    slots = Slots(1, 0.0)
+    slots = RequestLimiter(1, 0.0)
 
     async def fail() -> None:
         async with slots.slot():
@@ -106,7 +106,7 @@ def test_a_lease_that_is_not_given_is_not_given_back():
             return True
 
     async def once(lease: Absent) -> None:
-        async with Slots(1, 0.0).slot(lease):
+        async with RequestLimiter(1, 0.0).slot(lease):
             assert not lease.released
         await asyncio.sleep(0.01)
 
@@ -132,7 +132,7 @@ def test_whoever_is_cancelled_keeps_neither_slot_nor_lease(hold):
             await asyncio.sleep(0)
             self.free += 1
 
-    slots, lease, random_ = Slots(2, hold), Counted(), random.Random(0)
+    slots, lease, random_ = RequestLimiter(2, hold), Counted(), random.Random(0)
 
     async def request(turns: int) -> None:
         async with slots.slot(lease):
@@ -194,7 +194,7 @@ def semaphore():
 
 @pytest.mark.parametrize("granted", ["before", "after"])
 def test_a_lease_that_is_granted_to_nobody_is_given_back(semaphore, granted):
-    lease = ClusterLease(semaphore, semaphore.loop)
+    lease = SharedLimiter(semaphore, semaphore.loop)
 
     async def cancelled() -> None:
         asking = asyncio.ensure_future(lease.acquire())
@@ -213,7 +213,7 @@ def test_a_lease_that_is_granted_to_nobody_is_given_back(semaphore, granted):
 
 
 def test_a_lease_that_is_granted_is_given_back_once(semaphore):
-    lease = ClusterLease(semaphore, semaphore.loop)
+    lease = SharedLimiter(semaphore, semaphore.loop)
 
     async def kept() -> None:
         asking = asyncio.ensure_future(lease.acquire())
@@ -235,7 +235,7 @@ def test_cancelled_requests_leave_no_lease_at_the_scheduler():
         leases = cluster.scheduler.extensions["semaphores"].leases
 
         async def request(seconds: float) -> None:
-            async with Slots(8, 0.0).slot(lease):
+            async with RequestLimiter(8, 0.0).slot(lease):
                 await asyncio.sleep(seconds)
 
         async def many() -> None:
@@ -256,10 +256,10 @@ def test_cancelled_requests_leave_no_lease_at_the_scheduler():
 
 
 def test_the_quota_makes_the_time_of_a_slot():
-    assert slots_of("a", StoreProfile(0.1, 1e6, 4, requests_per_minute=2000)).hold == pytest.approx(0.12)
-    assert slots_of("a", StoreProfile(0.1, 1e6, 4)).hold == 0
-    assert slots_of("a", StoreProfile(0.1, 1e6, 4)) is slots_of("a", StoreProfile(0.2, 2e6, 4))
-    assert slots_of("a", StoreProfile(0.1, 1e6, 4)) is not slots_of("b", StoreProfile(0.1, 1e6, 4))
+    assert slots_of("a", StoreCosts(0.1, 1e6, 4, requests_per_minute=2000)).hold == pytest.approx(0.12)
+    assert slots_of("a", StoreCosts(0.1, 1e6, 4)).hold == 0
+    assert slots_of("a", StoreCosts(0.1, 1e6, 4)) is slots_of("a", StoreCosts(0.2, 2e6, 4))
+    assert slots_of("a", StoreCosts(0.1, 1e6, 4)) is not slots_of("b", StoreCosts(0.1, 1e6, 4))
 
 
 def test_threads_of_a_process_share_the_slots(limited):

@@ -23,8 +23,8 @@ from jp2batch.core.errors import (
 from jp2batch.core.request import Request
 from jp2batch.image.read import read_pixels
 from jp2batch.sample.encode import Coding
-from jp2batch.storage.limits import Slots
-from jp2batch.storage.retry import retried, wait_after
+from jp2batch.storage.limits import RequestLimiter
+from jp2batch.storage.retry import backoff_seconds, retried
 from support.images import WITH_TLM, Made
 
 POLICY = RetryPolicy(attempts=5, first_wait=0.2, longest_wait=30)
@@ -35,7 +35,7 @@ MANY_TILES = Made(Coding(tile=(10, 10), levels=2, precincts=(8, 8), tlm=True))
 
 @given(st.integers(1, 100), st.floats(0, 1), st.none() | st.floats(0, 100))
 def test_waits_grow_are_bounded_and_honour_the_store(failed, luck, asked):
-    wait = wait_after(failed, StoreUnavailable("", "busy", "", asked), POLICY, luck)
+    wait = backoff_seconds(failed, StoreUnavailable("", "busy", "", asked), POLICY, luck)
     if failed >= 5 or (asked or 0) > 30:
         assert wait is None
     else:
@@ -44,17 +44,17 @@ def test_waits_grow_are_bounded_and_honour_the_store(failed, luck, asked):
 
 
 def test_a_quota_per_minute_may_ask_for_a_minute():
-    assert wait_after(1, StoreUnavailable("", "busy", "", 60.0), retry_policy(), 0.5) == pytest.approx(60, abs=1)
+    assert backoff_seconds(1, StoreUnavailable("", "busy", "", 60.0), retry_policy(), 0.5) == pytest.approx(60, abs=1)
 
 
 def test_a_replaced_object_is_not_asked_again():
-    assert wait_after(1, ObjectChanged("", "was replaced"), POLICY, 0.5) is None
+    assert backoff_seconds(1, ObjectChanged("", "was replaced"), POLICY, 0.5) is None
 
 
 def test_a_server_that_gives_no_ranges_is_asked_once_more():
     ignored = RangesIgnored("", "the server stopped honouring Range")
-    assert wait_after(1, ignored, POLICY, 0.5) is not None
-    assert wait_after(2, ignored, POLICY, 0.5) is None
+    assert backoff_seconds(1, ignored, POLICY, 0.5) is not None
+    assert backoff_seconds(2, ignored, POLICY, 0.5) is None
 
 
 @pytest.mark.parametrize("failures", range(6))
@@ -136,7 +136,7 @@ def test_a_store_is_left_alone_as_long_as_it_asks(http_server, as_date):
 
 def test_a_store_that_asks_for_too_long_is_given_up(http_server, monkeypatch):
     pauses = []
-    monkeypatch.setattr(Slots, "pause", lambda _, seconds: pauses.append(seconds))
+    monkeypatch.setattr(RequestLimiter, "pause", lambda _, seconds: pauses.append(seconds))
     http_server.files["image.jp2"] = WITH_TLM.data
     http_server.fault, http_server.retry_after = 503, "3600"
     with pytest.raises(StoreUnavailable) as raised:

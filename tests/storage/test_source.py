@@ -22,11 +22,11 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from fsspec.asyn import AsyncFileSystem
 
 from jp2batch.core import errors
-from jp2batch.core.config import store_profile
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.config import store_costs
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.location import without_credentials
 from jp2batch.core.place import Place
-from jp2batch.storage.errors import translated
+from jp2batch.storage.errors import translate_error
 from jp2batch.storage.replies import content_range
 from jp2batch.storage.source import MemorySource, Range, Source, open_source
 
@@ -558,7 +558,7 @@ def test_given_storage_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen["anon"] is True
     assert seen["config_kwargs"]["max_pool_connections"] == 5
     open_source("s3://scenes/a.jp2")
-    assert seen["config_kwargs"]["max_pool_connections"] == store_profile("s3").connections
+    assert seen["config_kwargs"]["max_pool_connections"] == store_costs("s3").connections
 
 
 # Opening
@@ -630,7 +630,7 @@ def test_an_unknown_protocol_is_named() -> None:
     _verify_one_line(error, "nosuch://bucket/a.jp2")
 
 
-def test_a_missing_driver_comes_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_comes_with_its_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(errors.StorageError, match="pip install gcsfs"):
         open_source("gs://bucket/a.jp2", storage_options={"token": "anon"})
@@ -671,20 +671,20 @@ def test_a_host_that_is_not_there_has_a_cure_of_its_own(scheme: str, host: str) 
         found = _refused(f"{scheme}://someone:sesame@{host}/a.jp2")
     assert isinstance(found, errors.StoreUnavailable)
     assert found.problem.startswith("the store cannot be reached")
-    assert found.cure == "check the host's name and port, the network and the proxy"
+    assert found.hint == "check the host's name and port, the network and the proxy"
     assert not re.search("someone|sesame", str(found))
 
 
 def test_a_port_that_speaks_no_tls_is_told(http_server: Any) -> None:
     found = _refused(http_server.url("a.jp2").replace("http:", "https:"))
     assert "no secure connection is made" in found.problem
-    assert found.cure == "check that the port speaks https"
+    assert found.hint == "check that the port speaks https"
 
 
 def test_a_certificate_that_is_not_trusted_is_told() -> None:
     base: Any = type("ClientConnectorError", (OSError,), {})
     error: Exception = type("ClientConnectorCertificateError", (base,), {})("self-signed")
-    found = translated(error, Place("https://host/a.jp2", "https", {}))
+    found = translate_error(error, Place("https://host/a.jp2", "https", {}))
     assert type(found) is errors.StorageError
     assert "certificate is not trusted" in found.problem
 
@@ -744,13 +744,13 @@ def _named(name: str, **fields: Any) -> Exception:
 )
 def test_errors_of_all_drivers_are_told_apart(error: Exception, expected: type[Exception]) -> None:
     place = Place("s3://scenes/a.jp2", "s3", {"client_kwargs": {"aws_secret_access_key": "sesame"}})
-    found = translated(error, place)
+    found = translate_error(error, place)
     assert type(found) is expected
     assert "sesame" not in str(found)
 
 
 def test_the_memory_source_notes_what_was_asked() -> None:
-    profile = StoreProfile(latency=0.1, bandwidth=1e6, connections=4)
+    profile = StoreCosts(latency=0.1, bandwidth=1e6, connections=4)
     source = MemorySource(b"0123456789", path="a.jp2", profile=profile)
     with pytest.raises(ValueError, match="one range"):
         source.read_many([(0, 1), (1, 2)])

@@ -11,15 +11,15 @@ from typing import Any
 import dask
 import numpy as np
 
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError
 from jp2batch.core.request import Window
 from jp2batch.image import openjpeg
 from jp2batch.image.read import read_from
 from jp2batch.storage.source import MemorySource
 
-FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8)
-REMOTE = StoreProfile(latency=0.1, bandwidth=1e6, connections=8)
+FREE = StoreCosts(latency=0, bandwidth=1e9, connections=8)
+REMOTE = StoreCosts(latency=0.1, bandwidth=1e6, connections=8)
 """Requests cost something: packets are read ahead, and neighbours together."""
 
 
@@ -30,7 +30,7 @@ class Task:
     data: bytes
     rlevel: int = 0
     window: Window | None = None
-    store: StoreProfile = FREE
+    store: StoreCosts = FREE
     whole: bool = False
     compare: bool = False
     """Whether OpenJPEG decodes the whole codestream as well."""

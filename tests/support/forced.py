@@ -14,15 +14,15 @@ from unittest import mock
 import dask
 from numpy.typing import NDArray
 
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError
 from jp2batch.core.request import Window
 from jp2batch.image import index
-from jp2batch.image.open import Opened, fetcher, hold
+from jp2batch.image.open import OpenImage, fetcher, run_steps
 from jp2batch.image.read import read_from
 from jp2batch.jpeg2000.geometry.grid import tile_count
-from jp2batch.jpeg2000.locate.image_index import Known
-from jp2batch.jpeg2000.locate.parallel_walk import Cost, Pace
+from jp2batch.jpeg2000.locate.image_index import ImageIndex
+from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy
 from jp2batch.jpeg2000.plan import planner
 from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.storage.source import MemorySource
@@ -35,10 +35,10 @@ which grows from read to read."""
 Asked = tuple[int, Window | None]
 """rlevel and window."""
 
-LOCAL = StoreProfile(latency=0, bandwidth=1e9, connections=8)
-STORE = StoreProfile(latency=0.03, bandwidth=60e6, connections=128, line=125e6)
+LOCAL = StoreCosts(latency=0, bandwidth=1e9, connections=8)
+STORE = StoreCosts(latency=0.03, bandwidth=60e6, connections=128, line=125e6)
 """The default profile of jp2batch.yaml."""
-DEAR = StoreProfile(latency=0.1, bandwidth=1e6, connections=64)
+DEAR = StoreCosts(latency=0.1, bandwidth=1e6, connections=64)
 """Requests cost something: packets are read ahead. Bytes do as well: little is read in vain."""
 SETTINGS = {
     "jp2batch.threads": 1,
@@ -94,12 +94,12 @@ def _reader(data: bytes, way: Way) -> Callable[[int, Window | None], Any]:
     return read
 
 
-def _learned(data: bytes, rlevel: int) -> Known | None:
+def _learned(data: bytes, rlevel: int) -> ImageIndex | None:
     """Return what a read of the whole image teaches, at this rlevel or another."""
     try:
-        opened = Opened.start(MemorySource(data, path="memory://variant", profile=LOCAL, etag='"1"'))
+        opened = OpenImage.start(MemorySource(data, path="memory://variant", profile=LOCAL, etag='"1"'))
         selection = opened.selected(-1 if rlevel % 2 else rlevel, None)
-        return opened.known(hold(opened.steps(selection), fetcher(opened.source, opened.pieces)))
+        return opened.known(run_steps(opened.steps(selection), fetcher(opened.source, opened.pieces)))
     except Jp2BatchError:
         return None  # the read that comes will tell
 
@@ -116,7 +116,7 @@ def forced(way: Way) -> Iterator[None]:
             stack.enter_context(mock.patch.object(planner, "_walks", _walks_of(way)))
         if way in ("walk", "stretches", "interpolation", "tlm", "index", "memory"):
             first = {"tlm": "tlm", "index": "index", "memory": "index"}.get(way, "walk")
-            stack.enter_context(mock.patch.object(planner, "ways", _ways_from(first)))
+            stack.enter_context(mock.patch.object(planner, "rank_strategies", _ways_from(first)))
         yield
 
 
@@ -131,14 +131,14 @@ def _ways_from(first: str) -> Callable[..., list[str]]:
     return ways
 
 
-def _walks_of(way: Way) -> Callable[..., tuple[Pace, Cost]]:
+def _walks_of(way: Way) -> Callable[..., tuple[WalkStrategy, Cost]]:
     """Return a planner's `_walks` that walks from one start, from several, or interpolates."""
     dear, cheap = Cost(1, 1, 1e9, 0), Cost(1, 1, 0.0, 0)
 
-    def walks(_pieces: Any, image: Any, *_: Any) -> tuple[Pace, Cost]:
+    def walks(_pieces: Any, image: Any, *_: Any) -> tuple[WalkStrategy, Cost]:
         tiles = tile_count(image.header.siz)
         starts = 1 if way == "walk" else max(2, min(16, tiles // 2))
-        pace = Pace(starts, -(-tiles // starts) + 1, Cost(1, 1, 1.0, 0))
+        pace = WalkStrategy(starts, -(-tiles // starts) + 1, Cost(1, 1, 1.0, 0))
         return pace, cheap if way == "interpolation" else dear
 
     return walks

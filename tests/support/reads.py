@@ -4,20 +4,20 @@ from collections.abc import Sequence
 
 import dask
 
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.request import Window
 from jp2batch.image.read import Pixels, read_from
 from jp2batch.storage.source import MemorySource
 from support.oracle import verify_fetched_once
 
-FREE = StoreProfile(latency=0, bandwidth=1e9, connections=8)
+FREE = StoreCosts(latency=0, bandwidth=1e9, connections=8)
 
 
-REMOTE = StoreProfile(latency=0.1, bandwidth=1e6, connections=8)
+REMOTE = StoreCosts(latency=0.1, bandwidth=1e6, connections=8)
 """Requests cost something: packets are read ahead, and neighbours together."""
 
 
-def read(data: bytes, rlevel: int, window: Window | None, store: StoreProfile, *, whole: bool = False) -> Pixels:
+def read(data: bytes, rlevel: int, window: Window | None, store: StoreCosts, *, whole: bool = False) -> Pixels:
     source = MemorySource(data, profile=store)
     limit = "1 GiB" if whole else 0  # without it these small files would mostly be read whole
     try:

@@ -2,8 +2,8 @@
 
 import struct
 
-from jp2batch.image.open import Opened, fetcher, hold
-from jp2batch.jpeg2000.locate.image_index import Known
+from jp2batch.image.open import OpenImage, fetcher, run_steps
+from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.storage.source import MemorySource
 from support.images import Made
 from support.reads import FREE
@@ -18,11 +18,11 @@ def rows_of(data: bytes) -> list[tuple[int, int]]:
     return [(part.tile, len(part.to_bytes())) for part in Codestream.parse(data).parts]
 
 
-def learn(image: Made | bytes, rlevel: int = 0, window=None) -> Known:
+def learn(image: Made | bytes, rlevel: int = 0, window=None) -> ImageIndex:
     data = image if isinstance(image, bytes) else image.data
-    opened = Opened.start(MemorySource(data, profile=FREE, etag='"1"'))
+    opened = OpenImage.start(MemorySource(data, profile=FREE, etag='"1"'))
     steps = opened.steps(opened.selected(rlevel, window))
-    known = opened.known(hold(steps, fetcher(opened.source, opened.pieces)))
+    known = opened.known(run_steps(steps, fetcher(opened.source, opened.pieces)))
     assert known is not None
     return known
 

@@ -12,7 +12,7 @@ from jp2batch.jpeg2000.geometry.grid import Selection, select
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class AlignedImage:
     """An image at the resolution level that puts it on the grid of a cube."""
 
     head: Head
@@ -40,7 +40,7 @@ class Placed:
         return f + e * (row + 0.5), c + a * (column + 0.5)
 
 
-def place_all(heads: Sequence[Head], rlevel: int) -> list[Placed]:
+def place_all(heads: Sequence[Head], rlevel: int) -> list[AlignedImage]:
     """Choose the resolution levels that give all images the same spacing of samples.
 
     Parameters
@@ -65,19 +65,19 @@ def place_all(heads: Sequence[Head], rlevel: int) -> list[Placed]:
         valid = f"rlevel -1 (lowest) to {most}" if most >= 0 else "bands of more alike pixel sizes"
         raise CubeMismatch(worst.path, f"has too few resolution levels for a cube at rlevel {level}", f"take {valid}")
     found = [
-        Placed(head, place, select(head.header, level + steps))
+        AlignedImage(head, place, select(head.header, level + steps))
         for head, place, steps in zip(heads, places, finer, strict=True)
     ]
     _check_same_shape(found)
     return found
 
 
-def reference(placed: Sequence[Placed]) -> Placed:
+def reference(placed: Sequence[AlignedImage]) -> AlignedImage:
     """Return the image whose samples' coordinates are those of the cube: one with the largest pixels."""
     return max(placed, key=lambda one: one.pixel)
 
 
-def offset(one: Placed, other: Placed) -> tuple[float, float]:
+def offset(one: AlignedImage, other: AlignedImage) -> tuple[float, float]:
     """Return how far, in y and x, the samples of one image lie from those of another in the same rows and columns."""
     (y, x), (other_y, other_x) = one.first, other.first
     return y - other_y, x - other_x
@@ -106,13 +106,13 @@ def _finer(heads: Sequence[Head], places: Sequence[Georeference]) -> list[int]:
         steps = round(math.log2(coarsest / pixel))
         if not math.isclose(pixel * 2**steps, coarsest, rel_tol=1e-9):
             problem = f"has pixels of {pixel:g}, of which no rlevel makes the {coarsest:g} of another image"
-            cure = "take bands of 10 and 20 m, or all of 60 m: open_cube(…, metres=60) of products of level 2A"
-            raise CubeMismatch(head.path, problem, cure)
+            hint = "take bands of 10 and 20 m, or all of 60 m: open_cube(…, metres=60) of products of level 2A"
+            raise CubeMismatch(head.path, problem, hint)
         found.append(steps)
     return found
 
 
-def _check_same_shape(placed: Sequence[Placed]) -> None:
+def _check_same_shape(placed: Sequence[AlignedImage]) -> None:
     wanted = reference(placed)
     for one in placed:
         if one.shape != wanted.shape:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jp2batch.core.arguments import path_of, things_of
+from jp2batch.core.arguments import as_list, as_path
 from jp2batch.core.errors import CubeMismatch, ImageNotFound, MetadataError, StorageError
 from jp2batch.core.location import without_credentials
 from jp2batch.core.options import StorageOptions
@@ -17,7 +17,7 @@ from jp2batch.core.request import Request
 from jp2batch.image.header import Head, read_head
 from jp2batch.sentinel2 import names as sentinel2
 from jp2batch.sentinel2.bands import check_bands
-from jp2batch.sentinel2.metadata import ProductMetadata, metadata_place, read_metadata, told_scaling
+from jp2batch.sentinel2.metadata import ProductMetadata, metadata_url, read_metadata, scaling_or_none
 from jp2batch.sentinel2.names import ImageName
 from jp2batch.sentinel2.products import is_product, product_images, what_to_give
 from jp2batch.sentinel2.scaling import Scaling
@@ -49,13 +49,13 @@ def listed_images(
     images: Iterable[str | os.PathLike[str] | Request], bands: Sequence[str] | None, metres: int | None, each: Any
 ) -> list[CubeImage]:
     """Return the images that are meant, products replaced by what their metadata list."""
-    given = things_of(images)
+    given = as_list(images)
     if not given:
         raise CubeMismatch("", "there is no image of anything: the list is empty", "a pattern may have matched nothing")
     for one in given:
         if isinstance(one, Request) and one.window is not None:
             raise CubeMismatch(one.path, "has a window, and a cube is opened whole", "leave it out, and slice the cube")
-    paths = [path_of(one) for one in given]
+    paths = [as_path(one) for one in given]
     _check_once(paths)
     products = [path for path in paths if is_product(path)]
     if products and bands is None:
@@ -108,24 +108,24 @@ def _absence(image: CubeImage, product: str, images: Sequence[CubeImage], each: 
     sizes = sorted({metres for metres, _ in there})
     whole = [f"metres={metres}" for metres in sizes if {band for size, band in there if size == metres} == bands]
     some = [f"{metres} m" for metres in sizes if (metres, image.band) in there]
-    cure = f"{image.band} is there at {', '.join(some)}" if some else "fetch the product again"
+    hint = f"{image.band} is there at {', '.join(some)}" if some else "fetch the product again"
     problem = f"{image.band} is listed by the product, but not there"
-    return ImageNotFound(without_credentials(image.url), problem, f"give {' or '.join(whole)}" if whole else cure)
+    return ImageNotFound(without_credentials(image.url), problem, f"give {' or '.join(whole)}" if whole else hint)
 
 
 def _named(path: str) -> CubeImage:
     name = sentinel2.parse_name(path)
     if name is None or name.band is None or (name.time or name.day) is None:
-        cure = "give images with names of Sentinel-2; others can be joined by xarray.concat of jp2batch.open"
+        hint = "give images with names of Sentinel-2; others can be joined by xarray.concat of jp2batch.open"
         problem = "its name does not tell band and time"
-        raise CubeMismatch(without_credentials(path), problem, what_to_give(path) or cure)
+        raise CubeMismatch(without_credentials(path), problem, what_to_give(path) or hint)
     return CubeImage(path, name)
 
 
 def add_scalings(images: Sequence[CubeImage], scaled: bool, each: Any) -> None:
     """Find what makes reflectance of the numbers of each image; for numbers as stored, only where metadata are."""
     wanting = [one for one in images if one.metadata is None and one.band in sentinel2.BANDS]
-    places = {image.url: metadata_place(image.url) for image in wanting}
+    places = {image.url: metadata_url(image.url) for image in wanting}
     known = sorted({place for place in places.values() if place is not None})
     found: Mapping[str, ProductMetadata | MetadataError | StorageError]
     found = dict(zip(known, each(_metadata_or_fault, known), strict=True))
@@ -140,7 +140,9 @@ def add_scalings(images: Sequence[CubeImage], scaled: bool, each: Any) -> None:
             raise MetadataError(without_credentials(image.url), problem, "scaled=False gives the numbers as stored")
     for image in images:
         if image.metadata is not None:
-            image.scaling = image.metadata.scaling(image.band) if scaled else told_scaling(image.metadata, image.band)
+            image.scaling = (
+                image.metadata.scaling(image.band) if scaled else scaling_or_none(image.metadata, image.band)
+            )
 
 
 def _metadata_or_fault(

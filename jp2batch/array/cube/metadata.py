@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jp2batch.array.cube.alignment import Placed, offset
+from jp2batch.array.cube.alignment import AlignedImage, offset
 from jp2batch.array.cube.inputs import CubeImage
 from jp2batch.array.dataarray import TIME, axes, spatial_ref
 from jp2batch.core.options import StorageOptions
@@ -34,8 +34,8 @@ class CubeOptions:
 def coordinates(
     times: Sequence[np.datetime64],
     bands: Sequence[str],
-    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, Placed]],
-    base: Placed,
+    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
+    base: AlignedImage,
     options: CubeOptions,
 ) -> dict[str, Any]:
     """Return the coordinates of a cube: its axes, and what is to be known of each band."""
@@ -56,7 +56,7 @@ def coordinates(
 def _unapplied(
     times: Sequence[np.datetime64],
     bands: Sequence[str],
-    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, Placed]],
+    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
 ) -> dict[str, Any]:
     """Return what would make reflectance of the numbers, by time and band; warn where it changes with time."""
     known = {key: image.scaling for key, (image, _) in by_cell.items() if image.scaling is not None}
@@ -80,7 +80,7 @@ def _unapplied(
 def _applied(
     times: Sequence[np.datetime64],
     bands: Sequence[str],
-    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, Placed]],
+    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
 ) -> dict[str, Any]:
     """Return what has been made of the numbers: the quantity of each band, and the formula, by time if that matters."""
     of_band = {band: image.scaling for (_, band), (image, _) in by_cell.items()}  # also of cells that are filled

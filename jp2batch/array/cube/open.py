@@ -10,16 +10,16 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
-from jp2batch.array.cube.alignment import Placed, offset, place_all, reference
+from jp2batch.array.cube.alignment import AlignedImage, offset, place_all, reference
 from jp2batch.array.cube.inputs import CubeImage, add_scalings, heads_of, listed_images
 from jp2batch.array.cube.lazy import Cell, CubeArray
 from jp2batch.array.cube.metadata import CubeOptions, attributes, coordinates
 from jp2batch.array.dataarray import chunked, tile_chunks
 from jp2batch.array.lazy import ImageArray
-from jp2batch.compute.parallel import at_once
+from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.errors import CubeMismatch
 from jp2batch.core.options import StorageOptions
-from jp2batch.core.request import Request, checked_rlevel
+from jp2batch.core.request import Request, validate_rlevel
 from jp2batch.image.header import Head
 from jp2batch.sentinel2 import names as sentinel2
 from jp2batch.sentinel2.bands import band_names, checked_metres
@@ -103,13 +103,13 @@ def open_cube(
         The numbers of different times have different offsets, and are not scaled.
     """
     if align not in ("snap", "linear") or missing not in ("raise", "fill"):
-        name, cure = (
+        name, hint = (
             ("missing", '"raise" or "fill"') if align in ("snap", "linear") else ("align", '"snap" or "linear"')
         )
-        raise CubeMismatch("", f"{name} is none of its values", f"give {cure}")
-    each = partial(at_once, client=client, storage_options=storage_options)
+        raise CubeMismatch("", f"{name} is none of its values", f"give {hint}")
+    each = partial(map_concurrently, client=client, storage_options=storage_options)
     wanted, metres = band_names(bands), checked_metres(metres)
-    options = CubeOptions(checked_rlevel("", rlevel), chunks, wanted, align, missing, scaled, storage_options)
+    options = CubeOptions(validate_rlevel("", rlevel), chunks, wanted, align, missing, scaled, storage_options)
     found = listed_images(images, wanted, metres, each)
     add_scalings(found, scaled, each)
     heads = heads_of(found, each)
@@ -121,8 +121,8 @@ def open_cube(
         return xr.DataTree.from_dict(cubes)
     if len(tiles) > 1:
         some = ", ".join(sorted(tiles)[:_SHOWN])
-        cure = "a mosaic is not built: open one for each tile, as by_tile=True does"
-        raise CubeMismatch("", f"images of {len(tiles)} tiles ({some}), where a cube has one grid", cure)
+        hint = "a mosaic is not built: open one for each tile, as by_tile=True does"
+        raise CubeMismatch("", f"images of {len(tiles)} tiles ({some}), where a cube has one grid", hint)
     return _cube(next(iter(tiles.values())), options)
 
 
@@ -175,7 +175,7 @@ def _check_members(members: Sequence[tuple[CubeImage, Head]]) -> None:
 
 def _check_absent(
     absent: Sequence[tuple[np.datetime64, str]],
-    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, Placed]],
+    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
     options: CubeOptions,
 ) -> None:
     """Refuse cells without an image, unless there is a value for no data to fill them with."""
@@ -195,7 +195,7 @@ def _check_absent(
             raise CubeMismatch("", problem, "give these too, or leave the band out")
 
 
-def _cell(image: CubeImage, one: Placed, base: Placed, options: CubeOptions) -> Cell:
+def _cell(image: CubeImage, one: AlignedImage, base: AlignedImage, options: CubeOptions) -> Cell:
     scaling = image.scaling if options.scaled else None
     dtype = one.head.dtype if scaling is None else np.dtype(np.float32)
     selection = one.selection

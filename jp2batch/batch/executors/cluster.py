@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from dask.base import tokenize
 
-from jp2batch.batch.executors.in_flight import Pace
+from jp2batch.batch.executors.in_flight import InFlightWindow
 from jp2batch.compute.cluster import check_cluster, reaching, threads_of
-from jp2batch.compute.isolated import perform_alone
+from jp2batch.compute.isolated import run_task_in_subprocess
 from jp2batch.compute.result import Result
-from jp2batch.compute.task import Order, Sealed, perform
+from jp2batch.compute.task import PickledSpec, TaskSpec, run_task
 from jp2batch.core.errors import ClusterLost, UnexpectedError
 from jp2batch.core.location import stem_of
 from jp2batch.core.request import Request
@@ -37,7 +37,7 @@ def key_of(request: Request, *more: object) -> str:
 
 
 def on_cluster(
-    requests: Iterator[Request], order: Order, client: "Client", check: Callable[[], object]
+    requests: Iterator[Request], order: TaskSpec, client: "Client", check: Callable[[], object]
 ) -> Generator[Result, None, None]:
     """Do requests on a cluster.
 
@@ -60,31 +60,31 @@ def on_cluster(
         The scheduler does not answer, or has had no worker for a minute.
     """
     check_cluster(client)
-    flight = _Flight(client, order, check)
+    flight = ClusterExecutor(client, order, check)
     try:
         while True:
-            flight.launch(perform, islice(requests, flight.room()))
+            flight.launch(run_task, islice(requests, flight.room()))
             if not flight.requests:
                 return
             for request, outcome in flight.landed():
                 if isinstance(outcome, Result):
                     yield flight.counted(outcome)
                 elif flight.may_try_alone(request, outcome):
-                    flight.launch(perform_alone, [request])
+                    flight.launch(run_task_in_subprocess, [request])
                 else:
                     yield flight.counted(Result(request, "failed", error=_lost(request, outcome), attempts=2))
     finally:
         flight.cancel()
 
 
-class _Flight:
+class ClusterExecutor:
     """The requests that are under way on a cluster."""
 
-    def __init__(self, client: "Client", order: Order, check: Callable[[], object]) -> None:
+    def __init__(self, client: "Client", order: TaskSpec, check: Callable[[], object]) -> None:
         from distributed import as_completed as futures_as_completed
 
         self.requests: dict[str, Request] = {}
-        self._client, self._order, self._check = client, Sealed.of(order), check
+        self._client, self._order, self._check = client, PickledSpec.of(order), check
         loop = client.loop  # else it takes that of whichever client was opened last, and both write to one connection
         self._landing: Any = futures_as_completed(loop=loop, with_results=True, raise_errors=False)
         self._futures: dict[str, Any] = {}
@@ -92,7 +92,7 @@ class _Flight:
         self._launched = 0
         self._run = tokenize(time.time_ns())[:6]  # keys of another run must not answer for this one
         self._threads, self._next_look, self._last_seen = 0, 0.0, time.monotonic()
-        self._pace = Pace(time.monotonic())
+        self._pace = InFlightWindow(time.monotonic())
 
     def room(self) -> int:
         """Return how many more requests may be launched."""
@@ -110,7 +110,7 @@ class _Flight:
         for request in batch:
             self._launched += 1
             keys.append(f"{key_of(request)}-{self._run}-{self._launched}")
-            if function is perform_alone:
+            if function is run_task_in_subprocess:
                 self._alone[request] = self._alone.get(request, 0) + 1
         with reaching():
             futures = self._client.map(function, batch, order=self._order, key=keys, pure=False)

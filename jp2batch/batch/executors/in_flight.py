@@ -1,7 +1,7 @@
 """How many requests to have on a cluster at a time: enough that no thread waits, few enough to hold their results."""
 
 
-class Pace:
+class InFlightWindow:
     """Follows how fast requests land.
 
     What has landed on the cluster stays there until it is fetched: long requests have large results, and few are begun

@@ -6,13 +6,15 @@ from itertools import islice
 
 from jp2batch.compute.cluster import dask_threads
 from jp2batch.compute.result import Result
-from jp2batch.compute.task import Order, perform
+from jp2batch.compute.task import TaskSpec, run_task
 from jp2batch.core.request import Request
 
 _POLL = 0.1  # seconds between looks at whether to go on
 
 
-def in_threads(requests: Iterator[Request], order: Order, check: Callable[[], object]) -> Generator[Result, None, None]:
+def in_threads(
+    requests: Iterator[Request], order: TaskSpec, check: Callable[[], object]
+) -> Generator[Result, None, None]:
     """Do requests in threads of this process, as many as dask would take."""
     threads = dask_threads()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="jp2batch")
@@ -21,7 +23,7 @@ def in_threads(requests: Iterator[Request], order: Order, check: Callable[[], ob
         while True:
             check()
             pending |= {
-                pool.submit(perform, request, order) for request in islice(requests, 2 * threads - len(pending))
+                pool.submit(run_task, request, order) for request in islice(requests, 2 * threads - len(pending))
             }
             if not pending:
                 return

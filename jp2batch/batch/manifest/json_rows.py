@@ -10,7 +10,7 @@ from jp2batch.core.errors import InvalidRequest
 Row = tuple[int, object]
 """(its number, what it holds): a mapping, a path as text, or an InvalidRequest."""
 
-_CURE = "give one object a line, or one array of them"
+_HINT = "give one object a line, or one array of them"
 _WHITE = re.compile(r"[ \t\r\n]*")
 
 
@@ -68,12 +68,12 @@ def _after_white(text: str, at: int) -> int:
 
 
 def _broken_array(problem: str) -> InvalidRequest:
-    return InvalidRequest("", f"not JSON: the array {problem}", _CURE)
+    return InvalidRequest("", f"not JSON: the array {problem}", _HINT)
 
 
 def _no_json(error: ValueError | RecursionError) -> InvalidRequest:
     if isinstance(error, json.JSONDecodeError):
-        return InvalidRequest("", f"not JSON: {error.msg} at column {error.colno}", _CURE)
+        return InvalidRequest("", f"not JSON: {error.msg} at column {error.colno}", _HINT)
     problem = "is nested too deeply" if isinstance(error, RecursionError) else "holds a number of too many digits"
     return InvalidRequest("", f"the JSON {problem}", "see what wrote it")
 

@@ -12,7 +12,7 @@ import orjson
 
 from jp2batch.batch.manifest.formats import OWN_COLUMNS, csv_of, ndjson_of, rows_of
 from jp2batch.batch.manifest.json_rows import Row
-from jp2batch.core.arguments import path_of
+from jp2batch.core.arguments import as_path
 from jp2batch.core.errors import InvalidPath, InvalidRequest, ManifestError
 from jp2batch.core.location import shown, without_credentials
 from jp2batch.core.request import LOWEST, Request
@@ -62,7 +62,7 @@ def read_manifest(
     StorageError
         The manifest cannot be read.
     """
-    name = path_of(source)
+    name = as_path(source)
     data = _read_stdin() if name == "-" else read_bytes(name, storage_options=storage_options)
     return parse_manifest(data, name, rlevel=rlevel, root=root)
 
@@ -152,8 +152,8 @@ def format_manifest(requests: Iterable[Request], name: str, *, levels: bool = Tr
     """
     form = _FORMS.get(_suffix(name))
     if form is None:
-        cure = "give a name ending in .ndjson, .jsonl or .csv, or in one of these and .gz"
-        raise InvalidRequest(without_credentials(name), "its suffix names no form of manifests", cure)
+        hint = "give a name ending in .ndjson, .jsonl or .csv, or in one of these and .gz"
+        raise InvalidRequest(without_credentials(name), "its suffix names no form of manifests", hint)
     asked = list(requests)
     if len({request.root for request in asked}) > 1:
         raise InvalidRequest(
@@ -225,8 +225,8 @@ def _as_mapping(row: object) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = orjson.loads(orjson.dumps(row, default=_plain))
     except orjson.JSONEncodeError as error:
-        cure = "text is UTF-8, numbers are finite and of 64 bits, lists are not nested without end"
-        fault = InvalidRequest("", f"the row cannot be kept: {error}", cure)
+        hint = "text is UTF-8, numbers are finite and of 64 bits, lists are not nested without end"
+        fault = InvalidRequest("", f"the row cannot be kept: {error}", hint)
         fault = error.__cause__ if isinstance(error.__cause__, InvalidRequest) else fault
     else:
         return plain
@@ -304,8 +304,8 @@ def _check_id(request: Request, unit: str, number: int, first: Request) -> None:
 def _message(path: str, error: InvalidRequest) -> str:
     """Return one line about a bad row, that shows neither credentials nor a whole book."""
     where = f"{_shortened(shown(path), 100)}: " if path else ""
-    cure = f" ({error.cure})" if error.cure else ""
-    text = " ".join(f"{where}{without_credentials(error.problem)}{cure}".split())
+    hint = f" ({error.hint})" if error.hint else ""
+    text = " ".join(f"{where}{without_credentials(error.problem)}{hint}".split())
     return _shortened("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), _LONGEST)
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from jp2batch.array.formats import check_installed
 from jp2batch.batch.outputs.folder import Folder
 from jp2batch.batch.outputs.ndjson import Lines
-from jp2batch.batch.records import Entry
+from jp2batch.batch.records import RecordEntry
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import Delivery
 from jp2batch.core.errors import InvalidRequest
@@ -19,7 +19,7 @@ FORMS = ("npy", "json", "png", "tif", "nc", "zarr")
 """The forms of files in a folder; the first is the default."""
 
 
-class Sink(Protocol):
+class Output(Protocol):
     """Where the results of a batch go."""
 
     @property
@@ -52,13 +52,13 @@ class Sink(Protocol):
     def foreign(self) -> str | None:
         """Return the path of a file in the place of results or records that no run of this package has written."""
 
-    def recorded(self) -> Mapping[str, Entry]:
+    def recorded(self) -> Mapping[str, RecordEntry]:
         """Return the records of an earlier run: of this machine or, if it has none, of the copy beside the output."""
 
-    def stored(self, done: Mapping[str, Entry]) -> set[str]:
+    def stored(self, done: Mapping[str, RecordEntry]) -> set[str]:
         """Return the ids of finished items whose output exists. Change nothing."""
 
-    def outdated(self, found: Mapping[str, Entry], todo: Sequence[Request]) -> set[str]:
+    def outdated(self, found: Mapping[str, RecordEntry], todo: Sequence[Request]) -> set[str]:
         """Return the ids of records whose output these requests will replace by something else."""
 
     def open(self, todo: Sequence[Request], /, *, overwrite: bool) -> None:
@@ -86,7 +86,7 @@ def sink_for(
     form: str | None = None,
     records: str | None = None,
     storage_options: StorageOptions = None,
-) -> Sink:
+) -> Output:
     """Return where results go.
 
     Parameters
@@ -125,8 +125,8 @@ def sink_for(
     if suffix == ".zarr":
         _refuse_form(output, form)
     elif form is None and not (output.endswith("/") or (not remote and Path(output).is_dir())):
-        cure = "give a name ending in .ndjson, .zarr or, for a folder of files, in /"
-        raise InvalidRequest(without_credentials(output), "its name tells no form of output", cure)
+        hint = "give a name ending in .ndjson, .zarr or, for a folder of files, in /"
+        raise InvalidRequest(without_credentials(output), "its name tells no form of output", hint)
     place = output if remote else str(Path(output).absolute())
     file_suffix = "" if suffix == ".zarr" else f".{form or FORMS[0]}"
     check_installed(without_credentials(output), file_suffix or ".zarr")
@@ -141,5 +141,5 @@ def _refuse_form(output: str, form: str | None) -> None:
 
 def _refuse_remote_lines(output: str, remote: bool) -> None:
     if remote:
-        cure = "give a folder, as s3://bucket/results/ --format json, or a local file to copy there afterwards"
-        raise InvalidRequest(without_credentials(output), "lines cannot be appended to an object of a store", cure)
+        hint = "give a folder, as s3://bucket/results/ --format json, or a local file to copy there afterwards"
+        raise InvalidRequest(without_credentials(output), "lines cannot be appended to an object of a store", hint)

@@ -13,7 +13,7 @@ from typing import ClassVar
 from jp2batch.array.formats import needs, write
 from jp2batch.batch.records import (
     RECORDS,
-    Entry,
+    RecordEntry,
     are_records,
     parse_records,
     read_records,
@@ -22,13 +22,13 @@ from jp2batch.batch.records import (
     starts_records,
 )
 from jp2batch.compute.result import Result
-from jp2batch.compute.task import Delivery, Output
+from jp2batch.compute.task import Delivery, WrittenOutput
 from jp2batch.core.errors import InvalidRequest, OutputError
 from jp2batch.core.location import stem_of, without_credentials
-from jp2batch.core.options import Hidden, StorageOptions
+from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image.read import Pixels
-from jp2batch.storage.directory import OutputFolder
+from jp2batch.storage.directory import Directory
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}(\.old)?")  # of jp2batch.storage.files
 _GROUP = b'{"attributes": {}, "zarr_format": 3, "node_type": "group"}'
@@ -53,13 +53,13 @@ class AsFile:
 
     folder: str
     suffix: str
-    storage_options: Hidden
+    storage_options: SecretDict
 
-    def __call__(self, pixels: Pixels, request: Request) -> Output:
+    def __call__(self, pixels: Pixels, request: Request) -> WrittenOutput:
         """Write pixels; return where."""
         path = f"{self.folder}/{item_name(request)}{self.suffix}"
         write(pixels, path, self.suffix or ".zarr", storage_options=self.storage_options)
-        return Output(without_credentials(path) if "://" in path else path)
+        return WrittenOutput(without_credentials(path) if "://" in path else path)
 
 
 class Folder:
@@ -79,11 +79,11 @@ class Folder:
     ) -> None:
         self.records = records or _records_of(url, suffix)
         self.packages = needs(suffix or ".zarr")
-        self.deliver: Delivery = AsFile(url.rstrip("/"), suffix, Hidden(storage_options or {}))
-        self._folder = OutputFolder(url, storage_options)
+        self.deliver: Delivery = AsFile(url.rstrip("/"), suffix, SecretDict(storage_options or {}))
+        self._folder = Directory(url, storage_options)
         parent, _, name = self._folder.url.rpartition("/")
         self._copy = f"{name}.{RECORDS}" if not suffix else RECORDS  # nothing strange belongs into a Zarr store
-        self._beside = self._folder if suffix else OutputFolder(parent, storage_options)
+        self._beside = self._folder if suffix else Directory(parent, storage_options)
         self._is_store, self._is_remote, self._seen = not suffix, "://" in url, False
         self.folder = None if self._is_remote else Path(url)
         self.untidy = False
@@ -109,18 +109,18 @@ class Folder:
             return without_credentials(self._folder.url)
         return None
 
-    def recorded(self) -> Mapping[str, Entry]:
+    def recorded(self) -> Mapping[str, RecordEntry]:
         """Return the records of an earlier run: of this machine or, if it has none, of the copy beside the output."""
         copy = self._fetched()
         return read_records(self.records) if copy is None else parse_records(io.BytesIO(copy))
 
-    def stored(self, done: Mapping[str, Entry]) -> set[str]:
+    def stored(self, done: Mapping[str, RecordEntry]) -> set[str]:
         """Return the ids of finished items whose file or group exists. Change nothing."""
         there = self._folder.names()
         self.untidy = any(map(self._original, there))
         return {id_ for id_, entry in done.items() if entry.output in there and self._is_right(entry)}
 
-    def outdated(self, found: Mapping[str, Entry], todo: Sequence[Request]) -> set[str]:
+    def outdated(self, found: Mapping[str, RecordEntry], todo: Sequence[Request]) -> set[str]:
         """Return the ids of records whose file or group will hold something else."""
         names = self._names(todo)
         return {id_ for id_, e in found.items() if e.output in names and self._digests[e.output] != e.digest}
@@ -201,7 +201,7 @@ class Folder:
         digests = {item.digest for item in items}
         return {name for name, digest in self._digests.items() if digest in digests}
 
-    def _is_right(self, entry: Entry) -> bool:
+    def _is_right(self, entry: RecordEntry) -> bool:
         """Tell whether an output is of the form that is asked for now, and will not be that of another image."""
         if self._digests.get(entry.output, entry.digest) != entry.digest:
             return False

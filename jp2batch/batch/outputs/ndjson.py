@@ -10,8 +10,8 @@ from typing import ClassVar
 import orjson
 
 from jp2batch.batch.records import (
-    Entry,
     LineWriter,
+    RecordEntry,
     are_records,
     end_last_line,
     is_json,
@@ -74,11 +74,11 @@ class Lines:
                 return str(self.path)
         return str(self.records) if self.records and not are_records(self.records) else None
 
-    def recorded(self) -> Mapping[str, Entry]:
+    def recorded(self) -> Mapping[str, RecordEntry]:
         """Return the records of an earlier run."""
         return read_records(self.records) if self.records else {}
 
-    def stored(self, done: Mapping[str, Entry]) -> set[str]:
+    def stored(self, done: Mapping[str, RecordEntry]) -> set[str]:
         """Return the ids of finished items that have a line. Change nothing."""
         found: set[str] = set()
         if self.path is None or not self.path.exists():
@@ -94,7 +94,7 @@ class Lines:
         self.untidy |= end < self.path.stat().st_size
         return found
 
-    def outdated(self, found: Mapping[str, Entry], todo: Sequence[Request]) -> set[str]:
+    def outdated(self, found: Mapping[str, RecordEntry], todo: Sequence[Request]) -> set[str]:
         """Return the ids of records of other pixels than these requests ask for."""
         return {item.id for item in todo if item.id in found and not found[item.id].is_of(item)}
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from jp2batch.core import config
 from jp2batch.core.config import IndexSettings
 from jp2batch.image.index.parquet_table import shared_table
-from jp2batch.image.index.sqlite_cache import BlobFile
+from jp2batch.image.index.sqlite_cache import SqliteCache
 from jp2batch.jpeg2000.geometry.grid import Selection
-from jp2batch.jpeg2000.locate.image_index import Known
-from jp2batch.jpeg2000.plan.planner import Reading
+from jp2batch.jpeg2000.locate.image_index import ImageIndex
+from jp2batch.jpeg2000.plan.planner import ResolvedRead
 from jp2batch.storage.source import Source
 
 _FILE = "index.sqlite"
@@ -30,8 +30,8 @@ _MOST_READINGS = 8  # of an image
 class _Held:
     """What is held of an image."""
 
-    known: Known
-    readings: OrderedDict[Selection, Reading] = field(default_factory=OrderedDict)
+    known: ImageIndex
+    readings: OrderedDict[Selection, ResolvedRead] = field(default_factory=OrderedDict)
     """How selections of it were read last: who asks for the same again need not parse its headers."""
 
     @property
@@ -47,18 +47,18 @@ class _Memory:
         self._weight = 0
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> Known | None:
+    def get(self, key: str) -> ImageIndex | None:
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
             held = self._held.get(key)
             return None if held is None else held.known
 
-    def put(self, key: str, known: Known, limit: int) -> None:
+    def put(self, key: str, known: ImageIndex, limit: int) -> None:
         with self._lock:
             self._put(key, _Held(known), limit)
 
-    def join(self, key: str, known: Known, limit: int) -> bool:
+    def join(self, key: str, known: ImageIndex, limit: int) -> bool:
         """Keep what is known beside what was; tell whether that is more."""
         with self._lock:
             held = self._held.get(key)
@@ -68,7 +68,7 @@ class _Memory:
                 self._put(key, _Held(joined), limit)
             return more
 
-    def reading(self, key: str, known: Known, selection: Selection) -> Reading | None:
+    def reading(self, key: str, known: ImageIndex, selection: Selection) -> ResolvedRead | None:
         with self._lock:
             held = self._held.get(key)
             if held is None or held.known is not known or selection not in held.readings:
@@ -76,7 +76,7 @@ class _Memory:
             held.readings.move_to_end(selection)
             return held.readings[selection]
 
-    def add_reading(self, key: str, known: Known, reading: Reading, limit: int) -> None:
+    def add_reading(self, key: str, known: ImageIndex, reading: ResolvedRead, limit: int) -> None:
         with self._lock:
             held = self._held.get(key)
             if held is None or held.known is not known:
@@ -110,7 +110,7 @@ class _Memory:
 _memory = _Memory()
 
 
-def recall(source: Source) -> Known | None:
+def recall(source: Source) -> ImageIndex | None:
     """Return what is known of an object, or None.
 
     Raises
@@ -130,7 +130,7 @@ def recall(source: Source) -> Known | None:
     return known
 
 
-def keep(source: Source, known: Known) -> None:
+def keep(source: Source, known: ImageIndex) -> None:
     """Keep what was learned of an object, beside what was known of it."""
     settings = config.index_settings()
     if not settings.enabled or known.etag is None:
@@ -141,12 +141,12 @@ def keep(source: Source, known: Known) -> None:
         file.update(source.key, lambda packed: _joined(packed, known))
 
 
-def recall_reading(source: Source, known: Known, selection: Selection) -> Reading | None:
+def recall_reading(source: Source, known: ImageIndex, selection: Selection) -> ResolvedRead | None:
     """Return how a selection of an image was read, by the same that is known of it now; None where it was not."""
     return _memory.reading(source.key, known, selection)
 
 
-def keep_reading(source: Source, known: Known, reading: Reading) -> None:
+def keep_reading(source: Source, known: ImageIndex, reading: ResolvedRead) -> None:
     """Keep how a selection was read, in memory, as long as this is what is known of the image."""
     settings = config.index_settings()
     if settings.enabled and reading.weight <= settings.memory // _MOST_READINGS:
@@ -166,13 +166,13 @@ def clear_memory() -> None:
     _memory.clear()
 
 
-def _from_file(source: Source, settings: IndexSettings) -> Known | None:
+def _from_file(source: Source, settings: IndexSettings) -> ImageIndex | None:
     file = _file_for(source, settings)
     packed = None if file is None else file.get(source.key)
     return None if packed is None else _unpacked(packed)
 
 
-def _file_for(source: Source, settings: IndexSettings) -> BlobFile | None:
+def _file_for(source: Source, settings: IndexSettings) -> SqliteCache | None:
     """Return the file, where it pays: where a request costs nothing, looking there costs more than it saves."""
     if not settings.enabled or not settings.disk or not source.profile.latency:
         return None
@@ -180,17 +180,17 @@ def _file_for(source: Source, settings: IndexSettings) -> BlobFile | None:
 
 
 @functools.lru_cache(maxsize=8)
-def _file_at(path: Path, limit: int) -> BlobFile:
-    return BlobFile(path, limit)
+def _file_at(path: Path, limit: int) -> SqliteCache:
+    return SqliteCache(path, limit)
 
 
-def _joined(packed: bytes | None, known: Known) -> bytes:
+def _joined(packed: bytes | None, known: ImageIndex) -> bytes:
     held = None if packed is None else _unpacked(packed)
     return (known if held is None else held.joined(known)).to_bytes()
 
 
-def _unpacked(packed: bytes) -> Known | None:
+def _unpacked(packed: bytes) -> ImageIndex | None:
     try:
-        return Known.from_bytes(packed)
+        return ImageIndex.from_bytes(packed)
     except ValueError:
         return None

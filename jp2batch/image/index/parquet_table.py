@@ -12,7 +12,7 @@ from typing import Any
 
 from jp2batch.core.errors import ConfigurationError, StorageError
 from jp2batch.core.location import without_credentials
-from jp2batch.jpeg2000.locate.image_index import Known, places_of_tlm
+from jp2batch.jpeg2000.locate.image_index import ImageIndex, from_kayrros
 from jp2batch.sentinel2 import names as sentinel2
 from jp2batch.storage.files import read_bytes, write_bytes
 
@@ -60,7 +60,7 @@ class Table:
     def __len__(self) -> int:
         return int(self._file.metadata.num_rows)
 
-    def get(self, key: str) -> Known | None:
+    def get(self, key: str) -> ImageIndex | None:
         """Return what it tells of the image with this key, or None."""
         names = _kayrros_names(key) if self._kayrros else (key, _path_of(key))
         place = next((self._rows[name] for name in names if name in self._rows), None)
@@ -69,7 +69,7 @@ class Table:
         group, row = place
         try:
             packed = self._group(group)[row].as_py()
-            return places_of_tlm(packed) if self._kayrros else Known.from_bytes(packed)
+            return from_kayrros(packed) if self._kayrros else ImageIndex.from_bytes(packed)
         except (OSError, ValueError, TypeError):  # damaged; it is only a hint
             return None
 
@@ -115,7 +115,7 @@ def _loaded(url: str, options: str) -> Table:
     return Table(read_bytes(url, storage_options=json.loads(options)), without_credentials(url))
 
 
-def write_table(url: str, known: Mapping[str, Known], *, storage_options: Mapping[str, Any] | None = None) -> None:
+def write_table(url: str, known: Mapping[str, ImageIndex], *, storage_options: Mapping[str, Any] | None = None) -> None:
     """Write what is known of images, by their keys, so that the file is there whole or not at all.
 
     Raises
@@ -136,7 +136,7 @@ def write_table(url: str, known: Mapping[str, Known], *, storage_options: Mappin
         list(ordered),
         [one.size for one in ordered.values()],
         [one.etag for one in ordered.values()],
-        [len(one.places) for one in ordered.values()],
+        [len(one.tile_parts) for one in ordered.values()],
         [one.to_bytes() for one in ordered.values()],
     )
     buffer = io.BytesIO()

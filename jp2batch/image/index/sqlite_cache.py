@@ -24,7 +24,7 @@ _TOUCHED = 3600.0  # seconds for which the time of the last use may be wrong: ea
 _EVICTED = 0.1  # of all blobs, once there are too many bytes
 
 
-class BlobFile:
+class SqliteCache:
     """Blobs by key in a file.
 
     Thread-safe, and safe for many processes. No method raises for the file's sake: what cannot be read is not there,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from jp2batch.core.errors import CorruptImage, InvalidRlevel, InvalidWindow
 from jp2batch.core.request import LOWEST, Window
-from jp2batch.jpeg2000.syntax.headers import Header
+from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import Coding, Component, Siz
 
 _TILE, _TILE_COMPONENT = 6000, 1500  # bytes that OpenJPEG takes for each, as it reads the main header
@@ -122,7 +122,7 @@ class Selection:
         return 1 << self.rlevel
 
 
-def select(header: Header, rlevel: int, window: Window | None = None) -> Selection:
+def select(header: MainHeader, rlevel: int, window: Window | None = None) -> Selection:
     """Turn rlevel and window into samples and tiles.
 
     Raises
@@ -141,14 +141,14 @@ def select(header: Header, rlevel: int, window: Window | None = None) -> Selecti
     return select_area(header, rlevel, area)
 
 
-def select_area(header: Header, rlevel: int, area: Rect) -> Selection:
+def select_area(header: MainHeader, rlevel: int, area: Rect) -> Selection:
     """Select samples by their coordinates at a resolution level."""
     full = samples(header.siz, image_area(header.siz), 0)
     first = (area.y0 << rlevel) - full.y0, (area.x0 << rlevel) - full.x0
     return Selection(rlevel, area, _tiles(header.siz, rlevel, area), first)
 
 
-def _checked_rlevel(header: Header, rlevel: int) -> int:
+def _checked_rlevel(header: MainHeader, rlevel: int) -> int:
     if rlevel == LOWEST:
         return header.levels
     if not 0 <= rlevel <= header.levels:
@@ -247,7 +247,7 @@ def precinct_axis(start: int, stop: int, sampling: int, drop: int, exponent: int
     return PrecinctAxis(count, index, sampling << (exponent + drop), start)
 
 
-def tile_precincts(header: Header, tile: int) -> PrecinctGrids:
+def tile_precincts(header: MainHeader, tile: int) -> PrecinctGrids:
     """Return the precincts of a tile."""
     area = tile_area(header.siz, tile)
     alike = zip(header.siz.components, header.codings, strict=True)
@@ -272,7 +272,7 @@ def _component_precincts(area: Rect, component: Component, coding: Coding) -> tu
     return tuple(levels)
 
 
-def decoder_memory(header: Header, area: Rect, rlevel: int, *, tiles: int, dropped: bool) -> int:
+def decoder_memory(header: MainHeader, area: Rect, rlevel: int, *, tiles: int, dropped: bool) -> int:
     """Estimate the bytes that a decoder takes for an area at a resolution level.
 
     Samples take 32 bits; each precinct and each code-block takes an entry, empty or not: a header can claim one for

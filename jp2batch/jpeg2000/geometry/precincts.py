@@ -12,7 +12,7 @@ from jp2batch.jpeg2000.geometry.grid import (
     tile_precincts,
     tile_samples,
 )
-from jp2batch.jpeg2000.syntax.headers import Header
+from jp2batch.jpeg2000.syntax.headers import MainHeader
 
 _REACH = {0: 4, 1: 2}
 """How many samples of a subband beyond a window bear on it, by the transform: 9/7 or 5/3.
@@ -45,7 +45,7 @@ class Precincts:
 
 
 def wanted_precincts(
-    header: Header, selection: Selection, tile: int, grids: PrecinctGrids
+    header: MainHeader, selection: Selection, tile: int, grids: PrecinctGrids
 ) -> Mapping[tuple[int, int], Precincts]:
     """Return the precincts of a tile that a selection is made of, by component and resolution level.
 
@@ -70,7 +70,7 @@ def wanted_precincts(
     return wanted
 
 
-def is_partial(header: Header, selection: Selection, tile: int) -> bool:
+def is_partial(header: MainHeader, selection: Selection, tile: int) -> bool:
     """Tell whether a selection can do without some precincts of the resolution levels that it needs of a tile."""
     inside = tile_samples(header.siz, tile, selection.rlevel)
     if selection.area.intersection(inside) == inside:
@@ -79,7 +79,7 @@ def is_partial(header: Header, selection: Selection, tile: int) -> bool:
     return not all(precincts.all for precincts in wanted.values())
 
 
-def wanted_area(header: Header, selection: Selection) -> int:
+def wanted_area(header: MainHeader, selection: Selection) -> int:
     """Estimate how many samples the precincts hold that a selection needs of its resolution level."""
     ppx, ppy = header.codings[0].precincts[header.codings[0].levels - selection.rlevel]
     area = selection.area

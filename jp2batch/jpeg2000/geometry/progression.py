@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.geometry.grid import PrecinctGrids, ceil_div, precinct_axis, precinct_counts
-from jp2batch.jpeg2000.syntax.headers import Header
+from jp2batch.jpeg2000.syntax.headers import MainHeader
 
 
 class Packet(NamedTuple):
@@ -39,12 +39,12 @@ _PLACELESS = ("LRCP", "RLCP")
 """Progressions in which positions play no part: tiles of equal counts have equal orders."""
 
 
-def count_packets(header: Header, grids: PrecinctGrids) -> int:
+def count_packets(header: MainHeader, grids: PrecinctGrids) -> int:
     """Return the number of packets of a tile, without listing them: a header can claim any number."""
     return header.cod.layers * sum(map(sum, precinct_counts(grids)))
 
 
-def least_packets(header: Header) -> int:
+def least_packets(header: MainHeader) -> int:
     """Return a number of packets that the whole image has at least, without looking at each of its tiles."""
     siz, total = header.siz, 0
     alike = Counter(zip(siz.components, header.codings, strict=True))
@@ -64,7 +64,7 @@ def _least(image: tuple[int, int], tiles: tuple[int, int], sampling: int, drop: 
     return max(precinct_axis(*image, sampling, drop, exponent).count, min(inside, samples))
 
 
-def check_packets(header: Header, length: int) -> None:
+def check_packets(header: MainHeader, length: int) -> None:
     """Refuse more packets than a codestream of `length` bytes can hold: each has one byte or more, B.10.3.
 
     Raises
@@ -76,7 +76,7 @@ def check_packets(header: Header, length: int) -> None:
         raise CorruptImage("", f"its header claims {least:.3g} packets, in {length} bytes", "fetch the file again")
 
 
-def packet_order(header: Header, grids: PrecinctGrids, *, more_layers: int = 0) -> tuple[Packet, ...]:
+def packet_order(header: MainHeader, grids: PrecinctGrids, *, more_layers: int = 0) -> tuple[Packet, ...]:
     """Return the packets of a tile in the order in which they lie in the codestream.
 
     `more_layers` are appended to those that the header tells of; they leave the order of the others as it is, since in

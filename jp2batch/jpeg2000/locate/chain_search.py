@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 
 from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.geometry.grid import tile_count
-from jp2batch.jpeg2000.locate.completeness import Doubt
-from jp2batch.jpeg2000.locate.sot_chain import End, Link, may_be_link, read_link
-from jp2batch.jpeg2000.locate.sot_proof import SOT, look_back, stands_alone
+from jp2batch.jpeg2000.locate.completeness import InconsistentFile
+from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd, may_be_link, read_link
+from jp2batch.jpeg2000.locate.sot_proof import SOT, is_genuine_sot, look_back
 from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
-from jp2batch.jpeg2000.syntax.headers import Header
+from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import Sot
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Pieces, Range, Steps, disjoint, need, together
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Steps, disjoint, gather, require
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class KnownStretch:
     """A stretch of tile-parts, one behind the other; it grows."""
 
     start: int
@@ -69,11 +69,11 @@ class Gap:
 
 
 @dataclass
-class Front:
+class ChainSearch:
     """What is known of the chain, and the conversations that learn more of it."""
 
-    pieces: Pieces
-    header: Header
+    pieces: SparseFile
+    header: MainHeader
     codestream: Range
     tiles: Container[int]
     """Whose headers are wanted."""
@@ -82,13 +82,13 @@ class Front:
     """Whether a walk is worth going on to a tile."""
     proves: bool = False
     """Whether what a search has found must be proven right there, since nobody will come to it along the chain."""
-    outcomes: dict[int, Link | End | Doubt | CorruptImage] = field(default_factory=dict)
+    outcomes: dict[int, ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage] = field(default_factory=dict)
     """What was found at each position that was come to."""
     rounds: int = 0
     """How often something was asked for."""
     unproven: int = 0
     """How many finds are still to be proven."""
-    _runs: list[Run] = field(default_factory=list)
+    _runs: list[KnownStretch] = field(default_factory=list)
     _scans: list[Scan] = field(default_factory=list)
     _open: set[int] = field(default_factory=set)
     _owed: list[Range] = field(default_factory=list)
@@ -97,7 +97,7 @@ class Front:
     def __post_init__(self) -> None:
         self.count = tile_count(self.header.siz)
         self.end = self.codestream.stop - len(SOT) // 2  # where EOC should be
-        self._last = Run(self.end, self.count, self.end, self.count, self.end)
+        self._last = KnownStretch(self.end, self.count, self.end, self.count, self.end)
         self.mean = max(Sot.SIZE + 2, (self.end - self.header.stop) // self.count)
 
     def advance(self, begin: Callable[[], list[Steps[None]] | None]) -> Steps[None]:
@@ -112,7 +112,7 @@ class Front:
         known = -1
         while (begun := begin()) is not None:
             if self._learned == known:
-                raise Doubt("the chain of tile-parts cannot be followed")
+                raise InconsistentFile("the chain of tile-parts cannot be followed")
             running, known = [*running, *begun], self._learned
             wanted: list[Range] = []
             going_on = []
@@ -129,7 +129,7 @@ class Front:
 
     def walk(self, position: int, tile: int) -> Steps[None]:
         """Follow the chain from a position where a tile-part begins."""
-        run = Run(position, tile, position, tile, position)
+        run = KnownStretch(position, tile, position, tile, position)
         self._runs.append(run)
         yield from self._follow(run)
 
@@ -142,12 +142,12 @@ class Front:
         self._scans.append(scan)
         while scan.position < limit and not self._passed(scan.position):
             stop = min(scan.position + chunk, limit)
-            data = yield from need(self.pieces, scan.position, min(stop + Sot.SIZE - 1, self.codestream.stop))
+            data = yield from require(self.pieces, scan.position, min(stop + Sot.SIZE - 1, self.codestream.stop))
             for position, sot in self._candidates(data, scan.position):
                 self._scans.remove(scan)
                 if position in self.outcomes or position in self._open:
                     return
-                run = Run(position, sot.tile, position, sot.tile, start)
+                run = KnownStretch(position, sot.tile, position, sot.tile, start)
                 self._runs.append(run)
                 if (yield from self._follow_found(run)):
                     return
@@ -168,7 +168,7 @@ class Front:
     def gaps(self) -> Iterator[Gap]:
         """Iterate over what is not known, in the order of the codestream."""
         runs = sorted(self._runs, key=lambda run: run.start)
-        left = Run(self.header.stop, 0, self.header.stop, 0, self.header.stop)
+        left = KnownStretch(self.header.stop, 0, self.header.stop, 0, self.header.stop)
         for run in [*runs, self._last]:
             if run.start > left.stop:
                 scanned = any(left.stop <= scan.position < run.start for scan in self._scans)
@@ -181,13 +181,13 @@ class Front:
         ends = [(0, self.header.stop), (self.count, self.end)]
         return sorted({*ends, *(p for r in self._runs for p in ((r.first, r.start), (r.tile, r.stop)))})
 
-    def _follow(self, run: Run) -> Steps[bool]:
+    def _follow(self, run: KnownStretch) -> Steps[bool]:
         """Follow the chain; tell whether there is one: whether the first tile-part leads to another, or to EOC."""
         links = 0
         while True:
             outcome = yield from self._come_to(run.stop, run.tile)
-            if not isinstance(outcome, Link):
-                return links > 1 or (isinstance(outcome, End) and outcome.told)
+            if not isinstance(outcome, ChainedTilePart):
+                return links > 1 or (isinstance(outcome, ChainEnd) and outcome.told)
             links += 1
             last = outcome.sot.part + 1 >= outcome.sot.parts
             run.stop, run.tile = outcome.stop, outcome.sot.tile + last
@@ -196,29 +196,29 @@ class Front:
             if run.stop in self.outcomes or run.stop in self._open:
                 return True
 
-    def _follow_found(self, run: Run) -> Steps[bool]:
+    def _follow_found(self, run: KnownStretch) -> Steps[bool]:
         if not self.proves:
             return (yield from self._follow(run))
         self.unproven += 1
-        alone = stands_alone(self.pieces, self.header.stop, run.start)
-        leads_on, proven = yield from together([self._follow(run), alone])
+        alone = is_genuine_sot(self.pieces, self.header.stop, run.start)
+        leads_on, proven = yield from gather([self._follow(run), alone])
         self.unproven -= 1
         self._learned += 1
         if leads_on and not proven:
-            raise Doubt(f"a header may contain what looks like a tile-part at byte {run.start}")
+            raise InconsistentFile(f"a header may contain what looks like a tile-part at byte {run.start}")
         if leads_on and self._follows_later_tiles(run):
-            raise Doubt(f"tiles may come once more before byte {run.start}")
+            raise InconsistentFile(f"tiles may come once more before byte {run.start}")
         return leads_on
 
-    def _follows_later_tiles(self, run: Run) -> bool:
+    def _follows_later_tiles(self, run: KnownStretch) -> bool:
         """Tell whether in what was read right before a find there is what looks like a tile that should come behind."""
         start = run.start - look_back(self.header.stop, run.start)
         before = self.pieces.read(start, run.start)
         return any(sot.tile >= run.first for _, sot in self._candidates(before, start))
 
-    def _come_to(self, position: int, tile: int) -> Steps[Link | End | Doubt | CorruptImage]:
+    def _come_to(self, position: int, tile: int) -> Steps[ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage]:
         guess = self.ahead(tile, self.mean) if tile in self.tiles else Ahead()
-        outcome: Link | End | Doubt | CorruptImage
+        outcome: ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage
         self._open.add(position)
         try:
             outcome = yield from read_link(
@@ -230,12 +230,12 @@ class Front:
                 guess=guess,
                 ahead=self.ahead,
             )
-        except (Doubt, CorruptImage) as problem:
+        except (InconsistentFile, CorruptImage) as problem:
             outcome = problem
         self._open.remove(position)
         self._learned += position not in self.outcomes  # what is looked at again teaches nothing
         self.outcomes[position] = outcome
-        if isinstance(outcome, Link) and outcome.part is not None:
+        if isinstance(outcome, ChainedTilePart) and outcome.part is not None:
             data = self.ahead(outcome.sot.tile, outcome.stop - position).data
             self._owed.append(Range(outcome.part.data, min(outcome.part.data + data, outcome.stop), 0))
         return outcome

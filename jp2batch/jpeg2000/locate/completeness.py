@@ -16,15 +16,15 @@ from collections.abc import Collection, Sequence
 from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.geometry.grid import tile_precincts
 from jp2batch.jpeg2000.geometry.progression import count_packets
-from jp2batch.jpeg2000.syntax.headers import Header, TilePart
+from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker, Sot
 
 
-class Doubt(Exception):  # not an error for the user: another way is taken
+class InconsistentFile(Exception):  # not an error for the user: another way is taken
     """What the file says of itself does not agree; its text says where."""
 
 
-def has_all_packets(header: Header, parts: Sequence[TilePart]) -> bool:
+def has_all_packets(header: MainHeader, parts: Sequence[TilePartHeader]) -> bool:
     """Tell whether a tile has one tile-part, which is filled by as many packets as the tile has."""
     if len(parts) != 1 or header.has(Marker.POC):
         return False
@@ -35,7 +35,7 @@ def has_all_packets(header: Header, parts: Sequence[TilePart]) -> bool:
     return fills and len(lengths) == count_packets(header, tile_precincts(header, part.sot.tile))
 
 
-def check_claims(parts: Collection[TilePart]) -> None:
+def check_claims(parts: Collection[TilePartHeader]) -> None:
     """Doubt all tile-parts of a tile, unless TNsot tells their number, or nothing.
 
     Raises
@@ -44,7 +44,7 @@ def check_claims(parts: Collection[TilePart]) -> None:
         It tells another one.
     """
     if others := {part.sot.parts for part in parts} - {0, len(parts)}:
-        raise Doubt(f"a tile has {len(parts)} tile-parts, and tells of {others.pop()}")
+        raise InconsistentFile(f"a tile has {len(parts)} tile-parts, and tells of {others.pop()}")
 
 
 class Completeness:
@@ -60,11 +60,11 @@ class Completeness:
         Tiles that must be complete.
     """
 
-    def __init__(self, header: Header, count: int, wanted: Collection[int]) -> None:
+    def __init__(self, header: MainHeader, count: int, wanted: Collection[int]) -> None:
         self._header = header
         self._claims = _Claims(count)
         self._lacking = set(wanted)
-        self._parts: dict[int, list[TilePart]] = {tile: [] for tile in wanted}
+        self._parts: dict[int, list[TilePartHeader]] = {tile: [] for tile in wanted}
         self._unclaimed = set(wanted)
         self._by_packets: bool | None = None
 
@@ -81,13 +81,13 @@ class Completeness:
         return self._by_packets is False
 
     @property
-    def parts(self) -> list[TilePart]:
+    def parts(self) -> list[TilePartHeader]:
         """All tile-parts of the wanted tiles, in the order of the codestream; without those that come once more."""
         counted = self._claims.found if self._claims.decided else {}
         parts = (part for tile, own in self._parts.items() for part in own[: counted.get(tile)])
         return sorted(parts, key=lambda part: part.start)
 
-    def add(self, sot: Sot, part: TilePart | None) -> None:
+    def add(self, sot: Sot, part: TilePartHeader | None) -> None:
         """Count the next tile-part of the chain; `part`: its header, where its tile is wanted.
 
         Raises
@@ -120,9 +120,9 @@ class Completeness:
             raise missing_tiles(absent)
         for tile in sorted(self._lacking):
             if self._claims.told.get(tile):
-                raise Doubt(f"tile {tile} has fewer tile-parts than it tells")
+                raise InconsistentFile(f"tile {tile} has fewer tile-parts than it tells")
             if not eoc:
-                raise Doubt(f"nothing tells that tile {tile} is complete: EOC is missing")
+                raise InconsistentFile(f"nothing tells that tile {tile} is complete: EOC is missing")
         self._lacking.clear()
 
 
@@ -152,7 +152,9 @@ class _Claims:
         """Count the next tile-part; return whether it has decided the correction."""
         if sot.tile == self._first and not self.decided:
             if sot.part == sot.parts == 1:
-                raise Doubt(f"tile {sot.tile} tells of one tile-part and has another: versions of OpenJPEG differ")
+                raise InconsistentFile(
+                    f"tile {sot.tile} tells of one tile-part and has another: versions of OpenJPEG differ"
+                )
             self.decide(int(sot.part == sot.parts))
             self._count_part(sot)
             return True
@@ -186,12 +188,12 @@ class _Claims:
             return  # all tiles are decoded: OpenJPEG reads no further
         found = self.found.get(sot.tile, 0)
         if sot.part != found:
-            raise Doubt(f"tile-part {sot.part} of tile {sot.tile} is out of order")
+            raise InconsistentFile(f"tile-part {sot.part} of tile {sot.tile} is out of order")
         if sot.parts:
             self.told[sot.tile] = sot.parts + self._correction
         told = self.told.get(sot.tile, 0)
         if told and found >= told:
-            raise Doubt(f"tile {sot.tile} has more tile-parts than it tells")
+            raise InconsistentFile(f"tile {sot.tile} has more tile-parts than it tells")
         self.found[sot.tile] = found + 1
         if told == found + 1:
             self.complete.add(sot.tile)

@@ -12,18 +12,18 @@ from itertools import pairwise
 from typing import Any
 
 from jp2batch.core.errors import CorruptImage
-from jp2batch.jpeg2000.locate.tile_parts import Place
+from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
 from jp2batch.jpeg2000.plan.planner import Image
-from jp2batch.jpeg2000.syntax.headers import TilePart
+from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker, Segment, parse_tlm
-from jp2batch.jpeg2000.syntax.sparse_file import Pieces
+from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 _LARGEST = 64 << 20  # bytes, unpacked: whatever a shared table holds, it does not fill the memory
 _MOST_KEPT = 4 << 20  # of an image: with more headers than this it is an odd one, and better read anew
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ImageIndex:
     """What is known of one version of a file. It is plain data: it travels, and is kept.
 
     Raises
@@ -36,16 +36,16 @@ class Known:
     """Bytes of the file."""
     etag: str | None
     """What the store tells this version by; without it only the places are of use, and checked before use."""
-    stretches: tuple[tuple[int, bytes], ...] = ()
+    header_bytes: tuple[tuple[int, bytes], ...] = ()
     """(position, bytes) of boxes, main header and headers of tile-parts; in order, disjoint."""
-    places: tuple[Place, ...] = ()
+    tile_parts: tuple[TilePartExtent, ...] = ()
     """Where tile-parts lie, in order: all those of each tile that is there at all."""
-    hearsay: bool = False
+    unverified: bool = False
     """Whether somebody else tells it: its main header is then compared with the file before anything is believed."""
 
     def __post_init__(self) -> None:
-        spans = [(start, start + len(data)) for start, data in self.stretches]
-        parts = [(place.start, place.start + place.length) for place in self.places]
+        spans = [(start, start + len(data)) for start, data in self.header_bytes]
+        parts = [(place.start, place.start + place.length) for place in self.tile_parts]
         for ranges in (spans, parts):
             if any(stop > start for (_, stop), (start, _) in pairwise(ranges)):
                 raise ValueError("overlapping ranges")
@@ -56,58 +56,58 @@ class Known:
         return type(self).__qualname__, self.size, self.etag
 
     def __reduce__(self) -> tuple[object, ...]:  # it travels packed: a graph may hold that of many images
-        return Known.from_bytes, (self.to_bytes(),)
+        return ImageIndex.from_bytes, (self.to_bytes(),)
 
     @property
     def weight(self) -> int:
         """Bytes of memory that it takes, about."""
-        return 500 + sum(len(data) + 120 for _, data in self.stretches) + 200 * len(self.places)
+        return 500 + sum(len(data) + 120 for _, data in self.header_bytes) + 200 * len(self.tile_parts)
 
-    def pieces(self) -> Pieces:
+    def pieces(self) -> SparseFile:
         """Return the file as far as it is known."""
-        pieces = Pieces(self.size)
-        for start, data in self.stretches:
+        pieces = SparseFile(self.size)
+        for start, data in self.header_bytes:
             pieces.add(start, data)
         return pieces
 
-    def is_of(self, other: "Known") -> bool:
+    def is_of(self, other: "ImageIndex") -> bool:
         """Tell whether the other is of the same version."""
         return (self.size, self.etag) == (other.size, other.etag)
 
-    def joined(self, other: "Known") -> "Known":
+    def joined(self, other: "ImageIndex") -> "ImageIndex":
         """Return what both know; `other`, the newer one, where it contradicts this."""
         if not self.is_of(other):
             return other
-        if self.hearsay and not other.hearsay:
+        if self.unverified and not other.unverified:
             return other.joined(self)
         pieces = self.pieces()
-        more = [(gap.start, data) for start, data in other.stretches for gap, data in _missing(pieces, start, data)]
-        places = _joined_places(self.places, other.places)
-        if not more and places == self.places:
+        more = [(gap.start, data) for start, data in other.header_bytes for gap, data in _missing(pieces, start, data)]
+        places = _joined_places(self.tile_parts, other.tile_parts)
+        if not more and places == self.tile_parts:
             return self
         try:
-            return replace(self, stretches=tuple(sorted([*self.stretches, *more])), places=places)
+            return replace(self, header_bytes=tuple(sorted([*self.header_bytes, *more])), tile_parts=places)
         except ValueError:  # one of the two is wrong
-            return self if other.hearsay else other
+            return self if other.unverified else other
 
-    def unproven(self) -> "Known":
+    def unproven(self) -> "ImageIndex":
         """Return it as what somebody else tells."""
-        return replace(self, hearsay=True, places=tuple(replace(place, proven=False) for place in self.places))
+        return replace(self, unverified=True, tile_parts=tuple(replace(place, proven=False) for place in self.tile_parts))
 
     def to_bytes(self) -> bytes:
         """Return it packed: a line of JSON and the bytes of the stretches, compressed (which adds a checksum)."""
         line = {
             "size": self.size,
             "etag": self.etag,
-            "stretches": [(start, len(data)) for start, data in self.stretches],
-            "hearsay": self.hearsay,
-            "places": [(place.tile, place.start, place.length, int(place.proven)) for place in self.places],
+            "stretches": [(start, len(data)) for start, data in self.header_bytes],
+            "hearsay": self.unverified,
+            "places": [(place.tile, place.start, place.length, int(place.proven)) for place in self.tile_parts],
         }
         text = json.dumps(line, separators=(",", ":")).encode()
-        return zlib.compress(b"\n".join([text, b"".join(data for _, data in self.stretches)]))
+        return zlib.compress(b"\n".join([text, b"".join(data for _, data in self.header_bytes)]))
 
     @classmethod
-    def from_bytes(cls, packed: bytes) -> "Known":
+    def from_bytes(cls, packed: bytes) -> "ImageIndex":
         """Return what `to_bytes` has packed.
 
         Raises
@@ -125,7 +125,7 @@ class Known:
             raise ValueError(f"not what is known of a file: {error}") from None
 
     @classmethod
-    def _parsed(cls, line: dict[str, Any], body: bytes) -> "Known":
+    def _parsed(cls, line: dict[str, Any], body: bytes) -> "ImageIndex":
         stretches, position = [], 0
         for start, length in line["stretches"]:
             stretches.append((_whole(start), body[position : position + _whole(length)]))
@@ -138,7 +138,9 @@ class Known:
         return cls(_whole(line["size"]), told, tuple(stretches), places, bool(line.get("hearsay", False)))
 
 
-def learned(pieces: Pieces, image: Image, parts: Iterable[TilePart], etag: str | None) -> Known | None:
+def build_index(
+    pieces: SparseFile, image: Image, parts: Iterable[TilePartHeader], etag: str | None
+) -> ImageIndex | None:
     """Return what a read has taught that decides the next one; None where it is not worth keeping.
 
     Parameters
@@ -155,12 +157,13 @@ def learned(pieces: Pieces, image: Image, parts: Iterable[TilePart], etag: str |
         return None
     stretches = tuple(held for start, stop in ranges for held in pieces.held(start, stop))
     places = tuple(
-        Place(index, part.sot.tile, part.start, part.stop - part.start, proven=True) for index, part in enumerate(found)
+        TilePartExtent(index, part.sot.tile, part.start, part.stop - part.start, proven=True)
+        for index, part in enumerate(found)
     )
-    return Known(pieces.size, etag, stretches, places)
+    return ImageIndex(pieces.size, etag, stretches, places)
 
 
-def places_of_tlm(index: bytes) -> Known | None:
+def from_kayrros(index: bytes) -> ImageIndex | None:
     """Return what Kayrros' index of a file tells: its length, where its first SOT is, and a TLM marker segment.
 
     Three numbers of 8, 8 and 4 bytes (big-endian; the third is the length of the segment) come before that, as
@@ -184,16 +187,18 @@ def places_of_tlm(index: bytes) -> Known | None:
         raise ValueError(str(error)) from None
     places = []
     for ordinal, (tile, length) in enumerate(told):
-        places.append(Place(ordinal, ordinal if tile is None else tile, start, length))
+        places.append(TilePartExtent(ordinal, ordinal if tile is None else tile, start, length))
         start += length
-    return Known(size, None, (), tuple(places))
+    return ImageIndex(size, None, (), tuple(places))
 
 
-def _place(ordinal: int, tile: int, start: int, length: int, proven: int = 0) -> Place:  # older versions proved nothing
-    return Place(ordinal, tile, start, length, bool(proven))
+def _place(
+    ordinal: int, tile: int, start: int, length: int, proven: int = 0
+) -> TilePartExtent:  # older versions proved nothing
+    return TilePartExtent(ordinal, tile, start, length, bool(proven))
 
 
-def _joined_places(some: Iterable[Place], others: Iterable[Place]) -> tuple[Place, ...]:
+def _joined_places(some: Iterable[TilePartExtent], others: Iterable[TilePartExtent]) -> tuple[TilePartExtent, ...]:
     """Return the places of both, in order; of two at the same position the proven one."""
     by_start = {place.start: place for place in some}
     for place in others:
@@ -202,7 +207,7 @@ def _joined_places(some: Iterable[Place], others: Iterable[Place]) -> tuple[Plac
     return tuple(by_start[start] for start in sorted(by_start))
 
 
-def _missing(pieces: Pieces, start: int, data: bytes) -> Iterable[tuple[Any, bytes]]:
+def _missing(pieces: SparseFile, start: int, data: bytes) -> Iterable[tuple[Any, bytes]]:
     return ((gap, data[gap.start - start : gap.stop - start]) for gap in pieces.missing(start, start + len(data)))
 
 

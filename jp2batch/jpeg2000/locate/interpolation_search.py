@@ -16,17 +16,17 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 from operator import itemgetter
 
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.jpeg2000.locate import sot_proof
-from jp2batch.jpeg2000.locate.chain_search import Front, Gap
-from jp2batch.jpeg2000.locate.completeness import Doubt, has_all_packets
+from jp2batch.jpeg2000.locate.chain_search import ChainSearch, Gap
+from jp2batch.jpeg2000.locate.completeness import InconsistentFile, has_all_packets
 from jp2batch.jpeg2000.locate.parallel_walk import Cost
 from jp2batch.jpeg2000.locate.second_codestream import Span, doubtful, lookouts
-from jp2batch.jpeg2000.locate.sot_chain import End, Link
+from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
 from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
-from jp2batch.jpeg2000.syntax.headers import Header, TilePart
+from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker
-from jp2batch.jpeg2000.syntax.sparse_file import Pieces, Range, Steps
+from jp2batch.jpeg2000.syntax.sparse_file import Range, SparseFile, Steps
 
 _NEAR = 4  # tile-parts that are walked along rather than searched past
 _CHUNK = 0.8  # of a tile-part, fetched at a time in search of a SOT
@@ -37,7 +37,7 @@ _PATIENCE = 20  # rounds beside those that walking along the tiles takes
 _MOST_CHECKS = 4  # of gaps that may hide more than they should
 
 
-def interpolation_cost(length: int, tiles: int, selected: Iterable[int], wanted: int, store: StoreProfile) -> Cost:
+def interpolation_cost(length: int, tiles: int, selected: Iterable[int], wanted: int, store: StoreCosts) -> Cost:
     """Estimate what interpolation takes; see `choose_pace`."""
     runs = list(_runs(sorted(selected)))
     longest = max(last - first for first, last in runs)
@@ -47,9 +47,9 @@ def interpolation_cost(length: int, tiles: int, selected: Iterable[int], wanted:
     return Cost.estimate(requests, _ROUNDS + longest, wanted, in_vain, store)
 
 
-def by_interpolation(
-    pieces: Pieces, header: Header, codestream: Range, tiles: Collection[int], ahead: ReadAhead
-) -> Steps[list[TilePart]]:
+def locate_by_interpolation(
+    pieces: SparseFile, header: MainHeader, codestream: Range, tiles: Collection[int], ahead: ReadAhead
+) -> Steps[list[TilePartHeader]]:
     """Read the headers of the tile-parts of a few `tiles`.
 
     Raises
@@ -58,16 +58,16 @@ def by_interpolation(
         The file is not as it should be for that, or a tile is nowhere.
     """
     if header.has(Marker.PLM):
-        raise Doubt("PLM tells of the packets of all tile-parts, in their order")
+        raise InconsistentFile("PLM tells of the packets of all tile-parts, in their order")
     if header.cod.sop:
-        raise Doubt("SOP may hold what looks like a tile-part")
-    search = _Interpolation(Front(pieces, header, codestream, tiles, ahead), sorted(tiles))
+        raise InconsistentFile("SOP may hold what looks like a tile-part")
+    search = _Interpolation(ChainSearch(pieces, header, codestream, tiles, ahead), sorted(tiles))
     yield from search.front.advance(search.begin)
     return search.parts()
 
 
 class _Interpolation:
-    def __init__(self, front: Front, tiles: list[int]) -> None:
+    def __init__(self, front: ChainSearch, tiles: list[int]) -> None:
         self.front = front
         front.goes_on, front.proves = self._is_near, True
         self._tiles = tiles
@@ -79,7 +79,7 @@ class _Interpolation:
     def begin(self) -> list[Steps[None]] | None:
         """Tell what to do next: for each tile that is not found yet, walk or search where it should be."""
         if self.front.rounds > self._patience:
-            raise Doubt("tile-parts do not lie where they could be expected")
+            raise InconsistentFile("tile-parts do not lie where they could be expected")
         lacking = self._lacking()
         if not lacking:
             return [] if self.front.unproven else self._checks()
@@ -91,10 +91,10 @@ class _Interpolation:
             if here and not gap.walked and not gap.scanned:
                 begun += self._towards(gap, [first for first, _ in _runs(here)])
         if len(found) < len(lacking):
-            raise Doubt("a tile is not where it could be expected")
+            raise InconsistentFile("a tile is not where it could be expected")
         return begun
 
-    def parts(self) -> list[TilePart]:
+    def parts(self) -> list[TilePartHeader]:
         """Return the tile-parts of the tiles wanted."""
         wanted = set(self._tiles)
         return [link.part for link in self._links() if link.part is not None and link.sot.tile in wanted]
@@ -149,7 +149,7 @@ class _Interpolation:
         before += [gap for gap in gaps.values() if gap.start < last and gap not in before and self._is_there(gap)]
         looks = [gap for gap in (*self._checked, *before) if not self._is_there(gap)]
         if any(gap in self._checked for gap in before) or len(looks) > _MOST_CHECKS:
-            raise Doubt("there may be more tile-parts than tiles")
+            raise InconsistentFile("there may be more tile-parts than tiles")
         self._checked += before
         return [self._check(gap) for gap in before] or self._look_out([link.sot.tile for link in links]) or None
 
@@ -181,30 +181,30 @@ class _Interpolation:
         links = self._links()
         for one, other in pairwise(links):
             if one.stop > other.start or one.sot.tile >= other.sot.tile:
-                raise Doubt("tile-parts do not lie in the order of their tiles")
+                raise InconsistentFile("tile-parts do not lie in the order of their tiles")
         found = set(self._found(links))
         return [tile for tile in self._tiles if tile not in found]
 
-    def _found(self, links: list[Link]) -> Iterator[int]:
+    def _found(self, links: list[ChainedTilePart]) -> Iterator[int]:
         """Iterate over the tiles that were come to from the one before, and are proven to be complete."""
         position = self.front.header.stop
         for link in links:
             if link.sot.part or link.sot.parts != 1:
-                raise Doubt("tiles have several tile-parts, or do not tell")
+                raise InconsistentFile("tiles have several tile-parts, or do not tell")
             if link.start == position:
                 if link.part is not None and not has_all_packets(self.front.header, [link.part]):
-                    raise Doubt(f"PLT does not prove that tile {link.sot.tile} is complete")
+                    raise InconsistentFile(f"PLT does not prove that tile {link.sot.tile} is complete")
                 yield link.sot.tile
             position = link.stop
 
-    def _links(self) -> list[Link]:
-        links = [found for _, found in sorted(self.front.outcomes.items()) if isinstance(found, Link)]
+    def _links(self) -> list[ChainedTilePart]:
+        links = [found for _, found in sorted(self.front.outcomes.items()) if isinstance(found, ChainedTilePart)]
         for position in (self.front.header.stop, *(link.stop for link in links)):
             outcome = self.front.outcomes.get(position)
             if isinstance(outcome, Exception):
-                raise Doubt(str(outcome))
-            if isinstance(outcome, End) and position < self.front.end:
-                raise Doubt(f"the codestream ends at byte {position}, before its end")
+                raise InconsistentFile(str(outcome))
+            if isinstance(outcome, ChainEnd) and position < self.front.end:
+                raise InconsistentFile(f"the codestream ends at byte {position}, before its end")
         return links
 
     def _is_near(self, tile: int) -> bool:

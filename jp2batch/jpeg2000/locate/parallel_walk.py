@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
-from jp2batch.core.costs import StoreProfile
-from jp2batch.jpeg2000.locate.chain_search import Front, Gap
-from jp2batch.jpeg2000.locate.completeness import Completeness, Doubt
-from jp2batch.jpeg2000.locate.sot_chain import End, Link
+from jp2batch.core.costs import StoreCosts
+from jp2batch.jpeg2000.locate.chain_search import ChainSearch, Gap
+from jp2batch.jpeg2000.locate.completeness import Completeness, InconsistentFile
+from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
 from jp2batch.jpeg2000.locate.tile_parts import ReadAhead, with_plm
-from jp2batch.jpeg2000.syntax.headers import Header, TilePart
+from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Sot
-from jp2batch.jpeg2000.syntax.sparse_file import Pieces, Range, Steps
+from jp2batch.jpeg2000.syntax.sparse_file import Range, SparseFile, Steps
 
 _CHUNK = 0.5  # of a tile-part, fetched at once in search of a SOT: on average one begins after that
 _SEARCH = 1.5  # rounds that a search takes
@@ -39,7 +39,7 @@ class Cost:
     """Seconds as well: the bytes read in vain, which others could have had, weighed."""
 
     @classmethod
-    def estimate(cls, requests: int, rounds: int, wanted: int, in_vain: float, store: StoreProfile) -> Self:
+    def estimate(cls, requests: int, rounds: int, wanted: int, in_vain: float, store: StoreCosts) -> Self:
         """Estimate it from the bytes `wanted`, and those read `in_vain` beside them."""
         size = wanted + int(in_vain)
         return cls(requests, size, store.seconds(requests, size, rounds), _PRICE * in_vain / store.bandwidth)
@@ -51,7 +51,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class WalkStrategy:
     """How a walk is to go."""
 
     starts: int
@@ -62,7 +62,7 @@ class Pace:
     """What it should take."""
 
 
-def choose_pace(length: int, tiles: int, wanted: int, store: StoreProfile) -> Pace:
+def choose_pace(length: int, tiles: int, wanted: int, store: StoreCosts) -> WalkStrategy:
     """Choose from how many places to walk.
 
     Parameters
@@ -76,10 +76,10 @@ def choose_pace(length: int, tiles: int, wanted: int, store: StoreProfile) -> Pa
     """
     of_a_tile = length / tiles
 
-    def pace(starts: int) -> Pace:
+    def pace(starts: int) -> WalkStrategy:
         rounds, requests = math.ceil(tiles / starts) + (starts > 1), tiles + 2 * (starts - 1)
         in_vain = min(_IN_VAIN * (starts - 1) * of_a_tile, max(0, length - wanted))
-        return Pace(starts, rounds, Cost.estimate(requests, rounds, wanted, in_vain, store))
+        return WalkStrategy(starts, rounds, Cost.estimate(requests, rounds, wanted, in_vain, store))
 
     if store.latency == 0:
         return pace(1)
@@ -87,9 +87,15 @@ def choose_pace(length: int, tiles: int, wanted: int, store: StoreProfile) -> Pa
     return min(map(pace, range(1, most + 1)), key=lambda p: p.cost.weighed)
 
 
-def by_walk(
-    pieces: Pieces, header: Header, codestream: Range, tiles: Collection[int], ahead: ReadAhead, *, pace: Pace
-) -> Steps[list[TilePart]]:
+def locate_by_walk(
+    pieces: SparseFile,
+    header: MainHeader,
+    codestream: Range,
+    tiles: Collection[int],
+    ahead: ReadAhead,
+    *,
+    pace: WalkStrategy,
+) -> Steps[list[TilePartHeader]]:
     """Read the headers of the tile-parts of `tiles` by following each Psot to the next SOT, until all are found.
 
     Raises
@@ -99,7 +105,7 @@ def by_walk(
     CorruptImage
         The file ends before the chain does, or a tile is nowhere.
     """
-    front = Front(pieces, header, codestream, tiles, ahead)
+    front = ChainSearch(pieces, header, codestream, tiles, ahead)
     proof, last = _Proof(front, tiles), max(tiles)
 
     def begin() -> list[Steps[None]] | None:
@@ -113,7 +119,7 @@ def by_walk(
     return proof.parts
 
 
-def _searches(front: Front, pace: Pace, end: int) -> Iterator[Steps[None]]:
+def _searches(front: ChainSearch, pace: WalkStrategy, end: int) -> Iterator[Steps[None]]:
     """Begin searches where one walk would take too long: it should be over with tile `end`."""
     left = pace.rounds - front.rounds
     for gap in front.gaps():
@@ -127,7 +133,7 @@ def _searches(front: Front, pace: Pace, end: int) -> Iterator[Steps[None]]:
         yield from (front.search(a, b, chunk) for a, b in pairwise(cuts))
 
 
-def _hops(front: Front, gap: Gap, end: int) -> int:
+def _hops(front: ChainSearch, gap: Gap, end: int) -> int:
     """Estimate how many tile-parts lie in a gap, up to tile `end`."""
     if gap.tiles:
         return min(gap.end, end) - gap.tile
@@ -138,7 +144,7 @@ def _hops(front: Front, gap: Gap, end: int) -> int:
 class _Proof:
     """What is proven: the tile-parts from the first on, without a gap."""
 
-    front: Front
+    front: ChainSearch
     tiles: Collection[int]
     tile: int = 0
     """The tile that should follow."""
@@ -149,7 +155,7 @@ class _Proof:
         self._found = Completeness(self.front.header, self.front.count, self.tiles)
 
     @property
-    def parts(self) -> list[TilePart]:
+    def parts(self) -> list[TilePartHeader]:
         """The tile-parts of the wanted tiles."""
         return self._found.parts
 
@@ -164,7 +170,7 @@ class _Proof:
             outcome = self.front.outcomes.get(self.position)
             if isinstance(outcome, Exception):
                 raise outcome
-            if isinstance(outcome, End):
+            if isinstance(outcome, ChainEnd):
                 self._found.end(outcome.told)
                 return True
             if outcome is None:
@@ -179,11 +185,11 @@ class _Proof:
     def _is_over(self) -> bool:
         """Tell whether all is found, without a look at what comes next: beyond the end there is no room for more."""
         if self.front.codestream.stop - self.position < Sot.SIZE:
-            with suppress(Doubt):  # where TNsot tells nothing, EOC does
+            with suppress(InconsistentFile):  # where TNsot tells nothing, EOC does
                 self._found.end(eoc=False)
         return self._found.complete
 
-    def _add(self, link: Link) -> None:
+    def _add(self, link: ChainedTilePart) -> None:
         part = None if link.part is None else with_plm(self.front.header, link.part, self._ordinal)
         self._found.add(link.sot, part)
         self.position, self.tile, self._ordinal = link.stop, link.sot.tile + 1, self._ordinal + 1

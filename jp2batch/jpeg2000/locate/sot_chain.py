@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.geometry.grid import tile_count
-from jp2batch.jpeg2000.locate.completeness import Doubt, missing_tiles
+from jp2batch.jpeg2000.locate.completeness import InconsistentFile, missing_tiles
 from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
-from jp2batch.jpeg2000.syntax.headers import Header, TilePart, read_tile_part
+from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_tile_part
 from jp2batch.jpeg2000.syntax.markers import Marker, Sot
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Pieces, Range, Steps, need
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Steps, require
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ChainedTilePart:
     """A tile-part as a link of the chain."""
 
     sot: Sot
@@ -21,12 +21,12 @@ class Link:
     """Position of its SOT in the file."""
     stop: int
     """Position of what follows it."""
-    part: TilePart | None
+    part: TilePartHeader | None
     """Its header; None where its tile is not wanted."""
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class ChainEnd:
     """The end of the chain."""
 
     told: bool
@@ -34,15 +34,15 @@ class End:
 
 
 def read_link(
-    pieces: Pieces,
-    header: Header,
+    pieces: SparseFile,
+    header: MainHeader,
     codestream: Range,
     position: int,
     *,
     tiles: Container[int],
     guess: Ahead,
     ahead: ReadAhead,
-) -> Steps[Link | End]:
+) -> Steps[ChainedTilePart | ChainEnd]:
     """Read SOT at `position`, and the rest of that header where the tile is one of `tiles`.
 
     Parameters
@@ -59,20 +59,20 @@ def read_link(
     CorruptImage
         The file ends before the tile-part does.
     """
-    data = yield from need(pieces, position, min(position + Sot.SIZE, codestream.stop), guess)
+    data = yield from require(pieces, position, min(position + Sot.SIZE, codestream.stop), guess)
     if len(data) < Sot.SIZE or data.startswith(Marker.EOC.code):
-        return End(data.startswith(Marker.EOC.code))
+        return ChainEnd(data.startswith(Marker.EOC.code))
     sot = Sot.parse(data)
     if sot is None or sot.tile >= tile_count(header.siz):
-        raise Doubt(f"no start of a tile-part at byte {position}")
+        raise InconsistentFile(f"no start of a tile-part at byte {position}")
     stop = yield from _stop(pieces, position, sot, codestream)
     if sot.tile not in tiles:
-        return Link(sot, position, stop, None)
+        return ChainedTilePart(sot, position, stop, None)
     part = yield from read_tile_part(pieces, position, sot, stop, ahead(sot.tile, stop - position))
-    return Link(sot, position, stop, part)
+    return ChainedTilePart(sot, position, stop, part)
 
 
-def check_present(pieces: Pieces, header: Header, tiles: Iterable[int]) -> Steps[None]:
+def check_present(pieces: SparseFile, header: MainHeader, tiles: Iterable[int]) -> Steps[None]:
     """Refuse a file that lacks tiles, or ends in a tile-part: OpenJPEG would fill some with zeros, without a word.
 
     The chain of tile-parts is followed as far as it can be; what is odd about it is left to OpenJPEG.
@@ -84,7 +84,7 @@ def check_present(pieces: Pieces, header: Header, tiles: Iterable[int]) -> Steps
     """
     lacking, position = set(tiles), header.stop
     while position + Sot.SIZE <= pieces.size:
-        sot = Sot.parse((yield from need(pieces, position, position + Sot.SIZE)))
+        sot = Sot.parse((yield from require(pieces, position, position + Sot.SIZE)))
         if sot is None:
             break
         lacking.discard(sot.tile)
@@ -95,7 +95,7 @@ def check_present(pieces: Pieces, header: Header, tiles: Iterable[int]) -> Steps
         raise missing_tiles(sorted(lacking))
 
 
-def may_be_link(data: bytes, position: int, header: Header, codestream: Range) -> Sot | None:
+def may_be_link(data: bytes, position: int, header: MainHeader, codestream: Range) -> Sot | None:
     """Return the SOT that 12 bytes at `position` look like; None where they cannot be one."""
     sot = Sot.parse(data)
     if sot is None or sot.tile >= tile_count(header.siz) or (sot.parts and sot.part >= sot.parts):
@@ -103,20 +103,22 @@ def may_be_link(data: bytes, position: int, header: Header, codestream: Range) -
     return sot if Sot.SIZE + 2 <= sot.length <= codestream.stop - position else None
 
 
-def _stop(pieces: Pieces, position: int, sot: Sot, codestream: Range) -> Steps[int]:
+def _stop(pieces: SparseFile, position: int, sot: Sot, codestream: Range) -> Steps[int]:
     """Return where a tile-part ends; Psot = 0 means: where the codestream does (A.4.2)."""
     if sot.length == 0:
-        end = yield from need(pieces, codestream.stop - 2, codestream.stop)
+        end = yield from require(pieces, codestream.stop - 2, codestream.stop)
         if end != Marker.EOC.code:
-            raise Doubt(f"the tile-part at byte {position} has no length, and EOC is not where it should end")
+            raise InconsistentFile(
+                f"the tile-part at byte {position} has no length, and EOC is not where it should end"
+            )
         return codestream.stop - 2
     if sot.length < Sot.SIZE + 2:
-        raise Doubt(f"the tile-part at byte {position} claims a length of {sot.length}")
+        raise InconsistentFile(f"the tile-part at byte {position} claims a length of {sot.length}")
     stop = position + sot.length
     if stop > pieces.size:
         raise cut_short(sot.tile, stop, pieces.size)
     if stop > codestream.stop:
-        raise Doubt(f"the tile-part at byte {position} reaches beyond the codestream")
+        raise InconsistentFile(f"the tile-part at byte {position} reaches beyond the codestream")
     return stop
 
 

@@ -12,7 +12,7 @@ from collections import defaultdict
 import numpy as np
 
 from jp2batch.jpeg2000.syntax.markers import Marker, Sot
-from jp2batch.jpeg2000.syntax.sparse_file import Pieces, Steps, need
+from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps, require
 
 SOT = b"\xff\x90\x00\x0a"
 """What every SOT marker segment begins with."""
@@ -25,7 +25,7 @@ def look_back(tile_parts: int, position: int) -> int:
     return min(_LOOK_BACK * LONGEST, position - tile_parts)
 
 
-def stands_alone(pieces: Pieces, tile_parts: int, position: int) -> Steps[bool]:
+def is_genuine_sot(pieces: SparseFile, tile_parts: int, position: int) -> Steps[bool]:
     """Tell whether no tile-part header can contain what looks like a SOT at `position`.
 
     It holds for every codestream whose packets obey B.10.1, and behind whose EOC nothing looks like tile-parts.
@@ -37,7 +37,7 @@ def stands_alone(pieces: Pieces, tile_parts: int, position: int) -> Steps[bool]:
     """
     start = position - look_back(tile_parts, position)
     while True:
-        data = yield from need(pieces, start, min(position + len(SOT), pieces.size))
+        data = yield from require(pieces, start, min(position + len(SOT), pieces.size))
         verdict = _verdict(data, position - start, first=start == tile_parts)
         if verdict is not None:
             return verdict

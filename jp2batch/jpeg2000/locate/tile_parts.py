@@ -9,21 +9,21 @@ from dataclasses import dataclass, replace
 
 from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.geometry.grid import tile_count
-from jp2batch.jpeg2000.locate.completeness import Doubt, check_claims, has_all_packets
-from jp2batch.jpeg2000.syntax.headers import Header, TilePart, read_tile_part
+from jp2batch.jpeg2000.locate.completeness import InconsistentFile, check_claims, has_all_packets
+from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_tile_part
 from jp2batch.jpeg2000.syntax.markers import Marker, Sot
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Pieces, Range, Steps, need, together
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Steps, gather, require
 
 ReadAhead = Callable[[int, int], Ahead]
 """(tile, Psot) -> what to fetch together with the SOT of that tile-part."""
 
 
-class Misled(Exception):  # not an error for the user: the file is read afresh
+class StaleIndex(Exception):  # not an error for the user: the file is read afresh
     """What was known of the file from before does not prove true; its text says where."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TilePartExtent:
     """Where a tile-part should lie."""
 
     ordinal: int
@@ -36,7 +36,7 @@ class Place:
     """Whether it is proven that its tile has all its tile-parts among those that are known with it."""
 
 
-def tlm_places(header: Header, codestream: Range) -> list[Place]:
+def tlm_places(header: MainHeader, codestream: Range) -> list[TilePartExtent]:
     """Return the places of all tile-parts that TLM tells of.
 
     Raises
@@ -46,16 +46,16 @@ def tlm_places(header: Header, codestream: Range) -> list[Place]:
     """
     places, position = [], header.stop
     for ordinal, (tile, length) in enumerate(header.tile_parts):
-        places.append(Place(ordinal, ordinal if tile is None else tile, position, length))
+        places.append(TilePartExtent(ordinal, ordinal if tile is None else tile, position, length))
         position += length
     if not fill_codestream(header, codestream, places):
-        raise Doubt(f"TLM, to byte {position}, does not tell of all tile-parts up to byte {codestream.stop}")
+        raise InconsistentFile(f"TLM, to byte {position}, does not tell of all tile-parts up to byte {codestream.stop}")
     return places
 
 
-def by_tlm(
-    pieces: Pieces, header: Header, codestream: Range, tiles: Collection[int], ahead: ReadAhead
-) -> Steps[list[TilePart]]:
+def locate_by_tlm(
+    pieces: SparseFile, header: MainHeader, codestream: Range, tiles: Collection[int], ahead: ReadAhead
+) -> Steps[list[TilePartHeader]]:
     """Read the headers of the tile-parts of `tiles`, all at once, where TLM says that they are.
 
     Raises
@@ -70,15 +70,15 @@ def by_tlm(
     return parts
 
 
-def by_places(
-    pieces: Pieces,
-    header: Header,
+def locate_by_index(
+    pieces: SparseFile,
+    header: MainHeader,
     codestream: Range,
     tiles: Collection[int],
     ahead: ReadAhead,
     *,
-    places: Sequence[Place],
-) -> Steps[list[TilePart]]:
+    places: Sequence[TilePartExtent],
+) -> Steps[list[TilePartHeader]]:
     """Read the headers of the tile-parts of `tiles`, all at once, where they are known to lie.
 
     Raises
@@ -92,25 +92,27 @@ def by_places(
         for own in _by_tile(parts, tiles):
             if own[0].sot.tile in unproven and not has_all_packets(header, own):
                 _check_all_told(header, codestream, places, own)
-    except (Doubt, CorruptImage) as error:
-        raise Misled(str(error)) from None
+    except (InconsistentFile, CorruptImage) as error:
+        raise StaleIndex(str(error)) from None
     return parts
 
 
-def _check_all_told(header: Header, codestream: Range, places: Sequence[Place], parts: Sequence[TilePart]) -> None:
+def _check_all_told(
+    header: MainHeader, codestream: Range, places: Sequence[TilePartExtent], parts: Sequence[TilePartHeader]
+) -> None:
     if not fill_codestream(header, codestream, places):
-        raise Doubt(f"nothing proves that tile {parts[0].sot.tile} is complete")
+        raise InconsistentFile(f"nothing proves that tile {parts[0].sot.tile} is complete")
     check_claims(parts)
 
 
-def with_plm(header: Header, part: TilePart, ordinal: int) -> TilePart:
+def with_plm(header: MainHeader, part: TilePartHeader, ordinal: int) -> TilePartHeader:
     """Give a tile-part its packet lengths from PLM, where it has none of its own."""
     if part.packet_lengths is None and ordinal < len(header.packed_lengths):
         return replace(part, packet_lengths=header.packed_lengths[ordinal])
     return part
 
 
-def fill_codestream(header: Header, codestream: Range, places: Iterable[Place]) -> bool:
+def fill_codestream(header: MainHeader, codestream: Range, places: Iterable[TilePartExtent]) -> bool:
     """Tell whether tile-parts lie one behind the other, from the main header to the end of the codestream.
 
     If tiles are not named (`Place.tile`) and there are more tile-parts than tiles, their numbers mean nothing.
@@ -124,18 +126,18 @@ def fill_codestream(header: Header, codestream: Range, places: Iterable[Place]) 
 
 
 def _at_places(  # noqa: PLR0917  # as those that call it
-    pieces: Pieces,
-    header: Header,
+    pieces: SparseFile,
+    header: MainHeader,
     codestream: Range,
-    places: Iterable[Place],
+    places: Iterable[TilePartExtent],
     tiles: Collection[int],
     ahead: ReadAhead,
-) -> Steps[list[TilePart]]:
+) -> Steps[list[TilePartHeader]]:
     wanted = [place for place in places if place.tile in tiles]
-    return (yield from together([_at_place(pieces, header, codestream, place, ahead) for place in wanted]))
+    return (yield from gather([_at_place(pieces, header, codestream, place, ahead) for place in wanted]))
 
 
-def _by_tile(parts: Iterable[TilePart], tiles: Collection[int]) -> Iterable[list[TilePart]]:
+def _by_tile(parts: Iterable[TilePartHeader], tiles: Collection[int]) -> Iterable[list[TilePartHeader]]:
     """Return the tile-parts of each tile.
 
     Raises
@@ -143,25 +145,27 @@ def _by_tile(parts: Iterable[TilePart], tiles: Collection[int]) -> Iterable[list
     Doubt
         A tile has none, or they are not numbered in their order.
     """
-    by_tile: dict[int, list[TilePart]] = {tile: [] for tile in tiles}
+    by_tile: dict[int, list[TilePartHeader]] = {tile: [] for tile in tiles}
     for part in parts:
         by_tile[part.sot.tile].append(part)
     for tile, own in by_tile.items():
         if not own or [part.sot.part for part in own] != list(range(len(own))):
-            raise Doubt(f"not all tile-parts of tile {tile} are told of")
+            raise InconsistentFile(f"not all tile-parts of tile {tile} are told of")
     return by_tile.values()
 
 
-def _at_place(pieces: Pieces, header: Header, codestream: Range, place: Place, ahead: ReadAhead) -> Steps[TilePart]:
+def _at_place(
+    pieces: SparseFile, header: MainHeader, codestream: Range, place: TilePartExtent, ahead: ReadAhead
+) -> Steps[TilePartHeader]:
     if place.length < Sot.SIZE + 2:
-        raise Doubt(f"TLM entry {place.ordinal} claims a tile-part of {place.length} bytes")
-    data = yield from need(pieces, place.start, place.start + Sot.SIZE, ahead(place.tile, place.length))
+        raise InconsistentFile(f"TLM entry {place.ordinal} claims a tile-part of {place.length} bytes")
+    data = yield from require(pieces, place.start, place.start + Sot.SIZE, ahead(place.tile, place.length))
     sot = Sot.parse(data)
     is_last = place.start + place.length >= codestream.stop - len(Marker.EOC.code)
     if sot is None or sot.tile != place.tile or (sot.length or is_last * place.length) != place.length:
-        raise Doubt(f"TLM entry {place.ordinal} leads to byte {place.start}, where no such tile-part is")
+        raise InconsistentFile(f"TLM entry {place.ordinal} leads to byte {place.start}, where no such tile-part is")
     try:
         part = yield from read_tile_part(pieces, place.start, sot, place.start + place.length, Ahead())
     except CorruptImage as error:
-        raise Doubt(str(error)) from None
+        raise InconsistentFile(str(error)) from None
     return with_plm(header, part, place.ordinal)

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable
 from itertools import accumulate, pairwise
 
-from jp2batch.core.costs import LARGEST_PART, PRICE, StoreProfile, cheapest
+from jp2batch.core.costs import LARGEST_PART, PRICE, StoreCosts, cheapest
 from jp2batch.jpeg2000.syntax.sparse_file import Range, merged
 
 
 def coalesced(
-    wanted: Iterable[Range], store: StoreProfile, may_cross: Callable[[int, int], bool] = lambda _start, _stop: True
+    wanted: Iterable[Range], store: StoreCosts, may_cross: Callable[[int, int], bool] = lambda _start, _stop: True
 ) -> list[Range]:
     """Return the requests that cost the store's profile least: sorted, disjoint, covering what is wanted.
 
@@ -46,7 +46,7 @@ def _size(ranges: list[Range]) -> int:
     return sum(stop - start for start, stop, _ in ranges)
 
 
-def _cost(requests: int, size: int, store: StoreProfile) -> float:
+def _cost(requests: int, size: int, store: StoreCosts) -> float:
     """Return what just so many requests cost: `StoreProfile.cost` thinks of more."""
     return store.seconds(requests, size, 1) + size * PRICE
 
@@ -61,7 +61,7 @@ def _joined(ranges: list[Range], closed: set[int]) -> list[Range]:
     return result
 
 
-def _cut(ranges: list[Range], store: StoreProfile) -> list[Range]:
+def _cut(ranges: list[Range], store: StoreCosts) -> list[Range]:
     """Cut long ranges in parts of about the same length, where that pays, and those that are too long."""
     size = _size(ranges)
     choices = (_in_parts(ranges, length) for length in (LARGEST_PART, store.part_length(len(ranges), size)))

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jp2batch.jpeg2000.assemble import TileBlock, block_tiles, tile_blocks
-from jp2batch.jpeg2000.plan.planner import Image, Reading
-from jp2batch.jpeg2000.syntax.sparse_file import Pieces, Range, Steps, fetch, merged
+from jp2batch.jpeg2000.plan.planner import Image, ResolvedRead
+from jp2batch.jpeg2000.syntax.sparse_file import Range, SparseFile, Steps, fetch, merged
 
 BATCH = 16 << 20  # bytes fetched at once: enough to keep connections busy, few beside a full image
 _BLOCK = 1 << 20  # samples decoded at once: enough to outweigh setting up a codec, few enough to keep cores busy
@@ -22,7 +22,7 @@ class Batch:
     """The bytes that they take, sorted."""
 
 
-def batches(image: Image, reading: Reading, threads: int) -> list[Batch]:
+def batches(image: Image, reading: ResolvedRead, threads: int) -> list[Batch]:
     """Cut a reading into batches of blocks; none where the file, which is there already, is decoded as a whole.
 
     Parameters
@@ -37,12 +37,12 @@ def batches(image: Image, reading: Reading, threads: int) -> list[Batch]:
     return list(_batches(image, reading, tile_blocks(image.header, reading, samples_each)))
 
 
-def read_batch(pieces: Pieces, batch: Batch) -> Steps[None]:
+def read_batch(pieces: SparseFile, batch: Batch) -> Steps[None]:
     """Read what is not there yet of a batch."""
     yield from fetch(pieces, batch.ranges)
 
 
-def _batches(image: Image, reading: Reading, blocks: list[TileBlock]) -> Iterator[Batch]:
+def _batches(image: Image, reading: ResolvedRead, blocks: list[TileBlock]) -> Iterator[Batch]:
     together: list[TileBlock] = []
     ranges: list[Range] = []
     for block in blocks:

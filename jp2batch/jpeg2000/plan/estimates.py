@@ -1,11 +1,11 @@
 """What a read will probably take: guessed from the main header, before any tile-part is seen."""
 
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.jpeg2000.geometry.grid import Selection, largest_tile, tile_count, tile_counts, tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import is_partial, wanted_area
 from jp2batch.jpeg2000.geometry.progression import count_packets
 from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
-from jp2batch.jpeg2000.syntax.headers import Header
+from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range
 
@@ -14,7 +14,7 @@ LARGEST_AHEAD = 16 << 20
 """Bytes of whole tiles, taken together: more is better read in batches, and decoded meanwhile."""
 
 
-def expected_bytes(header: Header, codestream: Range, selection: Selection) -> int:
+def expected_bytes(header: MainHeader, codestream: Range, selection: Selection) -> int:
     """Estimate the bytes that a selection needs, headers included, from the main header alone."""
     tile_length = (codestream.stop - header.stop) // max(1, tile_count(header.siz))
     samples = max(1, largest_tile(header.siz) >> 2 * selection.rlevel)
@@ -23,7 +23,7 @@ def expected_bytes(header: Header, codestream: Range, selection: Selection) -> i
     return min(len(selection.tiles) * tile_length, headers + data)
 
 
-def guess_ahead(header: Header, codestream: Range, selection: Selection, store: StoreProfile) -> ReadAhead:
+def guess_ahead(header: MainHeader, codestream: Range, selection: Selection, store: StoreCosts) -> ReadAhead:
     """Return how much to fetch together with the SOT of a tile-part.
 
     Where requests are free that is the rest of its header; elsewhere also the packets that are probably wanted, unless
@@ -43,14 +43,14 @@ def guess_ahead(header: Header, codestream: Range, selection: Selection, store: 
     return ahead
 
 
-def _expected_header(header: Header) -> int:
+def _expected_header(header: MainHeader) -> int:
     """Estimate the header of a tile-part behind SOT: PLT takes up to three bytes for a packet of up to 2 MiB."""
     rows, columns = tile_counts(header.siz)
     middle = rows // 2 * columns + columns // 2
     return min(16 + 3 * count_packets(header, tile_precincts(header, middle)), _LARGEST_GUESS)
 
 
-def _expected_data(header: Header, tile_length: int, rlevel: int) -> int:
+def _expected_data(header: MainHeader, tile_length: int, rlevel: int) -> int:
     """Estimate the bytes that the packets of a tile take up to a resolution level.
 
     Dropping a level at least halves them, on all images measured; a sample hardly takes more than its bits.

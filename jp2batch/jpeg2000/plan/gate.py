@@ -6,7 +6,7 @@ What is not listed here goes to OpenJPEG whole, as it is. A line is added with t
 from collections.abc import Callable
 
 from jp2batch.jpeg2000.syntax.boxes import Container
-from jp2batch.jpeg2000.syntax.headers import Header
+from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import Coding, Marker, Quantization
 
 _BOXES_OF_HEADER = frozenset({"ihdr", "bpcc", "colr", "pclr", "cmap", "cdef"})
@@ -47,35 +47,35 @@ def _odd_palette(container: Container) -> str:
     return "" if columns and fits else "its palette does not fit its mapping"
 
 
-def header_obstacle(header: Header) -> str:
+def header_obstacle(header: MainHeader) -> str:
     """Return for what in a main header no shortcut is proven; an empty text if for nothing."""
     return next(filter(None, (check(header) for check in _CHECKS)), "")
 
 
-def _repeated_defaults(header: Header) -> str:
+def _repeated_defaults(header: MainHeader) -> str:
     for marker in (Marker.COD, Marker.QCD):
         if (count := header.markers.count(marker)) != 1:
             return f"the main header has {count} {marker.name} marker segments"
     return ""
 
 
-def _unknown_marker(header: Header) -> str:
+def _unknown_marker(header: MainHeader) -> str:
     unknown = next((s for s in header.segments if s.marker not in _KNOWN), None)
     return f"the main header has an unknown marker, {unknown.name}" if unknown else ""
 
 
-def _late_defaults(header: Header) -> str:
+def _late_defaults(header: MainHeader) -> str:
     for default, other in ((Marker.COD, Marker.COC), (Marker.COD, Marker.POC), (Marker.QCD, Marker.QCC)):
         if other in header.markers and header.markers.index(other) < header.markers.index(default):
             return f"{other.name} stands before {default.name}"
     return ""
 
 
-def _packed_headers(header: Header) -> str:
+def _packed_headers(header: MainHeader) -> str:
     return "packet headers are kept in PPM" if header.has(Marker.PPM) else ""
 
 
-def _extensions(header: Header) -> str:
+def _extensions(header: MainHeader) -> str:
     if header.siz.rsiz & _EXTENDED:
         return "it uses extensions of T.801"
     if header.cod.scod & ~0x7 or any(coding.style & 0x80 for coding in header.codings):
@@ -83,7 +83,7 @@ def _extensions(header: Header) -> str:
     return ""
 
 
-def _missing_steps(header: Header) -> str:
+def _missing_steps(header: MainHeader) -> str:
     pairs = zip(header.quantizations, header.codings, strict=True)
     return "" if all(_steps_suffice(*pair) for pair in pairs) else "step sizes are missing"
 
@@ -95,7 +95,7 @@ def _steps_suffice(quantization: Quantization, coding: Coding) -> bool:
     return bool(size) and len(quantization.steps) >= size * subbands
 
 
-_CHECKS: tuple[Callable[[Header], str], ...] = (
+_CHECKS: tuple[Callable[[MainHeader], str], ...] = (
     _repeated_defaults,
     _unknown_marker,
     _late_defaults,

@@ -6,7 +6,7 @@ from itertools import accumulate
 from jp2batch.jpeg2000.geometry.grid import Selection, tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import wanted_precincts
 from jp2batch.jpeg2000.geometry.progression import Packet, count_packets, packet_order
-from jp2batch.jpeg2000.syntax.headers import Header, TilePart
+from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.sparse_file import Range
 
@@ -16,7 +16,7 @@ _MOST_PACKETS = 1 << 20  # of a tile: more cannot be listed in reasonable memory
 
 
 def locate_packets(
-    header: Header, parts: Iterable[TilePart], selection: Selection
+    header: MainHeader, parts: Iterable[TilePartHeader], selection: Selection
 ) -> tuple[Mapping[Packet, Range] | None, str]:
     """Return where the packets of a tile lie that a selection needs.
 
@@ -47,7 +47,7 @@ def locate_packets(
     }, ""
 
 
-def _positions(parts: Iterable[TilePart]) -> tuple[list[int], list[int]]:
+def _positions(parts: Iterable[TilePartHeader]) -> tuple[list[int], list[int]]:
     """Return where all packets begin, and where they end."""
     starts: list[int] = []
     stops: list[int] = []
@@ -58,7 +58,7 @@ def _positions(parts: Iterable[TilePart]) -> tuple[list[int], list[int]]:
     return starts, stops
 
 
-def needs_whole_tiles(header: Header) -> str:
+def needs_whole_tiles(header: MainHeader) -> str:
     """Return why the packets of no tile can be told apart; an empty text where they can."""
     if header.has(Marker.POC):
         return _CHANGES
@@ -69,7 +69,7 @@ def needs_whole_tiles(header: Header) -> str:
     return ""
 
 
-def _obstacle(parts: tuple[TilePart, ...]) -> str:
+def _obstacle(parts: tuple[TilePartHeader, ...]) -> str:
     """Return why the packets of a tile cannot be told apart; an empty text where they can."""
     for part in parts:
         if part.changes_coding:

@@ -11,24 +11,24 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from jp2batch.core.costs import PRICE, StoreProfile
+from jp2batch.core.costs import PRICE, StoreCosts
 from jp2batch.core.errors import ImageTooLarge
 from jp2batch.jpeg2000.geometry.grid import Selection, check_grid, tile_count
 from jp2batch.jpeg2000.geometry.precincts import is_partial
 from jp2batch.jpeg2000.geometry.progression import Packet, check_packets
-from jp2batch.jpeg2000.locate.completeness import Doubt
-from jp2batch.jpeg2000.locate.interpolation_search import by_interpolation, interpolation_cost
-from jp2batch.jpeg2000.locate.parallel_walk import Cost, Pace, by_walk, choose_pace
+from jp2batch.jpeg2000.locate.completeness import InconsistentFile
+from jp2batch.jpeg2000.locate.interpolation_search import interpolation_cost, locate_by_interpolation
+from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy, choose_pace, locate_by_walk
 from jp2batch.jpeg2000.locate.sot_chain import check_present
-from jp2batch.jpeg2000.locate.tile_parts import Place, ReadAhead, by_places, by_tlm
+from jp2batch.jpeg2000.locate.tile_parts import ReadAhead, TilePartExtent, locate_by_index, locate_by_tlm
 from jp2batch.jpeg2000.plan.estimates import LARGEST_AHEAD, expected_bytes, guess_ahead
 from jp2batch.jpeg2000.plan.gate import header_obstacle, misplaced_boxes
 from jp2batch.jpeg2000.plan.packet_ranges import locate_packets, needs_whole_tiles
 from jp2batch.jpeg2000.syntax.boxes import Container, read_container
 from jp2batch.jpeg2000.syntax.channels import check_header_box
-from jp2batch.jpeg2000.syntax.headers import Header, TilePart, read_header
+from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_header
 from jp2batch.jpeg2000.syntax.markers import Marker
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Pieces, Range, Steps, fetch, merged
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Steps, fetch, merged
 
 LocatedBy = Literal["tlm", "index", "walk", "whole"]
 """How tile-parts were found."""
@@ -44,7 +44,7 @@ class Image:
     """What the beginning of a file tells."""
 
     container: Container
-    header: Header
+    header: MainHeader
     misplaced: str = ""
     """Which boxes are not in their places, so that OpenJPEG has to tell what the samples are."""
     obstacle: str = ""
@@ -55,7 +55,7 @@ class Image:
 class Tile:
     """What is known of a tile."""
 
-    parts: tuple[TilePart, ...]
+    parts: tuple[TilePartHeader, ...]
     """Its tile-parts."""
     packets: Mapping[Packet, Range] | None
     """Where the packets lie that are wanted; None = all of its tile-parts, as they are."""
@@ -73,7 +73,7 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ResolvedRead:
     """The outcome of a conversation: which bytes hold what was asked for."""
 
     selection: Selection
@@ -101,7 +101,7 @@ class Reading:
         return "file" if self.located_by == "whole" else self.unit
 
 
-def read_image(pieces: Pieces, ahead: Ahead) -> Steps[Image]:
+def read_image(pieces: SparseFile, ahead: Ahead) -> Steps[Image]:
     """Read boxes and main header.
 
     Raises
@@ -119,17 +119,17 @@ def read_image(pieces: Pieces, ahead: Ahead) -> Steps[Image]:
     return Image(container, header, misplaced, misplaced or container.problem or header_obstacle(header))
 
 
-def find_tiles(
-    pieces: Pieces,
+def plan_read(
+    pieces: SparseFile,
     image: Image,
     selection: Selection,
-    store: StoreProfile,
+    store: StoreCosts,
     *,
     at_best: Precision,
     whole_limit: int,
-    places: Sequence[Place] = (),
+    places: Sequence[TilePartExtent] = (),
     headers_only: bool = False,
-) -> Steps[Reading]:
+) -> Steps[ResolvedRead]:
     """Find what of its tiles a selection needs. Their packets are not all read yet: `batches.py` tells them.
 
     Parameters
@@ -153,19 +153,19 @@ def find_tiles(
     free = replace(store, latency=0)
     ahead = guess_ahead(image.header, image.container.codestream, selection, free if headers_only else store)
     reasons = [image.obstacle] if image.obstacle else []
-    found = ways(pieces, image, selection, store, whole_limit, places=places, headers_only=headers_only)
+    found = rank_strategies(pieces, image, selection, store, whole_limit, places=places, headers_only=headers_only)
     for way in [] if image.obstacle or at_best == "file" else found:
         try:
             parts = yield from _locate(way, pieces, image, selection, ahead=ahead, store=store, places=places)
-        except Doubt as doubt:
+        except InconsistentFile as doubt:
             reasons.append(str(doubt))
             continue
         tiles, coarse = _tiles(image.header, parts, selection, at_best)
-        return Reading(selection, way, tiles, (*reasons, *_without_eoc(image, parts), *coarse))
+        return ResolvedRead(selection, way, tiles, (*reasons, *_without_eoc(image, parts), *coarse))
     check_whole(pieces.size, reasons[0] if reasons else "its parts cannot be decoded", whole_limit)
     yield from fetch(pieces, [Range(0, pieces.size)])
     yield from check_present(pieces, image.header, selection.tiles)
-    return Reading(selection, "whole", {}, tuple(reasons))
+    return ResolvedRead(selection, "whole", {}, tuple(reasons))
 
 
 def check_whole(size: int, why: str, limit: int) -> None:
@@ -184,14 +184,14 @@ def check_whole(size: int, why: str, limit: int) -> None:
         )
 
 
-def ways(
-    pieces: Pieces,
+def rank_strategies(
+    pieces: SparseFile,
     image: Image,
     selection: Selection,
-    store: StoreProfile,
+    store: StoreCosts,
     whole_limit: int,
     *,
-    places: Sequence[Place] = (),
+    places: Sequence[TilePartExtent] = (),
     headers_only: bool = False,
 ) -> list[LocatedBy]:
     """Return the ways of finding tile-parts, by the seconds that they are estimated to take.
@@ -221,52 +221,52 @@ def ways(
     return [way for way in ordered if way in ("walk", "whole") or way == ordered[0]]
 
 
-def walk_cost(pieces: Pieces, image: Image, selection: Selection, store: StoreProfile) -> Cost:
+def walk_cost(pieces: SparseFile, image: Image, selection: Selection, store: StoreCosts) -> Cost:
     """Estimate what it takes to find the tiles of a selection without TLM, and to read them."""
     pace, interpolated = _walks(pieces, image, selection, store)
     return min(pace.cost, interpolated, key=lambda cost: cost.weighed)
 
 
-def _walks(pieces: Pieces, image: Image, selection: Selection, store: StoreProfile) -> tuple[Pace, Cost]:
+def _walks(pieces: SparseFile, image: Image, selection: Selection, store: StoreCosts) -> tuple[WalkStrategy, Cost]:
     """Choose how to walk along the codestream up to the last tile of a selection; and estimate interpolation."""
     codestream, tiles = image.container.codestream, tile_count(image.header.siz)
     length, end = codestream.stop - image.header.stop, selection.tiles[-1] + 1
     size = expected_bytes(image.header, codestream, selection)
     if pieces.covers(image.header.stop, codestream.stop):
-        return Pace(1, end, Cost(0, 0, 0, 0)), Cost(0, 0, 0, 0)
+        return WalkStrategy(1, end, Cost(0, 0, 0, 0)), Cost(0, 0, 0, 0)
     interpolated = interpolation_cost(length, tiles, selection.tiles, size, store)
     return choose_pace(length * end // tiles, end, size, store), interpolated
 
 
 def _locate(
     way: LocatedBy,
-    pieces: Pieces,
+    pieces: SparseFile,
     image: Image,
     selection: Selection,
     *,
     ahead: ReadAhead,
-    store: StoreProfile,
-    places: Sequence[Place] = (),
-) -> Steps[list[TilePart]]:
+    store: StoreCosts,
+    places: Sequence[TilePartExtent] = (),
+) -> Steps[list[TilePartHeader]]:
     where = pieces, image.header, image.container.codestream, set(selection.tiles), ahead
     if way == "index":
-        return (yield from by_places(*where, places=places))
+        return (yield from locate_by_index(*where, places=places))
     if way == "whole":
         yield from fetch(pieces, [Range(0, pieces.size)])
     if way == "tlm":
-        return (yield from by_tlm(*where))
+        return (yield from locate_by_tlm(*where))
     pace, interpolated = _walks(pieces, image, selection, store)
     if interpolated.weighed < pace.cost.weighed:
-        with suppress(Doubt):
-            return (yield from by_interpolation(*where))
-    return (yield from by_walk(*where, pace=pace))
+        with suppress(InconsistentFile):
+            return (yield from locate_by_interpolation(*where))
+    return (yield from locate_by_walk(*where, pace=pace))
 
 
 def _tiles(
-    header: Header, parts: list[TilePart], selection: Selection, at_best: Precision
+    header: MainHeader, parts: list[TilePartHeader], selection: Selection, at_best: Precision
 ) -> tuple[dict[int, Tile], list[str]]:
     """Return what is wanted of each tile, and why it is more than the packets."""
-    by_tile: dict[int, list[TilePart]] = {}
+    by_tile: dict[int, list[TilePartHeader]] = {}
     for part in parts:
         by_tile.setdefault(part.sot.tile, []).append(part)
     whole = {number: Tile(tuple(own), None) for number, own in by_tile.items()}
@@ -282,12 +282,12 @@ def _tiles(
     return (whole if reasons else tiles), list(reasons)  # one codestream cannot hold tiles of both kinds
 
 
-def needs_packets(header: Header, selection: Selection) -> bool:
+def needs_packets(header: MainHeader, selection: Selection) -> bool:
     """Tell whether there are packets that a selection does not need."""
     return selection.rlevel > 0 or any(is_partial(header, selection, tile) for tile in selection.tiles)
 
 
-def _without_eoc(image: Image, parts: list[TilePart]) -> list[str]:
+def _without_eoc(image: Image, parts: list[TilePartHeader]) -> list[str]:
     """Say that EOC is missing, where that was seen: OpenJPEG refuses some such files, though every tile is there."""
     seen = any(part.stop == image.container.codestream.stop for part in parts)
     return ["EOC is missing"] if seen else []

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jp2batch.core.errors import CorruptImage, NotJpeg2000
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Pieces, Range, Steps, need
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Steps, require
 
 SIGNATURE = bytes.fromhex("0000000c6a5020200d0a870a")
 """The JP2 signature box, I.5.1."""
@@ -73,7 +73,7 @@ class Container:
         return (box for box in (self.header.children() if self.header else ()) if box.type == kind)
 
 
-def read_container(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
+def read_container(pieces: SparseFile, ahead: Ahead) -> Steps[Container]:
     """Find the codestream of a JP2 file or of a raw codestream; read the boxes beside it, those behind it as well.
 
     Raises
@@ -85,7 +85,7 @@ def read_container(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
     """
     if pieces.size == 0:
         raise NotJpeg2000("", "the file is empty", "give a JPEG 2000 file")
-    start = yield from need(pieces, 0, min(12, pieces.size), ahead)
+    start = yield from require(pieces, 0, min(12, pieces.size), ahead)
     if start.startswith(START_OF_CODESTREAM):
         return Container((), Range(0, pieces.size), raw=True)
     if start != SIGNATURE:
@@ -95,7 +95,7 @@ def read_container(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
     return (yield from _read_boxes(pieces, ahead))
 
 
-def _read_boxes(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
+def _read_boxes(pieces: SparseFile, ahead: Ahead) -> Steps[Container]:
     boxes, codestream = yield from _read_to_codestream(pieces, ahead)
     before = len(boxes)
     problem = yield from _read_behind(pieces, codestream.stop, boxes, ahead)
@@ -106,13 +106,13 @@ def _read_boxes(pieces: Pieces, ahead: Ahead) -> Steps[Container]:
     return Container(tuple(boxes), codestream, before, problem)
 
 
-def _ends_in_eoc(pieces: Pieces, codestream: Range) -> Steps[bool]:
+def _ends_in_eoc(pieces: SparseFile, codestream: Range) -> Steps[bool]:
     if not codestream.start + len(_EOC) <= codestream.stop <= pieces.size:
         return False
-    return (yield from need(pieces, codestream.stop - len(_EOC), codestream.stop)) == _EOC
+    return (yield from require(pieces, codestream.stop - len(_EOC), codestream.stop)) == _EOC
 
 
-def _read_to_codestream(pieces: Pieces, ahead: Ahead) -> Steps[tuple[list[Box], Range]]:
+def _read_to_codestream(pieces: SparseFile, ahead: Ahead) -> Steps[tuple[list[Box], Range]]:
     """Read the boxes before the codestream; return them, and where it lies as its box tells."""
     boxes: list[Box] = []
     position = len(SIGNATURE)
@@ -122,13 +122,13 @@ def _read_to_codestream(pieces: Pieces, ahead: Ahead) -> Steps[tuple[list[Box], 
         kind, start, stop = yield from _read_box_header(pieces, position, ahead)
         if kind == "jp2c":
             return boxes, Range(start, stop)
-        content = (yield from need(pieces, start, stop, ahead)) if _is_kept(boxes, stop - start) else b""
+        content = (yield from require(pieces, start, stop, ahead)) if _is_kept(boxes, stop - start) else b""
         boxes.append(Box(kind, content))
         position = stop
     raise CorruptImage("", "the file holds no codestream", "fetch it again, or give a JPEG 2000 file")
 
 
-def _read_behind(pieces: Pieces, position: int, boxes: list[Box], ahead: Ahead) -> Steps[str]:
+def _read_behind(pieces: SparseFile, position: int, boxes: list[Box], ahead: Ahead) -> Steps[str]:
     """Append the boxes behind the codestream to `boxes`; return what is wrong with their lengths."""
     if position > pieces.size:
         return f"its jp2c box ends at byte {position} of {pieces.size}"
@@ -141,7 +141,7 @@ def _read_behind(pieces: Pieces, position: int, boxes: list[Box], ahead: Ahead) 
             return error.problem
         if stop > pieces.size:
             return f"the box at byte {position} ends at byte {stop} of {pieces.size}"
-        content = (yield from need(pieces, start, stop, ahead)) if _is_kept(boxes, stop - start) else b""
+        content = (yield from require(pieces, start, stop, ahead)) if _is_kept(boxes, stop - start) else b""
         boxes.append(Box(kind, content))
         position = stop
     return ""
@@ -152,8 +152,8 @@ def _is_kept(boxes: list[Box], size: int) -> bool:
     return size <= _LARGEST_KEPT - sum(len(box.content) for box in boxes)
 
 
-def _read_box_header(pieces: Pieces, position: int, ahead: Ahead) -> Steps[tuple[str, int, int]]:
-    header = yield from need(pieces, position, min(position + 16, pieces.size), ahead)
+def _read_box_header(pieces: SparseFile, position: int, ahead: Ahead) -> Steps[tuple[str, int, int]]:
+    header = yield from require(pieces, position, min(position + 16, pieces.size), ahead)
     return _parse_header(header, position, pieces.size)
 
 

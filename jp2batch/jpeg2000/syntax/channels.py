@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.syntax.boxes import Container
-from jp2batch.jpeg2000.syntax.headers import Header
+from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import Siz
 
 
@@ -49,7 +49,7 @@ def check_header_box(container: Container, siz: Siz) -> None:
         raise CorruptImage("", f"its headers tell of {text}", "fetch the file again")
 
 
-def channels(container: Container, header: Header) -> tuple[Channel, ...]:
+def channels(container: Container, header: MainHeader) -> tuple[Channel, ...]:
     """Return the channels of an image, as OpenJPEG gives them: palettes applied.
 
     Raises

@@ -16,7 +16,7 @@ from jp2batch.jpeg2000.syntax.markers import (
     parse_plt,
     parse_tlm,
 )
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Pieces, Steps, need
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, require
 
 _LARGEST_HEADER = 64 << 20  # bytes
 _MOST_SEGMENTS = 1 << 16  # COC and QCC of 16384 components are half of that
@@ -30,7 +30,7 @@ _INFORMATIVE = frozenset({Marker.PLT, Marker.COM})  # of a tile-part header: pac
 
 
 @dataclass(frozen=True)
-class Header:
+class MainHeader:
     """The main header of a codestream."""
 
     start: int
@@ -74,7 +74,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class TilePart:
+class TilePartHeader:
     """The header of a tile-part."""
 
     sot: Sot
@@ -94,7 +94,7 @@ class TilePart:
     """Those marker segments of its header that a decoder needs."""
 
 
-def read_header(pieces: Pieces, start: int, ahead: Ahead) -> Steps[Header]:
+def read_header(pieces: SparseFile, start: int, ahead: Ahead) -> Steps[MainHeader]:
     """Read the main header of the codestream that begins at `start`.
 
     Raises
@@ -104,14 +104,14 @@ def read_header(pieces: Pieces, start: int, ahead: Ahead) -> Steps[Header]:
     UnsupportedImage
         It is coded as no decoder here can read.
     """
-    soc = yield from need(pieces, start, start + 2, ahead)
+    soc = yield from require(pieces, start, start + 2, ahead)
     if soc != Marker.SOC.code:
         raise CorruptImage("", f"no codestream at byte {start}: it starts with {soc.hex()}", "fetch the file again")
     segments, stop = yield from _read_segments(pieces, start + 2, Marker.SOT, ahead)
     return _parse_header(start, stop, segments)
 
 
-def read_tile_part(pieces: Pieces, start: int, sot: Sot, stop: int, ahead: Ahead) -> Steps[TilePart]:
+def read_tile_part(pieces: SparseFile, start: int, sot: Sot, stop: int, ahead: Ahead) -> Steps[TilePartHeader]:
     """Read the rest of the header of a tile-part whose SOT is known.
 
     Parameters
@@ -124,7 +124,7 @@ def read_tile_part(pieces: Pieces, start: int, sot: Sot, stop: int, ahead: Ahead
     segments, sod = yield from _read_segments(pieces, start + Sot.SIZE, Marker.SOD, ahead, stop)
     lengths = [s for s in segments if s.marker == Marker.PLT]
     others = tuple(s for s in segments if s.marker not in _INFORMATIVE)
-    return TilePart(
+    return TilePartHeader(
         sot=sot,
         start=start,
         data=sod + 2,
@@ -137,7 +137,7 @@ def read_tile_part(pieces: Pieces, start: int, sot: Sot, stop: int, ahead: Ahead
 
 
 def _read_segments(
-    pieces: Pieces, start: int, end: Marker, ahead: Ahead, limit: int | None = None
+    pieces: SparseFile, start: int, end: Marker, ahead: Ahead, limit: int | None = None
 ) -> Steps[tuple[list[Segment], int]]:
     """Read marker segments up to the marker `end`; return them and its position."""
     limit = min(start + _LARGEST_HEADER, pieces.size if limit is None else limit)
@@ -146,7 +146,7 @@ def _read_segments(
     while position + 2 <= limit and len(segments) < _MOST_SEGMENTS:
         if position - start > _LONG_HEADER:
             ahead = Ahead(position - start)  # the longer it is already, the more of it is to come
-        marker = int.from_bytes((yield from need(pieces, position, position + 2, ahead)), "big")
+        marker = int.from_bytes((yield from require(pieces, position, position + 2, ahead)), "big")
         if marker == end:
             return segments, position
         if marker in _WITHOUT_LENGTH and end == Marker.SOT:
@@ -157,23 +157,23 @@ def _read_segments(
             raise CorruptImage("", f"no marker segment at byte {position}, but {marker:#06x}", "fetch the file again")
         if marker in _MISPLACED[end]:
             raise Segment(marker, position, b"").wrong("is out of place")
-        length = int.from_bytes((yield from need(pieces, position + 2, position + 4, ahead)), "big")
+        length = int.from_bytes((yield from require(pieces, position + 2, position + 4, ahead)), "big")
         if length < 2:
             raise Segment(marker, position, b"").wrong(f"claims a length of {length}")
-        body = yield from need(pieces, position + 4, position + 2 + length, ahead)
+        body = yield from require(pieces, position + 4, position + 2 + length, ahead)
         segments.append(Segment(marker, position, body))
         position += 2 + length
     if position + 2 > pieces.size:
-        yield from need(pieces, position, position + 2)  # says that the file is cut short
+        yield from require(pieces, position, position + 2)  # says that the file is cut short
     raise CorruptImage("", f"no {end.name} marker between bytes {start} and {limit}", "fetch the file again")
 
 
-def _parse_header(start: int, stop: int, segments: list[Segment]) -> Header:
+def _parse_header(start: int, stop: int, segments: list[Segment]) -> MainHeader:
     if not segments or segments[0].marker != Marker.SIZ:
         raise CorruptImage("", f"the main header at byte {start} does not begin with SIZ", "fetch the file again")
     siz = Siz.parse(segments[0])
     cod, codings = _codings(segments, start, len(siz.components))
-    return Header(
+    return MainHeader(
         start,
         stop,
         tuple(segments),
@@ -240,7 +240,7 @@ def _component(segment: Segment, components: int) -> tuple[int, int]:
     return component, offset
 
 
-def check_supported(header: Header) -> None:
+def check_supported(header: MainHeader) -> None:
     """Refuse what cannot become one array.
 
     Raises

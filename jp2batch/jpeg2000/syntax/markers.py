@@ -7,7 +7,7 @@ from typing import Self
 
 from jp2batch.core.errors import CorruptImage
 
-_CURE = "fetch the file again"
+_HINT = "fetch the file again"
 _LARGEST_LIST = 4 << 20  # bytes: a million packets or more
 
 
@@ -78,7 +78,7 @@ class Segment:
 
     def wrong(self, problem: str) -> CorruptImage:
         """Return the error that says what is wrong with this segment."""
-        return CorruptImage("", f"the {self.name} marker segment at byte {self.start} {problem}", _CURE)
+        return CorruptImage("", f"the {self.name} marker segment at byte {self.start} {problem}", _HINT)
 
 
 def encode_segment(marker: int, body: bytes) -> bytes:

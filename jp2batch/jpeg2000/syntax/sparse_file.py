@@ -31,7 +31,7 @@ class Unknown(Exception):  # not an error: a rehearsal has come to bytes that it
     """The bytes were counted, but not fetched."""
 
 
-class Pieces:
+class SparseFile:
     """What is known of one file.
 
     Parameters
@@ -163,7 +163,7 @@ class Ahead(NamedTuple):
     """Bytes behind those that probably are packets."""
 
 
-def need(pieces: Pieces, start: int, stop: int, ahead: Ahead = Ahead()) -> Steps[bytes]:  # noqa: B008  # it is frozen
+def require(pieces: SparseFile, start: int, stop: int, ahead: Ahead = Ahead()) -> Steps[bytes]:  # noqa: B008  # it is frozen
     """Return the bytes of a range; where they must be fetched, what is `ahead` comes with them.
 
     Raises
@@ -184,7 +184,7 @@ def need(pieces: Pieces, start: int, stop: int, ahead: Ahead = Ahead()) -> Steps
     return pieces.read(start, stop)
 
 
-def fetch(pieces: Pieces, ranges: Sequence[Range]) -> Steps[None]:
+def fetch(pieces: SparseFile, ranges: Sequence[Range]) -> Steps[None]:
     """Fetch what of `ranges` is missing; its content decides nothing."""
     missing = [gap._replace(head=0) for start, stop, _ in ranges for gap in pieces.missing(start, stop)]
     if missing:
@@ -215,7 +215,7 @@ def merged(ranges: Iterable[Range]) -> list[Range]:
     return result
 
 
-def together(conversations: Iterable[Steps[T]]) -> Steps[list[T]]:
+def gather(conversations: Iterable[Steps[T]]) -> Steps[list[T]]:
     """Hold many conversations side by side: each round asks at once for what all of them need next."""
     results: dict[int, T] = {}
     running = dict(enumerate(conversations))

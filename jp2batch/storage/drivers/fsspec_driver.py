@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.http_driver import (
     CHUNK,
@@ -43,7 +43,7 @@ _CHANGING = (
 _WITHOUT_A_BODY = (304, 416)  # statuses that botocore raises, and that tell what was asked
 
 
-class Store(ABC):
+class Driver(ABC):
     """One object of a store.
 
     It keeps nothing of what it has read, runs on fsspec's event loop, and serves any number of `get` at once. It counts
@@ -68,7 +68,7 @@ class Store(ABC):
         """
 
 
-class _HttpStore(Store):
+class _HttpStore(Driver):
     """A file on a web server."""
 
     tells_version = True
@@ -97,7 +97,7 @@ class _HttpStore(Store):
             self._meter.requested(max(1, len(sent)))
 
 
-class _S3Store(Store):
+class _S3Store(Driver):
     """An object behind the S3 protocol.
 
     It calls the client beneath s3fs's own retries, which multiply with botocore's to 25 tries of one range.
@@ -155,7 +155,7 @@ class _S3Store(Store):
         return answer
 
 
-class _PlainStore(Store):
+class _PlainStore(Driver):
     """An object of a file system that gives bare bytes and no more."""
 
     tells_version = False
@@ -202,7 +202,7 @@ class _MemoryStore(_SyncStore):
 
 
 # The nearest base class of a file system decides. By name, so that no driver is imported for it.
-_STORES: dict[str, type[Store]] = {
+_STORES: dict[str, type[Driver]] = {
     "fsspec.asyn.AsyncFileSystem": _AsyncStore,
     "fsspec.implementations.http.HTTPFileSystem": _HttpStore,
     "fsspec.implementations.memory.MemoryFileSystem": _MemoryStore,
@@ -211,13 +211,13 @@ _STORES: dict[str, type[Store]] = {
 }
 
 
-def store_class(fs: Any) -> type[Store]:
+def store_class(fs: Any) -> type[Driver]:
     """Return the class that reads from a file system."""
     names = (f"{base.__module__}.{base.__qualname__}" for base in type(fs).__mro__)
     return next((_STORES[name] for name in names if name in _STORES), _SyncStore)
 
 
-def with_defaults(options: Mapping[str, Any], protocol: str, profile: StoreProfile) -> dict[str, Any]:
+def with_defaults(options: Mapping[str, Any], protocol: str, profile: StoreCosts) -> dict[str, Any]:
     """Return storage options that let a driver hold as many connections as the profile allows; given ones win."""
     if protocol in ("http", "https"):
         return {"get_client": functools.partial(http_client, profile.connections), **options}

@@ -9,14 +9,14 @@ from importlib.util import find_spec
 from typing import Any
 
 from jp2batch.core.config import driver, max_whole_file
-from jp2batch.core.costs import StoreProfile
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import ConfigurationError, ImageTooLarge, StoreUnavailable
 from jp2batch.core.place import Place
 from jp2batch.storage.base_source import Meter
-from jp2batch.storage.drivers.fsspec_driver import Store
+from jp2batch.storage.drivers.fsspec_driver import Driver
 from jp2batch.storage.drivers.http_driver import unsatisfied
 from jp2batch.storage.errors import HttpStatusError
-from jp2batch.storage.replies import Range, Reply, Version, shown
+from jp2batch.storage.replies import Range, Reply, Version, describe_range
 from jp2batch.storage.store_identity import endpoint_of
 
 _KNOWN = frozenset({"key", "secret", "token", "anon", "endpoint_url", "client_kwargs", "requester_pays", "profile"})
@@ -27,7 +27,7 @@ _UNREACHABLE = re.compile(r"kind: Connect,(?s:.*)(dns error|tcp connect error)")
 _PASSING = re.compile(r"(HTTP error: .*|Content-Range header .*|.* for CONTENT_RANGE header)")  # may go well later
 
 
-class ObstoreObject(Store):
+class ObstoreObject(Driver):
     """An object behind the S3 protocol."""
 
     tells_version = True
@@ -98,7 +98,7 @@ class _NotPartial(Exception):  # not an error of ours yet: the whole object may 
     """The server ignores ranges."""
 
 
-def obstore_store(path: str, place: Place, profile: StoreProfile) -> tuple[Any, str] | None:
+def obstore_store(path: str, place: Place, profile: StoreCosts) -> tuple[Any, str] | None:
     """Return obstore's store and the key in it of an S3 URL; None: fsspec is to read it.
 
     Raises
@@ -137,7 +137,7 @@ def _obstacle_of_the_name(path: str) -> str:
     return "it reads the newest version of an object only" if "?versionId=" in path else ""
 
 
-def _obstacle(path: str, place: Place, profile: StoreProfile, *, must: bool) -> str:
+def _obstacle(path: str, place: Place, profile: StoreCosts, *, must: bool) -> str:
     """Return why another driver is to be taken; an empty text where this one may be."""
     client = set(place.options.get("client_kwargs") or {}) - {"region_name", "endpoint_url"}
     unknown = sorted({name for name, value in place.options.items() if value is not None} - _KNOWN | client)
@@ -247,7 +247,7 @@ def _plain(error: Exception) -> Exception:
     if "redirect" in text:
         return HttpStatusError(301)
     if other := _OTHER_RANGE.search(text):
-        asked, came = (shown((int(other[n]), int(other[n + 1]))) for n in (1, 3))
+        asked, came = (describe_range((int(other[n]), int(other[n + 1]))) for n in (1, 3))
         return StoreUnavailable("", f"{asked} were asked for and {came} came", "try again")
     if passing := _UNREACHABLE.search(str(error)) or _PASSING.search(text):
         return (ConnectionRefusedError if passing.re is _UNREACHABLE else ConnectionError)(passing[1])

@@ -16,6 +16,7 @@ import xarray as xr
 import jp2batch
 from jp2batch.batch import run as batch
 from jp2batch.batch.executors.in_flight import InFlightWindow
+from jp2batch.compute import cluster as cluster_module
 from jp2batch.compute import task
 from jp2batch.compute.cluster import local_cluster
 from jp2batch.core.errors import (
@@ -212,7 +213,7 @@ def test_an_item_too_large_for_its_worker_is_refused_before_it_is_fetched(paths,
 
 
 def test_a_cluster_with_another_version_is_refused(client, paths, monkeypatch):
-    monkeypatch.setattr(jp2batch, "__version__", "99.0")
+    monkeypatch.setattr(cluster_module, "__version__", "99.0")
     with pytest.raises(ClusterMismatch, match=r"pip install jp2batch==99\.0"):
         jp2batch.run([Request(paths[0])], client)
 

@@ -56,7 +56,7 @@ def test_values_of_ones_own_are_not_measured():
 
 def test_profiles_of_ones_own_have_names():
     mine = {"mine": {"bandwidth": "1 MB", "requests_per_minute": 60}}
-    with dask.config.set({"jp2batch.core.costs": mine, "jp2batch.stores": {"store.example": "mine"}}):
+    with dask.config.set({"jp2batch.profiles": mine, "jp2batch.stores": {"store.example": "mine"}}):
         found = config.store_costs("https", "eu.store.example")
     assert (found.name, found.bandwidth, found.requests_per_minute) == ("mine", 1e6, 60)
     assert found.latency == config.store_costs("https").latency
@@ -90,7 +90,7 @@ def test_environment_variables_change_it():
         ({"jp2batch.stores": {"s3": "unknown"}}, lambda: config.store_costs("s3")),
         ({"jp2batch.stores": {"s3": {"gap": "4 KiB"}}}, lambda: config.store_costs("s3")),
         ({"jp2batch.stores": {"s3": {"bandwidth": 0}}}, lambda: config.store_costs("s3")),
-        ({"jp2batch.core.costs": 3}, lambda: config.store_costs("s3")),
+        ({"jp2batch.profiles": 3}, lambda: config.store_costs("s3")),
     ],
 )
 def test_a_value_that_cannot_be_read_is_named(setting, read):
@@ -115,10 +115,10 @@ def test_a_block_in_which_the_configuration_is_loaded_leaves_the_defaults():
     program = (
         "import dask, jp2batch\n"
         'with dask.config.set({"jp2batch.stores.file": "aws"}):\n'
-        "    from jp2batch import config\n"
-        '    assert config.store_profile("file").name == "aws"\n'
+        "    from jp2batch.core import config\n"
+        '    assert config.store_costs("file").name == "aws"\n'
         'with dask.config.set({"jp2batch.stores.ftp": "gcs"}):\n'
-        '    assert [config.store_profile(name).name for name in ("file", "s3", "ftp")] == ["local", "aws", "gcs"]\n'
+        '    assert [config.store_costs(name).name for name in ("file", "s3", "ftp")] == ["local", "aws", "gcs"]\n'
         "assert config.changed() == {}\n"
         "assert config.first_read() == 8192\n"
     )

@@ -93,13 +93,13 @@ def test_glymurs_configuration_is_named(tmp_path, monkeypatch):
 def test_what_is_configured_is_told():
     with dask.config.set(config.DEFAULTS):
         assert found()["configuration"].detail == "the defaults"
-    with dask.config.set({"jp2batch.max-result": "8 GiB", "jp2batch.core.costs.aws.latency": "90ms"}):
+    with dask.config.set({"jp2batch.max-result": "8 GiB", "jp2batch.profiles.aws.latency": "90ms"}):
         detail = found()["configuration"].detail
     assert "jp2batch.max-result = 8 GiB" in detail
-    assert "jp2batch.core.costs.aws.latency = 90ms" in detail
+    assert "jp2batch.profiles.aws.latency = 90ms" in detail
 
 
-@pytest.mark.parametrize("setting", [{"jp2batch.threads": "all"}, {"jp2batch.core.costs.aws.latency": "slow"}])
+@pytest.mark.parametrize("setting", [{"jp2batch.threads": "all"}, {"jp2batch.profiles.aws.latency": "slow"}])
 def test_a_configuration_that_cannot_be_used_is_a_problem(setting):
     with dask.config.set(setting):
         finding = found()["configuration"]

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from long_exactness import Workshops, report
 
 from support.images import PLAIN
-from support.long_exactness import Workshops, report
 from support.mutations import STEPS, Anatomy, Change
 
 BATCH = 20

@@ -20,6 +20,7 @@ from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError, StorageError
 from jp2batch.core.request import Request
 from jp2batch.image import index
+from jp2batch.image.index import parquet_table
 from jp2batch.image.index.parquet_table import Table, shared_table, write_table
 from jp2batch.image.open import OpenImage
 from jp2batch.image.read import read_pixels
@@ -94,9 +95,9 @@ def test_images_that_differ_in_their_query_alone_are_learned(http_server, tmp_pa
 
 def test_threads_load_it_once(tmp_path, monkeypatch):
     write_table(str(tmp_path / "index.parquet"), {"a": learn(PLAIN)})
-    loads, read = [], index.table.read_bytes
+    loads, read = [], parquet_table.read_bytes
     monkeypatch.setattr(
-        index.table, "read_bytes", lambda *args, **options: loads.append(args) or read(*args, **options)
+        parquet_table, "read_bytes", lambda *args, **options: loads.append(args) or read(*args, **options)
     )
     with ThreadPoolExecutor(8) as pool:
         tables = list(pool.map(lambda _: shared_table(str(tmp_path / "index.parquet"), {}), range(8)))

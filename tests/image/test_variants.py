@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from long_exactness import Workshops, report
 
 from support.children import Child
 from support.forced import Outcome
 from support.judge import Reference, judged
-from support.long_exactness import Workshops, report
 from support.mutations import mutation
 from support.variants import FEATURES, chosen, variant, with_features
 from support.whole_decode import Level, Plane, without_tlm

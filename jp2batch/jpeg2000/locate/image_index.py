@@ -92,7 +92,9 @@ class ImageIndex:
 
     def unproven(self) -> "ImageIndex":
         """Return it as what somebody else tells."""
-        return replace(self, unverified=True, tile_parts=tuple(replace(place, proven=False) for place in self.tile_parts))
+        return replace(
+            self, unverified=True, tile_parts=tuple(replace(place, proven=False) for place in self.tile_parts)
+        )
 
     def to_bytes(self) -> bytes:
         """Return it packed: a line of JSON and the bytes of the stretches, compressed (which adds a checksum)."""

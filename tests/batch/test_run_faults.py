@@ -193,10 +193,11 @@ def test_a_crash_and_a_hang_among_a_hundred_cost_their_own_items(images, tmp_pat
 
 HANGING = """
 from support.deliveries import dangerous
-from jp2batch.compute.isolated import perform_alone
-from jp2batch.compute.task import Hidden, Order
+from jp2batch.compute.isolated import run_task_in_subprocess
+from jp2batch.compute.task import TaskSpec
+from jp2batch.core.options import SecretDict
 from jp2batch.core.request import Request
-perform_alone(Request("{path}", 0), Order(dangerous, Hidden(), None, None))
+run_task_in_subprocess(Request("{path}", 0), TaskSpec(dangerous, SecretDict(), None, None))
 """
 
 

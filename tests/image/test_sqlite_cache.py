@@ -247,8 +247,8 @@ def test_children_that_are_forked_while_threads_use_it_may_use_it(path):
 MANY = """
 import sys
 from pathlib import Path
-from jp2batch.image.index.sqlite_cache import BlobFile
-file = BlobFile(Path(sys.argv[1]), 1 << 30)
+from jp2batch.image.index.sqlite_cache import SqliteCache
+file = SqliteCache(Path(sys.argv[1]), 1 << 30)
 sys.stdin.readline()
 for number in range(200):
     file.update("shared", lambda old: (old or b"") + sys.argv[2].encode())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import drawings
 import figures
+import house
 import notebook_form
 import pictures
 import reference
@@ -12,6 +13,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES: dict[str, Callable[[], str]] = {
+    "CONTRIBUTING.md": house.contributing,
     "README.md": figures.readme,
     "docs/api.md": reference.python,
     "docs/cli.md": reference.command_line,

@@ -1,0 +1,51 @@
+"""The language of the package: plain first lines, and one meaning for a class name."""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[2] / "jp2batch"
+RIDDLE = re.compile(r"\b(what|that|those|one|there|so|whatever|whom?|somebody|anybody)\b", re.IGNORECASE)
+LONGEST = 12  # words
+
+
+def trees() -> Iterator[ast.Module]:
+    return (ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py")))
+
+
+def first_lines(tree: ast.Module) -> Iterator[str]:
+    """Iterate over the first lines of docstrings, those under fields and constants included."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for statement in body if isinstance(body, list) else ():
+            match statement:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    yield text.strip().partition("\n")[0]
+
+
+def riddling(line: str) -> bool:
+    return RIDDLE.search(line) is not None
+
+
+def test_few_first_lines_are_riddles():
+    lines = [line for tree in trees() for line in first_lines(tree)]
+    riddles = [line for line in lines if riddling(line)]
+    assert len(riddles) < 0.10 * len(lines), riddles[:50]
+
+
+def test_first_lines_are_short():
+    lines = [line for tree in trees() for line in first_lines(tree)]
+    long = [line for line in lines if len(line.split()) > LONGEST]
+    assert len(long) < 0.05 * len(lines), long[:50]
+
+
+def test_a_class_name_is_defined_once():
+    names = Counter(node.name for tree in trees() for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_a_riddle_is_found():
+    assert riddling("What is told of a cube besides its values")
+    assert not riddling("Coordinates and attributes of a cube")

@@ -28,7 +28,8 @@ def check_options(output: str, *, resume: bool, retry_failed: bool, overwrite: b
     """
     again = resume or retry_failed
     if again and overwrite:
-        raise InvalidRequest(output, "--overwrite contradicts --resume and --retry-failed", "leave one of them out")
+        problem = "overwrite=True contradicts resume=True and retry_failed=True"
+        raise InvalidRequest(output, problem, "leave one of them out")
     if again and output == "-":
         raise InvalidRequest("", "what went to stdout cannot be resumed", "give a file with -o")
 
@@ -45,9 +46,9 @@ def check_existing(sink: Output, output: str, *, resume: bool, retry_failed: boo
     if foreign is not None:
         raise InvalidRequest(foreign, "this is not what an earlier run has written", "give another name")
     if retry_failed and not sink.recorded():
-        raise InvalidRequest(output, "there are no records of an earlier run", "leave out --retry-failed")
+        raise InvalidRequest(output, "there are no records of an earlier run", "leave out retry_failed=True")
     if not (resume or retry_failed or overwrite) and sink.exists():
-        hint = "continue it with --resume, replace it with --overwrite, or give another name"
+        hint = "continue it with resume=True, replace it with overwrite=True, or give another name"
         raise InvalidRequest(output, "there are results already", hint)
 
 
@@ -175,7 +176,7 @@ def _check_root(records: Path | None, entries: Iterable[RecordEntry], items: Seq
     if roots and roots.isdisjoint({item.shown_root for item in items}):
         earlier = min(root or "" for root in roots)
         problem = f"its records are of paths below {earlier}" if earlier else "its records are of paths without a root"
-        hint = f"give --root {earlier}" if earlier else "leave out --root"
+        hint = f"give root={earlier}" if earlier else "leave out root="
         raise InvalidRequest(str(records), problem, f"{hint}, or another output")
 
 

@@ -38,7 +38,7 @@ class _Group(click.Group):
                 raise
             raise click.UsageError(text, error.ctx) from None
         except Jp2BatchError as error:
-            say(str(error))
+            say(_with_flags(error, self.commands[str(ctx.invoked_subcommand)]))
             ctx.exit(_exit_code(error))
         except OSError as error:
             if error.errno == errno.EPIPE:
@@ -60,6 +60,18 @@ def _without_values(error: click.UsageError, arguments: list[str]) -> str:
         for value in sorted(given, key=len, reverse=True):
             text = text.replace(f"'{value}'", "'…'").replace(repr(value), "'…'")
     return without_credentials(text)
+
+
+def _with_flags(error: Jp2BatchError, command: click.Command) -> str:
+    """Return an error's text with the flags of a command in place of parameters."""
+    flags = {option.name: option.opts[-1] for option in command.params if isinstance(option, click.Option)}
+    parameter = re.compile(rf"\b({'|'.join(map(re.escape, filter(None, flags)))})=(True\b)?")
+
+    def flag(match: re.Match[str]) -> str:
+        follows = match.string[match.end() : match.end() + 1]
+        return flags[match[1]] + (" " if not match[2] and follows.strip(" ,") else "")
+
+    return str(Jp2BatchError(error.path, parameter.sub(flag, error.problem), parameter.sub(flag, error.hint)))
 
 
 def _exit_code(error: Jp2BatchError) -> int:

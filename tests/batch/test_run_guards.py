@@ -314,3 +314,20 @@ def test_an_output_that_cannot_be_is_called_by_its_name(arguments, said, manifes
     assert done.exit_code in (2, 3)
     assert said in done.stderr
     assert "--overwrite" not in done.stderr
+
+
+# The words of the caller
+
+
+def test_the_library_names_parameters_and_the_command_line_flags(image, tmp_path):
+    manifest = write_rows(tmp_path / "m.ndjson", [{"Path": str(image)}])
+    output = tmp_path / "r.ndjson"
+    assert run(manifest, output).exit_code == 0
+    for options, parameters, flags in (
+        ({"resume": True, "overwrite": True}, "overwrite=True contradicts resume=True", "--overwrite contradicts"),
+        ({}, "continue it with resume=True, replace it with overwrite=True", "continue it with --resume, replace it"),
+    ):
+        with pytest.raises(InvalidRequest, match=parameters) as raised:
+            jp2batch.run_to([str(image)], output, progress=False, **options)
+        assert "--" not in str(raised.value)
+        assert flags in run(manifest, output, *(f"--{name}" for name in options)).stderr

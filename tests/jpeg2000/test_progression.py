@@ -10,7 +10,7 @@ from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.geometry import progression
 from jp2batch.jpeg2000.geometry.grid import ceil_div, tile_area, tile_precincts
 from jp2batch.jpeg2000.geometry.progression import Packet, count_packets, packet_order
-from jp2batch.jpeg2000.syntax.markers import PROGRESSIONS, Coding, Component, Siz
+from jp2batch.jpeg2000.syntax.markers import PROGRESSIONS, CodingStyle, Component, Siz
 from jp2batch.storage.source import MemorySource
 from support.images import FACTORS, made
 from support.rewrite import Codestream, packet_lengths
@@ -27,7 +27,7 @@ def headers(draw) -> SimpleNamespace:
     for _ in components:
         levels = draw(st.integers(0, 2))
         precincts = [draw(st.tuples(st.integers(1, 4), st.integers(1, 4))) for _ in range(levels + 1)]
-        codings.append(Coding(levels, (4, 4), 0, 1, tuple(precincts), True))
+        codings.append(CodingStyle(levels, (4, 4), 0, 1, tuple(precincts), True))
     cod = SimpleNamespace(progression=draw(st.sampled_from(PROGRESSIONS)), layers=draw(st.integers(1, 2)))
     return SimpleNamespace(siz=siz, cod=cod, codings=tuple(codings))
 
@@ -143,7 +143,7 @@ def test_there_are_as_many_packets_as_plt_has_lengths(progression, grid):
 
 
 def test_counting_does_not_list():
-    coding = Coding(32, (4, 4), 0, 1, ((0, 0), *[(1, 1)] * 32), True)
+    coding = CodingStyle(32, (4, 4), 0, 1, ((0, 0), *[(1, 1)] * 32), True)
     siz = Siz(0, 2**31, 2**31, 0, 0, 2**31, 2**31, 0, 0, (Component(7, 1, 1),))
     header = SimpleNamespace(siz=siz, cod=SimpleNamespace(layers=65535, progression="RPCL"), codings=(coding,))
     assert progression.count_packets(header, tile_precincts(header, 0)) > 2**60

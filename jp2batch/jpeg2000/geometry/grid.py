@@ -9,7 +9,7 @@ from typing import NamedTuple
 from jp2batch.core.errors import CorruptImage, InvalidRlevel, InvalidWindow
 from jp2batch.core.request import LOWEST, Window
 from jp2batch.jpeg2000.syntax.headers import MainHeader
-from jp2batch.jpeg2000.syntax.markers import Coding, Component, Siz
+from jp2batch.jpeg2000.syntax.markers import CodingStyle, Component, Siz
 
 _TILE, _TILE_COMPONENT = 6000, 1500  # bytes that OpenJPEG takes for each, as it reads the main header
 _ENTRY = 200  # bytes that OpenJPEG takes for a code-block, with its tag trees; a precinct of a subband takes as much
@@ -260,7 +260,7 @@ def precinct_counts(grids: PrecinctGrids) -> tuple[tuple[int, ...], ...]:
 
 
 @lru_cache(maxsize=4096)
-def _component_precincts(area: Rect, component: Component, coding: Coding) -> tuple[PrecinctGrid, ...]:
+def _component_precincts(area: Rect, component: Component, coding: CodingStyle) -> tuple[PrecinctGrid, ...]:
     levels = []
     for resolution, (ppx, ppy) in enumerate(coding.precincts):
         drop = coding.levels - resolution

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from jp2batch.jpeg2000.syntax.boxes import Container
 from jp2batch.jpeg2000.syntax.headers import MainHeader
-from jp2batch.jpeg2000.syntax.markers import Coding, Marker, Quantization
+from jp2batch.jpeg2000.syntax.markers import CodingStyle, Marker, Quantization
 
 _BOXES_OF_HEADER = frozenset({"ihdr", "bpcc", "colr", "pclr", "cmap", "cdef"})
 """What is of use to a decoder only inside of the JP2 header box, I.5.3; OpenJPEG obeys them elsewhere as well."""
@@ -88,7 +88,7 @@ def _missing_steps(header: MainHeader) -> str:
     return "" if all(_steps_suffice(*pair) for pair in pairs) else "step sizes are missing"
 
 
-def _steps_suffice(quantization: Quantization, coding: Coding) -> bool:
+def _steps_suffice(quantization: Quantization, coding: CodingStyle) -> bool:
     style = quantization.sqcd & 31
     size = {0: 1, 1: 2, 2: 2}.get(style, 0)
     subbands = 1 if style == 1 else 1 + 3 * coding.levels

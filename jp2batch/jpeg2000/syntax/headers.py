@@ -6,7 +6,7 @@ from functools import cached_property
 from jp2batch.core.errors import CorruptImage, UnsupportedImage
 from jp2batch.jpeg2000.syntax.markers import (
     Cod,
-    Coding,
+    CodingStyle,
     Marker,
     Quantization,
     Segment,
@@ -41,7 +41,7 @@ class MainHeader:
     """All marker segments, in the order of the file."""
     siz: Siz
     cod: Cod
-    codings: tuple[Coding, ...]
+    codings: tuple[CodingStyle, ...]
     """How each component is coded: COD, overruled by COC."""
     quantizations: tuple[Quantization, ...]
     """How each component is quantized: QCD, overruled by QCC."""
@@ -185,9 +185,9 @@ def _parse_header(start: int, stop: int, segments: list[Segment]) -> MainHeader:
     )
 
 
-def _codings(segments: list[Segment], start: int, components: int) -> tuple[Cod, list[Coding]]:
+def _codings(segments: list[Segment], start: int, components: int) -> tuple[Cod, list[CodingStyle]]:
     """Return COD, and how each component is coded; of contradicting segments the last one holds, as in OpenJPEG."""
-    cod, codings = None, list[Coding]()
+    cod, codings = None, list[CodingStyle]()
     for segment in segments:
         if segment.marker == Marker.COD:
             cod = Cod.parse(segment)
@@ -195,7 +195,7 @@ def _codings(segments: list[Segment], start: int, components: int) -> tuple[Cod,
         elif segment.marker == Marker.COC:
             component, offset = _component(segment, components)
             (scoc,) = segment.unpack(">B", offset)
-            coding = Coding.parse(segment, offset + 1, bool(scoc & 1))
+            coding = CodingStyle.parse(segment, offset + 1, bool(scoc & 1))
             if codings:
                 codings[component] = coding
     if cod is None:

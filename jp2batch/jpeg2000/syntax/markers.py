@@ -154,7 +154,7 @@ class Siz:
 
 
 @dataclass(frozen=True, slots=True)
-class Coding:
+class CodingStyle:
     """How a component is coded: the SPcod and SPcoc parameters, table A.20."""
 
     levels: int
@@ -208,7 +208,7 @@ class Cod:
     """Number of quality layers."""
     mct: int
     """1 = a multiple component transformation is used."""
-    coding: Coding
+    coding: CodingStyle
 
     @classmethod
     def parse(cls, segment: Segment) -> Self:
@@ -216,7 +216,7 @@ class Cod:
         scod, progression, layers, mct = segment.unpack(">BBHB")
         if progression >= len(PROGRESSIONS) or layers == 0:
             raise segment.wrong(f"claims progression order {progression} with {layers} layers")
-        return cls(scod, PROGRESSIONS[progression], layers, mct, Coding.parse(segment, 5, bool(scod & 1)))
+        return cls(scod, PROGRESSIONS[progression], layers, mct, CodingStyle.parse(segment, 5, bool(scod & 1)))
 
     @property
     def sop(self) -> bool:

@@ -11,7 +11,7 @@ from jp2batch.core.costs import StoreCosts
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.http_driver import (
     CHUNK,
-    Answer,
+    HttpReply,
     http_client,
     no_chunks,
     range_header,
@@ -83,7 +83,7 @@ class _HttpStore(Driver):
             return await version_told(answer, known, self._meter)
 
     @asynccontextmanager
-    async def _answer(self, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
+    async def _answer(self, headers: Mapping[str, str]) -> AsyncIterator[HttpReply]:
         session = await self._fs.set_session()
         options = {"allow_redirects": True, **self._fs.kwargs}
         # A compressed body has other offsets than the file.
@@ -92,7 +92,7 @@ class _HttpStore(Driver):
         try:
             url = self._fs.encode_url(self._path)
             async with session.get(url, trace_request_ctx=sent, **options) as response:
-                yield Answer(response.status, response.headers, response.content.iter_chunked(CHUNK))
+                yield HttpReply(response.status, response.headers, response.content.iter_chunked(CHUNK))
         finally:
             self._meter.requested(max(1, len(sent)))
 
@@ -119,7 +119,7 @@ class _S3Store(Driver):
             return await version_told(answer, known, self._meter)
 
     @asynccontextmanager
-    async def _answer(self, **parameters: Any) -> AsyncIterator[Answer]:
+    async def _answer(self, **parameters: Any) -> AsyncIterator[HttpReply]:
         try:
             got = await self._get_object(**parameters)
         except Exception as error:
@@ -129,7 +129,7 @@ class _S3Store(Driver):
         metadata, body = got["ResponseMetadata"], got.get("Body")
         try:
             chunks = no_chunks() if body is None else body.iter_chunks(CHUNK)
-            yield Answer(metadata["HTTPStatusCode"], metadata["HTTPHeaders"], chunks)
+            yield HttpReply(metadata["HTTPStatusCode"], metadata["HTTPHeaders"], chunks)
         finally:
             if body is not None:
                 body.close()

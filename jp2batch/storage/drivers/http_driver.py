@@ -79,7 +79,7 @@ def range_to_look_at(known: Version | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpReply:
     """A status, headers, and a body that has not been read yet."""
 
     status: int
@@ -101,7 +101,7 @@ class Answer:
         return self.headers.get("etag") or self.headers.get("last-modified")
 
 
-async def reply_of(answer: Answer, span: Range, known: Version | None, meter: Meter) -> Reply:
+async def reply_of(answer: HttpReply, span: Range, known: Version | None, meter: Meter) -> Reply:
     """Return what was answered to a request for `span`; a whole body is taken only while no version is `known`."""
     if answer.status == 416:
         return unsatisfied(span, answer.headers)
@@ -114,7 +114,7 @@ async def reply_of(answer: Answer, span: Range, known: Version | None, meter: Me
     return await _whole(answer, meter)
 
 
-async def version_told(answer: Answer, known: Version | None, meter: Meter) -> Version:
+async def version_told(answer: HttpReply, known: Version | None, meter: Meter) -> Version:
     """Return the version that the answer to a request for one byte tells; `known` if it has not changed."""
     if answer.status == 304 and known is not None:
         return known
@@ -140,7 +140,7 @@ def unsatisfied(span: Range, headers: Mapping[str, str]) -> Reply:
     return Reply(b"", Version(0 if size is None and span[0] == 0 else size, None))
 
 
-async def _part(answer: Answer, span: Range, meter: Meter) -> Reply:
+async def _part(answer: HttpReply, span: Range, meter: Meter) -> Reply:
     told, size = content_range(answer.headers.get("content-range"))
     if told is None:
         raise StoreUnavailable("", "a part came that does not tell which (no Content-Range)", "try again")
@@ -148,7 +148,7 @@ async def _part(answer: Answer, span: Range, meter: Meter) -> Reply:
     return Reply(data, Version(size, answer.etag), told)
 
 
-async def _whole(answer: Answer, meter: Meter) -> Reply:
+async def _whole(answer: HttpReply, meter: Meter) -> Reply:
     limit = max_whole_file()
     promised = answer.version.size or 0
     data = await _body(answer.chunks, limit, meter) if promised <= limit else b""

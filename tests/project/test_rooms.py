@@ -90,6 +90,17 @@ def test_the_tree_is_the_drawing():
     assert entries == {*ROOMS, "__init__.py", "__main__.py", "py.typed", "jp2batch.yaml"}
 
 
+def test_the_tests_have_the_same_rooms():
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()} - {"__pycache__"}
+    assert folders <= {*ROOMS, "support", "project"}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("tests/**/*.py")), ids=lambda path: path.stem)
+def test_no_test_imports_another(path):
+    names = imports(ast.parse(path.read_text(encoding="utf-8")))
+    assert [name for name in names if ".test_" in f".{name}"] == []
+
+
 def test_no_modules_import_each_other_in_a_circle():
     graph = {
         module: {name for name in imports(parsed(module)) if name in MODULES and name not in FACE}

@@ -8,7 +8,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import glymur
 from flask import Flask, Response, jsonify, request
 
 from jp2batch.image import openjpeg
@@ -20,6 +19,8 @@ ROOT = Path(os.environ.get("OLD_DESIGN_ROOT", "."))
 
 def image() -> Response:
     """Answer as the old service did."""
+    import glymur  # after `library`: glymur looks for OpenJPEG's version as it is imported
+
     body = request.get_json(force=True)
     begin = time.time()
     with tempfile.NamedTemporaryFile(suffix=".jp2") as file:

@@ -11,11 +11,11 @@ import jp2batch.array.accessor  # noqa: F401  # gives arrays their accessor
 from jp2batch.array.lazy import _nothing_to_close
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Window
+from jp2batch.core.suffixes import JPEG2000_SUFFIXES
 
 _DECODERS = frozenset(
     ("mask_and_scale", "decode_times", "decode_timedelta", "use_cftime", "concat_characters", "decode_coords")
 )
-_SUFFIXES = (".jp2", ".j2k", ".j2c", ".jpx", ".jpc", ".jpf")
 
 
 class Jp2BatchBackend(BackendEntrypoint):
@@ -68,4 +68,6 @@ class Jp2BatchBackend(BackendEntrypoint):
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Tell by the suffix whether a file is ours."""
-        return isinstance(filename_or_obj, str | os.PathLike) and os.fspath(filename_or_obj).lower().endswith(_SUFFIXES)
+        return isinstance(filename_or_obj, str | os.PathLike) and os.fspath(filename_or_obj).lower().endswith(
+            JPEG2000_SUFFIXES
+        )

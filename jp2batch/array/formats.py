@@ -5,6 +5,7 @@ import importlib.util
 import io
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,18 @@ from jp2batch.image.read import Pixels
 from jp2batch.image.response import to_json
 from jp2batch.storage.files import write_bytes, write_folder
 
-_PACKAGES = {".tif": ("rioxarray",), ".tiff": ("rioxarray",), ".nc": ("h5netcdf",), ".zarr": ("zarr",)}
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """Describe a file format of results."""
+
+    suffix: str
+    to_bytes: Callable[[Pixels], bytes] | None
+    """Makes the content of a file; None for a folder."""
+    media_type: str | None
+    packages: tuple[str, ...] = ()
+    is_alias: bool = False
+    """Whether another suffix is the usual one."""
 
 
 def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_options: StorageOptions = None) -> None:
@@ -55,7 +67,10 @@ def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_
 
 def to_bytes(pixels: Pixels, form: str) -> bytes:
     """Return read pixels as the content of a file; `form` is its suffix, of those that stand for one file."""
-    return _FORMS[form](pixels)
+    writer = FORMATS[form].to_bytes
+    if writer is None:
+        raise KeyError(form)
+    return writer(pixels)
 
 
 def form_of(destination: str) -> str:
@@ -67,15 +82,15 @@ def form_of(destination: str) -> str:
         It is none.
     """
     suffix = f".{destination.rstrip('/').rpartition('.')[2].lower()}"
-    if suffix not in {*_FORMS, ".zarr"}:
-        known = ", ".join([*_FORMS, ".zarr"])
+    if suffix not in FORMATS:
+        known = ", ".join(FORMATS)
         raise InvalidRequest(destination, "its suffix names no form of results", f"give a name ending in {known}")
     return suffix
 
 
 def needs(form: str) -> tuple[str, ...]:
     """Return the packages that writing a form takes."""
-    return _PACKAGES.get(form, ())
+    return FORMATS[form].packages if form in FORMATS else ()
 
 
 def check_installed(destination: str, form: str) -> None:
@@ -141,11 +156,16 @@ def _through_file(write_to: Callable[[Path], object]) -> bytes:
         return path.read_bytes()
 
 
-_FORMS: dict[str, Callable[[Pixels], bytes]] = {
-    ".json": to_json,
-    ".npy": _to_npy,
-    ".png": _to_png,
-    ".tif": _to_tif,
-    ".tiff": _to_tif,
-    ".nc": _to_netcdf,
+FORMATS = {
+    row.suffix: row
+    for row in (
+        FileFormat(".json", to_json, "application/json"),
+        FileFormat(".npy", _to_npy, "application/x-npy"),
+        FileFormat(".png", _to_png, "image/png"),
+        FileFormat(".tif", _to_tif, "image/tiff", ("rioxarray",)),
+        FileFormat(".tiff", _to_tif, "image/tiff", ("rioxarray",), is_alias=True),
+        FileFormat(".nc", _to_netcdf, "application/x-netcdf", ("h5netcdf",)),
+        FileFormat(".zarr", None, None, ("zarr",)),
+    )
 }
+"""File formats of results, by suffix."""

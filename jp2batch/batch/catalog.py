@@ -17,6 +17,7 @@ from jp2batch.core.errors import InvalidRequest, ManifestError
 from jp2batch.core.location import without_credentials
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request, Window
+from jp2batch.core.suffixes import JPEG2000_SUFFIXES
 from jp2batch.sentinel2 import names as sentinel2
 from jp2batch.sentinel2.bands import band_names, check_bands, checked_metres
 from jp2batch.sentinel2.products import is_product, product_images, what_to_give
@@ -178,7 +179,7 @@ def _metres(gsd: object) -> int | None:
 
 def _is_jpeg2000(href: str, asset: Mapping[str, Any]) -> bool:
     kind = str(asset.get("type") or "").partition(";")[0].strip().lower()
-    return kind in _JPEG2000 or href.partition("?")[0].lower().endswith((".jp2", ".j2k"))
+    return kind in _JPEG2000 or href.partition("?")[0].lower().endswith(JPEG2000_SUFFIXES)
 
 
 def _band_of(key: str, asset: Mapping[str, Any]) -> str | None:

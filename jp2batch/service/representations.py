@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from jp2batch.array.formats import to_bytes
+from jp2batch.array.formats import FORMATS, to_bytes
 from jp2batch.core.request import Request
 from jp2batch.image.read import Pixels
 
-JSON, NPY, PNG = "application/json", "application/x-npy", "image/png"
+JSON, NPY, PNG = (str(FORMATS[suffix].media_type) for suffix in (".json", ".npy", ".png"))
 FORMS = {JSON: ".json", NPY: ".npy", PNG: ".png"}
 """Media types, by preference, and the files that have the same content."""
 

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import jp2batch
+from jp2batch.array.engine import Jp2BatchBackend
 from jp2batch.cli import main
 from jp2batch.core.errors import InvalidRequest, ManifestError
 from jp2batch.sample.product import DATE, make_product, make_series
@@ -285,3 +286,11 @@ def test_several_dates_can_be_made(tmp_path):
     assert done.exit_code == 0
     made = {Path(line).parts[len(tmp_path.parts)] for line in done.stdout.splitlines()}
     assert made == {make_product(tmp_path / "again", size=60, date=DATE + timedelta(days=days)).name for days in (0, 5)}
+
+
+@pytest.mark.parametrize("suffix", [".j2k", ".jph"])
+def test_suffixes_of_jpeg2000_are_images_for_items_and_xarray(items, suffix):
+    href = f"s3://bucket/B04{suffix}"
+    item = {**EARTH_SEARCH, "assets": {"B04": {"href": href}}}
+    assert [request.path for request in jp2batch.list_requests(items(item))] == [href]
+    assert Jp2BatchBackend().guess_can_open(href)

@@ -16,6 +16,7 @@ from jp2batch.core.arguments import as_path
 from jp2batch.core.errors import InvalidPath, InvalidRequest, ManifestError
 from jp2batch.core.location import shown, without_credentials
 from jp2batch.core.request import LOWEST, Request
+from jp2batch.core.suffixes import JPEG2000_SUFFIXES
 from jp2batch.storage.files import read_bytes, read_stream, write_bytes
 
 StorageOptions = Mapping[str, Any] | None
@@ -23,7 +24,6 @@ StorageOptions = Mapping[str, Any] | None
 _STDIN = "the standard input"
 _LONGEST = 300  # characters of a message about one row
 _SUFFIXES = (".ndjson", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
-_IMAGE_SUFFIXES = (".jp2", ".j2k", ".jpx", ".j2c", ".jpc", ".jph", ".jhc")
 _IMAGE_STARTS = (b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")
 
 
@@ -72,7 +72,7 @@ def names_manifest(path: str) -> bool:
     suffix = _suffix(path)
     if path == "-" or suffix in _SUFFIXES:
         return True
-    if suffix in _IMAGE_SUFFIXES or "://" in path:
+    if suffix in JPEG2000_SUFFIXES or "://" in path:
         return False
     try:
         with Path(path).open("rb") as file:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from jp2batch.array.formats import check_installed
+from jp2batch.array.formats import FORMATS, check_installed
 from jp2batch.batch.outputs.folder import Folder
 from jp2batch.batch.outputs.ndjson import Lines
 from jp2batch.batch.records import RecordEntry
@@ -15,7 +15,7 @@ from jp2batch.core.location import without_credentials
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 
-FORMS = ("npy", "json", "png", "tif", "nc", "zarr")
+FORMS = ("npy", *(name[1:] for name, row in FORMATS.items() if not row.is_alias and name != ".npy"))
 """The forms of files in a folder; the first is the default."""
 
 

@@ -58,9 +58,11 @@ _lock = threading.Lock()
 
 def cluster_lease(store: str, count: int) -> SharedLimiter | None:
     """Return the slots of a store that the workers of this process's cluster share; None: it is no worker."""
-    distributed = sys.modules.get("distributed")
-    worker = None if distributed is None else _worker(distributed)
-    if distributed is None or worker is None:
+    distributed: Any = sys.modules.get("distributed")
+    if not hasattr(distributed, "get_worker"):  # not imported, or another thread is about to: no worker runs here
+        return None
+    worker = _worker(distributed)
+    if worker is None:
         return None
     key = (store, count, worker.address)
     with _lock:

@@ -135,11 +135,11 @@ def sink_for(
 
 def _refuse_form(output: str, form: str | None) -> None:
     if form is not None:
-        problem = f"--format {form} is for folders of files"
+        problem = f"form={form} is for folders of files"
         raise InvalidRequest(without_credentials(output), problem, "leave it out, or give a folder")
 
 
 def _refuse_remote_lines(output: str, remote: bool) -> None:
     if remote:
-        hint = "give a folder, as s3://bucket/results/ --format json, or a local file to copy there afterwards"
+        hint = "give a folder, as s3://bucket/results/ with form=json, or a local file to copy there afterwards"
         raise InvalidRequest(without_credentials(output), "lines cannot be appended to an object of a store", hint)

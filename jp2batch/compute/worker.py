@@ -60,7 +60,7 @@ def is_replaced() -> bool:
 
 def _dask_worker() -> Any:
     """Return the dask worker that this runs in, or None."""
-    distributed = sys.modules.get("distributed")  # without it, or while a thread imports it, no worker runs here
+    distributed: Any = sys.modules.get("distributed")  # without it, or while a thread imports it, no worker runs here
     with contextlib.suppress(ValueError):  # not inside a task
         return distributed.get_worker() if hasattr(distributed, "get_worker") else None
     return None

@@ -255,20 +255,24 @@ def lies(known: ImageIndex) -> dict[str, ImageIndex]:
     first, *stretches = known.header_bytes
     swapped = [(a[0], b[1]) for a, b in zip(stretches, stretches[::-1], strict=True) if len(a[1]) == len(b[1])]
     return {
-        "another image": replace(known, stretches=other.header_bytes[:1], places=()),
+        "another image": replace(known, header_bytes=other.header_bytes[:1], tile_parts=()),
         "places of another image": replace(
-            known, stretches=(first,), places=tuple(p for p in other.tile_parts if p.start + p.length <= known.size)
+            known,
+            header_bytes=(first,),
+            tile_parts=tuple(p for p in other.tile_parts if p.start + p.length <= known.size),
         ),
         "places moved": replace(
             known,
-            stretches=(first,),
-            places=tuple(replace(p, start=p.start + 1) for p in known.tile_parts[:-1]),
+            header_bytes=(first,),
+            tile_parts=tuple(replace(p, start=p.start + 1) for p in known.tile_parts[:-1]),
         ),
-        "no places": replace(known, places=()),
-        "a header cut": replace(known, stretches=((0, first[1][:-30]), *stretches)),
-        "headers swapped": replace(known, stretches=(first, *swapped)),
-        "headers zeroed": replace(known, stretches=(first, *((start, bytes(len(data))) for start, data in stretches))),
-        "nothing": replace(known, stretches=(), places=()),
+        "no places": replace(known, tile_parts=()),
+        "a header cut": replace(known, header_bytes=((0, first[1][:-30]), *stretches)),
+        "headers swapped": replace(known, header_bytes=(first, *swapped)),
+        "headers zeroed": replace(
+            known, header_bytes=(first, *((start, bytes(len(data))) for start, data in stretches))
+        ),
+        "nothing": replace(known, header_bytes=(), tile_parts=()),
     }
 
 
@@ -419,7 +423,7 @@ def test_what_somebody_else_tells_is_compared(image, monkeypatch):
         wrong = stretches[which][1]
         wrong[rng.integers(len(wrong))] ^= 1 << rng.integers(8)
         source = MemorySource(image.data, profile=REMOTE, etag=known.etag)
-        told = replace(known, stretches=tuple((start, bytes(data)) for start, data in stretches))
+        told = replace(known, header_bytes=tuple((start, bytes(data)) for start, data in stretches))
         monkeypatch.setattr(index, "shared_table", lambda *_, source=source, told=told: {source.key: told})
         index.clear_memory()
         with dask.config.set({"jp2batch.index.shared": "a table", "jp2batch.index.disk": 0}):

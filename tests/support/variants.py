@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import variant_boxes as boxes
-import variant_codestream_end as codestream_end
-import variant_coding_segments as coding_segments
-import variant_other_segments as other_segments
-import variant_pointer_segments as pointer_segments
-import variant_tile_parts as tile_parts
 
+from support import variant_boxes as boxes
+from support import variant_codestream_end as codestream_end
+from support import variant_coding_segments as coding_segments
+from support import variant_other_segments as other_segments
+from support import variant_pointer_segments as pointer_segments
+from support import variant_tile_parts as tile_parts
 from support.variant_draft import Draft, Feature, Rng
 from support.variant_image import random_draft
 

@@ -21,7 +21,7 @@ from jp2batch.storage.files import write_bytes, write_folder
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """Describe a file format of results."""
+    """File format of results."""
 
     suffix: str
     to_bytes: Callable[[Pixels], bytes] | None

@@ -1,3 +1,3 @@
-"""Name the suffixes of JPEG 2000 files."""
+"""Suffixes of JPEG 2000 files."""
 
 JPEG2000_SUFFIXES = (".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jpf", ".jph", ".jhc")

@@ -98,7 +98,7 @@ class OpenImage:
 
         Raises
         ------
-        Misled
+        StaleIndex
             What somebody else tells is not what the file says.
         """
         fetch(self.source, self.pieces, [*ranges, *self.claims], known=self.claims)
@@ -204,7 +204,7 @@ def with_image(source: Source, act: Callable[[OpenImage], T], *, known: ImageInd
         Where it lies; nothing has been read of it.
     act : callable
         What to do. It may be called twice.
-    known : Known, optional
+    known : ImageIndex, optional
         What the caller knows: the image has to be of that version.
     """
     with contextlib.closing(source):
@@ -255,7 +255,7 @@ def fetch(source: Source, pieces: SparseFile, ranges: Sequence[Range], *, known:
 
     Raises
     ------
-    Misled
+    StaleIndex
         What pieces hold of the `known` ones is not what came.
     """
     asked = coalesced(ranges, source.profile, pieces.may_cross)

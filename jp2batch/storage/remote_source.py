@@ -35,7 +35,7 @@ class RemoteSource(BaseSource):
         Makes the object of a driver, which counts on a meter.
     place : Place
         What messages may say of it.
-    profile : StoreProfile
+    profile : StoreCosts
         What reading from its store costs.
     loop : asyncio.AbstractEventLoop, optional
         Where its driver runs; by default on that of fsspec.

@@ -136,7 +136,7 @@ class MemorySource(BaseSource):
         The object.
     path : str
         Its name in messages.
-    profile : StoreProfile, optional
+    profile : StoreCosts, optional
         What reading is said to cost; that of memory by default.
     etag : str, optional
         What tells this version from others.

@@ -45,7 +45,7 @@ def on_cluster(
     ----------
     requests : iterator of Request
         What to do.
-    order : Order
+    order : TaskSpec
         How to do it.
     client : distributed.Client
         Where to do it.

@@ -105,7 +105,7 @@ class ChainSearch:
 
         Raises
         ------
-        Doubt
+        InconsistentFile
             Nobody knows what to do next.
         """
         running: list[Steps[None]] = []

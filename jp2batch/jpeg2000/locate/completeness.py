@@ -40,7 +40,7 @@ def check_claims(parts: Collection[TilePartHeader]) -> None:
 
     Raises
     ------
-    Doubt
+    InconsistentFile
         It tells another one.
     """
     if others := {part.sot.parts for part in parts} - {0, len(parts)}:
@@ -52,7 +52,7 @@ class Completeness:
 
     Parameters
     ----------
-    header : Header
+    header : MainHeader
         The main header.
     count : int
         Tiles of the image.
@@ -92,7 +92,7 @@ class Completeness:
 
         Raises
         ------
-        Doubt
+        InconsistentFile
             OpenJPEG would refuse it.
         """
         if part is not None:
@@ -111,7 +111,7 @@ class Completeness:
         ------
         CorruptImage
             A tile has no tile-part.
-        Doubt
+        InconsistentFile
             A tile has fewer tile-parts than TNsot tells.
         """
         self._claims.decide(0)

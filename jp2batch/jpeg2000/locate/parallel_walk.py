@@ -100,7 +100,7 @@ def locate_by_walk(
 
     Raises
     ------
-    Doubt
+    InconsistentFile
         The chain breaks.
     CorruptImage
         The file ends before the chain does, or a tile is nowhere.

@@ -54,7 +54,7 @@ def read_link(
 
     Raises
     ------
-    Doubt
+    InconsistentFile
         There is no SOT, or its length cannot be.
     CorruptImage
         The file ends before the tile-part does.

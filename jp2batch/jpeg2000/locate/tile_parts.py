@@ -1,7 +1,7 @@
 """Finding the tile-parts of a codestream by TLM, or at known places (T.800 A.7.1); what all ways of finding share.
 
 Each way is a conversation that returns the headers of the wanted tile-parts. What TLM says is checked against the SOT
-that it leads to; where they disagree the way ends in `Doubt`, and another one is taken.
+that it leads to; where they disagree the way ends in `InconsistentFile`, and another one is taken.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -41,7 +41,7 @@ def tlm_places(header: MainHeader, codestream: Range) -> list[TilePartExtent]:
 
     Raises
     ------
-    Doubt
+    InconsistentFile
         They do not fill the codestream.
     """
     places, position = [], header.stop
@@ -60,7 +60,7 @@ def locate_by_tlm(
 
     Raises
     ------
-    Doubt
+    InconsistentFile
         TLM is wrong.
     """
     places = tlm_places(header, codestream)
@@ -83,7 +83,7 @@ def locate_by_index(
 
     Raises
     ------
-    Misled
+    StaleIndex
         They do not, or nothing proves that they are all.
     """
     try:
@@ -142,7 +142,7 @@ def _by_tile(parts: Iterable[TilePartHeader], tiles: Collection[int]) -> Iterabl
 
     Raises
     ------
-    Doubt
+    InconsistentFile
         A tile has none, or they are not numbered in their order.
     """
     by_tile: dict[int, list[TilePartHeader]] = {tile: [] for tile in tiles}

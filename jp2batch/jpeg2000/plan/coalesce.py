@@ -18,7 +18,7 @@ def coalesced(
     ----------
     wanted : iterable of Range
         Any ranges.
-    store : StoreProfile
+    store : StoreCosts
         What requests and bytes cost.
     may_cross : callable
         Tells whether the gap between two positions may be read.

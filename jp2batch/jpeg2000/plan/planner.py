@@ -147,7 +147,7 @@ def plan_read(
     ------
     CorruptImage
         The file is cut short, or tiles are missing.
-    Misled
+    StaleIndex
         They do not lie there.
     """
     free = replace(store, latency=0)

@@ -1,4 +1,4 @@
-"""The headers of a codestream: main header -> `Header`, tile-part header -> `TilePart` (T.800 A.3)."""
+"""The headers of a codestream: main header -> `MainHeader`, tile-part header -> `TilePartHeader` (T.800 A.3)."""
 
 from dataclasses import dataclass, field
 from functools import cached_property

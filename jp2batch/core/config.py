@@ -223,6 +223,11 @@ def first_read() -> int:
     return max(16, _bytes("first-read"))
 
 
+def decoder() -> str:
+    """Return the name of the decoder's class, as module:class."""
+    return str(_get("decoder"))
+
+
 def openjpeg_library() -> str | None:
     """Return the configured path of libopenjp2, or None: look for it."""
     value = _get("openjpeg-library")

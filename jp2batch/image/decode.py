@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from jp2batch.image import openjpeg
+from jp2batch.image.decoder import Decoder
 from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, whole_file
 from jp2batch.jpeg2000.plan.decode_batches import Batch, batches
 from jp2batch.jpeg2000.plan.planner import Image, ResolvedRead
@@ -14,6 +14,7 @@ from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 
 def decode(
+    decoder: Decoder,
     pieces: SparseFile,
     image: Image,
     reading: ResolvedRead,
@@ -36,23 +37,23 @@ def decode(
     Returns
     -------
     list of str
-        What OpenJPEG warned of.
+        Warnings of the decoder.
 
     Raises
     ------
     CorruptImage
-        OpenJPEG could not decode it.
+        The decoder could not decode it.
     """
 
     def decode_codestream(codestream: Codestream) -> list[str]:
-        return _decode_codestream(codestream, reading, out)
+        return _decode_codestream(decoder, codestream, reading, out)
 
     def assembled(batch: Batch) -> Iterator[Codestream]:
         return (in_jp2(assemble(pieces, image, reading, block), image.container) for block in batch.blocks)
 
     if reading.unit == "file":
         return decode_codestream(whole_file(pieces, image, reading.selection.rlevel))
-    todo = batches(image, reading, threads)
+    todo = batches(image, reading, threads, decoder.most_tiles(image.header))
     if len(todo) == 1 and (threads == 1 or len(todo[0].blocks) == 1):
         read(todo[0])
         return _joined(map(decode_codestream, assembled(todo[0])))
@@ -74,15 +75,16 @@ def decode(
             raise
 
 
-def _decode_codestream(codestream: Codestream, reading: ResolvedRead, out: NDArray[Any]) -> list[str]:
+def _decode_codestream(decoder: Decoder, codestream: Codestream, reading: ResolvedRead, out: NDArray[Any]) -> list[str]:
     """Decode a codestream straight into its place in the output."""
     area = reading.selection.area
     inside = codestream.area.intersection(area)
     target = out[:, inside.y0 - area.y0 : inside.y1 - area.y0, inside.x0 - area.x0 : inside.x1 - area.x0]
-    part = codestream.part(inside)
+    border = None if codestream.header is None else decoder.border(codestream.header, codestream.reduce)
+    part = codestream.area if border is None else codestream.part(inside, border)
     grid = codestream.on_grid(part) if part != codestream.area else None
     origin = inside.y0 - part.y0, inside.x0 - part.x0
-    return openjpeg.decode(codestream.data, target, reduce=codestream.reduce, origin=origin, area=grid)
+    return decoder.decode(codestream.data, target, reduce=codestream.reduce, origin=origin, area=grid)
 
 
 def _joined(warnings: Iterable[list[str]]) -> list[str]:

@@ -10,7 +10,7 @@ from jp2batch.image import georeference
 from jp2batch.image.georeference import Georeference
 from jp2batch.image.open import OpenImage, with_image
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
-from jp2batch.jpeg2000.syntax.headers import MainHeader, check_supported
+from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.storage.source import open_source
 
 
@@ -46,7 +46,7 @@ def read_head(url: str, *, storage_options: StorageOptions = None) -> Head:
 
     def act(opened: OpenImage) -> Head:
         opened.confirm()
-        check_supported(opened.image.header)
+        opened.check()
         place = georeference.from_boxes(opened.image.container.boxes)
         bands = len(opened.channels)
         return Head(url, source.path, opened.image.header, place, bands, opened.dtype, opened.known())

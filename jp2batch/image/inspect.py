@@ -114,7 +114,8 @@ def _rehearse(opened: OpenImage, selection: Selection) -> ReadPlan | None:
     precision: Precision
     try:
         reading = run_steps(opened.steps(selection), rehearsal.fetch)
-        for batch in batches(opened.image, reading, config.threads()):
+        most_tiles = opened.decoder.most_tiles(opened.image.header)
+        for batch in batches(opened.image, reading, config.threads(), most_tiles):
             run_steps(read_batch(opened.pieces, batch), rehearsal.fetch)
     except Unknown:
         if not opened.pieces.covers(0, opened.pieces.size):

@@ -11,9 +11,10 @@ import numpy as np
 from jp2batch.core import config
 from jp2batch.core.errors import CorruptImage, ImageTooLarge, Jp2BatchError, ObjectChanged, RangesIgnored, StorageError
 from jp2batch.core.request import Window
-from jp2batch.image import index, openjpeg
+from jp2batch.image import index
+from jp2batch.image.decoder import Decoder, Samples, default_decoder
 from jp2batch.jpeg2000.assemble import whole_file
-from jp2batch.jpeg2000.geometry.grid import Rect, Selection, decoder_memory, image_area, select, tile_count
+from jp2batch.jpeg2000.geometry.grid import Rect, Selection, image_area, select, tile_count
 from jp2batch.jpeg2000.locate.image_index import ImageIndex, build_index
 from jp2batch.jpeg2000.locate.tile_parts import StaleIndex, TilePartExtent
 from jp2batch.jpeg2000.plan.coalesce import coalesced
@@ -52,7 +53,9 @@ class OpenImage:
     claims: list[Range] = field(default_factory=list)
     """Bytes that somebody else tells of: they are fetched with the next ones, and compared."""
     decoded: list[Channel] = field(default_factory=list)
-    """The bands that OpenJPEG has told of, where the boxes cannot."""
+    """The bands as the decoder gives them, if boxes do not tell; else empty."""
+    decoder: Decoder = field(default_factory=default_decoder)
+    """Decodes the image."""
 
     @classmethod
     def start(cls, source: Source, known: ImageIndex | None = None) -> "OpenImage":
@@ -123,9 +126,14 @@ class OpenImage:
 
     def checked(self, selection: Selection) -> Selection:
         """Refuse what cannot become one array, or only too large a one."""
-        check_supported(self.image.header)
+        self.check()
         check_size(self, selection, "packets")
         return selection
+
+    def check(self) -> None:
+        """Refuse an image that cannot become one array."""
+        check_supported(self.image.header)
+        self.decoder.check(self.image.header)
 
     def steps(
         self, selection: Selection, at_best: Precision = "packets", *, headers_only: bool = False
@@ -165,32 +173,32 @@ class OpenImage:
         return np.result_type(*(channel.dtype for channel in self.channels))
 
     def _decoded_channels(self) -> tuple[Channel, ...]:
-        """Ask OpenJPEG for the bands: it decodes the whole file, once, at a low resolution level."""
+        """Decode the whole file for its bands: once, at a low resolution level."""
         if not self.decoded:
             check_whole(self.pieces.size, self.image.misplaced, config.max_whole_file())
             run_steps(fetch_ranges(self.pieces, [Range(0, self.pieces.size)]), self.fetch)
             data = whole_file(self.pieces, self.image, 0).data
             try:
-                found = _decoded_samples(data, self.image.header)
+                found = _decoded_samples(self.decoder, data, self.image.header)
             except CorruptImage as error:
                 raise CorruptImage("", f"{error.problem}; {self.image.misplaced}", "fetch the file again") from None
             self.decoded.extend(Channel(one.bits, one.signed, in_palette=one.signed) for one in found)
         return tuple(self.decoded)
 
 
-def _decoded_samples(data: bytes, header: MainHeader) -> list[openjpeg.Samples]:
+def _decoded_samples(decoder: Decoder, data: bytes, header: MainHeader) -> list[Samples]:
     """Decode a file at the lowest resolution level; in full, if a tile has fewer levels than the image."""
     try:
-        _check_decoder(header, header.levels)
-        return openjpeg.decoded_samples(data, reduce=header.levels)
+        _check_decoder(decoder, header, header.levels)
+        return decoder.samples(data, reduce=header.levels)
     except CorruptImage:
-        _check_decoder(header, 0)
-        return openjpeg.decoded_samples(data, reduce=0)
+        _check_decoder(decoder, header, 0)
+        return decoder.samples(data, reduce=0)
 
 
-def _check_decoder(header: MainHeader, rlevel: int) -> None:
-    """Refuse to decode a whole image that takes OpenJPEG too much memory."""
-    needed = decoder_memory(header, image_area(header.siz), rlevel, tiles=tile_count(header.siz), dropped=True)
+def _check_decoder(decoder: Decoder, header: MainHeader, rlevel: int) -> None:
+    """Refuse to decode a whole image that takes the decoder too much memory."""
+    needed = decoder.memory(header, image_area(header.siz), rlevel, tiles=tile_count(header.siz), dropped=True)
     if needed > 2 * config.max_result():
         raise too_large(needed, config.max_result())
 
@@ -288,14 +296,14 @@ def memory_needed(opened: OpenImage, selection: Selection) -> int:
 
 
 def _memory(opened: OpenImage, selection: Selection, unit: Precision) -> tuple[int, int]:
-    """Return the bytes of the result, and of what OpenJPEG needs for a tile, or for the image as a whole."""
+    """Return the bytes of the result, and of what the decoder needs for a tile, or for the image as a whole."""
     header = opened.image.header
     area, tiles = image_area(header.siz), tile_count(header.siz)
     if unit != "file":
         tiles = 1
         area = Rect(0, 0, min(header.siz.ytsiz, area.height), min(header.siz.xtsiz, area.width))
     result = selection.area.height * selection.area.width * len(opened.channels) * opened.dtype.itemsize
-    return result, decoder_memory(header, area, selection.rlevel, tiles=tiles, dropped=unit != "packets")
+    return result, opened.decoder.memory(header, area, selection.rlevel, tiles=tiles, dropped=unit != "packets")
 
 
 def check_size(opened: OpenImage, selection: Selection, unit: Precision) -> None:

@@ -117,18 +117,10 @@ def decode(
     return warnings
 
 
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """What OpenJPEG makes of a component or, palettes applied, of a channel."""
+def decoded_samples(codestream: bytes, *, reduce: int) -> list[tuple[int, bool]]:
+    """Decode a codestream or JP2 file; return bits and sign of each channel.
 
-    bits: int
-    """Bits of a sample."""
-    signed: bool
-    """Whether samples are signed."""
-
-
-def decoded_samples(codestream: bytes, *, reduce: int) -> list[Samples]:
-    """Decode a codestream or JP2 file, and tell what the samples are: boxes in odd places can change that.
+    Boxes in odd places can change both.
 
     Raises
     ------
@@ -136,7 +128,7 @@ def decoded_samples(codestream: bytes, *, reduce: int) -> list[Samples]:
         OpenJPEG could not decode it.
     """
     with _decoded(codestream, reduce, None) as (image, _):
-        return [Samples(image.comps[n].prec, bool(image.comps[n].sgnd)) for n in range(image.numcomps)]
+        return [(image.comps[n].prec, bool(image.comps[n].sgnd)) for n in range(image.numcomps)]
 
 
 @contextlib.contextmanager

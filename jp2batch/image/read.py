@@ -185,4 +185,4 @@ def _decode(opened: OpenImage, reading: ResolvedRead, threads: int) -> tuple[NDA
     def read(batch: Batch) -> None:
         run_steps(read_batch(opened.pieces, batch), opened.fetch)
 
-    return values, decode(opened.pieces, opened.image, reading, values, read=read, threads=threads)
+    return values, decode(opened.decoder, opened.pieces, opened.image, reading, values, read=read, threads=threads)

@@ -10,8 +10,8 @@ Packets are cut where PLT says. So that a wrong PLT cannot go unnoticed, each pa
 (A.8.1), and one layer of empty packets is added, so that each packet is also followed by one: a decoder that does not
 find the next SOP where a packet ends says so. (Hence no other SOP may lie inside of what PLT calls a packet.)
 
-Markers that no decoder needs are left out: TLM, PLT, PLM, COM, CRG. (Reading TLM, OpenJPEG 2.5.3 and 2.5.4 write out of
-bounds: uclouvain/openjpeg issue 1652.)
+Markers that no decoder needs are left out: TLM, PLT, PLM, COM, CRG. (Reading TLM, a decoder in wide use writes out
+of bounds.)
 """
 
 import struct
@@ -29,7 +29,6 @@ from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 _NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.CRG})
 _KNOWN = frozenset(Marker)
-_MOST_TILE_COMPONENTS = 1 << 14  # OpenJPEG takes over a kilobyte for each, before it decodes any
 _NO_DATA = (b"\0", b"\x80")  # of an empty packet, and of one that includes no code-block
 _CHANGING_SAMPLES = frozenset({"pclr", "cmap", "cdef"})
 _PART = 0.8  # of what a codestream holds: if less is wanted, only that is decoded
@@ -48,14 +47,12 @@ class Codestream:
     """The samples that it then gives, in the coordinates of the resolution level."""
     sampling: tuple[int, int] = (1, 1)
     """XRsiz and YRsiz of its components."""
-    border: int | None = None
-    """How many samples around them OpenJPEG must decode as well, to give just the same ones; None: all there are."""
+    header: MainHeader | None = None
+    """Main header of the codestream; None if it does not describe all tiles, or the file stays whole."""
 
-    def part(self, samples: Rect) -> Rect:
-        """Return what to decode where some of the samples are wanted."""
-        if self.border is None:
-            return self.area
-        part = samples.grown(self.border).intersection(self.area)
+    def part(self, samples: Rect, border: int) -> Rect:
+        """Return the area to decode for some samples and a border around them."""
+        part = samples.grown(border).intersection(self.area)
         return part if part.height * part.width < _PART * self.area.height * self.area.width else self.area
 
     def on_grid(self, samples: Rect) -> tuple[int, int, int, int]:
@@ -75,13 +72,13 @@ class TileBlock:
     columns: int
 
 
-def tile_blocks(header: MainHeader, reading: ResolvedRead, samples_each: int) -> list[TileBlock]:
-    """Cut the tiles of a reading into rectangles of about `samples_each` samples."""
+def tile_blocks(header: MainHeader, reading: ResolvedRead, samples_each: int, most_tiles: int) -> list[TileBlock]:
+    """Cut the tiles of a reading into rectangles of about `samples_each` samples, and at most `most_tiles`."""
     _, columns = tile_counts(header.siz)
     rows_of, columns_of = ({t // columns for t in reading.tiles}, {t % columns for t in reading.tiles})
     row0, row1, column0, column1 = min(rows_of), max(rows_of) + 1, min(columns_of), max(columns_of) + 1
     tile = samples(header.siz, Rect(0, 0, header.siz.ytsiz, header.siz.xtsiz), reading.selection.rlevel)
-    tiles = min(samples_each // (tile.height * tile.width), _MOST_TILE_COMPONENTS // len(header.siz.components))
+    tiles = min(samples_each // (tile.height * tile.width), most_tiles)
     across = min(column1 - column0, max(1, tiles))
     down = max(1, tiles // across)
     return [
@@ -106,13 +103,14 @@ def assemble(pieces: SparseFile, image: Image, reading: ResolvedRead, block: Til
     ]
     component = siz.components[0]
     data = b"".join([_main_header(header, by_packets, reduce < rlevel), *parts, Marker.EOC.code])
-    return Codestream(data, reduce, area, (component.xrsiz, component.yrsiz), _border(header, tiles, reduce))
+    alike = not any(part.changes_coding for tile in tiles for part in tile.parts)
+    return Codestream(data, reduce, area, (component.xrsiz, component.yrsiz), header if alike else None)
 
 
 def whole_file(pieces: SparseFile, image: Image, rlevel: int) -> Codestream:
-    """Return the file as it is, but for its TLM: OpenJPEG is given a comment of the same length instead.
+    """Return the file as it is, but with comments of equal length for its TLM.
 
-    It also looks for TLM inside of segments that it does not know.
+    Decoders also look for TLM inside of segments that they do not know.
     """
     start, stop = image.header.start, image.header.stop
     parts, position = [pieces.read(0, start)], start
@@ -135,7 +133,7 @@ def in_jp2(codestream: Codestream, container: Container) -> Codestream:
     if parent is None or not any(box.type in _CHANGING_SAMPLES for box in parent.children()):
         return codestream
     xsiz, ysiz, xosiz, yosiz = struct.unpack_from(">IIII", codestream.data, _XSIZ)
-    size = struct.pack(">II", ysiz - yosiz, xsiz - xosiz)  # OpenJPEG compares it with SIZ
+    size = struct.pack(">II", ysiz - yosiz, xsiz - xosiz)  # decoders compare it with SIZ
     header = b"".join(
         _box(box.type, size + box.content[8:] if box.type == "ihdr" else box.content) for box in parent.children()
     )
@@ -189,13 +187,6 @@ def reduced_siz(siz: Siz, rlevel: int) -> Siz | None:
 
 _ABSENT = Tile((), {})
 """A tile without a sample at this level: all its packets are empty."""
-
-
-def _border(header: MainHeader, tiles: list[Tile], reduce: int) -> int | None:
-    """Return the border of a part: OpenJPEG's own is 3 samples of each subband, where 9/7 needs 4 (`precincts`)."""
-    if header.htj2k or any(part.changes_coding for tile in tiles for part in tile.parts):
-        return None
-    return max((1 << coding.levels - reduce if coding.transform == 0 else 0) for coding in header.codings)
 
 
 def _reduced(header: MainHeader, siz: Siz, rlevel: int) -> MainHeader:
@@ -275,7 +266,7 @@ def _check_cut(header: MainHeader, packet: bytes, begins: bool) -> None:
 
     SOP stands only before a packet, EPH once in it, and no other data looks so (B.10.1). Half of all bytes could be an
     empty packet: where nothing else tells that a packet begins here, only the usual ones are believed. (The number that
-    SOP gives a packet is no use: OpenJPEG's encoder does not always count as A.8.1 says.)
+    SOP gives a packet is no use: encoders do not always count as A.8.1 says.)
     """
     several = packet.find(Marker.SOP.code, 1) >= 0 or (header.cod.eph and packet.count(Marker.EPH.code) != 1)
     if several or (len(packet) == 1 and packet not in _NO_DATA and not begins):

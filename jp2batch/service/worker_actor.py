@@ -19,7 +19,6 @@ from jp2batch.core.errors import InvalidRequest, Jp2BatchError, TooManyPixels
 from jp2batch.core.request import Request
 from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.geometry.grid import Selection, select
-from jp2batch.jpeg2000.syntax.headers import check_supported
 from jp2batch.service.problems import NotInTime
 from jp2batch.service.representations import deliver
 from jp2batch.service.roots import open_below
@@ -176,7 +175,7 @@ def select_within(request: Request, opened: OpenImage, *, most: int) -> Selectio
         They are; it says which rlevel would fit.
     """
     header = opened.image.header
-    check_supported(header)
+    opened.check()
     bands = len(opened.channels)
     selection = select(header, request.rlevel, request.window)
     if _pixels(selection, bands) <= most:

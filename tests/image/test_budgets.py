@@ -132,7 +132,7 @@ def test_a_window_without_tlm_is_found_near_where_it_should_be():
         opened = OpenImage.start(source)
         selection = opened.selected(0, ((row, row + 500), (column, column + 500)))
         reading = run_steps(opened.steps(selection), fetcher(source, opened.pieces))
-        for batch in batches(opened.image, reading, 2):
+        for batch in batches(opened.image, reading, 2, opened.decoder.most_tiles(opened.image.header)):
             run_steps(read_batch(opened.pieces, batch), fetcher(source, opened.pieces))
         verify_fetched_once(source)
         assert (reading.located_by, reading.precision, reading.reasons) == ("walk", "packets", ())

@@ -1,7 +1,6 @@
 """Reference-grid arithmetic: tiles, tile-components, resolution levels, precincts, windows (T.800 annex B)."""
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -10,9 +9,6 @@ from jp2batch.core.errors import CorruptImage, InvalidRlevel, InvalidWindow
 from jp2batch.core.request import LOWEST, Window
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import CodingStyle, Component, Siz
-
-_TILE, _TILE_COMPONENT = 6000, 1500  # bytes that OpenJPEG takes for each, as it reads the main header
-_ENTRY = 200  # bytes that OpenJPEG takes for a code-block, with its tag trees; a precinct of a subband takes as much
 
 
 def ceil_div(value: int, divisor: int) -> int:
@@ -270,30 +266,6 @@ def _component_precincts(area: Rect, component: Component, coding: CodingStyle) 
             rows = columns = PrecinctAxis(0, 0, 1, 0)
         levels.append((rows, columns))
     return tuple(levels)
-
-
-def decoder_memory(header: MainHeader, area: Rect, rlevel: int, *, tiles: int, dropped: bool) -> int:
-    """Estimate the bytes that a decoder takes for an area at a resolution level.
-
-    Samples take 32 bits; each precinct and each code-block takes an entry, empty or not: a header can claim one for
-    every sample. So do the components of all `tiles`. `dropped`: the resolution levels that are dropped count as well.
-    """
-    total = tiles * (_TILE + _TILE_COMPONENT * len(header.codings))
-    alike = Counter(zip(header.siz.components, header.codings, strict=True))
-    for (component, coding), components in alike.items():
-        full = area.scaled(component.yrsiz, component.xrsiz)
-        reduced = full.scaled(1 << rlevel, 1 << rlevel)
-        entries = 0
-        for resolution, (ppx, ppy) in enumerate(coding.precincts):
-            drop, halved = coding.levels - resolution, resolution > 0
-            level = full.scaled(1 << drop, 1 << drop)
-            if level.empty or (drop < rlevel and not dropped):
-                continue
-            xcb, ycb = min(coding.code_block[0], ppx - halved), min(coding.code_block[1], ppy - halved)
-            entries += 3 * ceil_div(level.height, 1 << ppy) * ceil_div(level.width, 1 << ppx)
-            entries += level.height * level.width >> (xcb + ycb)
-        total += components * (4 * reduced.height * reduced.width + _ENTRY * entries)
-    return total
 
 
 def largest_tile(siz: Siz) -> int:

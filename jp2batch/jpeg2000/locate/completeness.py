@@ -5,9 +5,9 @@ where one of these holds:
 
 - It tells of one tile-part, and PLT lists as many packets as the tile has, which fill that: nothing can follow. (If it
   tells of several, one more without packets could still change how the tile is coded.)
-- The chain of tile-parts has been followed so far that OpenJPEG's own rule decides: if the first tile that TNsot calls
+- The chain of tile-parts has been followed so far that the rule of decoders decides: if the first tile that TNsot calls
   complete has another tile-part, with TPsot = TNsot, all tiles have one more than TNsot tells; if it has none up to the
-  end of the chain, they have as many as it tells. (If TNsot is 1, OpenJPEG looks no further since 2.5.1.)
+  end of the chain, they have as many as it tells. (If TNsot is 1, decoders differ.)
 - The chain has ended in EOC, and TNsot tells nothing.
 """
 
@@ -93,7 +93,7 @@ class Completeness:
         Raises
         ------
         InconsistentFile
-            OpenJPEG would refuse it.
+            A decoder would refuse it.
         """
         if part is not None:
             self._parts[sot.tile].append(part)
@@ -127,13 +127,13 @@ class Completeness:
 
 
 def missing_tiles(tiles: list[int]) -> CorruptImage:
-    """Return the error for tiles without a tile-part, sorted: OpenJPEG would fill them with zeros without a word."""
+    """Return the error for tiles (sorted) without a tile-part: decoders would silently fill them with zeros."""
     shown = ", ".join(map(str, tiles[:5])) + (", …" if len(tiles) > 5 else "")
     return CorruptImage("", f"parts of {len(tiles)} tiles are missing (tile {shown})", "fetch the file again")
 
 
 class _Claims:
-    """What TNsot tells of all tiles, corrected as OpenJPEG does (its issue 254)."""
+    """Counts of tile-parts by TNsot of all tiles, corrected as decoders do."""
 
     def __init__(self, count: int) -> None:
         self.found: dict[int, int] = {}
@@ -152,9 +152,7 @@ class _Claims:
         """Count the next tile-part; return whether it has decided the correction."""
         if sot.tile == self._first and not self.decided:
             if sot.part == sot.parts == 1:
-                raise InconsistentFile(
-                    f"tile {sot.tile} tells of one tile-part and has another: versions of OpenJPEG differ"
-                )
+                raise InconsistentFile(f"tile {sot.tile} tells of one tile-part and has another: decoders differ")
             self.decide(int(sot.part == sot.parts))
             self._count_part(sot)
             return True
@@ -185,7 +183,7 @@ class _Claims:
 
     def _count_part(self, sot: Sot) -> None:
         if len(self.complete) == self._count:
-            return  # all tiles are decoded: OpenJPEG reads no further
+            return  # all tiles are decoded: no decoder reads further
         found = self.found.get(sot.tile, 0)
         if sot.part != found:
             raise InconsistentFile(f"tile-part {sot.part} of tile {sot.tile} is out of order")

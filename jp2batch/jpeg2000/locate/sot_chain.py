@@ -73,9 +73,11 @@ def read_link(
 
 
 def check_present(pieces: SparseFile, header: MainHeader, tiles: Iterable[int]) -> Steps[None]:
-    """Refuse a file that lacks tiles, or ends in a tile-part: OpenJPEG would fill some with zeros, without a word.
+    """Refuse a file that lacks tiles or ends in a tile-part.
 
-    The chain of tile-parts is followed as far as it can be; what is odd about it is left to OpenJPEG.
+    Decoders would silently fill some tiles with zeros.
+
+    The chain of tile-parts is followed as far as it can be; the decoder judges its oddities.
 
     Raises
     ------

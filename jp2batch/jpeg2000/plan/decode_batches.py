@@ -22,19 +22,21 @@ class Batch:
     """The bytes that they take, sorted."""
 
 
-def batches(image: Image, reading: ResolvedRead, threads: int) -> list[Batch]:
+def batches(image: Image, reading: ResolvedRead, threads: int, most_tiles: int) -> list[Batch]:
     """Cut a reading into batches of blocks; none where the file, which is there already, is decoded as a whole.
 
     Parameters
     ----------
     threads : int
         Blocks that are decoded side by side: a small reading is cut into as many.
+    most_tiles : int
+        Tiles that a block may have.
     """
     if reading.unit == "file":
         return []
     area = reading.selection.area
     samples_each = min(_BLOCK, max(_SMALLEST_BLOCK, area.height * area.width // threads))
-    return list(_batches(image, reading, tile_blocks(image.header, reading, samples_each)))
+    return list(_batches(image, reading, tile_blocks(image.header, reading, samples_each, most_tiles)))
 
 
 def read_batch(pieces: SparseFile, batch: Batch) -> Steps[None]:

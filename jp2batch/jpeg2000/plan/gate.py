@@ -1,6 +1,6 @@
 """The gate: for which shapes of a file it is proven that a part of it gives the pixels of the whole.
 
-What is not listed here goes to OpenJPEG whole, as it is. A line is added with the proof (a test for each).
+What is not listed here goes to the decoder whole, as it is. A line is added with the proof (a test for each).
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import CodingStyle, Marker, Quantization
 
 _BOXES_OF_HEADER = frozenset({"ihdr", "bpcc", "colr", "pclr", "cmap", "cdef"})
-"""What is of use to a decoder only inside of the JP2 header box, I.5.3; OpenJPEG obeys them elsewhere as well."""
+"""What is of use to a decoder only inside of the JP2 header box, I.5.3; some obey them elsewhere as well."""
 _KNOWN = frozenset(Marker)
 _EXTENDED = 0x8000  # of Rsiz: extensions of T.801 are used
 
@@ -18,7 +18,7 @@ _EXTENDED = 0x8000  # of Rsiz: extensions of T.801 are used
 def misplaced_boxes(container: Container) -> str:
     """Return which boxes are not in their places; an empty text if all are.
 
-    What the samples of the image are is then told by OpenJPEG alone, which obeys such boxes with a warning.
+    Only the decoder can then tell the type of samples: it may obey such boxes.
     """
     if container.raw:
         return ""

@@ -46,7 +46,7 @@ class Image:
     container: Container
     header: MainHeader
     misplaced: str = ""
-    """Which boxes are not in their places, so that OpenJPEG has to tell what the samples are."""
+    """Misplaced boxes: only the decoder can then tell the type of samples."""
     obstacle: str = ""
     """Why only the whole file may be decoded: no part of such a file is proven to give the same pixels."""
 
@@ -288,6 +288,6 @@ def needs_packets(header: MainHeader, selection: Selection) -> bool:
 
 
 def _without_eoc(image: Image, parts: list[TilePartHeader]) -> list[str]:
-    """Say that EOC is missing, where that was seen: OpenJPEG refuses some such files, though every tile is there."""
+    """Return the reason that EOC is missing: decoders may refuse the file, though it has every tile."""
     seen = any(part.stop == image.container.codestream.stop for part in parts)
     return ["EOC is missing"] if seen else []

@@ -18,7 +18,7 @@ class Channel:
     signed: bool
     """Whether samples are signed."""
     in_palette: bool = False
-    """Whether samples come from a palette: OpenJPEG takes even signed entries for unsigned numbers."""
+    """Whether samples come from a palette, whose signed entries decoders give as unsigned numbers."""
 
     @property
     def dtype(self) -> str:
@@ -50,7 +50,7 @@ def check_header_box(container: Container, siz: Siz) -> None:
 
 
 def channels(container: Container, header: MainHeader) -> tuple[Channel, ...]:
-    """Return the channels of an image, as OpenJPEG gives them: palettes applied.
+    """Return the channels of an image as decoded: palettes applied.
 
     Raises
     ------

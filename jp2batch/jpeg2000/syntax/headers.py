@@ -186,7 +186,7 @@ def _parse_header(start: int, stop: int, segments: list[Segment]) -> MainHeader:
 
 
 def _codings(segments: list[Segment], start: int, components: int) -> tuple[Cod, list[CodingStyle]]:
-    """Return COD, and how each component is coded; of contradicting segments the last one holds, as in OpenJPEG."""
+    """Return COD and the coding of each component; the last of contradicting segments holds, as in decoders."""
     cod, codings = None, list[CodingStyle]()
     for segment in segments:
         if segment.marker == Marker.COD:
@@ -246,7 +246,7 @@ def check_supported(header: MainHeader) -> None:
     Raises
     ------
     UnsupportedImage
-        Components are sampled differently, or have more than 31 bits.
+        Components are sampled differently.
     """
     sampling = {(c.xrsiz, c.yrsiz) for c in header.siz.components}
     if len(sampling) > 1:
@@ -255,5 +255,3 @@ def check_supported(header: MainHeader) -> None:
             f"its components are sampled differently ({sorted(sampling)})",
             "convert it with opj_decompress -upsample",
         )
-    if (bits := max(c.bits for c in header.siz.components)) > 31:
-        raise UnsupportedImage("", f"its samples have {bits} bits, and OpenJPEG decodes up to 31", "convert it")

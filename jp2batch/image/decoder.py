@@ -1,0 +1,112 @@
+"""The seam of decoders: which functions a decoder must have, and which decoder reads use."""
+
+import pkgutil
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from jp2batch.core import config
+from jp2batch.core.errors import ConfigurationError
+from jp2batch.jpeg2000.geometry.grid import Rect
+from jp2batch.jpeg2000.syntax.headers import MainHeader
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Type of the samples of a component or, with palettes applied, of a channel."""
+
+    bits: int
+    """Bits of a sample."""
+    signed: bool
+    """Whether samples are signed."""
+
+
+class Decoder(Protocol):
+    """Decodes codestreams and knows its own limits; threads share no decoder but may decode at once."""
+
+    def decode(
+        self,
+        codestream: bytes,
+        out: NDArray[Any],
+        *,
+        reduce: int,
+        origin: tuple[int, int],
+        area: tuple[int, int, int, int] | None,
+    ) -> list[str]:
+        """Decode a codestream or JP2 file into an array, and return the warnings.
+
+        Parameters
+        ----------
+        codestream : bytes
+            A complete codestream or JP2 file.
+        out : ndarray, shape (components, height, width)
+            Receives the samples; may be a view. Samples beyond it are dropped.
+        reduce : int
+            Resolution levels to drop.
+        origin : (int, int)
+            Row and column of the decoded image that come first in `out`.
+        area : (int, int, int, int), optional
+            x0, y0, x1, y1 on the reference grid: the part to decode; `origin` counts from its first sample.
+
+        Raises
+        ------
+        CorruptImage
+            It cannot be decoded, or has another shape.
+        """
+
+    def samples(self, codestream: bytes, *, reduce: int) -> list[Samples]:
+        """Decode a file as a whole, and return the type of each channel's samples.
+
+        Raises
+        ------
+        CorruptImage
+            It cannot be decoded.
+        """
+
+    def check(self, header: MainHeader) -> None:
+        """Refuse an image that this decoder cannot decode.
+
+        Raises
+        ------
+        UnsupportedImage
+            The message says why.
+        """
+
+    def memory(self, header: MainHeader, area: Rect, rlevel: int, *, tiles: int, dropped: bool) -> int:
+        """Estimate the bytes of memory that decoding takes.
+
+        Parameters
+        ----------
+        area : Rect
+            The area to decode, on the reference grid.
+        tiles : int
+            Tiles of the codestream.
+        dropped : bool
+            Whether the codestream has the resolution levels that the decoder drops.
+        """
+
+    def border(self, header: MainHeader, reduce: int) -> int | None:
+        """Return how many samples around an area to decode for exact samples inside; None: all.
+
+        `header` describes all tiles of the codestream.
+        """
+
+    def most_tiles(self, header: MainHeader) -> int:
+        """Return the number of tiles that one codestream may have."""
+
+
+def default_decoder() -> Decoder:
+    """Return the configured decoder.
+
+    Raises
+    ------
+    ConfigurationError
+        The configuration names no decoder that can be imported.
+    """
+    try:
+        decoder: Decoder = pkgutil.resolve_name(config.decoder())()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        problem = f"jp2batch.decoder names no decoder that can be imported ({type(error).__name__})"
+        raise ConfigurationError("", problem, "give module:class, and install its package") from error
+    return decoder

@@ -1,0 +1,90 @@
+"""OpenJPEG as a decoder: its limits, its memory, and the border of a part.
+
+Facts about OpenJPEG that codestreams made by `jp2batch.jpeg2000` take account of:
+
+- Reading TLM, 2.5.3 and 2.5.4 write out of bounds (uclouvain/openjpeg issue 1652).
+- If TNsot tells one tile-part too few, it is corrected (issue 254); if TNsot is 1, 2.5.1 and later read no further.
+- Misplaced boxes are obeyed with a warning; signed entries of palettes become unsigned numbers.
+"""
+
+from collections import Counter
+from typing import Any
+
+from numpy.typing import NDArray
+
+from jp2batch.core.errors import UnsupportedImage
+from jp2batch.image import openjpeg
+from jp2batch.image.decoder import Samples
+from jp2batch.jpeg2000.geometry.grid import Rect, ceil_div
+from jp2batch.jpeg2000.syntax.headers import MainHeader
+from jp2batch.jpeg2000.syntax.markers import CodingStyle
+
+_MOST_BITS = 31
+_MOST_TILE_COMPONENTS = 1 << 14  # each takes over a kilobyte before it is decoded
+_TILE, _TILE_COMPONENT = 6000, 1500  # bytes for each, as the main header is read
+_ENTRY = 200  # bytes for a code-block, with its tag trees; a precinct of a subband takes as much
+
+
+class OpenJpegDecoder:
+    """Decodes by the OpenJPEG library."""
+
+    def decode(
+        self,
+        codestream: bytes,
+        out: NDArray[Any],
+        *,
+        reduce: int,
+        origin: tuple[int, int],
+        area: tuple[int, int, int, int] | None,
+    ) -> list[str]:
+        """Decode into an array; see `Decoder`."""
+        return openjpeg.decode(codestream, out, reduce=reduce, origin=origin, area=area)
+
+    def samples(self, codestream: bytes, *, reduce: int) -> list[Samples]:
+        """Return the type of each channel's samples; see `Decoder`."""
+        return [Samples(bits, signed) for bits, signed in openjpeg.decoded_samples(codestream, reduce=reduce)]
+
+    def check(self, header: MainHeader) -> None:
+        """Refuse samples of too many bits."""
+        if (bits := max(c.bits for c in header.siz.components)) > _MOST_BITS:
+            problem = f"its samples have {bits} bits, and OpenJPEG decodes up to {_MOST_BITS}"
+            raise UnsupportedImage("", problem, "convert it")
+
+    def memory(self, header: MainHeader, area: Rect, rlevel: int, *, tiles: int, dropped: bool) -> int:
+        """Estimate the bytes of memory that decoding takes; see `Decoder`.
+
+        Samples take 32 bits; each precinct and each code-block takes an entry, empty or not: a header can claim one for
+        every sample. So do the components of all `tiles`.
+        """
+        total = tiles * (_TILE + _TILE_COMPONENT * len(header.codings))
+        alike = Counter(zip(header.siz.components, header.codings, strict=True))
+        for (component, coding), components in alike.items():
+            full = area.scaled(component.yrsiz, component.xrsiz)
+            reduced = full.scaled(1 << rlevel, 1 << rlevel)
+            entries = _entries(coding, full, 0 if dropped else rlevel)
+            total += components * (4 * reduced.height * reduced.width + _ENTRY * entries)
+        return total
+
+    def border(self, header: MainHeader, reduce: int) -> int | None:
+        """Return the border of a part: OpenJPEG's own is 3 samples of each subband, where 9/7 needs 4 (`precincts`)."""
+        if header.htj2k:
+            return None
+        return max((1 << coding.levels - reduce if coding.transform == 0 else 0) for coding in header.codings)
+
+    def most_tiles(self, header: MainHeader) -> int:
+        """Return the number of tiles whose components take not too much memory."""
+        return _MOST_TILE_COMPONENTS // len(header.siz.components)
+
+
+def _entries(coding: CodingStyle, full: Rect, rlevel: int) -> int:
+    """Return the number of precincts and code-blocks of a component's area, without `rlevel` resolution levels."""
+    entries = 0
+    for resolution, (ppx, ppy) in enumerate(coding.precincts):
+        drop, halved = coding.levels - resolution, resolution > 0
+        level = full.scaled(1 << drop, 1 << drop)
+        if level.empty or drop < rlevel:
+            continue
+        xcb, ycb = min(coding.code_block[0], ppx - halved), min(coding.code_block[1], ppy - halved)
+        entries += 3 * ceil_div(level.height, 1 << ppy) * ceil_div(level.width, 1 << ppx)
+        entries += level.height * level.width >> (xcb + ycb)
+    return entries

@@ -1,6 +1,7 @@
-"""The command line: parses, calls, prints, exits. Data on stdout, everything else on stderr.
+"""The command line: parses, calls, prints, exits.
 
-Exit codes: 0 all well, 1 something failed, 2 wrong usage, 3 could not start, 130 interrupted.
+Data goes to stdout, messages to stderr. Exit codes: 0 all well, 1 something failed, 2 wrong usage, 3 could not start,
+130 interrupted.
 """
 
 import errno
@@ -19,10 +20,10 @@ _ARGUMENTS = "jp2batch.arguments"
 
 
 class _Group(click.Group):
-    """Says errors in one line, and turns them into exit codes, in one place."""
+    """Print errors as single lines and turn them into exit codes."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep the arguments, which messages of click repeat."""
+        """Keep the arguments, to remove them from click's error messages."""
         ctx.meta[_ARGUMENTS] = list(args)
         return super().parse_args(ctx, args)
 
@@ -42,7 +43,7 @@ class _Group(click.Group):
             ctx.exit(_exit_code(error))
         except OSError as error:
             if error.errno == errno.EPIPE:
-                raise  # nobody reads on, as after `| head`; click leaves quietly
+                raise  # the reader of stdout is gone, as after `| head`; click exits quietly
             say(without_credentials(f"{error.filename or 'system'}: {error.strerror or error}"))
             ctx.exit(FAILED)
         except KeyboardInterrupt:
@@ -51,7 +52,7 @@ class _Group(click.Group):
 
 
 def _without_values(error: click.UsageError, arguments: list[str]) -> str:
-    """Return what click says of wrong usage: URLs without credentials, and without values of options."""
+    """Return click's message without option values and without credentials in URLs."""
     text = error.format_message()
     if isinstance(error, click.BadParameter):
         names = re.compile(r"--?[a-z][a-z-]*")
@@ -63,7 +64,7 @@ def _without_values(error: click.UsageError, arguments: list[str]) -> str:
 
 
 def _with_flags(error: Jp2BatchError, command: click.Command) -> str:
-    """Return an error's text with the flags of a command in place of parameters."""
+    """Return an error's text with the command's flags instead of parameters."""
     flags = {option.name: option.opts[-1] for option in command.params if isinstance(option, click.Option)}
     parameter = re.compile(rf"\b({'|'.join(map(re.escape, filter(None, flags)))})=(True\b)?")
 
@@ -83,7 +84,7 @@ def _exit_code(error: Jp2BatchError) -> int:
 @click.group("jp2batch", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="jp2batch")
 def main() -> None:
-    """Read Sentinel-2 JPEG 2000 images from object stores, by the bytes that are needed.
+    """Read Sentinel-2 JPEG 2000 images, fetching only the bytes they need.
 
     \b
     Examples:

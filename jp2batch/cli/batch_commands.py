@@ -1,4 +1,4 @@
-"""The commands for many images: run, index, demo."""
+"""Commands for many images: run, index, demo."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ from jp2batch.cli.options import (
 )
 from jp2batch.core.errors import ClusterLost, OutputError, StorageError
 
-_FORMS = ["npy", "json", "png", "tif", "nc", "zarr"]  # of files that a batch writes
+_FORMS = ["npy", "json", "png", "tif", "nc", "zarr"]  # of the files in an output folder
 
 
 @click.command(short_help="Read all images of a manifest, with a record of each.")
@@ -25,25 +25,27 @@ _FORMS = ["npy", "json", "png", "tif", "nc", "zarr"]  # of files that a batch wr
 @click.option(
     "-o", "--output", required=True, metavar="OUT", help="results.ndjson, results.zarr, a folder DIR/, or - for stdout."
 )
-@click.option("--format", "form", type=click.Choice(_FORMS), help="Form of the files in a folder.  [default: npy]")
-@click.option("--records", metavar="FILE", help="Where records go, if not beside the output.")
-@click.option("--rlevel", type=int, default=-1, show_default=True, help="The level of rows that name none.")
-@click.option("--root", metavar="URL", help="Folder or bucket that paths are below of, and may not leave.")
-@click.option("--scheduler", metavar="ADDRESS", help="Work on the dask cluster with this scheduler.")
-@click.option("--workers", type=click.IntRange(1), help="Processes to start.  [default: one a core]")
-@click.option("--threads", type=click.IntRange(1), help="Threads of each process.  [default: 1]")
-@click.option("--memory-limit", metavar="SIZE", help="Memory of each process, such as 2GB.")
-@click.option("--local-threads", is_flag=True, help="Work in threads of this process: a file that crashes ends it all.")
-@click.option("--resume", is_flag=True, help="Keep what an earlier run has done, and do the rest.")
-@click.option("--retry-failed", is_flag=True, help="Do only what an earlier run has recorded as failed.")
-@click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run.")
+@click.option("--format", "form", type=click.Choice(_FORMS), help="Format of the files in a folder.  [default: npy]")
+@click.option("--records", metavar="FILE", help="File for the records.  [default: beside the output]")
+@click.option("--rlevel", type=int, default=-1, show_default=True, help="Resolution level for rows without rlevel.")
+@click.option("--root", metavar="URL", help="Base folder or bucket; paths are relative to it and cannot escape it.")
+@click.option("--scheduler", metavar="ADDRESS", help="Run on the dask cluster of this scheduler.")
+@click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one per core]")
+@click.option("--threads", type=click.IntRange(1), help="Threads per worker process.  [default: 1]")
+@click.option("--memory-limit", metavar="SIZE", help="Memory per worker process, e.g. 2GB.")
+@click.option("--local-threads", is_flag=True, help="Use threads of this process; a crash ends the run.")
+@click.option("--resume", is_flag=True, help="Continue an earlier run: read only the unfinished images.")
+@click.option("--retry-failed", is_flag=True, help="Read only the images that failed in an earlier run.")
+@click.option("--overwrite", is_flag=True, help="Replace the output of an earlier run.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("--quiet", is_flag=True, help="Print only errors.")
 @index_flag
 @storage_flags
 def run(manifest: str, as_json: bool, quiet: bool, table: str | None, **options: Any) -> None:
-    """Read all images that MANIFEST asks for; write what they hold to OUT, and beside it a record of each.
+    """Read all images of MANIFEST and write them to OUT, with records.
+
+    A record tells how the read of an image ended: its status, size, bytes and seconds, or the error.
 
     \b
     Examples:
@@ -84,20 +86,20 @@ def run(manifest: str, as_json: bool, quiet: bool, table: str | None, **options:
     context.exit(0 if summary.ok == summary.requests else FAILED)
 
 
-@click.command("index", short_help="Learn where the tiles of a manifest's images lie.")
+@click.command("index", short_help="Build an index of the tile-parts of a manifest's images.")
 @click.argument("manifest", metavar="MANIFEST|-")
-@click.option("-o", "--output", required=True, metavar="FILE", help="The table: index.parquet, or a URL.")
-@click.option("--root", metavar="URL", help="Folder or bucket that paths are below of, and may not leave.")
-@click.option("--scheduler", metavar="ADDRESS", help="Work on the dask cluster with this scheduler.")
-@click.option("--workers", type=click.IntRange(1), help="Processes to start.  [default: threads of this process]")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Index file to write: index.parquet, or a URL.")
+@click.option("--root", metavar="URL", help="Base folder or bucket; paths are relative to it and cannot escape it.")
+@click.option("--scheduler", metavar="ADDRESS", help="Run on the dask cluster of this scheduler.")
+@click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: threads of this process]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("--quiet", is_flag=True, help="Print only errors.")
 @storage_flags
 def index(manifest: str, output: str, root: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
-    """Learn where the tiles of all images of MANIFEST lie, and write that to FILE.
+    """Index the tile-parts of all images of MANIFEST, and write FILE.
 
-    With --index FILE, others read these images in one round trip. Only headers are fetched; an image that is hardly
-    more than its headers is fetched whole.
+    Later reads with --index FILE take one round trip per image. Only headers are fetched; an image hardly larger than
+    its headers is fetched whole.
 
     \b
     Examples:
@@ -120,12 +122,14 @@ def index(manifest: str, output: str, root: str | None, as_json: bool, quiet: bo
     context.exit(FAILED if summary.errors else 0)
 
 
-@click.command(short_help="Make images, read them as a batch, and draw a picture.")
+@click.command(short_help="Make sample images, read them as a batch, draw a contact sheet.")
 @click.argument("folder", metavar="[DIR]", default="jp2batch-demo")
 def demo(folder: str) -> None:
-    """Make images in DIR, read them as a batch on a local cluster, and picture them: all that this package does.
+    """Make images in DIR, read them on a local cluster, draw them.
 
-    DIR is ./jp2batch-demo unless another is given; it is new, empty, or of an earlier demo. It takes 17 MB.
+    The picture is a contact sheet of all images.
+
+    DIR is ./jp2batch-demo by default. It must be new, empty, or of an earlier demo. The demo takes 17 MB.
 
     \b
     Examples:

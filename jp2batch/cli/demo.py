@@ -1,4 +1,4 @@
-"""The whole thing on images that it makes itself: products, a manifest, a batch on a cluster, a contact sheet."""
+"""Make sample products and a manifest, read them, draw a contact sheet."""
 
 import importlib.util
 import shlex
@@ -20,9 +20,9 @@ from jp2batch.sample.landscape import DATE
 from jp2batch.sample.product import make_product
 
 BANDS = ("B02", "B03", "B04", "B08")
-"""Its bands."""
+"""Bands of the demo."""
 DATES = (DATE, DATE + timedelta(days=10))
-"""Its dates: one orbit of the satellite apart, after which it sees the same again, but for the clouds."""
+"""Dates of the demo: same orbit, same ground, other clouds."""
 MANIFEST, SHEET = "manifest.csv", "contact-sheet.png"
 
 _RLEVEL = 1
@@ -31,21 +31,21 @@ _NOTE, _MADE_BY = "README.txt", "Made by `jp2batch demo`, which writes it anew w
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo has made."""
+    """Files and report of a demo."""
 
     folder: Path
-    """Where it lies."""
+    """Folder of all files of the demo."""
     report: BatchReport
-    """What became of the requests of its manifest."""
+    """Report of the batch."""
 
     @property
     def manifest(self) -> Path:
-        """Its manifest, whose paths are below the folder."""
+        """Path of the manifest, whose own paths are relative to the folder."""
         return self.folder / MANIFEST
 
     @property
     def sheet(self) -> Path:
-        """The picture of all its images."""
+        """Path of the contact sheet of all images."""
         return self.folder / SHEET
 
     def __str__(self) -> str:
@@ -60,22 +60,24 @@ class Demo:
 
 
 def run_demo(folder: str | Path, *, size: int = 1098, say: Callable[[str], object] = lambda _: None) -> Demo:
-    """Make two dates of four bands, and read them as a batch on a cluster of local processes.
+    """Make sample images and read them as a batch.
+
+    The batch runs on a cluster of local processes; a contact sheet shows its results.
 
     Parameters
     ----------
     folder : path
-        Where to put everything: a new or empty folder, or one of an earlier demo. There, files of the same names are
-        overwritten, by the same content; others stay.
+        A new or empty folder, or the folder of an earlier demo. Files of the same names are overwritten with the same
+        content; other files stay.
     size : int
-        Pixels a side of the images, a multiple of 6.
+        Width and height of the images in pixels, a multiple of 6.
     say : callable, optional
-        Is told, in a line each, what goes on.
+        Called with a line of text at each step.
 
     Raises
     ------
     InvalidRequest
-        The folder holds other things, or is none.
+        The folder holds other files, or is not a folder.
     Jp2BatchError
         An image could not be read.
     """
@@ -103,7 +105,7 @@ def run_demo(folder: str | Path, *, size: int = 1098, say: Callable[[str], objec
 
 
 def _claim(folder: Path) -> None:
-    """Make the folder the demo's, unless it holds what may be dear to somebody."""
+    """Create and mark the folder; refuse a folder with other files."""
     note = folder / _NOTE
     if folder.exists() and not folder.is_dir():
         raise InvalidRequest(str(folder), "this is a file", "give a new folder")

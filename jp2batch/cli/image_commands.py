@@ -1,4 +1,4 @@
-"""The commands for one image: info, plan, read."""
+"""Commands for a single image: info, plan, read."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ import jp2batch
 from jp2batch.cli.options import FAILED, image_flags, index_flag, say, show, storage_flags, storage_options, use_index
 from jp2batch.core.location import without_credentials
 
-_HUGE = 50_000_000  # bytes of JSON that hardly anybody means to print
+_HUGE = 50_000_000  # bytes of JSON, above which a hint to use -o is printed
 
 
 @click.command()
@@ -17,7 +17,9 @@ _HUGE = 50_000_000  # bytes of JSON that hardly anybody means to print
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @storage_flags
 def info(path: str, as_json: bool, **storage: Any) -> None:
-    """Tell what the image at PATH is, from its header.
+    """Print size, bands, tiles and levels of the image at PATH.
+
+    Only its header is read.
 
     \b
     Examples:
@@ -27,24 +29,25 @@ def info(path: str, as_json: bool, **storage: Any) -> None:
     show(jp2batch.inspect(path, storage_options=storage_options(path, storage)), as_json)
 
 
-@click.command(short_help="Tell what reading an image, or all of a manifest, would cost.")
+@click.command(short_help="Print the cost of reading an image or a manifest.")
 @click.argument("path", metavar="PATH|MANIFEST|-")
 @image_flags
-@click.option("--root", metavar="URL", help="Folder or bucket that paths are below of, and may not leave.")
-@click.option("--latency", metavar="TIME", help="Plan for stores that answer after this time, such as 30ms.")
-@click.option("--bandwidth", metavar="BYTES", help="Plan for this many bytes a second of a connection, such as 60MB.")
-@click.option("--connections", type=click.IntRange(1), help="Plan for this many connections at once.")
-@click.option("--workers", type=click.IntRange(1), help="Reads of a batch at a time.  [default: one a core]")
+@click.option("--root", metavar="URL", help="Base folder or bucket; paths are relative to it and cannot escape it.")
+@click.option("--latency", metavar="TIME", help="Assumed latency of the store, e.g. 30ms.")
+@click.option("--bandwidth", metavar="BYTES", help="Assumed bytes per second of a connection, e.g. 60MB.")
+@click.option("--connections", type=click.IntRange(1), help="Assumed number of concurrent connections.")
+@click.option("--workers", type=click.IntRange(1), help="Concurrent reads of a batch.  [default: one per core]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--quiet", is_flag=True, help="Show no bar.")
+@click.option("--quiet", is_flag=True, help="Show no progress bar.")
 @index_flag
 @storage_flags
 def plan(
     path: str, *, latency: str | None, bandwidth: str | None, connections: int | None, table: str | None, **options: Any
 ) -> None:
-    """Tell what reading PATH, or all that MANIFEST asks for, would cost, without reading it.
+    """Print the cost of reading PATH, or all of MANIFEST.
 
-    Requests, bytes and seconds, by what the store's profile says or by what is given here. Only headers are fetched.
+    Prints requests, bytes and seconds, from the store costs in the configuration or from the flags. Only headers are
+    fetched.
 
     \b
     Examples:
@@ -76,7 +79,7 @@ def _plan_all(
     from jp2batch.cli.manifests import plan_manifest
 
     if window is not None:
-        raise click.UsageError("--window is for one image: the rows of a manifest name their own")
+        raise click.UsageError("--window is for a single image; a manifest has a window column")
     found = plan_manifest(path, readers=workers, progress=not quiet, **options)
     for error in found.errors:
         say(str(error))
@@ -92,7 +95,7 @@ def _plan_all(
 @index_flag
 @storage_flags
 def read(path: str, rlevel: int, window: str | None, output: str | None, table: str | None, **storage: Any) -> None:
-    """Read PATH; print it as the JSON of the web service, or write it to a file.
+    """Read PATH; print the web service's JSON, or write a file.
 
     \b
     Examples:
@@ -109,7 +112,7 @@ def read(path: str, rlevel: int, window: str | None, output: str | None, table: 
     if output is not None:
         from jp2batch.array.formats import form_of, write
 
-        form_of(output)  # say what is wrong with it before anything is read
+        form_of(output)  # check the name before reading
         pixels = read_pixels(request, storage_options=storage_options(path, storage))
         write(pixels, output)
         say(f"wrote {output}: {_summary(pixels)}")

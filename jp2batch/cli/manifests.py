@@ -1,4 +1,4 @@
-"""What the command line asks for: a manifest, the flags of stores, and those of what does the work."""
+"""Batches of the command line: manifest, storage flags, cluster flags."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _ENGINE_FLAGS = ("scheduler", "workers", "threads", "memory_limit", "local_threa
 
 
 def run_manifest(manifest: str, output: str, *, rlevel: int, root: str | None, **options: Any) -> BatchSummary:
-    """Do what a manifest asks for, with the options of the command line.
+    """Read all images of a manifest, with the command line's options.
 
     Parameters
     ----------
@@ -30,14 +30,14 @@ def run_manifest(manifest: str, output: str, *, rlevel: int, root: str | None, *
     output : str
         As for `run_items`.
     **options
-        Those of `engine_of`, of `jp2batch.storage.flags.options_from_flags`, and of `run_items`.
+        The options of `engine_of`, of `jp2batch.storage.flags.options_from_flags`, and of `run_items`.
 
     Raises
     ------
     Jp2BatchError
-        As for these; a ManifestError names all bad rows, and nothing has been begun.
+        As for these functions; a ManifestError lists all bad rows, and no image has been read.
     KeyboardInterrupt
-        On SIGINT and, in the main thread, on SIGTERM. What is recorded is kept.
+        On SIGINT and, in the main thread, on SIGTERM. The records are kept.
     """
     with ended_by_sigterm():
         flags = {name: options.pop(name) for name in STORAGE_FLAGS}
@@ -53,21 +53,21 @@ def run_manifest(manifest: str, output: str, *, rlevel: int, root: str | None, *
 def manifest_requests(
     manifest: str, *, rlevel: int, root: str | None, flags: Mapping[str, Any], also: Sequence[str] = ()
 ) -> tuple[list[Request], dict[str, Any]]:
-    """Return what a manifest asks for, and the options that storage flags stand for.
+    """Return the requests of a manifest, and storage options from the flags.
 
     Parameters
     ----------
     manifest, rlevel, root
         As for `jp2batch.read_manifest`.
     flags : mapping
-        Those of `jp2batch.storage.flags.STORAGE_FLAGS`.
+        Values of `jp2batch.storage.flags.STORAGE_FLAGS`.
     also : sequence of str
-        URLs that the flags are for as well.
+        Further URLs the flags apply to.
 
     Raises
     ------
     ManifestError
-        Rows are bad, or there is none.
+        Rows are bad, or the manifest has no rows.
     """
     known = options_for_manifest(manifest, root, **flags)
     requests = read_manifest(manifest, rlevel=rlevel, root=root, storage_options=known)
@@ -77,12 +77,12 @@ def manifest_requests(
 def plan_manifest(
     manifest: str, *, rlevel: int, root: str | None, readers: int | None, progress: bool, **flags: Any
 ) -> BatchPlan:
-    """Plan what a manifest asks for, with the storage flags of the command line.
+    """Plan all requests of a manifest, with the command line's flags.
 
     Raises
     ------
     ManifestError
-        Rows are bad, all of which it names; or there are none.
+        Rows are bad (it lists all of them), or the manifest has no rows.
     """
     known = {name: flags[name] for name in STORAGE_FLAGS}
     requests, storage_options = manifest_requests(manifest, rlevel=rlevel, root=root, flags=known)
@@ -95,7 +95,7 @@ def plan_manifest(
 def index_manifest(
     manifest: str, output: str, *, root: str | None, progress: bool, output_options: StorageOptions, **options: Any
 ) -> IndexSummary:
-    """Build the index of what a manifest names, with the options of the command line.
+    """Build the index of a manifest's images, with the command line's options.
 
     Raises
     ------

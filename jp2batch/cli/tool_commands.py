@@ -1,4 +1,4 @@
-"""The commands around reading: sample, manifest, doctor."""
+"""Commands beside reading: sample, manifest, doctor."""
 
 import json
 from typing import Any
@@ -9,13 +9,13 @@ from click.core import ParameterSource
 from jp2batch.cli.options import FAILED, image_flags, say, storage_flags, storage_options
 
 
-@click.command(short_help="Make small products like Sentinel-2's.")
+@click.command(short_help="Make small Sentinel-2-like products.")
 @click.argument("folder")
-@click.option("--size", type=int, default=1098, show_default=True, help="Pixels a side at 10 m, a multiple of 6.")
-@click.option("--tlm", is_flag=True, help="With the index of tiles that images have since February 2026.")
+@click.option("--size", type=int, default=1098, show_default=True, help="Pixels per side at 10 m, a multiple of 6.")
+@click.option("--tlm", is_flag=True, help="Write TLM segments, as ESA does since February 2026.")
 @click.option("--dates", type=click.IntRange(1), default=1, show_default=True, help="Products, five days apart.")
 def sample(folder: str, size: int, tlm: bool, dates: int) -> None:
-    """Make small products like Sentinel-2's in FOLDER; print the paths of their images.
+    """Make small Sentinel-2-like products in FOLDER; print the image paths.
 
     \b
     Examples:
@@ -32,10 +32,10 @@ def sample(folder: str, size: int, tlm: bool, dates: int) -> None:
 
 @click.command(short_help="Make a manifest of the images of products and STAC items.")
 @click.argument("sources", metavar="SAFE|ITEMS.json|IMAGE…", nargs=-1, required=True)
-@click.option("--bands", metavar="B04,B08", help="Which bands.  [default: all]")
-@click.option("--metres", type=int, help="Of images with pixels of this size.  [default: the smallest of each band]")
+@click.option("--bands", metavar="B04,B08", help="Bands to list.  [default: all]")
+@click.option("--metres", type=int, help="Pixel size in metres.  [default: the smallest of each band]")
 @image_flags
-@click.option("-o", "--output", metavar="FILE", help="A file .csv or .ndjson, or either and .gz, instead of stdout.")
+@click.option("-o", "--output", metavar="FILE", help="File .csv or .ndjson, also with .gz, instead of stdout.")
 @storage_flags
 def manifest(
     sources: tuple[str, ...],
@@ -47,7 +47,7 @@ def manifest(
     output: str | None,
     **storage: Any,
 ) -> None:
-    """Make a manifest, for `jp2batch run`, of the images of products and STAC items.
+    """Make a manifest of the images of products and STAC items.
 
     \b
     Examples:
@@ -60,7 +60,7 @@ def manifest(
     from jp2batch.core.request import parse_window
 
     if output is not None:
-        format_manifest([], output)  # say what is wrong with it before anything is read
+        format_manifest([], output)  # check the name before reading
     levels = click.get_current_context().get_parameter_source("rlevel") is not ParameterSource.DEFAULT
     requests = list_requests(
         sources,
@@ -77,15 +77,16 @@ def manifest(
         say(f"wrote {output}: {len(requests)} requests")
 
 
-@click.command(short_help="Tell what is installed, found, configured and reachable.")
+@click.command(short_help="Check the installation, the configuration and an image.")
 @click.argument("path", required=False)
-@click.option("--scheduler", metavar="ADDRESS", help="Look at the dask cluster with this scheduler, too.")
+@click.option("--scheduler", metavar="ADDRESS", help="Also check the dask cluster of this scheduler.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @storage_flags
 def doctor(path: str | None, scheduler: str | None, as_json: bool, **storage: Any) -> None:
-    """Tell what is installed, found and configured; whether the image at PATH can be read, and if not, what may help.
+    """Check the installation, the configuration, and the image at PATH.
 
-    With --scheduler, also whether the workers of a cluster have the same versions, and can read that image.
+    Each problem comes with a hint. With --scheduler, also check that the workers of a cluster have the same
+    versions and can read the image.
 
     \b
     Examples:

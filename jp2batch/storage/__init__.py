@@ -1,1 +1,1 @@
-"""The bytes: ranged, concurrent, counted reads of one object, wherever it lies."""
+"""Storage: ranged, concurrent, counted reads of an object."""

@@ -1,4 +1,4 @@
-"""What all sources have in common: a name, a profile, the version once it is known, and honest counts."""
+"""Base class of all sources: path, store costs, object version, counts."""
 
 import threading
 import time
@@ -12,14 +12,14 @@ from jp2batch.storage.replies import Range, Version, describe_range, replaced
 
 @dataclass(slots=True)
 class Meter:
-    """Counts what a source costs; many threads may write to it."""
+    """Counters of requests, bytes, retries and waiting time; thread-safe."""
 
     requests: int = 0
     """Requests made."""
     bytes_read: int = 0
     """Body bytes received."""
     retries: int = 0
-    """Requests that were made again because they had failed."""
+    """Requests repeated after a failure."""
     seconds: float = 0.0
     """Wall time spent waiting."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -30,7 +30,7 @@ class Meter:
             self.requests += count
 
     def retried(self) -> None:
-        """Count a request that is made again."""
+        """Count a repeated request."""
         with self._lock:
             self.retries += 1
 
@@ -51,7 +51,7 @@ class Meter:
 
 
 class BaseSource:
-    """The attributes of `source.Source`, which documents them."""
+    """Attributes shared by all sources; documented in `source.Source`."""
 
     def __init__(self, path: str, profile: StoreCosts, key: str = "") -> None:
         self.path = path
@@ -71,39 +71,45 @@ class BaseSource:
 
     @property
     def etag(self) -> str | None:
-        """The version tag, where there is one."""
+        """The version tag, if the store sends it."""
         return self._version.etag if self._version else None
 
     @property
     def requests(self) -> int:
-        """Requests made so far."""
+        """Number of requests made."""
         return self._meter.requests
 
     @property
     def bytes_read(self) -> int:
-        """Body bytes received so far."""
+        """Number of body bytes received."""
         return self._meter.bytes_read
 
     @property
     def retries(self) -> int:
-        """Requests that were made again so far."""
+        """Number of repeated requests."""
         return self._meter.retries
 
     @property
     def seconds(self) -> float:
-        """Wall time spent waiting so far."""
+        """Wall time spent waiting, in seconds."""
         return self._meter.seconds
 
     def expect(self, version: Version | None) -> None:
-        """Take a version for granted until the first reply; see `source.Source`."""
+        """Set the expected version; see `source.Source`."""
         self._version = version
         self._confirmed = version is None
 
     def close(self) -> None:
-        """Give back what the source holds; see `source.Source`."""
+        """Release open resources; see `source.Source`."""
 
     def _confirm(self, version: Version) -> None:
-        """Learn which version the store has: that which was expected, or the object has been replaced."""
+        """Compare the store's version with the expected version, unless already confirmed.
+
+        Raises
+        ------
+        ObjectChanged
+            The versions differ.
+        """
         if self._confirmed or version.etag is None:
             return
         if self._version is not None and self._version.differs(version):

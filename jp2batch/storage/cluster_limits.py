@@ -1,7 +1,7 @@
-"""Slots that all workers of a cluster share, by a semaphore of their scheduler.
+"""Request slots shared by all workers of a cluster.
 
-Without a worker in this process there is nothing to share. It is found, not imported: who reads one image in a script
-has no use for distributed.
+The scheduler's semaphore holds the slots. A process without a worker shares none. The module looks for distributed in
+`sys.modules` and never imports it: a script that reads one image does not need it.
 """
 
 import asyncio
@@ -16,13 +16,16 @@ logger = logging.getLogger(__name__)
 
 
 class SharedLimiter:
-    """A semaphore of distributed, for use on another event loop than that of its worker."""
+    """A distributed semaphore, usable from outside its worker's event loop."""
 
     def __init__(self, semaphore: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._semaphore, self._loop = semaphore, loop
 
     async def acquire(self) -> bool:
-        """Wait for a slot; see `slots.Lease`. Cancelling this keeps none: one that is given then is given back."""
+        """Wait for a slot; see `limits.Lease`.
+
+        If the caller is cancelled, a slot granted afterwards is released.
+        """
         try:
             asking = self._there("acquire")
             try:
@@ -35,7 +38,10 @@ class SharedLimiter:
             return False
 
     async def release(self) -> None:
-        """Give it back; one that is not is taken back by the scheduler."""
+        """Release a slot.
+
+        If the release fails, the scheduler takes the slot back.
+        """
         with contextlib.suppress(OSError, RuntimeError, ValueError):
             await asyncio.wrap_future(self._there("release"))
 
@@ -46,7 +52,7 @@ class SharedLimiter:
         return asyncio.run_coroutine_threadsafe(call(), self._loop)
 
     def _return_unused(self, asking: "concurrent.futures.Future[Any]") -> None:
-        """Give a slot back that came when nobody waited for it any more."""
+        """Release a slot granted after its request was cancelled."""
         if not asking.cancelled() and asking.exception() is None and asking.result():
             with contextlib.suppress(RuntimeError):  # the worker is gone
                 self._there("release")
@@ -57,7 +63,7 @@ _lock = threading.Lock()
 
 
 def cluster_lease(store: str, count: int) -> SharedLimiter | None:
-    """Return the slots of a store that the workers of this process's cluster share; None: it is no worker."""
+    """Return the cluster-wide slots of a store; None outside a worker."""
     distributed: Any = sys.modules.get("distributed")
     if not hasattr(distributed, "get_worker"):  # not imported, or another thread is about to: no worker runs here
         return None
@@ -75,7 +81,10 @@ def cluster_lease(store: str, count: int) -> SharedLimiter | None:
 
 
 def _worker(distributed: Any) -> Any:
-    """Return the worker that this thread works for; or one of this process, as threads of a task have none."""
+    """Return this thread's worker, or else a running worker of this process.
+
+    Threads started by a task have no worker of their own.
+    """
     with contextlib.suppress(ValueError):
         return distributed.get_worker()
     workers = [worker for worker in list(distributed.Worker._instances) if worker.status == distributed.Status.running]

@@ -1,4 +1,4 @@
-"""Until when the reads of a thread may last, whatever stores and retries would take."""
+"""A deadline for all reads of the current context."""
 
 import contextlib
 import contextvars
@@ -10,7 +10,13 @@ _end: contextvars.ContextVar[float | None] = contextvars.ContextVar("end", defau
 
 @contextlib.contextmanager
 def read_deadline(end: float) -> Iterator[None]:
-    """Let reads from stores fail with `TimeoutError` at a moment of `time.monotonic`, for the time of a block."""
+    """Limit reads from stores within a `with` block.
+
+    Parameters
+    ----------
+    end : float
+        Time of `time.monotonic` after which reads raise `TimeoutError`, retries included.
+    """
     token = _end.set(end)
     try:
         yield
@@ -19,6 +25,6 @@ def read_deadline(end: float) -> Iterator[None]:
 
 
 def seconds_left() -> float | None:
-    """Return how long a read may last from now on; None: as long as it takes."""
+    """Return the seconds until the deadline; None without a deadline."""
     end = _end.get()
     return None if end is None else max(0.001, end - time.monotonic())

@@ -1,4 +1,4 @@
-"""A folder that results go to, local or in a store: what lies in it, by name."""
+"""Access to a folder of results, local or in a store."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from jp2batch.storage.files import is_local, read_bytes, write_bytes, writing
 
 
 class Directory:
-    """The files and folders that lie directly in a folder.
+    """Files and folders directly in a folder.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ class Directory:
     Raises
     ------
     StorageError
-        By all methods: the folder cannot be read, or not be changed.
+        By all methods: the folder cannot be read or changed.
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
@@ -28,7 +28,7 @@ class Directory:
         self._options = storage_options
 
     def names(self) -> set[str]:
-        """Return the names in it; none where there is no such folder."""
+        """Return the names in the folder; empty if the folder is missing."""
         with writing(self.url, self._options) as (fs, path):
             fs.invalidate_cache()
             try:
@@ -37,34 +37,34 @@ class Directory:
                 return set()
             if is_local(fs) and not Path(path).is_dir():
                 raise NotADirectoryError(20, "Not a directory", path)
-            own = path.rstrip("/")  # a store may have an object of that name as well
+            own = path.rstrip("/")  # a store may also have an object with the folder's name
             return {name.rpartition("/")[2] for name in found if name != own}
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a file of this name, which may be in a folder of it."""
+        """Return whether a file of this name exists; subfolders are allowed."""
         with writing(self.url, self._options) as (fs, path):
             there: bool = fs.exists(f"{path}/{name}")
             return there
 
     def make(self) -> None:
-        """Make it, where it takes more than putting something into it."""
+        """Create the folder if it is local; stores need no folders."""
         with writing(self.url, self._options) as (fs, path):
             if is_local(fs):
                 Path(path).mkdir(parents=True, exist_ok=True)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files and folders from it."""
+        """Remove files and folders from the folder."""
         with writing(self.url, self._options) as (fs, path):
             gone = [f"{path}/{name}" for name in names]
             if gone:
                 fs.rm(gone, recursive=True)
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a file in it; None where there is none."""
+        """Return the content of a file; None if it does not exist."""
         if not self.has(name):
             return None
         return read_bytes(f"{self.url}/{name}", storage_options=self._options)
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file into it."""
+        """Write a file into the folder."""
         write_bytes(f"{self.url}/{name}", data, storage_options=self._options)

@@ -1,4 +1,7 @@
-"""Whatever goes wrong in a store, as one error of ours: the path, the problem, the hint, and no secret."""
+"""Translation of drivers' exceptions into errors of this package.
+
+Each has a path, a problem and a hint, and shows no secret.
+"""
 
 import errno
 import re
@@ -30,7 +33,7 @@ _BY_STATUS: dict[int, type[Jp2BatchError]] = {
     429: StoreUnavailable,
 }
 
-# Codes of S3 that come with the status 400.
+# S3 error codes sent with status 400.
 _BY_CODE: dict[str, type[Jp2BatchError]] = {
     "ExpiredToken": PermissionDenied,
     "InvalidToken": PermissionDenied,
@@ -38,10 +41,10 @@ _BY_CODE: dict[str, type[Jp2BatchError]] = {
     "TokenRefreshRequired": PermissionDenied,
 }
 
-# What a file cannot be called is not there.
+# A file with an impossible name does not exist.
 _BY_ERRNO: dict[int | None, type[Jp2BatchError]] = {errno.ELOOP: ImageNotFound, errno.ENAMETOOLONG: ImageNotFound}
 
-# By name, so that no driver has to be imported for its exceptions. The nearest base class decides.
+# Names instead of classes avoid importing drivers. The nearest base class decides.
 _BY_NAME: dict[str, type[Jp2BatchError]] = {
     # Python, fsspec
     "ConnectionError": StoreUnavailable,
@@ -52,7 +55,7 @@ _BY_NAME: dict[str, type[Jp2BatchError]] = {
     "SSLCertVerificationError": StorageError,
     "TimeoutError": StoreUnavailable,
     "gaierror": StoreUnavailable,
-    # aiohttp; botocore has a ClientError too, that is known by its status before
+    # aiohttp; botocore also has a ClientError, which is recognised earlier by its status
     "ClientConnectorCertificateError": StorageError,
     "ClientError": StoreUnavailable,
     "InvalidURL": InvalidPath,
@@ -78,7 +81,7 @@ _PROBLEMS: dict[type[Jp2BatchError], tuple[str, str]] = {
     InvalidPath: ("this is not a valid URL", "check the path"),
     ObjectChanged: ("was replaced while it was being read", "read it again"),
     PermissionDenied: ("the store refuses access", "check the credentials in storage_options"),
-    StorageError: ("the store cannot give it", "check the path and storage_options"),
+    StorageError: ("the store does not deliver the object", "check the path and storage_options"),
     StoreUnavailable: ("the store did not answer as it should", "try again"),
 }
 
@@ -87,11 +90,11 @@ _UNREACHABLE = "the store cannot be reached", "check the host's name and port, t
 _NOT_TRUSTED = "the store's certificate is not trusted", "name the file of its authority in SSL_CERT_FILE"
 _NOT_SECURE = "no secure connection is made", "check that the port speaks https"
 
-# What is known better of some exceptions, by their names.
+# More precise texts for some exceptions, by class name.
 _KNOWN_BETTER = {
     "BadZipFile": ("this is no zip archive, or a damaged one", "check the path"),
     "IsADirectoryError": ("this is a folder", "give the path of a file in it"),
-    "ParamValidationError": ("there can be no bucket or key of that name", "check the path"),
+    "ParamValidationError": ("the name of the bucket or key is invalid", "check the path"),
     **dict.fromkeys(("ClientConnectorError", "ConnectionRefusedError", "gaierror"), _UNREACHABLE),
     **dict.fromkeys(("ConnectTimeoutError", "ConnectionTimeoutError", "EndpointConnectionError"), _UNREACHABLE),
     **dict.fromkeys(("ClientConnectorCertificateError", "SSLCertVerificationError"), _NOT_TRUSTED),
@@ -113,7 +116,7 @@ _DENIED_CURES.update(gcs=_DENIED_CURES["gs"], https=_DENIED_CURES["http"], s3a=_
 
 
 class HttpStatusError(Exception):
-    """A web server answered with a status that gives no bytes; `retry_after` is what that header says."""
+    """An HTTP status without data; `retry_after` is the header's value."""
 
     def __init__(self, status: int, retry_after: str | None = None) -> None:
         super().__init__(status, retry_after)
@@ -122,7 +125,10 @@ class HttpStatusError(Exception):
 
 
 def translate_error(error: Exception, place: Place, doing: str = "") -> Jp2BatchError:
-    """Return the error of ours that says what a driver's error says; `doing` such as "reading bytes 0:9"."""
+    """Return an error of this package for a driver's exception.
+
+    `doing` describes the operation, such as "reading bytes 0:9".
+    """
     if isinstance(error, Jp2BatchError):
         return error.at(place.path)
     kind = _kind(error)
@@ -137,7 +143,7 @@ def translate_error(error: Exception, place: Place, doing: str = "") -> Jp2Batch
 
 
 def not_opened(error: Exception, place: Place) -> Jp2BatchError:
-    """Return the error of ours for a file system that could not be made."""
+    """Return an error for a file system with a failed setup."""
     url = f"{place.protocol}://"
     if isinstance(error, ImportError):
         missing = error.__cause__ if isinstance(error.__cause__, ImportError) else error
@@ -146,7 +152,7 @@ def not_opened(error: Exception, place: Place) -> Jp2BatchError:
     if str(error).startswith("Protocol not known"):
         hint = _as_a_url(place.path) or "give s3://, gs://, https:// or a local path"
         return StorageError(place.path, f"{url} is not a known protocol", hint)
-    kind, archive = _kind(error), "::" in place.path  # which is opened at once
+    kind, archive = _kind(error), "::" in place.path  # an archive is opened immediately
     if kind not in (StorageError, ImageNotFound) or (archive and not _SAY_NO_MORE.isdisjoint(_names(error))):
         return translate_error(error, place)
     problem = f"storage_options do not fit: {_detail(error, place) or type(error).__name__}"
@@ -154,7 +160,10 @@ def not_opened(error: Exception, place: Place) -> Jp2BatchError:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an exception of aiohttp, botocore, s3fs, gcsfs or adlfs carries."""
+    """Return the HTTP status of a driver's exception; None without a status.
+
+    Knows exceptions of aiohttp, botocore, s3fs, gcsfs and adlfs.
+    """
     response = response_of(error)
     if response:
         status: int | None = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -164,13 +173,19 @@ def status_of(error: BaseException) -> int | None:
 
 
 def response_of(error: BaseException) -> Mapping[str, Any]:
-    """Return the response that an error of botocore, or s3fs's translation of it, holds; empty where there is none."""
+    """Return the response in a botocore error; empty if it has none.
+
+    s3fs's translations of such errors are covered as well.
+    """
     responses = (getattr(one, "response", None) for one in (error, error.__cause__))
     return next((response for response in responses if isinstance(response, Mapping)), {})
 
 
 def _retry_after(error: Exception) -> float | None:
-    """Return the seconds that a store asks to be left alone: a number, or the time until a date (RFC 9110, 10.2.3)."""
+    """Return the seconds of a Retry-After header; None without a valid header.
+
+    Both forms of RFC 9110, 10.2.3, are read: a number of seconds and a date.
+    """
     headers = response_of(error).get("ResponseMetadata", {}).get("HTTPHeaders", {})
     text = str(getattr(error, "retry_after", None) or headers.get("retry-after") or "").strip()
     if text.isascii() and text.isdecimal():
@@ -194,7 +209,7 @@ def _problem_and_hint(error: Exception, kind: type[Jp2BatchError], place: Place)
 
 
 def _as_a_url(path: str) -> str:
-    """Return what to give instead of a path of GDAL; empty where it is none."""
+    """Return a hint with the URL for a GDAL path, else empty."""
     found = _OF_GDAL.match(path)
     if found is None:
         return ""

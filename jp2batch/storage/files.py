@@ -1,4 +1,4 @@
-"""Whole small files by any URL: manifests, metadata, results."""
+"""Reading and writing of whole small files: manifests, metadata, results."""
 
 import contextlib
 import gzip
@@ -22,28 +22,31 @@ from jp2batch.storage.retry import retried_now
 from jp2batch.storage.source import Source, open_source
 
 LARGEST = 2**30
-"""Bytes of the largest file that is read, compressed or not: a gzip bomb ends here."""
+"""Largest size of a file in bytes, also after decompression.
+
+Protects from gzip bombs.
+"""
 
 _GZIP = b"\x1f\x8b"
 _CHUNK = 8 * 2**20
 
 
 def read_bytes(url: str, *, storage_options: Mapping[str, Any] | None = None, limit: int = LARGEST) -> bytes:
-    """Read a whole file; one that is compressed by gzip, whatever its name, is decompressed.
+    """Read a whole file, decompressing gzip data with any suffix.
 
     Parameters
     ----------
     url : str
-        Path or URL. A local one may be a pipe.
+        Path or URL. A local path may be a pipe.
     storage_options : mapping, optional
         fsspec's options for the store.
     limit : int, optional
-        Bytes that it may have, compressed or not.
+        Largest size in bytes, compressed or not.
 
     Raises
     ------
     StorageError
-        It cannot be read, is larger than `limit`, or is damaged.
+        The file cannot be read, is larger than `limit`, or is damaged.
     """
     place = Place.of(url, storage_options)
     try:
@@ -53,30 +56,32 @@ def read_bytes(url: str, *, storage_options: Mapping[str, Any] | None = None, li
         data = _read_object(open_source(url, storage_options=storage_options), limit)
     except Exception as error:  # noqa: BLE001  # each driver has its own
         fault = translate_error(error, place)
-        if isinstance(fault, ImageNotFound):  # and this was to be no image
+        if isinstance(fault, ImageNotFound):  # the file need not be an image
             fault = StorageError(place.path, f"cannot be read: {fault.problem}", "check the path")
         raise fault from None
     return _unzipped(data, place.path, limit)
 
 
 def read_stream(stream: BinaryIO, name: str, *, limit: int = LARGEST) -> bytes:
-    """Read an open file to its end, as `read_bytes` does; `name` is what messages call it.
+    """Read an open file to its end, as `read_bytes` does.
+
+    Messages name the file `name`.
 
     Raises
     ------
     StorageError
-        It is larger than `limit`, or is damaged.
+        The file is larger than `limit`, or is damaged.
     """
     return _unzipped(_read_to_end(stream, name, limit), name, limit)
 
 
 def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, Any] | None = None) -> None:
-    """Write a file, so that it is there whole or not at all.
+    """Write a file atomically.
 
     Parameters
     ----------
     url : str
-        Path or URL; what is there already is replaced.
+        Path or URL; an existing file is replaced.
     data : bytes
         Its content.
     storage_options : mapping, optional
@@ -85,9 +90,9 @@ def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, Any] | N
     Raises
     ------
     OutputError
-        It cannot be written.
+        The file cannot be written.
     StoreUnavailable
-        It cannot be written now, but a little later it may.
+        The store failed, but a later attempt may succeed.
     """
 
     def put() -> None:
@@ -95,15 +100,16 @@ def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, Any] | N
             if is_local(fs):
                 _replace(Path(path), lambda temporary: _write_new(temporary, data))
             else:
-                fs.pipe_file(path, data)  # an object store makes it visible when the last byte is there
+                fs.pipe_file(path, data)  # an object store shows the object after the last byte has arrived
 
     retried_now(put, config.retry_policy())
 
 
 def write_folder(url: str, files: Mapping[str, bytes], *, storage_options: Mapping[str, Any] | None = None) -> None:
-    """Write a folder in place of what is there; a local one so that it is there whole or not at all.
+    """Write a folder, replacing an existing folder.
 
-    Files of the old folder stay until the new ones are there. Object stores replace one object after the other.
+    A local folder is replaced atomically. In an object store, objects are replaced in turn, and old ones without a
+    successor are removed last.
 
     Parameters
     ----------
@@ -156,8 +162,8 @@ def _unzipped(data: bytes, name: str, limit: int) -> bytes:
 
 
 def _read_to_end(stream: BinaryIO | gzip.GzipFile, name: str, limit: int) -> bytes:
-    """Read in chunks, so that what is too large is not held in memory."""
-    read = getattr(stream, "read1", stream.read)  # of a pipe what there is: a longer wait is deaf to signals
+    """Read a stream in chunks, and stop once it exceeds `limit`."""
+    read = getattr(stream, "read1", stream.read)  # a pipe's available bytes: a longer wait blocks signals
     data = bytearray()
     while chunk := read(_CHUNK):
         data += chunk
@@ -167,19 +173,19 @@ def _read_to_end(stream: BinaryIO | gzip.GzipFile, name: str, limit: int) -> byt
 
 
 def _too_large(name: str, limit: int) -> StorageError:
-    return StorageError(name, f"is larger than {limit} bytes", "is it the file that is meant? Then split it")
+    return StorageError(name, f"is larger than {limit} bytes", "check the path, or split the file")
 
 
 @contextlib.contextmanager
 def writing(url: str, storage_options: Mapping[str, Any] | None) -> Iterator[tuple[Any, str]]:
-    """Find the file system, and let whatever fails be an error of ours."""
+    """Open the file system of a URL; translate its errors."""
     place = Place.of(url, storage_options)
     try:
         given, protocol = place.options, place.protocol
         options = given if "::" in url else with_defaults(given, protocol, store_costs(protocol))
         fs, path = fsspec.core.url_to_fs(url, **options)
         if isinstance(getattr(fs, "retries", None), int):
-            fs.retries = 1  # `retry` has its own
+            fs.retries = 1  # `retry` repeats requests itself
         yield fs, path
     except Exception as error:  # noqa: BLE001  # each driver has its own
         fault = translate_error(error, place)
@@ -190,28 +196,28 @@ def writing(url: str, storage_options: Mapping[str, Any] | None) -> Iterator[tup
 
 
 def is_local(fs: Any) -> bool:
-    """Tell whether a file system is that of this machine."""
+    """Return whether a file system is local."""
     return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
 
 
 def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Write under another name beside it, and take its place when all is there."""
+    """Write to a temporary name beside `path`, then rename."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         write(temporary)
         if path.is_dir() and temporary.is_dir():
-            old = path.rename(temporary.with_name(f"{temporary.name}.old"))  # a folder does not replace another
+            old = path.rename(temporary.with_name(f"{temporary.name}.old"))  # a folder cannot be renamed onto a folder
             try:
                 temporary.rename(path)
             except OSError:
-                with contextlib.suppress(OSError):  # another writer has put its own there
+                with contextlib.suppress(OSError):  # another writer has created the folder meanwhile
                     old.rename(path)
                 raise
             shutil.rmtree(old)
         else:
             temporary.replace(path)
     finally:
-        with contextlib.suppress(OSError):  # gone, if all went well
+        with contextlib.suppress(OSError):  # absent after success
             shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
 
 

@@ -1,4 +1,7 @@
-"""Storage flags, named as the AWS CLI names them -> fsspec's options, which every file system names otherwise."""
+"""Translation of storage flags into fsspec's options.
+
+The flags are named as in the AWS CLI.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -31,28 +34,28 @@ _BY_PROTOCOL = {"s3": _S3, "s3a": _S3, "gs": _GS, "gcs": _GS}
 def options_from_flags(
     path: str | Iterable[str], more: str | None = None, **flags: str | bool | None
 ) -> dict[str, Any]:
-    """Return the storage options that flags stand for.
+    """Return the storage options for command-line flags.
 
     Parameters
     ----------
     path : str or iterable of str
-        The image, or several; their protocols decide what a flag means.
+        Path or paths of images; their protocols decide the meaning of a flag.
     more : str, optional
-        Further options as a JSON object, or `@` and the name of a file that holds one. They win. For images in several
-        stores, an object of options for each, by its protocol.
+        Further options as a JSON object, or `@` and the name of a file with such an object. They take precedence. For
+        images in several stores: an object of options by protocol.
     **flags : str or bool, optional
-        `endpoint_url`, `no_sign_request`, `request_payer`, `profile`, `region`. Among several stores, each is for those
-        that know it.
+        `endpoint_url`, `no_sign_request`, `request_payer`, `profile`, `region`. Among several stores, a flag applies to
+        the stores that know it.
 
     Returns
     -------
     dict
-        The options; of several stores those of each, by its protocol.
+        The options; for several stores, mappings by protocol.
 
     Raises
     ------
     InvalidRequest
-        A flag means nothing for any of them, or `more` is not a JSON object. What it holds is not repeated.
+        No store knows a flag, or `more` is not a JSON object. Messages do not repeat its content.
     """
     stores = {_protocol(one): one for one in ([path] if isinstance(path, str) else path)}
     further = _parsed(more) if more is not None else {}
@@ -71,7 +74,7 @@ def options_from_flags(
 def options_for_manifest(
     url: str, root: str | None, more: str | None = None, **flags: str | bool | None
 ) -> dict[str, Any]:
-    """Return what of the flags, which are for the store of the images, is for that of their manifest as well."""
+    """Return the storage options of a manifest from its images' flags."""
     protocol = _protocol(url)
     if protocol == _LOCAL:
         return {}
@@ -96,19 +99,19 @@ def _known(protocol: str, flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_known(stores: Mapping[str, str], names: Iterable[str]) -> None:
-    """Refuse flags that no store knows."""
+    """Refuse flags unknown to every store."""
     for name in names:
         if not any(name in _BY_PROTOCOL.get(protocol, {}) for protocol in stores):
             protocol, path = next(iter(stores.items()))
             kind = "local files" if protocol == _LOCAL else f"{protocol}:// paths"
             hint = "leave it out, or give what the driver takes in --storage-options"
             raise InvalidRequest(
-                without_credentials(path), f"--{name.replace('_', '-')} means nothing for {kind}", hint
+                without_credentials(path), f"--{name.replace('_', '-')} does not apply to {kind}", hint
             )
 
 
 def _takers(stores: Mapping[str, str]) -> list[str]:
-    """Return the one store that options can be meant for."""
+    """Return the only store to which options can apply."""
     takers = [protocol for protocol in stores if len(stores) == 1 or protocol != _LOCAL]
     if len(takers) > 1:
         problem = f"--storage-options for several stores: {', '.join(sorted(takers))}"
@@ -126,11 +129,11 @@ def _parsed(text: str) -> dict[str, Any]:
         problem, hint = f"--storage-options: its file cannot be read: {error.strerror}", "give @ and the name of a file"
     except (ValueError, RecursionError):
         pass
-    raise InvalidRequest("", problem, hint)  # out here: the other error holds what was given
+    raise InvalidRequest("", problem, hint)  # outside `except`: the caught error holds the text
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both; where both have a mapping, its merger."""
+    """Merge two mappings recursively; values of `over` take precedence."""
     both = {
         key: _merged(base[key], over[key])
         for key in base.keys() & over.keys()

@@ -1,4 +1,7 @@
-"""What stores have taken for replies: running estimates of latency and bandwidth, one for each store of a process."""
+"""Running estimates of the latency and bandwidth of stores.
+
+A process has an estimator for each store.
+"""
 
 import threading
 from collections import defaultdict, deque
@@ -6,13 +9,13 @@ from dataclasses import replace
 
 from jp2batch.core.costs import StoreCosts
 
-_SMALL, _LARGE = 16 << 10, 1 << 20  # bytes: a small reply takes the latency alone, a large one hardly that
-_ENOUGH, _KEPT = 8, 64  # samples before they are believed; and those that are kept, so that it follows changes
-_LATENCIES, _BANDWIDTHS = (1e-4, 10.0), (1e5, 1e10)  # whatever a clock says
+_SMALL, _LARGE = 16 << 10, 1 << 20  # bytes: small replies measure the latency, large ones the bandwidth
+_ENOUGH, _KEPT = 8, 64  # samples before an estimate is used; samples kept, few enough to follow changes
+_LATENCIES, _BANDWIDTHS = (1e-4, 10.0), (1e5, 1e10)  # bounds against clock errors
 
 
 class LatencyEstimator:
-    """What the last replies of a store took; thread-safe."""
+    """Latency and bandwidth from a store's latest replies; thread-safe."""
 
     def __init__(self) -> None:
         self._waits: deque[float] = deque(maxlen=_KEPT)
@@ -20,7 +23,7 @@ class LatencyEstimator:
         self._lock = threading.Lock()
 
     def note(self, size: int, seconds: float) -> None:
-        """Note a reply of so many bytes, and the seconds from its request to its end."""
+        """Note a reply: its size in bytes and its total seconds."""
         with self._lock:
             if size <= _SMALL:
                 self._waits.append(seconds)
@@ -29,12 +32,12 @@ class LatencyEstimator:
                 self._speeds.append(size / max(seconds - waited, seconds / 10, 1e-9))
 
     def applied(self, profile: StoreCosts) -> StoreCosts:
-        """Return a profile with what was measured in place of what was guessed."""
+        """Return store costs with measured values instead of configured ones."""
         if not (profile.measured and profile.latency):
             return profile
         with self._lock:
             waits, speeds = sorted(self._waits), sorted(self._speeds)
-        # Not the median of the waits: many requests at once wait for each other as well.
+        # A quartile, not the median: concurrent requests also wait for each other.
         latency = _within(waits[len(waits) // 4], _LATENCIES) if len(waits) >= _ENOUGH else profile.latency
         bandwidth = _within(speeds[len(speeds) // 2], _BANDWIDTHS) if len(speeds) >= _ENOUGH else profile.bandwidth
         return replace(profile, latency=latency, bandwidth=bandwidth)
@@ -44,7 +47,7 @@ _gauges: defaultdict[str, LatencyEstimator] = defaultdict(LatencyEstimator)
 
 
 def gauge(store: str) -> LatencyEstimator:
-    """Return the gauge of a store, by whatever names it."""
+    """Return the estimator of a store, by the store's name."""
     return _gauges[store]
 
 

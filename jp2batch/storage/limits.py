@@ -1,8 +1,8 @@
-"""Places for requests: so many at once to a store, and no more in a minute than it allows.
+"""Limits of requests to a store: at once, and per minute.
 
-A request takes a slot and keeps it for a while, even if it is answered sooner; the number of slots divided by that
-while is the quota. So it is kept without anybody counting: by the threads of a process, and by all workers of a
-cluster, who take turns with the same slots (`leases`).
+A request takes a slot and keeps it for a minimum time, even if it is answered sooner. The number of slots divided by
+this time is the quota, so no counter is needed. All threads of a process use the same slots; all workers of a cluster
+take turns with shared slots (`cluster_limits`).
 """
 
 import asyncio
@@ -18,26 +18,29 @@ from jp2batch.core.costs import StoreCosts
 
 
 class Lease(Protocol):
-    """Slots that several processes share."""
+    """Request slots shared by several processes."""
 
     async def acquire(self) -> bool:
-        """Wait for one; False: there is nobody to ask, and none to be given back."""
+        """Wait for a slot; False if the scheduler is unreachable.
+
+        After False, no slot needs to be released.
+        """
         ...
 
     async def release(self) -> None:
-        """Give it back."""
+        """Release the slot."""
         ...
 
 
 class RequestLimiter:
-    """The slots of a store in this process.
+    """Request slots of a store in this process.
 
     Parameters
     ----------
     count : int
-        How many there are.
+        Number of slots.
     hold : float
-        Seconds for which a request keeps one at least.
+        Minimum seconds for which a request keeps its slot.
     """
 
     def __init__(self, count: int, hold: float) -> None:
@@ -46,14 +49,14 @@ class RequestLimiter:
         self._paused_until = 0.0
 
     def pause(self, seconds: float) -> None:
-        """Begin no request for some time: the store has asked for it."""
+        """Start no request for some seconds, as the store demanded."""
         self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
     @asynccontextmanager
     async def slot(self, lease: Lease | None = None) -> AsyncIterator[None]:
-        """Wait for a slot, and for one of those that processes share; have both for a request."""
+        """Hold a slot for a request, and a shared slot of `lease`."""
         loop = asyncio.get_running_loop()
-        free = self._free.setdefault(loop, asyncio.Semaphore(self.count))  # of Python's, each is for one loop
+        free = self._free.setdefault(loop, asyncio.Semaphore(self.count))  # each belongs to a single loop
         await free.acquire()
         leased = None
         begin = -math.inf  # no request yet
@@ -79,13 +82,13 @@ def _give_back(free: asyncio.Semaphore, lease: Lease | None) -> None:
         task.add_done_callback(_releasing.discard)
 
 
-_releasing: set[asyncio.Task[None]] = set()  # a loop alone does not keep its tasks
+_releasing: set[asyncio.Task[None]] = set()  # the loop holds tasks only weakly
 _slots: dict[tuple[str, int, float], RequestLimiter] = {}
 _lock = threading.Lock()
 
 
 def slots_of(store: str, profile: StoreCosts) -> RequestLimiter:
-    """Return the slots of a store in this process, by whatever names it."""
+    """Return the request limiter of a store, by the store's name."""
     quota = profile.requests_per_minute
     hold = 60 * profile.connections / quota if quota else 0.0
     key = (store, profile.connections, hold)

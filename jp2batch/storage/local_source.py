@@ -1,4 +1,7 @@
-"""A source over a local file: the same promises, without an event loop, which would take longer than the reads."""
+"""Source over a local file, without an event loop.
+
+An event loop would take longer than the reads.
+"""
 
 import os
 import stat
@@ -20,7 +23,7 @@ from jp2batch.storage.retry import backoff_seconds
 
 
 class LocalSource(BaseSource):
-    """A source over the file at `path`; `place` is what messages may say of it."""
+    """A source over the file at `path`; `place` describes it in messages."""
 
     def __init__(self, path: str, place: Place, profile: StoreCosts, key: str = "") -> None:
         super().__init__(place.path, profile, key)
@@ -44,13 +47,13 @@ class LocalSource(BaseSource):
                 failed += 1
                 wait = backoff_seconds(failed, error, policy, 1.0) if isinstance(error, StoreUnavailable) else None
                 if wait is None:
-                    error.__context__ = None  # as with other sources
+                    error.__context__ = None  # as in `RemoteSource`
                     raise
-            self._meter.retried()  # a disk of the network may have failed
+            self._meter.retried()  # a network disk may fail for a moment
             time.sleep(wait)
 
     def verify(self) -> None:
-        """Make sure that all was of one version; looking at a file is free, and is not counted."""
+        """Check the version again; looking at a file is not counted."""
         if self._version is not None:
             try:
                 with self._errors():
@@ -60,7 +63,7 @@ class LocalSource(BaseSource):
                 raise
 
     def close(self) -> None:
-        """Give back the file's descriptor, as soon as nobody reads; see `source.Source`."""
+        """Release the file descriptor after the last active read; see `source.Source`."""
         with self._lock:
             self._done = True
             self._close_if_unused()
@@ -83,7 +86,7 @@ class LocalSource(BaseSource):
                 os.lseek(descriptor, start, os.SEEK_SET)
                 return os.read(descriptor, stop - start)
         data = os.pread(descriptor, stop - start, start)
-        while 0 < len(data) < stop - start:  # no call gives more than 2 GiB
+        while 0 < len(data) < stop - start:  # a call returns 2 GiB at most
             more = os.pread(descriptor, stop - start - len(data), start + len(data))
             if not more:
                 break
@@ -92,7 +95,10 @@ class LocalSource(BaseSource):
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        """Open the file, once until it is closed: so all is of one file, whatever happens to its path."""
+        """Open the file, or reuse its open descriptor.
+
+        All reads until `close` see the same file, even if its path is replaced.
+        """
         with self._lock:
             if self._descriptor is None:
                 self._descriptor, self._done = self._open(), False
@@ -129,7 +135,7 @@ class LocalSource(BaseSource):
     def _errors(self, span: Range | None = None) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001  # whatever a file system in user space may raise
+        except Exception as error:  # noqa: BLE001  # file systems in user space raise any exception
             fault = translate_error(error, self._place, f"reading {describe_range(span)}" if span else "")
             raise fault from None
 

@@ -1,4 +1,4 @@
-"""A source over one object, whatever drives its store: asks, checks every reply, counts."""
+"""Source over an object read by any driver; every reply is checked."""
 
 import asyncio
 import threading
@@ -27,22 +27,22 @@ T = TypeVar("T")
 
 
 class RemoteSource(BaseSource):
-    """A source over one object.
+    """A source over an object in a remote store.
 
     Parameters
     ----------
     make : callable
-        Makes the object of a driver, which counts on a meter.
+        Makes the driver, which counts on a meter.
     place : Place
-        What messages may say of it.
+        Description of the object in messages.
     profile : StoreCosts
-        What reading from its store costs.
+        Costs of reading from its store.
     loop : asyncio.AbstractEventLoop, optional
-        Where its driver runs; by default on that of fsspec.
+        Event loop of the driver; fsspec's by default.
     key : str
-        What names the object in an index.
+        Name of the object in an index.
     store : str
-        What names its store, whose limits all objects of it share.
+        Name of its store; all objects of a store share its limits.
     """
 
     def __init__(
@@ -76,34 +76,34 @@ class RemoteSource(BaseSource):
         return self._run(self._all, ranges)
 
     def expect(self, version: Version | None) -> None:
-        """Take a version for granted until the first reply; see `source.Source`."""
+        """Set the expected version; see `source.Source`."""
         self._whole = None
         super().expect(version)
 
     def verify(self) -> None:
-        """Make sure that all was of one version; see `source.Source`."""
+        """Verify the version of all bytes read; see `source.Source`."""
         if self._version is not None and not (self._store.tells_version and self._confirmed):
             self._learn(self._run(self._look))
-            if not self._confirmed:  # the store tells no version any more
+            if not self._confirmed:  # the store stopped sending a version
                 raise replaced().at(self.path)
 
     def _run(self, step: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:
         if self.profile.requests_per_minute:
             self._lease = cluster_lease(self._store_name, self.profile.connections)
-        # Looked up anew: after a fork, fsspec has another loop.
+        # Not cached: after a fork, fsspec has another loop.
         loop = self._loop or fsspec.asyn.get_loop()
         try:
             with self._meter.waiting():
                 result: T = fsspec.asyn.sync(loop, step, *arguments, timeout=seconds_left())
         except Jp2BatchError as error:
-            error.__context__ = None  # the driver's: it may hold secrets, and what a dask worker cannot pickle
+            error.__context__ = None  # the driver's error may hold secrets, or objects that dask cannot pickle
             raise
         return result
 
     async def _first(self, span: Range) -> Piece:
         reply, version = await (self._get_then_look(span) if self._store.tells_version else self._get_and_look(span))
         if version.size is None:
-            raise StorageError(self.path, "the store does not tell how large it is", "copy it to another store")
+            raise StorageError(self.path, "the store does not tell the object's size", "copy it to another store")
         with self._errors(span):
             validate_reply(reply, span, version)
         self._learn(version, reply.data if reply.whole else None)
@@ -117,7 +117,7 @@ class RemoteSource(BaseSource):
         version, reply = await asyncio.gather(self._look(), self._get(span), return_exceptions=True)
         if isinstance(version, BaseException):
             raise version
-        if version.size == 0:  # some stores call any range of an empty object an error
+        if version.size == 0:  # some stores refuse every range of an empty object
             return Reply(b""), version
         if isinstance(reply, BaseException):
             raise reply
@@ -132,7 +132,7 @@ class RemoteSource(BaseSource):
                 if not (self._confirmed or self._store.tells_version):
                     group.create_task(self._look_again())
                 tasks = [group.create_task(piece(span)) for span in ranges]
-        except BaseExceptionGroup as failed:  # the others were cancelled
+        except BaseExceptionGroup as failed:  # all other tasks were cancelled
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
@@ -140,7 +140,10 @@ class RemoteSource(BaseSource):
         self._learn(await self._look())
 
     async def _get(self, span: Range) -> Reply:
-        """Read a range. Every one passes here; what fails in a way that passes is tried again."""
+        """Read a range, repeating the request after transient failures.
+
+        Every range passes here.
+        """
 
         async def attempt() -> Reply:
             async with self._slot(span):
@@ -149,7 +152,7 @@ class RemoteSource(BaseSource):
                 self._gauge.note(len(reply.data), time.perf_counter() - begin)
                 if self._version is not None:
                     self._confirm(reply.version)
-                known = self._version or reply.version  # the first reply has to be what it says itself
+                known = self._version or reply.version  # the first reply has to agree with itself
                 return reply if known.size is None else validate_reply(reply, span, known)
 
         return await retried(attempt, self._retries, self._meter.retried)
@@ -163,13 +166,13 @@ class RemoteSource(BaseSource):
 
     @asynccontextmanager
     async def _slot(self, span: Range | None = None) -> AsyncIterator[None]:
-        """Wait until a request may be made; whatever it fails with is an error of ours."""
+        """Wait for a request slot; translate errors of the request."""
         async with self._slots.slot(self._lease):
             try:
                 with self._errors(span):
                     yield
             except StoreUnavailable as error:
-                if 0 < (error.retry_after or 0) <= self._retries.longest_wait:  # which is meant for all
+                if 0 < (error.retry_after or 0) <= self._retries.longest_wait:  # applies to all requests
                     self._slots.pause(error.retry_after or 0)
                 raise
 
@@ -177,7 +180,7 @@ class RemoteSource(BaseSource):
         with self._lock:
             self._confirm(version)
             if self._version is None:
-                self._whole = whole  # first: who sees a version relies on it
+                self._whole = whole  # first: readers that see a version rely on it
                 self._version = version
             elif self._version.differs(version):
                 raise replaced().at(self.path)

@@ -1,4 +1,4 @@
-"""What a store answers to one request, and the checks that come before it is believed. No I/O."""
+"""Replies of stores to a request, and their validation. No I/O."""
 
 import re
 from dataclasses import dataclass
@@ -16,40 +16,49 @@ _CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d+)-(\d+)|\*)/(\d+|\*)", re.IGNORECAS
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """Which object it is: a replaced one differs in one of these."""
+    """Size and tag of an object; a replaced object differs in either."""
 
     size: int | None
     """Bytes of the whole object."""
     etag: str | None
-    """The store's version tag, or what it has in its place; None where it has none."""
+    """The store's version tag, or its substitute; None without any."""
 
     @property
     def has_tag(self) -> bool:
-        """Whether requests can be conditional: a time in the place of an ETag is none, and a weak one never matches."""
+        """Whether requests can be conditional.
+
+        They need a strong ETag: a time in its place is no ETag, and a weak ETag never matches.
+        """
         return (self.etag or "").startswith('"')
 
     def differs(self, other: "Version") -> bool:
-        """Whether the two cannot be the same object; what one of them does not tell counts as equal."""
+        """Return whether two versions are certainly different.
+
+        A value missing in either counts as equal.
+        """
         pairs = ((self.size, other.size), (self.etag, other.etag))
         return any(a != b for a, b in pairs if a is not None and b is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a store says that it sent."""
+    """A store's reply to a request."""
 
     data: bytes
     """The body."""
     version: Version = Version(None, None)
-    """The object it is taken from, as far as the reply tells."""
+    """Version of the object, as far as the reply tells."""
     span: Range | None = None
-    """The bytes that it claims to be; None where it claims nothing."""
+    """The byte range stated by the reply; None if it states none."""
     whole: bool = False
-    """Whether it is the whole object, because the store ignores ranges."""
+    """Whether the body is the whole object, because the store ignores ranges."""
 
 
 def content_range(text: str | None) -> tuple[Range | None, int | None]:
-    """Return the span and the total size that a Content-Range header tells; None for what it does not."""
+    """Return the span and total size in a Content-Range header.
+
+    A missing value is None.
+    """
     match = _CONTENT_RANGE.fullmatch((text or "").strip())
     if match is None:
         return None, None
@@ -58,14 +67,14 @@ def content_range(text: str | None) -> tuple[Range | None, int | None]:
 
 
 def validate_reply(reply: Reply, span: Range, known: Version) -> Reply:
-    """Return `reply` if it is what was asked.
+    """Return `reply` if it answers the request for `span`.
 
     Raises
     ------
     ObjectChanged
-        It is taken from another object than the `known` one.
+        The reply is from another version than `known`.
     StoreUnavailable
-        It holds other bytes than those of `span`, as far as the object has them.
+        The reply has other bytes than `span`, clipped to the object.
     """
     if known.differs(reply.version):
         raise replaced()
@@ -76,19 +85,19 @@ def validate_reply(reply: Reply, span: Range, known: Version) -> Reply:
         stop = max(start, min(stop, known.size))
     if reply.span is not None and reply.span != (start, stop):
         raise StoreUnavailable(
-            "", f"{describe_range((start, stop))} were asked for and {describe_range(reply.span)} came", "try again"
+            "", f"requested {describe_range((start, stop))}, but received {describe_range(reply.span)}", "try again"
         )
     if len(reply.data) != stop - start:
         count = "more" if len(reply.data) > stop - start else f"only {len(reply.data)}"
-        raise StoreUnavailable("", f"{describe_range((start, stop))} were asked for and {count} came", "try again")
+        raise StoreUnavailable("", f"requested {describe_range((start, stop))}, but received {count}", "try again")
     return reply
 
 
 def replaced() -> ObjectChanged:
-    """Return the error for an object that is another one now."""
+    """Return the error for a replaced object."""
     return ObjectChanged("", "was replaced while it was being read", "read it again")
 
 
 def describe_range(span: Range) -> str:
-    """Return a range as messages name it."""
+    """Return the text for a range in messages."""
     return f"bytes {span[0]}:{span[1]} ({span[1] - span[0]})"

@@ -1,4 +1,7 @@
-"""Which faults pass, and how long to wait before the next try. One policy for all stores: drivers' own are off."""
+"""Retries: transient failures and the wait before the next attempt.
+
+A single policy for all stores; retries of drivers are switched off.
+"""
 
 import asyncio
 import random
@@ -11,22 +14,22 @@ from jp2batch.core.errors import ObjectChanged, RangesIgnored, StoreUnavailable
 
 T = TypeVar("T")
 
-_ATTEMPTS_AT_RANGES = 2  # one node of many may not know them; a server that has unlearned them is read otherwise
+_ATTEMPTS_AT_RANGES = 2  # a single node of many may ignore Range; if all do, the object is read otherwise
 
 
 def backoff_seconds(failed: int, error: StoreUnavailable, policy: RetryPolicy, luck: float) -> float | None:
-    """Return the seconds to wait after a failure; None: give up.
+    """Return the seconds to wait after a failure; None to give up.
 
     Parameters
     ----------
     failed : int
-        How many attempts have failed.
+        Number of failed attempts.
     error : StoreUnavailable
-        How the last one did. Its `retry_after`, what the store asked for, is a lower bound.
+        The last failure. Its `retry_after`, the store's demand, is a lower bound.
     policy : RetryPolicy
-        What is allowed.
+        Attempts and waits allowed.
     luck : float
-        A random number from 0 to 1: waits of many clients must not fall together.
+        A random number from 0 to 1, so that waits of many clients do not coincide.
     """
     asked = error.retry_after or 0.0
     attempts = min(policy.attempts, _ATTEMPTS_AT_RANGES) if isinstance(error, RangesIgnored) else policy.attempts
@@ -37,7 +40,7 @@ def backoff_seconds(failed: int, error: StoreUnavailable, policy: RetryPolicy, l
 
 
 def retried_now(attempt: Callable[[], T], policy: RetryPolicy) -> T:
-    """Do as `retried` does with an attempt that blocks: a write."""
+    """Repeat a blocking attempt, such as a write; see `retried`."""
     failed = 0
     while True:
         try:
@@ -51,12 +54,14 @@ def retried_now(attempt: Callable[[], T], policy: RetryPolicy) -> T:
 
 
 async def retried(attempt: Callable[[], Awaitable[T]], policy: RetryPolicy, count: Callable[[], None]) -> T:
-    """Make an attempt until it succeeds, or fails in a way that does not pass; `count` is told of each retry.
+    """Repeat an attempt until it succeeds or fails permanently.
+
+    `count` is called before each retry.
 
     Raises
     ------
     Jp2BatchError
-        That of the last attempt.
+        The error of the last attempt.
     """
     failed = 0
     while True:

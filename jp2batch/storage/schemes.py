@@ -1,4 +1,7 @@
-"""Which credentials a store would be asked with: their kind and where they are from, never what they are."""
+"""Kind and origin of the credentials for a store.
+
+Their values are never shown.
+"""
 
 import os
 from collections.abc import Mapping
@@ -12,25 +15,26 @@ ANONYMOUS: dict[str, dict[str, Any]] = {
     "gs": {"token": "anon"},
     "gcs": {"token": "anon"},
 }
-"""By protocol, the options that mean: ask without credentials."""
+"""Options for anonymous access, by protocol."""
 
 _S3_OPTIONS = ("key", "secret", "token", "session")
 
 
 def credentials_of(protocol: str, options: Mapping[str, Any]) -> str | None:
-    """Tell which credentials requests to a store would be signed with; None: there are none.
+    """Return the kind of credentials for a store; None without any.
 
     Parameters
     ----------
     protocol : str
-        Of the path: "s3", "gs", "https", …
+        Protocol of the path: "s3", "gs", "https", …
     options : mapping
         fsspec's options.
 
     Returns
     -------
     str or None
-        As "anonymous", "storage_options", "environment", "shared-credentials-file"; None also where none are known of.
+        Such as "anonymous", "storage_options", "environment", "shared-credentials-file"; None also for a protocol whose
+        credentials are unknown.
     """
     if any(options.get(key) == value for key, value in ANONYMOUS.get(protocol, {}).items()):
         return "anonymous"
@@ -44,12 +48,12 @@ def credentials_of(protocol: str, options: Mapping[str, Any]) -> str | None:
 
 
 def _botocores(options: Mapping[str, Any]) -> str | None:
-    """Return where botocore, which s3fs asks, finds credentials."""
+    """Return the origin of botocore's credentials, which s3fs uses."""
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
     try:
         found = Session(profile=options.get("profile")).get_credentials()
-    except BotoCoreError:  # such a profile does not exist
+    except BotoCoreError:  # the profile does not exist
         return None
     return None if found is None else {"env": "environment"}.get(found.method, found.method)

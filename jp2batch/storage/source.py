@@ -1,4 +1,4 @@
-"""Source: ranged, concurrent, counted reads of one object, wherever it lies."""
+"""Source: ranged, concurrent, counted reads of an object."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +24,11 @@ __all__ = ["MemorySource", "Piece", "Range", "Source", "Version", "known_protoco
 
 
 class Source(Protocol):
-    """One version of one object in a store, read in ranges.
+    """A version of an object in a store, read in ranges.
 
-    Lazy: nothing is asked before the first read. Thread-safe: any number of threads may read at once. Not picklable:
-    a worker opens its own. Who is done closes it. Every error is one of `jp2batch.core.errors` and names `path`. What
-    fails in a way that passes is asked again, as `jp2batch.retries` says.
+    Lazy: no request is made before the first read. Thread-safe: any number of threads may read at once. Not picklable:
+    each worker opens its own. The user of a source closes it. Every error is from `jp2batch.core.errors` and names
+    `path`. Requests are repeated after transient failures, as configured in `jp2batch.retries`.
     """
 
     @property
@@ -38,79 +38,82 @@ class Source(Protocol):
 
     @property
     def profile(self) -> StoreCosts:
-        """What reading from this store costs."""
+        """Costs of reading from the store."""
         ...
 
     @property
     def key(self) -> str:
-        """What names the object among those of all stores, for an index: without credentials, alike in all processes.
+        """Name of the object among the objects of all stores.
 
-        It is the path, and where that does not tell the whole address of the store, `#` and a digest of it.
+        For an index: alike in all processes, and without credentials. It is the path, followed by `#` and a digest of
+        the store's address if the path does not contain the whole address.
         """
         ...
 
     @property
     def size(self) -> int | None:
-        """Bytes of the whole object; None until the first read has told it."""
+        """Bytes of the whole object; None before the first read."""
         ...
 
     @property
     def etag(self) -> str | None:
-        """What tells this version of the object from another, where the store gives such a thing."""
+        """Tag of the object's version; None if the store sends none."""
         ...
 
     @property
     def requests(self) -> int:
-        """Requests made so far."""
+        """Number of requests made."""
         ...
 
     @property
     def bytes_read(self) -> int:
-        """Body bytes received so far."""
+        """Number of body bytes received."""
         ...
 
     @property
     def retries(self) -> int:
-        """Requests that were made again so far, because they had failed in a way that passes."""
+        """Number of requests repeated after transient failures."""
         ...
 
     @property
     def seconds(self) -> float:
-        """Wall time spent waiting for the store so far."""
+        """Wall time spent waiting for the store, in seconds."""
         ...
 
     def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
-        """Read ranges, all at once, one request for each; return their bytes in the order asked.
+        """Read ranges concurrently; return their bytes in the same order.
 
-        The first call takes exactly one range: it learns the size and the version, and whether the store gives ranges
-        at all. Where it does not, that call returns the whole object, as `[(0, data)]`. What lies beyond the end of the
-        object is left out.
+        Each range is a request. The first call takes exactly one range: it learns the size, the version and whether the
+        store supports ranges. If the store does not, the call returns the whole object, as `[(0, data)]`. Bytes beyond
+        the end of the object are left out.
 
         Raises
         ------
         ImageNotFound, PermissionDenied, StorageError
-            The store does not give the object.
+            The store does not deliver the object.
         StoreUnavailable
-            The store failed, or sent other bytes than asked for, and went on to; the same call may succeed later.
+            The store failed, or sent wrong bytes, in all attempts; the same call may succeed later.
         ObjectChanged
             The object was replaced since the first read, or is not of the version that was expected.
         ImageTooLarge
-            The store gives only the whole object, and that is larger than `jp2batch.max-whole-file`.
+            The store sends only the whole object, and its size exceeds `jp2batch.max-whole-file`.
         ValueError
-            The caller's mistake: a range is empty or begins beyond the end, or the first call has several.
+            The caller's mistake: a range is empty or begins beyond the end, or the first call has several ranges.
         """
         ...
 
     def expect(self, version: Version | None) -> None:
-        """Take it for granted, before the first read, that the object has this version; None: forget that again.
+        """Set the expected version (None clears it), before the first read.
 
-        The first call of `read_many` may then take any number of ranges: their replies tell whether it proves true,
-        and all are refused where it does not. A version that is expected has a tag.
+        The first call of `read_many` may then take any number of ranges; if their replies show another version, it
+        fails. An expected version has a tag.
         """
         ...
 
     def verify(self) -> None:
-        """Make sure that all that was read is of one version; costs a request only where the replies do not tell.
+        """Verify the version of all bytes read.
+
+        Costs a request only if the replies carry no version.
 
         Raises
         ------
@@ -120,15 +123,15 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what it holds: the descriptor of a file, which an error that is kept would keep as well.
+        """Release the file descriptor; further reads reopen the file.
 
-        It may be read again, which opens it again.
+        Otherwise a stored exception would keep the file open.
         """
         ...
 
 
 class MemorySource(BaseSource):
-    """A source over bytes given directly, that counts and refuses as the others do.
+    """A source over bytes in memory; counts and checks like other sources.
 
     Parameters
     ----------
@@ -137,9 +140,9 @@ class MemorySource(BaseSource):
     path : str
         Its name in messages.
     profile : StoreCosts, optional
-        What reading is said to cost; that of memory by default.
+        Costs of reading; the costs of memory by default.
     etag : str, optional
-        What tells this version from others.
+        Version tag.
     """
 
     def __init__(
@@ -162,30 +165,30 @@ class MemorySource(BaseSource):
         return pieces
 
     def verify(self) -> None:
-        """See whether the version is that which was expected: bytes do not change."""
+        """Compare the version with the expected version; bytes do not change."""
         self._confirm(self._own)
 
 
 def known_protocols() -> frozenset[str]:
-    """Return the protocols that a path may have; whether their drivers are installed is not asked."""
+    """Return the protocols allowed in paths, installed or not."""
     return frozenset(fsspec.available_protocols())
 
 
 def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) -> Source:
-    """Return a source over the object at `path`. Nothing is read yet, nor asked whether it is there.
+    """Return a source over the object at `path`; requests nothing yet.
 
     Parameters
     ----------
     path : str
         Path or URL, as fsspec takes it: a local path, `s3://bucket/key`, `https://…`, `gs://…`, `memory://…`.
     storage_options : Mapping, optional
-        What fsspec's file system takes: credentials, endpoint, headers; or that of several, by their protocols:
+        Options of fsspec's file system: credentials, endpoint, headers; or options of several stores, by protocol:
         `{"s3": {…}, "https": {…}}`.
 
     Raises
     ------
     InvalidPath
-        It is the URL of an object store, and holds credentials.
+        The path is the URL of an object store, and contains credentials.
     StorageError
         The protocol is not known, its driver is not installed, or `storage_options` do not fit.
     """
@@ -205,11 +208,11 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
         key = key_of(place, url, path)
         if isinstance(fs, LocalFileSystem):
             return LocalSource(url, place, profile, key)
-        own = path if protocol in ("s3", "s3a") and "::" not in path else url  # which lacks slashes at its end
+        own = path if protocol in ("s3", "s3a") and "::" not in path else url  # fsspec strips final slashes of `url`
         make = functools.partial(store_class(fs), fs, own)
         loop = fs.loop if fs.async_impl else None
         return RemoteSource(make, place, profile, loop=loop, key=key, store=host or protocol)
-    raise failure  # out here, without the driver's error as its context
+    raise failure  # outside `except`, without the driver's error as its context
 
 
 _memory: type[Source] = MemorySource

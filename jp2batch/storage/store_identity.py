@@ -1,4 +1,4 @@
-"""Where an object lies: the host of its store, which has a profile; and a key that names it among all objects."""
+"""Identity of stores and objects: host, endpoint and index key."""
 
 import hashlib
 import json
@@ -12,11 +12,11 @@ from jp2batch.core.place import Place
 
 _ADDRESS = frozenset({"endpoint_url", "endpoint", "host", "port", "account_name", "account_host"})
 _ADDRESS_OF_S3 = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "FSSPEC_S3_ENDPOINT_URL")
-# What differs each time that a URL is signed, in lower case: of Amazon, Google, Microsoft, and those who follow them.
+# Query parameters that change with each signature, in lower case: of Amazon, Google, Microsoft and compatible stores.
 _SIGNING = re.compile(
     r"x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|key-pair-id|signature|sig|(?:access_)?token|expires"
 )
-# What may mean anything elsewhere, by the parameter that tells whose signature it is a part of.
+# Parameters that belong to a signature only beside the parameter in the key.
 _SIGNING_BESIDE = {
     "sig": re.compile(r"s[eprstv]|ss|srt|spr|sip|sk(?:oid|tid|[tesv])"),
     "key-pair-id": re.compile("policy"),
@@ -24,32 +24,34 @@ _SIGNING_BESIDE = {
 
 
 def endpoint_of(place: Place) -> str:
-    """Return the address of a store that options or the environment name; empty where they name none."""
+    """Return a store's endpoint from options or environment, else empty."""
     address = _address(place)
     names = (*_ADDRESS_OF_S3, "endpoint_url", "endpoint", "host")
     return next((address[name] for name in names if name in address), "")
 
 
 def host_of(place: Place) -> str:
-    """Return the host of a store, in lower case; empty where neither path nor options name one."""
+    """Return the host of a store in lower case, else empty."""
     url = endpoint_of(place) or (place.path if place.protocol in ("http", "https") else "")
     try:
         return urlsplit(url if "://" in url else f"//{url}").hostname or ""
-    except ValueError:  # no URL; its driver will say so
+    except ValueError:  # not a URL; the driver reports it
         return ""
 
 
 def key_of(place: Place, url: str, asked: str) -> str:
-    """Return what names an object: what of its address is not in the path, as a digest.
+    """Return the index key of an object.
+
+    It is the path, followed by a digest of the parts of its address outside the path.
 
     Parameters
     ----------
     place : Place
-        What messages say of it.
+        Description of the object in messages.
     url : str
-        What its file system calls it.
+        The object's name in its file system.
     asked : str
-        The path as it was given.
+        The path as the user wrote it.
     """
     path = url if place.protocol in ("file", "local") else place.path
     address = _address(place)
@@ -61,7 +63,7 @@ def key_of(place: Place, url: str, asked: str) -> str:
 
 
 def _unsigned(query: str) -> str:
-    """Return what of the query of a URL is no signature."""
+    """Return the query of a URL without its signature."""
     parts = [(part.partition("=")[0].lower(), part) for part in query.split("&")]
     beside = [pattern for name, pattern in _SIGNING_BESIDE.items() if any(name == own for own, _ in parts)]
     return "&".join(part for name, part in parts if not any(one.fullmatch(name) for one in (_SIGNING, *beside)))

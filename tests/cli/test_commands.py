@@ -134,7 +134,7 @@ def bad_images(band, tmp_path, monkeypatch) -> None:
         (["read", "{band}", "--window", "5:4,0:1"], 2, "window 5:4,0:1 is empty"),
         (["plan", "{band}", "--window", "0:9000,0:1"], 2, "window"),
         (["read", "{band}", "-o", "out.gif"], 2, "out.gif: its suffix names no form of results"),
-        (["read", "{band}", "--profile", "me"], 2, "--profile means nothing for local files"),
+        (["read", "{band}", "--profile", "me"], 2, "--profile does not apply to local files"),
         (["info", "{band}", "--storage-options", "{{"], 2, "--storage-options is not a JSON object"),
         (["info", "{band}", "--storage-options", "@nowhere.json"], 2, "its file cannot be read: No such file"),
         (["sample", "scenes", "--size", 100], 2, "a size of 100"),
@@ -238,7 +238,7 @@ def test_flags_become_options(path, flags, options):
 def test_a_flag_that_means_nothing_there_is_an_error(path, flag, where):
     with pytest.raises(InvalidRequest) as raised:
         options_from_flags(path, **{flag: "given"})
-    assert f"--{flag.replace('_', '-')} means nothing for {where}" in str(raised.value)
+    assert f"--{flag.replace('_', '-')} does not apply to {where}" in str(raised.value)
     assert "pass@" not in str(raised.value)
     assert "signed" not in str(raised.value)
 

@@ -210,7 +210,7 @@ def test_no_command_repeats_credentials(command, band, tmp_path, monkeypatch):
 def test_a_bucket_that_cannot_be_is_told_in_short():
     with (
         dask.config.set({"jp2batch.driver": "fsspec"}),
-        pytest.raises(InvalidPath, match="no bucket or key") as raised,
+        pytest.raises(InvalidPath, match="bucket or key is invalid") as raised,
     ):
         jp2batch.read("s3://no bucket!/x.jp2", storage_options={"anon": True})
     assert len(str(raised.value)) < 120

@@ -333,9 +333,9 @@ def test_an_unknown_total_is_asked_for(http_server: Any) -> None:
 
 FAULTS: list[tuple[str | int, type[errors.Jp2BatchError], str]] = [
     ("cut", errors.StoreUnavailable, "did not answer"),
-    ("short", errors.StoreUnavailable, "were asked for and only 50 came"),
-    ("long", errors.StoreUnavailable, "were asked for and more came"),
-    ("wrong-range", errors.StoreUnavailable, r"were asked for and bytes 1(01)?:"),
+    ("short", errors.StoreUnavailable, "but received only 50"),
+    ("long", errors.StoreUnavailable, "but received more"),
+    ("wrong-range", errors.StoreUnavailable, r"but received bytes 1(01)?:"),
     ("no-content-range", errors.StoreUnavailable, "Content-Range"),
     ("reset", errors.StoreUnavailable, "did not answer"),
     (400, errors.StorageError, "400"),

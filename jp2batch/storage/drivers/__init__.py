@@ -1,1 +1,1 @@
-"""Drivers: one file per library that reads from a kind of store."""
+"""Drivers: a file for each library reading from stores."""

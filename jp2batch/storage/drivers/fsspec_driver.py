@@ -1,4 +1,4 @@
-"""How each kind of file system gives one range of one object: a class for each, all with the same promises."""
+"""Drivers over fsspec: ranged reads from HTTP, S3 and other file systems."""
 
 import asyncio
 import functools
@@ -22,7 +22,7 @@ from jp2batch.storage.drivers.http_driver import (
 from jp2batch.storage.errors import response_of, status_of
 from jp2batch.storage.replies import Range, Reply, Version
 
-# What a file system's info may hold that changes with the content.
+# Keys of a file system's info whose values change with the content.
 _CHANGING = (
     "ETag",
     "etag",
@@ -40,31 +40,34 @@ _CHANGING = (
     "modified",
     "created",
 )
-_WITHOUT_A_BODY = (304, 416)  # statuses that botocore raises, and that tell what was asked
+_WITHOUT_A_BODY = (304, 416)  # botocore raises these statuses; both are valid answers
 
 
 class Driver(ABC):
-    """One object of a store.
+    """An object of a store.
 
-    It keeps nothing of what it has read, runs on fsspec's event loop, and serves any number of `get` at once. It counts
-    its requests and bytes on the meter; its errors are those of the driver.
+    It caches nothing, runs on fsspec's event loop, and serves any number of `get` at once. It counts its requests and
+    bytes on the meter. Errors of the driver pass through unchanged.
     """
 
     tells_version: ClassVar[bool]
-    """Whether every reply tells the version of the object, so that `look` would tell no more."""
+    """Whether every reply tells the version; `look` is then redundant."""
 
     def __init__(self, fs: Any, path: str, meter: Meter) -> None:
         self._fs, self._path, self._meter = fs, path, meter
 
     @abstractmethod
     async def get(self, span: Range, known: Version | None) -> Reply:
-        """Ask once for a range; a whole body in its place is taken while no version is `known`, and refused after."""
+        """Request a range once.
+
+        While no version is `known`, a reply with the whole body is accepted; afterwards it is refused.
+        """
 
     @abstractmethod
     async def look(self, known: Version | None) -> Version:
-        """Ask for the size and the version alone, past all caches; return `known` if the object still has it.
+        """Request the size and the version alone, past all caches.
 
-        Never by HEAD: a link that is signed for GET may refuse it.
+        Returns `known` if the object still has it. Never uses HEAD: a link signed for GET may refuse it.
         """
 
 
@@ -100,7 +103,7 @@ class _HttpStore(Driver):
 class _S3Store(Driver):
     """An object behind the S3 protocol.
 
-    It calls the client beneath s3fs's own retries, which multiply with botocore's to 25 tries of one range.
+    It calls the client below s3fs's own retries, which multiply with botocore's to 25 attempts per range.
     """
 
     tells_version = True
@@ -109,7 +112,7 @@ class _S3Store(Driver):
         condition = {"IfMatch": known.etag} if known and known.has_tag else {}
         async with self._answer(Range=range_header(span), **condition) as answer:
             reply = await reply_of(answer, span, known, self._meter)
-        if self._path.endswith("/") and reply.version.size == 0:  # what stands for a folder
+        if self._path.endswith("/") and reply.version.size == 0:  # a folder's placeholder
             raise IsADirectoryError(self._path)
         return reply
 
@@ -138,7 +141,7 @@ class _S3Store(Driver):
         bucket, key, version = self._fs.split_path(self._path)
         if not key:
             raise IsADirectoryError(bucket)
-        slashes = self._path[len(self._path.rstrip("/")) :]  # which older s3fs takes off
+        slashes = self._path[len(self._path.rstrip("/")) :]  # older s3fs strips them
         key = key if key.endswith(slashes) else key + slashes
         await self._fs.set_session()
         method = (await self._fs.get_s3(bucket)).get_object
@@ -156,7 +159,7 @@ class _S3Store(Driver):
 
 
 class _PlainStore(Driver):
-    """An object of a file system that gives bare bytes and no more."""
+    """An object of a file system whose replies are bytes alone."""
 
     tells_version = False
 
@@ -195,13 +198,13 @@ class _SyncStore(_PlainStore):
 
 
 class _MemoryStore(_SyncStore):
-    """An object in memory. Looking at it is free, and is not counted."""
+    """An object in memory; looking at it costs no request."""
 
     async def look(self, known: Version | None) -> Version:  # noqa: ARG002  (it takes no conditions)
         return _version_of(self._fs.info(self._path))
 
 
-# The nearest base class of a file system decides. By name, so that no driver is imported for it.
+# The nearest base class of a file system decides. Names instead of classes avoid importing drivers.
 _STORES: dict[str, type[Driver]] = {
     "fsspec.asyn.AsyncFileSystem": _AsyncStore,
     "fsspec.implementations.http.HTTPFileSystem": _HttpStore,
@@ -212,20 +215,23 @@ _STORES: dict[str, type[Driver]] = {
 
 
 def store_class(fs: Any) -> type[Driver]:
-    """Return the class that reads from a file system."""
+    """Return the driver class for a file system."""
     names = (f"{base.__module__}.{base.__qualname__}" for base in type(fs).__mro__)
     return next((_STORES[name] for name in names if name in _STORES), _SyncStore)
 
 
 def with_defaults(options: Mapping[str, Any], protocol: str, profile: StoreCosts) -> dict[str, Any]:
-    """Return storage options that let a driver hold as many connections as the profile allows; given ones win."""
+    """Return storage options with the connection limits of the store costs.
+
+    Options set by the caller take precedence.
+    """
     if protocol in ("http", "https"):
         return {"get_client": functools.partial(http_client, profile.connections), **options}
     if protocol in ("s3", "s3a"):
         config = {
             "max_pool_connections": profile.connections,
             "retries": {"total_max_attempts": 1},
-        }  # `retry` has its own
+        }  # `retry` repeats requests itself
         return {**options, "config_kwargs": {**config, **(options.get("config_kwargs") or {})}}
     return dict(options)
 

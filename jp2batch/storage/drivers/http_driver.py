@@ -1,4 +1,7 @@
-"""HTTP, as web servers and S3 speak it: a client, and answers as replies. No body is taken further than wanted."""
+"""HTTP requests and replies, as web servers and S3 speak them.
+
+Bodies are read only as far as needed.
+"""
 
 import functools
 from collections.abc import AsyncIterator, Mapping
@@ -13,34 +16,36 @@ from jp2batch.storage.errors import HttpStatusError
 from jp2batch.storage.replies import Range, Reply, Version, content_range
 
 CHUNK = 256 * 1024
-"""Bytes of a body to take at once."""
+"""Bytes of a body per chunk."""
 
 _FIRST_BYTE: Range = (0, 1)
 
 
 async def http_client(connections: int, *, within: str | None = None, **options: Any) -> Any:
-    """Return an aiohttp session that holds so many connections, as the `get_client` of fsspec's HTTP file system.
+    """Return an aiohttp session with a limited number of connections.
+
+    It serves as `get_client` of fsspec's HTTP file system.
 
     Parameters
     ----------
     connections : int
-        So many.
+        Connections at once.
     within : str, optional
-        The address that redirects may not lead out of.
+        URL of a folder; redirects out of it are refused.
     **options
-        Those of the session.
+        Options of the session.
     """
     import aiohttp
 
     if "connector" not in options:
         options["connector"] = aiohttp.TCPConnector(limit=connections)
-    # Redirects, and what aiohttp sends again on a connection that broke, are requests too.
+    # Redirects count as requests, and so do aiohttp's own repetitions on a broken connection.
     trace = aiohttp.TraceConfig()
     trace.on_request_headers_sent.append(_note_sent)
     if within is not None:
         trace.on_request_redirect.append(functools.partial(_check_redirect, within))
     options["trace_configs"] = [*(options.get("trace_configs") or []), trace]
-    # A large body may take as long as it comes; what may not last is silence.
+    # A large body may take any time as long as data arrive; only silence times out.
     options.setdefault("timeout", aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60))
     return aiohttp.ClientSession(**options)
 
@@ -51,7 +56,7 @@ async def _note_sent(_session: Any, context: Any, sent: object) -> None:
 
 
 async def _check_redirect(within: str, _session: Any, _context: Any, redirect: Any) -> None:
-    """Refuse, before it is followed, a redirect to another server or out of a folder."""
+    """Refuse a redirect to another server or out of a folder."""
     from yarl import URL
 
     root, headers = URL(within), redirect.response.headers
@@ -61,7 +66,7 @@ async def _check_redirect(within: str, _session: Any, _context: Any, redirect: A
     except ValueError:
         inside = False
     if not inside:
-        raise PermissionDenied("", "the server redirects out of the root", "make a root of where it leads to")
+        raise PermissionDenied("", "the server redirects out of the root", "use the redirect's target as the root")
 
 
 def _is_below(path: str, root: str) -> bool:
@@ -74,35 +79,41 @@ def range_header(span: Range) -> str:
 
 
 def range_to_look_at(known: Version | None) -> str:
-    """Return the value of a Range header for one byte: the first, or the last, whose place tells an unknown size."""
+    """Return the Range header for a single byte.
+
+    The last byte if no version is `known`, since its position tells the size; else the first.
+    """
     return "bytes=-1" if known is None else range_header(_FIRST_BYTE)
 
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """A status, headers, and a body that has not been read yet."""
+    """A status, headers, and an unread body."""
 
     status: int
     """The HTTP status."""
     headers: Mapping[str, str]
-    """The headers; looked up in lower case."""
+    """The headers, by names in lower case."""
     chunks: AsyncIterator[bytes]
     """The body."""
 
     @property
     def version(self) -> Version:
-        """The object that it is taken from, by its length and its ETag."""
+        """Version of the object, from Content-Length and ETag."""
         length = self.headers.get("content-length", "")
         return Version(int(length) if length.isdecimal() else None, self.etag)
 
     @property
     def etag(self) -> str | None:
-        """The version tag, or the time of the last change in its place."""
+        """The version tag, or else the time of the last change."""
         return self.headers.get("etag") or self.headers.get("last-modified")
 
 
 async def reply_of(answer: HttpReply, span: Range, known: Version | None, meter: Meter) -> Reply:
-    """Return what was answered to a request for `span`; a whole body is taken only while no version is `known`."""
+    """Return the reply to a request for `span`.
+
+    A whole body is accepted only while no version is `known`.
+    """
     if answer.status == 416:
         return unsatisfied(span, answer.headers)
     if answer.status == 206:
@@ -115,7 +126,10 @@ async def reply_of(answer: HttpReply, span: Range, known: Version | None, meter:
 
 
 async def version_told(answer: HttpReply, known: Version | None, meter: Meter) -> Version:
-    """Return the version that the answer to a request for one byte tells; `known` if it has not changed."""
+    """Return the version from the answer to a single-byte request.
+
+    Returns `known` if the object has not changed.
+    """
     if answer.status == 304 and known is not None:
         return known
     if answer.status == 200:  # the server ignores ranges; the body is not taken
@@ -127,15 +141,15 @@ async def version_told(answer: HttpReply, known: Version | None, meter: Meter) -
 
 
 async def no_chunks() -> AsyncIterator[bytes]:
-    """Iterate over the body of an answer that has none."""
+    """Iterate over an absent body."""
     nothing: tuple[bytes, ...] = ()
     for chunk in nothing:
         yield chunk
 
 
 def unsatisfied(span: Range, headers: Mapping[str, str]) -> Reply:
-    """Return what the status 416 says: there is nothing in that range."""
-    # From the first byte on, only an empty object has nothing to send.
+    """Return the reply for status 416: no bytes in the range."""
+    # A range from the first byte on is unsatisfiable only for an empty object.
     _, size = content_range(headers.get("content-range"))
     return Reply(b"", Version(0 if size is None and span[0] == 0 else size, None))
 
@@ -143,7 +157,7 @@ def unsatisfied(span: Range, headers: Mapping[str, str]) -> Reply:
 async def _part(answer: HttpReply, span: Range, meter: Meter) -> Reply:
     told, size = content_range(answer.headers.get("content-range"))
     if told is None:
-        raise StoreUnavailable("", "a part came that does not tell which (no Content-Range)", "try again")
+        raise StoreUnavailable("", "a partial reply has no Content-Range", "try again")
     data = await _body(answer.chunks, span[1] - span[0], meter)
     return Reply(data, Version(size, answer.etag), told)
 
@@ -159,7 +173,7 @@ async def _whole(answer: HttpReply, meter: Meter) -> Reply:
 
 
 async def _body(chunks: AsyncIterator[bytes], limit: int, meter: Meter) -> bytes:
-    """Return the body, given up as soon as it is longer than `limit`."""
+    """Return the body, or its beginning if longer than `limit`."""
     parts, size = [], 0
     async for chunk in chunks:
         meter.received(len(chunk))

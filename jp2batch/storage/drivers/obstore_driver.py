@@ -1,4 +1,4 @@
-"""S3 through obstore, which computes a fraction of what s3fs does for a request: a driver beside fsspec's."""
+"""S3 through obstore: far less computing per request than s3fs."""
 
 import json
 import os
@@ -24,7 +24,7 @@ _CONTROL = re.compile("[\0-\x1f\x7f]")
 _STATUS = re.compile(r"status code: (\d{3})")
 _OTHER_RANGE = re.compile(r"Requested (\d+)\.\.(\d+), got (\d+)\.\.(\d+)")
 _UNREACHABLE = re.compile(r"kind: Connect,(?s:.*)(dns error|tcp connect error)")
-_PASSING = re.compile(r"(HTTP error: .*|Content-Range header .*|.* for CONTENT_RANGE header)")  # may go well later
+_PASSING = re.compile(r"(HTTP error: .*|Content-Range header .*|.* for CONTENT_RANGE header)")  # may succeed later
 
 
 class ObstoreObject(Driver):
@@ -36,7 +36,7 @@ class ObstoreObject(Driver):
         self._store, self._key, self._meter = store, key, meter
 
     async def get(self, span: Range, known: Version | None) -> Reply:
-        """Ask once for a range; see `stores.Store`."""
+        """Request a range once; see `fsspec_driver.Driver`."""
         options: dict[str, Any] = {"range": span}
         if known is not None and known.has_tag:
             options["if_match"] = known.etag
@@ -52,7 +52,7 @@ class ObstoreObject(Driver):
             return unsatisfied(span, {})
 
     async def look(self, known: Version | None) -> Version:
-        """Ask for the size and the version alone; see `stores.Store`."""
+        """Request the size and the version alone; see `fsspec_driver.Driver`."""
         options: dict[str, Any] = {"range": (0, 1)}
         if known is not None and known.has_tag:
             options["if_none_match"] = known.etag
@@ -81,7 +81,7 @@ class ObstoreObject(Driver):
         return Reply(data, version, answer.range if options else None, whole=not options)
 
     async def _ask(self, options: Any) -> Any:
-        """Ask once; the body has not been read yet."""
+        """Request once; return the answer with its body unread."""
         import obstore
 
         if not self._key:
@@ -94,17 +94,19 @@ class ObstoreObject(Driver):
             raise _plain(error) from None
 
 
-class _NotPartial(Exception):  # not an error of ours yet: the whole object may do
+class _NotPartial(Exception):  # internal: reading the whole object may still succeed
     """The server ignores ranges."""
 
 
 def obstore_store(path: str, place: Place, profile: StoreCosts) -> tuple[Any, str] | None:
-    """Return obstore's store and the key in it of an S3 URL; None: fsspec is to read it.
+    """Return obstore's store for an S3 URL, and the key in it.
+
+    Returns None if fsspec should read the object.
 
     Raises
     ------
     ConfigurationError
-        `jp2batch.driver` is obstore, and that is missing or cannot do with the storage options.
+        `jp2batch.driver` is obstore, but it is not installed or does not support the storage options.
     """
     choice = driver()
     if choice == "fsspec" or place.protocol not in ("s3", "s3a") or "::" in path:
@@ -124,7 +126,10 @@ def _bucket_and_key(path: str) -> tuple[str, str]:
 
 
 def _is_kept(key: str) -> bool:
-    """Return whether obstore asks for this very key: it takes slashes off its ends, and refuses others."""
+    """Return whether obstore requests this very key.
+
+    It strips slashes off the ends of keys, and refuses some others.
+    """
     return not key or not (_CONTROL.search(key) or {"", ".", ".."}.intersection(key.split("/")))
 
 
@@ -138,7 +143,7 @@ def _obstacle_of_the_name(path: str) -> str:
 
 
 def _obstacle(path: str, place: Place, profile: StoreCosts, *, must: bool) -> str:
-    """Return why another driver is to be taken; an empty text where this one may be."""
+    """Return the reason against this driver; empty if it fits."""
     client = set(place.options.get("client_kwargs") or {}) - {"region_name", "endpoint_url"}
     unknown = sorted({name for name, value in place.options.items() if value is not None} - _KNOWN | client)
     if unknown:
@@ -147,8 +152,8 @@ def _obstacle(path: str, place: Place, profile: StoreCosts, *, must: bool) -> st
         return 'it is not installed: pip install "jp2batch[fast]"'
     if obstacle := _obstacle_of_the_name(path):
         return obstacle
-    # Amazon's own buckets are in regions, which s3fs finds by itself; and obstore does not tell how long a busy store
-    # asks to be left alone.
+    # Amazon's own buckets are in regions, which s3fs finds by itself; and obstore does not tell the Retry-After of a
+    # busy store.
     if not must and (not endpoint_of(place) or profile.requests_per_minute):
         return "s3fs does that better"
     if not _is_explicit(place.options) and _credentials(place.options.get("profile")) is None:
@@ -181,7 +186,10 @@ _lock = threading.Lock()
 
 
 def _cached(bucket: str, config: Mapping[str, str], connections: int, profile: str | None) -> Any:
-    """Return a store; its connections are kept, as fsspec does. After a fork, it is another one."""
+    """Return a store whose connections are kept, as fsspec keeps them.
+
+    After a fork, the child process makes its own.
+    """
     key = (os.getpid(), bucket, json.dumps(config, sort_keys=True), connections, profile)
     with _lock:
         if key not in _stores:
@@ -200,18 +208,18 @@ def _made(bucket: str, config: Mapping[str, str], connections: int, profile: str
         config=settings,
         client_options={
             "allow_http": config.get("endpoint", "").startswith("http:"),
-            "timeout": "1d",  # a large body may take as long as it comes; what may not last is silence
+            "timeout": "1d",  # a large body may take any time as long as data arrive; only silence times out
             "connect_timeout": "30s",
             "read_timeout": "60s",
             "pool_max_idle_per_host": str(connections),
         },
-        retry_config={"max_retries": 0},  # `retry` has its own
+        retry_config={"max_retries": 0},  # `retry` repeats requests itself
         credential_provider=provider,
     )
 
 
 class _Provider:
-    """Gives obstore the credentials that botocore finds, which are those of s3fs."""
+    """Provider of botocore's credentials for obstore, as s3fs uses them."""
 
     def __init__(self, profile: str | None) -> None:
         self._credentials = _credentials(profile)
@@ -233,12 +241,15 @@ def _credentials(profile: str | None) -> Any:
 
 
 def _version_of(meta: Mapping[str, Any]) -> Version:
-    changed = meta["last_modified"]  # the beginning of time, where the store does not tell it
+    changed = meta["last_modified"]  # the epoch, if the store does not tell it
     return Version(int(meta["size"]), meta["e_tag"] or (str(changed) if changed.timestamp() else None))
 
 
 def _plain(error: Exception) -> Exception:
-    """Return what an exception of obstore says, without its debug output."""
+    """Return a plain exception for an error of obstore.
+
+    Its debug output is left out.
+    """
     text = str(error).partition("\n")[0]
     if status := _STATUS.search(text):
         return HttpStatusError(int(status[1]))
@@ -248,7 +259,7 @@ def _plain(error: Exception) -> Exception:
         return HttpStatusError(301)
     if other := _OTHER_RANGE.search(text):
         asked, came = (describe_range((int(other[n]), int(other[n + 1]))) for n in (1, 3))
-        return StoreUnavailable("", f"{asked} were asked for and {came} came", "try again")
+        return StoreUnavailable("", f"requested {asked}, but received {came}", "try again")
     if passing := _UNREACHABLE.search(str(error)) or _PASSING.search(text):
         return (ConnectionRefusedError if passing.re is _UNREACHABLE else ConnectionError)(passing[1])
     return error.with_traceback(None) if isinstance(error, OSError) else OSError(text)

@@ -11,7 +11,7 @@ from jp2batch.array.dataarray import chunked, open_lazily
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.arguments import as_path
 from jp2batch.core.errors import ImageNotFound
-from jp2batch.core.location import without_credentials
+from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import validate_rlevel
 from jp2batch.sentinel2.metadata import ProductMetadata, scaling_or_none
@@ -59,7 +59,7 @@ def open_product(
     Jp2BatchError
         Always one of its subclasses, naming the path and what to do.
     """
-    product, rlevel = as_path(path), validate_rlevel(without_credentials(as_path(path)), rlevel)
+    product, rlevel = as_path(path), validate_rlevel(as_path(path), rlevel)
     metadata, images = product_images(product, bands, storage_options=storage_options)
     opener = partial(_open, metadata, rlevel=rlevel, chunks=chunks, scaled=scaled)
     arrays = map_concurrently(opener, images, client=None, storage_options=storage_options)
@@ -69,7 +69,7 @@ def open_product(
     lacking = {image.name.band for image in missing} - {image.name.band for image, _ in found}
     if lacking and (bands is not None or not found):
         raise ImageNotFound(
-            without_credentials(product),
+            product,
             f"{', '.join(sorted(map(str, lacking)))} is listed, but not there",
             "fetch it again",
         )
@@ -123,6 +123,6 @@ def _attributes(metadata: ProductMetadata, name: ImageName, missing: list[Listed
         "relative_orbit": name.relative_orbit,
         "tile": name.tile,
         "time": None if metadata.time is None else metadata.time.isoformat(),
-        "missing": [image.path.partition("::")[0].rpartition("/")[2] for image in missing],
+        "missing": [Location.of(image.path).path.rpartition("/")[2] for image in missing],
     }
     return {key: value for key, value in told.items() if value not in (None, [])}

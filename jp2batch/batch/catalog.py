@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.arguments import as_list, as_path
 from jp2batch.core.errors import InvalidRequest, ManifestError
-from jp2batch.core.location import without_credentials
+from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request, Window
 from jp2batch.core.suffixes import JPEG2000_SUFFIXES
@@ -91,7 +91,7 @@ def list_requests(
 
 def _list(source: str, *, metres: int | None, storage_options: StorageOptions) -> list[_Found]:
     """Return the images that a source lists: of one size of pixels, or of each band the finest."""
-    plain = source.partition("::")[0].partition("?")[0].lower()
+    plain = Location.of(source).plain_path.lower()
     if plain.endswith(".jp2"):
         found = [_image(source)]
     elif is_product(source):
@@ -102,7 +102,7 @@ def _list(source: str, *, metres: int | None, storage_options: StorageOptions) -
         found = list(_assets(data, source))
     else:
         problem, hint = "is no product, STAC item or image", what_to_give(source) or "give .SAFE, .json or .jp2"
-        raise ManifestError(without_credentials(source), problem, hint)
+        raise ManifestError(source, problem, hint)
     return _finest(found) if metres is None else [one for one in found if one.metres == metres]
 
 
@@ -129,18 +129,17 @@ def _image(path: str, item: str | None = None, told: Mapping[str, Any] | None = 
 
 def _assets(data: bytes, source: str) -> Iterator[_Found]:
     """Iterate over the JPEG 2000 images of STAC items (STAC 1.0, item-spec; API ItemCollection)."""
-    shown = without_credentials(source)
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ManifestError(shown, f"this is no JSON: {type(error).__name__}", _HINT) from None
+        raise ManifestError(source, f"this is no JSON: {type(error).__name__}", _HINT) from None
     items = _items(document)
     if items is None:
-        raise ManifestError(shown, "this is JSON, but no STAC item", _HINT)
+        raise ManifestError(source, "this is JSON, but no STAC item", _HINT)
     images = [image for item in items for image in _images_of(item, source)]
     if not images:
         problem = f"its {len(items)} items have no JPEG 2000 image"
-        raise ManifestError(shown, problem, "ask for a collection with .jp2 files: many catalogues give GeoTIFF")
+        raise ManifestError(source, problem, "ask for a collection with .jp2 files: many catalogues give GeoTIFF")
     yield from images
 
 
@@ -194,15 +193,15 @@ def _band_of(key: str, asset: Mapping[str, Any]) -> str | None:
 
 def _resolved(href: str, base: str) -> str:
     """Return an asset's path, which may be relative to the item's own."""
-    if "://" in href or href.startswith("/") or PureWindowsPath(href).is_absolute():
+    if Location.of(href).is_url or href.startswith("/") or PureWindowsPath(href).is_absolute():
         return href
-    if base.startswith(("http://", "https://")):
+    item = Location.of(base)
+    if item.is_web:
         return urljoin(base, href)
-    scheme, mark, path = base.rpartition("://")
     parts: list[str] = []
-    for part in (*PurePosixPath(path.replace("\\", "/")).parent.parts, *href.split("/")):
+    for part in (*PurePosixPath(item.path.replace("\\", "/")).parent.parts, *href.split("/")):
         if part == ".." and parts and parts[-1] not in ("..", "/"):
             parts.pop()
         elif part != ".":
             parts.append(part)
-    return f"{scheme}{mark}{PurePosixPath(*parts)}"
+    return item.with_path(str(PurePosixPath(*parts))).text

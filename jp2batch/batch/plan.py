@@ -9,7 +9,6 @@ from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core import config, display
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError
-from jp2batch.core.location import without_credentials
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image.info import ReadPlan, format_bytes
@@ -142,4 +141,4 @@ def _planned(
         source = open_source(request.url, storage_options=storage_options)
         return plan_from(source, request.rlevel, request.window), source.profile
     except Jp2BatchError as error:
-        return error if error.path else error.at(without_credentials(request.path))
+        return error if error.path else error.at(request.shown_path)

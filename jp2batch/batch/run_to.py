@@ -32,7 +32,6 @@ from jp2batch.batch.run import Asked, engine_for, results
 from jp2batch.compute.cluster import Engine, check_cluster, started
 from jp2batch.compute.result import Result
 from jp2batch.core.errors import ClusterLost, ConfigurationError, Jp2BatchError, OutputError, StorageError
-from jp2batch.core.location import without_credentials
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request, as_requests
 
@@ -286,5 +285,5 @@ def _preparing(output: str) -> Iterator[None]:
 
 
 def _refused(output: str, error: OSError, kind: type[StorageError]) -> StorageError:
-    name = str(error.filename or "the standard output") if output == "-" else without_credentials(output)
+    name = str(error.filename or "the standard output") if output == "-" else output
     return kind(name, f"cannot be written: {error.strerror or error}", "check the path, the rights and the space")

@@ -13,7 +13,7 @@ import click
 from jp2batch.cli import batch_commands, image_commands, serve_command, tool_commands
 from jp2batch.cli.options import FAILED, INTERRUPTED, NOT_STARTED, USAGE, say
 from jp2batch.core.errors import ConfigurationError, InvalidRequest, Jp2BatchError, ManifestError
-from jp2batch.core.location import without_credentials
+from jp2batch.core.location import redact
 from jp2batch.core.version import __version__
 
 _ARGUMENTS = "jp2batch.arguments"
@@ -44,7 +44,7 @@ class _Group(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # the reader of stdout is gone, as after `| head`; click exits quietly
-            say(without_credentials(f"{error.filename or 'system'}: {error.strerror or error}"))
+            say(redact(f"{error.filename or 'system'}: {error.strerror or error}"))
             ctx.exit(FAILED)
         except KeyboardInterrupt:
             say("interrupted")
@@ -60,7 +60,7 @@ def _without_values(error: click.UsageError, arguments: list[str]) -> str:
         given = {value for value in given if not names.fullmatch(value)}
         for value in sorted(given, key=len, reverse=True):
             text = text.replace(f"'{value}'", "'…'").replace(repr(value), "'…'")
-    return without_credentials(text)
+    return redact(text)
 
 
 def _with_flags(error: Jp2BatchError, command: click.Command) -> str:

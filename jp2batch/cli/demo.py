@@ -14,6 +14,7 @@ from jp2batch.batch.report import BatchReport
 from jp2batch.batch.run import run
 from jp2batch.compute.cluster import local_cluster
 from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.location import Location
 from jp2batch.core.request import Request
 from jp2batch.image.preview import contact_sheet
 from jp2batch.sample.landscape import DATE
@@ -81,7 +82,7 @@ def run_demo(folder: str | Path, *, size: int = 1098, say: Callable[[str], objec
     Jp2BatchError
         An image could not be read.
     """
-    if "://" in str(folder):
+    if Location.of(folder).is_url:
         raise InvalidRequest(str(folder), "the demo writes to local folders only", "give a path")
     folder = Path(folder)
     _claim(folder)

@@ -7,7 +7,7 @@ import click
 
 import jp2batch
 from jp2batch.cli.options import FAILED, image_flags, index_flag, say, show, storage_flags, storage_options, use_index
-from jp2batch.core.location import without_credentials
+from jp2batch.core.location import Location
 
 _HUGE = 50_000_000  # bytes of JSON, above which a hint to use -o is printed
 
@@ -83,7 +83,7 @@ def _plan_all(
     found = plan_manifest(path, readers=workers, progress=not quiet, **options)
     for error in found.errors:
         say(str(error))
-    title = "standard input" if path == "-" else without_credentials(path)
+    title = "standard input" if path == "-" else Location.of(path).redacted
     click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else found.text(title))
     click.get_current_context().exit(FAILED if found.errors else 0)
 

@@ -13,6 +13,7 @@ from jp2batch.batch.progress import announce, progress_bar, remark_on_level
 from jp2batch.batch.report import BatchSummary
 from jp2batch.batch.run_to import run_items
 from jp2batch.compute.cluster import engine_of, started
+from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.storage.flags import STORAGE_FLAGS, options_for_manifest, options_from_flags
@@ -42,7 +43,7 @@ def run_manifest(manifest: str, output: str, *, rlevel: int, root: str | None, *
     with ended_by_sigterm():
         flags = {name: options.pop(name) for name in STORAGE_FLAGS}
         engine = engine_of(**{name: options.pop(name) for name in _ENGINE_FLAGS})
-        also = [output] if "://" in output else []
+        also = [] if Location.of(output).is_local else [output]
         requests, storage_options = manifest_requests(manifest, rlevel=rlevel, root=root, flags=flags, also=also)
         remark_on_level(rlevel, requests, shown=bool(options.get("progress")))
         return run_items(

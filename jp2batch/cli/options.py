@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from jp2batch.core.location import Location
+
 Command = Callable[..., None]
 
 FAILED, USAGE, NOT_STARTED, INTERRUPTED = 1, 2, 3, 130  # exit codes
@@ -70,7 +72,7 @@ def open_options(path: str, storage: dict[str, Any]) -> dict[str, Any]:
     """
     from jp2batch.storage.flags import options_from_flags
 
-    remote = path.partition("://")[0] in ("s3", "s3a", "gs", "gcs")
+    remote = Location.of(path).scheme in ("s3", "s3a", "gs", "gcs")
     return options_from_flags(path, **{name: storage[name] for name in storage if name != "more"}) if remote else {}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jp2batch.compute.cluster import check_cluster
 from jp2batch.core import config
-from jp2batch.core.location import absolute
+from jp2batch.core.location import Location
 from jp2batch.core.options import SecretDict, StorageOptions, validate_options
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def map_concurrently(
             pool.shutdown(cancel_futures=True)
     check_cluster(client)
     folder = str(Path.cwd())  # workers may run in another
-    there = [absolute(item, folder) if isinstance(item, str) else item for item in items]
+    there = [Location.of(item).absolute(folder).text if isinstance(item, str) else item for item in items]
     futures = client.map(partial(_there, task, config.settings()), there, pure=False, key="jp2batch-open")
     found: list[U] = client.gather(futures)
     return found

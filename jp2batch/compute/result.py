@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 from jp2batch.core import display
 from jp2batch.core.errors import Jp2BatchError
-from jp2batch.core.location import without_credentials
 from jp2batch.core.request import Request
 from jp2batch.image.info import format_bytes
 from jp2batch.image.preview import thumbnail
@@ -55,7 +54,7 @@ class Result:
         return display.card(self._title(), self._rows(), display.stack([display.picture(png) if png else "", saved]))
 
     def _title(self) -> str:
-        return without_credentials(self.request.path)
+        return self.request.shown_path
 
     def _fetched(self) -> str:
         return _fetched(self.stats.bytes_read if self.stats else 0, self.size)

@@ -13,7 +13,7 @@ from jp2batch.compute.result import Result
 from jp2batch.compute.worker import is_replaced, memory_to_spare, watchdog, worker_name
 from jp2batch.core import config
 from jp2batch.core.errors import ImageTooLarge, Jp2BatchError, UnexpectedError
-from jp2batch.core.location import absolute
+from jp2batch.core.location import Location
 from jp2batch.core.options import SecretDict
 from jp2batch.core.request import Request
 from jp2batch.image.info import format_bytes
@@ -46,7 +46,7 @@ def open_request(request: Request, storage_options: Mapping[str, Any]) -> Source
 
 def open_from(request: Request, storage_options: Mapping[str, Any], *, folder: str) -> Source:
     """Open the file of a request; a relative path is one from `folder`, in whatever other folder a worker runs."""
-    return open_source(absolute(request.url, folder), storage_options=storage_options)
+    return open_source(Location.of(request.url).absolute(folder).text, storage_options=storage_options)
 
 
 def select_request(request: Request, opened: OpenImage) -> Selection:

@@ -17,7 +17,7 @@ from dask.utils import parse_bytes, parse_timedelta
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import ConfigurationError, InvalidRequest
-from jp2batch.core.location import described
+from jp2batch.core.location import Location, described
 
 DEFAULTS: dict[str, Any] = yaml.safe_load(files("jp2batch").joinpath("jp2batch.yaml").read_text(encoding="utf-8"))
 dask.config.update_defaults(DEFAULTS)
@@ -176,7 +176,7 @@ def index_settings() -> IndexSettings:
 
 def share_index(url: str, storage_options: Mapping[str, Any]) -> None:
     """Let all reads from now on look into a table that somebody has made."""
-    place = url if "://" in url else str(Path(url).absolute())  # workers may be in another folder
+    place = Location.of(url).absolute(str(Path.cwd())).text  # workers may be in another folder
     dask.config.set({"jp2batch.index.shared": place, "jp2batch.index.shared-options": dict(storage_options)})
 
 

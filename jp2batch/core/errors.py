@@ -7,7 +7,7 @@ pickling between dask workers and become a record or an HTTP answer without bein
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
-from jp2batch.core.location import shown
+from jp2batch.core.location import Location
 
 __all__ = [
     "ClusterLost",
@@ -46,8 +46,8 @@ class Jp2BatchError(Exception):
 
     Parameters
     ----------
-    path : str
-        What was asked for; empty where no path is concerned. It is kept without credentials, and not if it is no text.
+    path : str or Location
+        The path or URL concerned, if any. It is kept without credentials, and not if it is no text.
     problem : str
         What was wrong.
     hint : str
@@ -57,7 +57,7 @@ class Jp2BatchError(Exception):
     retryable: ClassVar[bool] = False
     """Whether the same request may succeed a little later."""
 
-    def __init__(self, path: str, problem: str, hint: str = "") -> None:
+    def __init__(self, path: str | Location, problem: str, hint: str = "") -> None:
         self.path = _shown(path)
         super().__init__(self.path, problem, hint)
         self.problem = problem
@@ -68,13 +68,13 @@ class Jp2BatchError(Exception):
         hint = f" ({self.hint})" if self.hint else ""
         return " ".join(f"{where}{self.problem}{hint}".split())
 
-    def at(self, path: str) -> Self:
+    def at(self, path: str | Location) -> Self:
         """Return the same error, naming `path`: the format layer does not know what it is reading."""
         return type(self)(path, *self.args[1:])
 
 
 def _shown(path: object) -> str:
-    return shown(path) if isinstance(path, str) else ""
+    return Location.of(path).redacted if isinstance(path, str | Location) else ""
 
 
 class ConfigurationError(Jp2BatchError):
@@ -117,7 +117,12 @@ class ManifestError(InvalidRequest):
     _SHOWN: ClassVar[int] = 100
 
     def __init__(
-        self, path: str, problem: str, hint: str = "", rows: tuple[tuple[int, str], ...] = (), unit: str = "line"
+        self,
+        path: str | Location,
+        problem: str,
+        hint: str = "",
+        rows: tuple[tuple[int, str], ...] = (),
+        unit: str = "line",
     ) -> None:
         super().__init__(path, problem, hint)
         self.args = (self.path, problem, hint, rows, unit)
@@ -125,7 +130,7 @@ class ManifestError(InvalidRequest):
         self.unit = unit
 
     @classmethod
-    def of(cls, path: str, rows: Sequence[tuple[int, str]], unit: str = "line") -> Self:
+    def of(cls, path: str | Location, rows: Sequence[tuple[int, str]], unit: str = "line") -> Self:
         """Return the error that names these bad rows."""
         problem = f"{unit} {rows[0][0]}: {rows[0][1]}" if len(rows) == 1 else f"{len(rows)} bad rows"
         return cls(path, problem, "", tuple(rows), unit)
@@ -188,7 +193,7 @@ class StoreUnavailable(StorageError):
 
     retryable = True
 
-    def __init__(self, path: str, problem: str, hint: str = "", retry_after: float | None = None) -> None:
+    def __init__(self, path: str | Location, problem: str, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(path, problem, hint)
         self.args = (self.path, problem, hint, retry_after)
         self.retry_after = retry_after
@@ -233,7 +238,7 @@ class TooManyPixels(ImageTooLarge):
         The lowest rlevel at which it would not.
     """
 
-    def __init__(self, path: str, problem: str, hint: str = "", fits: int | None = None) -> None:
+    def __init__(self, path: str | Location, problem: str, hint: str = "", fits: int | None = None) -> None:
         super().__init__(path, problem, hint)
         self.args = (self.path, problem, hint, fits)
         self.fits = fits

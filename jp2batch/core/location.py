@@ -1,27 +1,171 @@
-"""Input as messages may show it: URLs without users, passwords and signatures; of what is not checked, its type."""
+"""Location: a path or URL, parsed once; and texts as messages may show them, without credentials."""
 
+import os
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
-# In an Azure URL, what comes before the @ is the container and no user.
+LOCAL = ("file", "local")
+"""The schemes of files of this machine."""
+
+_MARK, _LINK = "://", "::"
+# In an Azure URL, the text before the @ is the container and no user.
 _USER = re.compile(r"(?<!abfs://)(?<!abfss://)(?<=://)[^/?#\s]*@")
 # The name of a bucket has no colon, unless it is an ARN. A secret may have slashes: all goes, up to the last @.
 _USER_OF_STORE = re.compile(r"(?i)\b(s3a?|gs|gcs)://(?:(?!arn:)[^/?#\s@]*:\S*|[^/?#\s]*)@")
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")  # which may part credentials, so that they are not found
 _QUERY = re.compile(r"\?[^\s'\"]*")
+_PLAIN_OPTIONS = ("endpoint_url", "region_name", "profile")  # which are no secrets
+_SHORTEST = 4  # characters of a secret: fewer would be found in any text
 
 
-def without_credentials(text: str) -> str:
+@dataclass(frozen=True, slots=True, repr=False)
+class Location:
+    """Where an object is: a local path, a URL, or a chain of them as `zip://a.jp2::s3://bucket/a.zip`.
+
+    As text, and in every message, it has no credentials.
+    """
+
+    text: str
+    """The path or URL with all that it holds, for drivers only."""
+    options: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """fsspec's options for its store; their texts are secrets."""
+    scheme: str = field(init=False, compare=False)
+    """Of the first link: "s3", "https", "zip", …; "file" of a path."""
+    path: str = field(init=False, compare=False)
+    """The first link without its scheme."""
+    chain: str = field(init=False, compare=False)
+    """The links after the first; empty if there is only one."""
+
+    def __post_init__(self) -> None:
+        link, chained, chain = self.text.partition(_LINK)
+        scheme, mark, path = link.partition(_MARK)
+        object.__setattr__(self, "scheme", scheme if mark or chained else "file")
+        object.__setattr__(self, "path", path if mark else link)
+        object.__setattr__(self, "chain", chain)
+
+    @classmethod
+    def of(cls, given: "str | os.PathLike[str] | Location") -> "Location":
+        """Return the location of a path or URL."""
+        return given if isinstance(given, Location) else Location(os.fspath(given))
+
+    def __str__(self) -> str:
+        return self.redacted
+
+    def __repr__(self) -> str:
+        return f"Location({self.redacted!r})"
+
+    @property
+    def redacted(self) -> str:
+        """The text as messages may show it; of a URL with control characters, its scheme alone."""
+        if not self.is_url:
+            return self.text
+        return f"{self.text.partition(_MARK)[0]}{_MARK}…" if _CONTROL.search(self.text) else redact(self.text)
+
+    @property
+    def is_local(self) -> bool:
+        """True if it is a file of this machine, not inside another."""
+        return self.scheme in LOCAL and not self.chain
+
+    @property
+    def is_url(self) -> bool:
+        """True if a scheme is written out, that of local files included."""
+        return _MARK in self.text
+
+    @property
+    def is_chained(self) -> bool:
+        """True if it is inside another file, or reached through a cache."""
+        return _LINK in self.text
+
+    @property
+    def is_web(self) -> bool:
+        """True if it is the address of a web server."""
+        return self.scheme in ("http", "https")
+
+    @property
+    def links(self) -> list[str]:
+        """The path or URL of each link, the first one first."""
+        return self.text.split(_LINK)
+
+    @property
+    def store(self) -> "Location":
+        """The last link, which names the store."""
+        return replace(self, text=self.links[-1])
+
+    @property
+    def bucket(self) -> str:
+        """The bucket, container or host; empty for a local file."""
+        return "" if self.is_local else self.path.partition("/")[0]
+
+    @property
+    def key(self) -> str:
+        """The name of the object in its bucket; empty for a local file."""
+        return "" if self.is_local else self.path.partition("/")[2]
+
+    @property
+    def plain_path(self) -> str:
+        """The path without the query of a URL."""
+        return self.path if self.text.startswith(self.path) else self.path.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        """The query of a URL, signatures included."""
+        return self.text.partition("?")[2]
+
+    @property
+    def suffix(self) -> str:
+        """The suffix in lower case, with its dot."""
+        return PurePosixPath(self.plain_path).suffix.lower()
+
+    @property
+    def stem(self) -> str:
+        """The name without folders and suffix; safe in names of files and tasks."""
+        return re.sub(r"[^A-Za-z0-9_.+-]", "_", PurePosixPath(redact(self.text)).stem).lstrip(".")[-80:] or "image"
+
+    @property
+    def names_a_user_of_a_store(self) -> bool:
+        """True if a user stands before the bucket of an object store, as in a web address."""
+        return _USER_OF_STORE.search(self.text) is not None
+
+    def with_path(self, path: str) -> "Location":
+        """Return the location of another path with the same scheme and chain."""
+        link, chained, chain = self.text.partition(_LINK)
+        return replace(self, text=f"{link.removesuffix(self.path)}{path}{chained}{chain}")
+
+    def absolute(self, folder: str) -> "Location":
+        """Return the location that a relative path has from a folder."""
+        if self.is_url or self.is_chained or self.text.startswith("~"):
+            return self
+        return replace(self, text=str(Path(folder, self.text)))
+
+    def redact(self, text: str) -> str:
+        """Return a text without credentials, and without any that this location and its options hold."""
+        text = redact(text)
+        for secret in sorted(self._secrets(), key=len, reverse=True):
+            text = text.replace(secret, "…")
+        return text
+
+    def _secrets(self) -> Iterator[str]:
+        named = [found[0].rstrip("@") for found in _USER.finditer(self.text)]
+        users = [part for user in named for part in (user, *user.partition(":"))]
+        texts = [*_texts(self.options), *users]
+        yield from (secret for text in texts for secret in {text, unquote(text)} if len(secret) >= _SHORTEST)
+
+
+def redact(text: str) -> str:
     """Return a URL, or a text with URLs in it, without users, passwords and signed queries."""
-    return _QUERY.sub("", _USER.sub("", _USER_OF_STORE.sub(r"\1://", text)))
+    return _QUERY.sub("", _USER.sub("", _USER_OF_STORE.sub(rf"\1{_MARK}", text)))
 
 
-def shown(path: str) -> str:
-    """Return a path or URL as messages may show it; of a URL with control characters, its protocol alone."""
-    protocol, mark, _ = path.partition("://")
-    if not mark:
-        return path
-    return f"{protocol}://…" if _CONTROL.search(path) else without_credentials(path)
+def host_of(address: str) -> str:
+    """Return the host of a URL or of a bare address, in lower case; empty if it has none."""
+    try:
+        return urlsplit(address if _MARK in address else f"//{address}").hostname or ""
+    except ValueError:  # no URL; its driver will say so
+        return ""
 
 
 def described(value: object) -> str:
@@ -34,16 +178,13 @@ def described(value: object) -> str:
         return "of too many digits"
 
 
-def names_a_user_of_a_store(url: str) -> bool:
-    """Tell whether the URL of an object store has a user before its bucket, as a web address may have."""
-    return _USER_OF_STORE.search(url) is not None
-
-
-def stem_of(path: str) -> str:
-    """Return the name of the file that a path or URL ends in, without its suffix; safe in names of files and tasks."""
-    return re.sub(r"[^A-Za-z0-9_.+-]", "_", PurePosixPath(without_credentials(path)).stem).lstrip(".")[-80:] or "image"
-
-
-def absolute(url: str, folder: str) -> str:
-    """Return a URL as it is, and a relative path as one from `folder`."""
-    return url if "://" in url or "::" in url or url.startswith("~") else str(Path(folder, url))
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts in storage options that no message may show."""
+    if isinstance(value, Mapping):
+        yield from (text for name, inner in value.items() if name not in _PLAIN_OPTIONS for text in _texts(inner))
+    elif isinstance(value, str):
+        yield value
+    elif isinstance(value, bytes):
+        yield value.decode("utf-8", "replace")
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from (text for inner in value for text in _texts(inner))

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from jp2batch.core import display
 from jp2batch.core.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
-from jp2batch.core.location import described, shown, without_credentials
+from jp2batch.core.location import Location, described, redact
 
 Window = tuple[tuple[int, int], tuple[int, int]]
 """((row_start, row_stop), (col_start, col_stop)) in pixels of the full image."""
@@ -26,7 +26,6 @@ _HIGHEST = 32  # decomposition levels at most, T.800 table A.15
 _LARGEST_SIZE = 2**32 - 1  # of an image, T.800 table A.9
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 _ASKED = "give paths, or Requests, or what jp2batch.read_manifest makes of a manifest"
-_SEPARATORS = "\\", "::", "://"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -96,7 +95,7 @@ class Request:
         window = self.window and ",".join(f"{start}:{stop}" for start, stop in self.window)
         own = [("path", self.shown_path), ("rlevel", self.rlevel), ("window", window)]
         columns = ", ".join(name for name, _ in self.columns) or None
-        return [*own, ("root", self.shown_root), ("id", shown(self.id)), ("columns", columns)]
+        return [*own, ("root", self.shown_root), ("id", Location.of(self.id).redacted), ("columns", columns)]
 
     @property
     def digest(self) -> str:
@@ -106,12 +105,12 @@ class Request:
     @property
     def shown_path(self) -> str:
         """The path as it may be shown: without credentials."""
-        return without_credentials(self.path) if "://" in self.url else self.path
+        return redact(self.path) if Location.of(self.url).is_url else self.path
 
     @property
     def shown_root(self) -> str | None:
         """The root as it may be shown and compared: without credentials."""
-        return self.root and without_credentials(self.root.rstrip("/"))
+        return self.root and redact(self.root.rstrip("/"))
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return (type(self).__qualname__, self.path, self.rlevel, self.window, self.root)
@@ -211,7 +210,7 @@ def _check_path(path: object, root: object) -> None:
         raise InvalidPath("", "the path, or its root, holds a control character", "remove it")
     if len(path) > LONGEST_PATH:
         problem = f"the path has {len(path)} characters"
-        raise InvalidPath(f"{without_credentials(path)[:57]}…", problem, f"give {LONGEST_PATH} at most")
+        raise InvalidPath(f"{redact(path)[:57]}…", problem, f"give {LONGEST_PATH} at most")
     if root is not None:
         _check_below(path)
 
@@ -222,10 +221,10 @@ def _check_below(path: str) -> None:
         plain = plainer
     if _CONTROL.search(plain):
         raise InvalidPath("", "the path holds a control character", "remove it")
-    elsewhere = plain.startswith("/") or _SCHEME.match(plain) or ".." in plain.split("/")
-    if elsewhere or any(map(plain.__contains__, _SEPARATORS)):
-        shown = without_credentials(path)
-        raise InvalidPath(shown, "the path leads out of its root", "give a key below it, without '..' or scheme")
+    location = Location.of(plain)
+    elsewhere = plain.startswith("/") or _SCHEME.match(plain) or ".." in plain.split("/") or "\\" in plain
+    if elsewhere or location.is_url or location.is_chained:
+        raise InvalidPath(redact(path), "the path leads out of its root", "give a key below it, without '..' or scheme")
 
 
 def _digest(*fields: object) -> str:

@@ -6,7 +6,7 @@ import re
 
 from jp2batch.core import config
 from jp2batch.core.errors import Jp2BatchError
-from jp2batch.core.location import shown
+from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.doctor.cluster import examine_cluster
 from jp2batch.doctor.findings import Finding
@@ -89,7 +89,7 @@ def _shown(key: str, value: object) -> str:
     if not isinstance(value, str):
         return str(value) if value is None or isinstance(value, bool | int | float) else "…"
     if key in _PATHS:
-        return shown(value)
+        return Location.of(value).redacted
     return value if _MEASURE.fullmatch(value) or value in _NAMES else "…"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jp2batch.core.errors import ImageNotFound, Jp2BatchError, NotJpeg2000, PermissionDenied
-from jp2batch.core.location import without_credentials
+from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.doctor.findings import Finding
 from jp2batch.image.info import format_bytes
@@ -23,15 +23,16 @@ _BUCKETS = {  # that Sentinel-2 images are in, and how each wants to be asked
 
 def examine_storage(path: str, storage_options: StorageOptions) -> list[Finding]:
     """Look at the store of an image, and at the image."""
-    protocol, options = _protocol(path), dict(storage_options or {})
+    store, options = Location.of(path).store, dict(storage_options or {})
+    protocol = store.scheme
     used = credentials_of(protocol, options)
-    findings = [] if protocol == "file" else [_store(protocol, options, used)]
+    findings = [] if store.is_local else [_store(protocol, options, used)]
     return [*findings, _image(path, protocol, options, used)]
 
 
 def _store(protocol: str, options: Mapping[str, Any], used: str | None) -> Finding:
     endpoint = options.get("endpoint_url") or (options.get("client_kwargs") or {}).get("endpoint_url")
-    where = f"{protocol}://" + (f" at {without_credentials(str(endpoint))}" if endpoint else "")
+    where = f"{protocol}://" + (f" at {Location.of(str(endpoint))}" if endpoint else "")
     how = {None: "no credentials found", "anonymous": "asked anonymously"}.get(used, f"credentials: {used}")
     return Finding("store", "ok", f"{where}, {how}")
 
@@ -43,7 +44,9 @@ def _image(path: str, protocol: str, options: dict[str, Any], used: str | None) 
         hint = _hint(path, protocol, options, used)
         return Finding("image", "problem", str(PermissionDenied(error.path, error.problem, hint or error.hint)))
     except Jp2BatchError as error:
-        known = _BUCKETS.get(_bucket(path)) if not isinstance(error, ImageNotFound | NotJpeg2000) else None
+        known = (
+            _BUCKETS.get(Location.of(path).store.bucket) if not isinstance(error, ImageNotFound | NotJpeg2000) else None
+        )
         return Finding("image", "problem", f"{error}; of this bucket is known: {known}" if known else str(error))
     rows, columns = info.shape
     return Finding("image", "ok", f"{info.path}: {rows} x {columns}, {format_bytes(info.size)}, {info.crs or 'no CRS'}")
@@ -51,7 +54,7 @@ def _image(path: str, protocol: str, options: dict[str, Any], used: str | None) 
 
 def _hint(path: str, protocol: str, options: dict[str, Any], used: str | None) -> str | None:
     """Return what would help against a refusal; what costs nobody anything is tried."""
-    known = _BUCKETS.get(_bucket(path))
+    known = _known_of_bucket(path)
     if known is not None and not options.get("requester_pays"):
         return f"of this bucket is known: {known}"
     if protocol not in ANONYMOUS:
@@ -84,9 +87,5 @@ def _reads(path: str, options: Mapping[str, Any]) -> bool:
     return True
 
 
-def _protocol(path: str) -> str:
-    return path.rpartition("::")[2].partition("://")[0] if "://" in path.rpartition("::")[2] else "file"
-
-
-def _bucket(path: str) -> str:
-    return path.rpartition("::")[2].partition("://")[2].partition("/")[0]
+def _known_of_bucket(path: str) -> str | None:
+    return _BUCKETS.get(Location.of(path).store.bucket)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jp2batch.core.errors import InvalidPath, MetadataError, StorageError
-from jp2batch.core.location import without_credentials
+from jp2batch.core.location import Location
 from jp2batch.core.request import Request
 from jp2batch.sentinel2 import names as sentinel2
 from jp2batch.sentinel2.scaling import Scaling
@@ -93,24 +93,24 @@ def scaling_of(path: str, *, storage_options: Mapping[str, Any] | None = None) -
     MetadataError
         There are no metadata, or they do not tell.
     """
-    name, shown = sentinel2.parse_name(path), without_credentials(path)
+    name = sentinel2.parse_name(path)
     if name is None:
-        raise MetadataError(shown, "its name is none of Sentinel-2, so that it has no metadata", _HINT)
+        raise MetadataError(path, "its name is none of Sentinel-2, so that it has no metadata", _HINT)
     if name.band not in sentinel2.BANDS:
         return None
     place = metadata_url(path)
     if place is None:
-        raise MetadataError(shown, "its path does not tell where the metadata of its product lie", _HINT)
+        raise MetadataError(path, "its path does not tell where the metadata of its product lie", _HINT)
     try:
         return read_metadata(place, storage_options=storage_options).scaling(name.band)
     except StorageError as error:
-        raise MetadataError(shown, f"the metadata of its product cannot be read: {error}", _HINT) from None
+        raise MetadataError(path, f"the metadata of its product cannot be read: {error}", _HINT) from None
 
 
 def known_scaling(path: str) -> Scaling | None:
     """Return what would make reflectance of an image's numbers, where asking costs no request; None: not known."""
     name = sentinel2.parse_name(path)
-    if name is None or name.band not in sentinel2.BANDS or "::" in path or "://" in path.removeprefix("file://"):
+    if name is None or name.band not in sentinel2.BANDS or not Location.of(path).is_local:
         return None
     try:
         return scaling_of(path)
@@ -137,14 +137,13 @@ def metadata_url(path: str) -> str | None:
     path : str
         Path or URL of an image; also a chained one.
     """
-    first, chain, rest = path.partition("::")
-    plain = first.partition("?")[0] if "://" in first else first
-    inside = re.match(r"(.*[/\\]|)GRANULE[/\\]", plain, re.DOTALL)
+    location = Location.of(path)
+    inside = re.match(r"(.*[/\\]|)GRANULE[/\\]", location.plain_path, re.DOTALL)
     if inside is not None:
-        name = _file_name(inside[1] or rest, path)
-        return None if name is None else f"{inside[1]}{name}{chain}{rest}"
-    tile = re.match(r"(?:.*/)?tiles/\d{1,2}/[C-X]/[A-Z]{2}/\d{4}/\d{1,2}/\d{1,2}/\d+/", plain)
-    return None if tile is None else f"{tile[0]}{_TILE_INFO}{chain}{rest}"
+        name = _file_name(inside[1] or location.chain, path)
+        return None if name is None else location.with_path(f"{inside[1]}{name}").text
+    tile = re.match(r"(?:.*/)?tiles/\d{1,2}/[C-X]/[A-Z]{2}/\d{4}/\d{1,2}/\d{1,2}/\d+/", location.plain_path)
+    return None if tile is None else location.with_path(f"{tile[0]}{_TILE_INFO}").text
 
 
 def product_place(product: str) -> list[str]:
@@ -155,14 +154,14 @@ def product_place(product: str) -> list[str]:
     product : str
         Path or URL of its folder, or of the metadata themselves; also a chained one.
     """
-    first, chain, rest = product.partition("::")
-    if first.lower().endswith(".xml"):
+    location = Location.of(product)
+    folder = location.path
+    if folder.lower().endswith(".xml"):
         return [product]
-    folder = first if first.endswith(("/", "\\")) or not first else f"{first}/"
+    folder = folder if folder.endswith(("/", "\\")) or not folder else f"{folder}/"
     likely = _file_name(folder, f"{folder}GRANULE/x.jp2")
-    return [
-        f"{folder}{name}{chain}{rest}" for name in dict.fromkeys([likely, "MTD_MSIL2A.xml", "MTD_MSIL1C.xml"]) if name
-    ]
+    names = dict.fromkeys([likely, "MTD_MSIL2A.xml", "MTD_MSIL1C.xml"])
+    return [location.with_path(f"{folder}{name}").text for name in names if name]
 
 
 def read_metadata(place: str, *, storage_options: Mapping[str, Any] | None = None) -> ProductMetadata:
@@ -182,7 +181,7 @@ def read_metadata(place: str, *, storage_options: Mapping[str, Any] | None = Non
     MetadataError
         They are damaged, or something else.
     """
-    if place.partition("::")[0].endswith(_TILE_INFO):
+    if Location.of(place).path.endswith(_TILE_INFO):
         place = _place_of_product(place, read_bytes(place, storage_options=storage_options, limit=_LARGEST))
     return parse_metadata(read_bytes(place, storage_options=storage_options, limit=_LARGEST), place)
 
@@ -206,18 +205,17 @@ def parse_metadata(document: bytes, place: str = "") -> ProductMetadata:
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import fromstring
 
-    shown = without_credentials(place)
     try:
         root = fromstring(document)
         texts = _texts(root)
         level = re.search(r"(1C|2A)", texts.get("PROCESSING_LEVEL", ""))
         if level is None:
-            raise MetadataError(shown, "this is no metadata of a product of level 1C or 2A", _HINT)
+            raise MetadataError(place, "this is no metadata of a product of level 1C or 2A", _HINT)
         return _metadata(root, texts, f"L{level[1]}")  # type: ignore[arg-type]  # one of two
     except (SyntaxError, ValueError, LookupError, DefusedXmlException) as error:
         if isinstance(error, MetadataError):
             raise
-        raise MetadataError(shown, f"its metadata are damaged: {type(error).__name__}", _HINT) from None
+        raise MetadataError(place, f"its metadata are damaged: {type(error).__name__}", _HINT) from None
 
 
 def _metadata(root: "Element", texts: Mapping[str, str], level: sentinel2.Level) -> ProductMetadata:
@@ -291,4 +289,4 @@ def _place_of_product(place: str, document: bytes) -> str:
         key = f"{json.loads(document)['productPath']}/metadata.xml"
         return Request(key, root=root).url if root else key
     except (ValueError, LookupError, TypeError, InvalidPath):
-        raise MetadataError(without_credentials(place), "does not tell where its product lies", _HINT) from None
+        raise MetadataError(place, "does not tell where its product lies", _HINT) from None

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal, cast
 
+from jp2batch.core.location import Location
+
 __all__ = ["BANDS", "METRES", "ImageName", "Level", "level_of", "nodata", "parse_name", "units"]
 
 Level = Literal["L1C", "L2A"]
@@ -133,7 +135,7 @@ def _split(path: str) -> tuple[str, str]:
     """Return the folders, from the outermost, between slashes, and the name without its extension."""
     without_query = path.partition("?")[0]
     ascii_path = without_query.encode("ascii", "replace").decode()  # \d would match the digits of every script
-    outward = ascii_path.replace("\\", "/").split("::")
+    outward = Location.of(ascii_path.replace("\\", "/")).links
     folders, _, name = "/".join(["", *reversed(outward)]).rpartition("/")
     return f"{folders}/", name.partition(".")[0]
 

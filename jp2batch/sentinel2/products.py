@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jp2batch.core.errors import InvalidRequest, MetadataError, PermissionDenied, StorageError, StoreUnavailable
-from jp2batch.core.location import without_credentials
+from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.sentinel2 import names as sentinel2
@@ -72,7 +72,7 @@ def product_images(
         of_size = {size: " ".join(image.name.band or "" for image in images if image.metres == size) for size in sizes}
         known = "; ".join(f"at {size} m {names}" for size, names in of_size.items())
         problem = f"the product does not list {what}" if lacking else "the product lists no such image"
-        raise InvalidRequest(without_credentials(product), problem, f"it has {known or 'none'}")
+        raise InvalidRequest(product, problem, f"it has {known or 'none'}")
     if finest:  # sorted by the size of pixels, and the last of a key stays
         chosen = list({(image.name.band, image.name.tile): image for image in reversed(chosen)}.values())[::-1]
     return metadata, chosen
@@ -80,8 +80,7 @@ def product_images(
 
 def is_product(path: str) -> bool:
     """Tell by its name whether a path is that of a product and not of an image."""
-    first = path.partition("::")[0].partition("?")[0].rstrip("/\\").lower()
-    return first.endswith((".safe", ".xml"))
+    return Location.of(path).plain_path.rstrip("/\\").lower().endswith((".safe", ".xml"))
 
 
 def _find_metadata(product: str, storage_options: StorageOptions) -> tuple[str, ProductMetadata]:
@@ -95,14 +94,14 @@ def _find_metadata(product: str, storage_options: StorageOptions) -> tuple[str, 
                 raise
             faults.append(error)
     problem = f"this is no product of Sentinel-2: {faults[0].path} {faults[0].problem}"  # where it likeliest is
-    raise MetadataError(without_credentials(product), problem, what_to_give(product) or "give its SAFE folder")
+    raise MetadataError(product, problem, what_to_give(product) or "give its SAFE folder")
 
 
 def _listed(place: str, path: str) -> ListedImage | None:
     """Return an image that metadata list; None for what is none."""
-    first, chain, rest = place.partition("::")
-    folder = first.rpartition("/")[0]
-    url = f"{Request(path, root=folder).url if folder else path}{chain}{rest}"
+    location = Location.of(place)
+    folder, slash, _ = location.path.rpartition("/")
+    url = location.with_path(Request(path, root=folder).url if slash else path).text
     name = sentinel2.parse_name(url)
     metres = None if name is None else name.resolution or sentinel2.METRES.get(name.band or "")
     return None if name is None or metres is None else ListedImage(url, name, metres)
@@ -110,11 +109,12 @@ def _listed(place: str, path: str) -> ListedImage | None:
 
 def what_to_give(path: str) -> str | None:
     """Return what to give instead of a path that is no product: the product around it, or those in it."""
-    around = re.match(r"(.+?\.SAFE)[/\\]", path.partition("::")[0], re.IGNORECASE)
+    location = Location.of(path)
+    around = re.match(r"(.+?\.SAFE)[/\\]", location.path, re.IGNORECASE)
     if around is not None:
-        return f"its product is {without_credentials(around[1])}"
+        return f"its product is {location.with_path(around[1])}"
     if "*" in path:
         return "a pattern that nothing matches, or that nobody has expanded, as glob.glob does"
-    if "://" not in path and any(Path(path).glob("*.SAFE")):
+    if location.is_local and any(Path(path).glob("*.SAFE")):
         return f"give the products in it: {Path(path) / '*.SAFE'}"
     return None

@@ -16,7 +16,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jp2batch.core.errors import InvalidRequest, Jp2BatchError, UnexpectedError
-from jp2batch.core.location import without_credentials
+from jp2batch.core.location import redact
 from jp2batch.service.dispatcher import Dispatcher
 from jp2batch.service.log import FIELDS
 from jp2batch.service.metrics import Metrics
@@ -177,7 +177,7 @@ class Handler(RequestHandler):
         self.set_status(problem.status)
         for name, value in problem.headers.items():
             self.set_header(name, value)
-        self.notes |= {"error": type(error).__name__, "detail": without_credentials(str(error))}
+        self.notes |= {"error": type(error).__name__, "detail": redact(str(error))}
         self.respond(json.dumps(problem.body(self.id), ensure_ascii=False).encode(), "application/problem+json")
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from tornado.web import Finish
 
 from jp2batch.compute.result import Result
-from jp2batch.core.location import without_credentials
+from jp2batch.core.location import redact
 from jp2batch.service.handler import Handler
 from jp2batch.service.metrics import TYPE
 from jp2batch.service.openapi import document
@@ -68,7 +68,7 @@ class ImageHandler(Handler):
     def _job(self, body: bytes) -> Job:
         root, request = parse_body(body, self.service.settings.roots)
         self.hidden = root.url
-        self.notes |= {"Path": without_credentials(request.path), "rlevel": request.rlevel, "root": root.name}
+        self.notes |= {"Path": redact(request.path), "rlevel": request.rlevel, "root": root.name}
         headers = self.request.headers
         form = form_for(headers.get("Accept", "*/*"))
         compress = accepts_gzip(headers.get("Accept-Encoding", ""))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jp2batch.core.errors import ConfigurationError, PermissionDenied
-from jp2batch.core.location import names_a_user_of_a_store, without_credentials
+from jp2batch.core.location import Location
 from jp2batch.core.request import Request
 from jp2batch.service.problems import UnknownRoot
 from jp2batch.storage.flags import options_from_flags
@@ -34,12 +34,12 @@ class Root:
     @property
     def on_the_web(self) -> bool:
         """Whether paths below it are parts of addresses of a web server."""
-        return _protocol(self.url) in ("http", "https")
+        return Location.of(self.url).is_web
 
     @property
     def shown(self) -> str:
         """Where it is, for the log: without credentials."""
-        return without_credentials(self.url)
+        return Location.of(self.url).redacted
 
 
 def parse_roots(texts: Iterable[str], **flags: Any) -> dict[str, Root]:
@@ -65,9 +65,11 @@ def parse_roots(texts: Iterable[str], **flags: Any) -> dict[str, Root]:
         named = None if Path(text).is_dir() else _NAMED.fullmatch(text)
         name, url = named.groups() if named else (DEFAULT, text)
         if name in roots:
-            raise ConfigurationError(without_credentials(url), "a second root of the same name", "give it as NAME=URL")
-        first = first or _protocol(url)
-        options = options_from_flags(url, **flags) if _protocol(url) == first else {}
+            raise ConfigurationError(url, "a second root of the same name", "give it as NAME=URL")
+        location = Location.of(url)
+        scheme = "" if location.is_local else location.scheme
+        first = first or scheme
+        options = options_from_flags(url, **flags) if scheme == first else {}
         roots[name] = Root(name, _located(url), options)
     if not roots:
         raise ConfigurationError("", "there is no root", "say where images are: --root s3://bucket, or a folder")
@@ -97,13 +99,12 @@ def open_below(request: Request, storage_options: Mapping[str, Any]) -> Source:
     PermissionDenied
         A symbolic link leads out of the root.
     """
-    root, url = request.root or "", request.url
-    protocol = _protocol(root)
-    if protocol in ("http", "https"):
-        storage_options = _within(root, storage_options)
-    if not protocol:
+    root, url = Location.of(request.root or ""), request.url
+    if root.is_web:
+        storage_options = _within(root.text, storage_options)
+    if root.is_local:
         url = os.path.realpath(url)
-        if not Path(url).is_relative_to(os.path.realpath(root)):
+        if not Path(url).is_relative_to(os.path.realpath(root.text)):
             raise PermissionDenied(request.shown_path, "a symbolic link leads out of the root")
     return open_source(url, storage_options=storage_options)
 
@@ -114,23 +115,18 @@ def _within(root: str, storage_options: Mapping[str, Any]) -> dict[str, Any]:
     return {**storage_options, "client_kwargs": {**client, "within": root}}
 
 
-def _protocol(url: str) -> str:
-    return url.partition("://")[0] if "://" in url else ""
-
-
 def _located(url: str) -> str:
-    url = url.removeprefix("file://")
-    if protocol := _protocol(url):
-        shown = without_credentials(url)
-        if protocol not in known_protocols():
-            raise ConfigurationError(
-                shown, f"{protocol}:// is not a known protocol", "s3://, gs://, https://, a folder"
-            )
-        if names_a_user_of_a_store(url):
-            raise ConfigurationError(shown, "its URL holds credentials", "put them into the environment or a profile")
+    root = Location.of(url)
+    if not root.is_local:
+        hint = "s3://, gs://, https://, a folder"
+        if root.scheme not in known_protocols():
+            raise ConfigurationError(url, f"{root.scheme}:// is not a known protocol", hint)
+        if root.names_a_user_of_a_store:
+            raise ConfigurationError(url, "its URL holds credentials", "put them into the environment or a profile")
         if re.search(r"[?#]", url):
-            raise ConfigurationError(shown, "a root has neither '?' nor '#'", "give the address of a folder")
+            raise ConfigurationError(url, "a root has neither '?' nor '#'", "give the address of a folder")
         return url
-    if not Path(url).expanduser().is_dir():
+    folder = Path(root.path).expanduser()
+    if not folder.is_dir():
         raise ConfigurationError(url, "there is no such folder", "check --root")
-    return str(Path(url).expanduser().resolve())
+    return str(folder.resolve())

@@ -19,7 +19,7 @@ from jp2batch.core.errors import (
     StorageError,
     StoreUnavailable,
 )
-from jp2batch.core.place import Place
+from jp2batch.core.location import Location
 
 _BY_STATUS: dict[int, type[Jp2BatchError]] = {
     401: PermissionDenied,
@@ -124,39 +124,39 @@ class HttpStatusError(Exception):
         self.retry_after = retry_after
 
 
-def translate_error(error: Exception, place: Place, doing: str = "") -> Jp2BatchError:
+def translate_error(error: Exception, location: Location, doing: str = "") -> Jp2BatchError:
     """Return an error of this package for a driver's exception.
 
     `doing` describes the operation, such as "reading bytes 0:9".
     """
     if isinstance(error, Jp2BatchError):
-        return error.at(place.path)
+        return error.at(location)
     kind = _kind(error)
-    problem, hint = _problem_and_hint(error, kind, place)
+    problem, hint = _problem_and_hint(error, kind, location)
     if doing and issubclass(kind, StoreUnavailable):
         problem = f"{problem} when {doing}"
-    detail = _detail(error, place)
+    detail = _detail(error, location)
     text = f"{problem}: {detail}" if detail else problem
     if issubclass(kind, StoreUnavailable):
-        return kind(place.path, text, hint, _retry_after(error))
-    return kind(place.path, text, hint)
+        return kind(location, text, hint, _retry_after(error))
+    return kind(location, text, hint)
 
 
-def not_opened(error: Exception, place: Place) -> Jp2BatchError:
+def not_opened(error: Exception, location: Location) -> Jp2BatchError:
     """Return an error for a file system with a failed setup."""
-    url = f"{place.protocol}://"
+    url = f"{location.scheme}://"
     if isinstance(error, ImportError):
         missing = error.__cause__ if isinstance(error.__cause__, ImportError) else error
         package = (missing.name or "its driver").split(".")[0]
-        return StorageError(place.path, f"reading {url} needs the package {package}", f"pip install {package}")
+        return StorageError(location, f"reading {url} needs the package {package}", f"pip install {package}")
     if str(error).startswith("Protocol not known"):
-        hint = _as_a_url(place.path) or "give s3://, gs://, https:// or a local path"
-        return StorageError(place.path, f"{url} is not a known protocol", hint)
-    kind, archive = _kind(error), "::" in place.path  # an archive is opened immediately
+        hint = _as_a_url(location.redacted) or "give s3://, gs://, https:// or a local path"
+        return StorageError(location, f"{url} is not a known protocol", hint)
+    kind, archive = _kind(error), location.is_chained  # an archive is opened immediately
     if kind not in (StorageError, ImageNotFound) or (archive and not _SAY_NO_MORE.isdisjoint(_names(error))):
-        return translate_error(error, place)
-    problem = f"storage_options do not fit: {_detail(error, place) or type(error).__name__}"
-    return StorageError(place.path, problem, "see the documentation of the driver")
+        return translate_error(error, location)
+    problem = f"storage_options do not fit: {_detail(error, location) or type(error).__name__}"
+    return StorageError(location, problem, "see the documentation of the driver")
 
 
 def status_of(error: BaseException) -> int | None:
@@ -196,15 +196,15 @@ def _retry_after(error: Exception) -> float | None:
         return None
 
 
-def _problem_and_hint(error: Exception, kind: type[Jp2BatchError], place: Place) -> tuple[str, str]:
+def _problem_and_hint(error: Exception, kind: type[Jp2BatchError], location: Location) -> tuple[str, str]:
     better = next((_KNOWN_BETTER[name] for name in _names(error) if name in _KNOWN_BETTER), None)
     if better is not None and status_of(error) is None:
         return better
     problem, hint = _PROBLEMS[kind]
     if kind is PermissionDenied:
-        return problem, _DENIED_CURES.get(place.protocol, hint)
-    if kind is ImageNotFound and place.protocol in ("file", "local"):
-        return _NO_FILE[0], _as_a_url(place.path) or _NO_FILE[1]
+        return problem, _DENIED_CURES.get(location.scheme, hint)
+    if kind is ImageNotFound and location.is_local:
+        return _NO_FILE[0], _as_a_url(location.redacted) or _NO_FILE[1]
     return problem, hint
 
 
@@ -236,11 +236,11 @@ def _code(error: Exception) -> str:
     return str(response_of(error).get("Error", {}).get("Code", ""))
 
 
-def _detail(error: Exception, place: Place) -> str:
+def _detail(error: Exception, location: Location) -> str:
     status, code = status_of(error), _code(error)
     if status is not None:
         return f"{status} {code}" if code and code != str(status) else str(status)
     if not _SAY_NO_MORE.isdisjoint(_names(error)):
         return ""
-    text = place.without_secrets(str(error))
+    text = location.redact(str(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -15,11 +15,11 @@ import fsspec.core
 from jp2batch.core import config
 from jp2batch.core.config import store_costs
 from jp2batch.core.errors import ImageNotFound, OutputError, StorageError, StoreUnavailable
-from jp2batch.core.place import Place
-from jp2batch.storage.drivers.fsspec_driver import with_defaults
+from jp2batch.storage.drivers.fsspec_driver import driver_options
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.retry import retried_now
 from jp2batch.storage.source import Source, open_source
+from jp2batch.storage.store_options import locate
 
 LARGEST = 2**30
 """Largest size of a file in bytes, also after decompression.
@@ -48,18 +48,18 @@ def read_bytes(url: str, *, storage_options: Mapping[str, Any] | None = None, li
     StorageError
         The file cannot be read, is larger than `limit`, or is damaged.
     """
-    place = Place.of(url, storage_options)
+    location = locate(url, storage_options)
     try:
-        if place.protocol in ("file", "local"):
-            with Path(fsspec.core.url_to_fs(url, **place.options)[1]).open("rb") as file:
-                return read_stream(file, place.path, limit=limit)
+        if location.is_local:
+            with Path(fsspec.core.url_to_fs(url, **location.options)[1]).open("rb") as file:
+                return read_stream(file, location.redacted, limit=limit)
         data = _read_object(open_source(url, storage_options=storage_options), limit)
     except Exception as error:  # noqa: BLE001  # each driver has its own
-        fault = translate_error(error, place)
-        if isinstance(fault, ImageNotFound):  # the file need not be an image
-            fault = StorageError(place.path, f"cannot be read: {fault.problem}", "check the path")
+        fault = translate_error(error, location)
+        if isinstance(fault, ImageNotFound):  # and this was to be no image
+            fault = StorageError(location, f"cannot be read: {fault.problem}", "check the path")
         raise fault from None
-    return _unzipped(data, place.path, limit)
+    return _unzipped(data, location.redacted, limit)
 
 
 def read_stream(stream: BinaryIO, name: str, *, limit: int = LARGEST) -> bytes:
@@ -179,20 +179,19 @@ def _too_large(name: str, limit: int) -> StorageError:
 @contextlib.contextmanager
 def writing(url: str, storage_options: Mapping[str, Any] | None) -> Iterator[tuple[Any, str]]:
     """Open the file system of a URL; translate its errors."""
-    place = Place.of(url, storage_options)
+    location = locate(url, storage_options)
     try:
-        given, protocol = place.options, place.protocol
-        options = given if "::" in url else with_defaults(given, protocol, store_costs(protocol))
+        options = driver_options(location, store_costs(location.scheme))
         fs, path = fsspec.core.url_to_fs(url, **options)
         if isinstance(getattr(fs, "retries", None), int):
             fs.retries = 1  # `retry` repeats requests itself
         yield fs, path
     except Exception as error:  # noqa: BLE001  # each driver has its own
-        fault = translate_error(error, place)
+        fault = translate_error(error, location)
         problem = f"cannot be written: {getattr(error, 'strerror', None) or fault.problem}"
         if fault.retryable:
-            raise StoreUnavailable(place.path, problem, "try again") from None
-        raise OutputError(place.path, problem, "check the path, the rights and the space") from None
+            raise StoreUnavailable(location, problem, "try again") from None
+        raise OutputError(location, problem, "check the path, the rights and the space") from None
 
 
 def is_local(fs: Any) -> bool:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from jp2batch.core.errors import InvalidRequest
-from jp2batch.core.location import without_credentials
-from jp2batch.core.options import is_by_protocol
+from jp2batch.core.location import Location
+from jp2batch.storage.store_options import is_by_protocol
 
 STORAGE_FLAGS = ("more", "endpoint_url", "no_sign_request", "request_payer", "profile", "region")
 """The names of the flags, as parameters."""
@@ -87,7 +87,7 @@ def options_for_manifest(
 
 
 def _protocol(path: str) -> str:
-    return path.partition("://")[0] if "://" in path else _LOCAL
+    return Location.of(path).scheme
 
 
 def _known(protocol: str, flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,9 +105,7 @@ def _check_known(stores: Mapping[str, str], names: Iterable[str]) -> None:
             protocol, path = next(iter(stores.items()))
             kind = "local files" if protocol == _LOCAL else f"{protocol}:// paths"
             hint = "leave it out, or give what the driver takes in --storage-options"
-            raise InvalidRequest(
-                without_credentials(path), f"--{name.replace('_', '-')} does not apply to {kind}", hint
-            )
+            raise InvalidRequest(path, f"--{name.replace('_', '-')} does not apply to {kind}", hint)
 
 
 def _takers(stores: Mapping[str, str]) -> list[str]:

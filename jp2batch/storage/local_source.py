@@ -15,7 +15,7 @@ from pathlib import Path
 from jp2batch.core.config import retry_policy
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError, StorageError, StoreUnavailable
-from jp2batch.core.place import Place
+from jp2batch.core.location import Location
 from jp2batch.storage.base_source import BaseSource
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.replies import Piece, Range, Reply, Version, describe_range, replaced, validate_reply
@@ -23,12 +23,12 @@ from jp2batch.storage.retry import backoff_seconds
 
 
 class LocalSource(BaseSource):
-    """A source over the file at `path`; `place` describes it in messages."""
+    """A source over the file at `path`; `location` describes it in messages."""
 
-    def __init__(self, path: str, place: Place, profile: StoreCosts, key: str = "") -> None:
-        super().__init__(place.path, profile, key)
+    def __init__(self, path: str, location: Location, profile: StoreCosts, key: str = "") -> None:
+        super().__init__(location.redacted, profile, key)
         self._file = Path(path)
-        self._place = place
+        self._location = location
         self._lock = threading.Lock()
         self._descriptor: int | None = None
         self._users = 0
@@ -136,7 +136,7 @@ class LocalSource(BaseSource):
         try:
             yield
         except Exception as error:  # noqa: BLE001  # file systems in user space raise any exception
-            fault = translate_error(error, self._place, f"reading {describe_range(span)}" if span else "")
+            fault = translate_error(error, self._location, f"reading {describe_range(span)}" if span else "")
             raise fault from None
 
 

@@ -12,7 +12,7 @@ import fsspec.asyn
 from jp2batch.core.config import retry_policy
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError, StorageError, StoreUnavailable
-from jp2batch.core.place import Place
+from jp2batch.core.location import Location
 from jp2batch.storage.base_source import BaseSource, Meter
 from jp2batch.storage.cluster_limits import cluster_lease
 from jp2batch.storage.deadline import seconds_left
@@ -33,7 +33,7 @@ class RemoteSource(BaseSource):
     ----------
     make : callable
         Makes the driver, which counts on a meter.
-    place : Place
+    location : Location
         Description of the object in messages.
     profile : StoreCosts
         Costs of reading from its store.
@@ -48,7 +48,7 @@ class RemoteSource(BaseSource):
     def __init__(
         self,
         make: Callable[[Meter], Driver],
-        place: Place,
+        location: Location,
         profile: StoreCosts,
         *,
         loop: asyncio.AbstractEventLoop | None = None,
@@ -56,10 +56,10 @@ class RemoteSource(BaseSource):
         store: str = "",
     ) -> None:
         self._store_name, self._gauge = store, gauge(store)
-        super().__init__(place.path, self._gauge.applied(profile), key)
+        super().__init__(location.redacted, self._gauge.applied(profile), key)
         self._slots = slots_of(store, profile)
         self._lease: Lease | None = None
-        self._place = place
+        self._location = location
         self._loop = loop
         self._store = make(self._meter)
         self._retries = retry_policy()
@@ -191,4 +191,4 @@ class RemoteSource(BaseSource):
             yield
         except Exception as error:  # noqa: BLE001  (each driver has its own)
             doing = f"reading {describe_range(span)}" if span else ""
-            raise translate_error(error, self._place, doing) from None
+            raise translate_error(error, self._location, doing) from None

@@ -10,15 +10,15 @@ from fsspec.implementations.local import LocalFileSystem
 
 from jp2batch.core.config import store_costs
 from jp2batch.core.costs import StoreCosts
-from jp2batch.core.place import Place
 from jp2batch.storage.base_source import BaseSource, Meter
-from jp2batch.storage.drivers.fsspec_driver import Driver, store_class, with_defaults
+from jp2batch.storage.drivers.fsspec_driver import Driver, driver_options, store_class
 from jp2batch.storage.drivers.obstore_driver import ObstoreObject, obstore_store
 from jp2batch.storage.errors import not_opened
 from jp2batch.storage.local_source import LocalSource
 from jp2batch.storage.remote_source import RemoteSource
 from jp2batch.storage.replies import Piece, Range, Version
-from jp2batch.storage.store_identity import host_of, key_of
+from jp2batch.storage.store_identity import key_of, store_host
+from jp2batch.storage.store_options import locate
 
 __all__ = ["MemorySource", "Piece", "Range", "Source", "Version", "known_protocols", "open_source"]
 
@@ -192,26 +192,23 @@ def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) 
     StorageError
         The protocol is not known, its driver is not installed, or `storage_options` do not fit.
     """
-    place = Place.of(path, storage_options)
-    given, protocol = place.options, place.protocol
-    host = host_of(place)
-    profile = store_costs(protocol, host)
-    if (fast := obstore_store(path, place, profile)) is not None:
+    location = locate(path, storage_options)
+    host = store_host(location)
+    profile, store = store_costs(location.scheme, host), host or location.scheme
+    if (fast := obstore_store(location, profile)) is not None:
         make: Callable[[Meter], Driver] = functools.partial(ObstoreObject, *fast)
-        return RemoteSource(make, place, profile, key=key_of(place, path, path), store=host or protocol)
-    options = given if "::" in path else with_defaults(given, protocol, profile)
+        return RemoteSource(make, location, profile, key=key_of(location), store=store)
     try:
-        fs, url = fsspec.core.url_to_fs(path, **options)
+        fs, name = fsspec.core.url_to_fs(path, **driver_options(location, profile))
     except Exception as error:  # noqa: BLE001  (each driver has its own)
-        failure = not_opened(error, place)
+        failure = not_opened(error, location)
     else:
-        key = key_of(place, url, path)
         if isinstance(fs, LocalFileSystem):
-            return LocalSource(url, place, profile, key)
-        own = path if protocol in ("s3", "s3a") and "::" not in path else url  # fsspec strips final slashes of `url`
-        make = functools.partial(store_class(fs), fs, own)
+            return LocalSource(name, location, profile, key_of(location, name))
+        keeps_slashes = location.scheme in ("s3", "s3a") and not location.is_chained  # fsspec strips final ones
+        make = functools.partial(store_class(fs), fs, path if keeps_slashes else name)
         loop = fs.loop if fs.async_impl else None
-        return RemoteSource(make, place, profile, loop=loop, key=key, store=host or protocol)
+        return RemoteSource(make, location, profile, loop=loop, key=key_of(location), store=store)
     raise failure  # outside `except`, without the driver's error as its context
 
 

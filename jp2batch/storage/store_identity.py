@@ -6,9 +6,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
-from jp2batch.core.place import Place
+from jp2batch.core.location import Location, host_of
 
 _ADDRESS = frozenset({"endpoint_url", "endpoint", "host", "port", "account_name", "account_host"})
 _ADDRESS_OF_S3 = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "FSSPEC_S3_ENDPOINT_URL")
@@ -23,39 +22,33 @@ _SIGNING_BESIDE = {
 }
 
 
-def endpoint_of(place: Place) -> str:
+def endpoint_of(location: Location) -> str:
     """Return a store's endpoint from options or environment, else empty."""
-    address = _address(place)
+    address = _address(location)
     names = (*_ADDRESS_OF_S3, "endpoint_url", "endpoint", "host")
     return next((address[name] for name in names if name in address), "")
 
 
-def host_of(place: Place) -> str:
+def store_host(location: Location) -> str:
     """Return the host of a store in lower case, else empty."""
-    url = endpoint_of(place) or (place.path if place.protocol in ("http", "https") else "")
-    try:
-        return urlsplit(url if "://" in url else f"//{url}").hostname or ""
-    except ValueError:  # not a URL; the driver reports it
-        return ""
+    return host_of(endpoint_of(location) or (location.redacted if location.is_web else ""))
 
 
-def key_of(place: Place, url: str, asked: str) -> str:
+def key_of(location: Location, file: str = "") -> str:
     """Return the index key of an object.
 
-    It is the path, followed by a digest of the parts of its address outside the path.
+    It is the path or URL, followed by a digest of the parts of its address outside the path.
 
     Parameters
     ----------
-    place : Place
-        Description of the object in messages.
-    url : str
-        The object's name in its file system.
-    asked : str
-        The path as the user wrote it.
+    location : Location
+        Where the object is.
+    file : str, optional
+        The absolute path of a local file.
     """
-    path = url if place.protocol in ("file", "local") else place.path
-    address = _address(place)
-    if query := _unsigned(asked.partition("?")[2]):
+    path = file if location.is_local else location.redacted
+    address = _address(location)
+    if query := _unsigned(location.query):
         address["query"] = query
     if not address:
         return path
@@ -69,9 +62,9 @@ def _unsigned(query: str) -> str:
     return "&".join(part for name, part in parts if not any(one.fullmatch(name) for one in (_SIGNING, *beside)))
 
 
-def _address(place: Place) -> dict[str, str]:
-    address = {name: str(value) for name, value in sorted(_flat(place.options)) if name in _ADDRESS and value}
-    if place.protocol in ("s3", "s3a") and not address:
+def _address(location: Location) -> dict[str, str]:
+    address = {name: str(value) for name, value in sorted(_flat(location.options)) if name in _ADDRESS and value}
+    if location.scheme in ("s3", "s3a") and not address:
         address = {name: os.environ[name] for name in _ADDRESS_OF_S3 if os.environ.get(name)}
     return address
 

@@ -16,9 +16,9 @@ import pytest
 
 import jp2batch
 from jp2batch.core.errors import InvalidRequest
-from jp2batch.core.options import options_for
 from jp2batch.core.request import Request
 from jp2batch.storage.flags import options_for_manifest, options_from_flags
+from jp2batch.storage.store_options import options_for
 from support.images import PLAIN
 from support.runs import check_records, lines, run, start, wait_for_records, write_rows
 

@@ -17,7 +17,7 @@ MODULES = {
 FACE = {"jp2batch", "jp2batch.__main__"}
 
 HOMES = {
-    "fsspec": ("storage", "core.options", "core.place"),
+    "fsspec": ("storage",),
     "s3fs": ("storage",),
     "obstore": ("storage",),
     "glymur": ("image.openjpeg",),

@@ -24,8 +24,7 @@ from fsspec.asyn import AsyncFileSystem
 from jp2batch.core import errors
 from jp2batch.core.config import store_costs
 from jp2batch.core.costs import StoreCosts
-from jp2batch.core.location import without_credentials
-from jp2batch.core.place import Place
+from jp2batch.core.location import Location, redact
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.replies import content_range
 from jp2batch.storage.source import MemorySource, Range, Source, open_source
@@ -422,7 +421,7 @@ def test_an_unreachable_server_is_one_typed_line(host: str) -> None:
 
 
 @pytest.mark.seaweedfs
-def test_a_public_bucket_is_read_without_credentials(s3_server: Any, driver: str) -> None:
+def test_a_public_bucket_is_read_redact(s3_server: Any, driver: str) -> None:
     url = s3_server.put("a.jp2", DATA, bucket="public")
     assert open_source(url, storage_options=s3_server.anonymous_options).read_many([FIRST]) == [(0, DATA[:8])]
 
@@ -658,7 +657,7 @@ def _refused(path: str, driver: str = "fsspec", **options: Any) -> errors.Jp2Bat
     """Return the error of a first read, which no store answers."""
     with dask.config.set({"jp2batch.driver": driver}), pytest.raises(errors.Jp2BatchError) as error:
         open_source(path, storage_options=options).read_many([FIRST])
-    _verify_one_line(error, without_credentials(path))
+    _verify_one_line(error, redact(path))
     return error.value
 
 
@@ -684,7 +683,7 @@ def test_a_port_that_speaks_no_tls_is_told(http_server: Any) -> None:
 def test_a_certificate_that_is_not_trusted_is_told() -> None:
     base: Any = type("ClientConnectorError", (OSError,), {})
     error: Exception = type("ClientConnectorCertificateError", (base,), {})("self-signed")
-    found = translate_error(error, Place("https://host/a.jp2", "https", {}))
+    found = translate_error(error, Location("https://host/a.jp2"))
     assert type(found) is errors.StorageError
     assert "certificate is not trusted" in found.problem
 
@@ -743,8 +742,8 @@ def _named(name: str, **fields: Any) -> Exception:
     ],
 )
 def test_errors_of_all_drivers_are_told_apart(error: Exception, expected: type[Exception]) -> None:
-    place = Place("s3://scenes/a.jp2", "s3", {"client_kwargs": {"aws_secret_access_key": "sesame"}})
-    found = translate_error(error, place)
+    location = Location("s3://scenes/a.jp2", {"client_kwargs": {"aws_secret_access_key": "sesame"}})
+    found = translate_error(error, location)
     assert type(found) is expected
     assert "sesame" not in str(found)
 
@@ -787,4 +786,4 @@ def test_content_range_is_read(text: str | None, expected: tuple[Range | None, i
     ],
 )
 def test_credentials_are_left_out(url: str, shown: str) -> None:
-    assert without_credentials(url) == shown
+    assert redact(url) == shown

@@ -11,7 +11,6 @@ import numpy as np
 
 from jp2batch.core.arguments import as_list, as_path
 from jp2batch.core.errors import CubeMismatch, ImageNotFound, MetadataError, StorageError
-from jp2batch.core.location import without_credentials
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image.header import Head, read_head
@@ -59,7 +58,7 @@ def listed_images(
     _check_once(paths)
     products = [path for path in paths if is_product(path)]
     if products and bands is None:
-        raise CubeMismatch(without_credentials(products[0]), "of a product, which bands?", 'give bands=["B04", …]')
+        raise CubeMismatch(products[0], "of a product, which bands?", 'give bands=["B04", …]')
     named = [_named(path) for path in paths if not is_product(path)]
     listings = each(partial(product_images, bands=bands, metres=metres, finest=True), products)
     for product, (metadata, listed) in zip(products, listings, strict=True):
@@ -72,7 +71,7 @@ def _check_once(paths: Sequence[str]) -> None:
     seen: set[str] = set()
     for path in paths:
         if (plain := path.rstrip("/\\")) in seen:
-            raise CubeMismatch(without_credentials(path), "is given twice", "give it once")
+            raise CubeMismatch(path, "is given twice", "give it once")
         seen.add(plain)
 
 
@@ -110,7 +109,7 @@ def _absence(image: CubeImage, product: str, images: Sequence[CubeImage], each: 
     some = [f"{metres} m" for metres in sizes if (metres, image.band) in there]
     hint = f"{image.band} is there at {', '.join(some)}" if some else "fetch the product again"
     problem = f"{image.band} is listed by the product, but not there"
-    return ImageNotFound(without_credentials(image.url), problem, f"give {' or '.join(whole)}" if whole else hint)
+    return ImageNotFound(image.url, problem, f"give {' or '.join(whole)}" if whole else hint)
 
 
 def _named(path: str) -> CubeImage:
@@ -118,7 +117,7 @@ def _named(path: str) -> CubeImage:
     if name is None or name.band is None or (name.time or name.day) is None:
         hint = "give images with names of Sentinel-2; others can be joined by xarray.concat of jp2batch.open"
         problem = "its name does not tell band and time"
-        raise CubeMismatch(without_credentials(path), problem, what_to_give(path) or hint)
+        raise CubeMismatch(path, problem, what_to_give(path) or hint)
     return CubeImage(path, name)
 
 
@@ -137,7 +136,7 @@ def add_scalings(images: Sequence[CubeImage], scaled: bool, each: Any) -> None:
             problem = (
                 "its path does not tell where the metadata of its product lie" if metadata is None else str(metadata)
             )
-            raise MetadataError(without_credentials(image.url), problem, "scaled=False gives the numbers as stored")
+            raise MetadataError(image.url, problem, "scaled=False gives the numbers as stored")
     for image in images:
         if image.metadata is not None:
             image.scaling = (

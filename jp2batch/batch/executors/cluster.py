@@ -19,7 +19,7 @@ from jp2batch.compute.isolated import run_task_in_subprocess
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import PickledSpec, TaskSpec, run_task
 from jp2batch.core.errors import ClusterLost, UnexpectedError
-from jp2batch.core.location import stem_of
+from jp2batch.core.location import Location
 from jp2batch.core.request import Request
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _MOST_TRIES_ALONE = 3  # a worker may be killed from outside at any time
 
 def key_of(request: Request, *more: object) -> str:
     """Return a key that people can read, the same for the same request."""
-    return f"jp2batch-{stem_of(request.path)[-60:]}-r{request.rlevel}-{tokenize(request, *more)[:12]}"
+    return f"jp2batch-{Location.of(request.path).stem[-60:]}-r{request.rlevel}-{tokenize(request, *more)[:12]}"
 
 
 def on_cluster(

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import orjson
@@ -14,7 +14,7 @@ from jp2batch.batch.manifest.formats import OWN_COLUMNS, csv_of, ndjson_of, rows
 from jp2batch.batch.manifest.json_rows import Row
 from jp2batch.core.arguments import as_path
 from jp2batch.core.errors import InvalidPath, InvalidRequest, ManifestError
-from jp2batch.core.location import shown, without_credentials
+from jp2batch.core.location import Location, redact
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.suffixes import JPEG2000_SUFFIXES
 from jp2batch.storage.files import read_bytes, read_stream, write_bytes
@@ -72,7 +72,7 @@ def names_manifest(path: str) -> bool:
     suffix = _suffix(path)
     if path == "-" or suffix in _SUFFIXES:
         return True
-    if suffix in JPEG2000_SUFFIXES or "://" in path:
+    if suffix in JPEG2000_SUFFIXES or Location.of(path).is_url:
         return False
     try:
         with Path(path).open("rb") as file:
@@ -98,14 +98,14 @@ def parse_manifest(data: bytes, name: str = "-", *, rlevel: int = LOWEST, root: 
     ManifestError
         Rows are bad, or there are none.
     """
-    shown = _STDIN if name == "-" else without_credentials(name)
+    source = _STDIN if name == "-" else name
     default = Request("manifest", rlevel).rlevel  # a wrong default is one mistake, not one in each row
     unit, rows = rows_of(data, _suffix(name))
     requests, bad = _requests_of(rows, unit, default, root)
     if bad:
-        raise ManifestError.of(shown, bad, unit)
+        raise ManifestError.of(source, bad, unit)
     if not requests:
-        raise ManifestError(shown, "holds no requests", "give one path a line, or CSV or JSON lines with a Path")
+        raise ManifestError(source, "holds no requests", "give one path a line, or CSV or JSON lines with a Path")
     return requests
 
 
@@ -138,7 +138,7 @@ def write_manifest(
     """
     name = os.fspath(path)
     data = format_manifest(requests, name, levels=levels)
-    zipped = without_credentials(name).lower().endswith(".gz")
+    zipped = Location.of(name).suffix == ".gz"
     write_bytes(name, gzip.compress(data, mtime=0) if zipped else data, storage_options=storage_options)
 
 
@@ -153,12 +153,10 @@ def format_manifest(requests: Iterable[Request], name: str, *, levels: bool = Tr
     form = _FORMS.get(_suffix(name))
     if form is None:
         hint = "give a name ending in .ndjson, .jsonl or .csv, or in one of these and .gz"
-        raise InvalidRequest(without_credentials(name), "its suffix names no form of manifests", hint)
+        raise InvalidRequest(name, "its suffix names no form of manifests", hint)
     asked = list(requests)
     if len({request.root for request in asked}) > 1:
-        raise InvalidRequest(
-            without_credentials(name), "the requests have several roots", "write one manifest for each"
-        )
+        raise InvalidRequest(name, "the requests have several roots", "write one manifest for each")
     rows = [_row(request) for request in asked]
     # An id is made of the level, too: without one, whoever reads the row makes both.
     return form(rows if levels else [{**row, "rlevel": None, "id": None} for row in rows])
@@ -172,15 +170,14 @@ def _read_stdin() -> bytes:
 
 
 def _suffix(name: str) -> str:
-    plain = without_credentials(name).lower().removesuffix(".gz")
-    return os.path.splitext(plain)[1]  # noqa: PTH122  # of a URL, too
+    return PurePosixPath(Location.of(name).plain_path.lower().removesuffix(".gz")).suffix
 
 
 def _row(request: Request) -> dict[str, Any]:
     window = request.window and ",".join(f"{start}:{stop}" for start, stop in request.window)
     columns = dict(request.columns)
     if any(name.strip().lower() in ("", *OWN_COLUMNS) for name in columns):
-        raise InvalidRequest(without_credentials(request.path), "a column has a name that is taken", "give it another")
+        raise InvalidRequest(request.shown_path, "a column has a name that is taken", "give it another")
     return {"Path": request.path, "rlevel": request.rlevel, "window": window, "id": request.id, **columns}
 
 
@@ -303,9 +300,9 @@ def _check_id(request: Request, unit: str, number: int, first: Request) -> None:
 
 def _message(path: str, error: InvalidRequest) -> str:
     """Return one line about a bad row, that shows neither credentials nor a whole book."""
-    where = f"{_shortened(shown(path), 100)}: " if path else ""
+    where = f"{_shortened(Location.of(path).redacted, 100)}: " if path else ""
     hint = f" ({error.hint})" if error.hint else ""
-    text = " ".join(f"{where}{without_credentials(error.problem)}{hint}".split())
+    text = " ".join(f"{where}{redact(error.problem)}{hint}".split())
     return _shortened("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), _LONGEST)
 
 

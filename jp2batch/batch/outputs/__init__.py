@@ -1,7 +1,7 @@
 """Where the results of a batch go: lines of one file or of stdout, files of a folder, groups of a Zarr store."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 from jp2batch.array.formats import FORMATS, check_installed
@@ -11,7 +11,7 @@ from jp2batch.batch.records import RecordEntry
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import Delivery
 from jp2batch.core.errors import InvalidRequest
-from jp2batch.core.location import without_credentials
+from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 
@@ -108,38 +108,40 @@ def sink_for(
     InvalidRequest
         The name means nothing, two items would be written to the same place, or a package is missing.
     """
-    output = output.removeprefix("file://")
-    remote = "://" in output
-    if records and "://" in records:
-        raise InvalidRequest(without_credentials(records), "records are appended to a local file", "give a local path")
+    location = Location.of(output)
+    output = location.path if location.is_local else output
+    remote = not location.is_local
+    beside = Location.of(records) if records else None
+    if beside and not beside.is_local:
+        raise InvalidRequest(beside, "records are appended to a local file", "give a local path")
+    own_records = Path(beside.path) if beside else None
     if not output.strip():
         raise InvalidRequest("", "the name of the output is empty", "give a name ending in .ndjson, .zarr or /")
-    suffix = PurePosixPath(without_credentials(output)).suffix.lower()
-    beside = Path(records) if records else None
+    suffix = location.suffix
     if output == "-" or (suffix in (".ndjson", ".jsonl") and not output.endswith("/")):
         _refuse_form(output, form)
         _refuse_remote_lines(output, remote)
         if Path(output).is_dir():
             raise InvalidRequest(output, "this is a folder, and its name that of a file of lines", "add a /")
-        return Lines(None if output == "-" else Path(output), beside)
+        return Lines(None if output == "-" else Path(output), own_records)
     if suffix == ".zarr":
         _refuse_form(output, form)
     elif form is None and not (output.endswith("/") or (not remote and Path(output).is_dir())):
         hint = "give a name ending in .ndjson, .zarr or, for a folder of files, in /"
-        raise InvalidRequest(without_credentials(output), "its name tells no form of output", hint)
+        raise InvalidRequest(output, "its name tells no form of output", hint)
     place = output if remote else str(Path(output).absolute())
     file_suffix = "" if suffix == ".zarr" else f".{form or FORMS[0]}"
-    check_installed(without_credentials(output), file_suffix or ".zarr")
-    return Folder(place, file_suffix, beside, reads, storage_options)
+    check_installed(output, file_suffix or ".zarr")
+    return Folder(place, file_suffix, own_records, reads, storage_options)
 
 
 def _refuse_form(output: str, form: str | None) -> None:
     if form is not None:
         problem = f"form={form} is for folders of files"
-        raise InvalidRequest(without_credentials(output), problem, "leave it out, or give a folder")
+        raise InvalidRequest(output, problem, "leave it out, or give a folder")
 
 
 def _refuse_remote_lines(output: str, remote: bool) -> None:
     if remote:
         hint = "give a folder, as s3://bucket/results/ with form=json, or a local file to copy there afterwards"
-        raise InvalidRequest(without_credentials(output), "lines cannot be appended to an object of a store", hint)
+        raise InvalidRequest(output, "lines cannot be appended to an object of a store", hint)

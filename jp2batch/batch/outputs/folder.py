@@ -24,7 +24,7 @@ from jp2batch.batch.records import (
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import Delivery, WrittenOutput
 from jp2batch.core.errors import InvalidRequest, OutputError
-from jp2batch.core.location import stem_of, without_credentials
+from jp2batch.core.location import Location
 from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image.read import Pixels
@@ -42,7 +42,7 @@ def item_name(request: Request) -> str:
     safe = re.sub(r"[^A-Za-z0-9_.+-]", "_", request.id)[:64]
     if safe != request.id:
         safe = f"{safe}-{hashlib.sha256(request.id.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
-    return f"{stem_of(request.path)}-r{request.rlevel}-{safe}"
+    return f"{Location.of(request.path).stem}-r{request.rlevel}-{safe}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class AsFile:
         """Write pixels; return where."""
         path = f"{self.folder}/{item_name(request)}{self.suffix}"
         write(pixels, path, self.suffix or ".zarr", storage_options=self.storage_options)
-        return WrittenOutput(without_credentials(path) if "://" in path else path)
+        return WrittenOutput(Location.of(path).redacted)
 
 
 class Folder:
@@ -84,7 +84,7 @@ class Folder:
         parent, _, name = self._folder.url.rpartition("/")
         self._copy = f"{name}.{RECORDS}" if not suffix else RECORDS  # nothing strange belongs into a Zarr store
         self._beside = self._folder if suffix else Directory(parent, storage_options)
-        self._is_store, self._is_remote, self._seen = not suffix, "://" in url, False
+        self._is_store, self._is_remote, self._seen = not suffix, not Location.of(url).is_local, False
         self.folder = None if self._is_remote else Path(url)
         self.untidy = False
         self._earlier: set[str] = set()  # names of outputs that --overwrite removes
@@ -103,10 +103,10 @@ class Folder:
         if not are_records(self.records):
             return str(self.records)
         if not starts_records(io.BytesIO(self._fetched() or b"").readline()):
-            return f"{without_credentials(self._beside.url)}/{self._copy}"
+            return f"{Location.of(self._beside.url)}/{self._copy}"
         there = {name for name in self._folder.names() if not _TEMPORARY.fullmatch(name)} if self._is_store else set()
         if there and not there & {"zarr.json", ".zgroup"}:
-            return without_credentials(self._folder.url)
+            return Location.of(self._folder.url).redacted
         return None
 
     def recorded(self) -> Mapping[str, RecordEntry]:
@@ -239,7 +239,8 @@ def _file_number(path: Path) -> tuple[int, int] | None:
 
 def _records_of(url: str, suffix: str) -> Path:
     """Return where records go by default: in the folder, beside the Zarr store, or in the working directory."""
-    if "://" in url:
-        name = re.sub(r"[^A-Za-z0-9.+-]+", "_", without_credentials(url).partition("://")[2]).strip("_")
+    if not (location := Location.of(url)).is_local:
+        named = Location.of(location.redacted)
+        name = re.sub(r"[^A-Za-z0-9.+-]+", "_", "_".join([named.path, named.chain])).strip("_")
         return records_beside(Path(name))
     return Path(url, RECORDS) if suffix else records_beside(Path(url))

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from jp2batch.core.errors import ConfigurationError, StorageError
-from jp2batch.core.location import without_credentials
+from jp2batch.core.location import Location
 from jp2batch.jpeg2000.locate.image_index import ImageIndex, from_kayrros
 from jp2batch.sentinel2 import names as sentinel2
 from jp2batch.storage.files import read_bytes, write_bytes
@@ -112,7 +112,7 @@ _loading: dict[str, threading.Lock] = {}
 @functools.lru_cache(maxsize=4)
 def _loaded(url: str, options: str) -> Table:
     check_pyarrow()
-    return Table(read_bytes(url, storage_options=json.loads(options)), without_credentials(url))
+    return Table(read_bytes(url, storage_options=json.loads(options)), Location.of(url).redacted)
 
 
 def write_table(url: str, known: Mapping[str, ImageIndex], *, storage_options: Mapping[str, Any] | None = None) -> None:
@@ -162,11 +162,10 @@ def check_pyarrow() -> None:
 def _kayrros_names(key: str) -> tuple[Any, ...]:
     """Return what an image may be called there: its key in the bucket, or product and band."""
     path = _path_of(key)
-    in_bucket = path.partition("://")[2].partition("/")[2]
     folders = PurePosixPath(path).parts
     product = next((part.removesuffix(".SAFE") for part in folders if part.endswith(".SAFE")), None)
     name = sentinel2.parse_name(path)
-    return (in_bucket, (product, name and name.band))
+    return (Location.of(path).key, (product, name and name.band))
 
 
 def _path_of(key: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.location import Location
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.http_driver import (
     CHUNK,
@@ -220,14 +221,17 @@ def store_class(fs: Any) -> type[Driver]:
     return next((_STORES[name] for name in names if name in _STORES), _SyncStore)
 
 
-def with_defaults(options: Mapping[str, Any], protocol: str, profile: StoreCosts) -> dict[str, Any]:
+def driver_options(location: Location, profile: StoreCosts) -> dict[str, Any]:
     """Return storage options with the connection limits of the store costs.
 
     Options set by the caller take precedence.
     """
-    if protocol in ("http", "https"):
+    options = location.options
+    if location.is_chained:
+        return dict(options)
+    if location.is_web:
         return {"get_client": functools.partial(http_client, profile.connections), **options}
-    if protocol in ("s3", "s3a"):
+    if location.scheme in ("s3", "s3a"):
         config = {
             "max_pool_connections": profile.connections,
             "retries": {"total_max_attempts": 1},

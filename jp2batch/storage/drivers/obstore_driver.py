@@ -11,7 +11,7 @@ from typing import Any
 from jp2batch.core.config import driver, max_whole_file
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import ConfigurationError, ImageTooLarge, StoreUnavailable
-from jp2batch.core.place import Place
+from jp2batch.core.location import Location
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.fsspec_driver import Driver
 from jp2batch.storage.drivers.http_driver import unsatisfied
@@ -98,7 +98,7 @@ class _NotPartial(Exception):  # internal: reading the whole object may still su
     """The server ignores ranges."""
 
 
-def obstore_store(path: str, place: Place, profile: StoreCosts) -> tuple[Any, str] | None:
+def obstore_store(location: Location, profile: StoreCosts) -> tuple[Any, str] | None:
     """Return obstore's store for an S3 URL, and the key in it.
 
     Returns None if fsspec should read the object.
@@ -109,20 +109,15 @@ def obstore_store(path: str, place: Place, profile: StoreCosts) -> tuple[Any, st
         `jp2batch.driver` is obstore, but it is not installed or does not support the storage options.
     """
     choice = driver()
-    if choice == "fsspec" or place.protocol not in ("s3", "s3a") or "::" in path:
+    if choice == "fsspec" or location.scheme not in ("s3", "s3a") or location.is_chained:
         return None
-    obstacle = _obstacle(path, place, profile, must=choice == "obstore")
+    obstacle = _obstacle(location, profile, must=choice == "obstore")
     if obstacle and choice == "obstore":
-        raise ConfigurationError(place.path, f"jp2batch.driver is obstore, but {obstacle}", "take the driver fsspec")
+        raise ConfigurationError(location, f"jp2batch.driver is obstore, but {obstacle}", "take the driver fsspec")
     if obstacle:
         return None
-    bucket, key = _bucket_and_key(path)
-    return _cached(bucket, _config(place), profile.connections, place.options.get("profile")), key
-
-
-def _bucket_and_key(path: str) -> tuple[str, str]:
-    bucket, _, key = path.partition("://")[2].partition("/")
-    return bucket, key
+    config, aws_profile = _config(location), location.options.get("profile")
+    return _cached(location.bucket, config, profile.connections, aws_profile), location.key
 
 
 def _is_kept(key: str) -> bool:
@@ -133,30 +128,29 @@ def _is_kept(key: str) -> bool:
     return not key or not (_CONTROL.search(key) or {"", ".", ".."}.intersection(key.split("/")))
 
 
-def _obstacle_of_the_name(path: str) -> str:
-    bucket, key = _bucket_and_key(path)
-    if not _is_kept(key):
+def _obstacle_of_the_name(location: Location) -> str:
+    if not _is_kept(location.key):
         return "it reads no key with an empty segment ('//', or '/' at an end), '.', '..' or a control character"
-    if bucket.startswith("arn:"):
+    if location.bucket.startswith("arn:"):
         return "it does not know ARNs"
-    return "it reads the newest version of an object only" if "?versionId=" in path else ""
+    return "it reads the newest version of an object only" if "?versionId=" in location.key else ""
 
 
-def _obstacle(path: str, place: Place, profile: StoreCosts, *, must: bool) -> str:
+def _obstacle(location: Location, profile: StoreCosts, *, must: bool) -> str:
     """Return the reason against this driver; empty if it fits."""
-    client = set(place.options.get("client_kwargs") or {}) - {"region_name", "endpoint_url"}
-    unknown = sorted({name for name, value in place.options.items() if value is not None} - _KNOWN | client)
+    client = set(location.options.get("client_kwargs") or {}) - {"region_name", "endpoint_url"}
+    unknown = sorted({name for name, value in location.options.items() if value is not None} - _KNOWN | client)
     if unknown:
         return f"it does not know the storage option {unknown[0]}"
     if not find_spec("obstore"):
         return 'it is not installed: pip install "jp2batch[fast]"'
-    if obstacle := _obstacle_of_the_name(path):
+    if obstacle := _obstacle_of_the_name(location):
         return obstacle
     # Amazon's own buckets are in regions, which s3fs finds by itself; and obstore does not tell the Retry-After of a
     # busy store.
-    if not must and (not endpoint_of(place) or profile.requests_per_minute):
+    if not must and (not endpoint_of(location) or profile.requests_per_minute):
         return "s3fs does that better"
-    if not _is_explicit(place.options) and _credentials(place.options.get("profile")) is None:
+    if not _is_explicit(location.options) and _credentials(location.options.get("profile")) is None:
         return "it finds no credentials"
     return ""
 
@@ -165,12 +159,12 @@ def _is_explicit(options: Mapping[str, Any]) -> bool:
     return bool(options.get("anon") or options.get("key"))
 
 
-def _config(place: Place) -> dict[str, str]:
-    options = place.options
+def _config(location: Location) -> dict[str, str]:
+    options = location.options
     client = options.get("client_kwargs") or {}
     region = client.get("region_name") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     told = {
-        "endpoint": endpoint_of(place),
+        "endpoint": endpoint_of(location),
         "region": region or "us-east-1",
         "access_key_id": None if options.get("anon") else options.get("key"),
         "secret_access_key": None if options.get("anon") else options.get("secret"),

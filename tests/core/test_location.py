@@ -1,0 +1,64 @@
+"""Location: a path or URL, parsed once; without credentials wherever it is shown."""
+
+import pickle
+from pathlib import Path
+
+import fsspec.utils
+import pytest
+
+from jp2batch.core.errors import InvalidPath
+from jp2batch.core.location import Location
+
+TEXTS = [
+    "scenes/a.jp2",
+    "/data/a?b.jp2",
+    "file:///data/a.jp2",
+    "s3://bucket/folder/a.jp2",
+    "https://host:8000/a.jp2?sig=1",
+    "zip://folder/a.jp2::s3://bucket/a.zip",
+    "simplecache::https://host/a.jp2",
+    "abfs://container@account.dfs.core.windows.net/a.jp2",
+    "memory://",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_scheme_is_that_of_fsspec(text):
+    assert Location.of(text).scheme == fsspec.utils.get_protocol(text)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_with_its_own_path_it_stays_as_it_is(text):
+    location = Location.of(text)
+    assert location.with_path(location.path) == location
+    assert "::".join(location.links) == text
+
+
+def test_it_is_taken_apart():
+    local, chained = Location.of(Path("scenes") / "A.B.JP2"), Location.of("zip://in/a.jp2::s3://bucket/x/a.zip?sig=1")
+    assert (local.is_local, local.bucket, local.key, local.suffix, local.stem) == (True, "", "", ".jp2", "A.B")
+    assert (chained.is_local, chained.path, chained.suffix) == (False, "in/a.jp2", ".jp2")
+    assert (chained.store.scheme, chained.store.bucket, chained.store.key) == ("s3", "bucket", "x/a.zip?sig=1")
+    assert chained.with_path("b.jp2").text == "zip://b.jp2::s3://bucket/x/a.zip?sig=1"
+    assert Location.of("https://h/a.JP2?sig=1.x").suffix == ".jp2"
+    assert Location.of("/data/a?b.jp2").suffix == ".jp2"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a.jp2", "/data/a.jp2"), ("/a.jp2", "/a.jp2"), ("~/a.jp2", "~/a.jp2"), ("s3://b/a", "s3://b/a")],
+)
+def test_only_a_relative_path_is_made_absolute(text, expected):
+    assert Location.of(text).absolute("/data").text == expected
+
+
+def test_no_form_of_it_shows_a_secret():
+    location = Location("https://me:sesame@host/a.jp2?sig=sesame", {"client_kwargs": {"token": "opened"}})
+    error = pickle.loads(pickle.dumps(InvalidPath(location, "is wrong")))
+    for text in (str(location), repr(location), f"{location}", location.redacted, str(error), location.stem):
+        assert "sesame" not in text
+        assert "opened" not in text
+    assert location.redact("got sesame, opened, and me:sesame") == "got …, …, and …"
+    assert (error.path, type(error.path)) == ("https://host/a.jp2", str)
+    assert Location.of("https://me:ses\tame@host/a.jp2").redacted == "https://…"

@@ -3,12 +3,11 @@
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from jp2batch.batch.report import BatchSummary
 from jp2batch.compute.result import Result
-from jp2batch.core.request import LOWEST, Request
 from jp2batch.image.info import format_bytes
 
 
@@ -61,12 +60,6 @@ def announce(client: Any, *, shown: bool) -> None:
     """Tell on stderr where the cluster of a client can be watched."""
     if shown and client is not None and client.dashboard_link:
         sys.stderr.write(f"dashboard: {client.dashboard_link}\n")
-
-
-def remark_on_level(rlevel: int, requests: Iterable[Request], *, shown: bool) -> None:
-    """Say on stderr where a level that was asked for is that of no row, as each names its own."""
-    if shown and rlevel != LOWEST and all(request.rlevel != rlevel for request in requests):
-        sys.stderr.write(f"jp2batch: --rlevel {rlevel} changes nothing: each row of the manifest names its own level\n")
 
 
 def _in_notebook() -> bool:

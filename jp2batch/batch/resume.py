@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jp2batch.batch.options import RunOptions
 from jp2batch.batch.outputs import Output
 from jp2batch.batch.records import RecordEntry, keep_records, read_records
 from jp2batch.core.errors import InvalidRequest, StorageError
@@ -18,7 +19,7 @@ except ImportError:  # on Windows: there, nobody stops a second run
     fcntl = None  # type: ignore[assignment]
 
 
-def check_options(output: str, *, resume: bool, retry_failed: bool, overwrite: bool) -> None:
+def check_options(options: RunOptions) -> None:
     """Refuse options that contradict each other.
 
     Raises
@@ -26,15 +27,14 @@ def check_options(output: str, *, resume: bool, retry_failed: bool, overwrite: b
     InvalidRequest
         They do.
     """
-    again = resume or retry_failed
-    if again and overwrite:
+    if options.continues and options.overwrite:
         problem = "overwrite=True contradicts resume=True and retry_failed=True"
-        raise InvalidRequest(output, problem, "leave one of them out")
-    if again and output == "-":
-        raise InvalidRequest("", "what went to stdout cannot be resumed", "give a file with -o")
+        raise InvalidRequest(options.output, problem, "leave one of them out")
+    if options.continues and options.output == "-":
+        raise InvalidRequest("", "results on the standard output cannot be resumed", "give a file as output=")
 
 
-def check_existing(sink: Output, output: str, *, resume: bool, retry_failed: bool, overwrite: bool) -> None:
+def check_existing(sink: Output, options: RunOptions) -> None:
     """Refuse to mix two batches.
 
     Raises
@@ -42,14 +42,15 @@ def check_existing(sink: Output, output: str, *, resume: bool, retry_failed: boo
     InvalidRequest
         There are results that are not asked to be continued or replaced, or none that could be.
     """
-    foreign = sink.foreign() if resume or retry_failed or overwrite else None
+    again = options.continues or options.overwrite
+    foreign = sink.foreign() if again else None
     if foreign is not None:
         raise InvalidRequest(foreign, "this is not what an earlier run has written", "give another name")
-    if retry_failed and not sink.recorded():
-        raise InvalidRequest(output, "there are no records of an earlier run", "leave out retry_failed=True")
-    if not (resume or retry_failed or overwrite) and sink.exists():
+    if options.retry_failed and not sink.recorded():
+        raise InvalidRequest(options.output, "there are no records of an earlier run", "leave out retry_failed=True")
+    if not again and sink.exists():
         hint = "continue it with resume=True, replace it with overwrite=True, or give another name"
-        raise InvalidRequest(output, "there are results already", hint)
+        raise InvalidRequest(options.output, "there are results already", hint)
 
 
 def check_apart(sink: Output, sources: Iterable[str]) -> None:
@@ -107,7 +108,7 @@ class Plan:
     """What changes when another run writes records."""
 
 
-def plan_run(sink: Output, items: Sequence[Request], *, resume: bool = False, retry_failed: bool = False) -> Plan:
+def plan_run(sink: Output, items: Sequence[Request], options: RunOptions) -> Plan:
     """Compare the items with records and output of an earlier run; change nothing.
 
     Raises
@@ -117,14 +118,14 @@ def plan_run(sink: Output, items: Sequence[Request], *, resume: bool = False, re
     """
     stamp = stamp_of(sink.records)
     found = sink.recorded()
-    if not (resume or retry_failed):
+    if not options.continues:
         return Plan({}, items, set(found), stamp)
     _check_root(sink.records, found.values(), items)
     changed = {item.id for item in items if item.id in found and not found[item.id].is_of(item)}
     there = sink.stored({id_: entry for id_, entry in found.items() if entry.ok and id_ not in changed})
     valid = {id_: entry for id_, entry in found.items() if id_ in there or not (entry.ok or id_ in changed)}
     before = {item.id: valid[item.id] for item in items if item.id in valid}
-    todo = left_to_do(items, before, retry_failed=retry_failed)
+    todo = left_to_do(items, before, retry_failed=options.retry_failed)
     return Plan(before, todo, sink.outdated(found, todo), stamp)
 
 

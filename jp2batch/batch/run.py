@@ -4,11 +4,11 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dask.base import tokenize
 from dask.delayed import delayed
@@ -17,7 +17,7 @@ from jp2batch.batch.executors.cluster import key_of, on_cluster
 from jp2batch.batch.executors.threads import in_threads
 from jp2batch.batch.progress import progress_bar
 from jp2batch.batch.report import BatchInterrupted, BatchReport
-from jp2batch.compute.cluster import Engine, engine_of, local_cluster, started
+from jp2batch.compute.engine import EngineOptions
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import Delivery, TaskSpec, as_response, open_from, open_request, run_task
 from jp2batch.core import config
@@ -121,7 +121,7 @@ def run(
     """
     if on_error not in get_args(OnError):
         raise ConfigurationError("", "on_error is none of its values", 'give "collect" or "raise"')
-    wanted = as_requests(requests)
+    wanted, engine = as_requests(requests), EngineOptions(client=client, processes=processes)
     start = time.perf_counter()
     by_place: dict[int, Result] = {}
 
@@ -142,7 +142,7 @@ def run(
 
     try:
         with progress_bar(len(wanted), shown=progress and None) as bar:
-            for place, result in results(wanted, client, output, storage_options, processes=processes):
+            for place, result in results(wanted, engine, output, storage_options):
                 by_place[place] = result
                 bar.add(result)
                 if on_result is not None:
@@ -174,17 +174,17 @@ def as_completed(
     ClusterMismatch
         The workers have another version of this package, or none.
     """
-    for _, result in results(as_requests(requests), client, output, storage_options, processes=processes):
+    engine = EngineOptions(client=client, processes=processes)
+    for _, result in results(as_requests(requests), engine, output, storage_options):
         yield result
 
 
 def results(
     requests: Sequence[Request],
-    client: "Client | str | None",
+    engine: EngineOptions,
     output: OutputForm,
     storage_options: StorageOptions,
     *,
-    processes: bool = False,
     check: Callable[[], object] = lambda: None,
 ) -> Generator[tuple[int, Result], None, None]:
     """Iterate over (place among the requests, result) as they come; what is asked twice is done once.
@@ -196,7 +196,7 @@ def results(
         places.setdefault(request.__dask_tokenize__(), []).append(place)
     unique = (requests[found[0]] for found in places.values())
     with contextlib.ExitStack() as stack:
-        client = cast("Client | None", stack.enter_context(engine_for(client, processes=processes)()))
+        client = engine.start(stack)
         order = _order(output, storage_options, local=client is None)
         stream = in_threads(unique, order, check) if client is None else on_cluster(unique, order, client, check)
         with contextlib.closing(stream):
@@ -205,19 +205,6 @@ def results(
                 yield first, replace(result, request=requests[first])
                 for place in others:
                     yield place, replace(result, request=requests[place], same_as=requests[first].id)
-
-
-def engine_for(client: "Client | str | None", *, processes: bool) -> Engine:
-    """Return what gives the client to work with: as it is, of a scheduler's address, or of processes of its own."""
-
-    @contextlib.contextmanager
-    def connected() -> Iterator[Any]:
-        with contextlib.ExitStack() as stack:
-            yield started(stack, engine_of(str(client)), hint="check the address of the scheduler")
-
-    if isinstance(client, str):
-        return connected
-    return local_cluster if client is None and processes else partial(contextlib.nullcontext, client)
 
 
 def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) -> TaskSpec:

@@ -6,10 +6,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jp2batch.batch.deduplicate import Reads, items_of
 from jp2batch.batch.interrupts import interrupted_between
+from jp2batch.batch.options import RunOptions
 from jp2batch.batch.outputs import Output, sink_for
 from jp2batch.batch.progress import announce, progress_bar
 from jp2batch.batch.records import LineWriter, line_of
@@ -28,8 +29,9 @@ from jp2batch.batch.resume import (
     tidy,
     tidy_only,
 )
-from jp2batch.batch.run import Asked, engine_for, results
-from jp2batch.compute.cluster import Engine, check_cluster, started
+from jp2batch.batch.run import Asked, results
+from jp2batch.compute.cluster import check_cluster
+from jp2batch.compute.engine import EngineOptions
 from jp2batch.compute.result import Result
 from jp2batch.core.errors import ClusterLost, ConfigurationError, Jp2BatchError, OutputError, StorageError
 from jp2batch.core.options import StorageOptions
@@ -90,112 +92,100 @@ def run_to(
     Jp2BatchError
         Nothing can be begun, or the output cannot be written any more: what is recorded is kept.
     """
-    return run_items(
-        as_requests(requests),
-        os.fspath(output),
+    options = RunOptions(
+        output=os.fspath(output),
         form=form,
         records=records,
-        engine=engine_for(client, processes=processes),
         resume=resume,
         retry_failed=retry_failed,
         overwrite=overwrite,
         fail_fast=fail_fast,
         storage_options=storage_options,
         progress=progress,
+        engine=EngineOptions(client=client, processes=processes),
     )
+    return run_items(as_requests(requests), options)
 
 
 def run_items(
     requests: Sequence[Request],
-    output: str,
+    options: RunOptions,
     *,
-    form: str | None = None,
-    records: str | None = None,
-    engine: Engine = contextlib.nullcontext,
-    resume: bool = False,
-    retry_failed: bool = False,
-    overwrite: bool = False,
-    fail_fast: bool = False,
-    storage_options: StorageOptions = None,
-    progress: bool = False,
     sources: Sequence[str] = (),
     on_begin: Callable[[BatchSummary], object] = lambda _: None,
 ) -> BatchSummary:
-    """Do all requests, and store what they give and a record of each.
+    """Do all requests; store the result and a record of each.
 
     Parameters
     ----------
     requests : sequence of Request
-        What to do: an item each, as `jp2batch.batch.deduplicate.items_of` names them. What is asked twice is read once.
-    engine : callable, optional
-        Returns a context manager that starts what does the work; by default threads of this process do it.
-    output, form, records, resume, retry_failed, overwrite, fail_fast, storage_options
-        As for `run_to`.
-    progress : bool
-        Show a bar, where somebody looks at it, and the address of the dashboard on stderr.
+        An item each, as `jp2batch.batch.deduplicate.items_of` names them. Equal requests are read once.
+    options : RunOptions
+        How to run it.
     sources : sequence of str, optional
         Files that must not be written to, as the manifest.
     on_begin : callable, optional
-        Is given the summary as the work begins; it tells how far the run came, however that ends.
+        Gets the summary as the work begins; afterwards the summary says how far the run came, even if it fails.
 
     Returns
     -------
     BatchSummary
-        Counts and sums. The results are where they belong, and not in memory.
+        Counts and sums. The results are in the output, and not in memory.
 
     Raises
     ------
     InvalidRequest
-        The options contradict each other, or what is there already.
+        The options contradict each other, or the existing output.
     ConfigurationError
-        What is to do the work does not start, or lacks a package.
+        The engine does not start, or lacks a package.
     StorageError
         The output cannot be written: nothing has been begun.
     OutputError
-        The output cannot be written any more: what is recorded is kept.
+        The output cannot be written any more: the records are kept.
     """
-    mode = {"resume": resume, "retry_failed": retry_failed, "overwrite": overwrite}
-    check_options(output, **mode)
+    output = options.output
+    check_options(options)
     items = items_of(requests)
     reads = Reads(items)
-    sink = sink_for(output, reads.all(), form, records, storage_options)
+    sink = sink_for(output, reads.all(), options.form, options.records, options.storage_options)
     check_apart(sink, sources)
     summary = BatchSummary(len(items))
     start = time.perf_counter()
     with contextlib.ExitStack() as stack:
         check = stack.enter_context(interrupted_between())
         with _preparing(output):
-            check_existing(sink, output, **mode)
+            check_existing(sink, options)
             check_writable(sink)
-            plan = plan_run(sink, items, resume=resume, retry_failed=retry_failed)
-            if not plan.todo and (resume or retry_failed):
+            plan = plan_run(sink, items, options)
+            if not plan.todo and options.continues:
                 tidy_only(sink)
         _count_kept(summary, plan)
         if plan.todo:
             on_begin(summary)
             stack.enter_context(_telling_the_end(summary, start))
             with contextlib.ExitStack() as starting:  # the output is untouched until all this is there
-                client = _start(starting, engine, sink)
+                client = _start(starting, options.engine, sink)
                 check()
                 with _preparing(output):
                     stack.enter_context(locked(sink.locks, make=sink.folder is not None))
                     if stamp_of(sink.records) != plan.stamp:  # another run has come and gone
-                        check_existing(sink, output, **mode)
-                        plan = plan_run(sink, items, resume=resume, retry_failed=retry_failed)
+                        check_existing(sink, options)
+                        plan = plan_run(sink, items, options)
                         _count_kept(summary, plan)
                 stack.push(starting.pop_all())  # it ends before others may write
             wanted = {item.id for item in plan.todo}
-            store = _opened(stack, sink, output, plan, overwrite=overwrite, again=resume or retry_failed)
-            announce(client, shown=progress)
+            store = _opened(stack, sink, plan, options)
+            announce(client, shown=options.progress)
             done = len(items) - len(plan.todo)
-            bar = stack.enter_context(progress_bar(len(items), before=done, shown=progress and None))
-            stream = results(reads.of(plan.todo), client, sink.deliver, storage_options, check=check)
+            bar = stack.enter_context(progress_bar(len(items), before=done, shown=options.progress and None))
+            engine = EngineOptions(client=client)
+            stream = results(reads.of(plan.todo), engine, sink.deliver, options.storage_options, check=check)
             for _, found in stack.enter_context(contextlib.closing(stream)):
                 for result in reads.results(found, wanted):
                     store(result)
                     summary.add(result)
                     bar.add(result)
-                if fail_fast and found.error is not None:
+                if options.fail_fast and found.error is not None:
                     break
             else:
                 tidy(sink)
@@ -210,7 +200,7 @@ def _count_kept(summary: BatchSummary, plan: Plan) -> None:
     summary.failures = Counter(e.failure for id_, e in plan.before.items() if not e.ok and id_ not in wanted)
 
 
-def _start(stack: contextlib.ExitStack, engine: Engine, sink: Output) -> Any:
+def _start(stack: contextlib.ExitStack, engine: EngineOptions, sink: Output) -> "Client | None":
     """Start what does the work, and see that it can.
 
     Raises
@@ -218,7 +208,7 @@ def _start(stack: contextlib.ExitStack, engine: Engine, sink: Output) -> Any:
     ConfigurationError
         It does not start, or is lost before it has begun.
     """
-    client = started(stack, engine)
+    client = engine.start(stack)
     if client is not None:
         try:
             check_cluster(client, sink.packages)
@@ -227,18 +217,17 @@ def _start(stack: contextlib.ExitStack, engine: Engine, sink: Output) -> Any:
     return client
 
 
-def _opened(
-    stack: contextlib.ExitStack, sink: Output, output: str, plan: Plan, *, overwrite: bool, again: bool
-) -> Callable[[Result], None]:
+def _opened(stack: contextlib.ExitStack, sink: Output, plan: Plan, options: RunOptions) -> Callable[[Result], None]:
     """Open the output for the time of a stack; return what stores a result: first its output, then its record."""
+    output = options.output
     with _preparing(output):
-        sink.open(plan.todo, overwrite=overwrite)
+        sink.open(plan.todo, overwrite=options.overwrite)
         stack.callback(sink.close)
         sink.fetch_records()
         if plan.outdated:
             forget(sink, plan.outdated)
             sink.copy_records()
-        if again:
+        if options.continues:
             stack.callback(compact, sink)
         writer = stack.enter_context(LineWriter(sink.records))
 

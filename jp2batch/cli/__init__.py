@@ -6,12 +6,12 @@ Data goes to stdout, messages to stderr. Exit codes: 0 all well, 1 something fai
 
 import errno
 import re
-from typing import Any
 
 import click
 
 from jp2batch.cli import batch_commands, image_commands, serve_command, tool_commands
-from jp2batch.cli.options import FAILED, INTERRUPTED, NOT_STARTED, USAGE, say
+from jp2batch.cli.messages import complain, say
+from jp2batch.cli.options import FAILED, INTERRUPTED, NOT_STARTED, USAGE
 from jp2batch.core.errors import ConfigurationError, InvalidRequest, Jp2BatchError, ManifestError
 from jp2batch.core.location import redact
 from jp2batch.core.version import __version__
@@ -27,7 +27,7 @@ class _Group(click.Group):
         ctx.meta[_ARGUMENTS] = list(args)
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except ManifestError as error:
@@ -39,7 +39,7 @@ class _Group(click.Group):
                 raise
             raise click.UsageError(text, error.ctx) from None
         except Jp2BatchError as error:
-            say(_with_flags(error, self.commands[str(ctx.invoked_subcommand)]))
+            complain(error)
             ctx.exit(_exit_code(error))
         except OSError as error:
             if error.errno == errno.EPIPE:
@@ -61,18 +61,6 @@ def _without_values(error: click.UsageError, arguments: list[str]) -> str:
         for value in sorted(given, key=len, reverse=True):
             text = text.replace(f"'{value}'", "'…'").replace(repr(value), "'…'")
     return redact(text)
-
-
-def _with_flags(error: Jp2BatchError, command: click.Command) -> str:
-    """Return an error's text with the command's flags instead of parameters."""
-    flags = {option.name: option.opts[-1] for option in command.params if isinstance(option, click.Option)}
-    parameter = re.compile(rf"\b({'|'.join(map(re.escape, filter(None, flags)))})=(True\b)?")
-
-    def flag(match: re.Match[str]) -> str:
-        follows = match.string[match.end() : match.end() + 1]
-        return flags[match[1]] + (" " if not match[2] and follows.strip(" ,") else "")
-
-    return str(Jp2BatchError(error.path, parameter.sub(flag, error.problem), parameter.sub(flag, error.hint)))
 
 
 def _exit_code(error: Jp2BatchError) -> int:

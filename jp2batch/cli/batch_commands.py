@@ -1,21 +1,19 @@
 """Commands for many images: run, index, demo."""
 
+import contextlib
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from jp2batch.cli.options import (
-    FAILED,
-    INTERRUPTED,
-    NOT_STARTED,
-    index_flag,
-    open_options,
-    say,
-    storage_flags,
-    use_index,
-)
+from jp2batch.cli.messages import complain, say
+from jp2batch.cli.options import FAILED, INTERRUPTED, NOT_STARTED, engine_options, index_flag, use_index
+from jp2batch.cli.storage_flags import StorageFlags, options_in_flags, storage_flags
 from jp2batch.core.errors import ClusterLost, OutputError, StorageError
+
+if TYPE_CHECKING:
+    from jp2batch.batch.report import BatchSummary
 
 _FORMS = ["npy", "json", "png", "tif", "nc", "zarr"]  # of the files in an output folder
 
@@ -42,7 +40,28 @@ _FORMS = ["npy", "json", "png", "tif", "nc", "zarr"]  # of the files in an outpu
 @click.option("--quiet", is_flag=True, help="Print only errors.")
 @index_flag
 @storage_flags
-def run(manifest: str, as_json: bool, quiet: bool, table: str | None, **options: Any) -> None:
+def run(
+    manifest: str,
+    *,
+    output: str,
+    form: str | None,
+    records: str | None,
+    rlevel: int,
+    root: str | None,
+    scheduler: str | None,
+    workers: int | None,
+    threads: int | None,
+    memory_limit: str | None,
+    local_threads: bool,
+    resume: bool,
+    retry_failed: bool,
+    overwrite: bool,
+    fail_fast: bool,
+    as_json: bool,
+    quiet: bool,
+    table: str | None,
+    storage: StorageFlags,
+) -> None:
     """Read all images of MANIFEST and write them to OUT, with records.
 
     A record tells how the read of an image ended: its status, size, bytes and seconds, or the error.
@@ -53,37 +72,55 @@ def run(manifest: str, as_json: bool, quiet: bool, table: str | None, **options:
       jp2batch run scenes.csv -o results.ndjson --resume
       ls *.jp2 | jp2batch run - -o pictures/ --format png --rlevel 3
     """
-    from jp2batch.batch.report import BatchSummary
+    from jp2batch.batch.options import RunOptions
     from jp2batch.cli.manifests import run_manifest
-    from jp2batch.storage.flags import STORAGE_FLAGS
 
-    context = click.get_current_context()
-    if as_json and options["output"] == "-":
+    if as_json and output == "-":
         raise click.UsageError("--json and the results would both go to stdout")
+    options = RunOptions(
+        output=output,
+        form=form,
+        records=records,
+        resume=resume,
+        retry_failed=retry_failed,
+        overwrite=overwrite,
+        fail_fast=fail_fast,
+        progress=not quiet,
+        engine=engine_options(scheduler, workers, threads, memory_limit, local_threads=local_threads),
+    )
+    with _ending(as_json=as_json, quiet=quiet) as begun:
+        use_index(table, storage)
+        summary = run_manifest(manifest, options, storage, rlevel=rlevel, root=root, on_begin=begun.append)
+    _tell(summary, as_json=as_json, quiet=quiet)
+    click.get_current_context().exit(0 if summary.ok == summary.requests else FAILED)
+
+
+@contextlib.contextmanager
+def _ending(*, as_json: bool, quiet: bool) -> Iterator[list["BatchSummary"]]:
+    """Tell how a run ends that cannot go on; yield the list for its summary."""
     begun: list[BatchSummary] = []
-
-    def tell(summary: BatchSummary) -> None:
-        if not quiet:
-            click.echo(str(summary), err=True)
-        if as_json:
-            click.echo(json.dumps(summary.summary()))
-
+    context, kept = click.get_current_context(), "what is recorded is kept: resume with --resume"
     try:
-        use_index(table, {name: options[name] for name in STORAGE_FLAGS})
-        summary = run_manifest(manifest, progress=not quiet, on_begin=begun.append, **options)
+        yield begun
     except (ClusterLost, OutputError) as error:
-        list(map(tell, begun))
-        say(f"{error}; what is recorded is kept: resume with --resume")
+        _tell(*begun, as_json=as_json, quiet=quiet)
+        complain(error, f"; {kept}")
         context.exit(FAILED)
     except StorageError as error:
-        say(str(error))
+        complain(error)
         context.exit(NOT_STARTED)
     except KeyboardInterrupt:
-        list(map(tell, begun))
-        say("interrupted; what is recorded is kept: resume with --resume")
+        _tell(*begun, as_json=as_json, quiet=quiet)
+        say(f"interrupted; {kept}")
         context.exit(INTERRUPTED)
-    tell(summary)
-    context.exit(0 if summary.ok == summary.requests else FAILED)
+
+
+def _tell(*summaries: "BatchSummary", as_json: bool, quiet: bool) -> None:
+    for summary in summaries:
+        if not quiet:
+            click.echo(options_in_flags(str(summary)), err=True)
+        if as_json:
+            click.echo(json.dumps(summary.summary()))
 
 
 @click.command("index", short_help="Build an index of the tile-parts of a manifest's images.")
@@ -95,7 +132,17 @@ def run(manifest: str, as_json: bool, quiet: bool, table: str | None, **options:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="Print only errors.")
 @storage_flags
-def index(manifest: str, output: str, root: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
+def index(
+    manifest: str,
+    *,
+    output: str,
+    root: str | None,
+    scheduler: str | None,
+    workers: int | None,
+    as_json: bool,
+    quiet: bool,
+    storage: StorageFlags,
+) -> None:
     """Index the tile-parts of all images of MANIFEST, and write FILE.
 
     Later reads with --index FILE take one round trip per image. Only headers are fetched; an image hardly larger than
@@ -110,11 +157,10 @@ def index(manifest: str, output: str, root: str | None, as_json: bool, quiet: bo
     from jp2batch.cli.manifests import index_manifest
 
     context = click.get_current_context()
-    summary = index_manifest(
-        manifest, output, root=root, output_options=open_options(output, options), progress=not quiet, **options
-    )
+    engine = engine_options(scheduler, workers, local_threads=scheduler is None and workers is None)
+    summary = index_manifest(manifest, output, storage, engine, root=root, progress=not quiet)
     for error in summary.errors:
-        say(str(error))
+        complain(error)
     if not quiet:
         say(f"wrote {output}: {summary}")
     if as_json:

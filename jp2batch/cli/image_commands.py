@@ -1,13 +1,18 @@
 """Commands for a single image: info, plan, read."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 import jp2batch
-from jp2batch.cli.options import FAILED, image_flags, index_flag, say, show, storage_flags, storage_options, use_index
+from jp2batch.cli.messages import complain, say, show
+from jp2batch.cli.options import FAILED, image_flags, index_flag, use_index
+from jp2batch.cli.storage_flags import StorageFlags, storage_flags
 from jp2batch.core.location import Location
+
+if TYPE_CHECKING:
+    from jp2batch.image.read import Pixels
 
 _HUGE = 50_000_000  # bytes of JSON, above which a hint to use -o is printed
 
@@ -16,7 +21,7 @@ _HUGE = 50_000_000  # bytes of JSON, above which a hint to use -o is printed
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @storage_flags
-def info(path: str, as_json: bool, **storage: Any) -> None:
+def info(path: str, *, as_json: bool, storage: StorageFlags) -> None:
     """Print size, bands, tiles and levels of the image at PATH.
 
     Only its header is read.
@@ -26,7 +31,7 @@ def info(path: str, as_json: bool, **storage: Any) -> None:
       jp2batch info scene.jp2
       jp2batch info --json s3://bucket/B04.jp2 --no-sign-request
     """
-    show(jp2batch.inspect(path, storage_options=storage_options(path, storage)), as_json)
+    show(jp2batch.inspect(path, storage_options=storage.options_for(path)), as_json)
 
 
 @click.command(short_help="Print the cost of reading an image or a manifest.")
@@ -42,7 +47,19 @@ def info(path: str, as_json: bool, **storage: Any) -> None:
 @index_flag
 @storage_flags
 def plan(
-    path: str, *, latency: str | None, bandwidth: str | None, connections: int | None, table: str | None, **options: Any
+    path: str,
+    *,
+    rlevel: int,
+    window: str | None,
+    root: str | None,
+    latency: str | None,
+    bandwidth: str | None,
+    connections: int | None,
+    workers: int | None,
+    as_json: bool,
+    quiet: bool,
+    table: str | None,
+    storage: StorageFlags,
 ) -> None:
     """Print the cost of reading PATH, or all of MANIFEST.
 
@@ -57,32 +74,33 @@ def plan(
     """
     from jp2batch.batch.manifest.read import names_manifest
     from jp2batch.core.config import profiles_with
-    from jp2batch.storage.flags import STORAGE_FLAGS
 
     with profiles_with(latency, bandwidth, connections):
-        use_index(table, {name: options[name] for name in STORAGE_FLAGS})
-        plan_some = _plan_all if names_manifest(path) else _plan_one
-        plan_some(path, **options)
-
-
-def _plan_one(path: str, *, rlevel: int, window: str | None, root: str | None, as_json: bool, **options: Any) -> None:
-    from jp2batch.storage.flags import STORAGE_FLAGS
-
-    storage = {name: options[name] for name in STORAGE_FLAGS}
-    known = storage_options(root or path, storage)
-    show(jp2batch.plan(path, rlevel, window, root=root, storage_options=known), as_json)
+        use_index(table, storage)
+        if not names_manifest(path):
+            options = storage.options_for(root or path)
+            show(jp2batch.plan(path, rlevel, window, root=root, storage_options=options), as_json)
+            return
+        if window is not None:
+            raise click.UsageError("--window is for a single image; a manifest has a window column")
+        _plan_all(path, storage, rlevel=rlevel, root=root, readers=workers, progress=not quiet, as_json=as_json)
 
 
 def _plan_all(
-    path: str, *, window: str | None, as_json: bool, quiet: bool, workers: int | None, **options: Any
+    path: str,
+    storage: StorageFlags,
+    *,
+    rlevel: int,
+    root: str | None,
+    readers: int | None,
+    progress: bool,
+    as_json: bool,
 ) -> None:
     from jp2batch.cli.manifests import plan_manifest
 
-    if window is not None:
-        raise click.UsageError("--window is for a single image; a manifest has a window column")
-    found = plan_manifest(path, readers=workers, progress=not quiet, **options)
+    found = plan_manifest(path, storage, rlevel=rlevel, root=root, readers=readers, progress=progress)
     for error in found.errors:
-        say(str(error))
+        complain(error)
     title = "standard input" if path == "-" else Location.of(path).redacted
     click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else found.text(title))
     click.get_current_context().exit(FAILED if found.errors else 0)
@@ -94,7 +112,9 @@ def _plan_all(
 @click.option("-o", "--output", metavar="FILE", help="Write .json, .npy, .png, .tif, .nc or .zarr instead of printing.")
 @index_flag
 @storage_flags
-def read(path: str, rlevel: int, window: str | None, output: str | None, table: str | None, **storage: Any) -> None:
+def read(
+    path: str, *, rlevel: int, window: str | None, output: str | None, table: str | None, storage: StorageFlags
+) -> None:
     """Read PATH; print the web service's JSON, or write a file.
 
     \b
@@ -113,19 +133,19 @@ def read(path: str, rlevel: int, window: str | None, output: str | None, table: 
         from jp2batch.array.formats import form_of, write
 
         form_of(output)  # check the name before reading
-        pixels = read_pixels(request, storage_options=storage_options(path, storage))
+        pixels = read_pixels(request, storage_options=storage.options_for(path))
         write(pixels, output)
         say(f"wrote {output}: {_summary(pixels)}")
         return
-    text = to_json(read_pixels(request, storage_options=storage_options(path, storage)))
+    text = to_json(read_pixels(request, storage_options=storage.options_for(path)))
     if len(text) > _HUGE:
         say(f"printing {len(text) / 1e6:.0f} MB of JSON; with -o name.npy or -o name.tif it would be far less")
     click.echo(text)
 
 
-def _summary(pixels: Any) -> str:
+def _summary(pixels: "Pixels") -> str:
     from jp2batch.image.info import format_bytes
 
-    (_, rows, columns), stats, size = pixels.values.shape, pixels.stats, pixels.opened.source.size
+    (_, rows, columns), stats, size = pixels.values.shape, pixels.stats, pixels.opened.source.size or 0
     took = f"fetched {format_bytes(stats.bytes_read)} of {format_bytes(size)} in {stats.requests} requests"
     return "; ".join([f"{rows} x {columns}, {took}", *stats.reasons])

@@ -1,37 +1,46 @@
 """Batches of the command line: manifest, storage flags, cluster flags."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from jp2batch.batch.build_index import IndexedImage, IndexSummary, build_index
 from jp2batch.batch.deduplicate import Reads
 from jp2batch.batch.interrupts import ended_by_sigterm
 from jp2batch.batch.manifest.read import read_manifest
+from jp2batch.batch.options import RunOptions
 from jp2batch.batch.plan import BatchPlan, plan_batch
-from jp2batch.batch.progress import announce, progress_bar, remark_on_level
+from jp2batch.batch.progress import announce, progress_bar
 from jp2batch.batch.report import BatchSummary
 from jp2batch.batch.run_to import run_items
-from jp2batch.compute.cluster import engine_of, started
+from jp2batch.cli.messages import say
+from jp2batch.cli.storage_flags import Options, StorageFlags
+from jp2batch.compute.engine import EngineOptions
 from jp2batch.core.location import Location
-from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request
-from jp2batch.storage.flags import STORAGE_FLAGS, options_for_manifest, options_from_flags
-
-_ENGINE_FLAGS = ("scheduler", "workers", "threads", "memory_limit", "local_threads")
 
 
-def run_manifest(manifest: str, output: str, *, rlevel: int, root: str | None, **options: Any) -> BatchSummary:
+def run_manifest(
+    manifest: str,
+    options: RunOptions,
+    storage: StorageFlags,
+    *,
+    rlevel: int,
+    root: str | None,
+    on_begin: Callable[[BatchSummary], object] = lambda _: None,
+) -> BatchSummary:
     """Read all images of a manifest, with the command line's options.
 
     Parameters
     ----------
     manifest, rlevel, root
         As for `jp2batch.read_manifest`.
-    output : str
+    options : RunOptions
+        How to run it; the storage options come from `storage`.
+    storage : StorageFlags
+        Flags for the stores of images and output.
+    on_begin : callable, optional
         As for `run_items`.
-    **options
-        The options of `engine_of`, of `jp2batch.storage.flags.options_from_flags`, and of `run_items`.
 
     Raises
     ------
@@ -41,52 +50,54 @@ def run_manifest(manifest: str, output: str, *, rlevel: int, root: str | None, *
         On SIGINT and, in the main thread, on SIGTERM. The records are kept.
     """
     with ended_by_sigterm():
-        flags = {name: options.pop(name) for name in STORAGE_FLAGS}
-        engine = engine_of(**{name: options.pop(name) for name in _ENGINE_FLAGS})
-        also = [] if Location.of(output).is_local else [output]
-        requests, storage_options = manifest_requests(manifest, rlevel=rlevel, root=root, flags=flags, also=also)
-        remark_on_level(rlevel, requests, shown=bool(options.get("progress")))
-        return run_items(
-            requests, output, engine=engine, storage_options=storage_options, sources=[manifest], **options
-        )
+        also = [] if Location.of(options.output).is_local else [options.output]
+        requests, storage_options = manifest_requests(manifest, storage, rlevel=rlevel, root=root, also=also)
+        remark_on_level(rlevel, requests, shown=options.progress)
+        options = replace(options, storage_options=storage_options)
+        return run_items(requests, options, sources=[manifest], on_begin=on_begin)
+
+
+def remark_on_level(rlevel: int, requests: Iterable[Request], *, shown: bool) -> None:
+    """Say on stderr if the level of the command line is the level of no row, as each names its own."""
+    if shown and rlevel != LOWEST and all(request.rlevel != rlevel for request in requests):
+        say(f"--rlevel {rlevel} changes nothing: each row of the manifest names its own level")
 
 
 def manifest_requests(
-    manifest: str, *, rlevel: int, root: str | None, flags: Mapping[str, Any], also: Sequence[str] = ()
-) -> tuple[list[Request], dict[str, Any]]:
+    manifest: str, storage: StorageFlags, *, rlevel: int, root: str | None, also: Sequence[str] = ()
+) -> tuple[list[Request], Options]:
     """Return the requests of a manifest, and storage options from the flags.
 
     Parameters
     ----------
     manifest, rlevel, root
         As for `jp2batch.read_manifest`.
-    flags : mapping
-        Values of `jp2batch.storage.flags.STORAGE_FLAGS`.
+    storage : StorageFlags
+        The storage flags.
     also : sequence of str
         Further URLs the flags apply to.
 
     Raises
     ------
     ManifestError
-        Rows are bad, or the manifest has no rows.
+        Rows are bad, or the manifest has none.
     """
-    known = options_for_manifest(manifest, root, **flags)
-    requests = read_manifest(manifest, rlevel=rlevel, root=root, storage_options=known)
-    return requests, options_from_flags([*(request.url for request in requests), *also], **flags)
+    options = storage.options_for_manifest(manifest, root)
+    requests = read_manifest(manifest, rlevel=rlevel, root=root, storage_options=options)
+    return requests, storage.options_for(*(request.url for request in requests), *also)
 
 
 def plan_manifest(
-    manifest: str, *, rlevel: int, root: str | None, readers: int | None, progress: bool, **flags: Any
+    manifest: str, storage: StorageFlags, *, rlevel: int, root: str | None, readers: int | None, progress: bool
 ) -> BatchPlan:
     """Plan all requests of a manifest, with the command line's flags.
 
     Raises
     ------
     ManifestError
-        Rows are bad (it lists all of them), or the manifest has no rows.
+        Rows are bad, all of which it names; or the manifest has none.
     """
-    known = {name: flags[name] for name in STORAGE_FLAGS}
-    requests, storage_options = manifest_requests(manifest, rlevel=rlevel, root=root, flags=known)
+    requests, storage_options = manifest_requests(manifest, storage, rlevel=rlevel, root=root)
     with progress_bar(len(Reads(requests).all()), shown=progress and None) as bar:
         return plan_batch(
             requests, storage_options=storage_options, readers=readers, on_plan=lambda: bar.move("planned")
@@ -94,7 +105,7 @@ def plan_manifest(
 
 
 def index_manifest(
-    manifest: str, output: str, *, root: str | None, progress: bool, output_options: StorageOptions, **options: Any
+    manifest: str, output: str, storage: StorageFlags, engine: EngineOptions, *, root: str | None, progress: bool
 ) -> IndexSummary:
     """Build the index of a manifest's images, with the command line's options.
 
@@ -103,12 +114,9 @@ def index_manifest(
     Jp2BatchError
         As for `build_index` and `jp2batch.read_manifest`.
     """
-    flags = {name: options.pop(name) for name in STORAGE_FLAGS}
-    requests, storage_options = manifest_requests(manifest, rlevel=LOWEST, root=root, flags=flags)
-    clustered = any(value is not None for value in options.values())
-    engine = engine_of(**options, local_threads=not clustered)
+    requests, storage_options = manifest_requests(manifest, storage, rlevel=LOWEST, root=root)
     with contextlib.ExitStack() as stack:
-        client = started(stack, engine)
+        client = engine.start(stack)
         images = len({request.url for request in requests})
         bar = stack.enter_context(progress_bar(images, shown=progress and None))
         announce(client, shown=progress)
@@ -123,6 +131,6 @@ def index_manifest(
             output,
             client=client,
             storage_options=storage_options,
-            output_options=output_options,
+            output_options=storage.options_beside(output),
             on_lesson=on_lesson,
         )

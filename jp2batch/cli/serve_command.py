@@ -1,11 +1,11 @@
 """The command serve."""
 
 import os
-from typing import Any
 
 import click
 
-from jp2batch.cli.options import storage_flags
+from jp2batch.cli.options import engine_options
+from jp2batch.cli.storage_flags import StorageFlags, storage_flags
 
 
 @click.command()
@@ -46,7 +46,28 @@ from jp2batch.cli.options import storage_flags
 )
 @click.option("--behind-proxy", is_flag=True, help="Log the client address of X-Forwarded-For.")
 @storage_flags
-def serve(**options: Any) -> None:
+def serve(
+    *,
+    roots: tuple[str, ...],
+    address: str,
+    port: int,
+    unix_socket: str | None,
+    scheduler: str | None,
+    workers: int | None,
+    memory_limit: str | None,
+    queue: int,
+    deadline: float,
+    max_pixels: int,
+    max_body: int,
+    max_connections: int,
+    drain: float,
+    token_file: str | None,
+    certfile: str | None,
+    keyfile: str | None,
+    cors_origins: tuple[str, ...],
+    behind_proxy: bool,
+    storage: StorageFlags,
+) -> None:
     """Serve POST /api/jp2, with the contract of the old web service.
 
     The page / tries it out; /openapi.json describes all paths. At SIGTERM, running requests finish. Each request is
@@ -59,7 +80,21 @@ def serve(**options: Any) -> None:
       jp2batch serve --root /data/images --root archive=s3://bucket --scheduler tcp://host:8786
     """
     from jp2batch.service.app import serve
-    from jp2batch.service.settings import from_options
+    from jp2batch.service.auth import load_tokens
+    from jp2batch.service.roots import parse_roots
+    from jp2batch.service.settings import Limits, Settings
 
-    cluster = {name: options.pop(name) for name in ("scheduler", "workers", "memory_limit")}
-    serve(from_options(**options, tokens=os.environ.get("JP2BATCH_TOKENS")), **cluster)
+    settings = Settings(
+        roots=parse_roots(roots, storage.options_for),
+        limits=Limits(body=max_body, pixels=max_pixels, queue=queue, deadline=deadline, connections=max_connections),
+        tokens=load_tokens(token_file, os.environ.get("JP2BATCH_TOKENS")),
+        cors_origins=frozenset(origin.rstrip("/") for origin in cors_origins),
+        address=address,
+        port=port,
+        unix_socket=unix_socket,
+        certfile=certfile,
+        keyfile=keyfile,
+        behind_proxy=behind_proxy,
+        drain=drain,
+    )
+    serve(settings, engine_options(scheduler, workers, memory_limit=memory_limit))

@@ -1,12 +1,14 @@
 """Commands beside reading: sample, manifest, doctor."""
 
 import json
-from typing import Any
+from dataclasses import replace
 
 import click
 from click.core import ParameterSource
 
-from jp2batch.cli.options import FAILED, image_flags, say, storage_flags, storage_options
+from jp2batch.cli.messages import in_flags, say
+from jp2batch.cli.options import FAILED, image_flags
+from jp2batch.cli.storage_flags import StorageFlags, storage_flags
 
 
 @click.command(short_help="Make small Sentinel-2-like products.")
@@ -45,7 +47,7 @@ def manifest(
     rlevel: int,
     window: str | None,
     output: str | None,
-    **storage: Any,
+    storage: StorageFlags,
 ) -> None:
     """Make a manifest of the images of products and STAC items.
 
@@ -68,7 +70,7 @@ def manifest(
         metres=metres,
         rlevel=rlevel,
         window=parse_window(window),
-        storage_options=storage_options(sources[0], storage),
+        storage_options=storage.options_for(sources[0]),
     )
     if output is None:
         click.echo(format_manifest(requests, "manifest.ndjson", levels=levels), nl=False)
@@ -82,7 +84,7 @@ def manifest(
 @click.option("--scheduler", metavar="ADDRESS", help="Also check the dask cluster of this scheduler.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @storage_flags
-def doctor(path: str | None, scheduler: str | None, as_json: bool, **storage: Any) -> None:
+def doctor(path: str | None, *, scheduler: str | None, as_json: bool, storage: StorageFlags) -> None:
     """Check the installation, the configuration, and the image at PATH.
 
     Each problem comes with a hint. With --scheduler, also check that the workers of a cluster have the same
@@ -96,7 +98,8 @@ def doctor(path: str | None, scheduler: str | None, as_json: bool, **storage: An
     """
     from jp2batch.doctor.examine import examine
 
-    findings = examine(path, scheduler=scheduler, storage_options=storage_options(path, storage))
+    found = examine(path, scheduler=scheduler, storage_options=storage.options_for(path or ""))
+    findings = [replace(finding, detail=in_flags(finding.detail)) for finding in found]
     if as_json:
         click.echo(json.dumps([finding.to_dict() for finding in findings]))
     else:

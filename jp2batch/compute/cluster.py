@@ -12,27 +12,22 @@ from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dask.utils import parse_bytes
 
 from jp2batch.core import config
 from jp2batch.core.config import threads
-from jp2batch.core.errors import ClusterLost, ClusterMismatch, ConfigurationError, InvalidRequest, Jp2BatchError
+from jp2batch.core.errors import ClusterLost, ClusterMismatch, ConfigurationError
 from jp2batch.core.version import __version__
 
 if TYPE_CHECKING:
     from distributed import Client
 
-Engine = Callable[[], AbstractContextManager[Any]]
-"""Starts what does the work: a `distributed.Client`, or None for threads of this process."""
-
 _PATIENCE = 15  # seconds that a scheduler has to answer
-_HINT = "check --scheduler, --workers and --memory-limit, or take --local-threads"
 _ASKED = 3  # times that workers are asked, where one dies meanwhile
 _PAUSE = 1.0  # seconds between, in which it is started again
 _OWN_MEMORY = 150e6  # bytes: a worker takes some 130 MB before it reads anything
-_GROWING = 60  # seconds that a cluster has to get its first worker: an adaptive one starts it when there is work
 
 
 def load_distributed() -> None:
@@ -118,61 +113,6 @@ def cluster_at(address: str, *, patience: float = _PATIENCE) -> Iterator["Client
     with Client(address, timeout=_PATIENCE) as client:
         client.submit(os.getpid, pure=False).result(timeout=patience)
         yield client
-
-
-def engine_of(
-    scheduler: str | None = None,
-    workers: int | None = None,
-    threads: int | None = None,
-    memory_limit: str | None = None,
-    *,
-    local_threads: bool = False,
-) -> Engine:
-    """Return what starts the engine that these options mean: by default, a cluster of processes on this machine.
-
-    Parameters
-    ----------
-    scheduler : str, optional
-        Address of a dask scheduler.
-    workers, threads, memory_limit : optional
-        Processes, threads of each and memory of each, on this machine.
-    local_threads : bool
-        Threads of this process instead.
-
-    Raises
-    ------
-    InvalidRequest
-        The options contradict each other.
-    """
-    own = {"--workers": workers, "--threads": threads, "--memory-limit": memory_limit}
-    given = [flag for flag, value in own.items() if value is not None]
-    other = "--scheduler" if scheduler else "--local-threads" if local_threads else ""
-    if scheduler and local_threads:
-        raise InvalidRequest("", "--scheduler and --local-threads exclude each other", "leave one of them out")
-    if given and other:
-        raise InvalidRequest("", f"{given[0]} means nothing with {other}", "leave one of them out")
-    if scheduler:
-        return lambda: cluster_at(scheduler, patience=_GROWING)
-    if local_threads:
-        return contextlib.nullcontext
-    return lambda: local_cluster(workers, threads or 1, memory_limit or "auto")
-
-
-def started(stack: contextlib.ExitStack, engine: Engine, *, hint: str = _HINT) -> Any:
-    """Start an engine for the time of a stack; `hint` is what helps where it does not start.
-
-    Raises
-    ------
-    ConfigurationError
-        It does not start.
-    """
-    try:
-        return stack.enter_context(engine())
-    except Jp2BatchError:
-        raise
-    except (OSError, RuntimeError, ValueError, CancelledError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ConfigurationError("", f"the cluster does not start: {reason}", hint) from error
 
 
 def threads_of(client: "Client") -> int:

@@ -1,5 +1,6 @@
 """Whether an image can be read from its store; and, where it refuses, what would help."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +12,14 @@ from jp2batch.image.info import format_bytes
 from jp2batch.image.inspect import inspect
 from jp2batch.storage.schemes import ANONYMOUS, credentials_of
 
-_REQUESTER_PAYS = "its requester pays: --request-payer requester, with credentials of AWS; your account is charged"
+_PAY = 'storage_options={"requester_pays": True}'
+_REQUESTER_PAYS = f"its requester pays: {_PAY}, with credentials of AWS; your account is charged"
 _BUCKETS = {  # that Sentinel-2 images are in, and how each wants to be asked
     "sentinel-s2-l1c": _REQUESTER_PAYS,
     "sentinel-s2-l2a": _REQUESTER_PAYS,
-    "eodata": "Copernicus Data Space: --endpoint-url https://eodata.dataspace.copernicus.eu, with keys that it gives to"
-    " its users",
-    "gcp-public-data-sentinel-2": "public: gs:// with --no-sign-request",
+    "eodata": 'Copernicus Data Space: storage_options={"endpoint_url": "https://eodata.dataspace.copernicus.eu"}, with'
+    " keys that it gives to its users",
+    "gcp-public-data-sentinel-2": 'public: gs:// with storage_options={"token": "anon"}',
 }
 
 
@@ -64,10 +66,10 @@ def _hint(path: str, protocol: str, options: dict[str, Any], used: str | None) -
 
 def _if_signed(path: str, protocol: str, options: dict[str, Any], used: str | None) -> str:
     if _reads(path, options | ANONYMOUS[protocol]):
-        return "it is public: ask without credentials, by --no-sign-request"
+        return f"it is public: ask without credentials, by {_anonymous(protocol)}"
     if used is None:
         return "anonymous requests are refused, too, and no credentials were found: give some in the environment"
-    pays = "" if options.get("requester_pays") else "the requester may have to pay (--request-payer requester), "
+    pays = "" if options.get("requester_pays") else f"the requester may have to pay ({_PAY}), "
     return f"anonymous requests are refused, too: {pays}{used} may lack the right, or there is no such key"
 
 
@@ -75,8 +77,12 @@ def _if_anonymous(path: str, protocol: str, options: dict[str, Any]) -> str:
     own = {name: value for name, value in options.items() if name not in ANONYMOUS[protocol]}
     found = credentials_of(protocol, own)
     if found is not None and _reads(path, own):
-        return f"with the credentials found ({found}) it can be read: leave out --no-sign-request"
-    return "it is not public: leave out --no-sign-request, and give credentials that may read it"
+        return f"with the credentials found ({found}) it can be read: leave out {_anonymous(protocol)}"
+    return f"it is not public: leave out {_anonymous(protocol)}, and give credentials that may read it"
+
+
+def _anonymous(protocol: str) -> str:
+    return f"storage_options={json.dumps(ANONYMOUS[protocol]).replace('true', 'True')}"
 
 
 def _reads(path: str, options: Mapping[str, Any]) -> bool:

@@ -16,7 +16,8 @@ from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.web import Application
 
-from jp2batch.compute.cluster import async_client, check_cluster, engine_of, load_distributed, started
+from jp2batch.compute.cluster import async_client, check_cluster, load_distributed
+from jp2batch.compute.engine import EngineOptions
 from jp2batch.compute.task import PickledSpec, TaskSpec
 from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError
@@ -39,15 +40,15 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SPARE_FILES = 512  # besides connections
 
 
-def serve(settings: Settings, **cluster: Any) -> None:
+def serve(settings: Settings, engine: EngineOptions) -> None:
     """Run the service until it is told to stop by SIGTERM, SIGINT or SIGHUP.
 
     Parameters
     ----------
     settings : Settings
         What the operator decides.
-    **cluster
-        What does the work, as for `jp2batch.compute.cluster.engine_of`.
+    engine : EngineOptions
+        The cluster for the work: processes, or an address.
 
     Raises
     ------
@@ -61,10 +62,11 @@ def serve(settings: Settings, **cluster: Any) -> None:
     for number in _STOPPING:
         signal.signal(number, _stop_early)
     with contextlib.ExitStack() as stack:
-        client = started(stack, engine_of(**cluster), hint="check --scheduler, --workers and --memory-limit")
+        client = engine.start(stack)
+        if client is None or client.scheduler is None:
+            raise ConfigurationError("", "the service needs a cluster", "give processes=True or client=")
         check_cluster(client)
-        own = not cluster.get("scheduler")
-        asyncio.run(_serve(settings, client.scheduler.address, context, own_workers=own))
+        asyncio.run(_serve(settings, str(client.scheduler.address), context, own_workers=engine.client is None))
 
 
 def _stop_early(_number: int, _frame: object) -> None:
@@ -154,7 +156,7 @@ def _listen(server: Server, settings: Settings) -> None:
             where = f"{scheme}://{host}:{sockets[0].getsockname()[1]}"
     except OSError as error:
         where = settings.unix_socket or f"{settings.address}:{settings.port}"
-        hint = "give another --address, --port or --unix-socket"
+        hint = "give another address=, port= or unix_socket="
         raise ConfigurationError("", f"cannot listen on {where}: {error.strerror or error}", hint) from None
     roots = {name: root.shown for name, root in settings.roots.items()}
     _log.info("listening", extra={FIELDS: {"address": where, "roots": roots}})
@@ -172,7 +174,7 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(settings.certfile, settings.keyfile, password=_no_password)
     except (OSError, ssl.SSLError) as error:
-        hint = "check --certfile and --keyfile"
+        hint = "check certfile= and keyfile="
         raise ConfigurationError(settings.certfile, f"no certificate to use: {error}", hint) from None
     return context
 

@@ -54,7 +54,7 @@ def load_tokens(file: str | None, variable: str | None) -> Tokens:
         try:
             lines = Path(file).read_bytes().decode("utf-8", "surrogateescape").splitlines()
         except OSError as error:
-            raise ConfigurationError(file, f"cannot be read: {error}", "check --token-file") from None
+            raise ConfigurationError(file, f"cannot be read: {error}", "check token_file=") from None
         if any("\udc80" <= letter <= "\udcff" for line in lines for letter in line):
             raise ConfigurationError(file, "is not UTF-8", "save it as UTF-8")
         found = [token for line in lines if (token := line.partition("#")[0].strip())]

@@ -2,16 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from jp2batch.core.errors import ConfigurationError, PermissionDenied
 from jp2batch.core.location import Location
 from jp2batch.core.request import Request
 from jp2batch.service.problems import UnknownRoot
-from jp2batch.storage.flags import options_from_flags
 from jp2batch.storage.source import Source, known_protocols, open_source
 
 DEFAULT = "default"
@@ -28,7 +26,7 @@ class Root:
     """What requests call it."""
     url: str = field(repr=False)
     """Folder or bucket; it may hold credentials."""
-    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    storage_options: Mapping[str, object] = field(default_factory=dict, repr=False)
     """fsspec's options for its store."""
 
     @property
@@ -42,22 +40,20 @@ class Root:
         return Location.of(self.url).redacted
 
 
-def parse_roots(texts: Iterable[str], **flags: Any) -> dict[str, Root]:
-    """Return roots by name, from what the command line has: `URL` for the default one, `NAME=URL` for others.
+def parse_roots(texts: Iterable[str], options_for: Callable[[str], Mapping[str, object]]) -> dict[str, Root]:
+    """Return roots by name, from texts: `URL` for the default root, `NAME=URL` for others.
 
     Parameters
     ----------
     texts : iterable of str
         At least one.
-    **flags
-        Those of `jp2batch.storage.flags.options_from_flags`; they are for roots of the same protocol as the first.
+    options_for : callable
+        Returns the storage options for a URL; called for roots of the same protocol as the first.
 
     Raises
     ------
     ConfigurationError
         There is none, two have the same name, or a folder is not there.
-    InvalidRequest
-        A flag means nothing for the first.
     """
     roots: dict[str, Root] = {}
     first = ""
@@ -69,10 +65,10 @@ def parse_roots(texts: Iterable[str], **flags: Any) -> dict[str, Root]:
         location = Location.of(url)
         scheme = "" if location.is_local else location.scheme
         first = first or scheme
-        options = options_from_flags(url, **flags) if scheme == first else {}
+        options = options_for(url) if scheme == first else {}
         roots[name] = Root(name, _located(url), options)
     if not roots:
-        raise ConfigurationError("", "there is no root", "say where images are: --root s3://bucket, or a folder")
+        raise ConfigurationError("", "there is no root", "say where images are: root=s3://bucket, or a folder")
     return roots
 
 
@@ -91,7 +87,7 @@ def root_of(roots: Mapping[str, Root], name: object) -> Root:
     return roots[name]
 
 
-def open_below(request: Request, storage_options: Mapping[str, Any]) -> Source:
+def open_below(request: Request, storage_options: Mapping[str, object]) -> Source:
     """Open the file of a request; on the worker, since only there symbolic links can be followed.
 
     Raises
@@ -109,10 +105,10 @@ def open_below(request: Request, storage_options: Mapping[str, Any]) -> Source:
     return open_source(url, storage_options=storage_options)
 
 
-def _within(root: str, storage_options: Mapping[str, Any]) -> dict[str, Any]:
+def _within(root: str, storage_options: Mapping[str, object]) -> dict[str, object]:
     """Return options with which the client of web servers follows no redirect out of a root."""
-    client = dict(storage_options.get("client_kwargs") or {})
-    return {**storage_options, "client_kwargs": {**client, "within": root}}
+    client = storage_options.get("client_kwargs")
+    return {**storage_options, "client_kwargs": {**(client if isinstance(client, Mapping) else {}), "within": root}}
 
 
 def _located(url: str) -> str:
@@ -128,5 +124,5 @@ def _located(url: str) -> str:
         return url
     folder = Path(root.path).expanduser()
     if not folder.is_dir():
-        raise ConfigurationError(url, "there is no such folder", "check --root")
+        raise ConfigurationError(url, "there is no such folder", "check root=")
     return str(folder.resolve())

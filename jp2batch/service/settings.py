@@ -1,12 +1,11 @@
 """What the operator decides."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from jp2batch.core.errors import InvalidRequest
-from jp2batch.service.auth import Tokens, load_tokens
-from jp2batch.service.roots import Root, parse_roots
+from jp2batch.service.auth import Tokens
+from jp2batch.service.roots import Root
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the service is run."""
+    """How the service is run.
+
+    Raises
+    ------
+    InvalidRequest
+        Settings contradict each other.
+    """
 
     roots: Mapping[str, Root]
     """Where images are, by name."""
@@ -60,48 +65,6 @@ class Settings:
     drain: float = 30.0
     """Seconds that requests under way have, when it is told to stop."""
 
-
-def from_options(
-    *,
-    roots: Sequence[str],
-    queue: int,
-    deadline: float,
-    max_pixels: int,
-    max_body: int,
-    max_connections: int,
-    token_file: str | None,
-    tokens: str | None,
-    cors_origins: Sequence[str],
-    address: str,
-    port: int,
-    unix_socket: str | None,
-    certfile: str | None,
-    keyfile: str | None,
-    behind_proxy: bool,
-    drain: float,
-    **flags: Any,
-) -> Settings:
-    """Return settings from the options of the command line; `flags` are those of the store.
-
-    Raises
-    ------
-    ConfigurationError
-        A root or a file of tokens cannot be used.
-    InvalidRequest
-        Options contradict each other.
-    """
-    if keyfile and not certfile:
-        raise InvalidRequest("", "--keyfile means nothing without --certfile", "give both")
-    return Settings(
-        roots=parse_roots(roots, **flags),
-        limits=Limits(body=max_body, pixels=max_pixels, queue=queue, deadline=deadline, connections=max_connections),
-        tokens=load_tokens(token_file, tokens),
-        cors_origins=frozenset(origin.rstrip("/") for origin in cors_origins),
-        address=address,
-        port=port,
-        unix_socket=unix_socket,
-        certfile=certfile,
-        keyfile=keyfile,
-        behind_proxy=behind_proxy,
-        drain=drain,
-    )
+    def __post_init__(self) -> None:
+        if self.keyfile and not self.certfile:
+            raise InvalidRequest("", "keyfile= means nothing without certfile=", "give both")

@@ -109,8 +109,8 @@ _DENIED_CURES = {
     "file": "check who may read the file",
     "gs": 'give credentials in the environment; for a public bucket, storage_options={"token": "anon"}',
     "http": 'give "headers" or "client_kwargs" in storage_options',
-    "s3": "give credentials in the environment; for a public bucket, anon=True (--no-sign-request); where the requester"
-    " pays, requester_pays=True (--request-payer); a missing key can look like this too",
+    "s3": 'give credentials in the environment; for a public bucket, storage_options={"anon": True}; if the requester'
+    ' pays, storage_options={"requester_pays": True}; a missing key can look like this too',
 }
 _DENIED_CURES.update(gcs=_DENIED_CURES["gs"], https=_DENIED_CURES["http"], s3a=_DENIED_CURES["s3"])
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -15,9 +16,9 @@ import psutil
 import pytest
 
 import jp2batch
+from jp2batch.cli.storage_flags import StorageFlags
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.request import Request
-from jp2batch.storage.flags import options_for_manifest, options_from_flags
 from jp2batch.storage.store_options import options_for
 from support.images import PLAIN
 from support.runs import check_records, lines, run, start, wait_for_records, write_rows
@@ -215,27 +216,33 @@ def test_no_secret_of_a_url_is_shown(image, http_server, tmp_path):
         (["s3://b/a.jp2"], {"no_sign_request": True}, {"anon": True}),
         (["s3://b/a.jp2", "a.jp2"], {"no_sign_request": True}, {"s3": {"anon": True}}),
         (["s3://b/a", "gs://b/a"], {"no_sign_request": True}, {"s3": {"anon": True}, "gs": {"token": "anon"}}),
-        (["s3://b/a.jp2", "a.jp2"], {"more": '{"key": "x"}'}, {"s3": {"key": "x"}}),
-        (["s3://b/a", "https://h/a"], {"more": '{"https": {"headers": {}}}'}, {"https": {"headers": {}}}),
-        (["s3://b/a"], {"more": '{"s3": {"key": "x"}}', "no_sign_request": True}, {"anon": True, "key": "x"}),
+        (["s3://b/a.jp2", "a.jp2"], {"storage_options": '{"key": "x"}'}, {"s3": {"key": "x"}}),
+        (["s3://b/a", "https://h/a"], {"storage_options": '{"https": {"headers": {}}}'}, {"https": {"headers": {}}}),
+        (
+            ["s3://b/a"],
+            {"storage_options": '{"s3": {"key": "x"}}', "no_sign_request": True},
+            {"anon": True, "key": "x"},
+        ),
         (["s3://b/a", "https://h/a"], {"profile": "me"}, {"s3": {"profile": "me"}}),
     ],
 )
 def test_flags_are_for_the_stores_that_know_them(paths, flags, expected):
-    assert options_from_flags(paths, **flags) == expected
+    assert StorageFlags(**flags).options_for(*paths) == expected
 
 
 def test_flags_that_no_store_knows_or_any_may_mean_are_refused():
-    with pytest.raises(InvalidRequest, match="--profile means nothing"):
-        options_from_flags(["https://h/a", "a.jp2"], profile="me")
+    with pytest.raises(InvalidRequest, match="--profile does not apply"):
+        StorageFlags(profile="me").options_for("https://h/a", "a.jp2")
     with pytest.raises(InvalidRequest, match="several stores: https, s3"):
-        options_from_flags(["https://h/a", "s3://b/a", "c.jp2"], more='{"key": "x"}')
+        StorageFlags(storage_options='{"key": "x"}').options_for("https://h/a", "s3://b/a", "c.jp2")
 
 
 def test_a_manifest_takes_the_flags_that_its_store_knows():
-    assert options_for_manifest("scenes.csv", None, no_sign_request=True) == {}
-    assert options_for_manifest("https://h/m.csv", "s3://b", '{"key": "x"}', no_sign_request=True) == {}
-    assert options_for_manifest("s3://b/m.csv", "s3://b", '{"key": "x"}', region="r") == {
+    key = '{"key": "x"}'
+    anonymous = StorageFlags(no_sign_request=True)
+    assert anonymous.options_for_manifest("scenes.csv", None) == {}
+    assert replace(anonymous, storage_options=key).options_for_manifest("https://h/m.csv", "s3://b") == {}
+    assert StorageFlags(storage_options=key, region="r").options_for_manifest("s3://b/m.csv", "s3://b") == {
         "key": "x",
         "client_kwargs": {"region_name": "r"},
     }

@@ -19,8 +19,8 @@ import jp2batch
 from benchmarks.seaweedfs import S3_PUBLIC_BUCKET, S3_SECRET
 from jp2batch import cli
 from jp2batch.cli import image_commands
+from jp2batch.cli.storage_flags import StorageFlags
 from jp2batch.core.errors import InvalidRequest
-from jp2batch.storage.flags import options_from_flags
 from support.images import SHARED
 
 
@@ -210,18 +210,22 @@ def test_an_interruption_is_one_line():
             {"token": "anon", "requester_pays": True},
         ),
         ("gcs://b/k", {"endpoint_url": "http://x"}, {"endpoint_url": "http://x"}),
-        ("https://h/k", {"endpoint_url": None, "no_sign_request": False, "more": '{"headers": {"A": "b"}}'}, None),
+        (
+            "https://h/k",
+            {"endpoint_url": None, "no_sign_request": False, "storage_options": '{"headers": {"A": "b"}}'},
+            None,
+        ),
         ("k.jp2", {}, {}),
-        ("s3://b/k", {"no_sign_request": True, "more": '{"anon": false}'}, {"anon": False}),
+        ("s3://b/k", {"no_sign_request": True, "storage_options": '{"anon": false}'}, {"anon": False}),
         (
             "s3://b/k",
-            {"region": "r", "more": '{"client_kwargs": {"verify": false}, "key": "k"}'},
+            {"region": "r", "storage_options": '{"client_kwargs": {"verify": false}, "key": "k"}'},
             {"client_kwargs": {"region_name": "r", "verify": False}, "key": "k"},
         ),
     ],
 )
 def test_flags_become_options(path, flags, options):
-    assert options_from_flags(path, **flags) == ({"headers": {"A": "b"}} if options is None else options)
+    assert StorageFlags(**flags).options_for(path) == ({"headers": {"A": "b"}} if options is None else options)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +241,7 @@ def test_flags_become_options(path, flags, options):
 )
 def test_a_flag_that_means_nothing_there_is_an_error(path, flag, where):
     with pytest.raises(InvalidRequest) as raised:
-        options_from_flags(path, **{flag: "given"})
+        StorageFlags(**{flag: "given"}).options_for(path)
     assert f"--{flag.replace('_', '-')} does not apply to {where}" in str(raised.value)
     assert "pass@" not in str(raised.value)
     assert "signed" not in str(raised.value)
@@ -246,7 +250,7 @@ def test_a_flag_that_means_nothing_there_is_an_error(path, flag, where):
 @pytest.mark.parametrize("text", ['{"secret": "hush"', '["hush"]', '"hush"', "hush"])
 def test_options_that_cannot_be_read_are_not_repeated(text):
     with pytest.raises(InvalidRequest) as raised:
-        options_from_flags("s3://b/k", text)
+        StorageFlags(storage_options=text).options_for("s3://b/k")
     assert "hush" not in str(raised.value)
 
 

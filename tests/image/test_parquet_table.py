@@ -16,6 +16,7 @@ from benchmarks.seaweedfs import S3_PUBLIC_BUCKET
 from jp2batch import cli
 from jp2batch.batch import run as batch
 from jp2batch.batch.build_index import build_index
+from jp2batch.compute.cluster import local_cluster
 from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError, StorageError
 from jp2batch.core.request import Request
@@ -169,7 +170,7 @@ def test_a_batch_on_a_cluster_looks_into_it(http_server, tmp_path):
     requests = [Request(url, 1) for url in urls]
     build_index(requests, str(tmp_path / "index.parquet"))
     settings = config.DEFAULTS["jp2batch"]["index"] | {"enabled": False}
-    with dask.config.set({"jp2batch.index": settings}), batch.local_cluster(1) as client:
+    with dask.config.set({"jp2batch.index": settings}), local_cluster(1) as client:
         config.share_index(str(tmp_path / "index.parquet"), {})
         report = batch.run(requests, client)
     assert [result.stats.located_by for result in report.results] == ["index", "index"]  # type: ignore[union-attr]

@@ -21,8 +21,8 @@ from PIL import Image
 
 import jp2batch
 from benchmarks.seaweedfs import S3_PUBLIC_BUCKET
-from jp2batch.batch.run import local_cluster
 from jp2batch.cli import main
+from jp2batch.compute.cluster import local_cluster
 from jp2batch.core.config import DEFAULTS
 from support.services import serving
 

@@ -269,7 +269,7 @@ def test_tokens_keep_others_out(root, tmp_path):
         (["--root", ".", "--keyfile", "no-such-file"], 2, "--certfile"),
         (["--root", ".", "--token-file", "no-such-file"], 3, "cannot be read"),
         (["--root", ".", "--address", "203.0.113.1"], 3, "cannot listen"),
-        (["--root", ".", "--endpoint-url", "http://host"], 2, "--endpoint-url means nothing"),
+        (["--root", ".", "--endpoint-url", "http://host"], 2, "--endpoint-url does not apply"),
         ([], 2, "--root"),
     ],
 )

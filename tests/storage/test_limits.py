@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jp2batch.batch import run as batch
+from jp2batch.compute.cluster import local_cluster
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.request import Request
 from jp2batch.image.read import read_pixels
@@ -300,7 +301,7 @@ def test_all_workers_of_a_cluster_together_keep_to_the_limits(limited, workers):
     for name in names:
         limited.files[name] = WITH_TLM.data
     requests = [Request(limited.url(name), 1) for name in names]
-    with batch.local_cluster(workers) as client:
+    with local_cluster(workers) as client:
         limited.times.clear()
         report = batch.run(requests, client)
     assert [str(result.error) for result in report.failed] == []

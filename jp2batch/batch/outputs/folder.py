@@ -87,7 +87,7 @@ class Folder:
         self._is_store, self._is_remote, self._seen = not suffix, not Location.of(url).is_local, False
         self.folder = None if self._is_remote else Path(url)
         self.untidy = False
-        self._earlier: set[str] = set()  # names of outputs that --overwrite removes
+        self._earlier: set[str] = set()  # names of outputs to be replaced
         self._old: dict[str, tuple[int, int] | None] = {}  # outputs that are to be replaced
         self.locks = [self.records] if self._is_remote or not self._is_store else [Path(url), self.records]
         self._suffix = suffix
@@ -169,7 +169,7 @@ class Folder:
         self._seen = True
 
     def tidy(self) -> None:
-        """Remove what killed runs have left half written, and what --overwrite has replaced as a whole."""
+        """Remove what killed runs have left half written, and outputs replaced as a whole."""
         there = self._folder.names()
         halves = {name for name in there if self._original(name) in there}
         replaced = any(entry.ok for entry in read_records(self.records).values())

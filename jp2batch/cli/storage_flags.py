@@ -1,0 +1,206 @@
+"""Translation of storage flags into fsspec's options; flags as in the AWS CLI."""
+
+import functools
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import click
+
+from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.location import Location
+
+Options = dict[str, object]
+"""fsspec's options for a store, or for several, by protocol."""
+
+_S3: dict[str, Callable[[object], Options]] = {
+    "endpoint_url": lambda url: {"endpoint_url": url},
+    "no_sign_request": lambda _: {"anon": True},
+    "request_payer": lambda _: {"requester_pays": True},
+    "profile": lambda name: {"profile": name},
+    "region": lambda name: {"client_kwargs": {"region_name": name}},
+}
+_GS: dict[str, Callable[[object], Options]] = {
+    "endpoint_url": lambda url: {"endpoint_url": url},
+    "no_sign_request": lambda _: {"token": "anon"},
+    "request_payer": lambda _: {"requester_pays": True},
+}
+_LOCAL = "file"
+_BY_PROTOCOL = {"s3": _S3, "s3a": _S3, "gs": _GS, "gcs": _GS}
+
+_IN_FLAGS = (
+    (re.compile(r'storage_options=\{"(?:anon": True|token": "anon")\}'), "--no-sign-request"),
+    (re.compile(r'storage_options=\{"requester_pays": True\}'), "--request-payer requester"),
+    (re.compile(r'storage_options=\{"endpoint_url": "([^"]+)"\}'), r"--endpoint-url \1"),
+)
+"""Storage options as messages of the library name them, and their flags."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageFlags:
+    """Values of the storage flags of a command."""
+
+    endpoint_url: str | None = None
+    """Address of the store."""
+    no_sign_request: bool = False
+    """Whether to ask without credentials."""
+    request_payer: str | None = None
+    """Who pays for the requests: "requester"."""
+    profile: str | None = None
+    """Profile of the AWS configuration."""
+    region: str | None = None
+    """Region of the bucket."""
+    storage_options: str | None = None
+    """Further options as a JSON object, or `@` and the name of its file; for several stores, an object for each."""
+
+    def options_for(self, *paths: str) -> Options:
+        """Return the storage options for paths; for several stores those of each, by protocol.
+
+        Among several stores, each flag is for the stores that know it. Further options win.
+
+        Raises
+        ------
+        InvalidRequest
+            A flag means nothing for any of them, or the further options are not a JSON object; they are not repeated.
+        """
+        from jp2batch.storage.store_options import is_by_protocol
+
+        stores = {_protocol(path): path for path in paths}
+        further = self._further()
+        self._check_known(stores)
+        by_store = {protocol: self._known(protocol) for protocol in stores}
+        if is_by_protocol(further):
+            by_store = {protocol: _merged(known, _below(further, protocol)) for protocol, known in by_store.items()}
+        elif further:
+            (taker,) = _takers(stores)
+            by_store[taker] = _merged(by_store[taker], further)
+        if len(by_store) == 1:
+            return next(iter(by_store.values()))
+        return {protocol: known for protocol, known in by_store.items() if known}
+
+    def options_for_manifest(self, url: str, root: str | None) -> Options:
+        """Return the options for the store of a manifest; the flags are for the store of its images."""
+        from jp2batch.storage.store_options import is_by_protocol
+
+        protocol = _protocol(url)
+        if protocol == _LOCAL:
+            return {}
+        further = self._further()
+        if is_by_protocol(further):
+            further = _below(further, protocol)
+        elif root is not None and _protocol(root) != protocol:
+            further = {}
+        return _merged(self._known(protocol), further)
+
+    def options_beside(self, path: str) -> Options:
+        """Return the options for a file beside the images: flags with a meaning in its store, no further options."""
+        own = replace(self, storage_options=None)
+        return own.options_for(path) if _protocol(path) in _BY_PROTOCOL else {}
+
+    def _known(self, protocol: str) -> Options:
+        options: Options = {}
+        for name, meaning in _BY_PROTOCOL.get(protocol, {}).items():
+            if value := getattr(self, name):
+                options = _merged(options, meaning(value))
+        return options
+
+    def _check_known(self, stores: Mapping[str, str]) -> None:
+        """Refuse flags unknown to all stores."""
+        names = [name for name, value in asdict(self).items() if value and name != "storage_options"]
+        for name in names:
+            if not any(name in _BY_PROTOCOL.get(protocol, {}) for protocol in stores):
+                protocol, path = next(iter(stores.items()))
+                kind = "local files" if protocol == _LOCAL else f"{protocol}:// paths"
+                hint = "leave it out, or give what the driver takes in --storage-options"
+                problem = f"--{name.replace('_', '-')} does not apply to {kind}"
+                raise InvalidRequest(path, problem, hint)
+
+    def _further(self) -> Options:
+        text = self.storage_options
+        if text is None:
+            return {}
+        problem, hint = "--storage-options is not a JSON object", 'give one such as {"anon": true}'
+        try:
+            options = json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+            if isinstance(options, dict):
+                return options
+        except OSError as error:
+            problem = f"--storage-options: its file cannot be read: {error.strerror}"
+            hint = "give @ and the name of a file"
+        except (ValueError, RecursionError):
+            pass
+        raise InvalidRequest("", problem, hint)  # out here: the other error holds the text
+
+
+_FLAGS = (
+    click.option("--endpoint-url", metavar="URL", help="Address of an S3 or GCS compatible store."),
+    click.option("--no-sign-request", is_flag=True, help="Access public buckets anonymously."),
+    click.option("--request-payer", type=click.Choice(["requester"]), help="Pay for the requests."),
+    click.option("--profile", metavar="NAME", help="Profile of the AWS configuration."),
+    click.option("--region", metavar="NAME", help="Region of the bucket."),
+    click.option("--storage-options", metavar="JSON|@FILE", help="Further options of fsspec's driver."),
+)
+
+
+def storage_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the storage flags to a command, which takes them together as `storage`."""
+
+    @functools.wraps(command)
+    def collected(
+        *,
+        endpoint_url: str | None,
+        no_sign_request: bool,
+        request_payer: str | None,
+        profile: str | None,
+        region: str | None,
+        storage_options: str | None,
+        **others: object,
+    ) -> None:
+        storage = StorageFlags(
+            endpoint_url=endpoint_url,
+            no_sign_request=no_sign_request,
+            request_payer=request_payer,
+            profile=profile,
+            region=region,
+            storage_options=storage_options,
+        )
+        command(storage=storage, **others)
+
+    return functools.reduce(lambda decorated, flag: flag(decorated), reversed(_FLAGS), collected)
+
+
+def options_in_flags(text: str) -> str:
+    """Return a text of the library with flags in place of storage options."""
+    for options, flag in _IN_FLAGS:
+        text = options.sub(flag, text)
+    return text
+
+
+def _protocol(path: str) -> str:
+    return Location.of(path).scheme
+
+
+def _takers(stores: Mapping[str, str]) -> list[str]:
+    """Return the only store that options can be meant for."""
+    takers = [protocol for protocol in stores if len(stores) == 1 or protocol != _LOCAL]
+    if len(takers) > 1:
+        problem = f"--storage-options for several stores: {', '.join(sorted(takers))}"
+        raise InvalidRequest("", problem, 'give {"s3": {…}, "https": {…}}, one mapping for each')
+    return takers
+
+
+def _below(options: Options, name: str) -> Options:
+    inner = options.get(name)
+    return dict(inner) if isinstance(inner, Mapping) else {}
+
+
+def _merged(base: Options, over: Options) -> Options:
+    """Return both; where both have a mapping, its merger."""
+    both = {
+        key: _merged(_below(base, key), _below(over, key))
+        for key in base.keys() & over.keys()
+        if isinstance(base[key], Mapping) and isinstance(over[key], Mapping)
+    }
+    return {**base, **over, **both}

@@ -1,1 +1,1 @@
-"""The words that everybody speaks: requests, locations, errors, configuration, costs."""
+"""Shared vocabulary: requests, locations, errors, configuration, costs."""

@@ -1,4 +1,4 @@
-"""What people ask for, in the forms in which they do: one thing or several, paths of any kind, names of bands."""
+"""Normalise user arguments: a path or several, `str` or `Path`."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -9,12 +9,12 @@ from jp2batch.core.request import Request
 
 
 def as_list(given: Any) -> list[Any]:
-    """Return what was given, one thing or several, as a list.
+    """Return a single argument or an iterable as a list.
 
     Raises
     ------
     InvalidRequest
-        It is neither.
+        The argument is neither a path, a `Request` nor an iterable.
     """
     if isinstance(given, str | os.PathLike | Request):
         return [given]
@@ -24,18 +24,18 @@ def as_list(given: Any) -> list[Any]:
 
 
 def as_path(given: object) -> str:
-    """Return a path as text; of a request, that of its image.
+    """Return a path as text; for a request, its image's path.
 
     Raises
     ------
     InvalidRequest
-        It is none.
+        The argument is not a path.
     """
     if isinstance(given, Request):
         return given.url
     if not isinstance(given, str | os.PathLike) or not isinstance(path := os.fspath(given), str) or not path:
         problem = "a path is empty" if given == "" else f"a path must be text, not {type(given).__name__}"
         raise InvalidRequest("", problem, "give paths or URLs")
-    if any(sign in path for sign in "\0\n\r"):  # not repeated: credentials may be on both sides
+    if any(sign in path for sign in "\0\n\r"):  # the path is not shown: it may hold credentials
         raise InvalidRequest("", "a path holds a control character", "remove it")
     return path

@@ -1,4 +1,7 @@
-"""The one reader of the configuration: dask's, namespace `jp2batch`; `jp2batch.yaml` has and explains the defaults."""
+"""Reader of the configuration: dask's, namespace `jp2batch`.
+
+`jp2batch.yaml` holds and explains the defaults.
+"""
 
 import contextlib
 import math
@@ -30,43 +33,46 @@ _PROFILE_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often, and after how long, a request that failed is made again."""
+    """Number of attempts for a failing request, and waits between them."""
 
     attempts: int
     """Attempts in all; 1 = no retries."""
     first_wait: float
-    """Seconds before the second attempt; they double with each further one."""
+    """Seconds before the second attempt; doubled for each further attempt."""
     longest_wait: float
-    """Seconds that one wait may last; a store that asks for more is given up."""
+    """Longest wait in seconds.
+
+    If a store demands a longer wait, the request fails.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
-    """What is kept of the images that were read, and where."""
+    """Settings of the image index: size limits and locations."""
 
     enabled: bool
-    """Whether what was learned is kept, and used again."""
+    """Whether the index is kept and used."""
     folder: Path
-    """Where the file lies that processes share."""
+    """Folder of the index file, shared by all processes."""
     memory: int
-    """Bytes of memory that it may take in each process."""
+    """Limit of the index in the memory of a process, in bytes."""
     disk: int
-    """Bytes that the file may take; 0 = there is none."""
+    """Limit of the index file, in bytes; 0 = no file."""
     shared: str | None
-    """Path or URL of a table that somebody has made: `jp2batch index`."""
+    """Path or URL of a table made by `jp2batch index`."""
     shared_options: Mapping[str, Any]
-    """fsspec's options for it."""
+    """fsspec's options for the shared table."""
 
 
 def store_costs(protocol: str, host: str = "") -> StoreCosts:
-    """Return the profile of a store.
+    """Return the costs of reading from a store.
 
     Parameters
     ----------
     protocol : str
-        What it speaks: "s3", "https", "file", …
+        Protocol of the store: "s3", "https", "file", …
     host : str, optional
-        Its name in the network; the profile of it, or of a domain that it is in, comes before that of the protocol.
+        Host of the store. A profile for the host, or for a domain above it, takes precedence over the protocol's.
 
     Raises
     ------
@@ -84,13 +90,15 @@ def store_costs(protocol: str, host: str = "") -> StoreCosts:
         values |= {"measured": own is not told, **own}  # type: ignore[dict-item]
         return _profile(store if own is told else str(told), values)
     key = f"profiles.{told}" if own and own is not told else f"stores.{store}"
-    raise ConfigurationError("", f"jp2batch.{key} is no profile", _PROFILE_HINT)
+    raise ConfigurationError("", f"jp2batch.{key} is not a profile", _PROFILE_HINT)
 
 
 def profiles_with(
     latency: str | None = None, bandwidth: str | None = None, connections: int | None = None
 ) -> AbstractContextManager[object]:
-    """Let all stores have these values in a `with` block; nothing is changed where none is given.
+    """Override the costs of all stores in a `with` block.
+
+    Parameters that are None change nothing.
 
     Raises
     ------
@@ -112,7 +120,7 @@ def profiles_with(
 
 
 def _mapping(key: str) -> dict[str, Any]:
-    """Return a part of the configuration, with the defaults of what it leaves out."""
+    """Return a section of the configuration, completed with the defaults."""
     given = _get(key)
     if not isinstance(given, Mapping):
         raise ConfigurationError("", f"jp2batch.{key} is {described(given)}", "give it as {name: {latency: …, …}}")
@@ -120,7 +128,7 @@ def _mapping(key: str) -> dict[str, Any]:
 
 
 def _profile(name: str, given: Mapping[str, Any]) -> StoreCosts:
-    values = {key.replace("_", "-"): value for key, value in given.items()}  # dask takes them for the same
+    values = {key.replace("_", "-"): value for key, value in given.items()}  # dask equates both spellings
     unknown = set(values) - {"latency", "bandwidth", "connections", "line", "requests-per-minute", "measured"}
     quota, line = values["requests-per-minute"], values["line"]
     if unknown or not isinstance(values["measured"], bool):
@@ -143,10 +151,10 @@ def _positive(value: Any) -> float:
 
 
 def retry_policy() -> RetryPolicy:
-    """Return how often, and after how long, a request that failed is made again."""
+    """Return the number of attempts for a failing request, and the waits."""
     given = _get("retries")
     with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
-        own = {name.replace("_", "-"): value for name, value in given.items()}  # dask takes them for the same
+        own = {name.replace("_", "-"): value for name, value in given.items()}  # dask equates both spellings
         values = {**DEFAULTS["jp2batch"]["retries"], **own}
         return RetryPolicy(
             attempts=max(1, int(values["attempts"])),
@@ -157,7 +165,7 @@ def retry_policy() -> RetryPolicy:
 
 
 def index_settings() -> IndexSettings:
-    """Return what is kept of the images that were read, and where."""
+    """Return the settings of the image index."""
     given = _get("index")
     with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
         own = {name.replace("_", "-"): value for name, value in given.items()}
@@ -181,40 +189,43 @@ def share_index(url: str, storage_options: Mapping[str, Any]) -> None:
 
 
 def driver() -> str:
-    """Return what reads from S3: "auto", "fsspec" or "obstore"."""
+    """Return the driver for S3: "auto", "fsspec" or "obstore"."""
     value = _get("driver")
     if value not in ("auto", "fsspec", "obstore"):
-        raise ConfigurationError("", "jp2batch.driver is no known driver", "give auto, fsspec or obstore")
+        raise ConfigurationError("", "jp2batch.driver is not a known driver", "give auto, fsspec or obstore")
     return str(value)
 
 
 def deadline() -> float:
-    """Return the seconds after which a request is given up, where there is a process to end."""
+    """Return the seconds after which a request times out.
+
+    The limit holds only for work in a process that can be ended.
+    """
     value = _get("deadline")
     with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
         return float(parse_timedelta(value))
-    problem = f"jp2batch.deadline {described(value)} is no time"
-    raise ConfigurationError("", problem, 'give a time such as "10 minutes"')
+    problem = f"jp2batch.deadline {described(value)} is not a duration"
+    raise ConfigurationError("", problem, 'give a duration such as "10 minutes"')
 
 
 def settings() -> dict[str, Any]:
-    """Return the whole configuration, to be adopted by a worker."""
+    """Return the whole configuration, for transfer to a worker."""
     return _get_all()
 
 
 def apply_settings(values: Mapping[str, Any] | None) -> None:
-    """Take over the configuration of a client, where it is another one."""
+    """Adopt the configuration of a client, if it differs."""
     if values is not None and values != _get_all():
         dask.config.set({"jp2batch": dict(values)})
 
 
 def max_result() -> int:
-    """Return the largest result that one read may make, in bytes."""
+    """Return the size limit of a read's result, in bytes."""
     return _bytes("max-result")
 
 
 def max_whole_file() -> int:
-    """Return the largest file that is read whole, in bytes."""
+    """Return the size limit of files read whole, in bytes."""
     return _bytes("max-whole-file")
 
 
@@ -229,23 +240,26 @@ def decoder() -> str:
 
 
 def openjpeg_library() -> str | None:
-    """Return the configured path of libopenjp2, or None: look for it."""
+    """Return the configured path of libopenjp2; None to search for it."""
     value = _get("openjpeg-library")
     return str(value) if value else None
 
 
 def threads() -> int:
-    """Return the decoding threads of one read."""
+    """Return the number of decoding threads of a read."""
     value = _get("threads")
     if value is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(ValueError, TypeError, OverflowError):
         return max(1, int(value))
-    raise ConfigurationError("", f"jp2batch.threads {described(value)} is no number", "give a number or null")
+    raise ConfigurationError("", f"jp2batch.threads {described(value)} is not a number", "give a number or null")
 
 
 def changed() -> dict[str, Any]:
-    """Return the values that are not the defaults, by their full keys such as "jp2batch.stores.s3.latency"."""
+    """Return the non-default values by full key.
+
+    A full key is, for example, "jp2batch.stores.s3.latency".
+    """
     defaults = dict(_flattened("jp2batch", DEFAULTS["jp2batch"]))
     now = _flattened("jp2batch", _get_all())
     return {key: value for key, value in now if key not in defaults or value != defaults[key]}
@@ -253,17 +267,17 @@ def changed() -> dict[str, Any]:
 
 def _flattened(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     if not isinstance(value, Mapping):
-        yield key.replace("_", "-"), value  # dask takes them for the same
+        yield key.replace("_", "-"), value  # dask equates both spellings
         return
     for name, inner in value.items():
         yield from _flattened(f"{key}.{name}", inner)
 
 
 def _get_all() -> dict[str, Any]:
-    """Return the values; give the defaults again where they are gone.
+    """Return all values; restore the defaults if they are missing.
 
-    If this module is loaded within `with dask.config.set({"jp2batch.…": …})`, that takes all of them along as it ends:
-    when it began, there were none.
+    If this module is imported within `with dask.config.set({"jp2batch.…": …})`, the end of that block removes all
+    defaults, because they did not exist at its start.
     """
     found: dict[str, Any] = dask.config.get("jp2batch", {})
     if not all(key in found or key.replace("-", "_") in found for key in DEFAULTS["jp2batch"]):
@@ -287,7 +301,7 @@ def _bytes(key: str) -> int:
     value = _get(key)
     with contextlib.suppress(ValueError, TypeError, AttributeError, OverflowError):
         return int(parse_bytes(value))
-    raise ConfigurationError("", f"jp2batch.{key} {described(value)} is no size", 'give a size such as "4 GiB"')
+    raise ConfigurationError("", f"jp2batch.{key} {described(value)} is not a size", 'give a size such as "4 GiB"')
 
 
 def dask_value(key: str) -> Any:

@@ -1,4 +1,7 @@
-"""Pieces of HTML for notebooks: tables, tile grids, bars, pictures. They take the colours of the page around them."""
+"""HTML for notebooks: tables, tile grids, bars, pictures.
+
+They take the colours of the page around them.
+"""
 
 import base64
 import html
@@ -8,22 +11,22 @@ __all__ = ["bar", "card", "picture", "stack", "text", "tile_grid"]
 
 Rows = Sequence[tuple[str, str]]
 
-_ACCENT, _SIDE = "#4c9be8", 132  # a blue that is seen on white and on black; pixels of a drawing
-_SMALLEST = 0.2  # of a tile's side, that stays visible
-_MOST_TILES = 1600  # drawn one by one
+_ACCENT, _SIDE = "#4c9be8", 132  # a blue visible on white and on black; side of a drawing in pixels
+_SMALLEST = 0.2  # smallest filled part of a tile's side that stays visible
+_MOST_TILES = 1600  # limit for drawing tiles separately
 
 
 def card(title: str, rows: Rows, *figures: str) -> str:
-    """Return figures beside a table: what an object shows of itself in a notebook.
+    """Return the HTML of an object: figures beside a table.
 
     Parameters
     ----------
     title : str
-        What it is about, such as a path.
+        Title of the card, such as a path.
     rows : sequence of (str, str)
-        Names and values, as the text of the object has them too.
+        Names and values, as in the text of the object.
     *figures : str
-        HTML of its figures; empty ones are left out.
+        HTML of its figures; empty strings are left out.
     """
     cells = "".join(
         '<tr style="background:none"><th style="text-align:left;vertical-align:top;padding:1px 10px 1px 0;'
@@ -41,7 +44,7 @@ def card(title: str, rows: Rows, *figures: str) -> str:
 
 
 def text(title: str, rows: Rows) -> str:
-    """Return the same as plain text: what an object prints."""
+    """Return the text of an object: title, names and values."""
     width = max(len(name) for name, _ in rows)
     return "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in rows)])
 
@@ -54,18 +57,20 @@ def tile_grid(
     rlevel: int = 0,
     shape: tuple[int, int] = (1, 1),
 ) -> str:
-    """Return a drawing of the tiles of an image, those that are fetched filled; of a lower resolution, in part.
+    """Return a drawing of an image's tiles with the fetched tiles filled.
+
+    At a lower resolution, only part of each tile is filled.
 
     Parameters
     ----------
     grid : (int, int)
         Rows and columns of tiles.
     rows, columns : (int, int)
-        First and last but one of the tiles that are fetched.
+        Start and stop of the fetched tiles.
     rlevel : int
-        Resolution levels dropped: the side of what is filled of each tile is halved with each.
+        Resolution levels dropped; each halves the side of the filled part of a tile.
     shape : (int, int)
-        Rows and columns of the image, for the drawing's.
+        Rows and columns of the image, for the proportions of the drawing.
     """
     high, wide = (_SIDE * side / max(shape) for side in shape)
     high, wide = max(high, _SIDE / 4), max(wide, _SIDE / 4)
@@ -83,7 +88,7 @@ def tile_grid(
 
 
 def bar(part: int, whole: int, label: str) -> str:
-    """Return a bar of which a part is filled, and below it a label."""
+    """Return a bar, filled by `part` of `whole`, above a label."""
     share = min(1.0, part / whole) if whole else 0.0
     width = max(1.5, share * _SIDE) if part else 0.0
     return (
@@ -95,7 +100,7 @@ def bar(part: int, whole: int, label: str) -> str:
 
 
 def picture(png: bytes, caption: str = "") -> str:
-    """Return a small picture with its caption; pixels stay pixels where it is enlarged."""
+    """Return a small picture with its caption, enlarged without smoothing."""
     data = base64.b64encode(png).decode()
     text = html.escape(caption)
     below = f'<div style="max-width:{_SIDE}px;overflow-wrap:anywhere">{text}</div>' if caption else ""
@@ -104,12 +109,15 @@ def picture(png: bytes, caption: str = "") -> str:
 
 
 def stack(figures: Sequence[str]) -> str:
-    """Return figures one below the other; empty ones are left out."""
+    """Return figures stacked vertically; empty strings are left out."""
     return "".join(f'<div style="margin-bottom:6px">{figure}</div>' for figure in figures if figure)
 
 
 def _filled(rows: tuple[int, int], columns: tuple[int, int], tile: tuple[float, float], rlevel: int) -> str:
-    """Return the path of what is filled: the upper left part of each tile, as its low resolutions are drawn."""
+    """Return the SVG path of the filled parts of tiles.
+
+    The upper left part of each tile is filled.
+    """
     tall, broad = tile
     part = max(_SMALLEST, 0.5**rlevel)
     if rlevel == 0 or (rows[1] - rows[0]) * (columns[1] - columns[0]) > _MOST_TILES:

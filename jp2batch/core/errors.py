@@ -1,4 +1,4 @@
-"""What can go wrong, said in one line: the path, the problem, the hint.
+"""Errors of the package: path, problem, hint, in a single line.
 
 Every error of the package derives from `Jp2BatchError`, and all are made of the same three texts, so that they survive
 pickling between dask workers and become a record or an HTTP answer without being parsed.
@@ -49,9 +49,9 @@ class Jp2BatchError(Exception):
     path : str or Location
         The path or URL concerned, if any. It is kept without credentials, and not if it is no text.
     problem : str
-        What was wrong.
+        Description of the problem.
     hint : str
-        What to do about it.
+        Advice to the user.
     """
 
     retryable: ClassVar[bool] = False
@@ -86,7 +86,7 @@ class OpenJpegNotFound(ConfigurationError):
 
 
 class InvalidRequest(Jp2BatchError, ValueError):
-    """The request itself is wrong, whatever the image."""
+    """The request is wrong for every image."""
 
 
 class InvalidPath(InvalidRequest):
@@ -94,24 +94,24 @@ class InvalidPath(InvalidRequest):
 
 
 class InvalidRlevel(InvalidRequest):
-    """The image does not have that resolution level."""
+    """The image does not have the requested resolution level."""
 
 
 class InvalidWindow(InvalidRequest):
-    """The window is malformed, outside the image, or holds no sample at that level."""
+    """The window is malformed, outside the image, or empty at its level."""
 
 
 class ManifestError(InvalidRequest):
-    """A manifest has bad rows, or none at all; the one error of several lines, where several rows are bad.
+    """A manifest has bad rows, or no rows.
 
     Parameters
     ----------
     path, problem, hint : str
         As for `Jp2BatchError`.
     rows : tuple of (int, str), optional
-        The number of each bad row, counted from 1, and what is wrong with it.
+        The number of each bad row, counted from 1, and its problem.
     unit : str, optional
-        What the numbers count: lines of a text, or rows of a table.
+        Unit of the numbers: lines of a text, or rows of a table.
     """
 
     _SHOWN: ClassVar[int] = 100
@@ -137,7 +137,7 @@ class ManifestError(InvalidRequest):
 
     @property
     def all_rows(self) -> str:
-        """All bad rows in words; what is wrong with rows that follow each other is said once."""
+        """All bad rows in words; consecutive rows with equal problems are merged."""
         if len(self.rows) < 2:
             return super().__str__()
         runs: list[tuple[int, int, str]] = []
@@ -161,15 +161,15 @@ class ManifestError(InvalidRequest):
 
 
 class CubeMismatch(InvalidRequest):
-    """The images do not fit into one cube, or do not fill it."""
+    """The images do not fit into a cube, or leave gaps."""
 
 
 class StorageError(Jp2BatchError, OSError):
-    """The store did not give the bytes."""
+    """The store did not deliver the bytes."""
 
 
 class ImageNotFound(StorageError):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class PermissionDenied(StorageError):
@@ -177,18 +177,18 @@ class PermissionDenied(StorageError):
 
 
 class OutputError(StorageError):
-    """The output cannot be written, which is no fault of what was to be written."""
+    """The output cannot be written; its content is not at fault."""
 
 
 class StoreUnavailable(StorageError):
-    """The store failed in a way that may pass.
+    """The store failed, but a later attempt may succeed.
 
     Parameters
     ----------
     path, problem, hint : str
         As for `Jp2BatchError`.
     retry_after : float, optional
-        Seconds that the store asks to be left alone.
+        Seconds to wait, as demanded by the store.
     """
 
     retryable = True
@@ -204,7 +204,7 @@ class ObjectChanged(StoreUnavailable):
 
 
 class RangesIgnored(StoreUnavailable):
-    """The server, which gave ranges of the object before, sends only the whole of it."""
+    """The server, after sending ranges before, now sends only the whole object."""
 
 
 class NotJpeg2000(Jp2BatchError, ValueError):
@@ -216,11 +216,11 @@ class CorruptImage(Jp2BatchError, ValueError):
 
 
 class UnsupportedImage(Jp2BatchError, ValueError):
-    """A valid image that this package does not turn into an array."""
+    """A valid image of a kind unsupported by this package."""
 
 
 class MetadataError(Jp2BatchError, ValueError):
-    """The metadata of the product are not there, are damaged, or do not tell what is needed."""
+    """The product's metadata are missing, damaged or incomplete."""
 
 
 class ImageTooLarge(Jp2BatchError, ValueError):
@@ -235,7 +235,7 @@ class TooManyPixels(ImageTooLarge):
     path, problem, hint : str
         As for `Jp2BatchError`.
     fits : int, optional
-        The lowest rlevel at which it would not.
+        The lowest rlevel with few enough pixels.
     """
 
     def __init__(self, path: str | Location, problem: str, hint: str = "", fits: int | None = None) -> None:
@@ -245,24 +245,24 @@ class TooManyPixels(ImageTooLarge):
 
 
 class EncodingError(Jp2BatchError, ValueError):
-    """OpenJPEG does not code these pixels in this way."""
+    """OpenJPEG cannot encode the pixels with these parameters."""
 
 
 class DecoderCrashed(Jp2BatchError):
-    """Decoding the image ends the process that does it."""
+    """Decoding the image crashes the process."""
 
 
 class DecodeTimedOut(Jp2BatchError):
-    """Decoding the image took longer than it may."""
+    """Decoding the image exceeded the time limit."""
 
 
 class ClusterLost(Jp2BatchError):
-    """The cluster is gone in the midst of the work."""
+    """The connection to the cluster was lost during the work."""
 
 
 class ClusterMismatch(ConfigurationError):
-    """The workers of a cluster have another version of this package, or none."""
+    """Workers of a cluster lack this package, or have another version."""
 
 
 class UnexpectedError(Jp2BatchError):
-    """Something went wrong that this package does not know of."""
+    """An unexpected exception, such as a bug in this package."""

@@ -14,9 +14,9 @@ LOCAL = ("file", "local")
 _MARK, _LINK = "://", "::"
 # In an Azure URL, the text before the @ is the container and no user.
 _USER = re.compile(r"(?<!abfs://)(?<!abfss://)(?<=://)[^/?#\s]*@")
-# The name of a bucket has no colon, unless it is an ARN. A secret may have slashes: all goes, up to the last @.
+# Only an ARN among bucket names has a colon. A secret may contain slashes: everything up to the last @ is removed.
 _USER_OF_STORE = re.compile(r"(?i)\b(s3a?|gs|gcs)://(?:(?!arn:)[^/?#\s@]*:\S*|[^/?#\s]*)@")
-_CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")  # which may part credentials, so that they are not found
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")  # they may split credentials and hide them from the patterns
 _QUERY = re.compile(r"\?[^\s'\"]*")
 _PLAIN_OPTIONS = ("endpoint_url", "region_name", "profile")  # which are no secrets
 _SHORTEST = 4  # characters of a secret: fewer would be found in any text
@@ -169,12 +169,15 @@ def host_of(address: str) -> str:
 
 
 def described(value: object) -> str:
-    """Return a number as it is, and of all else its type: unchecked input may hold credentials."""
+    """Return a number itself, or the type of any other value.
+
+    Unchecked input may hold credentials.
+    """
     if value is not None and not isinstance(value, bool | int | float):
         return f"of type {type(value).__name__}"
     try:
         return repr(value)
-    except ValueError:  # of more digits than Python writes
+    except ValueError:  # more digits than Python converts
         return "of too many digits"
 
 

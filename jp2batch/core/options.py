@@ -15,16 +15,19 @@ def validate_options(options: object) -> dict[str, Any]:
     Raises
     ------
     InvalidRequest
-        They are no mapping.
+        The options are not a mapping.
     """
     if options is not None and not isinstance(options, Mapping):
-        problem = f"storage_options are of type {type(options).__name__}"  # what they hold may be secret
+        problem = f"storage_options are of type {type(options).__name__}"  # their content may be secret
         raise InvalidRequest("", problem, 'give a mapping, as {"anon": True}')
     return dict(options or {})
 
 
 class SecretDict(dict[str, Any]):
-    """A dict whose values are not for showing: a scheduler logs the arguments of tasks that fail."""
+    """A dict whose repr hides its values.
+
+    A scheduler logs the arguments of failed tasks.
+    """
 
     def __repr__(self) -> str:
         return "{…}"

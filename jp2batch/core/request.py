@@ -1,4 +1,4 @@
-"""Request: what is asked, checked once, here."""
+"""Request: path, rlevel and window, validated."""
 
 import hashlib
 import json
@@ -17,10 +17,13 @@ Window = tuple[tuple[int, int], tuple[int, int]]
 """((row_start, row_stop), (col_start, col_stop)) in pixels of the full image."""
 
 LOWEST = -1
-"""The rlevel that means: the lowest resolution that the image has."""
+"""The rlevel of the image's lowest resolution."""
 
 LONGEST_PATH = 4096
-"""Characters: PATH_MAX of Linux; keys of object stores have 1024 bytes at most."""
+"""Limit of a path in characters: PATH_MAX of Linux.
+
+Keys of object stores have at most 1024 bytes.
+"""
 
 _HIGHEST = 32  # decomposition levels at most, T.800 table A.15
 _LARGEST_SIZE = 2**32 - 1  # of an image, T.800 table A.9
@@ -31,7 +34,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Request:
-    """One image, one resolution level, one window.
+    """An image, a resolution level and a window.
 
     Raises
     ------
@@ -42,15 +45,18 @@ class Request:
     path: str
     """Path or URL of the image; below `root`, a relative key."""
     rlevel: int = LOWEST
-    """Resolution levels to drop: 0 = full, -1 = the lowest there is."""
+    """Resolution levels to drop: 0 = full, -1 = lowest resolution."""
     window: Window | None = None
-    """The part of the full image to read; None = all of it."""
+    """Part of the full image to read; None = whole image."""
     root: str | None = None
-    """The folder or bucket that `path` is below of, and may not leave."""
+    """Folder or bucket above `path`; the path cannot escape it."""
     id: str = ""
-    """A stable name of this request; made of the fields above where none is given."""
+    """Stable name of this request; by default a digest of the fields."""
     columns: tuple[tuple[str, Any], ...] = field(default=(), compare=False)
-    """What else its row of a manifest holds, to be echoed in its record; no part of what is asked."""
+    """Further columns of its manifest row, copied into its record.
+
+    They are not compared.
+    """
 
     def __post_init__(self) -> None:
         for name in ("path", "root"):
@@ -66,9 +72,10 @@ class Request:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any], *, root: str | None = None) -> Self:
-        """Make a request from the body of the web service, `{"Path": key, "rlevel": -1}`.
+        """Make a request from the body of the web service.
 
-        `path` in lower case and a `window` (as text or nested lists) are accepted as well; `rlevel` may be left out.
+        The body is `{"Path": key, "rlevel": -1}`. `path` in lower case and a `window` (as text or nested lists) are
+        also accepted; `rlevel` is optional.
         """
         if not isinstance(body, Mapping):
             problem = f"a request must be a mapping, not {type(body).__name__}"
@@ -91,7 +98,10 @@ class Request:
         return display.card(self.shown_path, shown)
 
     def _shown(self) -> list[tuple[str, Any]]:
-        """Return names and values of the fields, without credentials; of columns, which may hold any, their names."""
+        """Return field names and values, without credentials.
+
+        Of `columns`, which may hold credentials, only names.
+        """
         window = self.window and ",".join(f"{start}:{stop}" for start, stop in self.window)
         own = [("path", self.shown_path), ("rlevel", self.rlevel), ("window", window)]
         columns = ", ".join(name for name, _ in self.columns) or None
@@ -99,7 +109,7 @@ class Request:
 
     @property
     def digest(self) -> str:
-        """A short name of what is asked, by which it is known again; it tells no secret of a URL."""
+        """Short name of the request, for comparison; reveals no secret."""
         return _digest(self.path, self.rlevel, self.window, self.root and self.root.rstrip("/"))
 
     @property
@@ -117,12 +127,14 @@ class Request:
 
 
 def as_requests(asked: object) -> list[Request]:
-    """Return what is asked as requests: paths, bodies of the web service, or requests; several of them, or one.
+    """Return requests from paths, bodies of the web service, or requests.
+
+    A single value becomes a list.
 
     Raises
     ------
     InvalidRequest
-        It is nothing of these.
+        A value has another type.
     """
     if isinstance(asked, str | os.PathLike | Mapping | Request):
         asked = [asked]
@@ -140,19 +152,21 @@ def _request_of(one: object) -> Request:
 
 
 def _id_of(value: object) -> str:
-    """Return the id that a body gives; empty where it gives none."""
+    """Return the id in a body, else empty."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
         raise InvalidRequest("", f"id must be text, not {type(value).__name__}", "give it as text")
     return str(value or "")
 
 
 def parse_window(window: object, path: str = "") -> Window | None:
-    """Return a window given as `((r0, r1), (c0, c1))`, as text `"r0:r1,c0:c1"`, or as None.
+    """Return a window from a tuple or a text, or None.
+
+    The tuple is `((r0, r1), (c0, c1))`, the text `"r0:r1,c0:c1"`.
 
     Raises
     ------
     InvalidWindow
-        It is neither, or holds no pixel.
+        The window is malformed, or holds no pixel.
     """
     if window is None:
         return None
@@ -180,17 +194,17 @@ def _flattened(window: object) -> list[Any]:
 
 
 def _is_whole(value: object) -> TypeGuard[SupportsIndex]:
-    # int first: asking a Protocol takes 5 us, which counts in a manifest of a million rows.
+    # int first: a check against a Protocol takes 5 us, too slow for a manifest of a million rows.
     return isinstance(value, int | SupportsIndex) and not isinstance(value, bool)
 
 
 def validate_rlevel(path: str, rlevel: object) -> int:
-    """Return a number of resolution levels to drop.
+    """Return a valid number of resolution levels to drop.
 
     Raises
     ------
     InvalidRlevel
-        It is none.
+        The number is invalid.
     """
     if not _is_whole(rlevel) or not LOWEST <= int(rlevel) <= _HIGHEST:
         raise InvalidRlevel(path, f"rlevel {described(rlevel)} is not a resolution level", "give -1, 0, 1, …")
@@ -206,7 +220,7 @@ def _check_path(path: object, root: object) -> None:
         raise InvalidPath("", "Path is empty", "give the path of a JPEG 2000 file")
     if any(
         sign in text for sign in "\0\n\r" for text in (path, root or "")
-    ):  # not repeated: credentials may be on both sides
+    ):  # the path is not shown: it may hold credentials
         raise InvalidPath("", "the path, or its root, holds a control character", "remove it")
     if len(path) > LONGEST_PATH:
         problem = f"the path has {len(path)} characters"

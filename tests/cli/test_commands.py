@@ -164,7 +164,7 @@ def test_a_configuration_that_cannot_be_used_is_told_from_a_failure(band):
     process = start("read", band, env=settings)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, output, errors.count(b"\n")) == (3, b"", 1)
-    assert b"jp2batch.max-result of type str is no size" in errors
+    assert b"jp2batch.max-result of type str is not a size" in errors
 
 
 def test_version():

@@ -1,1 +1,1 @@
-"""Syntax (T.800 Annexes A and I): boxes, marker segments, headers, and the bytes read so far."""
+"""Syntax (T.800 annexes A and I): boxes, marker segments, headers."""

@@ -1,4 +1,7 @@
-"""JP2 boxes (T.800 annex I): where the codestream starts, and the boxes that carry colour and georeferencing."""
+"""JP2 boxes (T.800 annex I) around the codestream.
+
+Some of them carry colour and georeferencing.
+"""
 
 import struct
 from collections.abc import Iterator
@@ -13,24 +16,24 @@ START_OF_CODESTREAM = bytes.fromhex("ff4fff51")
 """SOC, followed by SIZ: a raw codestream, A.4.1 and A.5.1."""
 _EOC = bytes.fromhex("ffd9")
 _SUPERBOXES = frozenset({"jp2h", "asoc", "res ", "uinf"})
-_LARGEST_KEPT = 16 << 20  # of all boxes together: larger metadata is not georeferencing
+_LARGEST_KEPT = 16 << 20  # bytes of all boxes together: larger metadata is not georeferencing
 _MOST_BOXES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One box that has been read."""
+    """A box of a JP2 file."""
 
     type: str
-    """Its four characters, as "jp2h"."""
+    """The box type, four characters such as "jp2h"."""
     content: bytes
-    """What follows its header; nothing if the box is too large to be kept."""
+    """Content after the header; empty for boxes above the size limit."""
 
     def children(self, *, strict: bool = False) -> Iterator["Box"]:
-        """Iterate over the boxes inside; none, where this is no superbox.
+        """Iterate over the boxes inside; empty unless this is a superbox.
 
-        What is inside of those is for the caller to ask, down to where it makes sense: a file can nest without end.
-        A damaged box ends the iteration; a strict one in `CorruptImage`.
+        The iteration is not recursive, because files may nest boxes to any depth. A damaged box ends the iteration; if
+        `strict`, it raises `CorruptImage`.
         """
         position = 0
         while self.type in _SUPERBOXES and position + 8 <= len(self.content):
@@ -50,22 +53,25 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A file, seen as the boxes around a codestream."""
+    """A file as a codestream and the boxes around it."""
 
     boxes: tuple[Box, ...]
-    """The boxes beside the codestream; none for a raw codestream."""
+    """All boxes except the codestream's; empty for a raw codestream."""
     codestream: Range
-    """Where the codestream lies."""
+    """Byte range of the codestream."""
     before: int = 0
-    """How many of the boxes stand before the codestream."""
+    """Number of boxes before the codestream."""
     problem: str = ""
-    """What is wrong with the lengths of boxes, so that the codestream may lie otherwise; empty where nothing is."""
+    """Contradiction between box lengths; empty if they are consistent.
+
+    If they contradict, the extent of the codestream is uncertain.
+    """
     raw: bool = False
     """Whether the file is a codestream without boxes."""
 
     @property
     def header(self) -> Box | None:
-        """The JP2 header box, I.5.3; of several, the first."""
+        """The first JP2 header box, I.5.3."""
         return next((box for box in self.boxes if box.type == "jp2h"), None)
 
     def find(self, kind: str) -> Iterator[Box]:
@@ -74,7 +80,10 @@ class Container:
 
 
 def read_container(pieces: SparseFile, ahead: Ahead) -> Steps[Container]:
-    """Find the codestream of a JP2 file or of a raw codestream; read the boxes beside it, those behind it as well.
+    """Read the boxes of a file, and locate its codestream.
+
+
+    A raw codestream has no boxes. Boxes behind the codestream are read as well.
 
     Raises
     ------
@@ -100,7 +109,7 @@ def _read_boxes(pieces: SparseFile, ahead: Ahead) -> Steps[Container]:
     before = len(boxes)
     problem = yield from _read_behind(pieces, codestream.stop, boxes, ahead)
     if problem and (yield from _ends_in_eoc(pieces, codestream)):
-        problem = ""  # the codestream ends where its box does, whatever stands behind
+        problem = ""  # EOC confirms the end of the codestream's box; data behind it do not matter
     if problem:
         codestream = Range(codestream.start, pieces.size)
     return Container(tuple(boxes), codestream, before, problem)
@@ -113,7 +122,7 @@ def _ends_in_eoc(pieces: SparseFile, codestream: Range) -> Steps[bool]:
 
 
 def _read_to_codestream(pieces: SparseFile, ahead: Ahead) -> Steps[tuple[list[Box], Range]]:
-    """Read the boxes before the codestream; return them, and where it lies as its box tells."""
+    """Return the boxes before the codestream, and the codestream's box range."""
     boxes: list[Box] = []
     position = len(SIGNATURE)
     for _ in range(_MOST_BOXES):
@@ -129,7 +138,11 @@ def _read_to_codestream(pieces: SparseFile, ahead: Ahead) -> Steps[tuple[list[Bo
 
 
 def _read_behind(pieces: SparseFile, position: int, boxes: list[Box], ahead: Ahead) -> Steps[str]:
-    """Append the boxes behind the codestream to `boxes`; return what is wrong with their lengths."""
+    """Append the boxes behind the codestream to `boxes`.
+
+
+    Return the contradiction between their lengths, or an empty text.
+    """
     if position > pieces.size:
         return f"its jp2c box ends at byte {position} of {pieces.size}"
     while position < pieces.size and len(boxes) < _MOST_BOXES:
@@ -148,7 +161,7 @@ def _read_behind(pieces: SparseFile, position: int, boxes: list[Box], ahead: Ahe
 
 
 def _is_kept(boxes: list[Box], size: int) -> bool:
-    """Return whether the content of one more box is kept."""
+    """Return whether a further box of this size is kept."""
     return size <= _LARGEST_KEPT - sum(len(box.content) for box in boxes)
 
 
@@ -158,7 +171,7 @@ def _read_box_header(pieces: SparseFile, position: int, ahead: Ahead) -> Steps[t
 
 
 def _parse_header(header: bytes, position: int, size: int) -> tuple[str, int, int]:
-    """Return type, start of the content and end of the box whose header is given (I.4)."""
+    """Return type, content start and end of a box (I.4)."""
     length, kind = struct.unpack_from(">I4s", header)
     start = position + 8
     if length == 1 and len(header) == 16:

@@ -1,4 +1,4 @@
-"""What the samples of an image are: its components, or the channels that a palette makes of them (T.800 I.5.3.4)."""
+"""Channels of an image: components, or palette columns (T.800 I.5.3.4)."""
 
 import struct
 from dataclasses import dataclass
@@ -11,30 +11,33 @@ from jp2batch.jpeg2000.syntax.markers import Siz
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One plane of samples."""
+    """A plane of samples."""
 
     bits: int
     """Bits of a sample."""
     signed: bool
     """Whether samples are signed."""
     in_palette: bool = False
-    """Whether samples come from a palette, whose signed entries decoders give as unsigned numbers."""
+    """Whether samples come from a palette.
+
+    Decoders return signed palette entries as unsigned numbers.
+    """
 
     @property
     def dtype(self) -> str:
-        """The smallest integer type of 8, 16 or 32 bits that holds a sample, as numpy names it."""
+        """Smallest numpy integer type, of 8 to 32 bits, for a sample."""
         bits = self.bits + (self.in_palette and self.signed)
         size = 8 if bits <= 8 else 16 if bits <= 16 else 32
         return f"{'' if self.signed else 'u'}int{size}"
 
 
 def check_header_box(container: Container, siz: Siz) -> None:
-    """Refuse a JP2 file whose header box is damaged, or describes another image than the codestream (I.5.3.1).
+    """Check the JP2 header box against the codestream (I.5.3.1).
 
     Raises
     ------
     CorruptImage
-        One of the two is wrong, and nothing tells which.
+        The box is damaged, or contradicts the codestream.
     """
     if container.raw:
         return

@@ -1,4 +1,4 @@
-"""The headers of a codestream: main header -> `MainHeader`, tile-part header -> `TilePartHeader` (T.800 A.3)."""
+"""Main header and tile-part headers of a codestream (T.800 A.3)."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,11 +21,11 @@ from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, requi
 _LARGEST_HEADER = 64 << 20  # bytes
 _MOST_SEGMENTS = 1 << 16  # COC and QCC of 16384 components are half of that
 _LONG_HEADER = 64 << 10
-_MISPLACED = {  # by the end of the header: what may not stand in it, table A.2
+_MISPLACED = {  # by the end marker of the header: markers forbidden in it, table A.2
     Marker.SOT: frozenset({Marker.PLT, Marker.PPT}),
     Marker.SOD: frozenset({Marker.CAP, Marker.SIZ, Marker.TLM, Marker.PLM, Marker.PPM, Marker.CRG}),
 }
-_WITHOUT_LENGTH = range(0xFF30, 0xFF40)  # reserved, and no segments: table A.1
+_WITHOUT_LENGTH = range(0xFF30, 0xFF40)  # reserved markers without a segment: table A.1
 _INFORMATIVE = frozenset({Marker.PLT, Marker.COM})  # of a tile-part header: packets can be decoded without them
 
 
@@ -42,15 +42,18 @@ class MainHeader:
     siz: Siz
     cod: Cod
     codings: tuple[CodingStyle, ...]
-    """How each component is coded: COD, overruled by COC."""
+    """Coding style of each component: COC, or else COD."""
     quantizations: tuple[Quantization, ...]
-    """How each component is quantized: QCD, overruled by QCC."""
+    """Quantization of each component: QCC, or else QCD."""
     tile_parts: tuple[tuple[int | None, int], ...] = field(repr=False)
-    """(tile, length) of all tile-parts, from TLM; empty where there is none or it is malformed."""
+    """(tile, length) of all tile-parts, from TLM.
+
+    Empty if TLM is absent or malformed.
+    """
 
     @property
     def levels(self) -> int:
-        """Resolution levels that can be dropped from every component."""
+        """Number of resolution levels common to all components."""
         return min(coding.levels for coding in self.codings)
 
     @property
@@ -65,11 +68,11 @@ class MainHeader:
 
     @cached_property
     def markers(self) -> tuple[int, ...]:
-        """The markers of its segments, in the order of the file."""
+        """Markers of all segments, in the order of the file."""
         return tuple(segment.marker for segment in self.segments)
 
     def has(self, *markers: Marker) -> bool:
-        """Tell whether the main header holds one of the markers."""
+        """Return whether the main header contains any of the markers."""
         return any(marker in self.markers for marker in markers)
 
 
@@ -79,30 +82,30 @@ class TilePartHeader:
 
     sot: Sot
     start: int
-    """Position of its SOT in the file."""
+    """Position of SOT in the file."""
     data: int
-    """Position of its first packet: behind SOD."""
+    """Position of the first packet, behind SOD."""
     stop: int
-    """Position of what follows it."""
+    """Position behind the tile-part."""
     packet_lengths: tuple[int, ...] | None
-    """Lengths of its packets, from PLT; None where there is none or it is malformed."""
+    """Packet lengths, from PLT; None if PLT is absent or malformed."""
     packed_headers: bool
     """Whether packet headers are kept in PPT, away from the packets."""
     changes_coding: bool
-    """Whether it holds marker segments that overrule the main header."""
+    """Whether its marker segments override the main header."""
     segments: tuple[Segment, ...] = ()
-    """Those marker segments of its header that a decoder needs."""
+    """Marker segments of its header needed by a decoder."""
 
 
 def read_header(pieces: SparseFile, start: int, ahead: Ahead) -> Steps[MainHeader]:
-    """Read the main header of the codestream that begins at `start`.
+    """Read the main header of the codestream at `start`.
 
     Raises
     ------
     CorruptImage
-        It is damaged, or the file ends in it.
+        The header is damaged, or the file ends in it.
     UnsupportedImage
-        It is coded as no decoder here can read.
+        The image uses an unsupported coding.
     """
     soc = yield from require(pieces, start, start + 2, ahead)
     if soc != Marker.SOC.code:
@@ -112,14 +115,14 @@ def read_header(pieces: SparseFile, start: int, ahead: Ahead) -> Steps[MainHeade
 
 
 def read_tile_part(pieces: SparseFile, start: int, sot: Sot, stop: int, ahead: Ahead) -> Steps[TilePartHeader]:
-    """Read the rest of the header of a tile-part whose SOT is known.
+    """Read the header of a tile-part, after its SOT.
 
     Parameters
     ----------
     start, stop : int
-        Where the tile-part lies in the file.
+        Extent of the tile-part in the file.
     ahead : Ahead
-        What to fetch together with the first missing byte.
+        Bytes to fetch together with the first missing byte.
     """
     segments, sod = yield from _read_segments(pieces, start + Sot.SIZE, Marker.SOD, ahead, stop)
     lengths = [s for s in segments if s.marker == Marker.PLT]
@@ -131,7 +134,7 @@ def read_tile_part(pieces: SparseFile, start: int, sot: Sot, stop: int, ahead: A
         stop=stop,
         packet_lengths=parse_plt(lengths) if lengths else None,
         packed_headers=any(s.marker == Marker.PPT for s in others),
-        changes_coding=any(s.marker != Marker.PPT for s in others),  # or is unknown, and may do anything
+        changes_coding=any(s.marker != Marker.PPT for s in others),  # an unknown marker may also change the coding
         segments=others,
     )
 
@@ -139,13 +142,13 @@ def read_tile_part(pieces: SparseFile, start: int, sot: Sot, stop: int, ahead: A
 def _read_segments(
     pieces: SparseFile, start: int, end: Marker, ahead: Ahead, limit: int | None = None
 ) -> Steps[tuple[list[Segment], int]]:
-    """Read marker segments up to the marker `end`; return them and its position."""
+    """Return the marker segments before marker `end`, and its position."""
     limit = min(start + _LARGEST_HEADER, pieces.size if limit is None else limit)
     segments: list[Segment] = []
     position = start
     while position + 2 <= limit and len(segments) < _MOST_SEGMENTS:
         if position - start > _LONG_HEADER:
-            ahead = Ahead(position - start)  # the longer it is already, the more of it is to come
+            ahead = Ahead(position - start)  # grow the read-ahead with the header
         marker = int.from_bytes((yield from require(pieces, position, position + 2, ahead)), "big")
         if marker == end:
             return segments, position
@@ -164,7 +167,7 @@ def _read_segments(
         segments.append(Segment(marker, position, body))
         position += 2 + length
     if position + 2 > pieces.size:
-        yield from require(pieces, position, position + 2)  # says that the file is cut short
+        yield from require(pieces, position, position + 2)  # raises: the file is cut short
     raise CorruptImage("", f"no {end.name} marker between bytes {start} and {limit}", "fetch the file again")
 
 
@@ -186,7 +189,10 @@ def _parse_header(start: int, stop: int, segments: list[Segment]) -> MainHeader:
 
 
 def _codings(segments: list[Segment], start: int, components: int) -> tuple[Cod, list[CodingStyle]]:
-    """Return COD and the coding of each component; the last of contradicting segments holds, as in decoders."""
+    """Return COD and the coding style of each component.
+
+    The last of contradicting segments counts, as in decoders.
+    """
     cod, codings = None, list[CodingStyle]()
     for segment in segments:
         if segment.marker == Marker.COD:
@@ -204,7 +210,7 @@ def _codings(segments: list[Segment], start: int, components: int) -> tuple[Cod,
 
 
 def _quantizations(segments: list[Segment], start: int, components: int) -> list[Quantization]:
-    """Return how each component is quantized, likewise."""
+    """Return the quantization of each component; the last segment counts."""
     quantizations = list[Quantization]()
     for segment in segments:
         if segment.marker == Marker.QCD:
@@ -223,7 +229,7 @@ def _tile_parts(segments: list[Segment]) -> tuple[tuple[int | None, int], ...]:
     try:
         return parse_tlm(segments)
     except CorruptImage:
-        return ()  # it is only a shortcut
+        return ()  # TLM is optional
 
 
 def _lacks(start: int, marker: Marker) -> CorruptImage:
@@ -232,7 +238,7 @@ def _lacks(start: int, marker: Marker) -> CorruptImage:
 
 
 def _component(segment: Segment, components: int) -> tuple[int, int]:
-    """Return the component that a COC or QCC marker segment is for, and the offset of what follows."""
+    """Return the component of a COC or QCC, and the next offset."""
     layout, offset = (">B", 1) if components < 257 else (">H", 2)
     (component,) = segment.unpack(layout)
     if component >= components:
@@ -241,12 +247,12 @@ def _component(segment: Segment, components: int) -> tuple[int, int]:
 
 
 def check_supported(header: MainHeader) -> None:
-    """Refuse what cannot become one array.
+    """Refuse an image whose components have different sampling.
 
     Raises
     ------
     UnsupportedImage
-        Components are sampled differently.
+        The components are sampled differently.
     """
     sampling = {(c.xrsiz, c.yrsiz) for c in header.siz.components}
     if len(sampling) > 1:

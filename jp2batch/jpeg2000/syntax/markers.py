@@ -1,4 +1,7 @@
-"""Marker segments <-> frozen values (T.800 annex A). Only what bears on reading; the others stay bytes."""
+"""Marker segments as frozen values (T.800 annex A).
+
+Segments irrelevant to reading stay bytes.
+"""
 
 import struct
 from dataclasses import dataclass, replace
@@ -12,7 +15,7 @@ _LARGEST_LIST = 4 << 20  # bytes: a million packets or more
 
 
 class Marker(IntEnum):
-    """The markers that may occur in a codestream, table A.2 (CAP, CPF: T.814)."""
+    """Markers of a codestream, table A.2 (CAP, CPF: T.814)."""
 
     SOC = 0xFF4F
     CAP = 0xFF50
@@ -51,14 +54,14 @@ PROGRESSIONS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A marker segment, as it lies in the file."""
+    """A marker segment of the file."""
 
     marker: int
-    """The marker; one of `Marker`, or unknown."""
+    """Marker code, a `Marker` or unknown."""
     start: int
     """Position of the marker in the file."""
     body: bytes
-    """What follows the length."""
+    """Content after the length field."""
 
     @property
     def name(self) -> str:
@@ -70,14 +73,21 @@ class Segment:
         return encode_segment(self.marker, self.body)
 
     def unpack(self, layout: str, offset: int = 0) -> tuple[int, ...]:
-        """Return the numbers at `offset` of the body, or say that it is too short."""
+        """Return the numbers at `offset` of the body.
+
+
+        Raises
+        ------
+        CorruptImage
+            The body is too short.
+        """
         try:
             return struct.unpack_from(layout, self.body, offset)
         except struct.error:
             raise self.wrong(f"is too short ({len(self.body)} bytes)") from None
 
     def wrong(self, problem: str) -> CorruptImage:
-        """Return the error that says what is wrong with this segment."""
+        """Return the error for a problem with this segment."""
         return CorruptImage("", f"the {self.name} marker segment at byte {self.start} {problem}", _HINT)
 
 
@@ -88,10 +98,10 @@ def encode_segment(marker: int, body: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One component of SIZ."""
+    """A component in SIZ."""
 
     ssiz: int
-    """Bits minus one; the highest bit says signed."""
+    """Bits minus 1; the highest bit means signed."""
     xrsiz: int
     """Columns of the reference grid for each sample."""
     yrsiz: int
@@ -125,7 +135,7 @@ class Siz:
 
     @classmethod
     def parse(cls, segment: Segment) -> Self:
-        """Read a SIZ marker segment, and check what everything else relies on."""
+        """Read a SIZ marker segment and check its values."""
         *numbers, count = segment.unpack(">HIIIIIIIIH")
         if not 1 <= count <= 16384 or len(segment.body) != 36 + 3 * count:
             raise segment.wrong(f"claims {count} components in {len(segment.body)} bytes")
@@ -155,20 +165,20 @@ class Siz:
 
 @dataclass(frozen=True, slots=True)
 class CodingStyle:
-    """How a component is coded: the SPcod and SPcoc parameters, table A.20."""
+    """Coding style of a component: SPcod or SPcoc parameters, table A.20."""
 
     levels: int
     """Decomposition levels, N_L."""
     code_block: tuple[int, int]
     """Exponents of width and height of the code-blocks."""
     style: int
-    """Code-block style; bit 6 says HTJ2K."""
+    """Code-block style; bit 6 means HTJ2K."""
     transform: int
     """0 = 9/7 irreversible, 1 = 5/3 reversible."""
     precincts: tuple[tuple[int, int], ...]
-    """Exponents (PPx, PPy) of the precincts of each resolution level, from the lowest."""
+    """Exponents (PPx, PPy) of the precincts by resolution level, lowest first."""
     own_precincts: bool
-    """Whether the precincts are given in the segment, not the maximal ones."""
+    """Whether the segment lists precinct sizes; else they are maximal."""
 
     @classmethod
     def parse(cls, segment: Segment, offset: int, own_precincts: bool) -> Self:
@@ -201,9 +211,9 @@ class Cod:
     """Coding style default, A.6.1."""
 
     scod: int
-    """Coding style: bit 0 precincts are given, bit 1 SOP may be used, bit 2 EPH is used."""
+    """Coding style bits: 0 listed precincts, 1 SOP allowed, 2 EPH used."""
     progression: str
-    """One of `PROGRESSIONS`."""
+    """Progression order, from `PROGRESSIONS`."""
     layers: int
     """Number of quality layers."""
     mct: int
@@ -239,9 +249,12 @@ class Quantization:
     """Quantization of a component: QCD and QCC, A.6.4 and A.6.5."""
 
     sqcd: int
-    """Style in the lower five bits (0 none, 1 derived, 2 expounded), guard bits above."""
+    """Style in the lower five bits, guard bits above.
+
+    Styles: 0 none, 1 derived, 2 expounded.
+    """
     steps: bytes
-    """The step sizes, one or two bytes each."""
+    """Step sizes of a byte or two each."""
 
     @classmethod
     def parse(cls, segment: Segment, offset: int) -> Self:
@@ -250,9 +263,12 @@ class Quantization:
         return cls(sqcd, segment.body[offset + 1 :])
 
     def reduced(self, levels: int) -> Self:
-        """Return the quantization of an image of `levels` decomposition levels: of its 1 + 3·levels subbands."""
+        """Return the quantization for `levels` decomposition levels.
+
+        Keeps the steps of the 1 + 3·levels lowest subbands.
+        """
         style = self.sqcd & 31
-        if style == 1:  # one step, from which the others are derived
+        if style == 1:  # all steps are derived from the first
             return self
         return replace(self, steps=self.steps[: (1 + 3 * levels) * (1 if style == 0 else 2)])
 
@@ -271,15 +287,18 @@ class Sot:
     tile: int
     """Isot, index of the tile."""
     length: int
-    """Psot, length of the tile-part from the first byte of SOT; 0 = to the end of the codestream."""
+    """Psot, tile-part length from the first byte of SOT.
+
+    0 = to the end of the codestream.
+    """
     part: int
     """TPsot, index of the tile-part in its tile."""
     parts: int
-    """TNsot, number of tile-parts of the tile; 0 = not told here."""
+    """TNsot, number of tile-parts of the tile; 0 = not stated here."""
 
     @classmethod
     def parse(cls, data: bytes) -> Self | None:
-        """Read the 12 bytes of a SOT marker segment; None where they are something else."""
+        """Read the 12 bytes of SOT; None for other data."""
         if len(data) != cls.SIZE:
             return None
         marker, length, *fields = struct.unpack(">HHHIBB", data)
@@ -291,9 +310,10 @@ class Sot:
 
 
 def parse_tlm(segments: list[Segment]) -> tuple[tuple[int | None, int], ...]:
-    """Return (tile, length) of all tile-parts, in the order of the codestream, from TLM marker segments (A.7.1).
+    """Return (tile, length) of all tile-parts from TLM (A.7.1).
 
-    Where ST is 0 the tile is None: tile-parts then lie in the order of their tiles, one a tile.
+    They are in the order of the codestream. If ST is 0, the tile is None: each tile has a single tile-part, in the
+    order of tiles.
     """
     entries: list[tuple[int | None, int]] = []
     for segment in sorted(segments, key=lambda s: s.unpack(">B")):
@@ -310,12 +330,12 @@ def parse_tlm(segments: list[Segment]) -> tuple[tuple[int | None, int], ...]:
 
 
 def parse_plt(segments: list[Segment]) -> tuple[int, ...] | None:
-    """Return the packet lengths of a tile-part from its PLT marker segments (A.7.3), None where they are malformed."""
+    """Return packet lengths from PLT (A.7.3); None if malformed."""
     return parse_lengths(b"".join(s.body[1:] for s in sorted(segments, key=lambda s: s.body[:1])))
 
 
 def parse_plm(segments: list[Segment]) -> tuple[tuple[int, ...] | None, ...]:
-    """Return the packet lengths of each tile-part of the codestream from the PLM marker segments (A.7.2)."""
+    """Return packet lengths of each tile-part from PLM (A.7.2)."""
     data = b"".join(s.body[1:] for s in sorted(segments, key=lambda s: s.body[:1]))
     parts, position = [], 0
     while position < len(data):
@@ -326,13 +346,14 @@ def parse_plm(segments: list[Segment]) -> tuple[tuple[int, ...] | None, ...]:
 
 
 def parse_lengths(data: bytes) -> tuple[int, ...] | None:
-    """Return packet lengths coded as in PLT and PLM: seven bits a byte, the highest bit says that more follow.
+    """Return packet lengths from the coding of PLT and PLM.
 
-    None, where they are malformed or too many.
+    Each byte holds seven bits of a length; its highest bit means continuation. Returns None if the data are malformed
+    or too long.
     """
     if len(data) > _LARGEST_LIST:
         return None
-    if data.isascii():  # each length has one byte, as those of small tiles do
+    if data.isascii():  # each length has one byte, as in small tiles
         return tuple(data) if all(data) else None
     lengths, value = [], 0
     for byte in data:

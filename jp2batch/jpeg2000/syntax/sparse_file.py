@@ -1,8 +1,8 @@
-"""A sparse view of a file: what has been read of it so far; and the conversation that reads more.
+"""Sparse view of a file, and generators of requests for its bytes.
 
-Where the interesting bytes of a JPEG 2000 file lie is written in the file itself, so it is read in a conversation. One
-side of it is a generator, `Steps`: it yields the byte ranges that it needs next, is resumed when `Pieces` holds them,
-and returns its value in the end. It does no I/O and knows no clock; whoever runs it fetches the ranges.
+The positions of the bytes needed from a JPEG 2000 file are written in the file itself, so it is read in rounds. A
+generator, `Steps`, yields the byte ranges needed next, resumes when the `SparseFile` contains them, and finally returns
+a value. It does no I/O and has no clock; its caller fetches the ranges.
 """
 
 from bisect import bisect_left, bisect_right
@@ -20,19 +20,22 @@ class Range(NamedTuple):
     start: int
     stop: int
     head: int | None = None
-    """How many of its first bytes decide what is asked for next; None = all. A rehearsal fetches only these."""
+    """Number of first bytes needed for the next requests; None = all.
+
+    A dry run fetches only these.
+    """
 
 
 Steps = Generator[Sequence[Range], None, T]
-"""A conversation that ends in a `T`."""
+"""A generator of requests; its return value is a `T`."""
 
 
-class Unknown(Exception):  # not an error: a rehearsal has come to bytes that it did not fetch
+class Unknown(Exception):  # not an error: a dry run needs bytes that it did not fetch
     """The bytes were counted, but not fetched."""
 
 
 class SparseFile:
-    """What is known of one file.
+    """Bytes already read from a file.
 
     Parameters
     ----------
@@ -48,27 +51,27 @@ class SparseFile:
         self._fetched = False
 
     def add(self, start: int, data: bytes) -> None:
-        """Keep `data`, which is known to lie at `start`, and overlaps nothing that is there."""
+        """Add `data` read at `start`, disjoint from all earlier data."""
         self._insert(start, start + len(data), data)
 
     def fill(self, start: int, data: bytes) -> None:
-        """Keep of `data`, which was fetched, what is not there yet."""
+        """Add fetched `data`, except bytes already present."""
         self._fetched = True
         for gap in self.missing(start, start + len(data)):
             self._insert(gap.start, gap.stop, data[gap.start - start : gap.stop - start])
 
     def fill_unknown(self, start: int, stop: int) -> None:
-        """Take a range for fetched without having its bytes: to rehearse a conversation."""
+        """Mark a range as fetched without bytes, for a dry run."""
         self._fetched = True
         for gap in self.missing(start, stop):
             self._insert(gap.start, gap.stop, None)
 
     def may_cross(self, start: int, stop: int) -> bool:
-        """Tell whether a range may be fetched without fetching any byte for the second time."""
+        """Return whether fetching a range would repeat no fetched byte."""
         return not self._fetched or self.missing(start, stop) == [Range(start, stop)]
 
     def missing(self, start: int, stop: int) -> list[Range]:
-        """Return the parts of a range that have not been read."""
+        """Return the unread parts of a range."""
         gaps, position = [], start
         index = max(0, bisect_right(self._starts, start) - 1)
         while position < stop and index < len(self._starts):
@@ -81,17 +84,17 @@ class SparseFile:
         return gaps
 
     def held(self, start: int, stop: int) -> list[tuple[int, bytes]]:
-        """Return those bytes of a range that have been read, as (position, bytes)."""
+        """Return the read parts of a range, as (position, bytes)."""
         bounds = [start, *(edge for gap in self.missing(start, stop) for edge in (gap.start, gap.stop)), stop]
         spans = zip(bounds[::2], bounds[1::2], strict=True)
         return [(first, self.read(first, last)) for first, last in spans if first < last]
 
     def covers(self, start: int, stop: int) -> bool:
-        """Tell whether all of a range has been read."""
+        """Return whether a whole range has been read."""
         return not self.missing(start, stop)
 
     def drop(self, ranges: Sequence[Range]) -> None:
-        """Forget the bytes of ranges, which are sorted and disjoint."""
+        """Drop the bytes of sorted, disjoint ranges."""
         if not ranges:
             return
         first = max(0, bisect_right(self._starts, ranges[0].start) - 1)
@@ -107,7 +110,10 @@ class SparseFile:
         self._data[first:past] = [data for _, _, data in left]
 
     def peek(self, start: int, stop: int) -> bytes | None:
-        """Return the bytes of a range that lies within one piece, as most do; None where another look is needed."""
+        """Return the bytes of a range within a single piece, else None.
+
+        A fast path for the usual case.
+        """
         index = bisect_right(self._starts, start) - 1
         if index < 0 or not start < stop <= self._stops[index] or (data := self._data[index]) is None:
             return None
@@ -115,12 +121,12 @@ class SparseFile:
         return data[start - first : stop - first]
 
     def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes of a range that has been read.
+        """Return the bytes of a fully read range.
 
         Raises
         ------
         Unknown
-            Some were only taken for read.
+            Some bytes are only marked as fetched.
         """
         parts = []
         index = max(0, bisect_right(self._starts, start) - 1)
@@ -144,7 +150,7 @@ class SparseFile:
 
 
 def _without(start: int, stop: int, ranges: Sequence[Range]) -> Iterator[tuple[int, int]]:
-    """Iterate over what is left of a span without some ranges, which are sorted and disjoint."""
+    """Iterate over the rest of a span outside sorted, disjoint ranges."""
     index = bisect_right(ranges, start, key=lambda one: one.stop)
     while index < len(ranges) and ranges[index].start < stop:
         if start < ranges[index].start:
@@ -155,16 +161,16 @@ def _without(start: int, stop: int, ranges: Sequence[Range]) -> Iterator[tuple[i
 
 
 class Ahead(NamedTuple):
-    """What to fetch together with bytes that must be fetched anyway."""
+    """Read-ahead: bytes to fetch together with required bytes."""
 
     header: int = 0
-    """Bytes that probably belong to headers: they decide what is asked for next."""
+    """Probable header bytes, which decide the next requests."""
     data: int = 0
-    """Bytes behind those that probably are packets."""
+    """Probable packet bytes behind the headers."""
 
 
 def require(pieces: SparseFile, start: int, stop: int, ahead: Ahead = Ahead()) -> Steps[bytes]:  # noqa: B008  # it is frozen
-    """Return the bytes of a range; where they must be fetched, what is `ahead` comes with them.
+    """Return the bytes of a range, fetching missing bytes with read-ahead.
 
     Raises
     ------
@@ -185,14 +191,14 @@ def require(pieces: SparseFile, start: int, stop: int, ahead: Ahead = Ahead()) -
 
 
 def fetch(pieces: SparseFile, ranges: Sequence[Range]) -> Steps[None]:
-    """Fetch what of `ranges` is missing; its content decides nothing."""
+    """Fetch the missing bytes of `ranges`; their content decides nothing."""
     missing = [gap._replace(head=0) for start, stop, _ in ranges for gap in pieces.missing(start, stop)]
     if missing:
         yield missing
 
 
 def disjoint(ranges: Iterable[Range]) -> list[Range]:
-    """Join ranges that overlap; of the joined one as much decides as of its parts."""
+    """Join overlapping ranges; their decisive bytes stay decisive."""
     result: list[Range] = []
     for one in sorted(ranges, key=lambda r: r.start):
         if not result or one.start >= result[-1].stop:
@@ -205,7 +211,7 @@ def disjoint(ranges: Iterable[Range]) -> list[Range]:
 
 
 def merged(ranges: Iterable[Range]) -> list[Range]:
-    """Join ranges that touch or overlap."""
+    """Join ranges with common bytes or a common boundary."""
     result: list[Range] = []
     for start, stop, _ in sorted(ranges):
         if result and start <= result[-1].stop:
@@ -216,7 +222,7 @@ def merged(ranges: Iterable[Range]) -> list[Range]:
 
 
 def gather(conversations: Iterable[Steps[T]]) -> Steps[list[T]]:
-    """Hold many conversations side by side: each round asks at once for what all of them need next."""
+    """Run many generators side by side, joining their requests in rounds."""
     results: dict[int, T] = {}
     running = dict(enumerate(conversations))
     while True:

@@ -183,8 +183,8 @@ def index_settings() -> IndexSettings:
 
 
 def share_index(url: str, storage_options: Mapping[str, Any]) -> None:
-    """Let all reads from now on look into a table that somebody has made."""
-    place = Location.of(url).absolute(str(Path.cwd())).text  # workers may be in another folder
+    """Use a shared index table for all further reads."""
+    place = Location.of(url).absolute(str(Path.cwd())).text  # workers may run in another folder
     dask.config.set({"jp2batch.index.shared": place, "jp2batch.index.shared-options": dict(storage_options)})
 
 

@@ -47,7 +47,7 @@ class Jp2BatchError(Exception):
     Parameters
     ----------
     path : str or Location
-        The path or URL concerned, if any. It is kept without credentials, and not if it is no text.
+        The path or URL concerned, if any. Credentials are removed; a value other than text is dropped.
     problem : str
         Description of the problem.
     hint : str
@@ -69,7 +69,10 @@ class Jp2BatchError(Exception):
         return " ".join(f"{where}{self.problem}{hint}".split())
 
     def at(self, path: str | Location) -> Self:
-        """Return the same error, naming `path`: the format layer does not know what it is reading."""
+        """Return the same error with `path`.
+
+        The format layer raises errors without a path, since it knows only bytes.
+        """
         return type(self)(path, *self.args[1:])
 
 
@@ -131,7 +134,7 @@ class ManifestError(InvalidRequest):
 
     @classmethod
     def of(cls, path: str | Location, rows: Sequence[tuple[int, str]], unit: str = "line") -> Self:
-        """Return the error that names these bad rows."""
+        """Return the error for bad rows."""
         problem = f"{unit} {rows[0][0]}: {rows[0][1]}" if len(rows) == 1 else f"{len(rows)} bad rows"
         return cls(path, problem, "", tuple(rows), unit)
 

@@ -1,4 +1,4 @@
-"""Location: a path or URL, parsed once; and texts as messages may show them, without credentials."""
+"""Location: a path or URL, parsed once, and redaction of credentials."""
 
 import os
 import re
@@ -12,33 +12,33 @@ LOCAL = ("file", "local")
 """The schemes of files of this machine."""
 
 _MARK, _LINK = "://", "::"
-# In an Azure URL, the text before the @ is the container and no user.
+# In an Azure URL, the text before the @ is the container, not a user.
 _USER = re.compile(r"(?<!abfs://)(?<!abfss://)(?<=://)[^/?#\s]*@")
 # Only an ARN among bucket names has a colon. A secret may contain slashes: everything up to the last @ is removed.
 _USER_OF_STORE = re.compile(r"(?i)\b(s3a?|gs|gcs)://(?:(?!arn:)[^/?#\s@]*:\S*|[^/?#\s]*)@")
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")  # they may split credentials and hide them from the patterns
 _QUERY = re.compile(r"\?[^\s'\"]*")
-_PLAIN_OPTIONS = ("endpoint_url", "region_name", "profile")  # which are no secrets
-_SHORTEST = 4  # characters of a secret: fewer would be found in any text
+_PLAIN_OPTIONS = ("endpoint_url", "region_name", "profile")  # options without secrets
+_SHORTEST = 4  # characters of a secret: a shorter text would match anywhere
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Location:
-    """Where an object is: a local path, a URL, or a chain of them as `zip://a.jp2::s3://bucket/a.zip`.
+    """Location of an object: a local path, a URL, or a chain.
 
-    As text, and in every message, it has no credentials.
+    A chain is, for example, `zip://a.jp2::s3://bucket/a.zip`. Its `str` and every message are without credentials.
     """
 
     text: str
-    """The path or URL with all that it holds, for drivers only."""
+    """The unredacted path or URL, for drivers only."""
     options: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    """fsspec's options for its store; their texts are secrets."""
+    """fsspec's options for its store; they may contain secrets."""
     scheme: str = field(init=False, compare=False)
-    """Of the first link: "s3", "https", "zip", …; "file" of a path."""
+    """Scheme of the first link: "s3", "https", "zip", …; "file" for a path."""
     path: str = field(init=False, compare=False)
     """The first link without its scheme."""
     chain: str = field(init=False, compare=False)
-    """The links after the first; empty if there is only one."""
+    """All links after the first; empty for a single link."""
 
     def __post_init__(self) -> None:
         link, chained, chain = self.text.partition(_LINK)
@@ -60,7 +60,10 @@ class Location:
 
     @property
     def redacted(self) -> str:
-        """The text as messages may show it; of a URL with control characters, its scheme alone."""
+        """The text without credentials, for messages.
+
+        Of a URL with control characters, only the scheme is shown.
+        """
         if not self.is_url:
             return self.text
         return f"{self.text.partition(_MARK)[0]}{_MARK}…" if _CONTROL.search(self.text) else redact(self.text)
@@ -72,7 +75,7 @@ class Location:
 
     @property
     def is_url(self) -> bool:
-        """True if a scheme is written out, that of local files included."""
+        """True if a scheme is written out, even for a local file."""
         return _MARK in self.text
 
     @property
@@ -87,7 +90,7 @@ class Location:
 
     @property
     def links(self) -> list[str]:
-        """The path or URL of each link, the first one first."""
+        """The path or URL of each link, in order."""
         return self.text.split(_LINK)
 
     @property
@@ -102,7 +105,7 @@ class Location:
 
     @property
     def key(self) -> str:
-        """The name of the object in its bucket; empty for a local file."""
+        """Name of the object in its bucket; empty for local files."""
         return "" if self.is_local else self.path.partition("/")[2]
 
     @property
@@ -122,12 +125,12 @@ class Location:
 
     @property
     def stem(self) -> str:
-        """The name without folders and suffix; safe in names of files and tasks."""
+        """File name without folders and suffix, safe in file and task names."""
         return re.sub(r"[^A-Za-z0-9_.+-]", "_", PurePosixPath(redact(self.text)).stem).lstrip(".")[-80:] or "image"
 
     @property
     def names_a_user_of_a_store(self) -> bool:
-        """True if a user stands before the bucket of an object store, as in a web address."""
+        """True if the URL of an object store contains a user."""
         return _USER_OF_STORE.search(self.text) is not None
 
     def with_path(self, path: str) -> "Location":
@@ -136,13 +139,16 @@ class Location:
         return replace(self, text=f"{link.removesuffix(self.path)}{path}{chained}{chain}")
 
     def absolute(self, folder: str) -> "Location":
-        """Return the location that a relative path has from a folder."""
+        """Return the location of a relative path below a folder.
+
+        URLs, chains and paths from the home folder are returned unchanged.
+        """
         if self.is_url or self.is_chained or self.text.startswith("~"):
             return self
         return replace(self, text=str(Path(folder, self.text)))
 
     def redact(self, text: str) -> str:
-        """Return a text without credentials, and without any that this location and its options hold."""
+        """Return a text without credentials and the secrets of this location."""
         text = redact(text)
         for secret in sorted(self._secrets(), key=len, reverse=True):
             text = text.replace(secret, "…")
@@ -156,15 +162,18 @@ class Location:
 
 
 def redact(text: str) -> str:
-    """Return a URL, or a text with URLs in it, without users, passwords and signed queries."""
+    """Return a text without users, passwords and queries in its URLs."""
     return _QUERY.sub("", _USER.sub("", _USER_OF_STORE.sub(rf"\1{_MARK}", text)))
 
 
 def host_of(address: str) -> str:
-    """Return the host of a URL or of a bare address, in lower case; empty if it has none."""
+    """Return the host of a URL or address, in lower case.
+
+    Empty if it has none.
+    """
     try:
         return urlsplit(address if _MARK in address else f"//{address}").hostname or ""
-    except ValueError:  # no URL; its driver will say so
+    except ValueError:  # not a URL; the driver reports it
         return ""
 
 
@@ -182,7 +191,7 @@ def described(value: object) -> str:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield the texts in storage options that no message may show."""
+    """Yield the secret texts in storage options."""
     if isinstance(value, Mapping):
         yield from (text for name, inner in value.items() if name not in _PLAIN_OPTIONS for text in _texts(inner))
     elif isinstance(value, str):

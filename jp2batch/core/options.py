@@ -1,4 +1,4 @@
-"""Storage options: fsspec's, for one store or several."""
+"""Storage options of fsspec, for a store or by scheme."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,10 @@ from typing import Any
 from jp2batch.core.errors import InvalidRequest
 
 StorageOptions = Mapping[str, Any] | None
-"""fsspec's options for a store: credentials, endpoint, …; or mappings of them by the schemes of several stores."""
+"""fsspec's options for a store: credentials, endpoint, …
+
+For several stores: mappings of options by scheme.
+"""
 
 
 def validate_options(options: object) -> dict[str, Any]:

@@ -28,7 +28,7 @@ Keys of object stores have at most 1024 bytes.
 _HIGHEST = 32  # decomposition levels at most, T.800 table A.15
 _LARGEST_SIZE = 2**32 - 1  # of an image, T.800 table A.9
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
-_ASKED = "give paths, or Requests, or what jp2batch.read_manifest makes of a manifest"
+_ASKED = "give paths, or Requests, or the result of jp2batch.read_manifest"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -114,12 +114,12 @@ class Request:
 
     @property
     def shown_path(self) -> str:
-        """The path as it may be shown: without credentials."""
+        """The path without credentials, for display."""
         return redact(self.path) if Location.of(self.url).is_url else self.path
 
     @property
     def shown_root(self) -> str | None:
-        """The root as it may be shown and compared: without credentials."""
+        """The root without credentials, for display and comparison."""
         return self.root and redact(self.root.rstrip("/"))
 
     def __dask_tokenize__(self) -> tuple[object, ...]:

@@ -56,7 +56,7 @@ def read_bytes(url: str, *, storage_options: Mapping[str, Any] | None = None, li
         data = _read_object(open_source(url, storage_options=storage_options), limit)
     except Exception as error:  # noqa: BLE001  # each driver has its own
         fault = translate_error(error, location)
-        if isinstance(fault, ImageNotFound):  # and this was to be no image
+        if isinstance(fault, ImageNotFound):  # the file need not be an image
             fault = StorageError(location, f"cannot be read: {fault.problem}", "check the path")
         raise fault from None
     return _unzipped(data, location.redacted, limit)

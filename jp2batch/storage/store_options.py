@@ -1,4 +1,4 @@
-"""The storage options of one store, or of several at once: {"s3": {…}, "https": {…}}."""
+"""Storage options of a store, selected from options by scheme."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,14 +12,14 @@ from jp2batch.core.options import StorageOptions, validate_options
 
 
 def locate(url: str, options: StorageOptions) -> Location:
-    """Return the location of a path or URL, with the options of its own store.
+    """Return the location of a path, with its store's options.
 
     Raises
     ------
     InvalidPath
-        It names a user of an object store: drivers take that for a part of the bucket's name, and repeat it.
+        The URL of an object store contains a user. Drivers would read it as part of the bucket's name, and show it.
     InvalidRequest
-        The options are no mapping.
+        The options are not a mapping.
     """
     location = Location.of(url)
     if location.names_a_user_of_a_store:
@@ -29,12 +29,14 @@ def locate(url: str, options: StorageOptions) -> Location:
 
 
 def options_for(url: str | Location, options: StorageOptions) -> dict[str, Any]:
-    """Return what storage options hold for the store of a path or URL; chains take them as they are.
+    """Return the storage options for the store of a path or URL.
+
+    Chains take all options as they are.
 
     Raises
     ------
     InvalidRequest
-        They are no mapping.
+        The options are not a mapping.
     """
     location, given = Location.of(url), validate_options(options)
     if location.is_chained or not is_by_protocol(given):
@@ -43,7 +45,7 @@ def options_for(url: str | Location, options: StorageOptions) -> dict[str, Any]:
 
 
 def is_by_protocol(options: Mapping[str, Any]) -> bool:
-    """Tell whether options are those of several stores, by their protocols."""
+    """Return whether options are mappings by scheme."""
     return bool(options) and all(
         name in known_implementations and isinstance(value, Mapping) for name, value in options.items()
     )

@@ -34,7 +34,7 @@ class Location:
     options: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """fsspec's options for its store; they may contain secrets."""
     scheme: str = field(init=False, compare=False)
-    """Scheme of the first link: "s3", "https", "zip", …; "file" for a path."""
+    """Scheme of the first link, such as "s3"; "file" for a path."""
     path: str = field(init=False, compare=False)
     """The first link without its scheme."""
     chain: str = field(init=False, compare=False)

@@ -82,7 +82,6 @@ class Container:
 def read_container(pieces: SparseFile, ahead: Ahead) -> Steps[Container]:
     """Read the boxes of a file, and locate its codestream.
 
-
     A raw codestream has no boxes. Boxes behind the codestream are read as well.
 
     Raises
@@ -139,7 +138,6 @@ def _read_to_codestream(pieces: SparseFile, ahead: Ahead) -> Steps[tuple[list[Bo
 
 def _read_behind(pieces: SparseFile, position: int, boxes: list[Box], ahead: Ahead) -> Steps[str]:
     """Append the boxes behind the codestream to `boxes`.
-
 
     Return the contradiction between their lengths, or an empty text.
     """

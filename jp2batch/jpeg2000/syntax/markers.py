@@ -75,7 +75,6 @@ class Segment:
     def unpack(self, layout: str, offset: int = 0) -> tuple[int, ...]:
         """Return the numbers at `offset` of the body.
 
-
         Raises
         ------
         CorruptImage

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from jp2batch.core.errors import UnsupportedImage
 from jp2batch.image import openjpeg
-from jp2batch.image.decoder import Samples
+from jp2batch.image.decoder import Decoder, Samples
 from jp2batch.jpeg2000.geometry.grid import Rect, ceil_div
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import CodingStyle
@@ -25,7 +25,7 @@ _TILE, _TILE_COMPONENT = 6000, 1500  # bytes for each, as the main header is rea
 _ENTRY = 200  # bytes for a code-block, with its tag trees; a precinct of a subband takes as much
 
 
-class OpenJpegDecoder:
+class OpenJpegDecoder(Decoder):
     """Decodes by the OpenJPEG library."""
 
     def decode(

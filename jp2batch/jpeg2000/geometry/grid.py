@@ -16,7 +16,7 @@ def ceil_div(value: int, divisor: int) -> int:
     return -(-value // divisor)
 
 
-class Rect(NamedTuple):  # which is made a hundred times a read: as a dataclass, at three times the cost
+class Rect(NamedTuple):  # a read makes a hundred of them: a dataclass would cost three times as much
     """A half-open rectangle of samples."""
 
     y0: int
@@ -40,15 +40,18 @@ class Rect(NamedTuple):  # which is made a hundred times a read: as a dataclass,
         return not (self.height and self.width)
 
     def scaled(self, dy: int, dx: int) -> "Rect":
-        """Return the samples of every dy-th row and dx-th column that lie inside: each bound divided, rounded up."""
+        """Return the samples at multiples of `dy` and `dx` inside.
+
+        Each bound is divided and rounded up.
+        """
         return Rect(ceil_div(self.y0, dy), ceil_div(self.x0, dx), ceil_div(self.y1, dy), ceil_div(self.x1, dx))
 
     def grown(self, border: int) -> "Rect":
-        """Return it with a border on all sides."""
+        """Return the rectangle with a border on all sides."""
         return Rect(self.y0 - border, self.x0 - border, self.y1 + border, self.x1 + border)
 
     def intersection(self, other: "Rect") -> "Rect":
-        """Return what both have; it may be empty."""
+        """Return the intersection; it may be empty."""
         return Rect(max(self.y0, other.y0), max(self.x0, other.x0), min(self.y1, other.y1), min(self.x1, other.x1))
 
 
@@ -69,12 +72,12 @@ def tile_count(siz: Siz) -> int:
 
 
 def check_grid(siz: Siz) -> None:
-    """Refuse a grid of more tiles than Isot can number, or without a sample.
+    """Refuse a grid without samples, or with too many tiles for Isot.
 
     Raises
     ------
     CorruptImage
-        There would be more than 65535 tiles, or the first component would be empty.
+        The grid has more than 65535 tiles, or the first component is empty.
     """
     if samples(siz, image_area(siz), 0).empty:
         raise CorruptImage("", "the SIZ marker segment claims an image without samples", "fetch the file again")
@@ -84,16 +87,16 @@ def check_grid(siz: Siz) -> None:
 
 
 def tile_area(siz: Siz, tile: int) -> Rect:
-    """Return the area of a tile on the reference grid, (B-6) to (B-10)."""
+    """Return a tile's area on the reference grid, (B-6) to (B-10)."""
     row, column = divmod(tile, tile_counts(siz)[1])
     y, x = siz.ytosiz + row * siz.ytsiz, siz.xtosiz + column * siz.xtsiz
     return Rect(max(y, siz.yosiz), max(x, siz.xosiz), min(y + siz.ytsiz, siz.ysiz), min(x + siz.xtsiz, siz.xsiz))
 
 
 def samples(siz: Siz, area: Rect, rlevel: int) -> Rect:
-    """Return the samples of an area of the reference grid at a resolution level, (B-12), (B-15).
+    """Return the samples of a reference-grid area at a resolution level.
 
-    All components are sampled alike (`check_supported`).
+    Follows (B-12) and (B-15). All components are sampled alike (`check_supported`).
     """
     component = siz.components[0]
     return area.scaled(component.yrsiz, component.xrsiz).scaled(1 << rlevel, 1 << rlevel)
@@ -101,20 +104,20 @@ def samples(siz: Siz, area: Rect, rlevel: int) -> Rect:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What of an image is asked for."""
+    """Samples and tiles of a request."""
 
     rlevel: int
     """Resolution levels to drop; 0 = full."""
     area: Rect
-    """The samples asked for, in the coordinates of that resolution level."""
+    """Requested samples, in coordinates of the resolution level."""
     tiles: tuple[int, ...]
-    """The tiles that hold these samples, in raster order."""
+    """Tiles containing the samples, in raster order."""
     first: tuple[int, int]
-    """Row and column, in pixels of the full image, of the first sample."""
+    """Row and column of the first sample, in full-image pixels."""
 
     @property
     def step(self) -> int:
-        """Pixels of the full image from one sample to the next."""
+        """Distance between samples, in pixels of the full image."""
         return 1 << self.rlevel
 
 
@@ -170,7 +173,10 @@ def _no_sample(asked: Rect, rlevel: int) -> InvalidWindow:
 
 
 def tile_bounds(siz: Siz, selection: Selection) -> tuple[list[int], list[int]]:
-    """Return where tiles begin and end among the rows and the columns of a selection, counted from its first."""
+    """Return the tile boundaries among the rows and columns of a selection.
+
+    They are counted from the first row and column of the selection.
+    """
     area = selection.area
     parts = [tile_samples(siz, tile, selection.rlevel).intersection(area) for tile in selection.tiles]
     ys = {edge - area.y0 for part in parts for edge in (part.y0, part.y1)}
@@ -198,19 +204,19 @@ def _meets(a: tuple[int, int], b: tuple[int, int]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PrecinctAxis:
-    """The precincts of one resolution level of a tile-component along one axis, B.6."""
+    """Precincts of a resolution level along an axis of a tile-component, B.6."""
 
     count: int
-    """How many there are."""
+    """Number of precincts."""
     first: int
-    """Index of the first in the partition, which is anchored at 0."""
+    """Index of the first precinct in the partition, anchored at 0."""
     spacing: int
-    """Distance of two precincts on the reference grid."""
+    """Distance between precincts on the reference grid."""
     origin: int
-    """Where the tile begins on the reference grid."""
+    """Start of the tile on the reference grid."""
 
     def position(self, index: int) -> int:
-        """Return where a precinct comes in a progression by position, B.12.1.3 to B.12.1.5."""
+        """Return a precinct's position on the reference grid, B.12.1.3 to B.12.1.5."""
         return max(self.origin, (self.first + index) * self.spacing)
 
 
@@ -218,17 +224,17 @@ PrecinctGrid = tuple[PrecinctAxis, PrecinctAxis]
 """The precincts of a resolution level: rows, columns."""
 
 PrecinctGrids = tuple[tuple[PrecinctGrid, ...], ...]
-"""The precincts of a tile: by component, then by resolution level from the lowest."""
+"""Precincts of a tile, by component and resolution level (lowest first)."""
 
 
 @lru_cache(maxsize=4096)
 def precinct_axis(start: int, stop: int, sampling: int, drop: int, exponent: int) -> PrecinctAxis:
-    """Return the precincts of a tile-component along one axis, (B-16).
+    """Return the precincts along an axis of a tile-component, (B-16).
 
     Parameters
     ----------
     start, stop : int
-        The tile on the reference grid.
+        Extent of the tile on the reference grid.
     sampling : int
         XRsiz or YRsiz.
     drop : int
@@ -251,7 +257,10 @@ def tile_precincts(header: MainHeader, tile: int) -> PrecinctGrids:
 
 
 def precinct_counts(grids: PrecinctGrids) -> tuple[tuple[int, ...], ...]:
-    """Return how many precincts a tile has: by component, then by resolution level from the lowest."""
+    """Return the precinct counts of a tile.
+
+    They are ordered by component and resolution level (lowest first).
+    """
     return tuple(tuple(rows.count * columns.count for rows, columns in levels) for levels in grids)
 
 

@@ -1,4 +1,4 @@
-"""Which precincts of a tile the samples of a window are made of (T.800 B.6, B.7, F.3)."""
+"""Selection of precincts for a window (T.800 B.6, B.7, F.3)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +15,12 @@ from jp2batch.jpeg2000.geometry.grid import (
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 
 _REACH = {0: 4, 1: 2}
-"""How many samples of a subband beyond a window bear on it, by the transform: 9/7 or 5/3.
+"""Reach of the filters beyond a window, in subband samples, by transform.
 
-A sample is made of low-pass ones up to 3 (5/3: 1) positions away and high-pass ones up to 4 (2), where every other
-position is low-pass (F.3.8). So one more decomposition takes ⌈(n + 3) / 2⌉ beyond the n that are needed of LL, and
-⌈(n + 4) / 2⌉ of the others: never more than 3 and 4 (1 and 2).
+Transforms are 0 = 9/7 and 1 = 5/3. A sample is computed from low-pass samples up to 3 (5/3: 1) positions away and
+high-pass samples up to 4 (2), where every other position is low-pass (F.3.8). If n samples beyond the window are
+needed, a further decomposition needs ⌈(n + 3) / 2⌉ of LL and ⌈(n + 4) / 2⌉ of the other subbands: never more than 3
+and 4 (1 and 2).
 """
 
 
@@ -30,9 +31,9 @@ class Precincts:
     rows: range
     columns: range
     across: int
-    """How many precincts a row of all of them has."""
+    """Number of precincts in a row of the resolution level."""
     count: int
-    """How many there are in all."""
+    """Number of precincts of the resolution level."""
 
     def __contains__(self, precinct: int) -> bool:
         row, column = divmod(precinct, self.across)
@@ -40,17 +41,17 @@ class Precincts:
 
     @property
     def all(self) -> bool:
-        """Whether these are all there are."""
+        """Whether all precincts of the resolution level are included."""
         return len(self.rows) * len(self.columns) == self.count
 
 
 def wanted_precincts(
     header: MainHeader, selection: Selection, tile: int, grids: PrecinctGrids
 ) -> Mapping[tuple[int, int], Precincts]:
-    """Return the precincts of a tile that a selection is made of, by component and resolution level.
+    """Return the precincts needed for a selection.
 
-    `grids` are all that the tile has. Resolution levels that are not needed are not there. A precinct is needed where
-    its samples in a subband come as near to those that the window has there as the filters reach.
+    The keys are (component, resolution level); levels that are not needed are absent. `grids` are all precincts of the
+    tile. A precinct is needed if any of its samples is within the filters' reach of the window in its subband.
     """
     samples = tile_samples(header.siz, tile, selection.rlevel)
     inside = selection.area.intersection(samples)
@@ -71,7 +72,10 @@ def wanted_precincts(
 
 
 def is_partial(header: MainHeader, selection: Selection, tile: int) -> bool:
-    """Tell whether a selection can do without some precincts of the resolution levels that it needs of a tile."""
+    """Return whether a selection needs only some precincts of a tile.
+
+    Only the resolution levels of the selection count.
+    """
     inside = tile_samples(header.siz, tile, selection.rlevel)
     if selection.area.intersection(inside) == inside:
         return False
@@ -80,7 +84,10 @@ def is_partial(header: MainHeader, selection: Selection, tile: int) -> bool:
 
 
 def wanted_area(header: MainHeader, selection: Selection) -> int:
-    """Estimate how many samples the precincts hold that a selection needs of its resolution level."""
+    """Estimate the number of samples in the precincts of a selection.
+
+    Only the highest resolution level of the selection counts.
+    """
     ppx, ppy = header.codings[0].precincts[header.codings[0].levels - selection.rlevel]
     area = selection.area
     first, last = (
@@ -93,20 +100,20 @@ def wanted_area(header: MainHeader, selection: Selection) -> int:
 
 
 def _near(axis: PrecinctAxis, exponent: int, samples: tuple[int, int], drop: int, *, halved: bool, reach: int) -> range:
-    """Return the precincts along an axis that hold, in any subband, what is near some samples.
+    """Return the precincts along an axis within reach of some samples.
 
     Parameters
     ----------
     exponent : int
         PPx or PPy.
     samples : (int, int)
-        The first, and the one behind the last, at the resolution level that is asked for.
+        Start and stop of the samples, at the requested resolution level.
     drop : int
-        Decompositions from there to the resolution level of these precincts.
+        Decompositions between the requested level and the precincts' level.
     halved : bool
-        Whether that has the subbands HL, LH and HH, which lie one decomposition deeper; else LL.
+        True if the level has the subbands HL, LH and HH, one decomposition deeper; False for LL.
     reach : int
-        What is near.
+        Distance in subband samples.
     """
     decompositions, size = drop + halved, 1 << (exponent - halved)
     bounds = [  # (B-15), for the low-pass and the high-pass subband

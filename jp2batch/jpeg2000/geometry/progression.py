@@ -1,4 +1,4 @@
-"""The packets of a tile, in each of the five progression orders (T.800 B.12)."""
+"""Packets of a tile in the progression orders of T.800 B.12."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from jp2batch.jpeg2000.syntax.headers import MainHeader
 
 
 class Packet(NamedTuple):
-    """The packet of one layer of one precinct."""
+    """A packet: a layer of a precinct."""
 
     component: int
     resolution: int
@@ -20,7 +20,7 @@ class Packet(NamedTuple):
 
 
 class _Placed(NamedTuple):
-    """A packet with its place on the reference grid."""
+    """A packet with its position on the reference grid."""
 
     packet: Packet
     y: int
@@ -36,16 +36,25 @@ _KEYS: dict[str, Callable[[_Placed], tuple[int, ...]]] = {
 }
 
 _PLACELESS = ("LRCP", "RLCP")
-"""Progressions in which positions play no part: tiles of equal counts have equal orders."""
+"""Progressions independent of positions.
+
+Tiles with equal precinct counts have equal packet orders.
+"""
 
 
 def count_packets(header: MainHeader, grids: PrecinctGrids) -> int:
-    """Return the number of packets of a tile, without listing them: a header can claim any number."""
+    """Return the number of packets of a tile, without listing them.
+
+    A hostile header can claim any number.
+    """
     return header.cod.layers * sum(map(sum, precinct_counts(grids)))
 
 
 def least_packets(header: MainHeader) -> int:
-    """Return a number of packets that the whole image has at least, without looking at each of its tiles."""
+    """Return a lower bound of the number of packets in the image.
+
+    It is computed without a loop over the tiles.
+    """
     siz, total = header.siz, 0
     alike = Counter(zip(siz.components, header.codings, strict=True))
     for (component, coding), components in alike.items():
@@ -58,29 +67,33 @@ def least_packets(header: MainHeader) -> int:
 
 
 def _least(image: tuple[int, int], tiles: tuple[int, int], sampling: int, drop: int, exponent: int) -> int:
-    """Return the fewest precincts along an axis: those of one big tile, and one in each tile inside."""
+    """Return a lower bound of the precincts along an axis.
+
+    It is the larger of two numbers: the precincts of a single large tile, and one for each inner tile.
+    """
     samples = ceil_div(ceil_div(image[1], sampling), 1 << drop) - ceil_div(ceil_div(image[0], sampling), 1 << drop)
-    inside = ceil_div(image[1] - tiles[0], tiles[1]) - 2  # the first and the last may be slivers
+    inside = ceil_div(image[1] - tiles[0], tiles[1]) - 2  # the first and the last tile may be slivers
     return max(precinct_axis(*image, sampling, drop, exponent).count, min(inside, samples))
 
 
 def check_packets(header: MainHeader, length: int) -> None:
-    """Refuse more packets than a codestream of `length` bytes can hold: each has one byte or more, B.10.3.
+    """Refuse more packets than fit into a codestream of `length` bytes.
+
+    Each packet has one byte or more, B.10.3.
 
     Raises
     ------
     CorruptImage
-        A decoder would be busy with them for hours.
+        The header claims more packets than bytes; a decoder would run for hours.
     """
     if (least := least_packets(header)) > length:
         raise CorruptImage("", f"its header claims {least:.3g} packets, in {length} bytes", "fetch the file again")
 
 
 def packet_order(header: MainHeader, grids: PrecinctGrids, *, more_layers: int = 0) -> tuple[Packet, ...]:
-    """Return the packets of a tile in the order in which they lie in the codestream.
+    """Return the packets of a tile in codestream order.
 
-    `more_layers` are appended to those that the header tells of; they leave the order of the others as it is, since in
-    every progression the layer is compared like any other number.
+    `more_layers` are appended to the layers of the header. They do not change the order of the other packets.
     """
     progression, layers = header.cod.progression, header.cod.layers + more_layers
     if progression in _PLACELESS:

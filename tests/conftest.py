@@ -9,6 +9,7 @@ import dask
 import pytest
 from hypothesis import settings
 
+from jp2batch.core.runtime import fresh_runtime
 from jp2batch.sample.product import make_product
 
 pytest_plugins = ["support.servers"]
@@ -29,7 +30,7 @@ def impatience() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def amnesia() -> Iterator[None]:
     """Let each read be the first one, whatever others have learned of images and stores."""
-    with dask.config.set({"jp2batch.index.enabled": False, "jp2batch.measure": False}):
+    with fresh_runtime(), dask.config.set({"jp2batch.index.enabled": False, "jp2batch.measure": False}):
         yield
 
 

@@ -1,6 +1,5 @@
 """What a worker does for one request: module-level functions on plain data, that never raise for the request's sake."""
 
-import functools
 import pickle
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from jp2batch.core.errors import ImageTooLarge, Jp2BatchError, UnexpectedError
 from jp2batch.core.location import Location
 from jp2batch.core.options import SecretDict
 from jp2batch.core.request import Request
+from jp2batch.core.runtime import process_state
 from jp2batch.image.info import format_bytes
 from jp2batch.image.open import OpenImage, memory_needed
 from jp2batch.image.read import Pixels, counted, read_from
@@ -143,7 +143,7 @@ def unsealed(order: TaskSpec | PickledSpec, request: Request) -> TaskSpec:
         ) from None
 
 
-@functools.lru_cache(maxsize=8)
+@process_state(limit=8)
 def _opened(data: bytes) -> TaskSpec:
     order: TaskSpec = pickle.loads(data)  # noqa: S301  # from our own client
     return order

@@ -3,10 +3,11 @@
 import contextlib
 import os
 import platform
-import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+
+from jp2batch.core.runtime import process_state
+from jp2batch.storage.cluster_limits import current_worker
 
 LATE = 86
 """Exit code of a process that its watchdog has ended."""
@@ -14,12 +15,10 @@ LATE = 86
 _SHARE = 0.9  # of its limit, that a worker may take: at 95 % its nanny ends it
 _LATER = 32 << 20  # bytes of what is imported by the first delivery
 
-_idle: dict[str, int] = {}
-
 
 def worker_name() -> str:
     """Return the address of the dask worker that this runs in, or the machine and number of this process."""
-    worker = _dask_worker()
+    worker = current_worker()
     return f"{platform.node()}:{os.getpid()}" if worker is None else str(worker.address)
 
 
@@ -29,12 +28,13 @@ def memory_to_spare() -> int | None:
     It is the same for all requests: what the process takes by itself is the least that it was ever seen to take, since
     of what requests have taken, much is given back late.
     """
-    worker = _dask_worker()
+    worker = current_worker()
     limit = worker and worker.memory_manager.memory_limit
     if not limit:
         return None
     now = worker.monitor.get_process_memory()
-    _idle[worker.address] = least = min(now, _idle.get(worker.address, now))
+    idle = _idle()
+    idle[worker.address] = least = min(now, idle.get(worker.address, now))
     return max(0, int(limit * _SHARE - least - _LATER) // int(worker.state.nthreads))
 
 
@@ -55,12 +55,10 @@ def watchdog(seconds: float | None) -> Iterator[None]:
 
 def is_replaced() -> bool:
     """Tell whether this process is started again when it ends: a dask worker with a nanny, which the batch notices."""
-    return getattr(_dask_worker(), "nanny", None) is not None
+    return getattr(current_worker(), "nanny", None) is not None
 
 
-def _dask_worker() -> Any:
-    """Return the dask worker that this runs in, or None."""
-    distributed: Any = sys.modules.get("distributed")  # without it, or while a thread imports it, no worker runs here
-    with contextlib.suppress(ValueError):  # not inside a task
-        return distributed.get_worker() if hasattr(distributed, "get_worker") else None
-    return None
+@process_state()
+def _idle() -> dict[str, int]:
+    """Return the least bytes that each worker was seen to take, by its address."""
+    return {}

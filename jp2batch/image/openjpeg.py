@@ -12,7 +12,6 @@ import functools
 import importlib.util
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,10 @@ from numpy.typing import NDArray
 
 from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError, CorruptImage, OpenJpegNotFound
+from jp2batch.core.runtime import uninterrupted_by_fork
 from jp2batch.image.openjpeg_callbacks import MemoryStream, Messages
 
 _INSTALL = "install it: pip install pillow, conda install -c conda-forge openjpeg, or apt install libopenjp2-7"
-_LOADING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def library() -> Library:
     ConfigurationError
         The configured path is not a library.
     """
-    with _LOADING:
+    with uninterrupted_by_fork():  # a child could not end what a thread of its parent has begun
         path, found_by = _find()
         loaded = _import_glymur(path)
     if found_by == "configuration" and loaded.OPENJP2._name != path:

@@ -8,9 +8,13 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import os
 import sys
-import threading
+import weakref
+from collections.abc import Callable
 from typing import Any
+
+from jp2batch.core.runtime import process_state
 
 logger = logging.getLogger(__name__)
 
@@ -58,34 +62,49 @@ class SharedLimiter:
                 self._there("release")
 
 
-_leases: dict[tuple[str, int, str], SharedLimiter] = {}
-_lock = threading.Lock()
-
-
 def cluster_lease(store: str, count: int) -> SharedLimiter | None:
     """Return the cluster-wide slots of a store; None outside a worker."""
-    distributed: Any = sys.modules.get("distributed")
-    if not hasattr(distributed, "get_worker"):  # not imported, or another thread is about to: no worker runs here
-        return None
-    worker = _worker(distributed)
-    if worker is None:
-        return None
-    key = (store, count, worker.address)
-    with _lock:
-        if key not in _leases:
-            semaphore = distributed.Semaphore(
-                max_leases=count, name=f"jp2batch-{store}-{count}", scheduler_rpc=worker.scheduler, loop=worker.loop
-            )
-            _leases[key] = SharedLimiter(semaphore, worker.loop.asyncio_loop)
-        return _leases[key]
+    worker = current_worker() or _any_worker()
+    return None if worker is None else _lease(store, count, weakref.ref(worker))
 
 
-def _worker(distributed: Any) -> Any:
-    """Return this thread's worker, or else a running worker of this process.
+@process_state()
+def _lease(store: str, count: int, reference: Callable[[], Any]) -> SharedLimiter:
+    distributed, worker = _distributed(), reference()
+    semaphore = distributed.Semaphore(
+        max_leases=count, name=f"jp2batch-{store}-{count}", scheduler_rpc=worker.scheduler, loop=worker.loop
+    )
+    return SharedLimiter(semaphore, worker.loop.asyncio_loop)
+
+
+def current_worker() -> Any:
+    """Return the dask worker of this thread's task, or None."""
+    distributed, worker = _distributed(), None
+    with contextlib.suppress(ValueError):  # not inside a task
+        worker = distributed and distributed.get_worker()
+    return worker if worker is not None and _is_here(worker) else None
+
+
+def _any_worker() -> Any:
+    """Return a running worker of this process, or None.
 
     Threads started by a task have no worker of their own.
     """
-    with contextlib.suppress(ValueError):
-        return distributed.get_worker()
+    if (distributed := _distributed()) is None:
+        return None
     workers = [worker for worker in list(distributed.Worker._instances) if worker.status == distributed.Status.running]
-    return min(workers, key=lambda worker: str(worker.address), default=None)
+    return min(filter(_is_here, workers), key=lambda worker: str(worker.address), default=None)
+
+
+def _distributed() -> Any:
+    """Return the module `distributed`, or None.
+
+    Until its import is complete, this process has no worker.
+    """
+    distributed = sys.modules.get("distributed")
+    return distributed if hasattr(distributed, "get_worker") else None
+
+
+def _is_here(worker: Any) -> bool:
+    """Return whether a worker runs in this process; a fork copies it without its event loop."""
+    return bool(worker.monitor.proc.pid == os.getpid())

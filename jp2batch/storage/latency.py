@@ -4,10 +4,11 @@ A process has an estimator for each store.
 """
 
 import threading
-from collections import defaultdict, deque
+from collections import deque
 from dataclasses import replace
 
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.runtime import process_state
 
 _SMALL, _LARGE = 16 << 10, 1 << 20  # bytes: small replies measure the latency, large ones the bandwidth
 _ENOUGH, _KEPT = 8, 64  # samples before an estimate is used; samples kept, few enough to follow changes
@@ -43,12 +44,10 @@ class LatencyEstimator:
         return replace(profile, latency=latency, bandwidth=bandwidth)
 
 
-_gauges: defaultdict[str, LatencyEstimator] = defaultdict(LatencyEstimator)
-
-
-def gauge(store: str) -> LatencyEstimator:
-    """Return the estimator of a store, by the store's name."""
-    return _gauges[store]
+@process_state()
+def gauge(_store: str) -> LatencyEstimator:
+    """Return the estimator of a store, by its name."""
+    return LatencyEstimator()
 
 
 def _within(value: float, bounds: tuple[float, float]) -> float:

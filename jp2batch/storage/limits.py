@@ -7,7 +7,6 @@ take turns with shared slots (`cluster_limits`).
 
 import asyncio
 import math
-import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.runtime import process_state
 
 
 class Lease(Protocol):
@@ -78,19 +78,23 @@ def _give_back(free: asyncio.Semaphore, lease: Lease | None) -> None:
     free.release()
     if lease is not None:
         task = asyncio.get_running_loop().create_task(lease.release())
-        _releasing.add(task)
-        task.add_done_callback(_releasing.discard)
+        releasing = _releasing()  # the loop holds tasks only weakly
+        releasing.add(task)
+        task.add_done_callback(releasing.discard)
 
 
-_releasing: set[asyncio.Task[None]] = set()  # the loop holds tasks only weakly
-_slots: dict[tuple[str, int, float], RequestLimiter] = {}
-_lock = threading.Lock()
+@process_state()
+def _releasing() -> set[asyncio.Task[None]]:
+    return set()
 
 
 def slots_of(store: str, profile: StoreCosts) -> RequestLimiter:
     """Return the request limiter of a store, by the store's name."""
     quota = profile.requests_per_minute
     hold = 60 * profile.connections / quota if quota else 0.0
-    key = (store, profile.connections, hold)
-    with _lock:
-        return _slots.setdefault(key, RequestLimiter(profile.connections, hold))
+    return _limiter(store, profile.connections, hold)
+
+
+@process_state()
+def _limiter(_store: str, count: int, hold: float) -> RequestLimiter:
+    return RequestLimiter(count, hold)

@@ -29,7 +29,7 @@ from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource, open_source
 from support.images import MANY_TILES, OTHER, PLAIN, WITH_TLM, Made
 from support.oracle import Oracle
-from support.reads import Timed
+from support.reads import Timed, start_anew
 from support.tile_part_rows import learn
 
 REMOTE = StoreCosts(latency=0.1, bandwidth=1e6, connections=8)
@@ -46,9 +46,7 @@ def folder(tmp_path):
         "jp2batch.stores": {"http": {"line": "100 kB"}},  # the images are small: let bytes be dear
     }
     with dask.config.set(settings):
-        index.clear_memory()
         yield tmp_path / "index"
-        index.clear_memory()
 
 
 @pytest.fixture
@@ -116,7 +114,7 @@ def test_one_round_is_one_round(http_server, serve, monkeypatch):
 def test_it_lasts_beyond_the_memory(serve):
     url = serve(MANY_TILES.data)
     cold = read(url).stats
-    index.clear_memory()
+    start_anew()
     stats = check(url, MANY_TILES).stats
     assert stats.located_by == "index"
     assert stats.requests < cold.requests
@@ -125,10 +123,10 @@ def test_it_lasts_beyond_the_memory(serve):
 def test_windows_teach_bit_by_bit(serve):
     url = serve(MANY_TILES.data)
     read(url, 0, ((50, 60), (50, 60)))
-    index.clear_memory()
+    start_anew()
     assert read(url, 0, ((50, 60), (50, 60))).stats.located_by == "index"
     assert read(url, 0, ((90, 101), (100, 118))).stats.located_by == "walk"
-    index.clear_memory()
+    start_anew()
     assert read(url, 0, ((50, 60), (50, 60))).stats.located_by == "index"
     pixels = read(url, 0, ((90, 101), (100, 118)))
     assert pixels.stats.located_by == "index"
@@ -180,7 +178,7 @@ def test_a_replaced_object_is_read_afresh(serve, memory):
     read(url)
     serve(OTHER.data)
     if not memory:
-        index.clear_memory()
+        start_anew()
     assert check(url, OTHER).stats.located_by == "walk"
     assert check(url, OTHER).stats.located_by == "index"
 
@@ -286,18 +284,17 @@ def test_wrong_entries_change_no_pixel(serve, lie):
     index.forget(source)
     index.keep(source, lies(known)[lie])
     check(url, MANY_TILES)
-    index.clear_memory()
+    start_anew()
     check(url, MANY_TILES)
 
 
 def test_damaged_files_change_no_pixel(serve, folder):
     url = serve(MANY_TILES.data)
     read(url)
-    index._file_at.cache_clear()
-    index.clear_memory()
+    start_anew()
     (folder / "index.sqlite").write_bytes(b"garbage" * 10_000)
     check(url, MANY_TILES)
-    index.clear_memory()
+    start_anew()
     assert check(url, MANY_TILES).stats.located_by == "index"
 
 
@@ -333,7 +330,7 @@ def test_what_threads_learn_at_once_is_all_kept():
     try:
         with dask.config.set({"jp2batch.index.disk": 0}), ThreadPoolExecutor(len(lessons)) as pool:
             for _ in range(50):
-                index.clear_memory()
+                start_anew()
                 list(pool.map(learn_one, lessons))
                 known = index.recall(source)
                 assert known is not None
@@ -380,7 +377,7 @@ def test_a_lazy_array_takes_along_where_tiles_were_found(http_server, serve):
     read(url, 0)
     known = kept(url)
     array = jp2batch.open(url, 0, chunks={"y": 40, "x": 40})
-    index.clear_memory()
+    start_anew()
     asked = http_server.requests
     with dask.config.set({"jp2batch.index.enabled": False}):
         np.testing.assert_array_equal(array.compute(scheduler="sync"), MANY_TILES.oracle.at(0)[0])
@@ -425,7 +422,7 @@ def test_what_somebody_else_tells_is_compared(image, monkeypatch):
         source = MemorySource(image.data, profile=REMOTE, etag=known.etag)
         told = replace(known, header_bytes=tuple((start, bytes(data)) for start, data in stretches))
         monkeypatch.setattr(index, "shared_table", lambda *_, source=source, told=told: {source.key: told})
-        index.clear_memory()
+        start_anew()
         with dask.config.set({"jp2batch.index.shared": "a table", "jp2batch.index.disk": 0}):
             pixels = read_from(source, lambda opened: opened.selected(1))
         np.testing.assert_array_equal(pixels.values, image.oracle.at(1))
@@ -592,6 +589,7 @@ def test_only_the_last_readings_of_an_image_are_held(serve):
         for _ in range(2):
             window = ((row, row + 40), (row, row + 50))
             np.testing.assert_array_equal(read(url, 0, window).values, MANY_TILES.oracle.window(0, window))
-    (held,) = index._memory._held.values()
+    memory = index._memory()
+    (held,) = memory._held.values()
     assert len(held.readings) == 8
-    assert index._memory._weight == held.weight
+    assert memory._weight == held.weight

@@ -20,7 +20,6 @@ from jp2batch.compute.cluster import local_cluster
 from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError, StorageError
 from jp2batch.core.request import Request
-from jp2batch.image import index
 from jp2batch.image.index import parquet_table
 from jp2batch.image.index.parquet_table import Table, shared_table, write_table
 from jp2batch.image.open import OpenImage
@@ -40,9 +39,7 @@ KEY = (
 def settings():
     """Let every read look into tables alone, and find out by tiles."""
     with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 1000}):
-        index.clear_memory()
         yield
-        index.clear_memory()
 
 
 def run(*arguments: object) -> Result:

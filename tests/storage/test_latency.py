@@ -5,7 +5,7 @@ import pytest
 
 from jp2batch.core import config
 from jp2batch.core.costs import StoreCosts
-from jp2batch.storage.latency import LatencyEstimator, gauge
+from jp2batch.storage.latency import LatencyEstimator
 from jp2batch.storage.source import open_source
 
 GUESSED = StoreCosts(0.03, 60e6, 128, measured=True)
@@ -58,14 +58,14 @@ def test_what_is_configured_stands():
 def test_sources_note_and_follow(http_server):
     http_server.files["file"] = bytes(100_000)
     url = http_server.url("file")
-    gauge("127.0.0.1")._waits.clear()
-    with dask.config.set({"jp2batch.measure": True}):
-        assert open_source(url).profile.latency == config.store_costs("http").latency
+    slow = {"jp2batch.profiles": {"default": {"latency": "9s"}}}
+    with dask.config.set({"jp2batch.measure": True, **slow}):
+        assert open_source(url).profile.latency == config.store_costs("http").latency == 9
         source = open_source(url)
         source.read_many([(0, 100)])
         source.read_many([(start, start + 100) for start in range(100, 2000, 100)])
-        assert source.profile.latency == 0.03  # it stays the same while an image is read
-        assert 0.0001 <= open_source(url).profile.latency < 0.03
+        assert source.profile.latency == 9  # it stays the same while an image is read
+        assert 0.0001 <= open_source(url).profile.latency < 9
         with dask.config.set({"jp2batch.stores": {"127.0.0.1": {"latency": "7ms"}}}):
             assert open_source(url).profile.latency == 0.007
     assert open_source(url).profile.latency == 0.03

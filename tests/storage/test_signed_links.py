@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 import jp2batch
 from jp2batch.cli import main
 from jp2batch.core.errors import ObjectChanged
-from jp2batch.image import index
 from jp2batch.sample.encode import Coding
 from jp2batch.sample.product import make_product
 from jp2batch.storage.source import Version, open_source
@@ -45,9 +44,7 @@ def memory(tmp_path: Path) -> Iterator[None]:
     """Let images be known from their second read on, and not be read whole."""
     settings = {"jp2batch.index": {"enabled": True, "folder": str(tmp_path / "index")}, "jp2batch.first-read": 2000}
     with dask.config.set({**settings, "jp2batch.max-whole-file": 0}):
-        index.clear_memory()
         yield
-        index.clear_memory()
 
 
 @pytest.fixture(scope="module")

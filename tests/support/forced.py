@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError
 from jp2batch.core.request import Window
-from jp2batch.image import index
 from jp2batch.image.open import OpenImage, fetcher, run_steps
 from jp2batch.image.read import read_from
 from jp2batch.jpeg2000.geometry.grid import tile_count
@@ -26,6 +25,7 @@ from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy
 from jp2batch.jpeg2000.plan import planner
 from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.storage.source import MemorySource
+from support.reads import start_anew
 
 Way = Literal["local", "store", "walk", "stretches", "interpolation", "tlm", "index", "memory"]
 WAYS: tuple[Way, ...] = ("local", "store", "walk", "stretches", "interpolation", "tlm", "index", "memory")
@@ -90,7 +90,7 @@ def _reader(data: bytes, way: Way) -> Callable[[int, Window | None], Any]:
         known = learned(rlevel) if way == "index" else None
         return read_from(source, lambda opened: opened.selected(rlevel, window), known=known)
 
-    index.clear_memory()
+    start_anew()
     return read
 
 

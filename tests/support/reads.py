@@ -6,6 +6,7 @@ import dask
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.request import Window
+from jp2batch.core.runtime import Runtime
 from jp2batch.image.read import Pixels, read_from
 from jp2batch.storage.source import MemorySource
 from support.oracle import verify_fetched_once
@@ -25,6 +26,11 @@ def read(data: bytes, rlevel: int, window: Window | None, store: StoreCosts, *, 
             return read_from(source, lambda opened: opened.selected(rlevel, window))
     finally:
         verify_fetched_once(source)
+
+
+def start_anew() -> None:
+    """Let this process be as one that has just started; the file of its index stays."""
+    Runtime.current = Runtime()
 
 
 class Timed(MemorySource):

@@ -7,7 +7,6 @@ else tells in a table, against their mistakes: the main header is fetched along 
 tile-parts, what SOT and the packets themselves would contradict is noticed.
 """
 
-import functools
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from jp2batch.core import config
 from jp2batch.core.config import IndexSettings
+from jp2batch.core.runtime import process_state
 from jp2batch.image.index.parquet_table import shared_table
 from jp2batch.image.index.sqlite_cache import SqliteCache
 from jp2batch.jpeg2000.geometry.grid import Selection
@@ -90,11 +90,6 @@ class _Memory:
         with self._lock:
             self._drop(key)
 
-    def clear(self) -> None:
-        with self._lock:
-            self._held.clear()
-            self._weight = 0
-
     def _put(self, key: str, held: _Held, limit: int) -> None:
         self._drop(key)
         self._held[key] = held
@@ -107,7 +102,9 @@ class _Memory:
             self._weight -= old.weight
 
 
-_memory = _Memory()
+@process_state()
+def _memory() -> _Memory:
+    return _Memory()
 
 
 def recall(source: Source) -> ImageIndex | None:
@@ -119,14 +116,14 @@ def recall(source: Source) -> ImageIndex | None:
         The shared table that is configured cannot be read.
     """
     settings = config.index_settings()
-    if settings.enabled and (held := _memory.get(source.key)) is not None:
+    if settings.enabled and (held := _memory().get(source.key)) is not None:
         return held
     known = _from_file(source, settings) if settings.enabled else None
     if known is None and settings.shared:
         known = shared_table(settings.shared, settings.shared_options).get(source.key)
         known = None if known is None else known.unproven()
     if known is not None and settings.enabled:
-        _memory.put(source.key, known, settings.memory)
+        _memory().put(source.key, known, settings.memory)
     return known
 
 
@@ -135,7 +132,7 @@ def keep(source: Source, known: ImageIndex) -> None:
     settings = config.index_settings()
     if not settings.enabled or known.etag is None:
         return
-    if not _memory.join(source.key, known, settings.memory):
+    if not _memory().join(source.key, known, settings.memory):
         return
     if (file := _file_for(source, settings)) is not None:
         file.update(source.key, lambda packed: _joined(packed, known))
@@ -143,27 +140,22 @@ def keep(source: Source, known: ImageIndex) -> None:
 
 def recall_reading(source: Source, known: ImageIndex, selection: Selection) -> ResolvedRead | None:
     """Return how a selection of an image was read, by the same that is known of it now; None where it was not."""
-    return _memory.reading(source.key, known, selection)
+    return _memory().reading(source.key, known, selection)
 
 
 def keep_reading(source: Source, known: ImageIndex, reading: ResolvedRead) -> None:
     """Keep how a selection was read, in memory, as long as this is what is known of the image."""
     settings = config.index_settings()
     if settings.enabled and reading.weight <= settings.memory // _MOST_READINGS:
-        _memory.add_reading(source.key, known, reading, settings.memory)
+        _memory().add_reading(source.key, known, reading, settings.memory)
 
 
 def forget(source: Source) -> None:
     """Drop what did not prove true."""
     settings = config.index_settings()
-    _memory.drop(source.key)
+    _memory().drop(source.key)
     if (file := _file_for(source, settings)) is not None:
         file.update(source.key, lambda _: None)
-
-
-def clear_memory() -> None:
-    """Forget what this process has learned."""
-    _memory.clear()
 
 
 def _from_file(source: Source, settings: IndexSettings) -> ImageIndex | None:
@@ -179,7 +171,7 @@ def _file_for(source: Source, settings: IndexSettings) -> SqliteCache | None:
     return _file_at(settings.folder / _FILE, settings.disk)
 
 
-@functools.lru_cache(maxsize=8)
+@process_state(limit=8)
 def _file_at(path: Path, limit: int) -> SqliteCache:
     return SqliteCache(path, limit)
 

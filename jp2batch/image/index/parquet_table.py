@@ -3,7 +3,6 @@
 import functools
 import io
 import json
-import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from operator import itemgetter
@@ -12,6 +11,7 @@ from typing import Any
 
 from jp2batch.core.errors import ConfigurationError, StorageError
 from jp2batch.core.location import Location
+from jp2batch.core.runtime import process_state
 from jp2batch.jpeg2000.locate.image_index import ImageIndex, from_kayrros
 from jp2batch.sentinel2 import names as sentinel2
 from jp2batch.storage.files import read_bytes, write_bytes
@@ -101,15 +101,10 @@ def shared_table(url: str, storage_options: Mapping[str, Any]) -> Table:
     Jp2BatchError
         It cannot be read, or pyarrow is missing.
     """
-    options = json.dumps(dict(storage_options), sort_keys=True, default=repr)
-    with _loading.setdefault(url, threading.Lock()):  # one thread loads it, the others wait
-        return _loaded(url, options)
+    return _loaded(url, json.dumps(dict(storage_options), sort_keys=True, default=repr))
 
 
-_loading: dict[str, threading.Lock] = {}
-
-
-@functools.lru_cache(maxsize=4)
+@process_state(limit=4)
 def _loaded(url: str, options: str) -> Table:
     check_pyarrow()
     return Table(read_bytes(url, storage_options=json.loads(options)), Location.of(url).redacted)

@@ -6,14 +6,14 @@ outlives a thread, a fork or the process, or goes on with a file that another pr
 """
 
 import contextlib
-import os
 import re
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
+
+from jp2batch.core.runtime import uninterrupted_by_fork
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class SqliteCache:
 
     def _tried(self, act: Callable[[sqlite3.Connection], T], *, make: bool) -> T | None:
         """Do something with the file; None where there is none, or it is of no use."""
-        with _inside_sqlite:
+        with uninterrupted_by_fork():  # a child would inherit the mutexes of SQLite
             for last in (False, True):  # again, where it was damaged
                 if time.monotonic() < self._of_no_use_until or not (make or self.path.exists()):
                     return None
@@ -118,15 +118,6 @@ class SqliteCache:
 
     def _do_without(self) -> None:
         self._of_no_use_until = time.monotonic() + _REST
-
-
-_inside_sqlite = threading.RLock()
-"""Held during each operation: threads take turns, and a fork waits, as a child would inherit SQLite's mutexes."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_inside_sqlite.acquire, after_in_parent=_inside_sqlite.release, after_in_child=_inside_sqlite.release
-    )
 
 
 @contextlib.contextmanager

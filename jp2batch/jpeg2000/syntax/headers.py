@@ -1,7 +1,6 @@
 """Main header and tile-part headers of a codestream (T.800 A.3)."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from jp2batch.core.errors import CorruptImage, UnsupportedImage
 from jp2batch.jpeg2000.syntax.markers import (
@@ -50,6 +49,10 @@ class MainHeader:
 
     Empty if TLM is absent or malformed.
     """
+    packed_lengths: tuple[tuple[int, ...] | None, ...] = field(repr=False)
+    """Packet lengths of each tile-part of the codestream, from PLM."""
+    markers: tuple[int, ...] = field(repr=False)
+    """Markers of all segments, in the order of the file."""
 
     @property
     def levels(self) -> int:
@@ -60,16 +63,6 @@ class MainHeader:
     def htj2k(self) -> bool:
         """Whether code-blocks may be coded as in T.814 (HTJ2K)."""
         return any(coding.style & 0x40 for coding in self.codings) or self.has(Marker.CAP)
-
-    @cached_property
-    def packed_lengths(self) -> tuple[tuple[int, ...] | None, ...]:
-        """Packet lengths of each tile-part of the codestream, from PLM."""
-        return parse_plm([s for s in self.segments if s.marker == Marker.PLM])
-
-    @cached_property
-    def markers(self) -> tuple[int, ...]:
-        """Markers of all segments, in the order of the file."""
-        return tuple(segment.marker for segment in self.segments)
 
     def has(self, *markers: Marker) -> bool:
         """Return whether the main header contains any of the markers."""
@@ -185,6 +178,8 @@ def _parse_header(start: int, stop: int, segments: list[Segment]) -> MainHeader:
         tuple(codings),
         tuple(_quantizations(segments, start, len(siz.components))),
         _tile_parts([segment for segment in segments if segment.marker == Marker.TLM]),
+        parse_plm([segment for segment in segments if segment.marker == Marker.PLM]),
+        tuple(segment.marker for segment in segments),
     )
 
 

@@ -1,9 +1,8 @@
 """S3 through obstore: far less computing per request than s3fs."""
 
-import json
 import os
 import re
-import threading
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -12,6 +11,7 @@ from jp2batch.core.config import driver, max_whole_file
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import ConfigurationError, ImageTooLarge, StoreUnavailable
 from jp2batch.core.location import Location
+from jp2batch.core.runtime import is_forked, process_state
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.fsspec_driver import Driver
 from jp2batch.storage.drivers.http_driver import unsatisfied
@@ -116,8 +116,8 @@ def obstore_store(location: Location, profile: StoreCosts) -> tuple[Any, str] | 
         raise ConfigurationError(location, f"jp2batch.driver is obstore, but {obstacle}", "take the driver fsspec")
     if obstacle:
         return None
-    config, aws_profile = _config(location), location.options.get("profile")
-    return _cached(location.bucket, config, profile.connections, aws_profile), location.key
+    items, aws_profile = tuple(_config(location).items()), location.options.get("profile")
+    return _store(location.bucket, items, profile.connections, aws_profile), location.key
 
 
 def _is_kept(key: str) -> bool:
@@ -126,6 +126,13 @@ def _is_kept(key: str) -> bool:
     It strips slashes off the ends of keys, and refuses some others.
     """
     return not key or not (_CONTROL.search(key) or {"", ".", ".."}.intersection(key.split("/")))
+
+
+def _obstacle_of_the_process() -> str:
+    if not find_spec("obstore"):
+        return 'it is not installed: pip install "jp2batch[fast]"'
+    forked = "this process was forked from one that uses it: start processes by spawn or forkserver"
+    return forked if _lost_its_threads() else ""
 
 
 def _obstacle_of_the_name(location: Location) -> str:
@@ -142,9 +149,7 @@ def _obstacle(location: Location, profile: StoreCosts, *, must: bool) -> str:
     unknown = sorted({name for name, value in location.options.items() if value is not None} - _KNOWN | client)
     if unknown:
         return f"it does not know the storage option {unknown[0]}"
-    if not find_spec("obstore"):
-        return 'it is not installed: pip install "jp2batch[fast]"'
-    if obstacle := _obstacle_of_the_name(location):
+    if obstacle := _obstacle_of_the_process() or _obstacle_of_the_name(location):
         return obstacle
     # Amazon's own buckets are in regions, which s3fs finds by itself; and obstore does not tell the Retry-After of a
     # busy store.
@@ -175,28 +180,24 @@ def _config(location: Location) -> dict[str, str]:
     return {name: str(value) for name, value in told.items() if value}
 
 
-_stores: dict[tuple[object, ...], Any] = {}
-_lock = threading.Lock()
+@process_state()
+def _lost_its_threads() -> bool:
+    """Return whether a parent process loaded obstore before the fork.
 
-
-def _cached(bucket: str, config: Mapping[str, str], connections: int, profile: str | None) -> Any:
-    """Return a store whose connections are kept, as fsspec keeps them.
-
-    After a fork, the child process makes its own.
+    The threads of obstore are not copied: requests of the child would wait forever.
     """
-    key = (os.getpid(), bucket, json.dumps(config, sort_keys=True), connections, profile)
-    with _lock:
-        if key not in _stores:
-            _stores[key] = _made(bucket, config, connections, profile)
-        return _stores[key]
+    return is_forked() and "obstore" in sys.modules
 
 
-def _made(bucket: str, config: Mapping[str, str], connections: int, profile: str | None) -> Any:
+@process_state()
+def _store(bucket: str, items: tuple[tuple[str, str], ...], connections: int, profile: str | None) -> Any:
+    """Return a store of obstore, which keeps its connections."""
     from obstore.store import S3Store
 
+    config = dict(items)
     signed = "access_key_id" in config or "skip_signature" in config
     provider: Any = None if signed else _Provider(profile)
-    settings: Any = dict(config)
+    settings: Any = config
     return S3Store(
         bucket,
         config=settings,

@@ -9,24 +9,22 @@ import asyncio
 import contextlib
 import json
 import math
-import re
 import socket
 import subprocess
 import sys
 import urllib.request
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from email.utils import formatdate
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from benchmarks import ROOT
+from benchmarks.range_server import FilePart, HttpRequest, HttpResponse, RangeServer, parse_range, send_bytes
 
 _CHUNK = 64 * 1024  # sent at once, then paced
-_LONGEST_HEAD = 64 * 1024
 _COUNTS = "/-/counts"
-_REASONS = {200: "OK", 206: "Partial Content", 404: "Not Found", 416: "Range Not Satisfiable", 429: "Too Many Requests"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,24 +129,7 @@ class Quota:
         return 0
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A status, headers, and the part of a file that is the body."""
-
-    status: int
-    headers: dict[str, str] = field(default_factory=dict)
-    file: BinaryIO | None = None
-    start: int = 0
-    length: int = 0
-
-    def head(self) -> bytes:
-        """Return status line and headers."""
-        lines = [f"HTTP/1.1 {self.status} {_REASONS[self.status]}", f"Content-Length: {self.length}"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        return "\r\n".join([*lines, "", ""]).encode()
-
-
-class Store:
+class Store(RangeServer):
     """The files of a folder, over a link."""
 
     def __init__(self, folder: Path, link: Link) -> None:
@@ -158,25 +139,16 @@ class Store:
         self._counts = Counts()
         self._under_way = 0
 
-    async def converse(self, connection: socket.socket) -> None:
-        """Answer the requests that come over a connection, until it ends."""
-        loop, waiting = asyncio.get_running_loop(), b""
-        with connection, contextlib.suppress(OSError):  # the client hung up, which is its right
-            while True:
-                while b"\r\n\r\n" not in waiting:
-                    data = await loop.sock_recv(connection, _LONGEST_HEAD)
-                    if not data or len(waiting) > _LONGEST_HEAD:
-                        return
-                    waiting += data
-                head, _, waiting = waiting.partition(b"\r\n\r\n")
-                method, target, headers = parse_head(head)
-                if target == _COUNTS:
-                    body = json.dumps(asdict(self._counts)).encode()
-                    await loop.sock_sendall(connection, Answer(200, length=len(body)).head() + body)
-                else:
-                    await self._answer(connection, method, target, headers)
+    async def reply(self, connection: socket.socket, request: HttpRequest) -> Literal["keep", "close"]:
+        """Answer one request; the connection stays."""
+        if request.target == _COUNTS:
+            body = json.dumps(asdict(self._counts)).encode()
+            await send_bytes(connection, HttpResponse(200, body=body), body)
+        else:
+            await self._answer(connection, request)
+        return "keep"
 
-    async def _answer(self, connection: socket.socket, method: str, target: str, headers: dict[str, str]) -> None:
+    async def _answer(self, connection: socket.socket, request: HttpRequest) -> None:
         loop = asyncio.get_running_loop()
         arrived = loop.time()
         self._counts.requests += 1
@@ -184,34 +156,33 @@ class Store:
         if wait:
             self._counts.refused += 1
             await _until(arrived + self._link.latency)
-            await loop.sock_sendall(connection, Answer(429, {"Retry-After": str(wait)}).head())
+            await send_bytes(connection, HttpResponse(429, {"Retry-After": str(wait)}), b"")
             return
         self._under_way += 1
         self._counts.most_at_once = max(self._counts.most_at_once, self._under_way)
         try:
-            answer = self._found(target, headers.get("range", ""))
+            response = self._found(request.target, request.headers.get("range", ""))
             await _until(arrived + self._link.latency)
-            await loop.sock_sendall(connection, answer.head())
-            if answer.file is not None and method == "GET":
-                await self._send(connection, answer, loop.time())
+            await loop.sock_sendall(connection, response.head())
+            if isinstance(response.body, FilePart) and request.method == "GET":
+                await self._send(connection, response.body, loop.time())
         finally:
             self._under_way -= 1
 
-    async def _send(self, connection: socket.socket, answer: Answer, begin: float) -> None:
-        loop, chunk = asyncio.get_running_loop(), _CHUNK if self._link.bandwidth < math.inf else answer.length
-        for sent in range(0, answer.length, max(1, chunk)):
-            size = min(chunk, answer.length - sent)
+    async def _send(self, connection: socket.socket, part: FilePart, begin: float) -> None:
+        loop, chunk = asyncio.get_running_loop(), _CHUNK if self._link.bandwidth < math.inf else part.length
+        for sent in range(0, part.length, max(1, chunk)):
+            size = min(chunk, part.length - sent)
             await _until(begin + (sent + size) / self._link.bandwidth)
-            assert answer.file is not None
-            await loop.sock_sendfile(connection, answer.file, answer.start + sent, size, fallback=False)
+            await loop.sock_sendfile(connection, part.file, part.start + sent, size, fallback=False)
             self._counts.bytes += size
 
-    def _found(self, target: str, asked: str) -> Answer:
+    def _found(self, target: str, span: str) -> HttpResponse:
         name = target.partition("?")[0].lstrip("/")
         if name not in self._files:
             path = self._folder / name
             if "/" in name or not path.is_file():
-                return Answer(404)
+                return HttpResponse(404)
             stat = path.stat()
             headers = {
                 "ETag": f'"{stat.st_size:x}-{stat.st_mtime_ns:x}"',
@@ -221,13 +192,14 @@ class Store:
             }
             self._files[name] = path.open("rb"), stat.st_size, headers
         file, size, headers = self._files[name]
-        if not asked:
-            return Answer(200, headers, file, 0, size)
-        span = parse_range(asked, size)
-        if span is None:
-            return Answer(416, {"Content-Range": f"bytes */{size}"})
-        start, stop = span
-        return Answer(206, headers | {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}, file, start, stop - start)
+        if not span:
+            return HttpResponse(200, headers, FilePart(file, 0, size))
+        match parse_range(span, size):
+            case None:
+                return HttpResponse(416, {"Content-Range": f"bytes */{size}"})
+            case start, stop:
+                headers = headers | {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}
+                return HttpResponse(206, headers, FilePart(file, start, stop - start))
 
 
 async def _until(moment: float) -> None:
@@ -236,46 +208,13 @@ async def _until(moment: float) -> None:
         await asyncio.sleep(delay)
 
 
-def parse_head(head: bytes) -> tuple[str, str, dict[str, str]]:
-    """Return method, target, and headers by their names in lower case."""
-    first, *lines = head.decode("latin-1").split("\r\n")
-    method, target, _ = first.split(" ", 2)
-    pairs = (line.partition(":") for line in lines)
-    return method, target, {name.lower(): value.strip() for name, _, value in pairs}
-
-
-def parse_range(asked: str, size: int) -> tuple[int, int] | None:
-    """Return start and stop of a Range header's range in a file; the last bytes are asked for as `bytes=-100`.
-
-    Several ranges are answered as the whole file, which RFC 9110 (14.2) allows; None: there is nothing there.
-    """
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", asked)
-    if found is None or not any(found.groups()):
-        return 0, size
-    first, last = found.groups()
-    if not first:
-        return (max(0, size - int(last)), size) if int(last) else None
-    stop = min(int(last) + 1 if last else size, size)
-    return (int(first), stop) if int(first) < stop else None
-
-
 async def serve(folder: Path, link: Link) -> None:
     """Serve until stdin ends; print the port first."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-        listener.setblocking(False)
-        accepting = asyncio.create_task(_accept(listener, Store(folder, link)))
+        accepting = asyncio.create_task(Store(folder, link).accept(listener))
         print(listener.getsockname()[1], flush=True)
         await asyncio.to_thread(sys.stdin.read)
         accepting.cancel()
-
-
-async def _accept(listener: socket.socket, store: Store) -> None:
-    loop = asyncio.get_running_loop()
-    async with asyncio.TaskGroup() as conversations:
-        while True:
-            connection, _ = await loop.sock_accept(listener)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            conversations.create_task(store.converse(connection))
 
 
 def main() -> None:

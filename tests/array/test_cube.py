@@ -1,8 +1,8 @@
 """Cubes: what they are made of, where their samples lie, what opening and slicing them costs."""
 
+import asyncio
 import pickle
 import shutil
-import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -156,7 +156,7 @@ def served(http_server, products: list[Path]) -> list[str]:
 
 @pytest.mark.parametrize("scaled", [False, True], ids=["raw", "scaled"])
 def test_opening_asks_for_each_header_and_each_metadata_once_and_at_once(series, http_server, scaled):
-    http_server.gathering = threading.Barrier(10)  # breaks unless so many are there together
+    http_server.gathering = asyncio.Barrier(10)  # breaks unless so many are there together
     cube = jp2batch.open_cube(served(http_server, series), bands=BANDS, scaled=scaled)
     assert cube.shape == (DATES, 3, 60, 60)
     assert len(http_server.asked) == DATES * 3 + DATES

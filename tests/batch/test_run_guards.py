@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from jp2batch.core.request import Request
 from jp2batch.storage.store_options import options_for
 from support.images import PLAIN
 from support.runs import check_records, lines, run, start, wait_for_records, write_rows
+from support.waiting import wait_until
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and locks are those of POSIX")
 
@@ -166,7 +166,6 @@ def test_it_can_be_ended_while_it_waits_for_its_manifest(number, tmp_path):
     process = start("-", "-o", tmp_path / "r.ndjson", "--local-threads", stdin=subprocess.PIPE)
     process.stdin.write(b"\n" * 500_000)  # more than a pipe holds: it reads
     process.stdin.flush()
-    time.sleep(0.5)  # and then waits for more
     process.send_signal(number)
     assert process.wait(timeout=30) == 130
     _, errors = process.communicate()
@@ -177,10 +176,7 @@ def test_it_can_be_ended_while_it_waits_for_its_manifest(number, tmp_path):
 @posix
 def test_it_can_be_ended_while_its_cluster_starts(manifest, tmp_path):
     process = start(manifest, "-o", tmp_path / "r.ndjson", "--workers", 2)
-    deadline = time.monotonic() + 30
-    while not psutil.Process(process.pid).children():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(psutil.Process(process.pid).children, 30)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

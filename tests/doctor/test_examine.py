@@ -131,9 +131,9 @@ def store(http_server, band, monkeypatch, tmp_path):
     http_server.files |= {f"{name}/b.jp2": Path(band).read_bytes() for name in ("bucket", "sentinel-s2-l2a")}
     http_server.allow = lambda headers: True
 
-    def refusing(asked, headers):
-        fault = begin(asked, headers)
-        return fault if http_server.allow({name.lower(): value for name, value in headers.items()}) else 403
+    def refusing(request):
+        fault = begin(request)
+        return fault if http_server.allow(request.headers) else 403
 
     monkeypatch.setattr(http_server, "begin", refusing)
     http_server.options = {"endpoint_url": http_server.url("").rstrip("/")}

@@ -345,7 +345,7 @@ def test_plans_know_it_and_are_exact(http_server, serve):
     asked = http_server.requests
     plan = inspect.plan(url, 1)
     assert http_server.asked[asked:] == ["bytes=0-0"]
-    assert http_server.headers[-1]["If-None-Match"]
+    assert http_server.headers[-1]["if-none-match"]
     stats = read(url).stats
     assert (plan.exact, plan.located_by) == (True, "index")
     assert (plan.requests - 1, plan.bytes) == (stats.requests, stats.bytes_read)

@@ -15,7 +15,8 @@ import pytest
 from benchmarks import ROOT, scaling
 from benchmarks.__main__ import BENCHMARKS, README
 from benchmarks.__main__ import main as measure_all
-from benchmarks.server import Counts, Link, Quota, Server, parse_range, serving
+from benchmarks.range_server import parse_range
+from benchmarks.server import Counts, Link, Quota, Server, serving
 from benchmarks.store_limits import quota
 from benchmarks.table import Demand, Table, cells_of, circumstances, seconds, write_section
 

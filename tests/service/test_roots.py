@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.hostile_paths import PATHS_OUTSIDE
-from support.recorder import Recorder, recording
+from support.servers import RangeServer, range_server
 from support.services import Service, serving
 
 ROOTS = ["web", "bucket"]
@@ -29,44 +29,45 @@ def data(image_of) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def store(data) -> Iterator[Recorder]:
-    with recording({"/bucket/images/B8A.jp2": data, "/bucket/secret.jp2": data, "/secret.jp2": data}) as server:
+def store(data) -> Iterator[RangeServer]:
+    with range_server() as server:
+        server.files |= {"bucket/images/B8A.jp2": data, "bucket/secret.jp2": data, "secret.jp2": data}
         yield server
 
 
 @pytest.fixture(scope="module")
 def service(store) -> Iterator[Service]:
     """Return a service over one folder of a server: as a web server's, and as a bucket's."""
-    bucket = ["--root", "bucket=s3://bucket/images", "--endpoint-url", store.url, "--no-sign-request"]
-    with serving(*bucket, "--root", f"web={store.url}/bucket/images", "--workers", "1") as running:
+    bucket = ["--root", "bucket=s3://bucket/images", "--endpoint-url", store.address, "--no-sign-request"]
+    with serving(*bucket, "--root", f"web={store.address}/bucket/images", "--workers", "1") as running:
         yield running
 
 
 @pytest.mark.parametrize("root", ROOTS)
 @pytest.mark.parametrize("path", PATHS_OUTSIDE, ids=ascii)
 def test_no_path_leads_out(service, store, root, path):
-    store.asked.clear()
+    store.paths.clear()
     answer = service.ask(body=json.dumps({"Path": path, "root": root}).encode())
     assert answer.status in {400, 403}
     assert answer.detail
-    assert store.asked == [], "it is refused before anything is asked"
+    assert store.paths == [], "it is refused before anything is asked"
 
 
 @pytest.mark.parametrize("root", ROOTS)
 @pytest.mark.parametrize("path", ODD, ids=ascii)
 def test_odd_paths_stay_below(service, store, root, path):
-    store.asked.clear()
+    store.paths.clear()
     answer = service.ask(body={"Path": path, "root": root})
     assert answer.status in {400, 403, 404, 502}
     assert answer.detail
-    assert all(asked.startswith("/bucket/images/") for asked in store.asked), store.asked
+    assert all(asked.startswith("/bucket/images/") for asked in store.paths), store.paths
 
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_what_is_below_is_read(service, store, root):
-    store.asked.clear()
+    store.paths.clear()
     assert service.ask(body={"Path": ".//B8A.jp2", "root": root}).status == 200
-    assert set(store.asked) == {"/bucket/images/B8A.jp2"}
+    assert set(store.paths) == {"/bucket/images/B8A.jp2"}
 
 
 @pytest.mark.parametrize(
@@ -87,18 +88,19 @@ def test_what_is_below_is_read(service, store, root):
 )
 def test_no_redirect_leads_out(service, store, target):
     store.moved["/bucket/images/moved.jp2"] = target
-    store.asked.clear()
+    store.paths.clear()
     answer = service.ask(body={"Path": "moved.jp2", "root": "web"})
     assert answer.status == 403
     assert answer.detail == "the server redirects out of the root"
-    assert store.asked == ["/bucket/images/moved.jp2"]
+    assert store.paths == ["/bucket/images/moved.jp2"]
 
 
 def test_no_redirect_leads_to_another_server(service, store, data):
-    with recording({"/bucket/images/B8A.jp2": data}) as other:
-        store.moved["/bucket/images/moved.jp2"] = f"{other.url}/bucket/images/B8A.jp2"
+    with range_server() as other:
+        other.files["bucket/images/B8A.jp2"] = data
+        store.moved["/bucket/images/moved.jp2"] = f"{other.address}/bucket/images/B8A.jp2"
         assert service.ask(body={"Path": "moved.jp2", "root": "web"}).status == 403
-        assert other.asked == []
+        assert other.paths == []
 
 
 @pytest.mark.parametrize("target", ["/bucket/images/B8A.jp2", "B8A.jp2", "../images/B8A.jp2"])

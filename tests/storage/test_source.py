@@ -7,7 +7,6 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -271,7 +270,7 @@ def _http_source(server: Any, **options: Any) -> Source:
 def test_all_ranges_are_under_way_at_once(http_server: Any) -> None:
     source = _http_source(http_server)
     source.read_many([FIRST])
-    http_server.gathering = threading.Barrier(len(RANGES))  # breaks unless all are there together
+    http_server.gathering = asyncio.Barrier(len(RANGES))  # breaks unless all are there together
     assert len(source.read_many(RANGES)) == len(RANGES)
     assert http_server.most_at_once == len(RANGES)
 
@@ -288,8 +287,8 @@ def test_only_uncompressed_ranges_are_asked_for(http_server: Any) -> None:
     source = _http_source(http_server, headers={"X-Mine": "kept"})
     source.read_many([(0, 100)])
     assert http_server.asked == ["bytes=0-99"]
-    assert http_server.headers[0]["Accept-Encoding"] == "identity"
-    assert http_server.headers[0]["X-Mine"] == "kept"
+    assert http_server.headers[0]["accept-encoding"] == "identity"
+    assert http_server.headers[0]["x-mine"] == "kept"
 
 
 def test_a_body_without_length_is_read(http_server: Any) -> None:
@@ -383,6 +382,7 @@ def test_a_server_may_not_change_its_mind(http_server: Any, fault: str | int, ex
 
 def test_redirects_are_counted(http_server: Any) -> None:
     http_server.files["a.jp2"] = DATA
+    http_server.moved["/moved/a.jp2"] = "/a.jp2"
     source = open_source(http_server.url("moved/a.jp2"))
     assert source.read_many([FIRST]) == [(0, DATA[:8])]
     assert source.requests == http_server.requests == 2
@@ -491,7 +491,7 @@ def test_an_s3_store_is_asked_for_the_same_version(http_server: Any, driver: str
     source = _s3_source(http_server, driver)
     source.read_many([FIRST])
     source.read_many([(5, 10)])
-    sent = [{name.lower(): value for name, value in headers.items()} for headers in http_server.headers]
+    sent = http_server.headers
     assert [headers.get("if-match") for headers in sent] == [None, source.etag]
 
 

@@ -1,21 +1,21 @@
 """Real servers on loopback, at free ports, as fixtures: a web server that can misbehave, and SeaweedFS, an S3 store."""
 
+import asyncio
 import functools
 import hashlib
 import re
 import socket
-import struct
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Literal
 from urllib.parse import unquote
 
 import pytest
 
+from benchmarks import range_server as web
+from benchmarks.range_server import HttpRequest, HttpResponse
 from benchmarks.seaweedfs import S3Server, find_seaweedfs, seaweedfs
 
 
@@ -24,26 +24,24 @@ def _etag(data: bytes) -> str:
     return f'"{hashlib.md5(data).hexdigest()}"'
 
 
-class RangeServer(ThreadingHTTPServer):
-    """Serves `files`, notes what was asked, and answers with `fault`: after `faultless` requests, each `every`-th.
+class RangeServer(web.RangeServer):
+    """Serves `files`, notes requests, and answers with `fault`: after `faultless` requests, each `every`-th.
 
     Refuses HEAD with the status `head`, as a link signed for GET does, and any query without the `signature`.
-    Answers what has not changed with 304, unless it is not `conditional`. Notes the `paths`, as they came.
+    Answers what has not changed with 304, unless it is not `conditional`. Redirects the targets in `moved`.
     Refuses what needs more `places` than there are, or exceeds the `quota` of (requests, seconds).
     """
 
-    daemon_threads = True
-    request_queue_size = 512
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, bytes] = {}
+        self.moved: dict[str, str] = {}
         self.fault: str | int = ""
         self.faultless = 0
         self.head = 403
         self.conditional = True
         self.signature = ""
         self.paths: list[str] = []
+        """Paths of the requests, without their queries, as they came."""
         self.every = 1
         self.retry_after: str | None = None
         self.places: int | None = None
@@ -51,14 +49,16 @@ class RangeServer(ThreadingHTTPServer):
         self.delay = 0.0
         self.refused = 0
         self.times: list[float] = []
-        self.gathering: threading.Barrier | None = None
+        self.gathering: asyncio.Barrier | None = None
         self.asked: list[str] = []
+        """Of each request the range, or "whole", or "HEAD"."""
         self.headers: list[dict[str, str]] = []
+        """Headers of each request; names in lower case."""
         self.bytes_sent = 0
         self.most_at_once = 0
-        self.lock = threading.Lock()
         self._at_once = 0
-        self._connections: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     @property
     def requests(self) -> int:
@@ -67,26 +67,42 @@ class RangeServer(ThreadingHTTPServer):
 
     def url(self, name: str) -> str:
         """Return the address of a file."""
-        return f"http://127.0.0.1:{self.server_address[1]}/{name}"
+        return f"{self.address}/{name}"
 
-    def begin(self, asked: str, headers: dict[str, str]) -> str | int:
+    async def reply(self, connection: socket.socket, request: HttpRequest) -> Literal["keep", "close"]:
+        fault = self.begin(request)
+        try:
+            if self.gathering is not None and request.headers.get("range") != "bytes=0-7":
+                await asyncio.wait_for(self.gathering.wait(), 10)
+            await asyncio.sleep(self.delay)
+            if fault == "reset":
+                web.reset(connection)
+                return "close"
+            response = self._response(request, fault)
+            body = b"" if request.method == "HEAD" else bytes(response.body)  # type: ignore[arg-type]
+            if response.status in {200, 206}:
+                self.bytes_sent += len(body[: response.sent])
+            await web.send_bytes(connection, response, body)
+            return "keep" if response.sent is None else "close"
+        finally:
+            self._at_once -= 1
+
+    def begin(self, request: HttpRequest) -> str | int:
         """Note a request, and return the fault to answer it with."""
-        with self.lock:
-            self.asked.append(asked)
-            self.headers.append(headers)
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
-            if self._is_too_much():
-                self.refused += 1
-                return 429
-            due = len(self.asked) > self.faultless and len(self.asked) % self.every == 0
-            fault = self.fault if due else ""
-        if self.gathering is not None and headers.get("Range") != "bytes=0-7":
-            self.gathering.wait(timeout=10)
-        return fault
+        span = "HEAD" if request.method == "HEAD" else request.headers.get("range", "whole")
+        self.asked.append(span)
+        self.paths.append(request.target.partition("?")[0])
+        self.headers.append(dict(request.headers))
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        if self._is_too_much():
+            self.refused += 1
+            return 429
+        due = len(self.asked) > self.faultless and len(self.asked) % self.every == 0
+        return self.fault if due else ""
 
     def _is_too_much(self) -> bool:
-        """Tell whether more is asked at once than there are places, or more in some seconds than the quota."""
+        """Return whether more requests are under way than there are places, or came in some seconds than the quota."""
         now = time.monotonic()
         if self.places is not None and self._at_once > self.places:
             return True
@@ -95,78 +111,33 @@ class RangeServer(ThreadingHTTPServer):
         self.times.append(now)
         return False
 
-    def end(self) -> None:
-        """Note that a request was answered."""
-        with self.lock:
-            self._at_once -= 1
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        self._connections.append(connection)
-        return connection, address
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), OSError | ValueError):  # the client hung up, which is its right
-            super().handle_error(request, client_address)
-
-    def stop(self) -> None:
-        """Stop serving, and close what is still open."""
-        self.shutdown()
-        self.server_close()
-        for connection in self._connections:
-            with closing(connection), suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # headers and body in one packet
-    server: RangeServer
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self.server.begin("HEAD", dict(self.headers))
-        self._start(self.server.head, b"", {"Content-Length": "0"})
-        self.server.end()
-
-    def do_GET(self) -> None:
-        fault = self.server.begin(self.headers.get("Range", "whole"), dict(self.headers))
-        time.sleep(self.server.delay)
-        try:
-            self._answer(fault)
-        finally:
-            self.server.end()
-
-    def _answer(self, fault: str | int) -> None:
-        path, _, query = self.path.partition("?")
-        self.server.paths.append(path)
-        data = self.server.files.get(unquote(path).removeprefix("/"))
-        if self.server.signature not in query:
+    def _response(self, request: HttpRequest, fault: str | int) -> HttpResponse:
+        path, _, query = request.target.partition("?")
+        data = self.files.get(unquote(path).removeprefix("/"))
+        if request.method == "HEAD":
+            return self._with_etag(self.head, b"", {}, b"")
+        if request.method != "GET":
+            return HttpResponse(501)
+        if self.signature not in query:
             fault = 403
-        if fault == "reset":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.close_connection = True
-        elif self.path.startswith("/moved/"):
-            self._send(302, b"", {"Location": self.path.removeprefix("/moved")})
-        elif isinstance(fault, int) or data is None:
-            self._start(fault or 404, b"", {"Content-Length": "5"})  # type: ignore[arg-type]
-            self.wfile.write(b"sorry")
-        elif self.server.conditional and self.headers.get("If-None-Match") == _etag(data):
-            self._start(304, data, {})
-        elif fault == "ignore-range" or "Range" not in self.headers:
-            self._send(200, data, {})
-        elif fault == "ignore-range-chunked":
-            self._send_chunked(200, data, {}, data)
-        else:
-            self._answer_range(data, fault)
+        if path in self.moved:
+            return self._with_etag(302, b"", {"Location": self.moved[path]}, b"")
+        if isinstance(fault, int) or data is None:
+            return self._with_etag(fault if isinstance(fault, int) else 404, b"sorry", {}, b"")
+        return self._found(request, data, fault)
 
-    def _answer_range(self, data: bytes, fault: str) -> None:
-        first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", self._range(len(data))).groups())  # type: ignore[union-attr]
+    def _found(self, request: HttpRequest, data: bytes, fault: str) -> HttpResponse:
+        if self.conditional and request.headers.get("if-none-match") == _etag(data):
+            return self._with_etag(304, b"", {}, data)
+        if "range" not in request.headers or fault.startswith("ignore-range"):
+            chunked = "range" in request.headers and fault == "ignore-range-chunked"
+            return self._with_etag(200, data, {}, data, chunked=chunked)
+        return self._range_of(request.headers["range"], data, fault)
+
+    def _range_of(self, header: str, data: bytes, fault: str) -> HttpResponse:
+        first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", self._plain(header, len(data))).groups())  # type: ignore[union-attr]
         if first >= len(data):
-            self._send(416, b"", {"Content-Range": f"bytes */{len(data)}"}, data)
-            return
+            return self._with_etag(416, b"", {"Content-Range": f"bytes */{len(data)}"}, data)
         body, stop = data[first : last + 1], min(last + 1, len(data))
         shift = 1 if fault == "wrong-range" else 0
         total = {"no-total": "*", "other-total": len(data) + 1}.get(fault, len(data))
@@ -177,57 +148,54 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[: len(body) // 2]
         if fault == "long":
             body += b"more"
-        if fault == "chunked":
-            self._send_chunked(206, body, headers, data)
-        elif fault == "cut":
-            self._start(206, data, headers | {"Content-Length": str(len(body))})
-            self._write(body[: len(body) // 2])
-            self.close_connection = True
-        else:
-            self._send(206, body, headers, data)
+        sent = len(body) // 2 if fault == "cut" else None
+        return self._with_etag(206, body, headers, data, chunked=fault == "chunked", sent=sent)
 
-    def _range(self, size: int) -> str:
-        """Return the range that is asked for; of the last byte (RFC 9110, 14.1.2), by its place."""
-        asked = self.headers["Range"]
-        return f"bytes={size - 1}-{size - 1}" if asked == "bytes=-1" and size else asked
+    def _plain(self, header: str, size: int) -> str:
+        """Return a range by its first and last byte; `bytes=-1` is the last byte (RFC 9110, 14.1.2)."""
+        return f"bytes={size - 1}-{size - 1}" if header == "bytes=-1" and size else header
 
-    def _send(self, status: int, body: bytes, headers: dict[str, str], data: bytes | None = None) -> None:
-        self._start(status, body if data is None else data, headers | {"Content-Length": str(len(body))})
-        self._write(body)
+    def _with_etag(
+        self,
+        status: int,
+        body: bytes,
+        headers: dict[str, str],
+        data: bytes,
+        *,
+        chunked: bool = False,
+        sent: int | None = None,
+    ) -> HttpResponse:
+        if status in (429, 503) and self.retry_after is not None:
+            headers = {"Retry-After": self.retry_after, **headers}
+        if self.fault != "no-etag":
+            headers = {"ETag": _etag(data), **headers}
+        return HttpResponse(status, headers, body, chunked, sent)
 
-    def _send_chunked(self, status: int, body: bytes, headers: dict[str, str], data: bytes) -> None:
-        self._start(status, data, headers | {"Transfer-Encoding": "chunked"})
-        for start in range(0, len(body), 1000):
-            chunk = body[start : start + 1000]
-            self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
-            self.server.bytes_sent += len(chunk)
-        self.wfile.write(b"0\r\n\r\n")
+    async def run(self, started: threading.Event) -> None:
+        """Serve until stopped."""
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        started.set()
+        with self._listener, suppress(asyncio.CancelledError):
+            await self.accept(self._listener)
 
-    def _start(self, status: int, data: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        if status in (429, 503) and self.server.retry_after is not None:
-            self.send_header("Retry-After", self.server.retry_after)
-        if self.server.fault != "no-etag":
-            self.send_header("ETag", _etag(data))
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def _write(self, body: bytes) -> None:
-        with self.server.lock:
-            self.server.bytes_sent += len(body)
-        self.wfile.write(body)
+    def stop(self) -> None:
+        """Stop serving, and close the connections."""
+        assert self._task is not None
+        self._loop.call_soon_threadsafe(self._task.cancel)
 
 
 @contextmanager
 def range_server() -> Iterator[RangeServer]:
     """Run a web server for the time of a `with` block."""
-    server = RangeServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    server, started = RangeServer(), threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(server.run(started)))
     thread.start()
-    yield server
-    server.stop()
-    thread.join()
+    started.wait()
+    try:
+        yield server
+    finally:
+        server.stop()
+        thread.join()
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""Run work: in threads, on dask clusters, or in a process of its own."""
+"""Run tasks in threads, in subprocesses, or on dask clusters."""

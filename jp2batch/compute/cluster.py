@@ -1,4 +1,4 @@
-"""The clusters that batches are done on: started here or elsewhere, and refused where they cannot do the work."""
+"""Dask clusters: start a local cluster, connect to others, check them."""
 
 import contextlib
 import importlib
@@ -24,19 +24,22 @@ from jp2batch.core.version import __version__
 if TYPE_CHECKING:
     from distributed import Client
 
-_PATIENCE = 15  # seconds that a scheduler has to answer
-_ASKED = 3  # times that workers are asked, where one dies meanwhile
-_PAUSE = 1.0  # seconds between, in which it is started again
+_PATIENCE = 15  # seconds to wait for a scheduler's answer
+_ASKED = 3  # attempts to call workers, if any dies meanwhile
+_PAUSE = 1.0  # seconds between attempts, for its nanny to start it again
 _OWN_MEMORY = 150e6  # bytes: a worker takes some 130 MB before it reads anything
 
 
 def load_distributed() -> None:
-    """Import distributed: it gives its loggers their handlers, which a caller may then replace."""
+    """Import distributed, which adds handlers to its loggers.
+
+    A caller may replace them afterwards.
+    """
     importlib.import_module("distributed")
 
 
 def async_client(scheduler: str) -> "Client":
-    """Return a client for one event loop, which speaks to workers directly."""
+    """Return an asynchronous client, connected to workers directly."""
     from distributed import Client
 
     return Client(scheduler, asynchronous=True, direct_to_workers=True)
@@ -44,28 +47,27 @@ def async_client(scheduler: str) -> "Client":
 
 @contextlib.contextmanager
 def local_cluster(workers: int | None = None, threads: int = 1, memory_limit: str | int = "auto") -> Iterator["Client"]:
-    """Start a cluster of processes on this machine, for the time of a `with` block.
+    """Start a cluster of local processes for a `with` block.
 
     Parameters
     ----------
     workers : int, optional
-        Processes; by default as many as there are cores.
+        Number of processes; by default the number of cores.
     threads : int
-        Threads of each.
+        Threads per process.
     memory_limit : str or int
-        Memory of each, as dask has it.
+        Memory per process, in dask's notation.
 
     Raises
     ------
     ConfigurationError
-        The script that asks for it would be run by each of its processes; or these would have too little memory to
-        live at all.
+        Each process would run the calling script again; or the memory is too little for a process to start.
     """
     from distributed import Client, LocalCluster
 
     _check_script()
     _check_memory(memory_limit)
-    # The first worker that dies makes its requests suspects; dask would let them end three more.
+    # A task is suspect as soon as a worker dies while running it; by default dask would let it kill three more.
     with (
         own_cluster(),
         LocalCluster(
@@ -73,7 +75,7 @@ def local_cluster(workers: int | None = None, threads: int = 1, memory_limit: st
             threads_per_worker=threads,
             memory_limit=memory_limit,
             processes=True,
-            silence_logs=logging.CRITICAL,  # a worker that dies is told of in the records
+            silence_logs=logging.CRITICAL,  # the records tell of workers that die
             dashboard_address="127.0.0.1:0",
         ) as cluster,
         Client(cluster) as client,
@@ -82,32 +84,32 @@ def local_cluster(workers: int | None = None, threads: int = 1, memory_limit: st
 
 
 def _check_script() -> None:
-    """Refuse to start processes for a script that says nowhere what only its first process is to do.
+    """Refuse to start processes for a script without `__name__ == "__main__"`.
 
-    They begin by importing it, and so by starting processes; dask would tell that in hundreds of lines.
+    Each process would import the script, and start processes in turn; dask reports this in hundreds of lines.
     """
     main = sys.modules["__main__"]
     path, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
-    as_package = spec is not None and spec.name.endswith("__main__")  # which is not imported again
+    as_package = spec is not None and spec.name.endswith("__main__")  # a package's __main__ is not imported again
     if path is None or as_package or hasattr(sys, "ps1") or processes_are_forked():
         return
     with contextlib.suppress(OSError, UnicodeDecodeError):
         if "__name__" not in Path(path).read_text(encoding="utf-8"):
-            hint = 'put what it does below `if __name__ == "__main__":`, or work in threads'
+            hint = 'move its statements below `if __name__ == "__main__":`, or work in threads'
             raise ConfigurationError(path, "this script starts processes, which begin by running it again", hint)
 
 
 def _check_memory(limit: str | int) -> None:
-    """Refuse so little memory that a worker would die as often as it starts."""
+    """Refuse a memory limit too small for a worker to start."""
     given = 0 if limit == "auto" else parse_bytes(limit)
-    if 1 < given < _OWN_MEMORY:  # dask takes what is less than 1 for a share of the machine's
+    if 1 < given < _OWN_MEMORY:  # for dask, a number up to 1 is a share of the machine's memory
         problem = f"workers with {limit} of memory die before they read anything"
         raise ConfigurationError("", problem, f"give them {_OWN_MEMORY / 1e6:.0f} MB or more")
 
 
 @contextlib.contextmanager
 def cluster_at(address: str, *, patience: float = _PATIENCE) -> Iterator["Client"]:
-    """Connect to the scheduler at an address, for the time of a `with` block; wait for its first worker."""
+    """Connect to a scheduler for a `with` block; await its first worker."""
     from distributed import Client
 
     with Client(address, timeout=_PATIENCE) as client:
@@ -116,7 +118,7 @@ def cluster_at(address: str, *, patience: float = _PATIENCE) -> Iterator["Client
 
 
 def threads_of(client: "Client") -> int:
-    """Return how many tasks a cluster does at once.
+    """Return the number of threads of a cluster.
 
     Raises
     ------
@@ -129,14 +131,14 @@ def threads_of(client: "Client") -> int:
 
 
 def check_cluster(client: "Client", packages: Iterable[str] = ()) -> None:
-    """Refuse a cluster that cannot do the work, before it fails at it.
+    """Refuse a cluster if its workers lack packages or have other versions.
 
     Parameters
     ----------
     client : distributed.Client
         The cluster.
     packages : iterable of str
-        What else its workers need.
+        Further packages for its workers.
 
     Raises
     ------
@@ -145,7 +147,7 @@ def check_cluster(client: "Client", packages: Iterable[str] = ()) -> None:
     ClusterLost
         Its scheduler does not answer.
     ConfigurationError
-        Workers die as soon as they are asked.
+        Workers die as soon as they have started.
     """
     own = __version__
     hint = f"pip install jp2batch=={own} there"
@@ -166,12 +168,12 @@ def check_cluster(client: "Client", packages: Iterable[str] = ()) -> None:
 
 @contextlib.contextmanager
 def reaching() -> Iterator[None]:
-    """Let calls of a client that do not reach its scheduler any more be told as such.
+    """Turn connection errors of a client into `ClusterLost`.
 
     Raises
     ------
     ClusterLost
-        They do not.
+        The scheduler cannot be reached.
     """
     from distributed.client import ClosedClientError
 
@@ -182,9 +184,10 @@ def reaching() -> Iterator[None]:
 
 
 def _answers(client: "Client", function: Callable[..., object], *arguments: object) -> Iterator[tuple[str, object]]:
-    """Call a function of the standard library, which any worker has, on all; iterate over (worker, value or error).
+    """Call a function on all workers; iterate over (worker, value or error).
 
-    A worker that dies meanwhile answers with an error of its connection: then all are asked again.
+    The function must be of the standard library, which any worker has. If a worker dies meanwhile, its answer is an
+    error of its connection, and the function is called again on all workers.
     """
     for _ in range(_ASKED):
         with reaching():
@@ -204,16 +207,16 @@ def _reason(error: BaseException) -> str:
 
 
 def dask_threads() -> int:
-    """Return the threads that dask takes where there is no cluster."""
+    """Return the number of threads of dask without a cluster."""
     found = config.dask_value("num_workers")
     return int(found) if found else threads()
 
 
 def own_cluster() -> AbstractContextManager[object]:
-    """Let a cluster that is started in a `with` block be as a batch needs it.
+    """Configure clusters started in a `with` block for batches.
 
-    Its scheduler gives up a task with the first worker that dies of it. Its workers leave the interrupt key, which
-    a terminal tells all processes of, to the process that has started them.
+    The scheduler gives up a task when the first worker dies while running it. Workers ignore the interrupt key, which a
+    terminal sends to all processes: the process that started them handles it.
     """
     preload = config.dask_value("distributed.worker.preload") or []
     deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
@@ -225,5 +228,5 @@ def own_cluster() -> AbstractContextManager[object]:
 
 
 def processes_are_forked() -> bool:
-    """Return whether dask's processes are copies of the one that starts them, rather than new ones."""
+    """Return whether dask forks its processes, rather than starting new programs."""
     return bool(config.dask_value("distributed.worker.multiprocessing-method") == "fork")

@@ -1,4 +1,4 @@
-"""Engine: threads of this process, processes of this machine, or a dask cluster elsewhere."""
+"""The engine of tasks: threads, processes of this machine, or a cluster."""
 
 import contextlib
 from concurrent.futures import CancelledError
@@ -11,12 +11,12 @@ from jp2batch.core.errors import ConfigurationError, InvalidRequest, Jp2BatchErr
 if TYPE_CHECKING:
     from distributed import Client
 
-_GROWING = 60  # seconds that a cluster has to get its first worker: an adaptive one starts it when there is work
+_GROWING = 60  # seconds to wait for the first worker: an adaptive cluster starts it on demand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """Where tasks run: in threads of this process, if nothing else is said.
+    """Where tasks run; by default in threads of this process.
 
     Raises
     ------
@@ -27,13 +27,13 @@ class EngineOptions:
     client: "Client | str | None" = None
     """An open client, or the address of a scheduler."""
     processes: bool = False
-    """Whether to start processes on this machine; ignored with a client."""
+    """True to start processes on this machine; ignored with a client."""
     workers: int | None = None
-    """Processes to start; by default as many as there are cores."""
+    """Number of processes to start; by default the number of cores."""
     threads: int | None = None
-    """Threads of each process; by default 1."""
+    """Threads per process; by default 1."""
     memory_limit: str | None = None
-    """Memory of each process, as dask has it."""
+    """Memory per process, in dask's notation."""
 
     def __post_init__(self) -> None:
         if self._own and not self._starts_processes:
@@ -41,12 +41,12 @@ class EngineOptions:
             raise InvalidRequest("", f"{self._own[0]}= means nothing {other}", "leave one of them out")
 
     def start(self, stack: contextlib.ExitStack) -> "Client | None":
-        """Start the engine for the time of a stack; None: threads of this process.
+        """Start the engine until a stack is closed; None means threads.
 
         Raises
         ------
         ConfigurationError
-            It does not start.
+            The cluster does not start.
         """
         try:
             return stack.enter_context(self._engine())

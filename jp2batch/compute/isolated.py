@@ -1,4 +1,4 @@
-"""A request in a process of its own: for those that were there when a worker died."""
+"""Run tasks in subprocesses, if a worker died while running them."""
 
 import contextlib
 import os
@@ -18,15 +18,15 @@ from jp2batch.compute.worker import LATE, memory_to_spare, watchdog, worker_name
 from jp2batch.core.errors import DecoderCrashed, DecodeTimedOut, Jp2BatchError, UnexpectedError
 from jp2batch.core.request import Request
 
-_TRIES = 2  # what kills its own process twice is blamed
-_GRACE = 10.0  # seconds beyond its time in which a process has to start, and to end by itself
+_TRIES = 2  # attempts before a task is blamed for the death of its process
+_GRACE = 10.0  # seconds beyond the deadline, for a process to start and end
 _PYTHON_FAILED = 1  # exit code of Python after an exception
 
 
 def run_task_in_subprocess(request: Request, order: TaskSpec | PickledSpec) -> Result:
-    """Do what is asked in a process of its own, with as much memory and time as this one would give it."""
+    """Run a task in a subprocess, with the limits of this worker."""
     failure: Jp2BatchError
-    worker, attempt = worker_name(), 2  # the first was the one that a worker died of
+    worker, attempt = worker_name(), 2  # a worker died in the first attempt
     try:
         opened = unsealed(order, request)
         if opened.memory is None:
@@ -42,7 +42,7 @@ def run_task_in_subprocess(request: Request, order: TaskSpec | PickledSpec) -> R
 
 
 def _in_a_child(request: Request, order: TaskSpec) -> Result:
-    """Do what is asked in a child process; say how that ended, where it did not bring a result."""
+    """Run a task in a child process; raise if it returns nothing."""
     patience = None if order.deadline is None else order.deadline + _GRACE
     with _child() as child, _told(child, cloudpickle.dumps((request, order))):
         try:
@@ -66,7 +66,7 @@ def _in_a_child(request: Request, order: TaskSpec) -> Result:
 
 @contextlib.contextmanager
 def _child() -> Iterator["subprocess.Popen[bytes]"]:
-    """Start a child for the time of a `with` block."""
+    """Start a child process for a `with` block."""
     child = subprocess.Popen(
         [sys.executable, "-c", "from jp2batch.compute.isolated import main; main()"],
         stdin=subprocess.PIPE,
@@ -83,10 +83,13 @@ def _child() -> Iterator["subprocess.Popen[bytes]"]:
 
 @contextlib.contextmanager
 def _told(child: "subprocess.Popen[bytes]", message: bytes) -> Iterator[None]:
-    """Send a child a message. Its input stays open for the time of a `with` block: the end means that we are gone."""
+    """Send a message to a child; keep its input open meanwhile.
+
+    The end of its input tells the child that this process has ended.
+    """
     pipe, child.stdin = child.stdin, None  # or `communicate` would close it
     with contextlib.suppress(BrokenPipeError), contextlib.closing(cast("IO[bytes]", pipe)) as stream:
-        with contextlib.suppress(BrokenPipeError):  # its exit code tells more
+        with contextlib.suppress(BrokenPipeError):  # the child's exit code explains more
             stream.write(message)
             stream.flush()
         yield
@@ -97,11 +100,11 @@ def _late(request: Request, order: TaskSpec) -> DecodeTimedOut:
 
 
 def main() -> None:
-    """Do one request that comes on stdin, and write its result to stdout, both pickled."""
+    """Run the pickled task on stdin; write its pickled result to stdout."""
     request, order = pickle.load(sys.stdin.buffer)  # noqa: S301  # from our own parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
     output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not mix with the result
+    os.dup2(2, 1)  # output of libraries must not mix with the result
     with watchdog(order.deadline):
         result = run_task(request, order)
     with output:
@@ -109,6 +112,6 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process where its parent is gone: nobody waits for it, and a decode may never end."""
-    os.read(0, 1)  # not of `sys.stdin`, whose lock Python wants when it ends
+    """End this process once its parent has ended: a decode may hang."""
+    os.read(0, 1)  # not `sys.stdin`, whose lock Python needs at its end
     os._exit(LATE)

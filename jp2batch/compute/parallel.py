@@ -1,4 +1,4 @@
-"""Headers of many images, read at once: in threads, or on a cluster."""
+"""Apply a function to items concurrently, in threads or on a cluster."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 U = TypeVar("U")
 
-_THREADS = 32  # a header is few bytes, so that only waiting counts
+_THREADS = 32  # a header has few bytes: the threads only wait
 
 
 def map_concurrently(
     function: Callable[..., U], items: Iterable[T], *, client: "Client | None", storage_options: StorageOptions
 ) -> list[U]:
-    """Return what a function, with `storage_options`, makes of each item: in threads, or on a client's cluster.
+    """Apply a function to items concurrently, in threads or on a cluster.
+
+    The function also receives `storage_options`.
 
     Raises
     ------
     Jp2BatchError
-        The first that the function raises.
+        The first error of the function.
     """
     task = partial(function, storage_options=SecretDict(validate_options(storage_options)))
     if client is None:
@@ -38,7 +40,7 @@ def map_concurrently(
         finally:
             pool.shutdown(cancel_futures=True)
     check_cluster(client)
-    folder = str(Path.cwd())  # workers may run in another
+    folder = str(Path.cwd())  # workers may run in another folder
     there = [Location.of(item).absolute(folder).text if isinstance(item, str) else item for item in items]
     futures = client.map(partial(_there, task, config.settings()), there, pure=False, key="jp2batch-open")
     found: list[U] = client.gather(futures)
@@ -46,6 +48,6 @@ def map_concurrently(
 
 
 def _there(task: Callable[[T], U], settings: dict[str, Any], item: T) -> U:
-    """Do a task on a worker, with the configuration of the client."""
+    """Run a task on a worker, with the configuration of the client."""
     config.apply_settings(settings)
     return task(item)

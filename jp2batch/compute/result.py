@@ -1,4 +1,4 @@
-"""Result of one request, in memory."""
+"""Result of a request, in memory."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,32 +15,38 @@ Status = Literal["ok", "failed"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Result:
-    """What became of one request."""
+    """Outcome of a request: its value or error, and statistics."""
 
     request: Request
-    """What was asked."""
+    """The request."""
     status: Status
-    """Whether it was done."""
+    """Outcome: "ok" or "failed"."""
     value: Any = field(default=None, repr=False)
-    """A DataArray or the dict of the web service; None where it failed, or was written by the worker."""
+    """A DataArray or the dict of the web service.
+
+    None if the request failed, or the worker has written the pixels.
+    """
     error: Jp2BatchError | None = None
-    """Why it failed."""
+    """Reason of the failure."""
     stats: Stats | None = None
-    """What the read took; None where it failed before."""
+    """Statistics of the read; None if it never began."""
     attempts: int = 1
-    """How often it was begun; more than once where a worker died."""
+    """Number of attempts; more than 1 if a worker died."""
     shape: tuple[int, ...] | None = None
     """Shape of the pixels: (rows, columns), or (bands, rows, columns)."""
     dtype: str | None = None
     """Type of the pixels."""
     size: int = 0
-    """Length of the file in bytes."""
+    """Size of the file in bytes."""
     worker: str | None = None
-    """Which worker did it."""
+    """Address of the worker, or host and process id."""
     output: str | None = None
-    """Where the worker has written it."""
+    """Path or URL written by the worker."""
     same_as: str | None = None
-    """The id of the request that asked the same and was done for this one too; its bytes are counted there."""
+    """Id of an equal request, whose read also served this request.
+
+    The bytes are counted with that request.
+    """
 
     def __str__(self) -> str:
         return display.text(self._title(), self._rows())
@@ -77,7 +83,10 @@ class Result:
         return rows + ([("written to", self.output)] if self.output else [])
 
     def record(self) -> dict[str, Any]:
-        """Return all but the value, as a dict that json can write, with the other columns of its manifest row."""
+        """Return the fields except the value as a JSON-serializable dict.
+
+        Further columns of its manifest row are included.
+        """
         stats, request = self.stats, self.request
         own = {
             "id": request.id,
@@ -103,7 +112,7 @@ class Result:
             "output": self.output,
             "same_as": self.same_as,
         }
-        return dict(request.columns) | own  # a column of the same name gives way
+        return dict(request.columns) | own  # own fields override columns of the same name
 
 
 def _fetched(part: int, whole: int) -> str:

@@ -1,4 +1,7 @@
-"""What a worker does for one request: module-level functions on plain data, that never raise for the request's sake."""
+"""Run a task: read the pixels of a request, and deliver them.
+
+Module-level functions on plain data. A failing request yields a result with its error; nothing is raised.
+"""
 
 import pickle
 import time
@@ -24,17 +27,18 @@ from jp2batch.jpeg2000.geometry.grid import Selection
 from jp2batch.storage.source import Source, open_source
 
 Delivery = Callable[[Pixels, Request], Any]
-"""What makes of pixels the value of a result; it may write them, and return an `Output`.
+"""Function from pixels to the value of a result.
 
-Its attribute `bytes_per_sample`, if it has one, tells what memory it takes besides that of the pixels.
+It may write the pixels, and return a `WrittenOutput`. An attribute `bytes_per_sample`, if present, is its memory in
+addition to the pixels.
 """
 
-_BYTES_IN_LISTS = 40  # of a sample: a number of Python's, and its place in a list
+_BYTES_IN_LISTS = 40  # of a sample: a Python number, and its slot in a list
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenOutput:
-    """Where a delivery has written pixels."""
+    """Path or URL to which a delivery has written pixels."""
 
     path: str
 
@@ -45,48 +49,57 @@ def open_request(request: Request, storage_options: Mapping[str, Any]) -> Source
 
 
 def open_from(request: Request, storage_options: Mapping[str, Any], *, folder: str) -> Source:
-    """Open the file of a request; a relative path is one from `folder`, in whatever other folder a worker runs."""
+    """Open the file of a request; relative paths start at `folder`.
+
+    The working folder of the worker does not matter.
+    """
     return open_source(Location.of(request.url).absolute(folder).text, storage_options=storage_options)
 
 
 def select_request(request: Request, opened: OpenImage) -> Selection:
-    """Choose the samples that a request asks for."""
+    """Return the selection of a request."""
     return opened.selected(request.rlevel, request.window)
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """How requests are to be done; the same for all of a batch."""
+    """Settings shared by all tasks of a batch."""
 
     deliver: Delivery
-    """What becomes of the pixels."""
+    """Function from pixels to the value of a result."""
     storage_options: SecretDict
     """fsspec's options for the store."""
     settings: Mapping[str, Any] | None
-    """The configuration `jp2batch` of the client, which holds on the workers as well; None: they share it."""
+    """Configuration `jp2batch` of the client, to apply on workers.
+
+    None: the workers share it with the client.
+    """
     deadline: float | None
-    """Seconds after which a decode is given up, where there is a process to end."""
+    """Seconds until a decode is aborted, if its process is replaced."""
     open: Callable[[Request, SecretDict], Source] = open_request
-    """What opens the file of a request."""
+    """Function to open the file of a request."""
     select: Callable[[Request, OpenImage], Selection] = select_request
-    """What chooses the samples of it that are read, or refuses to."""
+    """Function to select samples; it may refuse the image."""
     memory: int | None = None
-    """Bytes that a request may take; None: what its worker has to spare."""
+    """Memory limit of a request in bytes; None: the worker decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class PickledSpec:
-    """A pickled order. A worker that cannot load an argument of a task dies of it, in vain; this it opens itself."""
+    """A pickled `TaskSpec`, for the task to unpickle.
+
+    If dask cannot unpickle an argument of a task, its worker dies without a useful error.
+    """
 
     data: bytes = field(repr=False)
 
     @classmethod
     def of(cls, order: TaskSpec) -> "PickledSpec":
-        """Seal an order."""
+        """Pickle a `TaskSpec`."""
         return cls(cloudpickle.dumps(order))
 
     def opened(self) -> TaskSpec:
-        """Return the order."""
+        """Return the unpickled `TaskSpec`."""
         return _opened(self.data)
 
 
@@ -96,7 +109,7 @@ def as_response(pixels: Pixels, _request: Request) -> Any:
 
 
 def run_task(request: Request, order: TaskSpec | PickledSpec) -> Result:
-    """Do what is asked, and tell what happened."""
+    """Run the task of a request; return its result, failed or not."""
     worker, begin, source = worker_name(), time.perf_counter(), None
     try:
         order = unsealed(order, request)
@@ -105,7 +118,7 @@ def run_task(request: Request, order: TaskSpec | PickledSpec) -> Result:
             source = order.open(request, order.storage_options)
             pixels = _read(source, request, order)
             value = order.deliver(pixels, request)
-    except Exception as error:  # noqa: BLE001  # one item's surprise must not end the batch
+    except Exception as error:  # noqa: BLE001  # an unexpected error of an item must not end the batch
         told = _kept(error if isinstance(error, Jp2BatchError) else _unexpected(error, request))
         stats, size = (None, 0) if source is None else (counted(source, begin), source.size or 0)
         return Result(request, "failed", error=told, stats=stats, size=size, worker=worker)
@@ -125,19 +138,19 @@ def run_task(request: Request, order: TaskSpec | PickledSpec) -> Result:
 
 
 def unsealed(order: TaskSpec | PickledSpec, request: Request) -> TaskSpec:
-    """Return an order that may be sealed.
+    """Return a `TaskSpec`, unpickled if necessary.
 
     Raises
     ------
     UnexpectedError
-        It cannot be loaded here.
+        It cannot be unpickled here.
     """
     if isinstance(order, TaskSpec):
         return order
     try:
         return order.opened()
-    except Exception as error:  # noqa: BLE001  # whatever a missing or another version of a package leads to
-        problem = f"its worker cannot load what is to be done: {type(error).__name__}: {error}"
+    except Exception as error:  # noqa: BLE001  # any error, as of a missing package or another version
+        problem = f"its worker cannot unpickle the task: {type(error).__name__}: {error}"
         raise UnexpectedError(
             request.shown_path, problem[:500], "install there what the output function needs"
         ) from None
@@ -158,15 +171,15 @@ def _read(source: Source, request: Request, order: TaskSpec) -> Pixels:
         if memory is not None and needed > memory:
             problem = f"it takes {format_bytes(needed)} of memory, and its worker has {format_bytes(memory)} to spare"
             raise ImageTooLarge(
-                request.shown_path, problem, "ask for less, or give workers more memory or fewer threads"
+                request.shown_path, problem, "read a smaller window, or give workers more memory or fewer threads"
             )
         return selection
 
-    return read_from(source, choose, threads=1)  # dask has the others
+    return read_from(source, choose, threads=1)  # dask uses the other threads
 
 
 def _to_deliver(deliver: Delivery, opened: OpenImage, selection: Selection) -> int:
-    """Return the bytes that a delivery takes besides those of the pixels."""
+    """Return the memory of a delivery besides the pixels, in bytes."""
     samples = selection.area.height * selection.area.width * len(opened.channels)
     usual = _BYTES_IN_LISTS if deliver is as_response else 0
     return samples * int(getattr(deliver, "bytes_per_sample", usual))
@@ -178,6 +191,9 @@ def _unexpected(error: Exception, request: Request) -> UnexpectedError:
 
 
 def _kept(error: Jp2BatchError) -> Jp2BatchError:
-    """Return an error without what keeps alive all that was at hand where it was raised: pixels, files."""
+    """Return an error without traceback and causes.
+
+    They would keep pixels and open files alive.
+    """
     error.__traceback__ = error.__context__ = error.__cause__ = None
     return error

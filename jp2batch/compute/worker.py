@@ -1,4 +1,4 @@
-"""The process that a request is done in: its name, the memory that it has to spare, and what ends it in time."""
+"""The worker process: its name, its memory, and its watchdog."""
 
 import contextlib
 import os
@@ -10,10 +10,10 @@ from jp2batch.core.runtime import process_state
 from jp2batch.storage.cluster_limits import current_worker
 
 LATE = 86
-"""Exit code of a process that its watchdog has ended."""
+"""Exit code of a process ended by its watchdog."""
 
-_SHARE = 0.9  # of its limit, that a worker may take: at 95 % its nanny ends it
-_LATER = 32 << 20  # bytes of what is imported by the first delivery
+_SHARE = 0.9  # share of its limit that a worker may use: at 95 % its nanny ends it
+_LATER = 32 << 20  # bytes of the modules that the first delivery imports
 
 
 def worker_name() -> str:
@@ -23,10 +23,10 @@ def worker_name() -> str:
 
 
 def memory_to_spare() -> int | None:
-    """Return the bytes that one request may take here, or None: nobody has set a limit.
+    """Return the memory for a request in bytes; None without a limit.
 
-    It is the same for all requests: what the process takes by itself is the least that it was ever seen to take, since
-    of what requests have taken, much is given back late.
+    It is the same for all requests. The memory of the idle process is estimated as the least ever seen, because memory
+    of finished requests is often released late.
     """
     worker = current_worker()
     limit = worker and worker.memory_manager.memory_limit
@@ -40,7 +40,10 @@ def memory_to_spare() -> int | None:
 
 @contextlib.contextmanager
 def watchdog(seconds: float | None) -> Iterator[None]:
-    """End this process where a `with` block takes longer: nothing else ends a decode that hangs."""
+    """End this process if a `with` block takes longer than `seconds`.
+
+    Nothing else ends a decode that hangs.
+    """
     if seconds is None:
         yield
         return

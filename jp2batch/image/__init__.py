@@ -1,1 +1,1 @@
-"""One image: open, plan, read, decode, and remember where its tile-parts lie."""
+"""A single image: open, plan, read, decode, and keep its index."""

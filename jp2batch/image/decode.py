@@ -1,4 +1,7 @@
-"""A reading -> samples: each batch is fetched while the one before is decoded, block by block, straight into place."""
+"""Decode a resolved read into an array.
+
+Each batch is fetched while the batch before it is decoded; each block is decoded straight into the output.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,16 +26,16 @@ def decode(
     read: Callable[[Batch], None],
     threads: int,
 ) -> list[str]:
-    """Decode a reading.
+    """Decode a resolved read into `out`.
 
     Parameters
     ----------
     out : ndarray, shape (bands, rows, columns)
-        Receives the samples of its selection.
+        Receives the samples of the selection.
     read : callable
-        Reads what is not in `pieces` yet of a batch.
+        Fetches the bytes of a batch that `pieces` lacks.
     threads : int
-        Blocks that are decoded at once.
+        Number of blocks to decode concurrently.
 
     Returns
     -------
@@ -63,7 +66,7 @@ def decode(
             running: list[Future[list[str]]] = []
             for batch in todo:
                 read(batch)
-                codestreams = list(assembled(batch))  # here, where pieces are filled: decoding threads share nothing
+                codestreams = list(assembled(batch))  # in the thread that fills pieces: decoding threads share nothing
                 if batch is not todo[-1]:
                     pieces.drop(batch.ranges)  # the file is never held whole
                 before, running = running, [pool.submit(decode_codestream, one) for one in codestreams]

@@ -1,4 +1,4 @@
-"""The seam of decoders: which functions a decoder must have, and which decoder reads use."""
+"""The decoder interface, and the choice of the decoder for reads."""
 
 import pkgutil
 from dataclasses import dataclass
@@ -14,16 +14,19 @@ from jp2batch.jpeg2000.syntax.headers import MainHeader
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Type of the samples of a component or, with palettes applied, of a channel."""
+    """Sample type of a component or, palettes applied, of a channel."""
 
     bits: int
-    """Bits of a sample."""
+    """Bits per sample."""
     signed: bool
-    """Whether samples are signed."""
+    """True if samples are signed."""
 
 
 class Decoder(Protocol):
-    """Decodes codestreams and knows its own limits; threads share no decoder but may decode at once."""
+    """Decodes codestreams, and knows its own limits.
+
+    Threads share no decoder, but may decode concurrently.
+    """
 
     def decode(
         self,
@@ -34,7 +37,7 @@ class Decoder(Protocol):
         origin: tuple[int, int],
         area: tuple[int, int, int, int] | None,
     ) -> list[str]:
-        """Decode a codestream or JP2 file into an array, and return the warnings.
+        """Decode a codestream or JP2 file into an array; return warnings.
 
         Parameters
         ----------
@@ -56,7 +59,7 @@ class Decoder(Protocol):
         """
 
     def samples(self, codestream: bytes, *, reduce: int) -> list[Samples]:
-        """Decode a file as a whole, and return the type of each channel's samples.
+        """Decode a whole file; return the sample type of each channel.
 
         Raises
         ------
@@ -65,7 +68,7 @@ class Decoder(Protocol):
         """
 
     def check(self, header: MainHeader) -> None:
-        """Refuse an image that this decoder cannot decode.
+        """Refuse an image with features beyond this decoder.
 
         Raises
         ------
@@ -74,7 +77,7 @@ class Decoder(Protocol):
         """
 
     def memory(self, header: MainHeader, area: Rect, rlevel: int, *, tiles: int, dropped: bool) -> int:
-        """Estimate the bytes of memory that decoding takes.
+        """Estimate the memory for decoding in bytes.
 
         Parameters
         ----------
@@ -87,13 +90,13 @@ class Decoder(Protocol):
         """
 
     def border(self, header: MainHeader, reduce: int) -> int | None:
-        """Return how many samples around an area to decode for exact samples inside; None: all.
+        """Return the number of surrounding samples to decode for exact samples.
 
-        `header` describes all tiles of the codestream.
+        None: all samples.         `header` describes all tiles of the codestream.
         """
 
     def most_tiles(self, header: MainHeader) -> int:
-        """Return the number of tiles that one codestream may have."""
+        """Return the maximum number of tiles in a codestream."""
 
 
 def default_decoder() -> Decoder:

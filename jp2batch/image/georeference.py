@@ -1,4 +1,7 @@
-"""Where the pixels lie on the Earth: GeoJP2 and GMLJP2 boxes, and the coordinates of sample centres at every rlevel."""
+"""Georeference of an image, and coordinates of sample centres at each rlevel.
+
+The georeference is read from GeoJP2 and GMLJP2 boxes.
+"""
 
 import io
 import math
@@ -21,9 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["Georeference", "Transform", "coordinates", "from_boxes", "level_transform"]
 
 Transform = tuple[float, float, float, float, float, float]
-"""a, b, c, d, e, f, in the order of rasterio and affine: x = a*col + b*row + c, y = d*col + e*row + f.
+"""Coefficients a to f, as in rasterio and affine.
 
-(col, row) = (0, 0) is the upper left corner of the upper left pixel, (0.5, 0.5) its centre.
+x = a*col + b*row + c, y = d*col + e*row + f. (col, row) = (0, 0) is the upper left corner of the upper left pixel,
+(0.5, 0.5) its centre.
 """
 
 _GEOTIFF_UUID = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")
@@ -46,32 +50,35 @@ _VECTORS_EXCHANGED = b"GDAL_JP2K_ALT_OFFSETVECTOR_ORDER=TRUE"  # GDAL's comment:
 
 @dataclass(frozen=True, slots=True)
 class Georeference:
-    """Where an image lies."""
+    """Transform and coordinate reference system of an image."""
 
     transform: Transform
-    """From pixel corners of the full image to coordinates, the x axis being easting or longitude."""
+    """Transform of pixel corners in the full image to coordinates.
+
+    The x axis is easting or longitude.
+    """
     crs_wkt: str | None
-    """The coordinate reference system as WKT 2, for CF's `crs_wkt`; None where the file names none we know."""
+    """Coordinate reference system as WKT 2, for CF's `crs_wkt`; None if unknown."""
     epsg: int | None
-    """Its EPSG code, where it has one."""
+    """EPSG code of the coordinate reference system, if any."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Crs:
-    """What is to be known of a coordinate reference system."""
+    """A coordinate reference system, and its axis order."""
 
     wkt: str | None = None
-    """WKT 2; None for a system we do not know."""
+    """WKT 2; None for an unknown system."""
     epsg: int | None = None
-    """Its code, where EPSG is its authority."""
+    """EPSG code, if EPSG is the authority."""
     northing_first: bool = False
-    """Whether its authority lists northing or latitude before easting or longitude."""
+    """True if the authority lists northing or latitude before easting or longitude."""
 
 
 def from_boxes(boxes: Iterable[Box]) -> Georeference | None:
-    """Return the georeference that the boxes of a JP2 file carry.
+    """Read the georeference from the boxes of a JP2 file.
 
-    GeoJP2 is taken before GMLJP2, as GDAL does, unless only the latter names a known coordinate reference system.
+    As in GDAL, GeoJP2 takes precedence over GMLJP2, unless only GMLJP2 names a known coordinate reference system.
 
     Parameters
     ----------
@@ -81,7 +88,7 @@ def from_boxes(boxes: Iterable[Box]) -> Georeference | None:
     Returns
     -------
     Georeference or None
-        None where there is none, and where it is damaged: pixels can be read without.
+        None if the file has none, or a damaged one: pixels can be read without it.
     """
     unnamed = None
     for found in _read_all(islice(_within(boxes, _DEEPEST), _MOST_BOXES)):
@@ -95,27 +102,27 @@ def from_boxes(boxes: Iterable[Box]) -> Georeference | None:
 def coordinates(
     transform: Transform, first_row: int, first_col: int, step: int, shape: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the coordinates of the sample centres of an image, a window or a reduced image.
+    """Return coordinates of sample centres of an image, window or reduced image.
 
-    A sample's centre is that of its pixel in the full image, where the wavelet transform keeps it, and the spacing is
-    exactly `step` pixels; spreading a reduced image over the full extent would shift it by up to half a sample.
+    The wavelet transform keeps each sample at the centre of its pixel in the full image, and the samples exactly `step`
+    pixels apart. Spreading a reduced image over the full extent would shift it by up to half a sample.
 
     Parameters
     ----------
     transform : Transform
-        That of the full image.
+        Transform of the full image.
     first_row, first_col : int
-        Where the first sample lies in the full image.
+        Position of the first sample in the full image.
     step : int
-        Full pixels from sample to sample, 2**rlevel.
+        Pixels of the full image from sample to sample, 2**rlevel.
     shape : tuple of int
         Rows and columns of samples.
 
     Returns
     -------
     tuple of ndarray or None
-        x of every column and y of every row. None for a rotated or sheared grid, where x is no function of the column
-        alone; such an image has its transform only.
+        x of each column and y of each row. None for a rotated or sheared grid, in which x depends on the row as well;
+        such an image has only its transform.
     """
     a, b, c, d, e, f = transform
     if b != 0 or d != 0:
@@ -127,18 +134,19 @@ def coordinates(
 
 
 def level_transform(transform: Transform, first_row: int, first_col: int, step: int) -> Transform:
-    """Return the transform of an image, a window or a reduced image, as rioxarray and GDAL's `GeoTransform` want it.
+    """Return the transform of an image, window or reduced image.
 
-    Under it, the centre of sample (i, j) is at (row, col) = (i + 0.5, j + 0.5), and there `coordinates` has it too.
+    It follows rioxarray and GDAL's `GeoTransform`: the centre of sample (i, j) is at (row, col) = (i + 0.5, j + 0.5),
+    and has the coordinates that `coordinates` returns.
 
     Parameters
     ----------
     transform : Transform
-        That of the full image.
+        Transform of the full image.
     first_row, first_col : int
-        Where the first sample lies in the full image.
+        Position of the first sample in the full image.
     step : int
-        Full pixels from sample to sample, 2**rlevel.
+        Pixels of the full image from sample to sample, 2**rlevel.
     """
     a, b, c, d, e, f = transform
     left, top = first_col + (1 - step) / 2, first_row + (1 - step) / 2
@@ -146,7 +154,10 @@ def level_transform(transform: Transform, first_row: int, first_col: int, step: 
 
 
 def _within(boxes: Iterable[Box], depth: int) -> Iterator[Box]:
-    """Iterate over boxes and what is inside; no deeper than needed, as a hostile file may nest a million of them."""
+    """Iterate over boxes and their children, down to a limited depth.
+
+    A hostile file may nest a million boxes.
+    """
     for box in boxes:
         yield box
         if depth:
@@ -154,7 +165,10 @@ def _within(boxes: Iterable[Box], depth: int) -> Iterator[Box]:
 
 
 def _read_all(boxes: Iterable[Box]) -> Iterator[Georeference | None]:
-    """Iterate over what the boxes say, the preferred ones first; None where one says nothing."""
+    """Iterate over the georeferences of boxes, GeoJP2 first.
+
+    An unreadable box yields None.
+    """
     documents = []
     for box in boxes:
         if box.type == "uuid" and box.content.startswith(_GEOTIFF_UUID) and len(box.content) <= _LARGEST_GEOTIFF:
@@ -170,7 +184,7 @@ def _is_invertible(transform: Transform) -> bool:
 
 
 def _read_gml(document: bytes) -> Georeference | None:
-    """Read a GMLJP2 document (OGC 05-047r3, 08-085r8) of any version, whatever its namespaces."""
+    """Read a GMLJP2 document (OGC 05-047r3, 08-085r8), in any XML namespaces."""
     from defusedxml.ElementTree import fromstring
 
     try:
@@ -189,7 +203,7 @@ def _read_gml(document: bytes) -> Georeference | None:
 
 
 def _named(element: "Element", *names: str) -> Iterator["Element"]:
-    """Iterate over the elements of given local names, at any depth."""
+    """Iterate over the elements with these local names, at any depth."""
     return (child for child in element.iter() if child.tag.rpartition("}")[2] in names)
 
 
@@ -199,13 +213,19 @@ def _parse_point(element: "Element") -> tuple[float, float]:
 
 
 def _srs_name(root: "Element", grid: "Element") -> str:
-    """Return the name of the reference system, from where it may stand; the nearest to the coordinates first."""
+    """Return the name of the reference system.
+
+    Several elements may have it; the element nearest to the coordinates is preferred.
+    """
     places = (*_named(grid, "Point"), *_named(root, "Envelope"), grid, *_named(grid, "offsetVector"))
     return next((name for place in places if (name := place.get("srsName"))), "")
 
 
 def _says_easting_first(grid: "Element") -> bool:
-    """Return whether the document overrules the axis order of its reference system, as those of Pléiades do."""
+    """Return whether the document overrules the axis order of its reference system.
+
+    Documents of Pléiades do.
+    """
     names = [(axis.text or "").strip().lower() for axis in islice(_named(grid, "axisName"), 2)]
     return len(names) == 2 and names[0].startswith(("east", "long")) and names[1].startswith(("north", "lat"))
 
@@ -213,14 +233,18 @@ def _says_easting_first(grid: "Element") -> bool:
 def _corner_transform(
     centre: tuple[float, float], along_row: tuple[float, float], along_column: tuple[float, float]
 ) -> Transform:
-    """Return the transform, given the centre of the first pixel and the steps to the next column and the next row."""
+    """Return the transform of pixel corners from the first pixel and steps.
+
+    `centre` is the centre of the first pixel, `along_row` the step to the next column, `along_column` the step to the
+    next row.
+    """
     a, d = along_row
     b, e = along_column
     return (a, b, centre[0] - (a + b) / 2, d, e, centre[1] - (d + e) / 2)
 
 
 def _find_crs(srs_name: str) -> tuple[_Crs, bool]:
-    """Return the reference system, and whether naming it so implies the axis order of its authority."""
+    """Return the reference system, and whether the axes follow its authority."""
     match = _SRS_NAME.fullmatch(srs_name.strip())
     if match is None:
         return _Crs(), False
@@ -253,11 +277,11 @@ def _read_geotiff(content: bytes) -> Georeference | None:
         numbers = {tag: _numbers(directory.get(tag)) for tag in (_PIXEL_SCALE, _TIEPOINT, _MATRIX, _KEYS)}
         keys = _parse_keys(numbers[_KEYS])
         transform = _parse_geotiff_grid(numbers, point=keys.get(_RASTER_TYPE) == _PIXEL_IS_POINT)
-    # Pillow warns of damage, which is an error where warnings are.
+    # Pillow warns of damage; if warnings are turned into errors, it raises UserWarning.
     except (SyntaxError, ValueError, TypeError, LookupError, OSError, OverflowError, struct.error, UserWarning):
         return None
     code = keys.get(_GEOGRAPHIC_CRS if keys.get(_MODEL_TYPE) == _MODEL_IS_GEOGRAPHIC else _PROJECTED_CRS, 0)
-    crs = _look_up("EPSG", str(code))  # none has the code 32767, "user-defined"
+    crs = _look_up("EPSG", str(code))  # EPSG has no code 32767, "user-defined" in GeoTIFF
     return Georeference(transform, crs.wkt, crs.epsg)
 
 
@@ -266,13 +290,16 @@ def _numbers(value: object) -> tuple[float, ...]:
 
 
 def _parse_keys(numbers: tuple[float, ...]) -> dict[int, int]:
-    """Return the GeoKeys whose value stands in the directory itself: all that are short integers."""
+    """Return the GeoKeys stored in the directory itself, all short integers."""
     entries = [int(number) for number in numbers[4:]]
     return {key: value for key, place, _, value in zip(*(entries[i::4] for i in range(4)), strict=False) if place == 0}
 
 
 def _parse_geotiff_grid(numbers: dict[int, tuple[float, ...]], point: bool) -> Transform:
-    """Return the transform; `point` tells that the coordinates given are those of pixel centres."""
+    """Return the transform of pixel corners from the tags of a GeoTIFF.
+
+    If `point`, the tags refer to pixel centres.
+    """
     if numbers[_PIXEL_SCALE]:
         width, height, *_ = numbers[_PIXEL_SCALE]
         column, row, _, x, y, *_ = numbers[_TIEPOINT]

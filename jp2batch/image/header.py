@@ -1,4 +1,4 @@
-"""Header of one image: size, bands, georeference."""
+"""Header of an image: size, bands, georeference."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,22 +16,22 @@ from jp2batch.storage.source import open_source
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the header of an image tells; it travels between processes."""
+    """Header and georeference of an image; picklable."""
 
     url: str
-    """Where the image lies."""
+    """Path or URL of the image."""
     path: str
     """The same without credentials, for messages."""
     header: MainHeader
     """The main header of its codestream."""
     place: Georeference | None
-    """Where its pixels lie on the Earth."""
+    """Georeference of the image, if any."""
     channels: int
-    """Number of its bands."""
+    """Number of bands."""
     dtype: np.dtype[Any]
-    """Type of its samples."""
+    """Type of the samples."""
     known: ImageIndex | None
-    """What spares reads of it a round."""
+    """Index of the image, to spare later reads a round trip."""
 
 
 def read_head(url: str, *, storage_options: StorageOptions = None) -> Head:
@@ -40,7 +40,7 @@ def read_head(url: str, *, storage_options: StorageOptions = None) -> Head:
     Raises
     ------
     Jp2BatchError
-        It cannot be read, or its pixels could not.
+        The header cannot be read, or the pixels could not be.
     """
     source = open_source(url, storage_options=storage_options)
 

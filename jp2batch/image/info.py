@@ -1,4 +1,4 @@
-"""Values to look at: `ImageInfo`, what an image is; `ReadPlan`, what reading it would take."""
+"""Values for display: `ImageInfo` describes an image, `ReadPlan` a read."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,20 +10,20 @@ from jp2batch.jpeg2000.plan.planner import LocatedBy, Precision
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ImageInfo:
-    """What the header of an image tells."""
+    """Properties of an image, from its header."""
 
     path: str
-    """Where it lies, without credentials."""
+    """Path or URL of the image, without credentials."""
     size: int
-    """Length of the file in bytes."""
+    """Size of the file in bytes."""
     shape: tuple[int, int]
     """Rows and columns of the full image."""
     bands: int
-    """Number of components, or of the channels that a palette makes of them."""
+    """Number of components, or, with a palette, of channels."""
     bits: tuple[int, ...]
-    """Bits of a sample, by band."""
+    """Bits per sample of each band."""
     dtype: str
-    """The numpy type of its pixels."""
+    """numpy type of the pixels."""
     tiles: tuple[int, int]
     """Rows and columns of tiles."""
     tile_shape: tuple[int, int]
@@ -39,18 +39,18 @@ class ImageInfo:
     code_block: tuple[int, int]
     """Rows and columns of a code-block."""
     mct: bool
-    """Whether a multiple component transformation is used."""
+    """True if a multiple component transformation is used."""
     htj2k: bool
-    """Whether it is coded in HTJ2K."""
+    """True if coded in HTJ2K."""
     markers: tuple[str, ...]
-    """The marker segments of the main header, and PLT where the first tile-part has it."""
+    """Names of the marker segments in the main header."""
     crs: str | None
-    """Its coordinate reference system: "EPSG:32629", or a name; None = not georeferenced."""
+    """Coordinate reference system as "EPSG:32629" or WKT; None = unknown."""
     transform: Transform | None
-    """From pixel corners to coordinates, as rasterio has it; None = not georeferenced."""
+    """Transform of pixel corners to coordinates; None = not georeferenced."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dict that json can write."""
+        """Return the fields as a JSON-serializable dict."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -79,52 +79,52 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ReadPlan:
-    """What a read would take."""
+    """Cost of a read, exact or estimated."""
 
     path: str
-    """Where the image lies, without credentials."""
+    """Path or URL of the image, without credentials."""
     rlevel: int
     """Resolution levels dropped."""
     shape: tuple[int, int]
     """Rows and columns of the result."""
     dtype: str
-    """The numpy type of its pixels."""
+    """numpy type of the pixels."""
     requests: int
-    """Requests to the store."""
+    """Number of requests to the store."""
     bytes: int
-    """Bytes fetched."""
+    """Bytes to fetch."""
     size: int
-    """Length of the file in bytes."""
+    """Size of the file in bytes."""
     store: str
-    """The profile of the store that this is planned by."""
+    """Description of the assumed costs of the store."""
     seconds: float
-    """What fetching should take, by that profile."""
+    """Expected time of fetching, in seconds."""
     tiles: int
-    """Tiles that hold the pixels asked for."""
+    """Number of tiles with requested pixels."""
     tiles_of: int
-    """Tiles of the image."""
+    """Number of tiles in the image."""
     grid: tuple[int, int]
     """Rows and columns of tiles."""
     tile_rows: tuple[int, int]
-    """First row of tiles that hold these pixels, and the first after them."""
+    """Range of tile rows with requested pixels: first, and last + 1."""
     tile_columns: tuple[int, int]
-    """First column of tiles that hold these pixels, and the first after them."""
+    """Range of tile columns with requested pixels: first, and last + 1."""
     image_shape: tuple[int, int]
     """Rows and columns of the full image."""
     located_by: LocatedBy
     """How tile-parts are found."""
     precision: Precision
-    """The unit of what is fetched."""
+    """Unit of fetching."""
     exact: bool
-    """Whether positions are known, so that the read takes just this; otherwise it is an estimate."""
+    """True if positions are known; otherwise the plan is an estimate."""
 
     @property
     def share(self) -> float:
-        """Bytes fetched, as a share of the file."""
+        """Bytes to fetch, as a share of the file."""
         return self.bytes / self.size if self.size else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dict that json can write."""
+        """Return the fields and `share` as a JSON-serializable dict."""
         return asdict(self) | {"share": self.share}
 
     def __str__(self) -> str:
@@ -161,7 +161,7 @@ class ReadPlan:
 
 
 def format_bytes(size: int) -> str:
-    """Return a size as people read it: "3.05 MB"."""
+    """Format a size in bytes for people: "3.05 MB"."""
     value, unit = float(size), "B"
     for unit in ("B", "kB", "MB", "GB", "TB"):  # the unit reached is the result
         if value < 1000 or unit == "TB":

@@ -1,4 +1,4 @@
-"""Looking before reading: what an image is (`inspect`), and what a read would take (`plan`)."""
+"""Describe an image (`inspect`), and estimate a read (`plan`)."""
 
 import contextlib
 from collections.abc import Sequence
@@ -19,21 +19,21 @@ from jp2batch.storage.source import Source, open_source
 
 
 def inspect(path: str, *, root: str | None = None, storage_options: StorageOptions = None) -> ImageInfo:
-    """Tell what an image is, from its header alone (one request, as a rule).
+    """Describe an image from its header alone, usually in a single request.
 
     Parameters
     ----------
     path : str
         Path or URL; with `root`, a key below it.
     root : str, optional
-        Folder or bucket that `path` is below of.
+        Base folder or bucket; `path` is relative to it.
     storage_options : mapping, optional
         fsspec's options for the store.
 
     Raises
     ------
     Jp2BatchError
-        The image cannot be found, or is none.
+        The image cannot be found, or the file is not JPEG 2000.
     """
     source = open_source(Request(path, root=root).url, storage_options=storage_options)
     with contextlib.closing(source), naming(source.path):
@@ -48,17 +48,17 @@ def plan(
     root: str | None = None,
     storage_options: StorageOptions = None,
 ) -> ReadPlan:
-    """Tell what reading would take, without fetching pixels.
+    """Estimate the cost of a read, without fetching pixels.
 
-    Where TLM tells the positions of tile-parts, or finding them costs nothing, only their headers are fetched and the
-    plan is exact. Elsewhere it is an estimate from the main header alone.
+    If TLM lists the tile-parts, or finding them costs nothing, only their headers are fetched and the plan is exact.
+    Otherwise the plan is an estimate from the main header alone.
 
     Parameters
     ----------
     path, root, storage_options
         As for `inspect`.
     rlevel : int
-        Resolution levels to drop: 0 = full, -1 = the lowest there is.
+        Resolution levels to drop: 0 = full, -1 = the lowest.
     window : ((row_start, row_stop), (col_start, col_stop)) or "r0:r1,c0:c1", optional
         The part to read, in pixels of the full image.
 
@@ -72,7 +72,7 @@ def plan(
 
 
 def plan_from(source: Source, rlevel: int, window: Window | None) -> ReadPlan:
-    """Tell what reading from a source would take."""
+    """Estimate the cost of a read from a source."""
 
     def act(opened: OpenImage) -> ReadPlan:
         opened.confirm()
@@ -86,7 +86,10 @@ def plan_from(source: Source, rlevel: int, window: Window | None) -> ReadPlan:
 
 
 class _Rehearsal:
-    """Fetches only what decides the course of a conversation, and counts what it would fetch."""
+    """Simulated fetches: the requests are counted, and only decisive bytes fetched.
+
+    Bytes are decisive if the planner's next step depends on them.
+    """
 
     def __init__(self, opened: OpenImage) -> None:
         self._source, self._pieces = opened.source, opened.pieces
@@ -108,7 +111,7 @@ class _Rehearsal:
 
 
 def _rehearse(opened: OpenImage, selection: Selection) -> ReadPlan | None:
-    """Hold the conversation of the read without its pixels; None where these would decide its course."""
+    """Plan a read without fetching pixels; None if the plan needs them."""
     rehearsal = _Rehearsal(opened)
     located_by: LocatedBy
     precision: Precision
@@ -158,7 +161,7 @@ def _estimate(opened: OpenImage, selection: Selection) -> ReadPlan:
 
 
 def _begun(opened: OpenImage) -> float:
-    """Estimate the seconds that reading the header takes."""
+    """Estimate the time of reading the header, in seconds."""
     source = opened.source
     return source.profile.seconds(source.requests, source.bytes_read, source.requests)
 

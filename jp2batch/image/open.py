@@ -1,4 +1,4 @@
-"""Opening an image: its headers, from the store or from what is known of it; and the loop of a conversation."""
+"""Open an image, from the store or its index; drive the planner."""
 
 import contextlib
 import functools
@@ -39,27 +39,34 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class OpenImage:
-    """A source whose headers have been read, or are known."""
+    """A source with its headers, read or taken from an index."""
 
     source: Source
     pieces: SparseFile
     image: Image
     told: ImageIndex | None = None
-    """What was known of this version of it."""
+    """Index of this version of the image, if cached."""
     recalled: bool = False
-    """Whether headers are those that were known, and the store has to confirm its version."""
+    """True if headers come from the index, whose version needs confirmation."""
     at_once: bool = False
-    """Whether the first read gave all of it: it is small, or the server sends whole files only."""
+    """True if the first read returned the whole file.
+
+    The file is small, or the server sends only whole files.
+    """
     claims: list[Range] = field(default_factory=list)
-    """Bytes that somebody else tells of: they are fetched with the next ones, and compared."""
+    """Headers from a shared table, to compare with the file."""
     decoded: list[Channel] = field(default_factory=list)
-    """The bands as the decoder gives them, if boxes do not tell; else empty."""
+    """Bands according to the decoder, if boxes are misplaced; else empty."""
     decoder: Decoder = field(default_factory=default_decoder)
-    """Decodes the image."""
+    """Decoder of the image."""
 
     @classmethod
     def start(cls, source: Source, known: ImageIndex | None = None) -> "OpenImage":
-        """Read the beginning of a file: one range is tried before a hundred. Places that are known will be checked."""
+        """Read the beginning of a file.
+
+        A single range is requested, to see whether the server serves ranges. Tile-part extents of `known` are checked
+        before use.
+        """
         first = config.first_read()
         ((position, data),) = source.read_many([(0, first)])
         pieces = SparseFile(source.size or 0)
@@ -72,7 +79,10 @@ class OpenImage:
 
     @classmethod
     def recall(cls, source: Source, known: ImageIndex) -> "OpenImage":
-        """Take the beginning of a file from what is known: nothing is read, unless that lacks something."""
+        """Take the beginning of a file from its index.
+
+        Nothing is read, unless the index lacks a part of it.
+        """
         source.expect(Version(known.size, known.etag))
         pieces = known.pieces()
         image = run_steps(read_image(pieces, Ahead(config.first_read())), fetcher(source, pieces))
@@ -81,64 +91,64 @@ class OpenImage:
 
     @property
     def places(self) -> tuple[TilePartExtent, ...]:
-        """Where tile-parts are known to lie."""
+        """Extents of tile-parts, from the index."""
         return () if self.told is None else self.told.tile_parts
 
     def known(self, reading: ResolvedRead | None = None) -> ImageIndex | None:
-        """Return what would spare the next read a round: what was known, and with a reading also what that taught.
+        """Return an updated index, merging the results of a read, if any.
 
-        It is to be used where this was confirmed, or all has been read.
+        It is valid once the version is confirmed, or if everything was read from the store.
         """
         parts = [part for tile in reading.tiles.values() for part in tile.parts] if reading else []
         try:
             now = build_index(self.pieces, self.image, parts, self.source.etag)
-        except ValueError as problem:  # by a header that was known
+        except ValueError as problem:  # the header came from the index
             raise StaleIndex(str(problem)) from None
         return now if now is None or self.told is None else replace(self.told, unverified=False).joined(now)
 
     def fetch(self, ranges: Sequence[Range]) -> None:
-        """Fetch ranges, all at once, by the requests that cost least; and what is claimed, to compare it.
+        """Fetch ranges concurrently, in the cheapest requests; fetch and compare claims.
 
         Raises
         ------
         StaleIndex
-            What somebody else tells is not what the file says.
+            The shared table contradicts the file.
         """
         fetch(self.source, self.pieces, [*ranges, *self.claims], known=self.claims)
         self.claims.clear()
 
     def question(self, reading: ResolvedRead) -> None:
-        """Have compared what somebody else tells of the headers of tile-parts."""
+        """Schedule a check of tile-part headers from a shared table."""
         if self.recalled and self.told is not None and self.told.unverified:
             parts = (part for tile in reading.tiles.values() for part in tile.parts)
             self.claims.extend(Range(part.start, part.data) for part in parts)
 
     def confirm(self) -> None:
-        """Make sure that the store has that version: for who reads no more of it."""
+        """Check claims and the object version now, not with later reads."""
         if self.claims:
             self.fetch([])
         if self.recalled:
             self.source.verify()
 
     def selected(self, rlevel: int, window: Window | None = None) -> Selection:
-        """Turn rlevel and window into samples that may be read."""
+        """Return the selection of an rlevel and window, checked for size."""
         return self.checked(select(self.image.header, rlevel, window))
 
     def checked(self, selection: Selection) -> Selection:
-        """Refuse what cannot become one array, or only too large a one."""
+        """Return a selection, after refusing unsupported or too large images."""
         self.check()
         check_size(self, selection, "packets")
         return selection
 
     def check(self) -> None:
-        """Refuse an image that cannot become one array."""
+        """Refuse an image whose bands do not fit into an array."""
         check_supported(self.image.header)
         self.decoder.check(self.image.header)
 
     def steps(
         self, selection: Selection, at_best: Precision = "packets", *, headers_only: bool = False
     ) -> Steps[ResolvedRead]:
-        """Begin the conversation that finds what a selection takes."""
+        """Return the planner's steps for a selection."""
         return plan_read(
             self.pieces,
             self.image,
@@ -151,7 +161,10 @@ class OpenImage:
         )
 
     def reading(self, selection: Selection, at_best: Precision) -> ResolvedRead:
-        """Find what a selection takes; what was found before holds as long as what is known does."""
+        """Resolve a selection into byte ranges.
+
+        An earlier result is reused as long as the index is the same.
+        """
         told = self.told if self.recalled and at_best == "packets" else None
         if told is not None and (before := index.recall_reading(self.source, told, selection)) is not None:
             return before
@@ -162,18 +175,21 @@ class OpenImage:
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """The bands of the image."""
+        """Bands of the image."""
         if self.image.misplaced:
             return self._decoded_channels()
         return channels(self.image.container, self.image.header)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type that holds the samples of all bands."""
+        """Common type for the samples of all bands."""
         return np.result_type(*(channel.dtype for channel in self.channels))
 
     def _decoded_channels(self) -> tuple[Channel, ...]:
-        """Decode the whole file for its bands: once, at a low resolution level."""
+        """Return the bands according to the decoder.
+
+        The whole file is decoded, once, at the lowest resolution level.
+        """
         if not self.decoded:
             check_whole(self.pieces.size, self.image.misplaced, config.max_whole_file())
             run_steps(fetch_ranges(self.pieces, [Range(0, self.pieces.size)]), self.fetch)
@@ -187,7 +203,10 @@ class OpenImage:
 
 
 def _decoded_samples(decoder: Decoder, data: bytes, header: MainHeader) -> list[Samples]:
-    """Decode a file at the lowest resolution level; in full, if a tile has fewer levels than the image."""
+    """Decode a file at the lowest resolution level.
+
+    If a tile has fewer levels than the image, the file is decoded in full.
+    """
     try:
         _check_decoder(decoder, header, header.levels)
         return decoder.samples(data, reduce=header.levels)
@@ -197,23 +216,25 @@ def _decoded_samples(decoder: Decoder, data: bytes, header: MainHeader) -> list[
 
 
 def _check_decoder(decoder: Decoder, header: MainHeader, rlevel: int) -> None:
-    """Refuse to decode a whole image that takes the decoder too much memory."""
+    """Refuse a whole image if decoding it takes too much memory."""
     needed = decoder.memory(header, image_area(header.siz), rlevel, tiles=tile_count(header.siz), dropped=True)
     if needed > 2 * config.max_result():
         raise too_large(needed, config.max_result())
 
 
 def with_image(source: Source, act: Callable[[OpenImage], T], *, known: ImageIndex | None = None) -> T:
-    """Do something with an image: by what is known of it, or, where that does not prove true, afresh.
+    """Open an image and call `act`.
+
+    The cached index is used. If it turns out to be stale, it is dropped and `act` is called again.
 
     Parameters
     ----------
     source : Source
-        Where it lies; nothing has been read of it.
+        The image; nothing has been read of it.
     act : callable
-        What to do. It may be called twice.
+        Receives the open image. It may be called twice.
     known : ImageIndex, optional
-        What the caller knows: the image has to be of that version.
+        Index of the caller: the image must still have this version.
     """
     with contextlib.closing(source):
         return _with_opened(source, act, known)
@@ -243,7 +264,7 @@ def _with_opened(source: Source, act: Callable[[OpenImage], T], known: ImageInde
 
 
 def run_steps(steps: Steps[T], fetch: Callable[[Sequence[Range]], None]) -> T:
-    """Hold a conversation: fetch what it wants, until it wants nothing more."""
+    """Drive a planner to completion, fetching each set of ranges it requests."""
     while True:
         try:
             wanted = next(steps)
@@ -254,30 +275,30 @@ def run_steps(steps: Steps[T], fetch: Callable[[Sequence[Range]], None]) -> T:
 
 
 def fetcher(source: Source, pieces: SparseFile) -> Callable[[Sequence[Range]], None]:
-    """Return what fetches ranges of a source into pieces."""
+    """Return a function to fetch ranges of a source into pieces."""
     return functools.partial(fetch, source, pieces)
 
 
 def fetch(source: Source, pieces: SparseFile, ranges: Sequence[Range], *, known: Sequence[Range] = ()) -> None:
-    """Fetch ranges of a source into pieces, all at once, by the requests that cost least.
+    """Fetch ranges of a source into pieces concurrently, in the cheapest requests.
 
     Raises
     ------
     StaleIndex
-        What pieces hold of the `known` ones is not what came.
+        Fetched bytes of the `known` ranges differ from the bytes in `pieces`.
     """
     asked = coalesced(ranges, source.profile, pieces.may_cross)
     for start, data in source.read_many([(r.start, r.stop) for r in asked]):
         for one in known:
             first, last = max(start, one.start), min(start + len(data), one.stop)
             if first < last and pieces.read(first, last) != data[first - start : last - start]:
-                raise StaleIndex(f"bytes {first} to {last} are not what was known of them")
+                raise StaleIndex(f"bytes {first} to {last} differ from the index")
         pieces.fill(start, data)
 
 
 @contextlib.contextmanager
 def naming(path: str) -> Iterator[None]:
-    """Let errors of the format layer name the path, which it does not know."""
+    """Add the path to errors of the format layer."""
     try:
         yield
     except Jp2BatchError as error:
@@ -287,7 +308,10 @@ def naming(path: str) -> Iterator[None]:
 
 
 def memory_needed(opened: OpenImage, selection: Selection) -> int:
-    """Estimate the memory that a read takes, in bytes: what is fetched, what decoding a tile needs, the result."""
+    """Estimate the memory of a read in bytes.
+
+    It is the sum of the fetched bytes, the decoder's memory for a tile, and the result.
+    """
     fetched = expected_bytes(opened.image.header, opened.image.container.codestream, selection)
     limit, store = config.max_whole_file(), opened.source.profile
     if rank_strategies(opened.pieces, opened.image, selection, store, limit, places=opened.places)[0] == "whole":
@@ -296,7 +320,10 @@ def memory_needed(opened: OpenImage, selection: Selection) -> int:
 
 
 def _memory(opened: OpenImage, selection: Selection, unit: Precision) -> tuple[int, int]:
-    """Return the bytes of the result, and of what the decoder needs for a tile, or for the image as a whole."""
+    """Return the memory of the result and of the decoder, in bytes.
+
+    The decoder decodes a tile or, with the unit "file", the whole image.
+    """
     header = opened.image.header
     area, tiles = image_area(header.siz), tile_count(header.siz)
     if unit != "file":
@@ -307,7 +334,7 @@ def _memory(opened: OpenImage, selection: Selection, unit: Precision) -> tuple[i
 
 
 def check_size(opened: OpenImage, selection: Selection, unit: Precision) -> None:
-    """Refuse what takes too much memory."""
+    """Refuse a read above the memory limit."""
     limit = config.max_result()
     result, decoded = _memory(opened, selection, unit)
     if result > limit or decoded > 2 * limit:
@@ -315,6 +342,6 @@ def check_size(opened: OpenImage, selection: Selection, unit: Precision) -> None
 
 
 def too_large(needed: int, limit: int) -> ImageTooLarge:
-    """Return the error for what takes more bytes of memory than the limit."""
+    """Return the error for a read above the memory limit."""
     problem = f"reading it would take {needed:.3g} bytes, more than jp2batch.max-result ({limit:.3g})"
     return ImageTooLarge("", problem, "give a window or a higher rlevel")

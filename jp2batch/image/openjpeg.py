@@ -1,9 +1,9 @@
-"""The pixels: OpenJPEG through glymur's binding, from memory into a given array. The only importer of glymur.
+"""Decode with OpenJPEG, through glymur, from memory into an array.
 
-glymur loads libopenjp2 when it is imported, and lays out its structures for the version that it finds then. So the
-library is settled first (`configuration`, then glymur's own discovery, then the copy inside Pillow's wheel), and never
-exchanged afterwards. Every decode has a codec, a stream and message handlers of its own: any number of threads may
-decode at once; ctypes releases the GIL meanwhile.
+No other module imports glymur. glymur loads libopenjp2 when it is imported, and lays out its structures for the version
+found then. Hence the library is chosen first (from the configuration, by glymur's own discovery, or inside Pillow's
+wheel), and never exchanged afterwards. Each decode has its own codec, stream and message handlers: any number of
+threads may decode concurrently; ctypes releases the GIL meanwhile.
 """
 
 import contextlib
@@ -30,24 +30,24 @@ _INSTALL = "install it: pip install pillow, conda install -c conda-forge openjpe
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """The OpenJPEG library in use."""
+    """Path and version of the OpenJPEG library in use."""
 
     path: str
-    """Where it was loaded from."""
+    """Path of the loaded library."""
     version: str
-    """Its own version, such as "2.5.4"."""
+    """Version of the library, such as "2.5.4"."""
     found_by: str
-    """What found it: "configuration", "glymur" or "pillow"."""
+    """Source of the path: "configuration", "glymur" or "pillow"."""
 
 
 @functools.cache
 def library() -> Library:
-    """Load OpenJPEG, once, and tell which.
+    """Load OpenJPEG, once per process, and describe the library.
 
     Raises
     ------
     OpenJpegNotFound
-        There is none; the message says what to install.
+        No library was found; the hint names packages to install.
     ConfigurationError
         The configured path is not a library.
     """
@@ -64,13 +64,13 @@ def library() -> Library:
 
 
 def glymurrc() -> Path | None:
-    """Return glymur's configuration file, if there is one."""
+    """Return glymur's configuration file, if any."""
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return next((path for path in (Path("glymurrc").absolute(), home / "glymur" / "glymurrc") if path.exists()), None)
 
 
 def binding() -> Any:
-    """Return `glymur.lib.openjp2`, bound to the library that `library` tells of."""
+    """Return `glymur.lib.openjp2`, bound to the library of `library()`."""
     library()
     import glymur.lib.openjp2
 
@@ -85,15 +85,15 @@ def decode(
     origin: tuple[int, int] = (0, 0),
     area: tuple[int, int, int, int] | None = None,
 ) -> list[str]:
-    """Decode a codestream, or a JP2 file, that lies in memory.
+    """Decode a codestream or JP2 file in memory.
 
     Parameters
     ----------
     codestream : bytes-like
         A complete codestream or JP2 file.
     out : ndarray, shape (components, height, width)
-        Receives the samples; may be a view. What is decoded beyond it is dropped. (With an image offset OpenJPEG can
-        give a row and a column more than T.800 (B-15) has.)
+        Receives the samples; may be a view. Samples beyond its shape are dropped. (With an image offset OpenJPEG can
+        decode a row and a column more than T.800 (B-15) defines.)
     reduce : int
         Resolution levels to drop.
     origin : (int, int)
@@ -104,12 +104,12 @@ def decode(
     Returns
     -------
     list of str
-        What OpenJPEG warned of. Nothing, where all went well.
+        Warnings of OpenJPEG.
 
     Raises
     ------
     CorruptImage
-        OpenJPEG could not decode it, or what it decoded has another shape.
+        OpenJPEG could not decode it, or decoded another shape.
     """
     with _decoded(codestream, reduce, area) as (image, warnings):
         _copy(image, out, origin)
@@ -117,9 +117,9 @@ def decode(
 
 
 def decoded_samples(codestream: bytes, *, reduce: int) -> list[tuple[int, bool]]:
-    """Decode a codestream or JP2 file; return bits and sign of each channel.
+    """Decode a file; return bits and sign of each channel.
 
-    Boxes in odd places can change both.
+    Misplaced boxes can change both.
 
     Raises
     ------
@@ -134,7 +134,10 @@ def decoded_samples(codestream: bytes, *, reduce: int) -> list[tuple[int, bool]]
 def _decoded(
     codestream: bytes | bytearray | memoryview, reduce: int, area: tuple[int, int, int, int] | None
 ) -> Iterator[tuple[Any, list[str]]]:
-    """Decode into an image of OpenJPEG's own, which lives as long as the context; give what it warned of as well."""
+    """Decode into an image of OpenJPEG; yield it with its warnings.
+
+    The image lives as long as the context.
+    """
     lib = binding()
     messages = Messages(lib)
     codec = lib.create_decompress(lib.CODEC_JP2 if _is_jp2(codestream) else lib.CODEC_J2K)
@@ -161,7 +164,10 @@ def _decoded(
 
 
 def _end(lib: Any, codec: Any, stream: MemoryStream, messages: Messages) -> None:
-    """Let OpenJPEG read what stands behind the codestream: all pixels are there, so its errors are warnings."""
+    """Let OpenJPEG read the bytes behind the codestream.
+
+    All pixels are decoded by then, hence its errors become warnings.
+    """
     try:
         lib.end_decompress(codec, stream.handle)
     except lib.OpenJPEGLibraryError:
@@ -189,9 +195,10 @@ def _copy(image: Any, out: NDArray[Any], origin: tuple[int, int]) -> None:
 
 
 def _fits(component: Any, dtype: np.dtype[Any]) -> bool:
-    """Tell whether a type surely holds the values: of unsigned ones by their precision, to which they are clamped.
+    """Return whether the type holds all values of a decoded component.
 
-    Signed entries of a palette come as unsigned numbers, and entries of 32 bits as signed ones.
+    Unsigned values are clamped to their precision. Signed entries of a palette come as unsigned numbers, and entries
+    of 32 bits as signed numbers.
     """
     return bool(not component.sgnd and component.prec <= min(31, np.iinfo(dtype).bits - (dtype.kind == "i")))
 
@@ -220,7 +227,7 @@ def _find() -> tuple[str, str]:
 
 
 def _glymur_would_find() -> str | None:
-    # glymur.config can only be imported together with glymur, which loads the library: so ask as it would ask.
+    # glymur.config can only be imported together with glymur, which loads the library: hence search as glymur does.
     return _from_glymurrc() or ctypes.util.find_library("openjp2")
 
 
@@ -246,10 +253,10 @@ def _inside_pillow() -> str | None:
 
 
 def _import_glymur(path: str) -> Any:
-    """Import glymur so that it loads the library at `path`, unless it is imported already and has one."""
+    """Import glymur with the library at `path`, unless it has loaded another."""
     if (early := sys.modules.get("glymur.lib.openjp2")) is not None and early.OPENJP2 is None:
         for name in [name for name in sys.modules if name.partition(".")[0] == "glymur"]:
-            del sys.modules[name]  # imported before us without a library, so of no use to anybody
+            del sys.modules[name]  # imported earlier without a library, hence useless
     original = ctypes.util.find_library
     ctypes.util.find_library = lambda name: path if name == "openjp2" else original(name)
     try:

@@ -1,4 +1,4 @@
-"""What OpenJPEG calls during a decode: handlers of its messages, and a stream that reads from memory."""
+"""Callbacks of OpenJPEG: message handlers, and a stream on memory."""
 
 import ctypes
 import functools
@@ -9,7 +9,10 @@ import numpy as np
 
 
 class Messages:
-    """What OpenJPEG says during one decode. glymur's own queue is shared by all threads, hence not used."""
+    """Errors and warnings of OpenJPEG during a decode.
+
+    All threads share glymur's own queue, hence it is not used.
+    """
 
     _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p)
 
@@ -21,12 +24,12 @@ class Messages:
         self._on_warning = self._HANDLER(self._collector(self.warnings))
 
     def attach(self, codec: Any) -> None:
-        """Collect what a codec says."""
+        """Collect the messages of a codec."""
         self._lib.set_error_handler(codec, self._on_error)
         self._lib.set_warning_handler(codec, self._on_warning)
 
     def summary(self) -> str:
-        """Return the first of what went wrong."""
+        """Return the first errors or, without errors, the first warnings."""
         return "; ".join(self.errors[:2] or self.warnings[:2]) or "it gave no reason"
 
     @staticmethod
@@ -39,7 +42,7 @@ class Messages:
 
 
 class MemoryStream:
-    """An `opj_stream_t` that reads from memory; glymur wraps files only."""
+    """An `opj_stream_t` on memory; glymur wraps only files."""
 
     _READ = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
     _SKIP = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
@@ -83,7 +86,7 @@ class MemoryStream:
 
 @functools.cache
 def _declare_streams(openjp2: Any) -> None:
-    """Tell ctypes the prototypes that glymur leaves out (openjpeg.h)."""
+    """Declare the prototypes of openjpeg.h missing in glymur to ctypes."""
     handle = ctypes.c_void_p
     openjp2.opj_stream_create.argtypes = [ctypes.c_size_t, ctypes.c_int32]
     openjp2.opj_stream_create.restype = handle

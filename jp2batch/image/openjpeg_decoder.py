@@ -1,9 +1,9 @@
-"""OpenJPEG as a decoder: its limits, its memory, and the border of a part.
+"""OpenJPEG as a decoder: limits, memory, and the border of a part.
 
-Facts about OpenJPEG that codestreams made by `jp2batch.jpeg2000` take account of:
+The codestreams made by `jp2batch.jpeg2000` respect some facts about OpenJPEG:
 
 - Reading TLM, 2.5.3 and 2.5.4 write out of bounds (uclouvain/openjpeg issue 1652).
-- If TNsot tells one tile-part too few, it is corrected (issue 254); if TNsot is 1, 2.5.1 and later read no further.
+- If TNsot is too small by 1, it is corrected (issue 254); if TNsot is 1, 2.5.1 and later read no further.
 - Misplaced boxes are obeyed with a warning; signed entries of palettes become unsigned numbers.
 """
 
@@ -51,10 +51,10 @@ class OpenJpegDecoder(Decoder):
             raise UnsupportedImage("", problem, "convert it")
 
     def memory(self, header: MainHeader, area: Rect, rlevel: int, *, tiles: int, dropped: bool) -> int:
-        """Estimate the bytes of memory that decoding takes; see `Decoder`.
+        """Estimate the memory for decoding in bytes; see `Decoder`.
 
         Samples take 32 bits; each precinct and each code-block takes an entry, empty or not: a header can claim one for
-        every sample. So do the components of all `tiles`.
+        every sample. Each component of each tile takes an entry as well.
         """
         total = tiles * (_TILE + _TILE_COMPONENT * len(header.codings))
         alike = Counter(zip(header.siz.components, header.codings, strict=True))
@@ -66,18 +66,24 @@ class OpenJpegDecoder(Decoder):
         return total
 
     def border(self, header: MainHeader, reduce: int) -> int | None:
-        """Return the border of a part: OpenJPEG's own is 3 samples of each subband, where 9/7 needs 4 (`precincts`)."""
+        """Return the border of a part.
+
+        OpenJPEG adds 3 samples of each subband itself; the 9/7 wavelet needs 4 (see `precincts`).
+        """
         if header.htj2k:
             return None
         return max((1 << coding.levels - reduce if coding.transform == 0 else 0) for coding in header.codings)
 
     def most_tiles(self, header: MainHeader) -> int:
-        """Return the number of tiles whose components take not too much memory."""
+        """Return the maximum number of tiles, by the memory of their components."""
         return _MOST_TILE_COMPONENTS // len(header.siz.components)
 
 
 def _entries(coding: CodingStyle, full: Rect, rlevel: int) -> int:
-    """Return the number of precincts and code-blocks of a component's area, without `rlevel` resolution levels."""
+    """Return the number of precincts and code-blocks in a component's area.
+
+    The highest `rlevel` resolution levels are left out.
+    """
     entries = 0
     for resolution, (ppx, ppy) in enumerate(coding.precincts):
         drop, halved = coding.levels - resolution, resolution > 0

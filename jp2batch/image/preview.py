@@ -11,18 +11,20 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from jp2batch.core.errors import InvalidRequest
 
 _DARKEST, _BRIGHTEST = 2, 98  # percentiles that become black and white
-_CLOUDY = 90  # percentile that becomes white on a contact sheet: whatever clouds cover, land is seen
+_CLOUDY = 90  # percentile that becomes white on a contact sheet: land is visible among clouds
 _PAPER, _INK = (250, 250, 248), (35, 35, 40)  # of a contact sheet
 _MARGIN, _CAPTION, _TEXT = 14, 26, 15  # of a contact sheet: around cells, height below pictures, size of the type
 
 
 def stretch(values: NDArray[Any], *, nodata: int | None = None, brightest: float = _BRIGHTEST) -> NDArray[np.uint8]:
-    """Stretch samples to 1…255, band by band, from their 2nd to their 98th percentile; no data becomes 0, black.
+    """Stretch each band between two percentiles to 1…255.
+
+    No data becomes 0, black.
 
     Parameters
     ----------
     values : ndarray, shape (bands, rows, columns)
-        The samples; NaN is no data, too. Three bands of bytes are a picture already, and stay as they are.
+        The samples; NaN counts as no data. Three bands of bytes are already a picture, and returned unchanged.
     nodata : int, optional
         The value that stands for no data.
     brightest : float
@@ -34,7 +36,9 @@ def stretch(values: NDArray[Any], *, nodata: int | None = None, brightest: float
 
 
 def to_png(values: NDArray[Any], *, nodata: int | None = None) -> bytes:
-    """Return a picture as PNG: grey, or the first three bands as colours.
+    """Return samples as a PNG picture.
+
+    Three or more bands are shown in colour, by the first three; fewer in grey, by the first.
 
     Parameters
     ----------
@@ -47,22 +51,22 @@ def to_png(values: NDArray[Any], *, nodata: int | None = None) -> bytes:
 
 
 def stretched_picture(values: NDArray[Any], side: int, *, nodata: int | None = None) -> Image.Image:
-    """Return a picture as of `to_png`, made smaller where its longer side has more than `side` pixels."""
+    """Return the picture of `to_png`, its sides at most `side` pixels."""
     picture = _picture(values, nodata, _BRIGHTEST)
     picture.thumbnail((side, side), Image.Resampling.BOX)
     return picture
 
 
 def thumbnail(value: Any, side: int = 132) -> bytes | None:
-    """Return a small picture, as PNG, of pixels in any form that results have them in; None of anything else.
+    """Return a small PNG of a result's pixels; None without pixels.
 
     Parameters
     ----------
     value : object
-        A DataArray or ndarray of (rows, columns) or (bands, rows, columns), or the dict of the web service. What dask
-        has yet to compute is not.
+        A DataArray or ndarray of (rows, columns) or (bands, rows, columns), or the dict of the web service. A lazy
+        DataArray has no pixels.
     side : int
-        Pixels that the longer side has at most.
+        Maximum length of the longer side in pixels.
     """
     pixels = _pixels_of(value)
     if pixels is None or pixels.ndim not in (2, 3) or not pixels.size or pixels.dtype.kind not in "buif":
@@ -80,18 +84,18 @@ def contact_sheet(
     side: int = 260,
     nodata: int | None = None,
 ) -> bytes:
-    """Return small pictures of images, in a grid and with captions, as PNG.
+    """Return a grid of small pictures with captions, as PNG.
 
     Parameters
     ----------
     images : sequence of ndarray, shape (bands, rows, columns)
-        Their samples; each is stretched for itself. They come row by row, at least one.
+        At least one image. Each is stretched separately; the grid is filled row by row.
     titles : sequence of str
-        The caption of each; what is too long for its cell is cut.
+        Caption of each image, cut to the width of its cell.
     columns : int, optional
         Pictures in a row; by default about as many as there are rows.
     side : int
-        Pixels that the longer side of each picture has; larger and smaller images are brought to it.
+        Length of the longer side of each picture in pixels; images are scaled to it.
     nodata : int, optional
         The value that stands for no data; it is painted black.
     """
@@ -106,7 +110,7 @@ def contact_sheet_picture(
     side: int = 260,
     nodata: int | None = None,
 ) -> Image.Image:
-    """Return the picture that `contact_sheet` returns as PNG."""
+    """Return the contact sheet as a picture, for `contact_sheet`."""
     if not images or len(images) != len(titles):
         problem = f"a contact sheet of {len(images)} images and {len(titles)} titles"
         raise InvalidRequest("", problem, "give at least one image, and a title for each")
@@ -139,9 +143,10 @@ def _pixels_of(value: Any) -> NDArray[Any] | None:
 
 
 def nodata_of(value: Any) -> int | None:
-    """Return the number of no data that an array's attributes tell; None of floats, where NaN is no data.
+    """Return the no-data value of an array of integers, from its attributes.
 
-    Arithmetic keeps attributes, so that those of reflectance made by hand still name the number, which may be a value.
+    None for floats, where NaN is no data: arithmetic keeps attributes, hence reflectance computed by hand still has the
+    number among them, which may be a valid value.
     """
     found = getattr(value, "attrs", {}).get("nodata")
     return None if found is None or value.dtype.kind not in "iu" else int(found)
@@ -154,7 +159,7 @@ def _as_png(picture: Image.Image) -> bytes:
 
 
 def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Return a text on one line that is no wider than `width` pixels."""
+    """Return a text on a single line of at most `width` pixels."""
     text = " ".join(text.split())
     if font.getlength(text) <= width:
         return text
@@ -168,7 +173,7 @@ def _stretch_band(band: NDArray[Any], nodata: int | None, brightest: float) -> N
     if not valid.any():
         return np.zeros(band.shape, np.uint8)
     low, high = np.percentile(band[valid], (_DARKEST, brightest))
-    if low == high:  # nearly all the same: what differs is what there is to see
+    if low == high:  # nearly constant: show the few differing values
         low, high = band[valid].min(), band[valid].max()
     least = 1 if band.dtype.kind in "biu" else np.finfo(np.float32).tiny
     scaled = (np.where(valid, band, low).astype(np.float32) - low) / max(float(high) - float(low), least) * 254 + 1

@@ -1,6 +1,6 @@
-"""One request from end to end: the loop that holds the planner's conversation with a source, and the decode.
+"""Read an image from end to end: plan, fetch and decode.
 
-Every way of use ends here: eager read, lazy chunk, batch task, HTTP handler.
+All reads end here: eager read, lazy chunk, batch task, HTTP handler.
 """
 
 import time
@@ -30,41 +30,41 @@ _COARSER: dict[Precision, Precision] = {"packets": "tile-parts", "tile-parts": "
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What a read took."""
+    """Statistics of a read."""
 
     bytes_read: int
     """Bytes fetched."""
     requests: int
-    """Requests to the store."""
+    """Number of requests to the store."""
     retries: int
-    """Requests that were made again because they had failed."""
+    """Number of requests repeated after a failure."""
     time_download: float
     """Seconds spent waiting for the store."""
     time_processing: float
     """Seconds spent otherwise: planning, assembling, decoding."""
     located_by: LocatedBy | None = None
-    """How tile-parts were found; None where the read has failed."""
+    """Strategy by which tile-parts were found; None if the read failed."""
     precision: Precision | None = None
-    """The unit of what was read; None where the read has failed."""
+    """Unit of fetching; None if the read failed."""
     reasons: tuple[str, ...] = ()
-    """Why less precise ways were taken, and what OpenJPEG warned of."""
+    """Reasons for reading less precisely, and warnings of OpenJPEG."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """A read image, or the part of it that was asked for."""
+    """Samples of an image, or of the requested part."""
 
     values: NDArray[Any]
     """Samples, of shape (bands, rows, columns)."""
     opened: OpenImage
-    """The file that they are of."""
+    """The image of these samples."""
     selection: Selection
-    """Which samples of it these are."""
+    """Position of these samples in the image."""
     stats: Stats
 
 
 def read_pixels(request: Request, *, storage_options: StorageOptions = None) -> Pixels:
-    """Read what a request asks for.
+    """Read the pixels of a request.
 
     Raises
     ------
@@ -78,12 +78,12 @@ def read_pixels(request: Request, *, storage_options: StorageOptions = None) -> 
 def read_area(
     url: str, rlevel: int, area: Rect, *, storage_options: StorageOptions = None, known: ImageIndex | None = None
 ) -> Pixels:
-    """Read samples by their coordinates at a resolution level: what a lazy array asks for.
+    """Read an area of samples at a resolution level, for lazy arrays.
 
     Raises
     ------
     ObjectChanged
-        The image is not the one any more that was `known`.
+        The image has another version than `known`.
     """
     source = open_source(url, storage_options=storage_options)
 
@@ -100,7 +100,10 @@ def read_from(
     threads: int | None = None,
     known: ImageIndex | None = None,
 ) -> Pixels:
-    """Read what `choose` selects of an image; `threads`: to decode in, by default what is configured."""
+    """Read the selection returned by `choose`.
+
+    `threads` is the number of threads to decode in; by default the configured number.
+    """
     begin = time.perf_counter()
 
     def act(opened: OpenImage) -> Pixels:
@@ -112,13 +115,16 @@ def read_from(
 def read_opened(
     opened: OpenImage, selection: Selection, *, begin: float | None = None, threads: int | None = None
 ) -> Pixels:
-    """Read a selection of an image whose headers are there; `begin`: when that was begun."""
+    """Read a selection of an open image.
+
+    `begin` is the start time, by `time.perf_counter`; by default now.
+    """
     begin = time.perf_counter() if begin is None else begin
     source = opened.source
     try:
         values, reading, warnings, known = _read(opened, selection, threads or config.threads())
     finally:
-        source.verify()  # an object replaced meanwhile is the better explanation of what else went wrong
+        source.verify()  # if the object was replaced meanwhile, this explains any other error
     stats = replace(
         counted(source, begin),
         located_by=reading.located_by,
@@ -131,7 +137,7 @@ def read_opened(
 
 
 def counted(source: Source, begin: float) -> Stats:
-    """Return what was taken of a source since `begin`, whatever came of it."""
+    """Return the statistics of a source since `begin`, failed reads included."""
     return Stats(
         bytes_read=source.bytes_read,
         requests=source.requests,
@@ -144,14 +150,17 @@ def counted(source: Source, begin: float) -> Stats:
 def _read(
     opened: OpenImage, selection: Selection, threads: int
 ) -> tuple[NDArray[Any], ResolvedRead, list[str], ImageIndex | None]:
-    """Read and decode a selection; take a coarser unit where OpenJPEG stumbles over what was cut out of the file."""
+    """Read and decode a selection.
+
+    If OpenJPEG fails on packets cut out of the file, tile-parts are decoded, and at last the whole file.
+    """
     failures: list[str] = []
     at_best: Precision = "packets"
     while True:
         reading = opened.reading(selection, at_best)
         check_size(opened, selection, reading.unit)
         opened.question(reading)
-        known = _learned(opened, reading)  # now: what is decoded is not kept in memory
+        known = _learned(opened, reading)  # before decoding, which drops bytes from memory
         try:
             values, warnings = _decode(opened, reading, threads)
         except CorruptImage as error:
@@ -169,16 +178,16 @@ def _read(
 
 
 def _learned(opened: OpenImage, reading: ResolvedRead) -> ImageIndex | None:
-    """Return what another read would gain by."""
+    """Return an index for the next read, if it would save anything."""
     if opened.recalled and reading.located_by == "index" and not (opened.told and opened.told.unverified):
-        return None  # all of it was known
+        return None  # the index has all of it
     if opened.at_once:
-        return None  # nothing would be gained
+        return None  # the next read takes a single request as well
     return opened.known(reading)
 
 
 def _decode(opened: OpenImage, reading: ResolvedRead, threads: int) -> tuple[NDArray[Any], list[str]]:
-    """Decode a reading into a new array; return what OpenJPEG warned of as well."""
+    """Decode a resolved read into a new array; return warnings, too."""
     area = reading.selection.area
     values = np.empty((len(opened.channels), area.height, area.width), opened.dtype)
 

@@ -1,4 +1,4 @@
-"""Pixels and times -> the JSON-shaped dict of the web service, and its bytes."""
+"""Answers of the web service: pixels and times, as dict or JSON."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ class Response(TypedDict):
     """The answer of `POST /api/jp2`."""
 
     img_data: list[Any]
-    """Rows of grey values; with several bands, each pixel is the list of its values."""
+    """Rows of grey values; with several bands, rows of lists of values."""
     shape: list[int]
     """Rows and columns; with several bands, their number as well."""
     time_download: float
@@ -27,14 +27,14 @@ class Response(TypedDict):
 
 
 def respond(body: Mapping[str, Any], *, root: str | None = None, storage_options: StorageOptions = None) -> Response:
-    """Answer a request of the web service.
+    """Read an image as the web service does.
 
     Parameters
     ----------
     body : mapping
         `{"Path": "<key>", "rlevel": -1}`; `rlevel` may be left out, and a `window` given.
     root : str, optional
-        Folder or bucket that keys are below of, and may not leave.
+        Base folder or bucket; keys are relative to it and cannot escape it.
     storage_options : mapping, optional
         fsspec's options for the store.
 
@@ -52,7 +52,10 @@ def response(pixels: Pixels) -> Response:
 
 
 def to_json(pixels: Pixels) -> bytes:
-    """Return pixels as the JSON of that answer, straight from the array: lists would take seven times as long."""
+    """Return the web service's JSON, straight from the array.
+
+    By way of lists it would take several times as long.
+    """
     return orjson.dumps(_answer(pixels, np.ascontiguousarray), option=orjson.OPT_SERIALIZE_NUMPY)
 
 

@@ -238,7 +238,7 @@ class OnlyHere:
 def test_a_function_that_workers_cannot_load_is_told(client, paths):
     report = jp2batch.run([Request(path) for path in paths[:3]], client, output=OnlyHere())
     assert len(report.failed) == 3
-    assert "cannot load what is to be done: ModuleNotFoundError" in str(report.failed[0].error)
+    assert "cannot unpickle the task: ModuleNotFoundError" in str(report.failed[0].error)
 
 
 def test_the_report_counts_and_can_be_retried(paths, tmp_path):

@@ -221,9 +221,9 @@ def test_a_damaged_entry_is_no_entry(http_server, tmp_path):
     ("content", "message"),
     [
         (None, "cannot be read"),
-        (b"garbage", "no Parquet file"),
+        (b"garbage", "not a Parquet file"),
         ({"a": [1]}, "has the columns a"),
-        ({"path": [["a"]], "known": [b"x"]}, "its paths are no texts"),
+        ({"path": [["a"]], "known": [b"x"]}, "its paths are not text"),
     ],
 )
 def test_a_table_that_is_none_is_named(http_server, tmp_path, content, message):

@@ -1,10 +1,9 @@
-"""What was learned of images is kept, so that the next read of one is a single round trip.
+"""Caches of image indexes, for reads in a single round trip.
 
-In the memory of the process, in a file of the user, and in a table that somebody has shared. All of it is a hint: it
-holds for one version of an object, which the replies of the store confirm or refute, and whoever uses it reads afresh
-where it does not prove true. What a process has learned itself is guarded against damage by a checksum; what somebody
-else tells in a table, against their mistakes: the main header is fetched along with the packets, and compared; of
-tile-parts, what SOT and the packets themselves would contradict is noticed.
+An index is kept in the memory of the process and in a file of the user; a shared table may hold others. An index is a
+hint: it is valid for a single version of an object, which the replies of the store confirm or refute. If it proves
+wrong, the caller reads the headers again. A checksum guards the indexes of memory and file against damage. An index of
+a shared table may be wrong: its headers are fetched along with the packets, and compared.
 """
 
 import threading
@@ -28,11 +27,11 @@ _MOST_READINGS = 8  # of an image
 
 @dataclass(slots=True)
 class _Held:
-    """What is held of an image."""
+    """Index and recent reads of an image."""
 
     known: ImageIndex
     readings: OrderedDict[Selection, ResolvedRead] = field(default_factory=OrderedDict)
-    """How selections of it were read last: who asks for the same again need not parse its headers."""
+    """Resolved reads by selection: repeating a read needs no parsing of headers."""
 
     @property
     def weight(self) -> int:
@@ -40,7 +39,7 @@ class _Held:
 
 
 class _Memory:
-    """The images that were used last, by key; thread-safe."""
+    """Indexes of recently used images, by key; thread-safe."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[str, _Held] = OrderedDict()
@@ -59,7 +58,7 @@ class _Memory:
             self._put(key, _Held(known), limit)
 
     def join(self, key: str, known: ImageIndex, limit: int) -> bool:
-        """Keep what is known beside what was; tell whether that is more."""
+        """Merge an index into the cached index; return whether this changed it."""
         with self._lock:
             held = self._held.get(key)
             joined = known if held is None else held.known.joined(known)
@@ -108,12 +107,12 @@ def _memory() -> _Memory:
 
 
 def recall(source: Source) -> ImageIndex | None:
-    """Return what is known of an object, or None.
+    """Return the cached index of an object, or None.
 
     Raises
     ------
     Jp2BatchError
-        The shared table that is configured cannot be read.
+        The configured shared table cannot be read.
     """
     settings = config.index_settings()
     if settings.enabled and (held := _memory().get(source.key)) is not None:
@@ -128,7 +127,7 @@ def recall(source: Source) -> ImageIndex | None:
 
 
 def keep(source: Source, known: ImageIndex) -> None:
-    """Keep what was learned of an object, beside what was known of it."""
+    """Merge an index into the caches of memory and file."""
     settings = config.index_settings()
     if not settings.enabled or known.etag is None:
         return
@@ -144,14 +143,14 @@ def recall_reading(source: Source, known: ImageIndex, selection: Selection) -> R
 
 
 def keep_reading(source: Source, known: ImageIndex, reading: ResolvedRead) -> None:
-    """Keep how a selection was read, in memory, as long as this is what is known of the image."""
+    """Keep a resolved read in memory, if its index is current."""
     settings = config.index_settings()
     if settings.enabled and reading.weight <= settings.memory // _MOST_READINGS:
         _memory().add_reading(source.key, known, reading, settings.memory)
 
 
 def forget(source: Source) -> None:
-    """Drop what did not prove true."""
+    """Drop the index of an object from memory and file."""
     settings = config.index_settings()
     _memory().drop(source.key)
     if (file := _file_for(source, settings)) is not None:
@@ -165,7 +164,10 @@ def _from_file(source: Source, settings: IndexSettings) -> ImageIndex | None:
 
 
 def _file_for(source: Source, settings: IndexSettings) -> SqliteCache | None:
-    """Return the file, where it pays: where a request costs nothing, looking there costs more than it saves."""
+    """Return the cache file, or None if disabled or of no benefit.
+
+    If requests to the store are free, looking into the file costs more than it saves.
+    """
     if not settings.enabled or not settings.disk or not source.profile.latency:
         return None
     return _file_at(settings.folder / _FILE, settings.disk)

@@ -1,4 +1,7 @@
-"""Tables of what is known of many images, as Parquet: our own, to be shared, and those that Kayrros has published."""
+"""Tables of image indexes in Parquet: our own, and Kayrros's.
+
+Tables can be shared. Kayrros has published tables for Sentinel-2.
+"""
 
 import functools
 import io
@@ -16,25 +19,27 @@ from jp2batch.jpeg2000.locate.image_index import ImageIndex, from_kayrros
 from jp2batch.sentinel2 import names as sentinel2
 from jp2batch.storage.files import read_bytes, write_bytes
 
-_GROUP = 256  # images that are loaded together: about 2 MB
+_GROUP = 256  # images loaded together: about 2 MB
 _OURS = ("path", "known")
 _KAYRROS = ("product_id", "band_id", "path", "index")
 
 
 class Table:
-    """What a Parquet file tells of images. Its paths are read at once, all else when it is asked for.
+    """A table of image indexes in a Parquet file.
+
+    The paths are read immediately, indexes on demand.
 
     Parameters
     ----------
     data : bytes
-        The file.
+        Content of the file.
     name : str
-        What messages call it.
+        Name of the file in messages.
 
     Raises
     ------
     StorageError
-        It is no such table.
+        The file is not such a table.
     """
 
     def __init__(self, data: bytes, name: str) -> None:
@@ -50,18 +55,18 @@ class Table:
             self._rows = self._numbered()
         except StorageError:
             raise
-        except TypeError:  # what cannot be a key of a dict
-            raise StorageError(name, "its paths are no texts", "make it with jp2batch index") from None
+        except TypeError:  # a path cannot be hashed
+            raise StorageError(name, "its paths are not text", "make it with jp2batch index") from None
         except (pa.ArrowException, OSError, ValueError) as error:
             detail = str(error).partition("\n")[0]
-            raise StorageError(name, f"is no Parquet file: {detail}", "make it with jp2batch index") from None
+            raise StorageError(name, f"is not a Parquet file: {detail}", "make it with jp2batch index") from None
         self._group = functools.lru_cache(maxsize=16)(self._read_group)
 
     def __len__(self) -> int:
         return int(self._file.metadata.num_rows)
 
     def get(self, key: str) -> ImageIndex | None:
-        """Return what it tells of the image with this key, or None."""
+        """Return the index of the image with this key, or None."""
         names = _kayrros_names(key) if self._kayrros else (key, _path_of(key))
         place = next((self._rows[name] for name in names if name in self._rows), None)
         if place is None:
@@ -74,7 +79,7 @@ class Table:
             return None
 
     def _numbered(self) -> dict[Any, tuple[int, int]]:
-        """Return group and row of each image, by all its names."""
+        """Return row group and row of each image, by all its names."""
         columns = ["product_id", "band_id", "path"] if self._kayrros else ["path"]
         rows: dict[Any, tuple[int, int]] = {}
         for group in range(self._file.num_row_groups):
@@ -94,12 +99,12 @@ class Table:
 
 
 def shared_table(url: str, storage_options: Mapping[str, Any]) -> Table:
-    """Return the table at a path or URL; it is loaded once in a process.
+    """Return the table at a path or URL, loaded once per process.
 
     Raises
     ------
     Jp2BatchError
-        It cannot be read, or pyarrow is missing.
+        The table cannot be read, or pyarrow is missing.
     """
     return _loaded(url, json.dumps(dict(storage_options), sort_keys=True, default=repr))
 
@@ -111,12 +116,14 @@ def _loaded(url: str, options: str) -> Table:
 
 
 def write_table(url: str, known: Mapping[str, ImageIndex], *, storage_options: Mapping[str, Any] | None = None) -> None:
-    """Write what is known of images, by their keys, so that the file is there whole or not at all.
+    """Write a table of image indexes, by key.
+
+    The file appears whole, or not at all.
 
     Raises
     ------
     StorageError
-        It cannot be written.
+        The file cannot be written.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -141,12 +148,12 @@ def write_table(url: str, known: Mapping[str, ImageIndex], *, storage_options: M
 
 
 def check_pyarrow() -> None:
-    """Say what is missing, before any work is done.
+    """Check for pyarrow, before any work is done.
 
     Raises
     ------
     ConfigurationError
-        There is no pyarrow.
+        pyarrow is missing.
     """
     try:
         import pyarrow.parquet  # noqa: F401
@@ -155,7 +162,10 @@ def check_pyarrow() -> None:
 
 
 def _kayrros_names(key: str) -> tuple[Any, ...]:
-    """Return what an image may be called there: its key in the bucket, or product and band."""
+    """Return the names of an image in Kayrros's tables.
+
+    They are its key in the bucket, and the pair of product and band.
+    """
     path = _path_of(key)
     folders = PurePosixPath(path).parts
     product = next((part.removesuffix(".SAFE") for part in folders if part.endswith(".SAFE")), None)
@@ -164,10 +174,16 @@ def _kayrros_names(key: str) -> tuple[Any, ...]:
 
 
 def _path_of(key: str) -> str:
-    """Return the path that a key is of: without what tells apart the objects of several stores, or queries."""
+    """Return the path of a key, without its suffix after "#".
+
+    The suffix distinguishes objects of several stores, or of several queries.
+    """
     return key.partition("#")[0]
 
 
 def _is_text(key: str) -> bool:
-    """Tell whether a table can hold a key: names of local files may be no text."""
+    """Return whether a table can hold a key.
+
+    Names of local files need not be valid text.
+    """
     return key.isprintable() or not any("\ud800" <= one <= "\udfff" for one in key)

@@ -1,8 +1,8 @@
-"""A file of small blobs by key, that any number of processes share: bounded, and nothing is lost with it.
+"""A bounded cache of small blobs by key, in an SQLite file.
 
-SQLite does the work. Whatever goes wrong with it (a full disk, a damaged file, a folder that cannot be written) costs
-no more than what was kept. Each operation opens the file and closes it, in some 70 µs: no connection
-outlives a thread, a fork or the process, or goes on with a file that another process has replaced.
+Any number of processes may share the file. A fault (a full disk, a damaged file, a read-only folder) costs no more than
+the cached blobs. Each operation opens the file and closes it, in some 70 µs: no connection outlives a thread, a fork or
+the process, or keeps using a file that another process has replaced.
 """
 
 import contextlib
@@ -17,25 +17,25 @@ from jp2batch.core.runtime import uninterrupted_by_fork
 
 T = TypeVar("T")
 
-_LAYOUT = 2  # raised with each change of what is kept: older files are made anew
+_LAYOUT = 2  # version of the schema and of the blobs: a file of another version is recreated
 _PATIENCE = 0.05  # seconds to wait for other processes
 _REST = 60.0  # seconds to do without the file after a fault that may pass
-_TOUCHED = 3600.0  # seconds for which the time of the last use may be wrong: each change of it is written
-_EVICTED = 0.1  # of all blobs, once there are too many bytes
+_TOUCHED = 3600.0  # seconds between updates of the time of last use, each of which is a write
+_EVICTED = 0.1  # share of blobs to remove once the file is too large
 
 
 class SqliteCache:
-    """Blobs by key in a file.
+    """A cache of blobs by key in a file.
 
-    Thread-safe, and safe for many processes. No method raises for the file's sake: what cannot be read is not there,
-    what cannot be written is forgotten.
+    Thread-safe, and safe for many processes. No method raises because of the file: an unreadable blob counts as
+    missing, and a blob that cannot be written is dropped.
 
     Parameters
     ----------
     path : Path
-        The file; it is made with the first blob.
+        The file; it is created with the first blob.
     limit : int
-        Bytes that it may take; those that were not used for longest give way.
+        Size of the file in bytes; beyond it, the least recently used blobs are removed.
     """
 
     def __init__(self, path: Path, limit: int) -> None:
@@ -43,7 +43,7 @@ class SqliteCache:
         self._of_no_use_until = 0.0
 
     def get(self, key: str) -> bytes | None:
-        """Return a blob, or None where there is none."""
+        """Return a blob, or None if missing."""
 
         def look(db: sqlite3.Connection) -> bytes | None:
             row = db.execute("SELECT data, used FROM blobs WHERE key = ?", (key,)).fetchone()
@@ -51,14 +51,17 @@ class SqliteCache:
                 return None
             data, used = row
             if time.time() - used > _TOUCHED:
-                with contextlib.suppress(sqlite3.OperationalError):  # others write
+                with contextlib.suppress(sqlite3.OperationalError):  # another process is writing
                     db.execute("UPDATE blobs SET used = ? WHERE key = ?", (time.time(), key))
             return data if isinstance(data, bytes) else None
 
         return self._tried(look, make=False)
 
     def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> None:
-        """Replace a blob by what `change` makes of it, in one transaction; None: remove it."""
+        """Replace a blob by the result of `change`, in a single transaction.
+
+        `change` receives the present blob or None; if it returns None, the blob is removed.
+        """
 
         def replace(db: sqlite3.Connection) -> None:
             with _transaction(db):
@@ -90,24 +93,24 @@ class SqliteCache:
                         return act(db)
                 except (sqlite3.Error, OSError) as error:
                     if isinstance(error, sqlite3.OperationalError) and re.search("locked|busy", str(error)):
-                        return None  # others write
+                        return None  # another process is writing
                     self._recover(error, last=last)
-                except UnicodeEncodeError:  # such a key is none
+                except UnicodeEncodeError:  # no blob has such a key
                     return None
             return None
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        """Open the file for one operation."""
+        """Open the file for a single operation."""
         with contextlib.closing(sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)) as db:
             _prepare(db)
             yield db
 
     def _recover(self, error: Exception, *, last: bool) -> None:
-        """Recover from an error: recreate the file, or do without it for a while."""
+        """Remove a damaged file, or disable the cache for a while."""
         passing = isinstance(error, sqlite3.OperationalError | OSError) and "no such" not in str(error)
         if not passing:
-            self._remove()  # it is damaged; what was in it is learned again
+            self._remove()  # the file is damaged; its content is learned again
         elif last:
             self._do_without()
 
@@ -133,8 +136,8 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
-    """Make the table where it is missing, or of another layout."""
-    db.execute("PRAGMA synchronous = OFF")  # a crash of the machine may damage it; it is made anew then
+    """Create the table, if missing or of another layout."""
+    db.execute("PRAGMA synchronous = OFF")  # a crash of the machine may damage the file; it is recreated then
     if db.execute("PRAGMA user_version").fetchone()[0] != _LAYOUT:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = TRUNCATE").fetchone()  # WAL is for one machine; homes are shared by many
@@ -149,7 +152,7 @@ def _prepare(db: sqlite3.Connection) -> None:
 
 
 def _shrink(db: sqlite3.Connection, limit: int) -> None:
-    """Remove what was not used for longest, until the file is small enough."""
+    """Remove the least recently used blobs, until the file is small enough."""
     while (size := _size(db)) > limit:
         count = db.execute("SELECT count(*) FROM blobs").fetchone()[0]
         if not count:
@@ -161,7 +164,7 @@ def _shrink(db: sqlite3.Connection, limit: int) -> None:
 
 
 def _size(db: sqlite3.Connection) -> int:
-    """Return the bytes that the blobs and all around them take."""
+    """Return the bytes in use in the file."""
     pages, free, size = (
         db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )

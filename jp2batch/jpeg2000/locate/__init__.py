@@ -1,1 +1,1 @@
-"""Find tile-parts: by TLM, by an index, along the chain of SOTs, or by searching."""
+"""Location of tile-parts: by TLM, index, SOT chain or search."""

@@ -1,8 +1,9 @@
-"""Walking along a codestream from several places at once: chains of SOTs side by side, each searched for its first.
+"""Chains of SOTs, followed side by side from several positions.
 
-In packets nothing above FF 8F occurs (T.800 B.10.1), so FF 90 00 0A is a SOT as a rule; but COM, SOP or a hostile file
-can hold what looks like one. What is found is therefore followed, and dropped unless it leads to another. Where to walk
-and to search, and what to believe in the end, is up to `walk` and `interpolate`.
+Each chain begins with a search for its first SOT. Packets contain no byte pair above FF 8F (T.800 B.10.1), so
+FF 90 00 0A is usually a SOT; but COM, SOP or a hostile file can contain the same bytes. A find is therefore followed,
+and dropped unless it leads to another SOT. `parallel_walk` and `interpolation_search` choose the positions, and decide
+which finds to trust.
 """
 
 from collections.abc import Callable, Container, Iterator
@@ -21,18 +22,18 @@ from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Steps
 
 @dataclass(slots=True, eq=False)
 class KnownStretch:
-    """A stretch of tile-parts, one behind the other; it grows."""
+    """A growing stretch of consecutive tile-parts."""
 
     start: int
-    """Position of the first."""
+    """Position of the first tile-part."""
     first: int
-    """Tile of the first."""
+    """Tile of the first tile-part."""
     stop: int
-    """Position of what follows the last."""
+    """Position behind the last tile-part."""
     tile: int
-    """The tile that should follow."""
+    """Tile expected next."""
     clear: int
-    """Nothing begins between here and `start`."""
+    """No tile-part begins between this position and `start`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,49 +46,55 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What is not known between two runs."""
+    """An unknown part of the codestream between two stretches."""
 
     start: int
-    """A tile-part begins here."""
+    """Position of the first unknown tile-part."""
     tile: int
-    """Its tile."""
+    """Tile expected at `start`."""
     stop: int
-    """So it does here."""
+    """Position of the next known tile-part."""
     end: int
-    """Its tile; what lies between should be the tiles from the one to the other."""
+    """Tile at `stop`; the gap should contain all tiles in between."""
     clear: int
-    """Nothing begins between here and `stop`."""
+    """No tile-part begins between this position and `stop`."""
     walked: bool
-    """Whether a walk is going on at its start."""
+    """Whether a walk is active at its start."""
     scanned: bool
-    """Whether a search is going on in it."""
+    """Whether a search is active in it."""
 
     @property
     def tiles(self) -> int:
-        """How many tiles should lie in it; 0 = the order of tile-parts is another."""
+        """Number of tiles expected in the gap.
+
+        0 if the tile-parts have another order.
+        """
         return max(0, self.end - self.tile)
 
 
 @dataclass
 class ChainSearch:
-    """What is known of the chain, and the conversations that learn more of it."""
+    """State of the chain's exploration, and the generators extending it."""
 
     pieces: SparseFile
     header: MainHeader
     codestream: Range
     tiles: Container[int]
-    """Whose headers are wanted."""
+    """Tiles whose headers are needed."""
     ahead: ReadAhead
     goes_on: Callable[[int], bool] = lambda _tile: True
-    """Whether a walk is worth going on to a tile."""
+    """Return whether a walk should continue to a tile."""
     proves: bool = False
-    """Whether what a search has found must be proven right there, since nobody will come to it along the chain."""
+    """Whether to prove each find of a search immediately.
+
+    Needed if the chain will not reach the find.
+    """
     outcomes: dict[int, ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage] = field(default_factory=dict)
-    """What was found at each position that was come to."""
+    """Result at each visited position."""
     rounds: int = 0
-    """How often something was asked for."""
+    """Number of rounds of requests."""
     unproven: int = 0
-    """How many finds are still to be proven."""
+    """Number of finds without proof yet."""
     _runs: list[KnownStretch] = field(default_factory=list)
     _scans: list[Scan] = field(default_factory=list)
     _open: set[int] = field(default_factory=set)
@@ -96,17 +103,19 @@ class ChainSearch:
 
     def __post_init__(self) -> None:
         self.count = tile_count(self.header.siz)
-        self.end = self.codestream.stop - len(SOT) // 2  # where EOC should be
+        self.end = self.codestream.stop - len(SOT) // 2  # expected position of EOC
         self._last = KnownStretch(self.end, self.count, self.end, self.count, self.end)
         self.mean = max(Sot.SIZE + 2, (self.end - self.header.stop) // self.count)
 
     def advance(self, begin: Callable[[], list[Steps[None]] | None]) -> Steps[None]:
-        """Hold conversations side by side; before each round `begin` gives more of them, or None: it is done.
+        """Run generators side by side until `begin` returns None.
+
+        Before each round, `begin` returns further generators.
 
         Raises
         ------
         InconsistentFile
-            Nobody knows what to do next.
+            A round has learned nothing and requests nothing.
         """
         running: list[Steps[None]] = []
         known = -1
@@ -128,15 +137,15 @@ class ChainSearch:
                 yield disjoint([*wanted, *(gap for r in owed for gap in self.pieces.missing(r.start, r.stop))])
 
     def walk(self, position: int, tile: int) -> Steps[None]:
-        """Follow the chain from a position where a tile-part begins."""
+        """Follow the chain from the start of a tile-part."""
         run = KnownStretch(position, tile, position, tile, position)
         self._runs.append(run)
         yield from self._follow(run)
 
     def search(self, start: int, limit: int, chunk: int) -> Steps[None]:
-        """Find the first tile-part that begins between two positions, and follow the chain from there.
+        """Find the first tile-part between two positions, and follow its chain.
 
-        `chunk` bytes are fetched at a time.
+        Each request fetches `chunk` bytes.
         """
         scan = Scan(start, limit)
         self._scans.append(scan)
@@ -162,11 +171,11 @@ class ChainSearch:
                 self._learned += 1
 
     def is_open(self, position: int) -> bool:
-        """Tell whether somebody is just reading there."""
+        """Return whether a read is active at a position."""
         return position in self._open
 
     def gaps(self) -> Iterator[Gap]:
-        """Iterate over what is not known, in the order of the codestream."""
+        """Iterate over the unknown parts of the codestream, in order."""
         runs = sorted(self._runs, key=lambda run: run.start)
         left = KnownStretch(self.header.stop, 0, self.header.stop, 0, self.header.stop)
         for run in [*runs, self._last]:
@@ -177,12 +186,15 @@ class ChainSearch:
                 left = run
 
     def known(self) -> list[tuple[int, int]]:
-        """Return tiles and the positions where they begin, in their order."""
+        """Return known tiles and their start positions, in order."""
         ends = [(0, self.header.stop), (self.count, self.end)]
         return sorted({*ends, *(p for r in self._runs for p in ((r.first, r.start), (r.tile, r.stop)))})
 
     def _follow(self, run: KnownStretch) -> Steps[bool]:
-        """Follow the chain; tell whether there is one: whether the first tile-part leads to another, or to EOC."""
+        """Follow the chain; return whether it is genuine.
+
+        It is if the first tile-part leads to another, or to EOC.
+        """
         links = 0
         while True:
             outcome = yield from self._come_to(run.stop, run.tile)
@@ -211,7 +223,10 @@ class ChainSearch:
         return leads_on
 
     def _follows_later_tiles(self, run: KnownStretch) -> bool:
-        """Tell whether in what was read right before a find there is what looks like a tile that should come behind."""
+        """Return whether the bytes before a find show later tiles.
+
+        Only the bytes already read for the proof are checked.
+        """
         start = run.start - look_back(self.header.stop, run.start)
         before = self.pieces.read(start, run.start)
         return any(sot.tile >= run.first for _, sot in self._candidates(before, start))
@@ -233,7 +248,7 @@ class ChainSearch:
         except (InconsistentFile, CorruptImage) as problem:
             outcome = problem
         self._open.remove(position)
-        self._learned += position not in self.outcomes  # what is looked at again teaches nothing
+        self._learned += position not in self.outcomes  # a repeated visit teaches nothing
         self.outcomes[position] = outcome
         if isinstance(outcome, ChainedTilePart) and outcome.part is not None:
             data = self.ahead(outcome.sot.tile, outcome.stop - position).data

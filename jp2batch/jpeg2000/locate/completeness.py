@@ -1,14 +1,14 @@
-"""Which tiles have all their tile-parts: the proof that reading a tile may end (T.800 A.4.2).
+"""Proof of complete tiles: no further tile-part can follow (T.800 A.4.2).
 
-TNsot alone proves nothing: it may be 0, and an old encoder's habit is to tell one tile-part too few. A tile is complete
-where one of these holds:
+TNsot alone proves nothing: it may be 0, and an old encoder writes a number too low by 1. A tile is complete if any of
+these conditions holds:
 
-- It tells of one tile-part, and PLT lists as many packets as the tile has, which fill that: nothing can follow. (If it
-  tells of several, one more without packets could still change how the tile is coded.)
-- The chain of tile-parts has been followed so far that the rule of decoders decides: if the first tile that TNsot calls
-  complete has another tile-part, with TPsot = TNsot, all tiles have one more than TNsot tells; if it has none up to the
-  end of the chain, they have as many as it tells. (If TNsot is 1, decoders differ.)
-- The chain has ended in EOC, and TNsot tells nothing.
+- TNsot is 1, and PLT lists all packets of the tile, which fill the tile-part: nothing can follow. (If TNsot is larger,
+  a further tile-part without packets could still change the coding of the tile.)
+- The chain of tile-parts has been followed far enough for the rule of decoders: if the first tile complete by TNsot has
+  another tile-part, with TPsot = TNsot, all tiles have one more than TNsot; if it has none up to the end of the chain,
+  all tiles have as many as TNsot. (If TNsot is 1, decoders differ.)
+- The chain has ended in EOC, and TNsot is 0.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,12 +20,12 @@ from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker, Sot
 
 
-class InconsistentFile(Exception):  # not an error for the user: another way is taken
-    """What the file says of itself does not agree; its text says where."""
+class InconsistentFile(Exception):  # not an error for the user: the reader falls back
+    """The file contradicts itself; the text says at which position."""
 
 
 def has_all_packets(header: MainHeader, parts: Sequence[TilePartHeader]) -> bool:
-    """Tell whether a tile has one tile-part, which is filled by as many packets as the tile has."""
+    """Return whether the packets of a tile fill its only tile-part."""
     if len(parts) != 1 or header.has(Marker.POC):
         return False
     part, lengths = parts[0], parts[0].packet_lengths
@@ -36,19 +36,19 @@ def has_all_packets(header: MainHeader, parts: Sequence[TilePartHeader]) -> bool
 
 
 def check_claims(parts: Collection[TilePartHeader]) -> None:
-    """Doubt all tile-parts of a tile, unless TNsot tells their number, or nothing.
+    """Check TNsot of a tile's tile-parts against their number.
 
     Raises
     ------
     InconsistentFile
-        It tells another one.
+        TNsot is neither 0 nor the number of tile-parts.
     """
     if others := {part.sot.parts for part in parts} - {0, len(parts)}:
         raise InconsistentFile(f"a tile has {len(parts)} tile-parts, and tells of {others.pop()}")
 
 
 class Completeness:
-    """Which of the wanted tiles are complete, along the chain of tile-parts from the first on.
+    """Completeness of the wanted tiles while the chain is followed.
 
     Parameters
     ----------
@@ -70,30 +70,30 @@ class Completeness:
 
     @property
     def complete(self) -> bool:
-        """Whether all tiles that are wanted are."""
+        """Whether all wanted tiles are complete."""
         if self._lacking and not self._unclaimed and self._by_packets is None:
             self._by_packets = all(has_all_packets(self._header, self._parts[tile]) for tile in self._lacking)
         return not self._lacking or self._by_packets is True
 
     @property
     def needs_chain(self) -> bool:
-        """Whether PLT does not prove it, so that the chain has to be followed on."""
+        """Whether the chain must be followed further, for lack of PLT proof."""
         return self._by_packets is False
 
     @property
     def parts(self) -> list[TilePartHeader]:
-        """All tile-parts of the wanted tiles, in the order of the codestream; without those that come once more."""
+        """Tile-parts of the wanted tiles, in codestream order, without repetitions."""
         counted = self._claims.found if self._claims.decided else {}
         parts = (part for tile, own in self._parts.items() for part in own[: counted.get(tile)])
         return sorted(parts, key=lambda part: part.start)
 
     def add(self, sot: Sot, part: TilePartHeader | None) -> None:
-        """Count the next tile-part of the chain; `part`: its header, where its tile is wanted.
+        """Count the next tile-part of the chain.
 
         Raises
         ------
         InconsistentFile
-            A decoder would refuse it.
+            A decoder would refuse the tile-part.
         """
         if part is not None:
             self._parts[sot.tile].append(part)
@@ -105,14 +105,16 @@ class Completeness:
             self._lacking.discard(sot.tile)
 
     def end(self, eoc: bool) -> None:
-        """Judge by all tile-parts, the chain having ended; `eoc`: with EOC, so that none has been cut off.
+        """Complete the remaining tiles at the end of the chain.
+
+        `eoc`: the chain has ended in EOC, so that no tile-part has been cut off.
 
         Raises
         ------
         CorruptImage
             A tile has no tile-part.
         InconsistentFile
-            A tile has fewer tile-parts than TNsot tells.
+            A tile has fewer tile-parts than TNsot says, or EOC is missing and TNsot is 0.
         """
         self._claims.decide(0)
         self._lacking -= self._claims.complete
@@ -127,29 +129,32 @@ class Completeness:
 
 
 def missing_tiles(tiles: list[int]) -> CorruptImage:
-    """Return the error for tiles (sorted) without a tile-part: decoders would silently fill them with zeros."""
+    """Return the error for tiles without a tile-part.
+
+    Decoders would silently fill them with zeros. `tiles` are sorted.
+    """
     shown = ", ".join(map(str, tiles[:5])) + (", …" if len(tiles) > 5 else "")
     return CorruptImage("", f"parts of {len(tiles)} tiles are missing (tile {shown})", "fetch the file again")
 
 
 class _Claims:
-    """Counts of tile-parts by TNsot of all tiles, corrected as decoders do."""
+    """Tile-part counts of all tiles by TNsot, corrected like decoders do."""
 
     def __init__(self, count: int) -> None:
         self.found: dict[int, int] = {}
-        """How many tile-parts each tile has."""
+        """Number of tile-parts found, by tile."""
         self.told: dict[int, int] = {}
-        """How many it should have, corrected; nothing where TNsot was 0."""
+        """Corrected TNsot by tile; absent or 0 if TNsot was 0."""
         self.complete: set[int] = set()
-        """The tiles that have as many as they should."""
+        """Tiles with all their tile-parts."""
         self.decided = False
-        """Whether the correction is known."""
+        """Whether the correction is decided."""
         self._count, self._correction = count, 0
         self._first: int | None = None
         self._pending: list[Sot] = []
 
     def add(self, sot: Sot) -> bool:
-        """Count the next tile-part; return whether it has decided the correction."""
+        """Count the next tile-part; return whether it decided the correction."""
         if sot.tile == self._first and not self.decided:
             if sot.part == sot.parts == 1:
                 raise InconsistentFile(f"tile {sot.tile} tells of one tile-part and has another: decoders differ")
@@ -165,7 +170,7 @@ class _Claims:
         return False
 
     def decide(self, correction: int) -> None:
-        """Take a correction for true, unless one is already; count what has come before."""
+        """Fix the correction, unless already fixed, and count pending tile-parts."""
         if self.decided:
             return
         pending, self._pending = self._pending, []
@@ -175,7 +180,7 @@ class _Claims:
             self._count_part(sot)
 
     def _note_first(self, sot: Sot) -> None:
-        """Remember the first tile that TNsot, as it is, calls complete."""
+        """Remember the first tile complete by uncorrected TNsot."""
         self.found[sot.tile] = self.found.get(sot.tile, 0) + 1
         self.told[sot.tile] = sot.parts or self.told.get(sot.tile, 0)
         if self.told[sot.tile] == self.found[sot.tile]:
@@ -183,7 +188,7 @@ class _Claims:
 
     def _count_part(self, sot: Sot) -> None:
         if len(self.complete) == self._count:
-            return  # all tiles are decoded: no decoder reads further
+            return  # all tiles are complete: no decoder reads further
         found = self.found.get(sot.tile, 0)
         if sot.part != found:
             raise InconsistentFile(f"tile-part {sot.part} of tile {sot.tile} is out of order")

@@ -1,6 +1,6 @@
-"""What is known of a file before it is read: the bytes that decide a read, and where its tile-parts lie.
+"""Index of an image: its header bytes and tile-part extents.
 
-It holds for one version of the file. A reader that begins with it asks for packets in its first round.
+It is valid for a single version of the file. A reader with an index requests packets in its first round.
 """
 
 import json
@@ -18,30 +18,36 @@ from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker, Segment, parse_tlm
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
-_LARGEST = 64 << 20  # bytes, unpacked: whatever a shared table holds, it does not fill the memory
-_MOST_KEPT = 4 << 20  # of an image: with more headers than this it is an odd one, and better read anew
+_LARGEST = 64 << 20  # bytes, unpacked: protects the memory from shared tables
+_MOST_KEPT = 4 << 20  # bytes per image: an image with more headers is unusual, and better read anew
 
 
 @dataclass(frozen=True, slots=True)
 class ImageIndex:
-    """What is known of one version of a file. It is plain data: it travels, and is kept.
+    """Index of a version of a file: plain, picklable data.
 
     Raises
     ------
     ValueError
-        It contradicts itself.
+        The index contradicts itself.
     """
 
     size: int
-    """Bytes of the file."""
+    """Size of the file in bytes."""
     etag: str | None
-    """What the store tells this version by; without it only the places are of use, and checked before use."""
+    """Version tag of the store.
+
+    Without it, only the extents are usable, and they are verified before use.
+    """
     header_bytes: tuple[tuple[int, bytes], ...] = ()
-    """(position, bytes) of boxes, main header and headers of tile-parts; in order, disjoint."""
+    """(position, bytes) of boxes and headers; ordered and disjoint."""
     tile_parts: tuple[TilePartExtent, ...] = ()
-    """Where tile-parts lie, in order: all those of each tile that is there at all."""
+    """Extents of tile-parts in order, complete for each tile listed."""
     unverified: bool = False
-    """Whether somebody else tells it: its main header is then compared with the file before anything is believed."""
+    """Whether the index comes from a shared table and is unchecked.
+
+    Its main header is compared with the file before the index is used.
+    """
 
     def __post_init__(self) -> None:
         spans = [(start, start + len(data)) for start, data in self.header_bytes]
@@ -52,30 +58,33 @@ class ImageIndex:
             if any(not 0 <= start < stop <= self.size for start, stop in ranges):
                 raise ValueError("ranges outside of the file")
 
-    def __dask_tokenize__(self) -> tuple[object, ...]:  # it grows; the version that it is of makes the difference
+    def __dask_tokenize__(self) -> tuple[object, ...]:  # by version alone: an index grows
         return type(self).__qualname__, self.size, self.etag
 
-    def __reduce__(self) -> tuple[object, ...]:  # it travels packed: a graph may hold that of many images
+    def __reduce__(self) -> tuple[object, ...]:  # packed: a graph may hold the indices of many images
         return ImageIndex.from_bytes, (self.to_bytes(),)
 
     @property
     def weight(self) -> int:
-        """Bytes of memory that it takes, about."""
+        """Approximate size in memory, in bytes."""
         return 500 + sum(len(data) + 120 for _, data in self.header_bytes) + 200 * len(self.tile_parts)
 
     def pieces(self) -> SparseFile:
-        """Return the file as far as it is known."""
+        """Return the known bytes of the file."""
         pieces = SparseFile(self.size)
         for start, data in self.header_bytes:
             pieces.add(start, data)
         return pieces
 
     def is_of(self, other: "ImageIndex") -> bool:
-        """Tell whether the other is of the same version."""
+        """Return whether both indices are of the same version."""
         return (self.size, self.etag) == (other.size, other.etag)
 
     def joined(self, other: "ImageIndex") -> "ImageIndex":
-        """Return what both know; `other`, the newer one, where it contradicts this."""
+        """Return the union of two indices; `other` is the newer.
+
+        If they contradict each other, `other` is returned, unless it alone is unverified.
+        """
         if not self.is_of(other):
             return other
         if self.unverified and not other.unverified:
@@ -87,17 +96,20 @@ class ImageIndex:
             return self
         try:
             return replace(self, header_bytes=tuple(sorted([*self.header_bytes, *more])), tile_parts=places)
-        except ValueError:  # one of the two is wrong
+        except ValueError:  # they contradict each other
             return self if other.unverified else other
 
     def unproven(self) -> "ImageIndex":
-        """Return it as what somebody else tells."""
+        """Return a copy marked as unverified, with unproven extents."""
         return replace(
             self, unverified=True, tile_parts=tuple(replace(place, proven=False) for place in self.tile_parts)
         )
 
     def to_bytes(self) -> bytes:
-        """Return it packed: a line of JSON and the bytes of the stretches, compressed (which adds a checksum)."""
+        """Return the index packed.
+
+        The format is a line of JSON and the header bytes, compressed by zlib, which adds a checksum.
+        """
         line = {
             "size": self.size,
             "etag": self.etag,
@@ -110,12 +122,12 @@ class ImageIndex:
 
     @classmethod
     def from_bytes(cls, packed: bytes) -> "ImageIndex":
-        """Return what `to_bytes` has packed.
+        """Return the index from the output of `to_bytes`.
 
         Raises
         ------
         ValueError
-            It is something else, or damaged.
+            The data are something else, or damaged.
         """
         try:
             unpacking = zlib.decompressobj()
@@ -143,15 +155,15 @@ class ImageIndex:
 def build_index(
     pieces: SparseFile, image: Image, parts: Iterable[TilePartHeader], etag: str | None
 ) -> ImageIndex | None:
-    """Return what a read has taught that decides the next one; None where it is not worth keeping.
+    """Return the index learned by a read; None if too large.
 
     Parameters
     ----------
-    parts : iterable of TilePart
-        Tile-parts, proven to be all of each tile that has one among them.
+    parts : iterable of TilePartHeader
+        Tile-parts, proven to be complete for each of their tiles.
     """
     found = sorted(parts, key=lambda part: part.start)
-    if image.header.has(Marker.PLM):  # whose packet lengths belong to ordinals, which places do not have
+    if image.header.has(Marker.PLM):  # PLM's packet lengths need ordinals, and extents have none
         found = []
     codestream = image.container.codestream
     ranges = [(0, image.header.stop), *((part.start, part.data) for part in found), (codestream.stop, pieces.size)]
@@ -166,15 +178,16 @@ def build_index(
 
 
 def from_kayrros(index: bytes) -> ImageIndex | None:
-    """Return what Kayrros' index of a file tells: its length, where its first SOT is, and a TLM marker segment.
+    """Return an index read from Kayrros' format.
 
-    Three numbers of 8, 8 and 4 bytes (big-endian; the third is the length of the segment) come before that, as
-    https://github.com/Kayrros/sentinel-2-jp2-tlm documents it. An empty index means that the file has its own TLM.
+    The format (https://github.com/Kayrros/sentinel-2-jp2-tlm): size of the file, position of the first SOT and length
+    of a TLM marker segment, in 8, 8 and 4 bytes (big-endian); then the segment. It is empty if the file has its own
+    TLM; the result is then None.
 
     Raises
     ------
     ValueError
-        It is something else.
+        The data have another format.
     """
     if not index:
         return None
@@ -201,7 +214,10 @@ def _place(
 
 
 def _joined_places(some: Iterable[TilePartExtent], others: Iterable[TilePartExtent]) -> tuple[TilePartExtent, ...]:
-    """Return the places of both, in order; of two at the same position the proven one."""
+    """Return the extents of both, in order.
+
+    Of two at the same position, the proven extent is kept.
+    """
     by_start = {place.start: place for place in some}
     for place in others:
         if place.start not in by_start or (place.proven and not by_start[place.start].proven):

@@ -1,13 +1,13 @@
-"""Finding a few tiles where no TLM tells of them: tile-parts mostly lie in the order of their tiles, so one can guess.
+"""Interpolation search: find a few tiles without TLM.
 
-Search for a SOT near where it should be, learn from its Isot how far off that is, walk on from there or search again.
-What is found is believed where it is proven to be no part of something else (`alone`), where each wanted tile is come
-to from the one before it, and where PLT accounts for all of its packets in one tile-part; and only as long as the file
-looks as it should: one tile-part a tile, in the order of their tiles, no EOC before the end, and no gap that may hide
-more than it should (`restart`). Elsewhere this ends in `Doubt`, and the chain is followed from its beginning.
+Tile-parts mostly lie in the order of their tiles. Search for a SOT near its expected position, learn the error from its
+Isot, then walk on or search again. A find is trusted if it is proven genuine (`sot_proof`), if each wanted tile was
+reached from the tile before it, and if PLT accounts for all packets in a single tile-part. The file must also look
+regular: one tile-part per tile, in the order of tiles, no EOC before the end, and no gap too long for its tiles
+(`second_codestream`). Otherwise the search ends in `InconsistentFile`, and the chain is followed from its beginning.
 
-What nothing short of that could notice: packets that hold chains of whole tile-parts, against B.10.1, and what
-`restart` says of itself. No encoder writes such a file.
+Two irregularities stay unnoticed: packets that contain chains of whole tile-parts, against B.10.1, and the limits
+described in `second_codestream`. No encoder writes such a file.
 """
 
 from bisect import bisect_left
@@ -28,17 +28,17 @@ from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.sparse_file import Range, SparseFile, Steps
 
-_NEAR = 4  # tile-parts that are walked along rather than searched past
-_CHUNK = 0.8  # of a tile-part, fetched at a time in search of a SOT
-_EARLY = 0.4  # of a tile-part, by which to aim before where it should begin: on average half a one is cut
-_SEARCHES, _ROUNDS = 1.6, 6  # that finding a tile takes, as a rule
-_LACKING = 0.5  # of what the proof looks at, that no search has read before
-_PATIENCE = 20  # rounds beside those that walking along the tiles takes
-_MOST_CHECKS = 4  # of gaps that may hide more than they should
+_NEAR = 4  # tile-parts to walk along instead of searching past them
+_CHUNK = 0.8  # part of a tile-part fetched per request of a search
+_EARLY = 0.4  # part of a tile-part by which a search starts before the expected position
+_SEARCHES, _ROUNDS = 1.6, 6  # usual searches and rounds to find a tile
+_LACKING = 0.5  # part of the proof's bytes that no search has read before
+_PATIENCE = 20  # rounds allowed beyond the rounds for walking along the tiles
+_MOST_CHECKS = 4  # limit of checks of gaps too long for their tiles
 
 
 def interpolation_cost(length: int, tiles: int, selected: Iterable[int], wanted: int, store: StoreCosts) -> Cost:
-    """Estimate what interpolation takes; see `choose_pace`."""
+    """Estimate the cost of interpolation; see `choose_pace`."""
     runs = list(_runs(sorted(selected)))
     longest = max(last - first for first, last in runs)
     requests = sum(last - first + _ROUNDS for first, last in runs)
@@ -50,12 +50,12 @@ def interpolation_cost(length: int, tiles: int, selected: Iterable[int], wanted:
 def locate_by_interpolation(
     pieces: SparseFile, header: MainHeader, codestream: Range, tiles: Collection[int], ahead: ReadAhead
 ) -> Steps[list[TilePartHeader]]:
-    """Read the headers of the tile-parts of a few `tiles`.
+    """Read the tile-part headers of a few `tiles`.
 
     Raises
     ------
-    Doubt
-        The file is not as it should be for that, or a tile is nowhere.
+    InconsistentFile
+        The file is irregular, or a tile is missing.
     """
     if header.has(Marker.PLM):
         raise InconsistentFile("PLM tells of the packets of all tile-parts, in their order")
@@ -77,7 +77,10 @@ class _Interpolation:
         self._looked_for = set[int]()
 
     def begin(self) -> list[Steps[None]] | None:
-        """Tell what to do next: for each tile that is not found yet, walk or search where it should be."""
+        """Start the next walks and searches; None if all is proven.
+
+        For each missing tile: walk or search at its expected position.
+        """
         if self.front.rounds > self._patience:
             raise InconsistentFile("tile-parts do not lie where they could be expected")
         lacking = self._lacking()
@@ -95,12 +98,15 @@ class _Interpolation:
         return begun
 
     def parts(self) -> list[TilePartHeader]:
-        """Return the tile-parts of the tiles wanted."""
+        """Return the tile-parts of the wanted tiles."""
         wanted = set(self._tiles)
         return [link.part for link in self._links() if link.part is not None and link.sot.tile in wanted]
 
     def _towards(self, gap: Gap, tiles: list[int]) -> Iterator[Steps[None]]:
-        """Walk to the first of some tiles in a gap, where that is near; search for the others, a little before each."""
+        """Start walks and searches for missing tiles in a gap.
+
+        Walk to the first tile if it is near; search a little before each other tile.
+        """
         near = tiles[0] - gap.tile < _NEAR
         aims = [self._aim(gap, tile) for tile in tiles[near:]]
         if near or aims[0] <= gap.start:
@@ -111,7 +117,7 @@ class _Interpolation:
                 yield self.front.search(aim, limit, chunk)
 
     def _aim(self, gap: Gap, tile: int) -> int:
-        """Return where to search for the tile before one that lies in a gap."""
+        """Return the position to search for the predecessor of a tile."""
         attempt = self._attempts[tile]
         self._attempts[tile] += 1
         mean, before = (gap.stop - gap.start) / max(1, gap.tiles), tile - 1 - gap.tile
@@ -119,11 +125,14 @@ class _Interpolation:
             curve = self._slope(gap) / 2 if attempt % 2 else 0.0
             expected = gap.start + before * mean + curve * before * (before - gap.tiles) - _EARLY * mean
         else:
-            expected = (gap.start + gap.clear) / 2  # lengths are no use here: halve what remains
+            expected = (gap.start + gap.clear) / 2  # lengths did not help: halve the rest
         return int(min(expected, gap.clear - mean / 2))
 
     def _slope(self, gap: Gap) -> float:
-        """Return by how much each tile-part is longer than the one before: sea and land follow each other in images."""
+        """Return the growth of tile-part lengths from tile to tile.
+
+        Sea and land change gradually along an image.
+        """
         known = self.front.known()
         before = [place for place in known if place[0] <= gap.tile - _NEAR]
         behind = [place for place in known if place[0] >= gap.end + _NEAR]
@@ -132,11 +141,14 @@ class _Interpolation:
         if len(spans) == 1:
             return 0.0
         (x0, y0), (x1, y1) = spans[0], spans[-1]
-        steepest = 2 * (gap.stop - gap.start) / max(1, gap.tiles) ** 2  # a length would become negative
+        steepest = 2 * (gap.stop - gap.start) / max(1, gap.tiles) ** 2  # beyond, a length would become negative
         return max(-steepest, min(steepest, (y1 - y0) / (x1 - x0)))
 
     def _checks(self) -> list[Steps[None]] | None:
-        """Look into gaps in front of a wanted tile that may hide more than they should; None where there are none."""
+        """Check gaps before a wanted tile if too long for their tiles.
+
+        Return None if no check is left.
+        """
         gaps = {gap.start: gap for gap in self.front.gaps()}
         if any(gap.walked or gap.scanned for gap in gaps.values()):
             return []
@@ -154,30 +166,36 @@ class _Interpolation:
         return [self._check(gap) for gap in before] or self._look_out([link.sot.tile for link in links]) or None
 
     def _look_out(self, found: list[int]) -> list[Steps[None]]:
-        """Search for some tiles in front of a wanted one at the end, each once: see `restart`."""
+        """Search once for some tiles before a wanted tile at the end.
+
+        See `second_codestream`.
+        """
         aims = [tile for tile in lookouts(found, self._tiles[-1], self.front.count) if tile not in self._looked_for]
         self._looked_for.update(aims)
         gaps = [(gap, tile) for gap in self.front.gaps() for tile in aims if gap.tile < tile < gap.end]
         return [self._search(gap, (tile - gap.tile) / gap.tiles) for gap, tile in gaps]
 
     def _search(self, gap: Gap, share: float) -> Steps[None]:
-        """Search for a tile-part in a gap, by the share of it that comes before."""
+        """Search for a tile-part at a fraction `share` of a gap."""
         size = gap.stop - gap.start
         return self.front.search(gap.start + int(share * size), gap.clear, int(_CHUNK * size / gap.tiles) + 1)
 
     def _is_there(self, gap: Gap) -> bool:
-        """Tell whether all of a gap has been read by the way, so that walking through it costs nothing."""
+        """Return whether a gap has been read completely.
+
+        A walk through it then costs nothing.
+        """
         return self.front.pieces.covers(gap.start, gap.stop)
 
     def _check(self, gap: Gap) -> Steps[None]:
-        """Walk through a gap that is short, or there; search in the middle of another."""
+        """Walk through a short or fully read gap, else search its middle."""
         return self.front.walk(gap.start, gap.tile) if self._is_walked_through(gap) else self._search(gap, 0.5)
 
     def _is_walked_through(self, gap: Gap) -> bool:
         return gap.tiles <= _NEAR or self._is_there(gap)
 
     def _lacking(self) -> list[int]:
-        """Return the tiles that are not found yet."""
+        """Return the tiles not found yet."""
         links = self._links()
         for one, other in pairwise(links):
             if one.stop > other.start or one.sot.tile >= other.sot.tile:
@@ -186,7 +204,7 @@ class _Interpolation:
         return [tile for tile in self._tiles if tile not in found]
 
     def _found(self, links: list[ChainedTilePart]) -> Iterator[int]:
-        """Iterate over the tiles that were come to from the one before, and are proven to be complete."""
+        """Iterate over tiles reached from their predecessor and proven complete."""
         position = self.front.header.stop
         for link in links:
             if link.sot.part or link.sot.parts != 1:
@@ -208,7 +226,10 @@ class _Interpolation:
         return links
 
     def _is_near(self, tile: int) -> bool:
-        """Tell whether to walk on to a tile: a tile that is wanted, or will be soon."""
+        """Return whether a walk should continue to a tile.
+
+        It should if the tile is wanted, or a wanted tile follows soon.
+        """
         if any(gap.tile <= tile < gap.end for gap in self._checked if self._is_walked_through(gap)):
             return True
         index = bisect_left(self._tiles, tile)
@@ -216,7 +237,7 @@ class _Interpolation:
 
 
 def _runs(tiles: list[int]) -> Iterator[tuple[int, int]]:
-    """Iterate over the first and the last of tiles that lie near each other."""
+    """Iterate over the first and last tile of groups of near tiles."""
     if not tiles:
         return
     first = tiles[0]

@@ -1,8 +1,8 @@
-"""The parallel walk: finding all tile-parts where no TLM tells of them, reading what is wanted on the way.
+"""Parallel walk: find all tile-parts without TLM.
 
-The codestream is cut into stretches, each of which is walked along from its first SOT, all at once. What the walks have
-found is believed only from the first tile-part on, without a gap: the outcome is that of one long walk, whatever else
-looked like a SOT.
+The codestream is cut into stretches, which are walked concurrently, each from its first SOT; headers of wanted tiles
+are read on the way. Only tile-parts connected without a gap to the first are trusted, so that the result equals a
+single long walk, whatever else looked like a SOT.
 """
 
 import math
@@ -21,58 +21,58 @@ from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Range, SparseFile, Steps
 
-_CHUNK = 0.5  # of a tile-part, fetched at once in search of a SOT: on average one begins after that
-_SEARCH = 1.5  # rounds that a search takes
-_IN_VAIN = 0.75  # of a tile-part, that a search reads until it finds one
-_PRICE = 1.5  # of a byte read in vain, as so many times of the seconds that it takes one connection
+_CHUNK = 0.5  # part of a tile-part fetched per request of a search: the average distance to the next SOT
+_SEARCH = 1.5  # rounds of a search
+_IN_VAIN = 0.75  # part of a tile-part read by a search before it finds a SOT
+_PRICE = 1.5  # price of a byte read in vain, as a multiple of its seconds on a single connection
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What finding tile-parts, and reading what is wanted of them, should take."""
+    """Estimated cost of finding tile-parts and reading the wanted bytes."""
 
     requests: int
     size: int
     """Bytes to fetch."""
     seconds: float
     price: float
-    """Seconds as well: the bytes read in vain, which others could have had, weighed."""
+    """Weighted price of the bytes read in vain, in seconds."""
 
     @classmethod
     def estimate(cls, requests: int, rounds: int, wanted: int, in_vain: float, store: StoreCosts) -> Self:
-        """Estimate it from the bytes `wanted`, and those read `in_vain` beside them."""
+        """Estimate the cost of `wanted` bytes and bytes read `in_vain`."""
         size = wanted + int(in_vain)
         return cls(requests, size, store.seconds(requests, size, rounds), _PRICE * in_vain / store.bandwidth)
 
     @property
     def weighed(self) -> float:
-        """What to choose by."""
+        """Cost used for comparison, in seconds."""
         return self.seconds + self.price
 
 
 @dataclass(frozen=True, slots=True)
 class WalkStrategy:
-    """How a walk is to go."""
+    """Parameters of a walk."""
 
     starts: int
-    """Places to begin at."""
+    """Number of start positions."""
     rounds: int
-    """Rounds after which it should be over."""
+    """Expected number of rounds."""
     cost: Cost
-    """What it should take."""
+    """Expected cost."""
 
 
 def choose_pace(length: int, tiles: int, wanted: int, store: StoreCosts) -> WalkStrategy:
-    """Choose from how many places to walk.
+    """Choose the number of start positions of a walk.
 
     Parameters
     ----------
     length : int
         Bytes of all tile-parts.
     tiles : int
-        How many there should be.
+        Expected number of tile-parts.
     wanted : int
-        Bytes that are wanted of them, headers included.
+        Bytes wanted of them, headers included.
     """
     of_a_tile = length / tiles
 
@@ -96,14 +96,14 @@ def locate_by_walk(
     *,
     pace: WalkStrategy,
 ) -> Steps[list[TilePartHeader]]:
-    """Read the headers of the tile-parts of `tiles` by following each Psot to the next SOT, until all are found.
+    """Read the tile-part headers of `tiles` by following Psot.
 
     Raises
     ------
     InconsistentFile
         The chain breaks.
     CorruptImage
-        The file ends before the chain does, or a tile is nowhere.
+        The file ends before the chain, or a tile is missing.
     """
     front = ChainSearch(pieces, header, codestream, tiles, ahead)
     proof, last = _Proof(front, tiles), max(tiles)
@@ -120,7 +120,10 @@ def locate_by_walk(
 
 
 def _searches(front: ChainSearch, pace: WalkStrategy, end: int) -> Iterator[Steps[None]]:
-    """Begin searches where one walk would take too long: it should be over with tile `end`."""
+    """Start searches if walks would exceed the expected rounds.
+
+    Tile `end` is the last tile needed.
+    """
     left = pace.rounds - front.rounds
     for gap in front.gaps():
         hops = _hops(front, gap, end)
@@ -134,7 +137,7 @@ def _searches(front: ChainSearch, pace: WalkStrategy, end: int) -> Iterator[Step
 
 
 def _hops(front: ChainSearch, gap: Gap, end: int) -> int:
-    """Estimate how many tile-parts lie in a gap, up to tile `end`."""
+    """Estimate the number of tile-parts in a gap, up to tile `end`."""
     if gap.tiles:
         return min(gap.end, end) - gap.tile
     return (gap.stop - gap.start) // front.mean
@@ -142,12 +145,12 @@ def _hops(front: ChainSearch, gap: Gap, end: int) -> int:
 
 @dataclass
 class _Proof:
-    """What is proven: the tile-parts from the first on, without a gap."""
+    """Proven tile-parts: consecutive from the first."""
 
     front: ChainSearch
     tiles: Collection[int]
     tile: int = 0
-    """The tile that should follow."""
+    """Tile expected next."""
     _ordinal: int = 0
 
     def __post_init__(self) -> None:
@@ -156,16 +159,19 @@ class _Proof:
 
     @property
     def parts(self) -> list[TilePartHeader]:
-        """The tile-parts of the wanted tiles."""
+        """Tile-parts of the wanted tiles."""
         return self._found.parts
 
     @property
     def needs_chain(self) -> bool:
-        """Whether the chain has to be followed to its end, perhaps: packets do not prove that tiles are complete."""
+        """Whether the chain may have to be followed to its end.
+
+        Packets then do not prove tiles complete.
+        """
         return self._found.needs_chain
 
     def is_complete(self) -> bool:
-        """Go on as far as tile-parts are known; tell whether that is far enough."""
+        """Advance through the known tile-parts; return whether they suffice."""
         while not self._is_over():
             outcome = self.front.outcomes.get(self.position)
             if isinstance(outcome, Exception):
@@ -179,13 +185,16 @@ class _Proof:
         return True
 
     def is_stuck(self) -> bool:
-        """Tell whether nobody is reading what comes next."""
+        """Return whether no walk is active at the current position."""
         return not self.front.is_open(self.position)
 
     def _is_over(self) -> bool:
-        """Tell whether all is found, without a look at what comes next: beyond the end there is no room for more."""
+        """Return whether the proof is complete without the next tile-part.
+
+        Beyond the end of the codestream, no further tile-part has room.
+        """
         if self.front.codestream.stop - self.position < Sot.SIZE:
-            with suppress(InconsistentFile):  # where TNsot tells nothing, EOC does
+            with suppress(InconsistentFile):  # if TNsot is 0, EOC decides
                 self._found.end(eoc=False)
         return self._found.complete
 

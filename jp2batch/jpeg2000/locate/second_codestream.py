@@ -1,14 +1,14 @@
-"""Whether a gap between tile-parts may hide more of them than it should: another codestream, or tiles once more.
+"""Detection of a second codestream or repeated tiles hidden in gaps.
 
-A search takes for granted that in front of a tile-part lie those of the tiles before it, each once. Behind the end of
-a codestream, another one may follow (`cat a b`), and be found instead. Then a gap in front of what was found holds many
-more tile-parts than it should, which makes them seem longer than their neighbours: such a gap is looked into.
+A search assumes that the tile-parts of all previous tiles precede a tile-part, each once. But a second codestream may
+follow the first (`cat a b`), and the search may find its tiles. A gap before such a find contains many more tile-parts
+than expected, so that they seem longer than their neighbours: the gap is checked.
 
-If what is wanted lies at the end of the image, the gap in front of it is divided by some more searches, the nearer the
-shorter: then a few tiles that come once more behind the last one are noticed as well.
+If the wanted tiles are at the end of the image, further searches divide the gap before them, into shorter parts near
+the end. They detect a few tiles repeated behind the last tile.
 
-This is evidence, no proof: where the lengths of tiles vary much, some may go unseen. The proof would be to follow the
-whole chain, as `walk` does.
+This is evidence, not proof: if the lengths of tiles vary much, some repetitions stay undetected. Only following the
+whole chain, as `parallel_walk` does, is a proof.
 """
 
 import math
@@ -17,32 +17,32 @@ from dataclasses import dataclass
 from itertools import takewhile
 from statistics import fmean, pstdev
 
-_LEAST_LENGTHS = 4  # from which to tell how much they vary
-_EVEN = 4.0  # standard deviations of the lengths of tile-parts: the mean of a gap differs by less
-_LEAST_MORE = 0.1  # of the mean
-_CAUTION = 0.4  # 0.5: as likely as not that all tiles come once more; less looks into more gaps
-_TAIL = 0.2  # of the tiles, at the end of the image: some of them may come once more
-_FARTHER = 4  # times as far away is the next look
+_LEAST_LENGTHS = 4  # lengths needed to estimate their variation
+_EVEN = 4.0  # standard deviations of tile-part lengths: the mean of a normal gap differs by less
+_LEAST_MORE = 0.1  # smallest suspicious excess, as part of the mean
+_CAUTION = 0.4  # at 0.5, repetition of all tiles is as likely as not; a lower value checks more gaps
+_TAIL = 0.2  # part of the tiles, at the end of the image, whose repetition is checked
+_FARTHER = 4  # factor between the distances of searches
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Some tile-parts that follow each other, or a gap in which so many should lie."""
+    """Consecutive tile-parts, or a gap with an expected number of tile-parts."""
 
     tile_parts: int
     size: int
-    """Bytes of them together."""
+    """Total size in bytes."""
     found: bool
-    """Whether they have been found."""
+    """Whether the tile-parts have been found; False for a gap."""
 
 
 def doubtful(spans: Sequence[Span], count: int) -> list[int]:
-    """Return the indices of those gaps that may hold more tile-parts than they should.
+    """Return the indices of gaps with too many possible tile-parts.
 
     Parameters
     ----------
     spans : sequence of Span
-        All of the codestream; what was found of it, a tile-part each.
+        The whole codestream, in order; each found tile-part is a span.
     count : int
         Tiles of the image.
     """
@@ -55,14 +55,15 @@ def doubtful(spans: Sequence[Span], count: int) -> list[int]:
 
 
 def lookouts(found: Sequence[int], last: int, count: int) -> Iterator[int]:
-    """Iterate over tiles to search for in front of the last one that is wanted, if the image ends soon behind it.
+    """Iterate over tiles to search for before the last wanted tile.
 
-    If it is one of a few tiles that come once more, too many lie between it and one of these.
+    Empty unless the image ends soon behind it. If it is one of a few repeated tiles, too many tile-parts lie between it
+    and one of these.
 
     Parameters
     ----------
     found : sequence of int
-        Tiles that have been found.
+        Tiles already found.
     """
     distance = 2 * (count - last) + _FARTHER
     while count - last <= _TAIL * count and 2 * distance < last:
@@ -72,22 +73,22 @@ def lookouts(found: Sequence[int], last: int, count: int) -> Iterator[int]:
 
 
 def _more_than_vary(lengths: Sequence[int]) -> float:
-    """Return how many times as long as their neighbours tile-parts can hardly be, by how much lengths vary."""
+    """Return the largest plausible length ratio between neighbouring tile-parts."""
     if len(lengths) < _LEAST_LENGTHS:
         return math.inf
     return 1 + max(_LEAST_MORE, _EVEN * pstdev(lengths) / fmean(lengths))
 
 
 def _sooner_another(span: Span, count: int) -> float:
-    """Return from how many times as long on all tiles may come once more in a gap."""
+    """Return the length ratio at which all tiles may be repeated."""
     return float(((count + span.tile_parts) / max(1, span.tile_parts)) ** _CAUTION)
 
 
 def _longer_than_beside(spans: Sequence[Span], index: int) -> float:
-    """Return how many times as long as those beside it the tile-parts of a gap seem.
+    """Return the ratio of a gap's tile-part length to its neighbours'.
 
-    They are compared with what was found in front of it and behind it, and with that and the next gap together: each
-    time with the longer ones of both sides.
+    The neighbours are the tile-parts found before and behind the gap, alone and together with the next gap. Of both
+    sides, the longer tile-parts count.
     """
     before, behind = spans[:index][::-1], spans[index + 1 :]
     found = [list(takewhile(_is_found, side)) for side in (before, behind)]

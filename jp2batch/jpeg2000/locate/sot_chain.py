@@ -1,4 +1,4 @@
-"""From one tile-part to the next: each SOT tells where the following one lies (T.800 A.4.2)."""
+"""The chain of tile-parts, from SOT to SOT by Psot (T.800 A.4.2)."""
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ class ChainedTilePart:
 
     sot: Sot
     start: int
-    """Position of its SOT in the file."""
+    """Position of SOT in the file."""
     stop: int
-    """Position of what follows it."""
+    """Position behind the tile-part."""
     part: TilePartHeader | None
-    """Its header; None where its tile is not wanted."""
+    """Header of the tile-part; None if its tile is not wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChainEnd:
-    """The end of the chain."""
+    """End of the tile-part chain."""
 
     told: bool
-    """Whether EOC stands there; else the codestream is merely over."""
+    """Whether EOC ends the chain; else the codestream just ends."""
 
 
 def read_link(
@@ -43,21 +43,21 @@ def read_link(
     guess: Ahead,
     ahead: ReadAhead,
 ) -> Steps[ChainedTilePart | ChainEnd]:
-    """Read SOT at `position`, and the rest of that header where the tile is one of `tiles`.
+    """Read SOT at `position`, and the whole header if wanted.
 
     Parameters
     ----------
     guess : Ahead
-        What to fetch together with SOT.
+        Read-ahead for SOT.
     ahead : ReadAhead
-        What to fetch together with the rest of the header, if that is missing.
+        Read-ahead for the rest of the header, read only for tiles in `tiles`.
 
     Raises
     ------
     InconsistentFile
-        There is no SOT, or its length cannot be.
+        SOT is missing, or its length is impossible.
     CorruptImage
-        The file ends before the tile-part does.
+        The file ends before the tile-part.
     """
     data = yield from require(pieces, position, min(position + Sot.SIZE, codestream.stop), guess)
     if len(data) < Sot.SIZE or data.startswith(Marker.EOC.code):
@@ -73,16 +73,16 @@ def read_link(
 
 
 def check_present(pieces: SparseFile, header: MainHeader, tiles: Iterable[int]) -> Steps[None]:
-    """Refuse a file that lacks tiles or ends in a tile-part.
+    """Refuse a file with missing tiles, or cut short in a tile-part.
 
     Decoders would silently fill some tiles with zeros.
 
-    The chain of tile-parts is followed as far as it can be; the decoder judges its oddities.
+    The chain of tile-parts is followed as far as possible; the decoder judges other irregularities.
 
     Raises
     ------
     CorruptImage
-        One of `tiles` has no tile-part, or the file is cut short.
+        A tile of `tiles` has no tile-part, or the file is cut short.
     """
     lacking, position = set(tiles), header.stop
     while position + Sot.SIZE <= pieces.size:
@@ -98,7 +98,7 @@ def check_present(pieces: SparseFile, header: MainHeader, tiles: Iterable[int]) 
 
 
 def may_be_link(data: bytes, position: int, header: MainHeader, codestream: Range) -> Sot | None:
-    """Return the SOT that 12 bytes at `position` look like; None where they cannot be one."""
+    """Return the SOT parsed from 12 bytes; None if it is impossible."""
     sot = Sot.parse(data)
     if sot is None or sot.tile >= tile_count(header.siz) or (sot.parts and sot.part >= sot.parts):
         return None
@@ -106,7 +106,10 @@ def may_be_link(data: bytes, position: int, header: MainHeader, codestream: Rang
 
 
 def _stop(pieces: SparseFile, position: int, sot: Sot, codestream: Range) -> Steps[int]:
-    """Return where a tile-part ends; Psot = 0 means: where the codestream does (A.4.2)."""
+    """Return the end of a tile-part.
+
+    Psot = 0 means the end of the codestream (A.4.2).
+    """
     if sot.length == 0:
         end = yield from require(pieces, codestream.stop - 2, codestream.stop)
         if end != Marker.EOC.code:
@@ -125,5 +128,5 @@ def _stop(pieces: SparseFile, position: int, sot: Sot, codestream: Range) -> Ste
 
 
 def cut_short(tile: int, stop: int, size: int) -> CorruptImage:
-    """Return the error for a file that ends in a tile-part."""
+    """Return the error for a file cut short in a tile-part."""
     return CorruptImage("", f"the file is cut short: tile {tile} ends at byte {stop} of {size}", "fetch it again")

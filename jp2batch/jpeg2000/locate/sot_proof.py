@@ -1,10 +1,10 @@
-"""Whether a SOT that was come upon, rather than come to along the chain, is one: the proof that nothing contains it.
+"""Verify a SOT found by searching: no marker segment contains it.
 
-Behind the main header there are tile-part headers and packets. No byte pair above FF 8F occurs in packets (T.800
-B.10.1), and marker segments are at most 65,537 bytes long. So what looks like a SOT is one, unless a marker segment of
-a tile-part header contains it: one that begins shortly before, either right behind a SOT, or right behind another
-segment, of which the same holds. One looks back until no such chain of segments can be. By chance the bytes before a
-true SOT seem to hold some 128 segments that reach it, half a chain of two, a 500th of one of three.
+Tile-part headers and packets follow the main header. Packets contain no byte pair above FF 8F (T.800 B.10.1), and
+marker segments are at most 65,537 bytes long. An apparent SOT is therefore genuine unless a marker segment of a
+tile-part header contains it. Such a segment begins shortly before, either directly behind a SOT, or directly behind
+another such segment. The proof looks back until no such chain of segments is possible. By chance, the bytes before a
+genuine SOT contain on average 128 apparent segments that reach it, half a chain of two, and 1/500 of a chain of three.
 """
 
 from collections import defaultdict
@@ -15,25 +15,28 @@ from jp2batch.jpeg2000.syntax.markers import Marker, Sot
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps, require
 
 SOT = b"\xff\x90\x00\x0a"
-"""What every SOT marker segment begins with."""
-LONGEST = 2 + 0xFFFF  # bytes of a marker segment
-_LOOK_BACK = 3  # times that, at first
+"""First bytes of every SOT marker segment."""
+LONGEST = 2 + 0xFFFF  # bytes of the longest marker segment
+_LOOK_BACK = 3  # first look back, as a multiple of LONGEST
 
 
 def look_back(tile_parts: int, position: int) -> int:
-    """Return how far to look back at first from a position, if tile-parts begin at `tile_parts`."""
+    """Return the distance in bytes of the first look back.
+
+    Tile-parts begin at position `tile_parts`.
+    """
     return min(_LOOK_BACK * LONGEST, position - tile_parts)
 
 
 def is_genuine_sot(pieces: SparseFile, tile_parts: int, position: int) -> Steps[bool]:
-    """Tell whether no tile-part header can contain what looks like a SOT at `position`.
+    """Return whether no tile-part header can contain the SOT at `position`.
 
-    It holds for every codestream whose packets obey B.10.1, and behind whose EOC nothing looks like tile-parts.
+    Valid for every codestream whose packets obey B.10.1, if no bytes behind its EOC look like tile-parts.
 
     Parameters
     ----------
     tile_parts : int
-        Where the first tile-part begins.
+        Start of the first tile-part.
     """
     start = position - look_back(tile_parts, position)
     while True:
@@ -45,9 +48,12 @@ def is_genuine_sot(pieces: SparseFile, tile_parts: int, position: int) -> Steps[
 
 
 def _verdict(data: bytes, position: int, *, first: bool) -> bool | None:
-    """Judge by the bytes before a position; None where these are too few. `first`: no tile-part begins before them."""
+    """Judge a SOT by the bytes before it; None if undecided.
+
+    `first`: no tile-part begins before `data`.
+    """
     if SOT in data[max(0, position - Sot.SIZE + 1) : position + len(SOT) - 1]:
-        return False  # in the fields of another
+        return False  # inside the fields of another SOT
     ending = defaultdict[int, list[int]](list)
     chain = []
     for begin, stop in _segments(data, position):
@@ -65,7 +71,7 @@ def _verdict(data: bytes, position: int, *, first: bool) -> bool | None:
 
 
 def _segments(data: bytes, position: int) -> list[tuple[int, int]]:
-    """Return where what may be marker segments begins, before a position, and ends."""
+    """Return (start, stop) of apparent marker segments before a position."""
     content = np.frombuffer(data, np.uint8)
     begins = np.flatnonzero(content[: min(position, len(content) - 3)] == 0xFF)
     lengths = content[begins + 2].astype(np.int64) << 8 | content[begins + 3]

@@ -1,7 +1,8 @@
-"""Finding the tile-parts of a codestream by TLM, or at known places (T.800 A.7.1); what all ways of finding share.
+"""Tile-parts at positions from TLM or an index (T.800 A.7.1).
 
-Each way is a conversation that returns the headers of the wanted tile-parts. What TLM says is checked against the SOT
-that it leads to; where they disagree the way ends in `InconsistentFile`, and another one is taken.
+All methods of location are generators of requests that return the headers of the wanted tile-parts. Each position is
+checked against the SOT there; if they disagree, the method ends in `InconsistentFile`, and the reader falls back to
+another.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -15,34 +16,34 @@ from jp2batch.jpeg2000.syntax.markers import Marker, Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Steps, gather, require
 
 ReadAhead = Callable[[int, int], Ahead]
-"""(tile, Psot) -> what to fetch together with the SOT of that tile-part."""
+"""Read-ahead for the SOT of a tile-part, from (tile, Psot)."""
 
 
 class StaleIndex(Exception):  # not an error for the user: the file is read afresh
-    """What was known of the file from before does not prove true; its text says where."""
+    """The image index does not fit the file; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class TilePartExtent:
-    """Where a tile-part should lie."""
+    """Expected extent of a tile-part."""
 
     ordinal: int
-    """Its index in the codestream."""
+    """Index of the tile-part in the codestream."""
     tile: int
-    """Its tile; where TLM does not tell it, tile-parts lie in the order of their tiles, one a tile."""
+    """Tile index; without it in TLM, equal to the ordinal."""
     start: int
     length: int
     proven: bool = False
-    """Whether it is proven that its tile has all its tile-parts among those that are known with it."""
+    """Whether the extents of its tile are proven complete."""
 
 
 def tlm_places(header: MainHeader, codestream: Range) -> list[TilePartExtent]:
-    """Return the places of all tile-parts that TLM tells of.
+    """Return the extents of all tile-parts in TLM.
 
     Raises
     ------
     InconsistentFile
-        They do not fill the codestream.
+        The extents do not fill the codestream.
     """
     places, position = [], header.stop
     for ordinal, (tile, length) in enumerate(header.tile_parts):
@@ -56,17 +57,17 @@ def tlm_places(header: MainHeader, codestream: Range) -> list[TilePartExtent]:
 def locate_by_tlm(
     pieces: SparseFile, header: MainHeader, codestream: Range, tiles: Collection[int], ahead: ReadAhead
 ) -> Steps[list[TilePartHeader]]:
-    """Read the headers of the tile-parts of `tiles`, all at once, where TLM says that they are.
+    """Read the tile-part headers of `tiles` at the positions in TLM.
 
     Raises
     ------
     InconsistentFile
-        TLM is wrong.
+        TLM contradicts the file.
     """
     places = tlm_places(header, codestream)
     parts = yield from _at_places(pieces, header, codestream, places, tiles, ahead)
     for own in _by_tile(parts, tiles):
-        check_claims(own)  # TLM fills the codestream, so these are all that there are
+        check_claims(own)  # TLM fills the codestream, so these are all tile-parts
     return parts
 
 
@@ -79,12 +80,12 @@ def locate_by_index(
     *,
     places: Sequence[TilePartExtent],
 ) -> Steps[list[TilePartHeader]]:
-    """Read the headers of the tile-parts of `tiles`, all at once, where they are known to lie.
+    """Read the tile-part headers of `tiles` at the positions in `places`.
 
     Raises
     ------
     StaleIndex
-        They do not, or nothing proves that they are all.
+        A tile-part lies elsewhere, or nothing proves a tile complete.
     """
     try:
         parts = yield from _at_places(pieces, header, codestream, places, tiles, ahead)
@@ -106,16 +107,17 @@ def _check_all_told(
 
 
 def with_plm(header: MainHeader, part: TilePartHeader, ordinal: int) -> TilePartHeader:
-    """Give a tile-part its packet lengths from PLM, where it has none of its own."""
+    """Return a tile-part with packet lengths from PLM, unless PLT has them."""
     if part.packet_lengths is None and ordinal < len(header.packed_lengths):
         return replace(part, packet_lengths=header.packed_lengths[ordinal])
     return part
 
 
 def fill_codestream(header: MainHeader, codestream: Range, places: Iterable[TilePartExtent]) -> bool:
-    """Tell whether tile-parts lie one behind the other, from the main header to the end of the codestream.
+    """Return whether consecutive tile-parts fill the codestream.
 
-    If tiles are not named (`Place.tile`) and there are more tile-parts than tiles, their numbers mean nothing.
+    They must begin at the end of the main header. False if a tile index exceeds the number of tiles, as it may if TLM
+    names no tiles.
     """
     position, tiles = header.stop, tile_count(header.siz)
     for place in places:
@@ -125,7 +127,7 @@ def fill_codestream(header: MainHeader, codestream: Range, places: Iterable[Tile
     return position in (codestream.stop, codestream.stop - len(Marker.EOC.code))
 
 
-def _at_places(  # noqa: PLR0917  # as those that call it
+def _at_places(  # noqa: PLR0917  # the parameters of its callers
     pieces: SparseFile,
     header: MainHeader,
     codestream: Range,
@@ -138,12 +140,12 @@ def _at_places(  # noqa: PLR0917  # as those that call it
 
 
 def _by_tile(parts: Iterable[TilePartHeader], tiles: Collection[int]) -> Iterable[list[TilePartHeader]]:
-    """Return the tile-parts of each tile.
+    """Return lists of the tile-parts of each tile.
 
     Raises
     ------
     InconsistentFile
-        A tile has none, or they are not numbered in their order.
+        A tile has no tile-part, or its tile-parts are not numbered in order.
     """
     by_tile: dict[int, list[TilePartHeader]] = {tile: [] for tile in tiles}
     for part in parts:

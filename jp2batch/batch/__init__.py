@@ -1,1 +1,1 @@
-"""Many requests on dask: from a manifest to results, records and files."""
+"""Batches of requests on dask: manifests, results, records, output files."""

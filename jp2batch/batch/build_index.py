@@ -1,4 +1,4 @@
-"""An index of many images: their headers are read, at once, and what they tell is written as a table to be shared."""
+"""Build a shared index table from the headers of many images."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,48 +19,48 @@ from jp2batch.storage.source import open_source
 if TYPE_CHECKING:
     from distributed import Client
 
-_TOGETHER = 128  # images between two moves of a bar
+_TOGETHER = 128  # images per concurrent group
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedImage:
-    """What became of one image."""
+    """Outcome of indexing an image."""
 
     path: str
-    """The image, without credentials."""
+    """Path or URL of the image, without credentials."""
     key: str
-    """Its name in the table."""
+    """Key of the image in the table."""
     known: ImageIndex | None
-    """What its headers tell."""
+    """Index from its headers; None if it failed."""
     error: Jp2BatchError | None
-    """Why that is not known."""
+    """Error, if it failed."""
     requests: int
-    """Requests that it took."""
+    """Number of store requests made for it."""
     bytes_read: int
-    """Bytes that it took."""
+    """Bytes fetched for it."""
 
 
 @dataclass(slots=True)
 class IndexSummary:
-    """Counts and sums of what was learned."""
+    """Counts and sums of an index build."""
 
     images: int
-    """Images that were to be learned."""
+    """Number of images to index."""
     learned: int = 0
-    """Images that are in the table."""
+    """Number of images in the table."""
     errors: list[Jp2BatchError] = field(default_factory=list)
-    """Why others are not."""
+    """Errors of the other images."""
     requests: int = 0
-    """Requests made."""
+    """Number of store requests."""
     bytes_read: int = 0
     """Bytes fetched."""
     bytes_whole: int = 0
-    """Bytes of the images."""
+    """Size of the indexed images in bytes."""
     seconds: float = 0.0
-    """Wall time."""
+    """Wall time in seconds."""
 
     def add(self, lesson: IndexedImage) -> None:
-        """Count what became of an image."""
+        """Add the outcome of an image."""
         self.requests += lesson.requests
         self.bytes_read += lesson.bytes_read
         if lesson.error is not None:
@@ -70,7 +70,7 @@ class IndexSummary:
             self.bytes_whole += lesson.known.size
 
     def summary(self) -> dict[str, Any]:
-        """Return counts and sums, as a dict that json can write."""
+        """Return counts and sums as a JSON-compatible dict."""
         return {
             "images": self.images,
             "learned": self.learned,
@@ -96,27 +96,27 @@ def build_index(
     output_options: StorageOptions = None,
     on_lesson: Callable[[IndexedImage], object] = lambda _: None,
 ) -> IndexSummary:
-    """Learn where the tiles and packets of images lie, and write that as a Parquet table.
+    """Index the tile-parts and packets of images; write a Parquet table.
 
     Parameters
     ----------
     requests : sequence of Request
-        The images; levels and windows do not matter.
+        Requests for the images; levels and windows are ignored.
     output : str
-        Path or URL of the table; what is there already is replaced.
+        Path or URL of the table; an existing table is replaced.
     client : distributed.Client, optional
-        The cluster to do it on; by default threads of this process do it.
+        Cluster to run on; by default threads of this process.
     storage_options, output_options : mapping, optional
-        fsspec's options for the store of the images, and for that of the table.
+        fsspec's options for the store of the images, and for the store of the table.
     on_lesson : callable, optional
-        Is told what becomes of each image.
+        Called with the outcome of each image.
 
     Raises
     ------
     ConfigurationError
         pyarrow is missing.
     StorageError
-        The table cannot be written. An image that cannot be read is counted, and is not in it.
+        The table cannot be written. An image that cannot be read is counted as failed and left out of the table.
     """
     check_pyarrow()
     start = time.perf_counter()
@@ -135,7 +135,7 @@ def build_index(
 
 
 def learn_image(url: str, *, storage_options: StorageOptions = None) -> IndexedImage:
-    """Read all headers of an image, and none of its packets; keep what they tell in the index of this process."""
+    """Read all headers of an image, without packets; keep its index."""
     known: ImageIndex | None = None
     error: Jp2BatchError | None = None
     try:
@@ -157,5 +157,5 @@ def _all_headers(opened: OpenImage) -> ImageIndex:
     opened.confirm()
     known = opened.known(reading)
     if known is None:
-        raise UnsupportedImage("", "its headers are too large to be kept", "it is read without an index")
+        raise UnsupportedImage("", "its headers are too large for an index", "it is read without an index")
     return known

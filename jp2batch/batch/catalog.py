@@ -1,4 +1,4 @@
-"""Products, STAC items and paths -> Requests: what a manifest is made of."""
+"""List requests for the images of products, STAC items and paths."""
 
 import json
 import math
@@ -30,7 +30,7 @@ _HINT = "give a STAC Item, an ItemCollection, or an array of items"
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """An image that a source lists."""
+    """An image listed by a source."""
 
     path: str
     band: str | None
@@ -47,50 +47,53 @@ def list_requests(
     window: Window | None = None,
     storage_options: StorageOptions = None,
 ) -> list[Request]:
-    """Return a request for each image that products and STAC items list, in their order.
+    """Return a request per image of products and STAC items, in order.
 
     Parameters
     ----------
-    sources : str or path, or iterable of them
+    sources : str or path, or iterable of these
         Paths or URLs: SAFE folders, files of STAC items (.json, .geojson), or images (.jp2).
     bands : iterable of str, optional
-        Which bands, as "B04"; by default all images.
+        Bands to list, e.g. "B04"; by default all images.
     metres : int, optional
-        Take the images with pixels of this size; by default each band's with the smallest.
+        Pixel size in metres; by default the smallest of each band.
     rlevel, window
-        What to read of each, as for `Request`.
+        Level and window of all requests, as for `Request`.
     storage_options : mapping, optional
         fsspec's options for the stores.
 
     Returns
     -------
     list of Request
-        With the columns `time`, `band`, `tile` and `item`, as far as they are known.
+        Requests with the columns `time`, `band`, `tile` and `item`, as far as these are known.
 
     Raises
     ------
     ManifestError
-        A source is none of these.
+        A source is not a product, STAC file or image.
     InvalidRequest
-        There are no such images.
+        No image matches.
     Jp2BatchError
         A source cannot be read.
     """
     given = [as_path(source) for source in as_list(sources)]
     if not given:
-        raise InvalidRequest("", "the list of sources is empty", "a pattern may have matched nothing")
+        raise InvalidRequest("", "no sources given", "did a glob pattern match nothing?")
     wanted, metres = band_names(bands), checked_metres(metres)
     lists = map_concurrently(partial(_list, metres=metres), given, client=None, storage_options=storage_options)
     listed = list(dict.fromkeys(one for found in lists for one in found))
     found = [one for one in listed if wanted is None or one.band in wanted]
     check_bands(wanted, (one.band for one in listed), metres)
     if not found:
-        raise InvalidRequest("", f"there is no image at {metres} m", "without metres, all that there is comes")
+        raise InvalidRequest("", f"no image at {metres} m", "omit metres= to list all sizes")
     return [Request(one.path, rlevel, window, columns=one.columns) for one in found]
 
 
 def _list(source: str, *, metres: int | None, storage_options: StorageOptions) -> list[_Found]:
-    """Return the images that a source lists: of one size of pixels, or of each band the finest."""
+    """Return the images of a source.
+
+    With `metres`, only images of this pixel size; without, the finest image of each band.
+    """
     plain = Location.of(source).plain_path.lower()
     if plain.endswith(".jp2"):
         found = [_image(source)]
@@ -101,13 +104,13 @@ def _list(source: str, *, metres: int | None, storage_options: StorageOptions) -
         data = read_bytes(source, storage_options=storage_options)
         found = list(_assets(data, source))
     else:
-        problem, hint = "is no product, STAC item or image", what_to_give(source) or "give .SAFE, .json or .jp2"
+        problem, hint = "is not a product, STAC item or image", what_to_give(source) or "give .SAFE, .json or .jp2"
         raise ManifestError(source, problem, hint)
     return _finest(found) if metres is None else [one for one in found if one.metres == metres]
 
 
 def _finest(found: Sequence[_Found]) -> list[_Found]:
-    """Return, of images of the same band of the same item, the one with the smallest pixels."""
+    """Return the images with the smallest pixels of each band and item."""
     best: dict[object, int] = {}
     for one in found:
         best[one.columns] = min(best.get(one.columns, 1000), one.metres or 1000)
@@ -115,7 +118,10 @@ def _finest(found: Sequence[_Found]) -> list[_Found]:
 
 
 def _image(path: str, item: str | None = None, told: Mapping[str, Any] | None = None) -> _Found:
-    """Return an image with what its name tells; `told` is what is known where it does not."""
+    """Return an image with the properties in its name.
+
+    `told` has properties to use if the name lacks them.
+    """
     name, told = sentinel2.parse_name(path), told or {}
     band = (name and name.band) or told.get("band")
     metres = (name and name.resolution) or told.get("metres") or sentinel2.METRES.get(band or "")
@@ -128,18 +134,21 @@ def _image(path: str, item: str | None = None, told: Mapping[str, Any] | None = 
 
 
 def _assets(data: bytes, source: str) -> Iterator[_Found]:
-    """Iterate over the JPEG 2000 images of STAC items (STAC 1.0, item-spec; API ItemCollection)."""
+    """Iterate over the JPEG 2000 images of STAC items.
+
+    Formats: STAC 1.0 item-spec, and ItemCollection of the STAC API.
+    """
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ManifestError(source, f"this is no JSON: {type(error).__name__}", _HINT) from None
+        raise ManifestError(source, f"this is not JSON: {type(error).__name__}", _HINT) from None
     items = _items(document)
     if items is None:
-        raise ManifestError(source, "this is JSON, but no STAC item", _HINT)
+        raise ManifestError(source, "this is JSON, but not a STAC item", _HINT)
     images = [image for item in items for image in _images_of(item, source)]
     if not images:
         problem = f"its {len(items)} items have no JPEG 2000 image"
-        raise ManifestError(source, problem, "ask for a collection with .jp2 files: many catalogues give GeoTIFF")
+        raise ManifestError(source, problem, "use a collection with .jp2 files: many catalogues offer GeoTIFF")
     yield from images
 
 
@@ -159,7 +168,7 @@ def _is_item(item: object) -> bool:
 
 def _images_of(item: Mapping[str, Any], source: str) -> Iterator[_Found]:
     links = item.get("links")
-    links = links if isinstance(links, list) else []  # it matters only where hrefs are relative
+    links = links if isinstance(links, list) else []  # needed only for relative hrefs
     selves = [link for link in links if isinstance(link, Mapping) and link.get("rel") == "self"]
     base = str(selves[0].get("href") or source) if selves else source
     properties = item.get("properties")
@@ -182,7 +191,7 @@ def _is_jpeg2000(href: str, asset: Mapping[str, Any]) -> bool:
 
 
 def _band_of(key: str, asset: Mapping[str, Any]) -> str | None:
-    """Return the band that an asset's key or its bands name, as ESA writes it."""
+    """Return the band in an asset's key or bands, in ESA's spelling."""
     bands = asset.get("eo:bands") or asset.get("bands")
     names = [band.get("name") for band in bands if isinstance(band, Mapping)] if isinstance(bands, list) else []
     for text in [key, *(name for name in names if len(names) == 1)]:
@@ -192,7 +201,7 @@ def _band_of(key: str, asset: Mapping[str, Any]) -> str | None:
 
 
 def _resolved(href: str, base: str) -> str:
-    """Return an asset's path, which may be relative to the item's own."""
+    """Return an asset's path; a relative path is joined to the item's."""
     if Location.of(href).is_url or href.startswith("/") or PureWindowsPath(href).is_absolute():
         return href
     item = Location.of(base)

@@ -1,4 +1,4 @@
-"""The items of a batch: a row of the manifest each, with an id of its own; and the reads that serve them."""
+"""Give items distinct ids; read equal requests once."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -10,8 +10,8 @@ from jp2batch.core.request import Request
 def items_of(requests: Iterable[Request]) -> list[Request]:
     """Return an item for each request, all with different ids.
 
-    Rows may share an id if they ask the same, as two that give none do. The first keeps it; to the others "-2", "-3"
-    and so on is added, in their order, past ids that others have. So the same manifest always gives the same items.
+    Equal requests can share an id, e.g. two rows without an id. The first keeps it; the others get "-2", "-3" and so on
+    appended, in order, skipping ids in use. The same manifest always gives the same items.
     """
     rows = list(requests)
     taken = {row.id for row in rows}
@@ -32,7 +32,7 @@ def _distinct(row: Request, met: dict[str, int], taken: set[str]) -> Request:
 
 
 class Reads:
-    """Which items one read serves: what is asked several times is read once, for the first item that asks it."""
+    """Map from reads to items: equal requests are read once."""
 
     def __init__(self, items: Iterable[Request]) -> None:
         self._items: dict[str, list[Request]] = {}
@@ -40,15 +40,15 @@ class Reads:
             self._items.setdefault(item.digest, []).append(item)
 
     def all(self) -> list[Request]:
-        """Return a request for each read."""
+        """Return a request for each read: its first item."""
         return [items[0] for items in self._items.values()]
 
     def of(self, items: Iterable[Request]) -> list[Request]:
-        """Return the requests of the reads that serve some items."""
+        """Return the requests of the reads needed for some items."""
         return [self._items[digest][0] for digest in dict.fromkeys(item.digest for item in items)]
 
     def results(self, result: Result, wanted: set[str]) -> Sequence[Result]:
-        """Return the results of all items that a read serves and whose ids are wanted."""
+        """Return the results of a read's items with ids in `wanted`."""
         first, *others = (item for item in self._items[result.request.digest] if item.id in wanted)
         return [
             replace(result, request=first, same_as=None),

@@ -1,4 +1,4 @@
-"""What interrupts mean to a batch: it ends where that does no harm, and what is recorded is kept."""
+"""Delay interrupts of a batch to a safe moment."""
 
 import contextlib
 import signal
@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def interrupted_between() -> Iterator[Callable[[], None]]:
-    """Let the first interrupt wait until what is returned is called; the second does not wait.
+    """Delay the first interrupt until the yielded function is called.
 
-    In the midst of a call of the client it makes distributed stumble, which nobody needs to read about.
+    A second interrupt is raised at once. An interrupt during a call of the client would make distributed print
+    tracebacks.
     """
     asked: list[int] = []
 
@@ -29,7 +30,7 @@ def interrupted_between() -> Iterator[Callable[[], None]]:
 
 @contextlib.contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM do what SIGINT does."""
+    """Handle SIGTERM as SIGINT: raise KeyboardInterrupt."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -40,7 +41,7 @@ def ended_by_sigterm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _on_signals(handler: Callable[..., None], *numbers: signal.Signals) -> Iterator[None]:
-    """Let a handler have signals, where that is possible: in the main thread."""
+    """Install a signal handler; do nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

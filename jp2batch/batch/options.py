@@ -1,4 +1,4 @@
-"""RunOptions: how a batch is run and where its results go."""
+"""Options of a batch with stored results."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from jp2batch.core.options import StorageOptions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How to run a batch whose results are stored."""
+    """Options of a batch with stored results."""
 
     output: str
     """Path or URL of the output; "-" is the standard output."""
@@ -17,21 +17,21 @@ class RunOptions:
     records: str | None = None
     """Path of the records; by default beside the output."""
     resume: bool = False
-    """Keep the results of an earlier run; do the rest."""
+    """Continue an earlier run: read only the unfinished items."""
     retry_failed: bool = False
-    """Do only the items that an earlier run has recorded as failed."""
+    """Read only the items failed in an earlier run."""
     overwrite: bool = False
-    """Replace the results of an earlier run."""
+    """Replace the output of an earlier run."""
     fail_fast: bool = False
     """Stop at the first failure."""
     storage_options: StorageOptions = field(default=None, repr=False)
-    """fsspec's options for the stores of images and output, or for each by its protocol."""
+    """Storage options of images and output, or a mapping by protocol."""
     progress: bool = False
-    """Show a bar in a terminal or a notebook, and the address of the dashboard on stderr."""
+    """Show a progress bar and the dashboard's address on stderr."""
     engine: EngineOptions = field(default_factory=EngineOptions)
-    """Where the work is done."""
+    """Threads, local processes or a cluster."""
 
     @property
     def continues(self) -> bool:
-        """True if an earlier run is continued."""
+        """True to continue an earlier run."""
         return self.resume or self.retry_failed

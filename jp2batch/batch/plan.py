@@ -1,4 +1,4 @@
-"""What a batch would take: the plans of its reads, made at once and summed."""
+"""Plan a batch: sum the costs of its reads, without reading pixels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from jp2batch.image.info import ReadPlan, format_bytes
 from jp2batch.image.inspect import plan_from
 from jp2batch.storage.source import open_source
 
-_TOGETHER = 128  # images between two moves of a bar
+_TOGETHER = 128  # images per concurrent group
 
 
 @dataclass(slots=True)
 class _Share:
-    """What the reads from one kind of store take."""
+    """Requests and bytes of the reads from stores with equal costs."""
 
     requests: int = 0
     bytes: int = 0
@@ -31,28 +31,28 @@ class BatchPlan:
     """Sums of the plans of a batch."""
 
     items: int
-    """Items of the batch."""
+    """Number of items in the batch."""
     reads: int
-    """Reads that serve them: what is asked several times is read once."""
+    """Number of reads; equal requests are read once."""
     readers: int
-    """Reads that are under way at a time."""
+    """Number of concurrent reads."""
     planned: int = 0
-    """Reads that could be planned."""
+    """Number of planned reads."""
     estimates: int = 0
-    """Those of them whose plan is an estimate."""
+    """Number of planned reads with an estimated cost."""
     requests: int = 0
-    """Requests to stores."""
+    """Number of store requests."""
     bytes: int = 0
-    """Bytes fetched."""
+    """Bytes to fetch."""
     bytes_whole: int = 0
-    """Bytes that fetching whole files would take."""
+    """Size of the files in bytes."""
     errors: list[Jp2BatchError] = field(default_factory=list)
-    """Why others could not be planned."""
+    """Errors of the reads without a plan."""
     _alone: float = 0.0
     _stores: dict[StoreCosts, _Share] = field(default_factory=dict)
 
     def add(self, plan: ReadPlan, profile: StoreCosts) -> None:
-        """Count a read."""
+        """Add the plan of a read."""
         self.planned += 1
         self.estimates += not plan.exact
         self.requests += plan.requests
@@ -65,12 +65,15 @@ class BatchPlan:
 
     @property
     def seconds(self) -> float:
-        """Seconds of fetching: as long as the readers take, and as connections, lines and quotas allow."""
+        """Estimated seconds of fetching.
+
+        The maximum of the time of the readers and of the limits of each store: connections, bandwidth, quota.
+        """
         allowed = [store.seconds(share.requests, share.bytes, 1) for store, share in self._stores.items()]
         return max([self._alone / self.readers, *allowed])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return counts and sums, as a dict that json can write."""
+        """Return counts and sums as a JSON-compatible dict."""
         return {
             "items": self.items,
             "reads": self.reads,
@@ -86,7 +89,7 @@ class BatchPlan:
         }
 
     def text(self, title: str) -> str:
-        """Return the same as a table for people."""
+        """Return the plan as a table of text."""
         about = "about " if self.estimates else ""
         share = f" ({self.bytes / self.bytes_whole:.2%})" if self.bytes_whole else ""
         rows = [
@@ -108,18 +111,18 @@ def plan_batch(
     readers: int | None = None,
     on_plan: Callable[[], object] = lambda: None,
 ) -> BatchPlan:
-    """Tell what reading would take: only headers are fetched, of many images at once.
+    """Plan the reads of requests, fetching only headers.
 
     Parameters
     ----------
     requests : sequence of Request
-        What would be read.
+        Requests to plan.
     storage_options : mapping, optional
         fsspec's options for the stores.
     readers : int, optional
-        Reads at a time; by default as many as there are cores, as `jp2batch run` does them.
+        Concurrent reads; by default one per core, as in `jp2batch run`.
     on_plan : callable, optional
-        Is called for each read that was looked at.
+        Called after each read is planned.
     """
     reads = Reads(requests).all()
     total = BatchPlan(len(requests), len(reads), readers or config.threads())

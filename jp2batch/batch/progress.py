@@ -1,4 +1,4 @@
-"""A bar that tells how far a batch is, where somebody looks at it: in a terminal or in a notebook."""
+"""Show a progress bar in terminals and notebooks."""
 
 import contextlib
 import sys
@@ -12,25 +12,25 @@ from jp2batch.image.info import format_bytes
 
 
 class Progress:
-    """Counts results, and moves a bar with them: items, failures, bytes against whole files."""
+    """Count results on a progress bar: items, failures, bytes fetched."""
 
     def __init__(self, bar: Any, total: int) -> None:
         self._bar, self._summary = bar, BatchSummary(total)
 
     def add(self, result: Result) -> None:
-        """Count a result."""
+        """Add a result and advance the bar."""
         if not self._bar.disable:
             self._summary.add(result)
             self.move(self.text)
 
     def move(self, text: str) -> None:
-        """Tell that one more is done, and what is to stand behind the bar."""
+        """Advance the bar by an item, and set the text behind it."""
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update()
 
     @property
     def text(self) -> str:
-        """What stands behind the bar."""
+        """Text behind the bar."""
         found = self._summary
         failed = [f"{found.failed} failed"] if found.failed else []
         share = f" ({found.bytes_read / found.bytes_whole:.1%})" if found.bytes_whole else ""
@@ -44,11 +44,11 @@ def progress_bar(total: int, *, before: int = 0, shown: bool | None = None) -> I
     Parameters
     ----------
     total : int
-        Items in all.
+        Number of items.
     before : int
-        Those that were done before.
+        Number of items done by an earlier run.
     shown : bool, optional
-        Whether to show it; by default, where somebody looks at it.
+        True to show it; by default only in terminals and notebooks.
     """
     if shown is None:
         shown = sys.stderr.isatty() or _in_notebook()
@@ -57,20 +57,20 @@ def progress_bar(total: int, *, before: int = 0, shown: bool | None = None) -> I
 
 
 def announce(client: Any, *, shown: bool) -> None:
-    """Tell on stderr where the cluster of a client can be watched."""
+    """Print the dashboard address of a client's cluster to stderr."""
     if shown and client is not None and client.dashboard_link:
         sys.stderr.write(f"dashboard: {client.dashboard_link}\n")
 
 
 def _in_notebook() -> bool:
-    ipython = sys.modules.get("IPython")  # where it is not imported, there is no notebook
+    ipython = sys.modules.get("IPython")  # if not imported, this is not a notebook
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and "IPKernelApp" in shell.config
 
 
 def _tqdm() -> Any:
-    """Return the bar of notebooks in notebooks, and that of terminals elsewhere."""
+    """Return tqdm's class for notebooks or for terminals."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # without ipywidgets, it takes text
+        warnings.simplefilter("ignore")  # without ipywidgets, tqdm warns and shows text
         from tqdm.auto import tqdm
     return tqdm

@@ -1,4 +1,4 @@
-"""Records: one line of JSON for each item of a batch, by which an interrupted batch is resumed."""
+"""Read and write records: a JSON line per item, used to resume."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -12,40 +12,43 @@ from jp2batch.compute.result import Result
 from jp2batch.core.request import Request
 
 RECORDS = "records.ndjson"
-"""What a file of records is called, or what is added to the name of the output."""
+"""Name of the records in a folder; suffix beside a file."""
 
-_BLOCK = 1 << 20  # bytes in which the last line is searched
+_BLOCK = 1 << 20  # bytes per step of the search for the last line
 
 
 @dataclass(frozen=True, slots=True)
 class RecordEntry:
-    """What a batch needs to know of a record."""
+    """Parts of a record needed to resume a batch."""
 
     line: int
-    """Its number in the file, from 0."""
+    """Line number in the file, from 0."""
     ok: bool
-    """Whether the item was done."""
+    """True if the item succeeded."""
     digest: str
-    """What was asked."""
+    """Digest of the request."""
     root: str | None
-    """The root that the path was below of."""
+    """Root of the request's path."""
     output: str
-    """The name of its file or group, without folders; empty where it has none."""
+    """Name of its file or group, without folders; empty if none."""
     failure: str
-    """The type of its error, if any."""
+    """Type of its error; empty if it succeeded."""
 
     def is_of(self, request: Request) -> bool:
-        """Tell whether this is about what a request asks: an id may have got another meaning."""
+        """Return whether the record is of a request.
+
+        The manifest may have changed, and use the same id for another request.
+        """
         return self.digest == request.digest
 
 
 def records_beside(path: Path) -> Path:
-    """Return where the records of an output go that is a file."""
+    """Return the path of the records beside an output file."""
     return path.with_name(f"{path.name}.{RECORDS}")
 
 
 def read_records(path: Path) -> dict[str, RecordEntry]:
-    """Return the last record of each id in a file; none if there is no file."""
+    """Return the last record of each id; empty without a file."""
     if not path.exists():
         return {}
     with path.open("rb") as file:
@@ -53,13 +56,16 @@ def read_records(path: Path) -> dict[str, RecordEntry]:
 
 
 def parse_records(lines: Iterable[bytes]) -> dict[str, RecordEntry]:
-    """Return the last record of each id; skip lines that are no records, such as a cut last line."""
+    """Return the last record of each id.
+
+    Other lines, such as a truncated last line, are skipped.
+    """
     found = (_parsed(number, line) for number, line in enumerate(lines))
     return dict(pair for pair in found if pair is not None)
 
 
 def are_records(path: Path) -> bool:
-    """Return whether a file may be one of records; True if there is no file."""
+    """Return whether a file holds records; True without a file."""
     if not path.exists():
         return True
     with path.open("rb") as file:
@@ -67,12 +73,15 @@ def are_records(path: Path) -> bool:
 
 
 def starts_records(first: bytes) -> bool:
-    """Return whether a first line may be that of records: a record, a cut record, or nothing."""
+    """Return whether a line is a record, a truncated record, or empty."""
     return not first or (not first.endswith(b"\n") and first.startswith(b"{")) or _parsed(0, first) is not None
 
 
 def keep_records(path: Path, entries: Iterable[RecordEntry]) -> None:
-    """Drop all lines but those of `entries`, which `read_records` has returned, at one stroke."""
+    """Remove all lines except `entries` from a file, atomically.
+
+    `entries` come from `read_records`.
+    """
     if not path.exists():
         return
     wanted = {entry.line for entry in entries}
@@ -84,22 +93,22 @@ def keep_records(path: Path, entries: Iterable[RecordEntry]) -> None:
 
 
 def rewrite(path: Path, lines: Iterable[bytes]) -> None:
-    """Replace a file by one of these lines, that is there whole or not at all."""
+    """Replace a file atomically by a file of these lines."""
     fresh = path.with_name(f".{path.name}.new")
     try:
         with fresh.open("wb") as file:
             file.writelines(lines)
             file.flush()
-            os.fsync(file.fileno())  # a power cut must not leave an empty file in place of the old one
+            os.fsync(file.fileno())  # a power cut must not replace the old file by an empty one
         fresh.replace(path)
     finally:
-        fresh.unlink(missing_ok=True)  # there only if the disk is full, or the like
+        fresh.unlink(missing_ok=True)  # exists only after an error, e.g. a full disk
 
 
 def end_last_line(path: Path) -> None:
-    """End the last line of a file with a line feed; drop it if it is cut.
+    """End the last line of a file; remove it if truncated.
 
-    Done in place: a copy of a large file would need its space again, and no whole line is lost.
+    The file is changed in place: a copy would need as much disk space again, and no complete line can be lost.
     """
     if not path.is_file():
         return
@@ -114,13 +123,13 @@ def end_last_line(path: Path) -> None:
 
 
 class LineWriter:
-    """Appends lines to a file; each is in it, as a whole, before the next begins. Without a path, nowhere.
+    """Append lines to a file, without buffering; without a path, do nothing.
 
-    A cut last line is repaired when the first line is appended, not before.
+    A truncated last line is repaired when the first line is appended, not before.
     """
 
     def __init__(self, path: Path | None) -> None:
-        # Not buffered: what a full disk has refused must not be tried again when the file is closed.
+        # Not buffered: close() must not retry a write that failed because the disk is full.
         self._file = None if path is None else path.open("ab", buffering=0)
         self._unended = path
 
@@ -136,7 +145,7 @@ class LineWriter:
             self._file.close()
 
     def append(self, line: bytes) -> None:
-        """Write a line, which ends in a line feed."""
+        """Write a line, including its line feed."""
         if self._file is not None:
             if self._unended is not None:
                 end_last_line(self._unended)
@@ -147,12 +156,12 @@ class LineWriter:
 
 
 def line_of(result: Result) -> bytes:
-    """Return the record of a result, as a line."""
+    """Return the record of a result as a line."""
     return orjson.dumps(result.record(), default=str, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def whole_lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Iterate over (offset, line), without a last line that has no end."""
+    """Iterate over (offset, line) of lines with a line feed."""
     offset = 0
     for line in file:
         if line.endswith(b"\n"):
@@ -161,7 +170,7 @@ def whole_lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def is_json(line: bytes) -> bool:
-    """Return whether a line is a JSON object, and not cut."""
+    """Return whether a line is a complete JSON object."""
     try:
         return isinstance(orjson.loads(line), dict)
     except ValueError:
@@ -169,7 +178,7 @@ def is_json(line: bytes) -> bool:
 
 
 def _start_of_last_line(file: BinaryIO) -> int:
-    """Return the offset behind the last line feed."""
+    """Return the offset after the last line feed."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:
         start = max(0, end - _BLOCK)

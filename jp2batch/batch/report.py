@@ -1,4 +1,4 @@
-"""What happened to each request of a batch: `Result`, its record, and `BatchReport`."""
+"""Reports of a batch: `BatchReport` with results, `BatchSummary` with counts."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,11 +14,11 @@ from jp2batch.image.preview import thumbnail
 if TYPE_CHECKING:
     import pandas as pd
 
-_PICTURES = 6  # that a report shows
+_PICTURES = 6  # shown by a report
 
 
 class BatchInterrupted(KeyboardInterrupt):
-    """A batch was interrupted. `report` has the results that were there."""
+    """A batch was interrupted; `report` has the finished results."""
 
     def __init__(self, report: "BatchReport") -> None:
         super().__init__(f"{len(report.results)} results are in its report")
@@ -30,41 +30,41 @@ class BatchSummary:
     """Counts and sums of a batch whose results are stored elsewhere."""
 
     requests: int
-    """Items of the batch."""
+    """Number of items in the batch."""
     kept: int = 0
-    """Items that an earlier run had done."""
+    """Number of items done by an earlier run."""
     done: int = 0
-    """Items that this run has done."""
+    """Number of items done by this run."""
     failures: Counter[str] = field(default_factory=Counter)
-    """Items that failed, by the type of the error."""
+    """Number of failed items by type of error."""
     bytes_read: int = 0
-    """Bytes that this run has fetched."""
+    """Bytes fetched by this run."""
     bytes_whole: int = 0
-    """Bytes that fetching whole files would have taken."""
+    """Size of the files in bytes."""
     seconds: float = 0.0
-    """Wall time of this run."""
+    """Wall time of this run in seconds."""
     ended: str = "complete"
-    """How it ended: "complete", "interrupted", or the type of the error that ended it."""
+    """End of the run: "complete", "interrupted", or a type of error."""
     first_failure: str = ""
-    """What the first item says that failed in this run."""
+    """Message of the first failure in this run."""
 
     @property
     def ok(self) -> int:
-        """Items whose results are there."""
+        """Number of items with a result."""
         return self.kept + self.done
 
     @property
     def failed(self) -> int:
-        """Items that failed."""
+        """Number of failed items."""
         return self.failures.total()
 
     @property
     def left(self) -> int:
-        """Items that have not been run."""
+        """Number of items not run."""
         return self.requests - self.ok - self.failed
 
     def add(self, result: Result) -> None:
-        """Count a result."""
+        """Add a result."""
         if result.error is None:
             self.done += 1
         else:
@@ -75,7 +75,7 @@ class BatchSummary:
             self.bytes_whole += result.size
 
     def summary(self) -> dict[str, Any]:
-        """Return counts and sums, as a dict that json can write."""
+        """Return counts and sums as a JSON-compatible dict."""
         return {
             "requests": self.requests,
             "ok": self.ok,
@@ -109,14 +109,14 @@ class BatchSummary:
 
 @dataclass(frozen=True, repr=False)
 class BatchReport:
-    """What became of all requests of a batch, in their order."""
+    """Results of all requests of a batch, in order."""
 
     results: Sequence[Result]
-    """One result for each request."""
+    """Results, in the order of the requests."""
     seconds: float = 0.0
-    """Wall time of the run."""
+    """Wall time of the run in seconds."""
     rerun: Callable[[Iterable[Request]], "BatchReport"] | None = field(default=None, repr=False, compare=False)
-    """Runs requests as this batch was run."""
+    """Function to run requests with the same options."""
 
     def __len__(self) -> int:
         return len(self.results)
@@ -126,7 +126,7 @@ class BatchReport:
 
     @property
     def failed(self) -> list[Result]:
-        """The results of those that failed."""
+        """Results of the failed requests."""
         return [result for result in self.results if result.status == "failed"]
 
     @property
@@ -136,11 +136,11 @@ class BatchReport:
 
     @property
     def bytes_whole(self) -> int:
-        """Bytes that fetching whole files would have taken."""
+        """Size of the files in bytes."""
         return sum(result.size for result in self.results if result.stats and result.same_as is None)
 
     def retry(self) -> "BatchReport":
-        """Run those that failed again; return the report with their new results in their places."""
+        """Run failed requests again; return a report with the new results."""
         if self.rerun is None or not self.failed:
             return self
         again = self.rerun([result.request for result in self.failed])
@@ -149,7 +149,7 @@ class BatchReport:
         return replace(self, results=results, seconds=self.seconds + again.seconds)
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """Return the records as a table, one row a request."""
+        """Return the records as a table, a row per request."""
         import pandas as pd
 
         records = [result.record() for result in self.results]
@@ -160,7 +160,7 @@ class BatchReport:
         return pd.DataFrame.from_records(records)
 
     def summary(self) -> dict[str, Any]:
-        """Return counts and sums, as a dict that json can write."""
+        """Return counts and sums as a JSON-compatible dict."""
         return {
             "requests": len(self.results),
             "ok": len(self.results) - len(self.failed),

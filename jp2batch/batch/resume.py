@@ -1,4 +1,4 @@
-"""Resume a run: check existing output and records, list the remaining items. Nothing is removed."""
+"""Resume a run: check existing output and records, list remaining items."""
 
 import contextlib
 import errno
@@ -15,17 +15,17 @@ from jp2batch.core.request import Request
 
 try:
     import fcntl
-except ImportError:  # on Windows: there, nobody stops a second run
+except ImportError:  # on Windows, where a second run is not prevented
     fcntl = None  # type: ignore[assignment]
 
 
 def check_options(options: RunOptions) -> None:
-    """Refuse options that contradict each other.
+    """Refuse contradictory options.
 
     Raises
     ------
     InvalidRequest
-        They do.
+        The options contradict each other.
     """
     if options.continues and options.overwrite:
         problem = "overwrite=True contradicts resume=True and retry_failed=True"
@@ -40,12 +40,13 @@ def check_existing(sink: Output, options: RunOptions) -> None:
     Raises
     ------
     InvalidRequest
-        There are results that are not asked to be continued or replaced, or none that could be.
+        Results exist and no option says to resume or replace them; or there is nothing to resume; or the output exists
+        and is not of this package.
     """
     again = options.continues or options.overwrite
     foreign = sink.foreign() if again else None
     if foreign is not None:
-        raise InvalidRequest(foreign, "this is not what an earlier run has written", "give another name")
+        raise InvalidRequest(foreign, "this was not written by an earlier run", "give another name")
     if options.retry_failed and not sink.recorded():
         raise InvalidRequest(options.output, "there are no records of an earlier run", "leave out retry_failed=True")
     if not again and sink.exists():
@@ -54,26 +55,26 @@ def check_existing(sink: Output, options: RunOptions) -> None:
 
 
 def check_apart(sink: Output, sources: Iterable[str]) -> None:
-    """Refuse to write to the files that the batch is made from.
+    """Refuse to overwrite the input files of a batch.
 
     Raises
     ------
     InvalidRequest
-        The output or its records are one of them.
+        The output or its records are an input file, e.g. the manifest.
     """
     for source in filter(os.path.exists, sources):
         for path in filter(os.path.exists, sink.locks):
             if os.path.samefile(source, path):  # noqa: PTH121  # either may be text
-                raise InvalidRequest(str(path), "this is the manifest, which would be lost", "give another name")
+                raise InvalidRequest(str(path), "this is the manifest, and would be overwritten", "give another name")
 
 
 def check_writable(sink: Output) -> None:
-    """Refuse a local place that cannot be written, without writing to it.
+    """Refuse a local output without write access, without writing to it.
 
     Raises
     ------
     OSError
-        A folder is missing, or the rights to it.
+        A folder or the permission to write to it is missing.
     """
     for path in sink.locks:
         _check_folder(path.parent, path, make=sink.folder is not None)
@@ -84,7 +85,7 @@ def check_writable(sink: Output) -> None:
 
 
 def _check_folder(folder: Path, path: Path, *, make: bool) -> None:
-    """Refuse a folder in which nothing can be made, or that cannot be made itself."""
+    """Refuse a folder without write access; if `make`, check its nearest parent."""
     while make and not folder.exists() and folder != folder.parent:
         folder = folder.parent
     fault = 0 if os.access(folder, os.W_OK | os.X_OK) else errno.EACCES
@@ -96,25 +97,25 @@ def _check_folder(folder: Path, path: Path, *, make: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run has to do, given what an earlier one has left."""
+    """Items of a run, after comparison with an earlier run."""
 
     before: Mapping[str, RecordEntry]
-    """The records of these items that still hold, by id."""
+    """Valid records of these items, by id."""
     todo: Sequence[Request]
-    """The items that are to be run."""
+    """Items to run."""
     outdated: set[str]
-    """The ids of records that hold no more as soon as the first output is written."""
+    """Ids of records made invalid by the first new output."""
     stamp: object
-    """What changes when another run writes records."""
+    """Stamp of the file of records; another run changes it."""
 
 
 def plan_run(sink: Output, items: Sequence[Request], options: RunOptions) -> Plan:
-    """Compare the items with records and output of an earlier run; change nothing.
+    """Compare items with an earlier run's records and output; change nothing.
 
     Raises
     ------
     InvalidRequest
-        The records are of paths below another root.
+        The records are of paths with another root.
     """
     stamp = stamp_of(sink.records)
     found = sink.recorded()
@@ -130,7 +131,7 @@ def plan_run(sink: Output, items: Sequence[Request], options: RunOptions) -> Pla
 
 
 def stamp_of(path: Path | None) -> tuple[int, int, int] | None:
-    """Return what tells whether a file has been written to; None if there is none."""
+    """Return inode, size and modification time; None without a file."""
     if path is None or not path.exists():
         return None
     found = path.stat()
@@ -138,20 +139,26 @@ def stamp_of(path: Path | None) -> tuple[int, int, int] | None:
 
 
 def forget(sink: Output, outdated: Container[str]) -> None:
-    """Drop records whose output will be replaced by something else: a killed run must not leave them."""
+    """Remove records of outputs about to be replaced.
+
+    If the run is killed, no record may describe an output with other content.
+    """
     if sink.records is not None:
         keep_records(sink.records, (entry for id_, entry in read_records(sink.records).items() if id_ not in outdated))
 
 
 def tidy(sink: Output) -> None:
-    """Remove what a complete run has replaced; if there is no space for that, the next run does it."""
+    """Remove replaced outputs after a complete run; ignore a full disk.
+
+    The next run will do it again.
+    """
     if sink.untidy:
         with contextlib.suppress(OSError):
             sink.tidy()
 
 
 def tidy_only(sink: Output) -> None:
-    """End a resumed run that has nothing to read as any other."""
+    """Finish a resumed run without remaining items."""
     with locked(sink.locks, make=sink.folder is not None):
         sink.fetch_records()
         compact(sink)
@@ -159,13 +166,16 @@ def tidy_only(sink: Output) -> None:
 
 
 def compact(sink: Output) -> None:
-    """Keep only the last record of each item; if there is no space for that, the next run does it."""
+    """Keep only the last record of each item; ignore a full disk.
+
+    The next run will do it again.
+    """
     with contextlib.suppress(OSError):
         forget(sink, ())
 
 
 def left_to_do(items: Sequence[Request], before: Mapping[str, RecordEntry], *, retry_failed: bool) -> list[Request]:
-    """Return the items that are to be run, given the records of an earlier run."""
+    """Return the items left to run by an earlier run."""
     failed = {id_ for id_, entry in before.items() if not entry.ok}
     if retry_failed:
         return [item for item in items if item.id in failed]
@@ -176,22 +186,24 @@ def _check_root(records: Path | None, entries: Iterable[RecordEntry], items: Seq
     roots = {entry.root for entry in entries}
     if roots and roots.isdisjoint({item.shown_root for item in items}):
         earlier = min(root or "" for root in roots)
-        problem = f"its records are of paths below {earlier}" if earlier else "its records are of paths without a root"
+        problem = (
+            f"its records are of paths with root {earlier}" if earlier else "its records are of paths without root"
+        )
         hint = f"give root={earlier}" if earlier else "leave out root="
         raise InvalidRequest(str(records), problem, f"{hint}, or another output")
 
 
 @contextlib.contextmanager
 def locked(paths: Iterable[Path], *, make: bool) -> Iterator[None]:
-    """Hold the right to write files, for the time of a `with` block.
+    """Lock files against other runs for a `with` block.
 
-    It is the system's lock on a hidden file beside each: it ends with the process, however that ends. With `make`,
-    their folders are made, and removed again if nothing comes into them.
+    Locks a hidden file beside each with `flock`; the lock ends with the process. With `make`, missing folders are made,
+    and removed again if they stay empty.
 
     Raises
     ------
     StorageError
-        Another run holds it.
+        Another run holds a lock.
     """
     with contextlib.ExitStack() as stack:
         for path in sorted(set(paths)):
@@ -209,7 +221,7 @@ def _made(folder: Path) -> Iterator[None]:
         yield
     finally:
         if new:
-            with contextlib.suppress(OSError):  # results have come
+            with contextlib.suppress(OSError):  # not empty
                 folder.rmdir()
 
 
@@ -240,4 +252,4 @@ def _held(lock: Path, path: Path) -> int:
         with contextlib.suppress(FileNotFoundError):
             if os.fstat(handle).st_ino == lock.stat().st_ino:
                 return handle
-        os.close(handle)  # it was that of a run that has just ended, and is gone
+        os.close(handle)  # the lock file of a run that has just ended, and removed it

@@ -1,4 +1,4 @@
-"""Many requests on dask: delayed, in local threads, or on a cluster. One result for each, whatever happens."""
+"""Run many requests: delayed, in local threads, or on a dask cluster."""
 
 import contextlib
 import hashlib
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from distributed import Client
 
 OutputForm = Literal["xarray", "response"] | Delivery
-"""What results hold: DataArrays, the dicts of the web service, or what a function makes of pixels."""
+"""Form of results: DataArray, response dict, or a function's return value."""
 OnError = Literal["collect", "raise"]
 One = Request | str | os.PathLike[str] | Mapping[str, Any]
 Asked = Iterable[One] | One
-"""What is to be read: requests, paths, or bodies of the web service; several, or one."""
+"""Requests, paths or request bodies; a single item or several."""
 
 
 def as_dataarray(pixels: Pixels, _request: Request) -> Any:
     """Deliver an `xarray.DataArray`."""
-    from jp2batch.array.dataarray import to_dataarray  # slower than all other imports of a one-request process
+    from jp2batch.array.dataarray import to_dataarray  # slow: the largest share of the imports of a short process
 
     return to_dataarray(pixels)
 
@@ -48,30 +48,31 @@ _DELIVERIES: dict[str, Delivery] = {"xarray": as_dataarray, "response": as_respo
 
 
 def to_delayed(requests: Asked, output: OutputForm = "xarray", *, storage_options: StorageOptions = None) -> list[Any]:
-    """Return a `dask.delayed` for each request: one task, with a key that tells what it is.
+    """Return a `dask.delayed` for each request: a task with a readable key.
 
     Parameters
     ----------
     requests : iterable of Request, paths or mappings
-        What to read; a lone one is taken as one.
+        Requests to read; a single request is accepted, too.
     output : {"xarray", "response"} or callable
-        What each gives: a DataArray, the dict of the web service, or what the function makes of (Pixels, Request).
+        Value of each: a DataArray, a response dict of the web service, or the return value of a function called with
+        (Pixels, Request).
     storage_options : mapping, optional
         fsspec's options for the store.
 
     Returns
     -------
     list of dask.delayed.Delayed
-        Computing one raises the error of its request. `run` collects errors instead.
+        Computing a `Delayed` raises the error of its request; `run` collects errors instead.
 
     Raises
     ------
     ConfigurationError
-        The output is not known.
+        The output is unknown.
     """
     order = _order(output, storage_options, local=True)
     task = delayed(_value_of, pure=True)
-    secret = _digest(storage_options)  # one path is another image at another endpoint
+    secret = _digest(storage_options)  # the same path at another endpoint is another image
     return [task(request, order, dask_key_name=key_of(request, output, secret)) for request in as_requests(requests)]
 
 
@@ -86,41 +87,42 @@ def run(
     on_result: Callable[[Result], object] | None = None,
     progress: bool = True,
 ) -> BatchReport:
-    """Do all requests; return what became of each, in their order.
+    """Read all requests; return a report with their results, in order.
 
     Parameters
     ----------
     requests : iterable of Request, paths or mappings
-        What to do; a lone one is taken as one. A request that is there twice is done once.
+        Requests to read; a single request is accepted, too. Equal requests are read once.
     client : distributed.Client or str, optional
-        The cluster to do it on, or the address of its scheduler. Without one it is done in threads of this process,
-        which a file that crashes the decoder takes along; `processes=True` is the hint.
+        Cluster to run on, or the address of its scheduler; by default threads of this process. A file that crashes the
+        decoder ends this process, too; use `processes=True` to avoid it.
     output : {"xarray", "response"} or callable
-        What results hold: DataArrays, the dicts of the web service, or what the function makes of (Pixels, Request).
+        Value of results: a DataArray, a response dict of the web service, or the return value of a function called with
+        (Pixels, Request).
     on_error : {"collect", "raise"}
-        Whether a failed request becomes a failed result, or ends the batch.
+        "collect" makes a failed request a failed result; "raise" ends the batch with its error.
     storage_options : mapping, optional
         fsspec's options for the store.
     processes : bool
-        Without a client: start a cluster of processes for this run.
+        True to start a cluster of local processes for this run, if there is no client.
     on_result : callable, optional
-        Is told each result as it comes.
+        Called with each result as it arrives.
     progress : bool
-        Show a bar on stderr, where somebody looks at it: in a terminal or in a notebook.
+        True to show a progress bar on stderr, in a terminal or notebook.
 
     Raises
     ------
     BatchInterrupted
-        In place of KeyboardInterrupt; its `report` has the results that were there.
+        Raised instead of KeyboardInterrupt; its `report` has the finished results.
     Jp2BatchError
-        That of the first request that failed, with `on_error="raise"`.
+        The error of the first failed request, with `on_error="raise"`.
     ConfigurationError
-        With `processes=True`, in a script that each of its processes would run again.
+        `processes=True` in a script without `if __name__ == "__main__":`, which each process would run again.
     ClusterMismatch
         The workers have another version of this package, or none.
     """
     if on_error not in get_args(OnError):
-        raise ConfigurationError("", "on_error is none of its values", 'give "collect" or "raise"')
+        raise ConfigurationError("", "unknown value of on_error", 'give "collect" or "raise"')
     wanted, engine = as_requests(requests), EngineOptions(client=client, processes=processes)
     start = time.perf_counter()
     by_place: dict[int, Result] = {}
@@ -162,7 +164,7 @@ def as_completed(
     storage_options: StorageOptions = None,
     processes: bool = False,
 ) -> Generator[Result, None, None]:
-    """Iterate over the results as they come; only a few requests are under way at a time.
+    """Iterate over results as they arrive; few requests run at a time.
 
     Parameters
     ----------
@@ -187,9 +189,10 @@ def results(
     *,
     check: Callable[[], object] = lambda: None,
 ) -> Generator[tuple[int, Result], None, None]:
-    """Iterate over (place among the requests, result) as they come; what is asked twice is done once.
+    """Iterate over (index of the request, result) as results arrive.
 
-    `check` is called now and then; what it raises ends the batch. All else is as for `run`.
+    Equal requests are read once. `check` is called periodically; an exception it raises ends the batch. Other
+    parameters are as for `run`.
     """
     places: dict[tuple[object, ...], list[int]] = {}
     for place, request in enumerate(requests):
@@ -210,7 +213,7 @@ def results(
 def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) -> TaskSpec:
     deliver = output if callable(output) else _DELIVERIES.get(str(output))
     if deliver is None:
-        raise ConfigurationError("", "output is no known form", 'give "xarray", "response" or a function')
+        raise ConfigurationError("", "unknown value of output", 'give "xarray", "response" or a function')
     return TaskSpec(
         deliver=deliver,
         storage_options=SecretDict(storage_options or {}),
@@ -221,7 +224,7 @@ def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) 
 
 
 def _digest(storage_options: StorageOptions) -> str:
-    """Return what tells options from others; what is in them cannot be found from it without knowing all of them."""
+    """Return a digest of options, from which secrets cannot be recovered."""
     return hashlib.sha256(tokenize(storage_options).encode()).hexdigest() if storage_options else ""
 
 

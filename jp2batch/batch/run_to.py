@@ -1,4 +1,4 @@
-"""A batch from its requests to its output: begun, watched, interrupted, resumed."""
+"""Run a batch into an output, with records, resume and interrupts."""
 
 import contextlib
 import errno
@@ -56,41 +56,43 @@ def run_to(
     storage_options: StorageOptions = None,
     progress: bool = True,
 ) -> BatchSummary:
-    """Do all requests; let those who do them write the results, and keep a record of each, as `jp2batch run` does.
+    """Read all requests into an output, with records, as `jp2batch run` does.
+
+    Workers write the results; this process writes a record of each.
 
     Parameters
     ----------
     requests, client, processes
-        As for `jp2batch.run`. Each request is an item of its own; what is asked twice is read once.
+        As for `jp2batch.run`. Each request is an item; equal requests are read once.
     output : str or path
-        `results.ndjson`, `results.zarr`, or a folder: one that is there, ends in `/` or comes with a `form`. URLs as
-        well.
+        `results.ndjson`, `results.zarr`, or a folder: an existing folder, a name ending in `/`, or any name together
+        with `form`. Zarr stores and folders can be URLs.
     form : str, optional
-        Of the files in a folder: "json", "npy", "png", "tif", "nc" or "zarr"; by default "npy".
+        Format of the files in a folder: "json", "npy", "png", "tif", "nc" or "zarr"; by default "npy".
     records : str, optional
-        Where the records go; by default beside the output.
+        Local file for the records; by default beside the output.
     resume : bool
-        Keep what an earlier run has done; do the rest. Nothing is removed.
+        True to continue an earlier run: read only the unfinished items. Nothing is removed.
     retry_failed : bool
-        Do only what an earlier run has recorded as failed.
+        True to read only the items that failed in an earlier run.
     overwrite : bool
-        Do all anew; replace what an earlier run has left as the new results come.
+        True to replace the output of an earlier run, as new results arrive.
     fail_fast : bool
-        Stop at the first failure.
+        True to stop at the first failure.
     storage_options : mapping, optional
-        fsspec's options for the stores of images and output, or for each by its protocol.
+        fsspec's options for the stores of images and output, or a mapping of protocols to such options.
     progress : bool
-        Show a bar, where somebody looks at it.
+        True to show a progress bar on stderr, in a terminal or notebook.
 
     Returns
     -------
     BatchSummary
-        Counts and sums. The results are where they belong, and not in memory.
+        Counts and sums. Results are in the output, not in memory.
 
     Raises
     ------
     Jp2BatchError
-        Nothing can be begun, or the output cannot be written any more: what is recorded is kept.
+        The run cannot start, or writing the output failed. Records are kept.
     """
     options = RunOptions(
         output=os.fspath(output),
@@ -114,34 +116,34 @@ def run_items(
     sources: Sequence[str] = (),
     on_begin: Callable[[BatchSummary], object] = lambda _: None,
 ) -> BatchSummary:
-    """Do all requests; store the result and a record of each.
+    """Read all requests; store their results and records.
 
     Parameters
     ----------
     requests : sequence of Request
-        An item each, as `jp2batch.batch.deduplicate.items_of` names them. Equal requests are read once.
+        Requests to read, an item each, with ids by `jp2batch.batch.deduplicate.items_of`. Equal requests are read once.
     options : RunOptions
-        How to run it.
+        Options of the run.
     sources : sequence of str, optional
-        Files that must not be written to, as the manifest.
+        Files that must not be overwritten, e.g. the manifest.
     on_begin : callable, optional
-        Gets the summary as the work begins; afterwards the summary says how far the run came, even if it fails.
+        Called with the summary when the work begins. The summary is updated until the run ends, also by an error.
 
     Returns
     -------
     BatchSummary
-        Counts and sums. The results are in the output, and not in memory.
+        Counts and sums. Results are in the output, not in memory.
 
     Raises
     ------
     InvalidRequest
-        The options contradict each other, or the existing output.
+        The options contradict each other or the existing output.
     ConfigurationError
-        The engine does not start, or lacks a package.
+        The cluster does not start, or lacks a package.
     StorageError
-        The output cannot be written: nothing has been begun.
+        The output cannot be written; no request was read.
     OutputError
-        The output cannot be written any more: the records are kept.
+        Writing the output failed during the run. Records are kept.
     """
     output = options.output
     check_options(options)
@@ -163,16 +165,16 @@ def run_items(
         if plan.todo:
             on_begin(summary)
             stack.enter_context(_telling_the_end(summary, start))
-            with contextlib.ExitStack() as starting:  # the output is untouched until all this is there
+            with contextlib.ExitStack() as starting:  # the output is untouched until cluster and lock are ready
                 client = _start(starting, options.engine, sink)
                 check()
                 with _preparing(output):
                     stack.enter_context(locked(sink.locks, make=sink.folder is not None))
-                    if stamp_of(sink.records) != plan.stamp:  # another run has come and gone
+                    if stamp_of(sink.records) != plan.stamp:  # another run has written records meanwhile
                         check_existing(sink, options)
                         plan = plan_run(sink, items, options)
                         _count_kept(summary, plan)
-                stack.push(starting.pop_all())  # it ends before others may write
+                stack.push(starting.pop_all())  # the cluster ends before the lock is released
             wanted = {item.id for item in plan.todo}
             store = _opened(stack, sink, plan, options)
             announce(client, shown=options.progress)
@@ -194,19 +196,19 @@ def run_items(
 
 
 def _count_kept(summary: BatchSummary, plan: Plan) -> None:
-    """Count what an earlier run has done, and what it has failed at and is not tried again."""
+    """Count finished items of an earlier run, and failures not retried."""
     wanted = {item.id for item in plan.todo}
     summary.kept = sum(entry.ok for entry in plan.before.values())
     summary.failures = Counter(e.failure for id_, e in plan.before.items() if not e.ok and id_ not in wanted)
 
 
 def _start(stack: contextlib.ExitStack, engine: EngineOptions, sink: Output) -> "Client | None":
-    """Start what does the work, and see that it can.
+    """Start the cluster, and check its workers.
 
     Raises
     ------
     ConfigurationError
-        It does not start, or is lost before it has begun.
+        The cluster does not start, or is lost before the first request.
     """
     client = engine.start(stack)
     if client is not None:
@@ -218,7 +220,10 @@ def _start(stack: contextlib.ExitStack, engine: EngineOptions, sink: Output) -> 
 
 
 def _opened(stack: contextlib.ExitStack, sink: Output, plan: Plan, options: RunOptions) -> Callable[[Result], None]:
-    """Open the output for the time of a stack; return what stores a result: first its output, then its record."""
+    """Open the output; return a function to store results.
+
+    The function stores first the output of a result, then its record. The stack closes the output.
+    """
     output = options.output
     with _preparing(output):
         sink.open(plan.todo, overwrite=options.overwrite)
@@ -242,7 +247,7 @@ def _opened(stack: contextlib.ExitStack, sink: Output, plan: Plan, options: RunO
             raise
         except OSError as error:
             if error.errno == errno.EPIPE:
-                raise  # nobody reads on
+                raise  # the reader of stdout is gone
             raise _refused(output, error, OutputError) from None
 
     return store
@@ -250,7 +255,7 @@ def _opened(stack: contextlib.ExitStack, sink: Output, plan: Plan, options: RunO
 
 @contextlib.contextmanager
 def _telling_the_end(summary: BatchSummary, start: float) -> Iterator[None]:
-    """Note in a summary how a `with` block ends, and when."""
+    """Set `ended` and `seconds` of a summary when a `with` block ends."""
     try:
         yield
     except BaseException as error:
@@ -262,7 +267,7 @@ def _telling_the_end(summary: BatchSummary, start: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _preparing(output: str) -> Iterator[None]:
-    """Tell an output that cannot be written from an item that fails."""
+    """Raise StorageError if preparing the output fails."""
     try:
         yield
     except OutputError as error:
@@ -275,4 +280,4 @@ def _preparing(output: str) -> Iterator[None]:
 
 def _refused(output: str, error: OSError, kind: type[StorageError]) -> StorageError:
     name = str(error.filename or "the standard output") if output == "-" else output
-    return kind(name, f"cannot be written: {error.strerror or error}", "check the path, the rights and the space")
+    return kind(name, f"cannot be written: {error.strerror or error}", "check path, permissions and disk space")

@@ -190,12 +190,12 @@ def test_odd_members_of_an_item_spoil_nothing_else(items, tmp_path, odd):
 @pytest.mark.parametrize(
     ("document", "problem"),
     [
-        ("", "this is no JSON"),
-        ("[" * 100_000, "this is no JSON"),
-        ("{}", "no STAC item"),
-        ("[1]", "no STAC item"),
-        ({"type": "FeatureCollection", "features": {}}, "no STAC item"),
-        ({"type": "Feature", "assets": []}, "no STAC item"),
+        ("", "this is not JSON"),
+        ("[" * 100_000, "this is not JSON"),
+        ("{}", "not a STAC item"),
+        ("[1]", "not a STAC item"),
+        ({"type": "FeatureCollection", "features": {}}, "not a STAC item"),
+        ({"type": "Feature", "assets": []}, "not a STAC item"),
         ({"type": "Feature", "assets": {}}, "its 1 items have no JPEG 2000 image"),
         ({"type": "Feature", "assets": {"a": None, "b": {"href": 1}, "c": {"href": "x.tif"}}}, "no JPEG 2000 image"),
         ([], "its 0 items have no JPEG 2000 image"),
@@ -211,7 +211,7 @@ def test_images_are_taken_as_they_are(products):
     path = str(next(Path(products[0]).glob("**/*_B04_20m.jp2")))
     (request,) = jp2batch.list_requests([path, path], ["B04"], window=((0, 8), (0, 8)))
     assert (request.path, request.window, dict(request.columns)["band"]) == (path, ((0, 8), (0, 8)), "B04")
-    with pytest.raises(ManifestError, match="no product, STAC item or image"):
+    with pytest.raises(ManifestError, match="not a product, STAC item or image"):
         jp2batch.list_requests(["README.md"])
 
 
@@ -225,7 +225,7 @@ def test_one_path_and_names_in_any_case_will_do(products):
 @pytest.mark.parametrize(
     ("sources", "bands", "problem"),
     [
-        ([], None, "the list of sources is empty"),
+        ([], None, "no sources given"),
         (None, None, "a path must be text, not NoneType"),
         ([5], None, "a path must be text, not int"),
         ("{product}", ["B99"], r"no image of B99 \(there is AOT, B04, B8A, SCL, TCI\)"),
@@ -270,7 +270,7 @@ def test_the_command_prints_a_manifest_without_an_output(products):
         (["nowhere.SAFE"], "this is no product"),
         (["nowhere.json"], "nowhere.json: cannot be read"),
         (["--bands", "B99", "{product}"], "there is no image of B99"),
-        (["-o", "scenes.txt", "{product}"], "names no form of manifests"),
+        (["-o", "scenes.txt", "{product}"], "not that of a manifest format"),
         (["--window", "1", "{product}"], "window"),
     ],
 )

@@ -309,7 +309,7 @@ BAD: dict[str, tuple[str | bytes, dict[int, str]]] = {
     ),
     "json-nan": (
         f'{GOOD}\n{{"Path": "a", "x": NaN}}\n{{"Path": "a", "x": [-Infinity]}}\n{{"Path": "a", "x": 1e999}}',
-        {2: "NaN is not JSON", 3: "-Infinity is not JSON", 4: "beyond all floats"},
+        {2: "NaN is not JSON", 3: "-Infinity is not JSON", 4: "beyond the range of floats"},
     ),
     "json-deep": (f'{GOOD}\n{{"Path": {"[" * 100_000}\n{{"Path": "a", "x": {"[" * 400}{"]" * 400}}}', {2: "", 3: ""}),
     "json-long-number": (
@@ -320,8 +320,8 @@ BAD: dict[str, tuple[str | bytes, dict[int, str]]] = {
     "json-not-utf8": (GOOD.encode() + b'\n{"Path": "\xe4.jp2"}\n{"Path": "a", "\xe4": 1}', {2: "UTF-8", 3: "UTF-8"}),
     "json-a-megabyte": (f'{GOOD}\n{{"Path": "a", "rlevel": "{"x" * 10**6}"}}\n{{"x{"y" * 10**6}": 1}}', {2: "", 3: ""}),
     "array-items": ('["a", 7, {"Path": "b"}, {}] \n', {2: "a row must be an object or text, not int", 4: "no Path"}),
-    "array-broken": ('["a",\n"b"\n"c"]', {3: "neither a comma nor its end"}),
-    "array-open": ('["a",\n"b"\n', {3: "neither a comma nor its end"}),
+    "array-broken": ('["a",\n"b"\n"c"]', {3: "lacks a comma or its end"}),
+    "array-open": ('["a",\n"b"\n', {3: "lacks a comma or its end"}),
     "array-comma": ('["a",\n"b",\n]', {3: "not JSON"}),
     "array-more": ('["a"]\n["b"]', {2: "followed by more"}),
     "array-rows": (
@@ -334,7 +334,7 @@ BAD: dict[str, tuple[str | bytes, dict[int, str]]] = {
     "csv-column-twice": ("Path,x,x\na.jp2,2,3", {1: "columns 2 and 3 have the same name"}),
     "csv-header-not-utf8": (b"Path,\xe4\na.jp2,2", {1: "not UTF-8"}),
     "csv-not-utf8": (b"Path,x\na.jp2,2\n\xe4.jp2,\nb.jp2,\xff", {3: "UTF-8", 4: "UTF-8"}),
-    "csv-cells": ("Path,window\na,0:5,0:5\nb\n\nc,", {2: "3 cells, where the header names 2", 3: "1 cells"}),
+    "csv-cells": ("Path,window\na,0:5,0:5\nb\n\nc,", {2: "3 cells, but the header names 2", 3: "1 cells"}),
     "csv-quotes": ('Path,x\n"a"b,1\nc,2\n"d,3\ne,4\n', {2: "not CSV", 4: "not CSV"}),
     "csv-lines-in-a-cell": ('Path,x,rlevel\na,"1\n2\n3",0\nb,1,high\n', {5: "rlevel of type str"}),
     "csv-huge-cell": (f"Path,x\na,{'x' * 200_000}\nb,1\n", {2: "field limit"}),
@@ -347,7 +347,7 @@ BAD: dict[str, tuple[str | bytes, dict[int, str]]] = {
     "binary": (b"\x7fELF\n\x01\n\x00\x02", {3: "byte 0x00 at offset 7"}),
     "random": (random.Random(1).randbytes(10**5), {}),
     "utf-16": ("Path,rlevel\na.jp2,2".encode("utf-16"), {1: "UTF-16"}),
-    "zip": (b"PK\x03\x04\x14\x00", {1: "no text"}),
+    "zip": (b"PK\x03\x04\x14\x00", {1: "not text"}),
     "parquet-cut": (FORMS["parquet"][:-50], {1: "damaged"}),
     "parquet-magic": (b"PAR1", {1: "damaged"}),
     "parquet-no-path": (_parquet([{"name": "a.jp2"}]), {1: "no column is called Path"}),
@@ -524,14 +524,14 @@ def test_ids_and_roots_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("requests", "name", "message"),
     [
-        ([Request("a")], "a.xlsx", "no form of manifests"),
+        ([Request("a")], "a.xlsx", "not that of a manifest format"),
         ([Request("a"), Request("a", root="s3://b")], "a.csv", "several roots"),
-        ([Request("a", columns=(("PATH", 1),))], "a.csv", "name that is taken"),
-        ([Request("a", columns=(("x", object()),))], "a.ndjson", "no JSON"),
-        ([Request("a", columns=(("x", object()),))], "a.csv", "no text"),
-        ([Request("a\ud800")], "a.ndjson", "no JSON"),
-        ([Request("a\ud800")], "a.csv", "no text"),
-        ([Request("a", columns=(("x", "\0"),))], "a.csv", "does not fit"),
+        ([Request("a", columns=(("PATH", 1),))], "a.csv", "reserved name"),
+        ([Request("a", columns=(("x", object()),))], "a.ndjson", "cannot be JSON"),
+        ([Request("a", columns=(("x", object()),))], "a.csv", "cannot be text"),
+        ([Request("a\ud800")], "a.ndjson", "cannot be JSON"),
+        ([Request("a\ud800")], "a.csv", "cannot be text"),
+        ([Request("a", columns=(("x", "\0"),))], "a.csv", "CSV cannot hold"),
     ],
 )
 def test_what_cannot_be_written_is_said(requests: list[Request], name: str, message: str) -> None:

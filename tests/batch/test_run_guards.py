@@ -298,7 +298,7 @@ def test_what_no_run_has_written_is_not_replaced(mode, name, text, image, tmp_pa
     (tmp_path / name).write_text(text)
     done = run(manifest, tmp_path / "mine.ndjson" if name.startswith("mine") else f"{tmp_path}/out/", mode)
     assert done.exit_code == 2
-    assert "not what an earlier run has written" in done.stderr
+    assert "not written by an earlier run" in done.stderr
     assert (tmp_path / name).read_text() == text
 
 

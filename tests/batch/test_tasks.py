@@ -160,7 +160,7 @@ def test_secrets_are_in_no_key_and_no_repr(paths):
 
 
 def test_an_unknown_output_is_told(paths):
-    with pytest.raises(ConfigurationError, match="output is no known form"):
+    with pytest.raises(ConfigurationError, match="unknown value of output"):
         jp2batch.run([Request(paths[0])], output="csv")
 
 

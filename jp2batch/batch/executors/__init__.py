@@ -1,1 +1,1 @@
-"""Executors: run a batch in threads, or on a dask cluster."""
+"""Run a batch in threads or on a dask cluster."""

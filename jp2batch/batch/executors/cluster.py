@@ -1,7 +1,7 @@
-"""Many requests on a cluster, few at a time; and each again, alone, that was there when a worker died.
+"""Run requests on a cluster; isolate the requests of dead workers.
 
-A worker dies with all requests that it had begun, and dask cannot tell whose fault it was. So all of them are done
-again, each in a process of its own (`alone.perform_alone`): only what ends that process too is blamed.
+A dead worker loses all its running requests, and dask cannot tell which caused the crash. Therefore each is run again
+in a subprocess (`run_task_in_subprocess`): only a request that crashes the subprocess as well has failed.
 """
 
 import contextlib
@@ -25,39 +25,39 @@ from jp2batch.core.request import Request
 if TYPE_CHECKING:
     from distributed import Client
 
-_POLL = 0.1  # seconds between looks at whether to go on
-_GLANCE = 1.0  # seconds between looks at the cluster: asking costs as much as a request
-_DESERTED = 60.0  # seconds without any worker after which a cluster is given up
-_MOST_TRIES_ALONE = 3  # a worker may be killed from outside at any time
+_POLL = 0.1  # seconds between calls of `check`
+_GLANCE = 1.0  # seconds between queries of the cluster: a query costs as much as a request
+_DESERTED = 60.0  # seconds without workers until the run is given up
+_MOST_TRIES_ALONE = 3  # a worker can also be killed from outside
 
 
 def key_of(request: Request, *more: object) -> str:
-    """Return a key that people can read, the same for the same request."""
+    """Return a readable task key, equal for equal requests."""
     return f"jp2batch-{Location.of(request.path).stem[-60:]}-r{request.rlevel}-{tokenize(request, *more)[:12]}"
 
 
 def on_cluster(
     requests: Iterator[Request], order: TaskSpec, client: "Client", check: Callable[[], object]
 ) -> Generator[Result, None, None]:
-    """Do requests on a cluster.
+    """Run requests on a cluster.
 
     Parameters
     ----------
     requests : iterator of Request
-        What to do.
+        Requests to run.
     order : TaskSpec
-        How to do it.
+        Settings of all tasks.
     client : distributed.Client
-        Where to do it.
+        Client of the cluster.
     check : callable
-        Is called now and then; what it raises ends the batch.
+        Called periodically; an exception it raises ends the batch.
 
     Raises
     ------
     ClusterMismatch
-        Workers cannot do the work.
+        Workers lack this package, or have another version.
     ClusterLost
-        The scheduler does not answer, or has had no worker for a minute.
+        The scheduler does not respond, or had no worker for a minute.
     """
     check_cluster(client)
     flight = ClusterExecutor(client, order, check)
@@ -78,28 +78,28 @@ def on_cluster(
 
 
 class ClusterExecutor:
-    """The requests that are under way on a cluster."""
+    """Running requests on a cluster."""
 
     def __init__(self, client: "Client", order: TaskSpec, check: Callable[[], object]) -> None:
         from distributed import as_completed as futures_as_completed
 
         self.requests: dict[str, Request] = {}
         self._client, self._order, self._check = client, PickledSpec.of(order), check
-        loop = client.loop  # else it takes that of whichever client was opened last, and both write to one connection
+        loop = client.loop  # the default is the loop of the client opened last: both would write to the same connection
         self._landing: Any = futures_as_completed(loop=loop, with_results=True, raise_errors=False)
         self._futures: dict[str, Any] = {}
         self._alone: dict[Request, int] = {}
         self._launched = 0
-        self._run = tokenize(time.time_ns())[:6]  # keys of another run must not answer for this one
+        self._run = tokenize(time.time_ns())[:6]  # makes keys distinct from other runs, whose results dask would reuse
         self._threads, self._next_look, self._last_seen = 0, 0.0, time.monotonic()
         self._pace = InFlightWindow(time.monotonic())
 
     def room(self) -> int:
-        """Return how many more requests may be launched."""
+        """Return the number of requests to launch now."""
         self._look()
         window = self._pace.window(max(1, self._threads))
         room = window - len(self.requests)
-        return room if room * 4 >= window else 0  # a few at once: each message costs the scheduler
+        return room if room * 4 >= window else 0  # launch in groups: each message costs the scheduler time
 
     def launch(self, function: Callable[..., Result], requests: Iterable[Request]) -> None:
         """Submit requests."""
@@ -119,7 +119,10 @@ class ClusterExecutor:
         self._landing.update(futures)
 
     def landed(self) -> Iterator[tuple[Request, Any]]:
-        """Wait for results; iterate over (request, result, or what dask says in its place)."""
+        """Wait for results; iterate over (request, outcome).
+
+        The outcome is a Result, or the exception of dask.
+        """
         while not self._landing.has_ready():
             self._check()
             self._look()
@@ -134,28 +137,34 @@ class ClusterExecutor:
             yield request, outcome[1] if isinstance(outcome, tuple) else outcome
 
     def may_try_alone(self, request: Request, outcome: object) -> bool:
-        """Tell whether a request that brought no result may be done again, by a cluster that can."""
+        """Return whether to retry a request without a result."""
         from distributed import KilledWorker
 
         if not isinstance(outcome, KilledWorker):
             self._next_look = 0.0
             self._look()
-            check_cluster(self._client)  # workers may have come that lack the package
+            check_cluster(self._client)  # new workers may lack the package
         return self._alone.get(request, 0) < _MOST_TRIES_ALONE
 
     def counted(self, result: Result) -> Result:
-        """Return a result with all attempts: besides its own, those of workers that were lost at it."""
+        """Return a result with its attempts, including attempts lost with workers."""
         return replace(result, attempts=result.attempts + max(0, self._alone.get(result.request, 0) - 1))
 
     def cancel(self) -> None:
-        """Give up what is under way."""
+        """Cancel all running requests."""
         if self._futures:
             with contextlib.suppress(Exception):  # the cluster may be gone
                 self._client.cancel(list(self._futures.values()))
         self._futures.clear()
 
     def _look(self) -> None:
-        """See now and then whether the cluster is still there, and how large it is."""
+        """Query the cluster's number of threads, at most once a second.
+
+        Raises
+        ------
+        ClusterLost
+            The cluster had no worker for a minute.
+        """
         now = time.monotonic()
         if now < self._next_look:
             return
@@ -169,4 +178,4 @@ class ClusterExecutor:
 
 def _lost(request: Request, outcome: object) -> UnexpectedError:
     text = str(outcome).partition("\n")[0] or type(outcome).__name__
-    return UnexpectedError(request.shown_path, f"its worker was lost again and again: {text}"[:300], "run it again")
+    return UnexpectedError(request.shown_path, f"its worker was lost repeatedly: {text}"[:300], "run it again")

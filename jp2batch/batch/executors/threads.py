@@ -9,13 +9,13 @@ from jp2batch.compute.result import Result
 from jp2batch.compute.task import TaskSpec, run_task
 from jp2batch.core.request import Request
 
-_POLL = 0.1  # seconds between looks at whether to go on
+_POLL = 0.1  # seconds between calls of `check`
 
 
 def in_threads(
     requests: Iterator[Request], order: TaskSpec, check: Callable[[], object]
 ) -> Generator[Result, None, None]:
-    """Do requests in threads of this process, as many as dask would take."""
+    """Run requests in threads of this process, with dask's thread count."""
     threads = dask_threads()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="jp2batch")
     try:

@@ -1,1 +1,1 @@
-"""Manifests: what is to be read, in whatever form somebody has it."""
+"""Manifests: files of requests as CSV, JSON, Parquet or plain paths."""

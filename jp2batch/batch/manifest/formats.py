@@ -1,7 +1,8 @@
-"""The bytes of a manifest <-> numbered rows: NDJSON, a JSON array, CSV with a header, Parquet, or one path a line.
+"""Convert between the bytes of a manifest and numbered rows.
 
-A row that cannot be read is the error that says so, in the row's place: so that every bad row of a manifest is named,
-and not only the first. Only what makes the rest unreadable, as a comma missing in an array, ends the rows.
+Formats: NDJSON, a JSON array, CSV with a header, Parquet, or a path per line. For a row that cannot be read, the error
+is yielded instead of raised, to report every bad row and not only the first. An error that makes the rest unreadable,
+such as a missing comma in an array, ends the rows.
 """
 
 import codecs
@@ -18,21 +19,23 @@ from jp2batch.batch.manifest.json_rows import Row, array_rows, ndjson_rows
 from jp2batch.core.errors import InvalidRequest
 
 OWN_COLUMNS = ("path", "rlevel", "window", "id")
-"""The columns that make a request, in any case; all others are only carried along."""
+"""Columns of a request, case-insensitive; other columns are passed through."""
 
 _EXTRA = "pip install 'jp2batch[files]'"
 _PARQUET = b"PAR1"
 
 
 def rows_of(data: bytes, suffix: str = "") -> tuple[str, Iterator[Row]]:
-    """Return what rows are counted in, "line", "row" or, where all are on one line, "item"; and the rows.
+    """Return the unit of row numbers, and the rows.
+
+    The unit is "line", "row", or "item" for a JSON array on a single line.
 
     Parameters
     ----------
     data : bytes
-        A manifest. Its content tells the format.
+        The manifest, uncompressed. Its content determines the format.
     suffix : str, optional
-        The end of its name, as ".csv", for content that does not.
+        Suffix of its name, e.g. ".csv", used if the content is ambiguous.
     """
     if data.startswith(_PARQUET) or suffix == ".parquet":
         return "row", _parquet_rows(data)
@@ -42,14 +45,17 @@ def rows_of(data: bytes, suffix: str = "") -> tuple[str, Iterator[Row]]:
 
 
 def _no_text(data: bytes) -> Row | None:
-    """Return the error for what is no text at all. A byte that is not UTF-8 is a fault of its row alone."""
+    """Return an error if a manifest is not text.
+
+    A byte that is not UTF-8 is an error of its row only.
+    """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return 1, InvalidRequest("", "this is UTF-16", "save it as UTF-8")
     offset = data.find(b"\0")
     if offset < 0:
         return None
-    problem = f"this is no text, but has a byte 0x00 at offset {offset}"
-    return data.count(b"\n", 0, offset) + 1, InvalidRequest("", problem, "give CSV, JSON, Parquet or one path a line")
+    problem = f"this is not text: byte 0x00 at offset {offset}"
+    return data.count(b"\n", 0, offset) + 1, InvalidRequest("", problem, "give CSV, JSON, Parquet or one path per line")
 
 
 def _text_rows(data: bytes, suffix: str) -> tuple[str, Iterator[Row]]:
@@ -65,18 +71,21 @@ def _text_rows(data: bytes, suffix: str) -> tuple[str, Iterator[Row]]:
 
 
 def _lines(data: bytes, newline: str | None = None) -> TextIO:
-    """Return the lines one by one; a byte that is not UTF-8 becomes a surrogate, which no row may hold."""
+    """Return an iterator over lines; bytes not in UTF-8 become surrogates.
+
+    Rows with surrogates are refused later.
+    """
     return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape", newline=newline)
 
 
-# One path a line
+# A path per line
 
 
 def _plain_rows(lines: Iterable[str]) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         path = line.strip()
         if path.startswith("{"):
-            yield number, InvalidRequest("", "this is JSON among plain paths", "give one or the other")
+            yield number, InvalidRequest("", "this is JSON among plain paths", "give only JSON or only paths")
         elif not _is_comment(path):
             yield number, path
 
@@ -89,12 +98,12 @@ def _is_comment(line: str) -> bool:
 
 
 def _separator_of(data: bytes) -> str | None:
-    """Return what separates the cells of a header; None: the first line is none."""
+    """Return the separator of a CSV header; None if not a header."""
     first = next((line for line in _lines(data) if not _is_comment(line)), "")
     found: list[tuple[int, str]] = []
     for separator in ",;\t":
         names = _own_names(first, separator)
-        # A header without Path is a mistake to be told, but a path may well be called "id".
+        # A header without Path is an error to report, but a path can be called "id".
         if "path" in names or (len(names) > 1 and names.intersection(OWN_COLUMNS)):
             found.append((len(names), separator))
     return max(found, key=lambda pair: pair[0])[1] if found else None
@@ -120,7 +129,10 @@ def _csv_rows(lines: TextIO, separator: str) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield number, InvalidRequest("", f"not CSV: {error}", "close quotes, and double those inside of quotes")
+            yield (
+                number,
+                InvalidRequest("", f"not CSV: {error}", "close all quotes, and double quotes inside quoted cells"),
+            )
             continue
         if names is None:
             names = cells
@@ -135,7 +147,7 @@ def _csv_rows(lines: TextIO, separator: str) -> Iterator[Row]:
 def _bad_names(names: Sequence[str]) -> InvalidRequest | None:
     known = [name.strip().lower() for name in names]
     if "path" not in known:
-        return InvalidRequest("", "no column is called Path", "name that of the paths so")
+        return InvalidRequest("", "no column is called Path", "name the column of paths Path")
     for own in OWN_COLUMNS:
         if known.count(own) > 1:
             return InvalidRequest("", f"two columns are called {own}", "leave one of them out")
@@ -150,9 +162,11 @@ def _bad_names(names: Sequence[str]) -> InvalidRequest | None:
 
 def _csv_row(names: Sequence[str], cells: Sequence[str]) -> object:
     if len(cells) < len(names) or any(cells[len(names) :]):
-        problem = f"{len(cells)} cells, where the header names {len(names)}"
-        return InvalidRequest("", problem, 'quote what holds the separator, as the window "0:500,0:500"')
-    return {name: cell for name, cell in zip(names, cells, strict=False) if name}  # pandas' index has no name
+        problem = f"{len(cells)} cells, but the header names {len(names)}"
+        return InvalidRequest("", problem, 'quote cells with the separator, e.g. the window "0:500,0:500"')
+    return {
+        name: cell for name, cell in zip(names, cells, strict=False) if name
+    }  # the index column of pandas has no name
 
 
 # Parquet
@@ -175,12 +189,12 @@ def _parquet_rows(data: bytes) -> Iterator[Row]:
                 yield number, values
     except ImportError:
         yield number + 1, InvalidRequest("", "reading Parquet needs pyarrow", _EXTRA)
-    except Exception as error:  # noqa: BLE001  # damaged files make Arrow raise whatever it stumbles over
-        problem = f"this is no Parquet, or damaged: {type(error).__name__}"
+    except Exception as error:  # noqa: BLE001  # Arrow raises many types for damaged files
+        problem = f"this is not Parquet, or damaged: {type(error).__name__}"
         yield number + 1, InvalidRequest("", problem, "write it again")
 
 
-# The way back
+# Rows to bytes
 
 
 def ndjson_of(rows: Iterable[Mapping[str, Any]]) -> bytes:
@@ -189,34 +203,36 @@ def ndjson_of(rows: Iterable[Mapping[str, Any]]) -> bytes:
     Raises
     ------
     InvalidRequest
-        A value is nothing that JSON can hold.
+        A value cannot be written as JSON.
     """
     try:
         return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
     except orjson.JSONEncodeError as error:
-        raise InvalidRequest("", f"a row is no JSON: {error}", "give texts, numbers, lists and mappings") from None
+        raise InvalidRequest("", f"a row cannot be JSON: {error}", "give texts, numbers, lists and mappings") from None
 
 
 def csv_of(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return rows as CSV with a header, in which all values are text, and None is no text.
+    """Return rows as CSV with a header.
+
+    All values become text; None becomes an empty cell.
 
     Raises
     ------
     InvalidRequest
-        A value is nothing that CSV can hold.
+        A value cannot be written as CSV.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     file = io.StringIO(newline="")
-    # Quoted: else a path that begins with a space would lose it.
+    # Quoted, to keep leading spaces of paths.
     writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     try:
         writer.writerow(names)
         writer.writerows([_csv_cell(row.get(name)) for name in names] for row in rows)
         data = file.getvalue().encode()
     except (orjson.JSONEncodeError, UnicodeEncodeError) as error:
-        raise InvalidRequest("", f"a row is no text: {error}", "give texts, numbers, lists and mappings") from None
+        raise InvalidRequest("", f"a row cannot be text: {error}", "give texts, numbers, lists and mappings") from None
     if b"\0" in data:
-        raise InvalidRequest("", "a text with a byte 0x00 does not fit into CSV", "write .ndjson")
+        raise InvalidRequest("", "CSV cannot hold text with a byte 0x00", "write .ndjson")
     return data
 
 

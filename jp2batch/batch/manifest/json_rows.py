@@ -1,4 +1,7 @@
-"""The JSON of a manifest -> numbered rows, stricter than Python's decoder, and past what is wrong in a row."""
+"""Parse the JSON of a manifest into numbered rows.
+
+Stricter than Python's decoder; continues after an invalid row.
+"""
 
 import json
 import re
@@ -8,14 +11,14 @@ from typing import Any
 from jp2batch.core.errors import InvalidRequest
 
 Row = tuple[int, object]
-"""(its number, what it holds): a mapping, a path as text, or an InvalidRequest."""
+"""Row number and row: a mapping, a path, or an InvalidRequest."""
 
-_HINT = "give one object a line, or one array of them"
+_HINT = "give one object per line, or an array of objects"
 _WHITE = re.compile(r"[ \t\r\n]*")
 
 
 def ndjson_rows(lines: Iterable[str]) -> Iterator[Row]:
-    """Yield the number of each line that is not blank, and what it holds."""
+    """Iterate over (line number, value) of all lines except blank lines."""
     for number, line in enumerate(lines, 1):
         if not line.isspace():
             try:
@@ -25,7 +28,10 @@ def ndjson_rows(lines: Iterable[str]) -> Iterator[Row]:
 
 
 def array_rows(text: str, start: int) -> tuple[str, Iterator[Row]]:
-    """Return what the elements of an array are counted in, and the elements; `start` is where its bracket is."""
+    """Return the unit of row numbers, and the elements of an array.
+
+    `start` is the offset of its opening bracket.
+    """
     elements = _array_elements(text, start)
     if "\n" in text.strip():
         return "line", _by_line(text, elements)
@@ -40,7 +46,7 @@ def _by_line(text: str, elements: Iterable[tuple[int, object]]) -> Iterator[Row]
 
 
 def _array_elements(text: str, start: int) -> Iterator[tuple[int, object]]:
-    """Yield where each element of an array begins, and the element; what breaks the array comes last."""
+    """Iterate over (offset, element) of an array; a syntax error comes last."""
     at = _after_white(text, start + 1)
     closed = text[at : at + 1] == "]"
     while not closed:
@@ -54,7 +60,7 @@ def _array_elements(text: str, start: int) -> Iterator[tuple[int, object]]:
         at = _after_white(text, at)
         closed = text[at : at + 1] == "]"
         if not closed and text[at : at + 1] != ",":
-            yield at, _broken_array("has neither a comma nor its end here")
+            yield at, _broken_array("lacks a comma or its end here")
             return
         at = at if closed else _after_white(text, at + 1)
     at = _after_white(text, at + 1)
@@ -75,7 +81,7 @@ def _no_json(error: ValueError | RecursionError) -> InvalidRequest:
     if isinstance(error, json.JSONDecodeError):
         return InvalidRequest("", f"not JSON: {error.msg} at column {error.colno}", _HINT)
     problem = "is nested too deeply" if isinstance(error, RecursionError) else "holds a number of too many digits"
-    return InvalidRequest("", f"the JSON {problem}", "see what wrote it")
+    return InvalidRequest("", f"the JSON {problem}", "check the program that wrote it")
 
 
 def _json_object(pairs: list[tuple[str, Any]]) -> object:
@@ -91,8 +97,8 @@ def _json_constant(name: str) -> object:
 
 def _json_float(text: str) -> object:
     value = float(text)
-    return value if abs(value) < float("inf") else _json_constant("a number beyond all floats")
+    return value if abs(value) < float("inf") else _json_constant("a number beyond the range of floats")
 
 
-# What Python's decoder lets pass becomes an error in the value's place, so that the decoder finds the end of the row.
+# Values that only Python's decoder accepts become an InvalidRequest, and the decoder goes on to the end of the row.
 _DECODER = json.JSONDecoder(object_pairs_hook=_json_object, parse_constant=_json_constant, parse_float=_json_float)

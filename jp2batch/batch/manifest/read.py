@@ -1,4 +1,4 @@
-"""A manifest file <-> Requests, every one of its rows checked before anything runs."""
+"""Read and write manifests; check every row before a run."""
 
 import gzip
 import os
@@ -34,31 +34,31 @@ def read_manifest(
     root: str | None = None,
     storage_options: StorageOptions = None,
 ) -> list[Request]:
-    """Read the requests that a manifest holds, in their order.
+    """Read the requests of a manifest, in order.
 
     Parameters
     ----------
     source : str or path
-        Path or URL of the manifest; "-" is the standard input. The content tells the format: NDJSON, a JSON array, CSV
-        with a header (separated by commas, semicolons or tabs), Parquet, or one path a line, where "#" begins a
-        comment; each as it is or compressed by gzip.
+        Path or URL of the manifest; "-" is the standard input. The content determines the format: NDJSON, a JSON array,
+        CSV with a header (separated by commas, semicolons or tabs), Parquet, or one path per line with "#" for
+        comments; each plain or compressed with gzip.
     rlevel : int, optional
-        The level of rows that name none; the lowest resolution by default.
+        Level of rows without rlevel; by default the lowest resolution.
     root : str, optional
-        The folder or bucket that paths are below of, and may not leave.
+        Base folder or bucket; paths are relative to it and cannot escape it.
     storage_options : mapping, optional
         fsspec's options for the store of the manifest.
 
     Returns
     -------
     list of Request
-        One for each row; rows that ask the same are equal requests. The columns `Path`, `rlevel`, `window` and `id`
-        are known in any case; all others are kept in `Request.columns`.
+        A request per row. The names of the columns `Path`, `rlevel`, `window` and `id` are case-insensitive; other
+        columns are kept in `Request.columns`.
 
     Raises
     ------
     ManifestError
-        Rows are bad, all of which it names; or there are none.
+        Rows are bad (the error lists all of them), or there are no rows.
     StorageError
         The manifest cannot be read.
     """
@@ -68,7 +68,10 @@ def read_manifest(
 
 
 def names_manifest(path: str) -> bool:
-    """Tell whether a path is that of a manifest, and not of an image: by its suffix, or what a local file holds."""
+    """Return whether a path is a manifest, not an image.
+
+    Decided by the suffix, or else by the content of a local file.
+    """
     suffix = _suffix(path)
     if path == "-" or suffix in _SUFFIXES:
         return True
@@ -77,19 +80,19 @@ def names_manifest(path: str) -> bool:
     try:
         with Path(path).open("rb") as file:
             return not file.read(8).startswith(_IMAGE_STARTS)
-    except OSError:  # which reading the image tells of
+    except OSError:  # reported when the image is read
         return False
 
 
 def parse_manifest(data: bytes, name: str = "-", *, rlevel: int = LOWEST, root: str | None = None) -> list[Request]:
-    """Return the requests that the bytes of a manifest hold; see `read_manifest`.
+    """Return the requests in the bytes of a manifest; see `read_manifest`.
 
     Parameters
     ----------
     data : bytes
-        The manifest, not compressed.
+        The manifest, uncompressed.
     name : str, optional
-        Its name, for messages; its suffix decides where the content does not.
+        Its name, for messages; its suffix is used if the content is ambiguous.
     rlevel, root
         As for `read_manifest`.
 
@@ -99,13 +102,13 @@ def parse_manifest(data: bytes, name: str = "-", *, rlevel: int = LOWEST, root: 
         Rows are bad, or there are none.
     """
     source = _STDIN if name == "-" else name
-    default = Request("manifest", rlevel).rlevel  # a wrong default is one mistake, not one in each row
+    default = Request("manifest", rlevel).rlevel  # report a wrong default once, not for each row
     unit, rows = rows_of(data, _suffix(name))
     requests, bad = _requests_of(rows, unit, default, root)
     if bad:
         raise ManifestError.of(source, bad, unit)
     if not requests:
-        raise ManifestError(source, "holds no requests", "give one path a line, or CSV or JSON lines with a Path")
+        raise ManifestError(source, "holds no requests", "give one path per line, or CSV or JSON lines with a Path")
     return requests
 
 
@@ -116,25 +119,27 @@ def write_manifest(
     storage_options: StorageOptions = None,
     levels: bool = True,
 ) -> None:
-    """Write requests as a manifest, which `read_manifest` with the same `root` reads as equal requests.
+    """Write requests as a manifest.
+
+    `read_manifest` with the same `root` returns equal requests.
 
     Parameters
     ----------
     requests : iterable of Request
-        All with the same root, which is not written.
+        Requests with the same root; the root is not written.
     path : str or path
-        Path or URL ending in .ndjson, .jsonl or .csv, or one of these and .gz. CSV keeps other columns as text.
+        Path or URL ending in .ndjson, .jsonl or .csv, optionally followed by .gz. CSV keeps other columns as text.
     storage_options : mapping, optional
         fsspec's options for the store.
     levels : bool
-        Whether rows name their level; where they do not, the reader's default is theirs.
+        False to leave out levels: the reader's default then applies.
 
     Raises
     ------
     InvalidRequest
-        The suffix is none of these, or the requests do not fit into such a file.
+        The suffix is unknown, or a request cannot be written in this format.
     StorageError
-        It cannot be written.
+        The file cannot be written.
     """
     name = os.fspath(path)
     data = format_manifest(requests, name, levels=levels)
@@ -143,27 +148,29 @@ def write_manifest(
 
 
 def format_manifest(requests: Iterable[Request], name: str, *, levels: bool = True) -> bytes:
-    """Return requests as the bytes of a manifest, not compressed, in the form that its name tells.
+    """Return requests as the bytes of a manifest, uncompressed.
+
+    The suffix of its name determines the format.
 
     Raises
     ------
     InvalidRequest
-        As of `write_manifest`.
+        As for `write_manifest`.
     """
     form = _FORMS.get(_suffix(name))
     if form is None:
-        hint = "give a name ending in .ndjson, .jsonl or .csv, or in one of these and .gz"
-        raise InvalidRequest(name, "its suffix names no form of manifests", hint)
+        hint = "give a name ending in .ndjson, .jsonl or .csv, optionally followed by .gz"
+        raise InvalidRequest(name, "its suffix is not that of a manifest format", hint)
     asked = list(requests)
     if len({request.root for request in asked}) > 1:
-        raise InvalidRequest(name, "the requests have several roots", "write one manifest for each")
+        raise InvalidRequest(name, "the requests have several roots", "write one manifest per root")
     rows = [_row(request) for request in asked]
-    # An id is made of the level, too: without one, whoever reads the row makes both.
+    # Without a level there is no id either: an id depends on the level, and the reader makes both.
     return form(rows if levels else [{**row, "rlevel": None, "id": None} for row in rows])
 
 
 def _read_stdin() -> bytes:
-    stream = getattr(sys.stdin, "buffer", None)  # without a console, or in a notebook, there is none
+    stream = getattr(sys.stdin, "buffer", None)  # None without a console and in notebooks
     if stream is None:
         raise ManifestError("", "there is no standard input", "give the path of a manifest")
     return read_stream(stream, _STDIN)
@@ -177,7 +184,7 @@ def _row(request: Request) -> dict[str, Any]:
     window = request.window and ",".join(f"{start}:{stop}" for start, stop in request.window)
     columns = dict(request.columns)
     if any(name.strip().lower() in ("", *OWN_COLUMNS) for name in columns):
-        raise InvalidRequest(request.shown_path, "a column has a name that is taken", "give it another")
+        raise InvalidRequest(request.shown_path, "a column has a reserved name", "rename it")
     return {"Path": request.path, "rlevel": request.rlevel, "window": window, "id": request.id, **columns}
 
 
@@ -188,7 +195,7 @@ _FORMS: dict[str, Callable[[Sequence[Mapping[str, Any]]], bytes]] = {
 }
 
 
-# Rows -> requests
+# Rows to requests
 
 
 def _requests_of(
@@ -212,7 +219,10 @@ def _requests_of(
 
 
 def _as_mapping(row: object) -> dict[str, Any]:
-    """Return a row as what JSON can hold; what cannot be echoed later is refused now."""
+    """Return a row as JSON-compatible values.
+
+    A row that cannot be written to the records later is refused now.
+    """
     if isinstance(row, InvalidRequest):
         raise row
     if isinstance(row, str):
@@ -222,7 +232,7 @@ def _as_mapping(row: object) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = orjson.loads(orjson.dumps(row, default=_plain))
     except orjson.JSONEncodeError as error:
-        hint = "text is UTF-8, numbers are finite and of 64 bits, lists are not nested without end"
+        hint = "use UTF-8 text, finite numbers of at most 64 bits, and lists without deep nesting"
         fault = InvalidRequest("", f"the row cannot be kept: {error}", hint)
         fault = error.__cause__ if isinstance(error.__cause__, InvalidRequest) else fault
     else:
@@ -231,20 +241,23 @@ def _as_mapping(row: object) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    """Return what stands in JSON for a value of Parquet, or raise the error that stands in the value's place."""
+    """Return a Parquet value as text; raise an InvalidRequest found as value."""
     if isinstance(value, InvalidRequest):
         raise value
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
 def _divided(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divide the fields of a request, by their names in lower case, from the other columns."""
+    """Divide a row into fields of a request and other columns.
+
+    The names of fields become lower case.
+    """
     fields: dict[str, Any] = {}
     columns: dict[str, Any] = {}
     for name, value in row.items():
         own = name.strip().lower()
         if own in fields:
-            raise InvalidRequest("", f"it has {own} twice, in other letters", "leave one of them out")
+            raise InvalidRequest("", f"it has {own} twice, in upper and lower case", "leave one of them out")
         if own in OWN_COLUMNS:
             fields[own] = value
         else:
@@ -268,7 +281,10 @@ def _path(value: object) -> str:
 
 
 def _level(value: Any, default: int) -> Any:
-    """Return a level as a number: pandas writes 2.0 where another row has none, and CSV holds texts."""
+    """Return a level as a number.
+
+    CSV has text, and pandas writes 2.0 if other rows have no level.
+    """
     if value is None or (isinstance(value, str) and not value.strip()):
         return default
     if isinstance(value, str):
@@ -292,14 +308,14 @@ def _id(value: object) -> str:
 
 
 def _check_id(request: Request, unit: str, number: int, first: Request) -> None:
-    """Refuse an id that means two things: records are found again by it."""
+    """Refuse an id of two different requests: records are found by id."""
     if first != request:
-        problem = f"its id is that of another request, on {unit} {number}"
-        raise InvalidRequest("", problem, "give each request an id of its own, or none")
+        problem = f"its id is also that of another request, on {unit} {number}"
+        raise InvalidRequest("", problem, "give each request a different id, or none")
 
 
 def _message(path: str, error: InvalidRequest) -> str:
-    """Return one line about a bad row, that shows neither credentials nor a whole book."""
+    """Return a short message about a bad row, without credentials."""
     where = f"{_shortened(Location.of(path).redacted, 100)}: " if path else ""
     hint = f" ({error.hint})" if error.hint else ""
     text = " ".join(f"{where}{redact(error.problem)}{hint}".split())

@@ -1,4 +1,4 @@
-"""Where the results of a batch go: lines of one file or of stdout, files of a folder, groups of a Zarr store."""
+"""Outputs of a batch: NDJSON, folders of files, Zarr stores."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,68 +16,74 @@ from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 
 FORMS = ("npy", *(name[1:] for name, row in FORMATS.items() if not row.is_alias and name != ".npy"))
-"""The forms of files in a folder; the first is the default."""
+"""Formats of files in a folder; the first is the default."""
 
 
 class Output(Protocol):
-    """Where the results of a batch go."""
+    """Output of a batch."""
 
     @property
     def deliver(self) -> Delivery:
-        """What workers do with pixels."""
+        """Function of workers to deliver pixels."""
 
     @property
     def records(self) -> Path | None:
-        """Where records go: always a local file, as objects cannot be appended to."""
+        """Local file of the records; None without records.
+
+        Always local, because objects in a store cannot be appended to.
+        """
 
     @property
     def locks(self) -> Sequence[Path]:
-        """The files of which one run at a time may be the writer."""
+        """Files to lock against other runs."""
 
     @property
     def folder(self) -> Path | None:
-        """The local folder of the output, which is made for it."""
+        """Local folder of the output, made if missing."""
 
     @property
     def packages(self) -> Sequence[str]:
-        """What workers need besides this package."""
+        """Packages needed by workers besides this package."""
 
     @property
     def untidy(self) -> bool:
-        """Whether `tidy` may have something to remove."""
+        """True if `tidy` may have something to remove."""
 
     def exists(self) -> bool:
-        """Return whether there are results already."""
+        """Return whether results exist already."""
 
     def foreign(self) -> str | None:
-        """Return the path of a file in the place of results or records that no run of this package has written."""
+        """Return the path of an existing output not written by this package."""
 
     def recorded(self) -> Mapping[str, RecordEntry]:
-        """Return the records of an earlier run: of this machine or, if it has none, of the copy beside the output."""
+        """Return the records of an earlier run.
+
+        Without a local file, the copy beside the output is read.
+        """
 
     def stored(self, done: Mapping[str, RecordEntry]) -> set[str]:
-        """Return the ids of finished items whose output exists. Change nothing."""
+        """Return the ids of finished items whose output exists; change nothing."""
 
     def outdated(self, found: Mapping[str, RecordEntry], todo: Sequence[Request]) -> set[str]:
-        """Return the ids of records whose output these requests will replace by something else."""
+        """Return the ids of records whose output will get other content."""
 
     def open(self, todo: Sequence[Request], /, *, overwrite: bool) -> None:
-        """Make the place of the output, and see that it can be written; remove nothing."""
+        """Create the output, and check write access; remove nothing."""
 
     def fetch_records(self) -> None:
-        """Take over the copy of the records, if this machine has none."""
+        """Download the copy of the records, if this machine has none."""
 
     def copy_records(self) -> None:
-        """Put a copy of the records beside an output that has none."""
+        """Upload a copy of the records beside an output in a store."""
 
     def put(self, result: Result) -> None:
-        """Store a result that workers have not stored."""
+        """Store a result, unless a worker has stored it."""
 
     def tidy(self) -> None:
-        """Remove what this run has replaced, and what killed runs have left half written."""
+        """Remove replaced outputs, and incomplete files of killed runs."""
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the output."""
 
 
 def sink_for(
@@ -87,26 +93,26 @@ def sink_for(
     records: str | None = None,
     storage_options: StorageOptions = None,
 ) -> Output:
-    """Return where results go.
+    """Return the output of a name.
 
     Parameters
     ----------
     output : str
-        "-" (stdout), a name ending in .ndjson or .jsonl, one ending in .zarr, or a folder: what ends in "/", or is
-        one already, or is given with a form. Folders and Zarr stores may be URLs.
+        "-" (stdout), a name ending in .ndjson, .jsonl or .zarr, or a folder: a name ending in "/", an existing folder,
+        or any name together with `form`. Folders and Zarr stores can be URLs.
     reads : sequence of Request
-        All reads of the batch, each with an id of its own.
+        All reads of the batch, with distinct ids.
     form : str, optional
-        The form of files in a folder, one of `FORMS`.
+        Format of the files in a folder, one of `FORMS`.
     records : str, optional
-        Where records go, a local file; by default beside the output, or, where that is a URL, in the working directory.
+        Local file for the records; by default beside the output, or in the working directory if the output is a URL.
     storage_options : mapping, optional
         fsspec's options for the store of the output.
 
     Raises
     ------
     InvalidRequest
-        The name means nothing, two items would be written to the same place, or a package is missing.
+        The name is not that of an output, two items have the same output file, or a package is missing.
     """
     location = Location.of(output)
     output = location.path if location.is_local else output
@@ -122,13 +128,13 @@ def sink_for(
         _refuse_form(output, form)
         _refuse_remote_lines(output, remote)
         if Path(output).is_dir():
-            raise InvalidRequest(output, "this is a folder, and its name that of a file of lines", "add a /")
+            raise InvalidRequest(output, "this is a folder, but its name is that of an NDJSON file", "add a /")
         return Lines(None if output == "-" else Path(output), own_records)
     if suffix == ".zarr":
         _refuse_form(output, form)
     elif form is None and not (output.endswith("/") or (not remote and Path(output).is_dir())):
         hint = "give a name ending in .ndjson, .zarr or, for a folder of files, in /"
-        raise InvalidRequest(output, "its name tells no form of output", hint)
+        raise InvalidRequest(output, "cannot tell the output format from the name", hint)
     place = output if remote else str(Path(output).absolute())
     file_suffix = "" if suffix == ".zarr" else f".{form or FORMS[0]}"
     check_installed(output, file_suffix or ".zarr")
@@ -143,5 +149,5 @@ def _refuse_form(output: str, form: str | None) -> None:
 
 def _refuse_remote_lines(output: str, remote: bool) -> None:
     if remote:
-        hint = "give a folder, as s3://bucket/results/ with form=json, or a local file to copy there afterwards"
-        raise InvalidRequest(output, "lines cannot be appended to an object of a store", hint)
+        hint = "give a folder, e.g. s3://bucket/results/ with form=json, or a local file to copy there afterwards"
+        raise InvalidRequest(output, "objects in a store cannot be appended to", hint)

@@ -1,4 +1,4 @@
-"""Results as files of a folder or groups of a Zarr store, local or in an object store, written by the workers."""
+"""Output as files in a folder or groups in a Zarr store."""
 
 import contextlib
 import hashlib
@@ -35,9 +35,10 @@ _GROUP = b'{"attributes": {}, "zarr_format": 3, "node_type": "group"}'
 
 
 def item_name(request: Request) -> str:
-    """Return a name for the output of an item, that is safe in any folder.
+    """Return a file name for the output of an item.
 
-    The name of the image, the level, the id; an id that is no safe name itself is told from others by its digest.
+    Made of the name of the image, the level and the id, safe on any system. An id with unsafe characters is cleaned,
+    and its digest appended.
     """
     safe = re.sub(r"[^A-Za-z0-9_.+-]", "_", request.id)[:64]
     if safe != request.id:
@@ -47,26 +48,26 @@ def item_name(request: Request) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AsFile:
-    """Writes pixels to a file or a group of their own."""
+    """Write pixels to a file or a Zarr group."""
 
-    bytes_per_sample: ClassVar[int] = 6  # copies, or text; measured with all forms
+    bytes_per_sample: ClassVar[int] = 6  # copies, or text; measured with all formats
 
     folder: str
     suffix: str
     storage_options: SecretDict
 
     def __call__(self, pixels: Pixels, request: Request) -> WrittenOutput:
-        """Write pixels; return where."""
+        """Write pixels; return their path."""
         path = f"{self.folder}/{item_name(request)}{self.suffix}"
         write(pixels, path, self.suffix or ".zarr", storage_options=self.storage_options)
         return WrittenOutput(Location.of(path).redacted)
 
 
 class Folder:
-    """Files of a folder or groups of a Zarr store, which workers write. What else is in the folder is left alone.
+    """Files in a folder or groups in a Zarr store.
 
-    In a store, each file is one PUT. A copy of the records is put beside them when a run begins and when it ends; from
-    it another machine can resume.
+    Workers write them. Other files in the folder are not touched. In an object store, each file is one PUT. When a run
+    begins and when it ends, a copy of the records is uploaded beside the output; with it, another machine can resume.
     """
 
     def __init__(
@@ -82,24 +83,24 @@ class Folder:
         self.deliver: Delivery = AsFile(url.rstrip("/"), suffix, SecretDict(storage_options or {}))
         self._folder = Directory(url, storage_options)
         parent, _, name = self._folder.url.rpartition("/")
-        self._copy = f"{name}.{RECORDS}" if not suffix else RECORDS  # nothing strange belongs into a Zarr store
+        self._copy = f"{name}.{RECORDS}" if not suffix else RECORDS  # a Zarr store holds no other files
         self._beside = self._folder if suffix else Directory(parent, storage_options)
         self._is_store, self._is_remote, self._seen = not suffix, not Location.of(url).is_local, False
         self.folder = None if self._is_remote else Path(url)
         self.untidy = False
-        self._earlier: set[str] = set()  # names of outputs to be replaced
-        self._old: dict[str, tuple[int, int] | None] = {}  # outputs that are to be replaced
+        self._earlier: set[str] = set()  # outputs of an earlier run, removed by overwrite=True
+        self._old: dict[str, tuple[int, int] | None] = {}  # existing outputs about to be replaced
         self.locks = [self.records] if self._is_remote or not self._is_store else [Path(url), self.records]
         self._suffix = suffix
         self._digests = self._named(reads)
 
     def exists(self) -> bool:
-        """Return whether there are results already."""
+        """Return whether results exist already."""
         recorded = self.records.exists() or self._fetched() is not None
         return recorded or any(not name.startswith(".") for name in self._folder.names())
 
     def foreign(self) -> str | None:
-        """Return the path of a file or folder in the place of results that no run of this package has written."""
+        """Return the path of an existing output not written by this package."""
         if not are_records(self.records):
             return str(self.records)
         if not starts_records(io.BytesIO(self._fetched() or b"").readline()):
@@ -110,28 +111,37 @@ class Folder:
         return None
 
     def recorded(self) -> Mapping[str, RecordEntry]:
-        """Return the records of an earlier run: of this machine or, if it has none, of the copy beside the output."""
+        """Return the records of an earlier run.
+
+        Without a local file, the copy beside the output is read.
+        """
         copy = self._fetched()
         return read_records(self.records) if copy is None else parse_records(io.BytesIO(copy))
 
     def stored(self, done: Mapping[str, RecordEntry]) -> set[str]:
-        """Return the ids of finished items whose file or group exists. Change nothing."""
+        """Return the ids of finished items with a file or group.
+
+        Change nothing.
+        """
         there = self._folder.names()
         self.untidy = any(map(self._original, there))
         return {id_ for id_, entry in done.items() if entry.output in there and self._is_right(entry)}
 
     def outdated(self, found: Mapping[str, RecordEntry], todo: Sequence[Request]) -> set[str]:
-        """Return the ids of records whose file or group will hold something else."""
+        """Return the ids of records whose output will get other content."""
         names = self._names(todo)
         return {id_ for id_, e in found.items() if e.output in names and self._digests[e.output] != e.digest}
 
     def open(self, todo: Sequence[Request], *, overwrite: bool) -> None:
-        """Make the folder, or the root group, and see that it can be written. Remove nothing."""
+        """Create the folder or the root group, and check write access.
+
+        Remove nothing.
+        """
         there = self._folder.names()
         self._old = {name: _file_number(self.folder / name) for name in there & self._names(todo) if self.folder}
         if overwrite:
             recorded = {entry.output for entry in self.recorded().values()}
-            own = {name.lower() for name in ("zarr.json", *self._digests)}  # some systems tell no case
+            own = {name.lower() for name in ("zarr.json", *self._digests)}  # some file systems ignore case
             self._earlier = {
                 name for name in (there if self._is_store else there & recorded) if name.lower() not in own
             }
@@ -143,40 +153,42 @@ class Folder:
         self._put_back(there)
 
     def fetch_records(self) -> None:
-        """Take over the copy of the records, if this machine has none."""
+        """Download the copy of the records, if this machine has none."""
         copy = self._fetched()
         if copy is not None:
             rewrite(self.records, [copy])
 
     def copy_records(self) -> None:
-        """Put a copy of the records beside an output in a store."""
+        """Upload a copy of the records beside an output in a store."""
         self._put_copy(None)
 
     def put(self, result: Result) -> None:
-        """Do nothing: the worker has written it. See once that it is here, and not on a disk of the worker's machine.
+        """Check once for a worker's file on this machine.
+
+        The worker has written the file, perhaps on a disk of its own machine.
 
         Raises
         ------
         OutputError
-            It is not.
+            The file does not exist here.
         """
         if self._seen or self._is_remote or result.output is None:
             return
         path = Path(result.output)
         if _file_number(path) == self._old.get(path.name):
-            problem = f"worker {result.worker} has written it, and it is not there on this machine"
+            problem = f"worker {result.worker} has written it, but it is missing on this machine"
             raise OutputError(result.output, problem, "give a folder that all machines share, or a URL")
         self._seen = True
 
     def tidy(self) -> None:
-        """Remove what killed runs have left half written, and outputs replaced as a whole."""
+        """Remove incomplete files of killed runs, and outputs replaced by `overwrite`."""
         there = self._folder.names()
         halves = {name for name in there if self._original(name) in there}
         replaced = any(entry.ok for entry in read_records(self.records).values())
         self._folder.remove(halves | (self._earlier & there if replaced else set()))
 
     def close(self) -> None:
-        """Put a copy of the records where there is nothing beside the output."""
+        """Upload a copy of the records beside an output in a store."""
         self.copy_records()
 
     def _fetched(self) -> bytes | None:
@@ -190,45 +202,48 @@ class Folder:
             self._beside.write(self._copy, own if copy is None else copy)
 
     def _put_back(self, there: set[str]) -> None:
-        """Let groups that a killed run had moved aside, and not yet replaced, have their names again."""
+        """Restore groups moved aside by a killed run."""
         for name in there if self.folder else ():
             original = self._original(name)
             if self.folder and original and name.endswith(".old") and original not in there:
                 (self.folder / name).rename(self.folder / original)
 
     def _names(self, items: Iterable[Request]) -> set[str]:
-        """Return the names of the outputs of some items."""
+        """Return the names of the outputs of items."""
         digests = {item.digest for item in items}
         return {name for name, digest in self._digests.items() if digest in digests}
 
     def _is_right(self, entry: RecordEntry) -> bool:
-        """Tell whether an output is of the form that is asked for now, and will not be that of another image."""
+        """Return whether an existing output has the requested format and content."""
         if self._digests.get(entry.output, entry.digest) != entry.digest:
             return False
-        if self._is_store:  # groups have metadata of their own
+        if self._is_store:  # every group has metadata
             return self._is_remote or self._folder.has(f"{entry.output}/zarr.json")
         return entry.output.endswith(self._suffix)
 
     def _original(self, name: str) -> str:
-        """Return the name that a write under a temporary name was for; empty if it is none of this batch."""
+        """Return the final name of a temporary file of this batch.
+
+        Empty for other files.
+        """
         temporary = _TEMPORARY.fullmatch(name)
         return temporary[1] if temporary is not None and temporary[1] in self._digests else ""
 
     def _named(self, reads: Iterable[Request]) -> dict[str, str]:
-        """Return the name of the output of each read, and what it holds."""
+        """Return the digest of each read by the name of its output."""
         names: dict[str, Request] = {}
         for request in reads:
             name = f"{item_name(request)}{self._suffix}"
             other = names.setdefault(name.lower(), request)
             if other is not request:
-                problem = f"its output {name} would be that of another request, too"
+                problem = f"its output {name} is also that of another request"
                 raise InvalidRequest(request.shown_path, problem, "give it another id")
         return {f"{item_name(request)}{self._suffix}": request.digest for request in names.values()}
 
 
 def _file_number(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file or folder from one that replaces it; None if there is none."""
-    with contextlib.suppress(OSError):  # a network file system looks at it anew when it is opened
+    """Return inode and modification time; None without a file."""
+    with contextlib.suppress(OSError):  # opening a file makes network file systems refresh its metadata
         os.close(os.open(path, os.O_RDONLY))
     try:
         found = path.stat()
@@ -238,7 +253,10 @@ def _file_number(path: Path) -> tuple[int, int] | None:
 
 
 def _records_of(url: str, suffix: str) -> Path:
-    """Return where records go by default: in the folder, beside the Zarr store, or in the working directory."""
+    """Return the default path of the records.
+
+    In the folder, beside the Zarr store, or in the working directory if the output is a URL.
+    """
     if not (location := Location.of(url)).is_local:
         named = Location.of(location.redacted)
         name = re.sub(r"[^A-Za-z0-9.+-]+", "_", "_".join([named.path, named.chain])).strip("_")

@@ -1,4 +1,4 @@
-"""Results as lines of a file or of stdout: the answers of the web service, each with its id."""
+"""Output as NDJSON in a file or on stdout: responses with ids."""
 
 import re
 import sys
@@ -30,12 +30,12 @@ _START = b'{"id":"'
 _OURS = re.compile(rb'\{"id":"(?:[^"\\]|\\.)*","img_data":')
 _ID = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*"),')
 
-_HEAD = 4096  # bytes by which results are known
+_HEAD = 4096  # bytes read to recognise results
 
 
 @dataclass(frozen=True, slots=True)
 class AsJson:
-    """Delivers the answer of the web service as bytes; whoever stores it puts the id before it."""
+    """Deliver a web service response as bytes, without its id."""
 
     bytes_per_sample: ClassVar[int] = 6  # five digits and a comma
 
@@ -45,7 +45,7 @@ class AsJson:
 
 
 class Lines:
-    """Contract dicts, one a line, the id first; in a file, or on stdout where there is no path."""
+    """NDJSON: a response per line, id first; on stdout without a path."""
 
     deliver: Delivery = AsJson()
     folder: Path | None = None
@@ -60,11 +60,11 @@ class Lines:
         self._replaced = False
 
     def exists(self) -> bool:
-        """Return whether there are results already."""
+        """Return whether results exist already."""
         return any(path.exists() for path in self.locks)
 
     def foreign(self) -> str | None:
-        """Return the path of a file in the place of results that no run of this package has written."""
+        """Return the path of an existing output not written by this package."""
         if self.records is not None and read_records(self.records):
             return None
         if self.path is not None and self.path.exists():
@@ -79,7 +79,7 @@ class Lines:
         return read_records(self.records) if self.records else {}
 
     def stored(self, done: Mapping[str, RecordEntry]) -> set[str]:
-        """Return the ids of finished items that have a line. Change nothing."""
+        """Return the ids of finished items with a line; change nothing."""
         found: set[str] = set()
         if self.path is None or not self.path.exists():
             return found
@@ -95,16 +95,16 @@ class Lines:
         return found
 
     def outdated(self, found: Mapping[str, RecordEntry], todo: Sequence[Request]) -> set[str]:
-        """Return the ids of records of other pixels than these requests ask for."""
+        """Return the ids of records made by other requests."""
         return {item.id for item in todo if item.id in found and not found[item.id].is_of(item)}
 
     def open(self, _todo: Sequence[Request], *, overwrite: bool) -> None:
-        """Open the file to append to; with `overwrite`, to be replaced by its first new line."""
+        """Open the file to append; if `overwrite`, the first line replaces it."""
         self._replaced = overwrite
         self._file = None if self.path is None else LineWriter(self.path)
 
     def fetch_records(self) -> None:
-        """Do nothing: there is no copy."""
+        """Do nothing: NDJSON has no copy of the records."""
 
     def copy_records(self) -> None:
         """Do nothing: the records are beside the output."""
@@ -124,7 +124,10 @@ class Lines:
             self._file.append(line)
 
     def tidy(self) -> None:
-        """Keep one line of each finished item, the last; drop half lines. All other lines stay."""
+        """Keep the last line of each finished item; remove truncated lines.
+
+        Other lines are kept.
+        """
         if self.path is None or not self.path.exists():
             return
         self.close()
@@ -152,7 +155,7 @@ class Lines:
 
 def _id_of(line: bytes) -> str | None:
     match = _ID.match(line)
-    try:  # another program may have written the line anew, with spaces
+    try:  # another program may have rewritten the line with spaces
         found = orjson.loads(match[1]) if match and line.endswith(b"}\n") else orjson.loads(line)["id"]
     except (ValueError, TypeError, KeyError):
         return None

@@ -466,7 +466,7 @@ def test_an_old_file_does_not_stand_for_one_that_a_worker_wrote_on_a_disk_of_its
     name.write_bytes(b"old")
     folder.open([request], overwrite=False)
     result = ItemResult(request, "ok", worker="tcp://elsewhere:1", output=str(name))
-    with pytest.raises(OutputError, match="not there on this machine"):
+    with pytest.raises(OutputError, match="missing on this machine"):
         folder.put(result)
     files.write_bytes(str(name), b"new")
     folder.put(result)

@@ -1,1 +1,1 @@
-"""The endpoint: the old service's `POST /api/jp2` and its neighbours, on tornado, over workers of dask."""
+"""The HTTP endpoint: `POST /api/jp2`, on tornado and dask workers."""

@@ -1,4 +1,4 @@
-"""The life of the server: workers, listening, serving, draining."""
+"""Run the server: start workers, listen, serve, drain."""
 
 import asyncio
 import contextlib
@@ -37,23 +37,23 @@ from jp2batch.service.worker_actor import select_within
 _log = logging.getLogger("jp2batch.service")
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_SPARE_FILES = 512  # besides connections
+_SPARE_FILES = 512  # open files besides connections
 
 
 def serve(settings: Settings, engine: EngineOptions) -> None:
-    """Run the service until it is told to stop by SIGTERM, SIGINT or SIGHUP.
+    """Run the service until SIGTERM, SIGINT or SIGHUP.
 
     Parameters
     ----------
     settings : Settings
-        What the operator decides.
+        Settings of the operator.
     engine : EngineOptions
-        The cluster for the work: processes, or an address.
+        Cluster to run on: local processes, or an address.
 
     Raises
     ------
     ConfigurationError
-        It cannot start.
+        The service cannot start.
     """
     context = _tls(settings)
     load_distributed()
@@ -70,19 +70,19 @@ def serve(settings: Settings, engine: EngineOptions) -> None:
 
 
 def _stop_early(_number: int, _frame: object) -> None:
-    """Stop where there is nothing to drain yet: what was started by then ends in order."""
+    """Stop during startup; context managers end the started workers."""
     raise SystemExit(0)
 
 
 def orders_for(roots: Mapping[str, Root], limits: Limits) -> dict[str, PickledSpec]:
-    """Return how requests below each root are to be done by workers."""
+    """Return the task settings of each root."""
     return {
         name: PickledSpec.of(
             TaskSpec(
                 deliver=functools.partial(deliver, form=JSON, compress=False),
                 storage_options=SecretDict(root.storage_options),
                 settings=config.settings(),
-                deadline=None,  # each request has its own
+                deadline=None,  # set for each request
                 open=open_below,
                 select=functools.partial(select_within, most=limits.pixels),
             )
@@ -92,7 +92,7 @@ def orders_for(roots: Mapping[str, Root], limits: Limits) -> dict[str, PickledSp
 
 
 def application(service: Service) -> Application:
-    """Return what answers requests."""
+    """Return the tornado application with all routes."""
     routes = {
         "/api/jp2": handlers.ImageHandler,
         "/": handlers.PageHandler,
@@ -105,15 +105,18 @@ def application(service: Service) -> Application:
         list(routes.items()),
         default_handler_class=handlers.NothingHandler,
         service=service,
-        log_function=lambda _: None,  # handlers have their own line
+        log_function=lambda _: None,  # handlers log themselves
     )
 
 
 class _Application(Application):
-    """Routes of tornado, that take a whole address in a request's first line as well (RFC 9112, 3.2.2)."""
+    """Application of tornado, also for absolute URLs as request target.
+
+    RFC 9112, section 3.2.2.
+    """
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        """Return what answers a request."""
+        """Return the handler of a request."""
         if request.path.lower().startswith(("http://", "https://")):
             request.path = urlsplit(request.path).path or "/"
         return super().find_handler(request, **kwargs)
@@ -175,17 +178,17 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
         context.load_cert_chain(settings.certfile, settings.keyfile, password=_no_password)
     except (OSError, ssl.SSLError) as error:
         hint = "check certfile= and keyfile="
-        raise ConfigurationError(settings.certfile, f"no certificate to use: {error}", hint) from None
+        raise ConfigurationError(settings.certfile, f"cannot load the certificate: {error}", hint) from None
     return context
 
 
 def _no_password() -> str:
-    """Refuse, rather than ask whoever sits at the terminal."""
+    """Fail instead of prompting for a password."""
     raise ssl.SSLError("the key is encrypted")
 
 
 async def _drain(service: Service, server: Server) -> None:
-    """Take no more connections, and give the requests under way their time."""
+    """Close the listening sockets, and wait for running requests."""
     service.draining = True
     _log.info("draining", extra={FIELDS: {"requests": service.open_requests}})
     server.stop()
@@ -198,7 +201,7 @@ async def _drain(service: Service, server: Server) -> None:
 
 
 def _allow_files(count: int) -> None:
-    """Let this process have as many files open as it may need, as far as it may."""
+    """Raise the limit of open files, as far as allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

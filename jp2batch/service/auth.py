@@ -1,4 +1,4 @@
-"""Bearer tokens: who has one may ask (RFC 6750)."""
+"""Bearer tokens (RFC 6750)."""
 
 import hashlib
 import hmac
@@ -10,13 +10,13 @@ from jp2batch.core.errors import ConfigurationError
 from jp2batch.service.problems import Unauthorized
 
 VARIABLE = "JP2BATCH_TOKENS"
-"""The environment variable that may hold tokens, separated by white space or commas."""
+"""Environment variable of tokens, separated by white space or commas."""
 
-_SHORTEST = 16
+_SHORTEST = 16  # characters
 
 
 class Tokens:
-    """The tokens that are good. Without any, everybody may ask."""
+    """Valid tokens; without tokens, every request is allowed."""
 
     def __init__(self, tokens: Iterable[str] = ()) -> None:
         self._digests = [_digest(token) for token in tokens]
@@ -25,29 +25,31 @@ class Tokens:
         return bool(self._digests)
 
     def check(self, authorization: str) -> None:
-        """Refuse a request whose header is not `Bearer` and a good token; how long that takes tells nothing.
+        """Refuse a request without a valid token, in constant time.
 
         Raises
         ------
         Unauthorized
-            There are tokens, and this is none of them.
+            Tokens are required, and the header has no valid token.
         """
         if not self._digests:
             return
         scheme, _, token = authorization.strip().partition(" ")
         given = _digest(token.strip())
-        matches = [hmac.compare_digest(given, digest) for digest in self._digests]  # all, always
+        matches = [hmac.compare_digest(given, digest) for digest in self._digests]  # compare all, for constant time
         if scheme.lower() != "bearer" or not any(matches):
-            raise Unauthorized("", "a good token is needed", "send the header Authorization: Bearer <token>")
+            raise Unauthorized("", "a valid token is required", "send the header Authorization: Bearer <token>")
 
 
 def load_tokens(file: str | None, variable: str | None) -> Tokens:
-    """Return the tokens of a file (one a line; # begins a comment) and of the text of the environment variable.
+    """Return the tokens of a file and of the environment variable.
+
+    The file has a token per line; # begins a comment.
 
     Raises
     ------
     ConfigurationError
-        The file cannot be read, or holds no token, or one is too short to be a secret.
+        The file cannot be read or has no token, or a token is too short.
     """
     tokens = re.split(r"[\s,]+", variable.strip()) if variable and variable.strip() else []
     if file is not None:
@@ -59,11 +61,11 @@ def load_tokens(file: str | None, variable: str | None) -> Tokens:
             raise ConfigurationError(file, "is not UTF-8", "save it as UTF-8")
         found = [token for line in lines if (token := line.partition("#")[0].strip())]
         if not found:
-            raise ConfigurationError(file, "holds no token", "write one a line")
+            raise ConfigurationError(file, "contains no token", "write one token per line")
         tokens += found
     if any(len(token) < _SHORTEST for token in tokens):
         where = file or VARIABLE
-        raise ConfigurationError(where, f"a token is shorter than {_SHORTEST} characters", "openssl rand -hex 32")
+        raise ConfigurationError(where, f"a token is shorter than {_SHORTEST} characters", "try: openssl rand -hex 32")
     return Tokens(tokens)
 
 

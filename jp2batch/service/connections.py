@@ -1,4 +1,4 @@
-"""Connections: how many there may be, and what those are told whom no handler hears."""
+"""Limit connections; answer requests refused before a handler exists."""
 
 import asyncio
 import contextlib
@@ -20,14 +20,14 @@ from jp2batch.service.problems import HeadersTooLarge, Malformed, ServiceError, 
 
 _log = logging.getLogger("jp2batch.service.requests")
 
-_FAREWELL = 1.0  # seconds that a client has to end what it says: one that is cut short is reset, and hears nothing
-_FAREWELLS = 200  # of these at once; beyond, connections are closed
-_HEADERS = 64 * 1024  # bytes; handlers refuse fewer, and say so
-_BARE = b"HTTP/1.1 400 Bad Request\r\n\r\n"  # what tornado has to say of what it cannot read
+_FAREWELL = 1.0  # seconds to read on after a refusal: closing at once would reset the connection, and lose the response
+_FAREWELLS = 200  # refusals at once; further connections are closed without a response
+_HEADERS = 64 * 1024  # bytes; handlers refuse less, with a response
+_BARE = b"HTTP/1.1 400 Bad Request\r\n\r\n"  # response of tornado to a request it cannot parse
 
 
 def server_of(service: Service, application: Any, context: ssl.SSLContext | None) -> "Server":
-    """Return a server that is not listening yet."""
+    """Return a server, not yet listening."""
     limits = service.settings.limits
     server = Server(
         application,
@@ -36,7 +36,7 @@ def server_of(service: Service, application: Any, context: ssl.SSLContext | None
         ssl_options=context,
         idle_connection_timeout=limits.idle,
         max_header_size=_HEADERS,
-        max_body_size=2**62,  # handlers have the limit, and say so; likewise that of its time
+        max_body_size=2**62,  # handlers limit size and time, with a response
         chunk_size=64 * 1024,
     )
     server.service = service
@@ -44,38 +44,38 @@ def server_of(service: Service, application: Any, context: ssl.SSLContext | None
 
 
 class Server(HTTPServer):
-    """A server that takes only so many connections, and tells what it does not take."""
+    """Server with a limit of connections, and a response to refused ones."""
 
     service: Service
 
-    def handle_stream(  # type: ignore[override]  # it may, as in TCPServer
+    def handle_stream(  # type: ignore[override]  # as in TCPServer
         self, stream: IOStream, address: tuple[Any, ...]
     ) -> Awaitable[None] | None:
-        """Take a connection, or say that there are too many."""
+        """Accept a connection, or refuse it with a response."""
         if len(self._connections) < self.service.settings.limits.connections:
             super().handle_stream(cast(IOStream, ExplainingStream(stream, self.service, _remote(address))), address)
             return None
-        error = TooManyConnections("", "there are too many connections", "try again later", retry_after=5)
+        error = TooManyConnections("", "too many connections", "try again later", retry_after=5)
         return _refused(stream, self.service, _remote(address), error)
 
 
 class ExplainingStream:
-    """A stream, but that it says why a request is refused where tornado would say a status alone.
+    """Stream with problem responses where tornado sends only a status.
 
     Parameters
     ----------
     stream : IOStream
-        The stream.
+        The stream to wrap.
     service : Service
-        Is told of all.
+        Counts and logs refusals.
     remote : str
-        The address of the client.
+        Address of the client.
     """
 
     def __init__(self, stream: IOStream, service: Service, remote: str) -> None:
         self._stream, self._service, self._remote = stream, service, remote
         self.handler: Handler | None = None
-        """What hears the request that is coming in, once its headers are there."""
+        """Handler of the current request; None before its headers are parsed."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -93,7 +93,7 @@ class ExplainingStream:
         """Write; see `IOStream`."""
         if data != _BARE:
             return self._stream.write(data)
-        error = Malformed("", "the request is not HTTP that can be read", "send it as RFC 9112 has it")
+        error = Malformed("", "the request is not valid HTTP", "see RFC 9112")
         if self.handler is None:
             return _refused(self._stream, self._service, self._remote, error)
         self.handler.fail(error)
@@ -105,7 +105,7 @@ class ExplainingStream:
 
 
 async def _refused(stream: IOStream, service: Service, remote: str, error: ServiceError) -> None:
-    """Tell why, as handlers do, and close the connection."""
+    """Send a problem response, and close the connection."""
     request_id, problem = secrets.token_hex(8), problem_of(error)
     body = json.dumps(problem.body(request_id)).encode()
     headers = {
@@ -131,7 +131,7 @@ async def _refused(stream: IOStream, service: Service, remote: str, error: Servi
 
 
 async def _say_and_close(stream: IOStream, data: bytes) -> None:
-    """Say a last thing, and hear out for a moment who is still speaking."""
+    """Write data, read on for a moment, and close."""
     late = asyncio.get_running_loop().call_later(_FAREWELL, stream.close)
     with contextlib.suppress(StreamClosedError, OSError):
         await stream.write(data)

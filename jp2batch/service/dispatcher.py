@@ -1,11 +1,11 @@
-"""The workers' places, and which job gets one next: a bounded queue, and another try if a worker dies.
+"""Assign jobs to slots of workers: a bounded queue, and retries.
 
-The workers are dask's, whoever has started them. There is one actor on each (see `decoder.Decoder`); a request waits
-here for one of their places, and nothing waits on the workers themselves.
+The workers are dask's. Each has an actor (`worker_actor.ReadActor`) and a slot per thread; jobs wait here for a slot,
+never on the workers.
 
-A place is never handed to a client, who may leave at any moment. It belongs to the task that calls the worker: it is
-taken exactly as long as that task runs, so that free places and running tasks always add up to all places. A client has
-nothing but a future for its result. Once that is done, for whatever reason, nobody waits for the job any more.
+A slot does not belong to a client, which can disconnect at any time, but to the task that calls the worker. It is
+occupied exactly as long as the task runs: free slots and running tasks always add up to all slots. A client has only a
+future for its result. When the future is done, for any reason, the job is no longer wanted.
 """
 
 import asyncio
@@ -29,63 +29,63 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_LOOK = 1.0  # seconds between two looks at which workers there are
-_START = 60  # seconds that an actor has to start
-_TRIES = 4  # of one job: a worker may be killed from outside at any time
-_SUSPECTS = 1000  # files remembered that were there when a worker died or hung
-_LONGEST_WAIT = 30.0  # seconds that a client is asked to wait at most
-_GIVING_UP = 10.0  # seconds to tell a worker that a client has left
+_LOOK = 1.0  # seconds between queries of the list of workers
+_START = 60  # seconds to start an actor
+_TRIES = 4  # attempts of a job: a worker can also be killed from outside
+_SUSPECTS = 1000  # suspect files remembered
+_LONGEST_WAIT = 30.0  # seconds, the longest Retry-After
+_GIVING_UP = 10.0  # seconds to notify a worker of a disconnected client
 
 
 @dataclass(eq=False, slots=True)
 class Turn:
-    """A job, and the result that its client waits for."""
+    """A job, and the future of its result."""
 
     job: Job
     result: "asyncio.Future[Result]"
-    """Done once the client has it, or has left."""
+    """Done when the client has the result, or has disconnected."""
     losses: int = 0
-    """Workers that died while they did the job."""
+    """Number of workers lost while running the job."""
 
 
 @dataclass(eq=False, slots=True)
 class Worker:
-    """A worker of dask, and the actor on it."""
+    """A dask worker and its actor."""
 
     address: str
     actor: Any
     places: int
-    """Jobs that it does at once."""
+    """Number of slots: jobs it runs at once."""
     lost: "asyncio.Future[None]"
-    """Done when it is no more."""
+    """Done when the worker is lost."""
     tasks: "set[asyncio.Task[Result]]" = field(default_factory=set)
-    """Those that have its places, one each, until they end."""
+    """Running tasks, each in a slot until it ends."""
 
     @property
     def free(self) -> int:
-        """Places that no task has."""
+        """Number of free slots."""
         return 0 if self.lost.done() else self.places - len(self.tasks)
 
 
 class WorkerLost(Exception):
-    """A worker died while it did a job."""
+    """A worker died while running a job."""
 
 
 class Dispatcher:
-    """Places for jobs on the workers of a cluster.
+    """Queue of jobs, and slots on the workers of a cluster.
 
     Parameters
     ----------
     client : distributed.Client
-        Asynchronous, and with direct connections to workers.
-    orders : mapping of str to Sealed
-        How requests below each root are to be done.
+        Asynchronous client with direct connections to workers.
+    orders : mapping of str to PickledSpec
+        Task settings of each root.
     queue : int
-        Jobs that may wait; more are refused.
+        Largest number of waiting jobs; further jobs are refused.
     metrics : Metrics
-        Is told of all.
+        Counters to update.
     own_workers : bool
-        Whether they serve nobody else.
+        True if the workers run only jobs of this service.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Dispatcher:
         self._waiting: OrderedDict[Turn, None] = OrderedDict()
         self._suspects: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._seconds = 0.5  # that a job takes, roughly
+        self._seconds = 0.5  # of a job, moving average
         self._look_now = asyncio.Event()
         metrics.watch(
             queue=lambda: self.waiting,
@@ -109,36 +109,36 @@ class Dispatcher:
 
     @property
     def ready(self) -> bool:
-        """Whether there is any worker."""
+        """True if a worker is ready."""
         return bool(self._workers)
 
     @property
     def places(self) -> int:
-        """Jobs that the workers do at once."""
+        """Number of slots of all workers."""
         return sum(worker.places for worker in self._workers.values())
 
     @property
     def free(self) -> int:
-        """Places that no job has."""
+        """Number of free slots of all workers."""
         return sum(worker.free for worker in self._workers.values())
 
     @property
     def waiting(self) -> int:
-        """Jobs that wait for a place."""
+        """Number of waiting jobs."""
         return len(self._waiting)
 
     @property
     def running(self) -> int:
-        """Jobs on workers."""
+        """Number of running jobs."""
         return sum(len(worker.tasks) for worker in self._workers.values())
 
     async def run(self, job: Job) -> Result:
-        """Do a job. Cancelling this gives it up.
+        """Run a job; cancelling the coroutine gives it up.
 
         Raises
         ------
         Busy
-            Too many wait already, or its workers were lost again and again.
+            Too many jobs are waiting, or its workers were lost repeatedly.
         """
         if len(self._waiting) >= self._queue and not self._freest():
             wait = min(_LONGEST_WAIT, 1 + self._seconds * len(self._waiting) / max(1, self.places))
@@ -152,23 +152,23 @@ class Dispatcher:
         try:
             return await turn.result
         finally:
-            turn.result.cancel()  # whatever has ended the wait
+            turn.result.cancel()  # also if the wait was cancelled
             self._waiting.pop(turn, None)
 
     async def keep(self) -> None:
-        """Keep an actor on every worker that there is, until cancelled."""
+        """Keep an actor on every worker, until cancelled."""
         while True:
             try:
                 await self._look()
             except (OSError, TimeoutError) as error:
-                _log.warning("the scheduler does not answer: %s", error)
+                _log.warning("the scheduler does not respond: %s", error)
             self._look_now.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK):
                     await self._look_now.wait()
 
     async def close(self) -> None:
-        """End all jobs, and start no others."""
+        """End all jobs, and start no more."""
         self._workers.clear()
         for task in list(self._tasks):
             task.cancel()
@@ -181,20 +181,23 @@ class Dispatcher:
         return best if best is not None and best.free > 0 else None
 
     def _hand_out(self) -> None:
-        """Start jobs that wait, as long as there are free places."""
+        """Start waiting jobs while slots are free."""
         while self._waiting and (worker := self._freest()):
             turn, _ = self._waiting.popitem(last=False)
             if not turn.result.done():
                 self._start(turn, worker)
 
     def _start(self, turn: Turn, worker: Worker) -> None:
-        """Give a place to the task that does a job. This and `_ended` are all that changes who has places."""
+        """Start the task of a job in a slot.
+
+        Only this method and `_ended` change which tasks have slots.
+        """
         task: asyncio.Task[Result] = self._spawn(self._work(turn, worker))
         worker.tasks.add(task)
         task.add_done_callback(functools.partial(self._ended, turn, worker))
 
     def _ended(self, turn: Turn, worker: Worker, task: "asyncio.Task[Result]") -> None:
-        """Take back the place of a task, and give its result to the client, if it is still there."""
+        """Free the slot of a task; set the result of its job."""
         worker.tasks.remove(task)
         if not turn.result.done():
             self._settle(turn, task)
@@ -211,17 +214,17 @@ class Dispatcher:
             turn.result.set_exception(error)
 
     def _try_again(self, turn: Turn) -> None:
-        """Let a job whose worker was lost wait before all others."""
+        """Put a job whose worker was lost at the queue's head."""
         turn.losses += 1
         if turn.losses == _TRIES:
-            turn.result.set_exception(Busy("", "the workers that did it were lost again and again", retry_after=5))
+            turn.result.set_exception(Busy("", "its workers were lost repeatedly", retry_after=5))
             return
         turn.job = replace(turn.job, id=f"{turn.job.id}+", alone=True)
         self._waiting[turn] = None
         self._waiting.move_to_end(turn, last=False)
 
     async def _work(self, turn: Turn, worker: Worker) -> Result:
-        """Do a job on a worker, until the worker is done with it, whether or not the client has left."""
+        """Run a job on a worker to its end, even without client."""
         loop = asyncio.get_running_loop()
         begin = loop.time()
         try:
@@ -238,7 +241,7 @@ class Dispatcher:
         return result
 
     async def _call(self, turn: Turn, worker: Worker, seconds: float) -> Result:
-        """Call a worker. If the client leaves meanwhile, say so to the worker, which then ends soon."""
+        """Call a worker; if the client disconnects, ask the worker to stop."""
         call = asyncio.ensure_future(worker.actor.read(turn.job, seconds))
         try:
             await asyncio.wait({call, worker.lost, turn.result}, return_when=asyncio.FIRST_COMPLETED)
@@ -253,22 +256,25 @@ class Dispatcher:
             call.cancel()
 
     async def _give_up(self, worker: Worker, job: Job) -> None:
-        with contextlib.suppress(Exception):  # it is gone, or done
+        with contextlib.suppress(Exception):  # the worker is lost, or the job done
             async with asyncio.timeout(_GIVING_UP):
                 await worker.actor.give_up(job.id)
 
     def _suspect(self, job: Job) -> None:
-        """Remember a file that was there when a worker died or hung: it is read in a process of its own from now on."""
+        """Remember a file as suspect: a worker died or hung while reading.
+
+        It is read in a subprocess from now on.
+        """
         self._suspects[job.request.url] = None
         while len(self._suspects) > _SUSPECTS:
             self._suspects.popitem(last=False)
 
     async def _look(self) -> None:
-        """Drop the workers that are gone, and take on those that are new."""
+        """Drop lost workers, and start actors on new ones."""
         found: dict[str, int] = await self._client.nthreads()
         for address in self._workers.keys() - found.keys():
             self._lose(self._workers[address])
-        for address in self._starting.keys() - found.keys():  # the scheduler may have told of one that had just died
+        for address in self._starting.keys() - found.keys():  # the scheduler may list a worker that has just died
             self._starting[address].cancel()
         for address in found.keys() - self._workers.keys() - self._starting.keys():
             self._starting[address] = self._spawn(self._take_on(address, found[address]))
@@ -280,9 +286,9 @@ class Dispatcher:
             future = self._client.submit(
                 ReadActor, self._orders, places, own=self._own_workers, actor=True, key=key, pure=False, **where
             )
-            async with asyncio.timeout(_START):  # wait_for may miss that it is cancelled
+            async with asyncio.timeout(_START):  # wait_for can miss a cancellation
                 actor = await future
-        except Exception as error:  # noqa: BLE001  # it died meanwhile, or has another version of a package
+        except Exception as error:  # noqa: BLE001  # the worker died meanwhile, or has another version of a package
             _log.warning("worker %s cannot be used: %s", address, _reason(error))
             return
         finally:
@@ -311,7 +317,7 @@ class Dispatcher:
 
 
 def _retrieve(future: "asyncio.Future[Any]") -> None:
-    """Look at an exception that perhaps nobody waited for: asyncio would log it."""
+    """Retrieve an exception, because asyncio logs exceptions never retrieved."""
     if not future.cancelled():
         future.exception()
 

@@ -1,4 +1,4 @@
-"""The base of all handlers: what happens to every request: its id, its limits, its errors, its line in the log."""
+"""Base of all handlers: request id, limits, errors, log."""
 
 import asyncio
 import functools
@@ -36,9 +36,9 @@ from jp2batch.service.settings import Settings
 
 _log = logging.getLogger("jp2batch.service.requests")
 
-_HEADERS = 16 * 1024  # bytes of the headers of a request
-_LINGER = 8 * 2**20  # bytes of a refused body that are read on: who is still sending does not hear an answer
-_GONE = 499  # in the log, as nginx has it: the client did not wait for the answer
+_HEADERS = 16 * 1024  # bytes, limit of the headers of a request
+_LINGER = 8 * 2**20  # bytes of a refused body to read: a client still sending does not read the response
+_GONE = 499  # in the log, as in nginx: the client closed the connection before the response
 _ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _METHODS = ("GET", "HEAD", "POST")
 _TOLD = ("Server-Timing", "Jp2-Shape", "Jp2-Bytes-Read", "Jp2-File-Size", "X-Request-ID", "Retry-After")
@@ -46,28 +46,28 @@ _TOLD = ("Server-Timing", "Jp2-Shape", "Jp2-Bytes-Read", "Jp2-File-Size", "X-Req
 
 @dataclass(slots=True)
 class Service:
-    """What the handlers of one server share."""
+    """State shared by the handlers of a server."""
 
     settings: Settings
     pool: Dispatcher
     metrics: Metrics
     outbox: SendQueue
     open_requests: int = 0
-    """Requests that have come whole, and whose answers are not finished."""
+    """Number of complete requests without a finished response."""
     farewells: int = 0
-    """Connections that are told that they are refused."""
+    """Number of connections being refused with a response."""
     draining: bool = False
-    """Whether it has been told to stop."""
+    """True after a signal to stop."""
 
 
 @stream_request_body
 class Handler(RequestHandler):
-    """The base of all: what happens to every request."""
+    """Base of all handlers."""
 
     route: ClassVar[str] = "other"
-    """Its name in metrics."""
+    """Name of the route in metrics."""
     protected: ClassVar[bool] = False
-    """Whether it needs a token, where there are tokens."""
+    """True if a token is required, provided the operator set tokens."""
 
     def initialize(self) -> None:
         """Begin a request."""
@@ -82,13 +82,13 @@ class Handler(RequestHandler):
 
     @property
     def service(self) -> Service:
-        """What it shares with the others."""
+        """State shared with the other handlers."""
         found: Service = self.application.settings["service"]
         return found
 
     @property
     def id(self) -> str:
-        """The id of this request: the client's, if it sent a decent one."""
+        """Id of this request: the client's if valid, else random."""
         if not hasattr(self, "_id"):
             given = self.request.headers.get("X-Request-ID", "")
             self._id = given if _ID.fullmatch(given) else secrets.token_hex(8)
@@ -100,7 +100,7 @@ class Handler(RequestHandler):
         return connection.stream
 
     def set_default_headers(self) -> None:
-        """Set what every answer has."""
+        """Set the headers of every response."""
         self.set_header("Server", "jp2batch")
         self.clear_header("Content-Type")
         self.set_header("X-Content-Type-Options", "nosniff")
@@ -109,7 +109,7 @@ class Handler(RequestHandler):
         self._allow_origin()
 
     def prepare(self) -> None:
-        """Refuse what need not be read."""
+        """Refuse requests by their headers, before the body is read."""
         self._stream.handler = self
         if self.service.draining:
             self.set_header("Connection", "close")
@@ -120,7 +120,10 @@ class Handler(RequestHandler):
         self._refuse_early()
 
     def _refuse_early(self) -> None:
-        """Refuse a request by its headers; its body is heard out where it is short, so that the answer is heard."""
+        """Refuse a request by its headers.
+
+        A short body is read first, because a client still sending may not read the response.
+        """
         if self.request.method != "POST" or not self._implements("POST"):
             return
         try:
@@ -133,7 +136,7 @@ class Handler(RequestHandler):
             self._refusal = error
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        """Take a part of the body, as far as it may reach."""
+        """Append a part of the body, up to the limit."""
         self._body_size += len(chunk)
         if self._body_size <= self.service.settings.limits.body:
             self.body += chunk
@@ -142,7 +145,7 @@ class Handler(RequestHandler):
         return None
 
     def options(self) -> None:
-        """Answer a browser that asks whether it may ask."""
+        """Answer a CORS preflight request."""
         self.set_header("Allow", self._allowed())
         if "Access-Control-Allow-Origin" in self._headers:
             self.set_header("Access-Control-Allow-Methods", self._allowed())
@@ -151,21 +154,21 @@ class Handler(RequestHandler):
         self.set_status(204)
 
     def respond(self, data: bytes, media_type: str) -> None:
-        """Send an answer, and watch over it until it is sent."""
+        """Send a response, and drop the connection if it takes too long."""
         self.set_header("Content-Type", media_type)
         stream = self._stream
         self.notes["bytes_sent"] = 0 if self.request.method == "HEAD" else len(data)
         ends = self._headers.get("Connection") == "close"
         sent = self.finish(data)
-        if ends:  # of which tornado takes no notice
+        if ends:  # tornado ignores this header
             sent.add_done_callback(lambda _: stream.close())
         self.service.outbox.add(sent, len(data), functools.partial(self._drop, stream))
 
     def compute_etag(self) -> None:
-        """Make no tag: nothing of this is to be kept, and a digest of each answer would be for nothing."""
+        """Return no ETag: responses are not cached, a digest would be wasted."""
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Tell of an error: the one place where errors become answers."""
+        """Turn an error into a problem response, for all handlers."""
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else HTTPError(status_code)
         if isinstance(error, HTTPError):
             error = _translated(error)
@@ -181,16 +184,16 @@ class Handler(RequestHandler):
         self.respond(json.dumps(problem.body(self.id), ensure_ascii=False).encode(), "application/problem+json")
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
-        """Log surprises with their tracebacks; all others have their line as it is."""
+        """Log unexpected errors with a traceback; others are in the request log."""
         if not isinstance(value, Jp2BatchError | HTTPError | StreamClosedError):
             _log.error("unexpected", exc_info=(typ, value, tb), extra={FIELDS: {"id": self.id}})  # type: ignore[arg-type]
 
     def on_finish(self) -> None:
-        """Account for a request that was answered."""
+        """Count and log a finished request."""
         self._account(self.get_status())
 
     def on_connection_close(self) -> None:
-        """Account for a request whose client is gone."""
+        """Count and log a request with a disconnected client."""
         super().on_connection_close()
         self._account(_GONE)
 
@@ -214,9 +217,9 @@ class Handler(RequestHandler):
     def _check_framing(self) -> None:
         headers = self.request.headers
         if headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise UnsupportedEncoding("", "the body is compressed", "send it as it is")
+            raise UnsupportedEncoding("", "the body is compressed", "send it uncompressed")
         if "Content-Length" not in headers and "Transfer-Encoding" not in headers:
-            raise LengthRequired("", "there is neither Content-Length nor a chunked body", "send one of them")
+            raise LengthRequired("", "neither Content-Length nor a chunked body", "send either of them")
         if self._length() > self.service.settings.limits.body:
             raise self._too_large()
 
@@ -229,20 +232,20 @@ class Handler(RequestHandler):
         return BodyTooLarge("", f"the body is longer than {limit} bytes", "a path and an rlevel need less")
 
     def fail(self, error: Jp2BatchError) -> None:
-        """Answer with an error, wherever the request is."""
+        """Answer with an error, at any stage of the request."""
         self.send_error(500, exc_info=(type(error), error, None))
 
     def _late(self, seconds: float) -> None:
-        self.fail(BodyTooSlow("", f"the body did not come within {seconds:g} s", "send it faster"))
+        self.fail(BodyTooSlow("", f"the body did not arrive within {seconds:g} s", "send it faster"))
 
     def _drop(self, stream: IOStream) -> None:
-        """Close a connection whose client does not take its answer."""
+        """Close a connection if its client does not read the response."""
         self.service.metrics.answer_dropped()
-        _log.warning("dropped", extra={FIELDS: {"id": self.id, "detail": "the client does not take its answer"}})
+        _log.warning("dropped", extra={FIELDS: {"id": self.id, "detail": "the client does not read the response"}})
         stream.close()
 
     def check_body(self) -> bytes:
-        """Return the body, unless it was refused; from now on, the request is under way."""
+        """Return the body, unless refused; count the request as open."""
         self._heard()
         self._whole = True
         self.service.open_requests += 1
@@ -279,16 +282,16 @@ class Handler(RequestHandler):
 
 
 def _size_of(request: HTTPServerRequest) -> int:
-    """Return the bytes of the first line and the headers, roughly."""
+    """Return the approximate size in bytes of request line and headers."""
     return len(request.uri or "") + sum(len(name) + len(value) + 4 for name, value in request.headers.get_all())
 
 
 def _translated(error: HTTPError) -> Jp2BatchError:
-    """Return what tornado says as an error of ours."""
+    """Return an error of tornado as a Jp2BatchError."""
     if error.status_code == 405:
-        return MethodNotAllowed("", "this method means nothing here", "see the header Allow")
+        return MethodNotAllowed("", "method not allowed", "see the Allow header")
     if error.status_code == 404:
-        return NoSuchPage("", "there is nothing at this address", "POST /api/jp2, or see /openapi.json")
+        return NoSuchPage("", "nothing at this address", "POST /api/jp2, or see /openapi.json")
     if 400 <= error.status_code < 500:
         return InvalidRequest("", "the request is malformed", "see /openapi.json")
     return UnexpectedError("", error.log_message or "")

@@ -1,4 +1,4 @@
-"""The handlers: each address in a few lines."""
+"""Handlers of all routes."""
 
 import asyncio
 import base64
@@ -24,7 +24,7 @@ _PAGE = files("jp2batch.service").joinpath("page.html").read_text(encoding="utf-
 
 
 def _policy(page: str) -> str:
-    """Return the policy that lets a page be nothing but what it is: its own style and script, and answers of here."""
+    """Return a Content-Security-Policy: own style, script and server only."""
 
     def hashes(tag: str) -> str:
         parts = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
@@ -39,19 +39,19 @@ _POLICY = _policy(_PAGE)
 
 
 class ImageHandler(Handler):
-    """`POST /api/jp2`: the old service's contract."""
+    """`POST /api/jp2`, with the contract of the old service."""
 
     route = "image"
     protected = True
 
     async def post(self) -> None:
-        """Read what is asked for."""
+        """Read an image."""
         job = self._job(self.check_body())
         self._work: asyncio.Future[Result] = asyncio.ensure_future(self._result(job))
         try:
             result = await self._work
         except asyncio.CancelledError:
-            if self._accounted:  # the client is gone
+            if self._accounted:  # the client has disconnected
                 raise Finish from None
             raise
         if result.error is not None:
@@ -60,7 +60,7 @@ class ImageHandler(Handler):
         self.respond(result.value.data, result.value.type)
 
     def on_connection_close(self) -> None:
-        """Give up what nobody waits for."""
+        """Cancel the read."""
         super().on_connection_close()
         if hasattr(self, "_work"):
             self._work.cancel()
@@ -81,13 +81,16 @@ class ImageHandler(Handler):
                 result = await self.service.pool.run(job)
         except TimeoutError:
             seconds = self.service.settings.limits.deadline
-            hint = "try again later, or ask for less"
+            hint = "try again later, or request fewer pixels"
             raise NotInTime(job.request.shown_path, f"not done within {seconds:g} s", hint) from None
         self.service.metrics.read(result)
         return result
 
     def _tell(self, result: Result) -> None:
-        """Say in headers and in the log what the answer does not: it has to be as the old service's."""
+        """Set headers and log fields with statistics of a read.
+
+        The body has no room for them: its contract is the old service's.
+        """
         content: Content = result.value
         if content.encoding:
             self.set_header("Content-Encoding", content.encoding)
@@ -111,15 +114,15 @@ class ImageHandler(Handler):
 
 
 class _Readable(Handler):
-    """What is read with GET."""
+    """Base of routes with GET and HEAD."""
 
     def head(self) -> None:
-        """Answer as to GET, without the body."""
+        """Answer like GET, without a body."""
         self.get()
 
 
 class PageHandler(_Readable):
-    """`GET /`: a page for people."""
+    """`GET /`: the page to try the service."""
 
     route = "page"
 
@@ -131,22 +134,22 @@ class PageHandler(_Readable):
 
 
 class HealthHandler(_Readable):
-    """`GET /healthz`: whether the server is alive."""
+    """`GET /healthz`: liveness of the server."""
 
     route = "health"
 
     def get(self) -> None:
-        """Say so."""
+        """Send the status."""
         self.respond(b'{"status":"ok"}', "application/json")
 
 
 class ReadyHandler(_Readable):
-    """`GET /readyz`: whether it takes requests."""
+    """`GET /readyz`: readiness for requests."""
 
     route = "ready"
 
     def get(self) -> None:
-        """Say so."""
+        """Send the status."""
         service = self.service
         state = "draining" if service.draining else "ok" if service.pool.ready else "no worker is ready"
         self.set_status(200 if state == "ok" else 503)
@@ -154,17 +157,17 @@ class ReadyHandler(_Readable):
 
 
 class MetricsHandler(_Readable):
-    """`GET /metrics`: for Prometheus."""
+    """`GET /metrics`: counters for Prometheus."""
 
     route = "metrics"
 
     def get(self) -> None:
-        """Send the counts."""
+        """Send the counters."""
         self.respond(self.service.metrics.text(), TYPE)
 
 
 class OpenApiHandler(_Readable):
-    """`GET /openapi.json`: what there is, for programs."""
+    """`GET /openapi.json`: description of all routes."""
 
     route = "openapi"
 
@@ -174,13 +177,13 @@ class OpenApiHandler(_Readable):
 
 
 class NothingHandler(Handler):
-    """All other addresses."""
+    """Handler of all other paths."""
 
     def _refuse_early(self) -> None:
-        """Let the body come first."""
+        """Do nothing: the body is read first."""
 
     def nothing(self) -> None:
-        """Say that there is nothing."""
-        raise NoSuchPage("", "there is nothing at this address", "POST /api/jp2, or see /openapi.json")
+        """Answer 404."""
+        raise NoSuchPage("", "nothing at this address", "POST /api/jp2, or see /openapi.json")
 
     get = head = post = put = patch = delete = options = nothing

@@ -1,4 +1,4 @@
-"""The log: a line of JSON for each request, and for whatever else there is to say."""
+"""Log to stderr as lines of JSON."""
 
 import logging
 import sys
@@ -9,16 +9,16 @@ from typing import Any
 import orjson
 
 FIELDS = "fields"
-"""The attribute of a log record that holds what a line has besides the usual."""
+"""Attribute of a log record with additional fields."""
 
-_TEXT_LOGGERS = ("distributed", "tornado", "bokeh")  # dask gives these handlers of their own
+_TEXT_LOGGERS = ("distributed", "tornado", "bokeh")  # loggers to which dask adds its own handlers
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats records as lines of JSON."""
+    """Format log records as lines of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return a log record as a line of JSON."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -32,7 +32,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """Let all logs of this process be lines of JSON on stderr."""
+    """Write all logs of this process to stderr as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()

@@ -1,4 +1,4 @@
-"""What the server counts, in the form that Prometheus reads."""
+"""Counters of the server, for Prometheus."""
 
 from collections.abc import Callable
 
@@ -15,13 +15,13 @@ from prometheus_client import (
 from jp2batch.compute.result import Result
 
 TYPE = CONTENT_TYPE_LATEST
-"""Media type of the text."""
+"""Media type of the metrics."""
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """The counts of one server."""
+    """Counters of a server."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -34,19 +34,19 @@ class Metrics:
             return Counter(f"jp2batch_{name}", text, labels, registry=registry)
 
         self._requests = count("requests", "Requests answered.", "route", "status")
-        self._latency = seconds("request", "From the headers of a request to the end of its answer.", "route")
-        self._sent = count("sent_bytes", "Bytes of the bodies of answers.")
+        self._latency = seconds("request", "From the headers of a request to the end of its response.", "route")
+        self._sent = count("sent_bytes", "Bytes of response bodies.")
         self._fetched = count("fetched_bytes", "Bytes fetched from stores.")
-        self._files = count("file_bytes", "Bytes of the files that were read, had they been fetched whole.")
+        self._files = count("file_bytes", "Size of the files read, in bytes.")
         self._asked = count("store_requests", "Requests to stores.")
-        self._download = seconds("download", "Waiting for the store, for one image.")
-        self._decode = seconds("decode", "Planning, assembling and decoding one image.")
-        self._dropped = count("answers_dropped", "Answers that clients did not take.")
+        self._download = seconds("download", "Seconds waiting for the store, per image.")
+        self._decode = seconds("decode", "Seconds planning, assembling and decoding, per image.")
+        self._dropped = count("answers_dropped", "Responses not read by clients.")
         self._lost = count("workers_lost", "Workers that died.")
-        self._queue = Gauge("jp2batch_queue_length", "Requests that wait for a worker.", registry=registry)
+        self._queue = Gauge("jp2batch_queue_length", "Requests waiting for a worker.", registry=registry)
         self._running = Gauge("jp2batch_requests_in_flight", "Requests on workers.", registry=registry)
-        self._free = Gauge("jp2batch_free_places", "Requests that workers could take at once.", registry=registry)
-        self._workers = Gauge("jp2batch_workers", "Workers that are ready.", registry=registry)
+        self._free = Gauge("jp2batch_free_places", "Free slots of workers.", registry=registry)
+        self._workers = Gauge("jp2batch_workers", "Workers ready for requests.", registry=registry)
 
     def watch(
         self,
@@ -56,20 +56,20 @@ class Metrics:
         free: Callable[[], int],
         workers: Callable[[], int],
     ) -> None:
-        """Take the values of gauges from functions."""
+        """Set the functions called for the values of gauges."""
         self._queue.set_function(queue)
         self._running.set_function(running)
         self._free.set_function(free)
         self._workers.set_function(workers)
 
     def answered(self, route: str, status: int, seconds: float, size: int) -> None:
-        """Count an answer."""
+        """Count a response."""
         self._requests.labels(route, str(status)).inc()
         self._latency.labels(route).observe(seconds)
         self._sent.inc(size)
 
     def read(self, result: Result) -> None:
-        """Count what a read took."""
+        """Count the statistics of a read."""
         if result.stats is None:
             return
         self._fetched.inc(result.stats.bytes_read)
@@ -80,13 +80,13 @@ class Metrics:
             self._decode.observe(result.stats.time_processing)
 
     def answer_dropped(self) -> None:
-        """Count an answer that its client did not take."""
+        """Count a response not read by its client."""
         self._dropped.inc()
 
     def worker_lost(self) -> None:
-        """Count a worker that died."""
+        """Count a dead worker."""
         self._lost.inc()
 
     def text(self) -> bytes:
-        """Return all counts."""
+        """Return all counters as text."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""What there is, for programs: the document of OpenAPI 3.1."""
+"""The OpenAPI 3.1 document of the service."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from jp2batch.service.problems import STATUS
 from jp2batch.service.representations import JSON, NPY, PNG
 from jp2batch.service.settings import Settings
 
-_ESCAPE = "%(25)*"  # of what follows in hexadecimal, however often it was escaped
+_ESCAPE = "%(25)*"  # escape of the hexadecimal digits behind it, possibly escaped several times
 _DOT = rf"(\.|{_ESCAPE}2[eE])"
 _SLASH = rf"(/|{_ESCAPE}2[fF])"
 _BACKSLASH = rf"(\\|{_ESCAPE}5[cC])"
@@ -25,20 +25,20 @@ _KEY = (
 _KEY_ON_THE_WEB = rf"^(?!{_ANY}[?#])" + _KEY.removeprefix("^")
 _TITLES = {
     400: "The body or the path is malformed",
-    401: "A token is needed",
+    401: "A token is required",
     403: "The store or the server refuses access",
-    404: "There is no such image",
-    405: "The method means nothing here",
-    408: "The body did not come in time",
-    411: "There is no Content-Length",
-    413: "The body, or what is asked for, is too large; `rlevel` is the lowest that would fit",
+    404: "Image not found",
+    405: "Method not allowed",
+    408: "The body did not arrive in time",
+    411: "Content-Length is missing",
+    413: "The body or the requested image is too large; `rlevel` is the lowest level that fits",
     415: "The body is compressed",
-    422: "The image has no such rlevel or window, or is no JPEG 2000 image that can be decoded",
-    431: "The headers are too long",
-    500: "Something went wrong that the server does not know of",
-    502: "The store failed",
+    422: "The image has no such rlevel or window, or cannot be decoded as JPEG 2000",
+    431: "The headers are too large",
+    500: "Unexpected error",
+    502: "The object store failed",
     503: "The server is busy",
-    504: "Not done in time",
+    504: "The request took too long",
 }
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "number", "minimum": 0}
@@ -46,22 +46,22 @@ _WHOLE = {"type": "integer", "minimum": 0}
 
 
 def document(settings: Settings) -> dict[str, Any]:
-    """Return the document of a server."""
+    """Return the OpenAPI document of a server."""
     secured: dict[str, Any] = {"security": [{"token": []}]} if settings.tokens else {}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "jp2batch",
             "version": __version__,
-            "description": "Pixels of Sentinel-2's JPEG 2000 images, at any resolution level.",
+            "description": "Pixels of Sentinel-2 JPEG 2000 images, at any resolution level.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": {
             "/api/jp2": {"post": {**_image(settings), **secured}},
-            "/": _page("A page to try it", "text/html", _TEXT),
-            "/healthz": _page("Whether the server is alive", JSON, _state("ok")),
-            "/readyz": _page("Whether the server takes requests", JSON, _state("ok"), ready=True),
-            "/metrics": _page("Counts, for Prometheus", "text/plain", _TEXT),
+            "/": _page("A page to try the service", "text/html", _TEXT),
+            "/healthz": _page("Liveness of the server", JSON, _state("ok")),
+            "/readyz": _page("Readiness for requests", JSON, _state("ok"), ready=True),
+            "/metrics": _page("Counters, for Prometheus", "text/plain", _TEXT),
             "/openapi.json": _page("This document", JSON, {"type": "object"}),
         },
         "components": {
@@ -74,9 +74,9 @@ def document(settings: Settings) -> dict[str, Any]:
 def _image(settings: Settings) -> dict[str, Any]:
     headers: dict[str, tuple[str, dict[str, Any]]] = {
         "Jp2-Shape": ("Rows, columns[, bands]", _TEXT),
-        "Jp2-Bytes-Read": ("Bytes that were fetched", _WHOLE),
-        "Jp2-File-Size": ("Bytes that the file has", _WHOLE),
-        "Server-Timing": ("Milliseconds of download and of processing", _TEXT),
+        "Jp2-Bytes-Read": ("Bytes fetched from the store", _WHOLE),
+        "Jp2-File-Size": ("Size of the file in bytes", _WHOLE),
+        "Server-Timing": ("Download and processing time in milliseconds", _TEXT),
         **_COMMON,
     }
     statuses = sorted({*STATUS.values()} - {405} - (set() if settings.tokens else {401}))
@@ -85,17 +85,17 @@ def _image(settings: Settings) -> dict[str, Any]:
         "operationId": "read",
         "requestBody": {
             "required": True,
-            "description": "Any Content-Type is taken, as long as the body is this JSON.",
+            "description": "Any Content-Type is accepted, as long as the body is this JSON.",
             "content": {JSON: {"schema": {"$ref": "#/components/schemas/Request"}}},
         },
         "responses": {
             "200": {
-                "description": "The image; gzip is used where the client accepts it",
+                "description": "The image; compressed with gzip if the client accepts it",
                 "headers": _headers(headers),
                 "content": {
                     JSON: {"schema": {"$ref": "#/components/schemas/Answer"}},
-                    NPY: {"schema": {"type": "string", "format": "binary", "description": "An array of NumPy"}},
-                    PNG: {"schema": {"type": "string", "format": "binary", "description": "A stretched picture"}},
+                    NPY: {"schema": {"type": "string", "format": "binary", "description": "A NumPy array file"}},
+                    PNG: {"schema": {"type": "string", "format": "binary", "description": "A stretched picture, PNG"}},
                 },
             },
             **{str(status): _refusal(status) for status in statuses},
@@ -109,14 +109,14 @@ def _page(summary: str, media_type: str, schema: dict[str, Any], *, ready: bool 
 
     responses = {"200": answer(summary, schema)}
     if ready:
-        responses["503"] = answer("It does not", _state("draining", "no worker is ready"))
+        responses["503"] = answer("Not ready", _state("draining", "no worker is ready"))
     return {"get": {"summary": summary, "responses": responses}}
 
 
 def _refusal(status: int) -> dict[str, Any]:
     headers = dict(_COMMON)
     if status in (502, 503):
-        headers["Retry-After"] = "Seconds to wait before the next try", _WHOLE
+        headers["Retry-After"] = "Seconds to wait before retrying", _WHOLE
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer", _TEXT
     return {
@@ -132,10 +132,10 @@ def _request(settings: Settings) -> dict[str, Any]:
     pattern = _KEY_ON_THE_WEB if on_the_web else _KEY
     key = {"type": "string", "minLength": 1, "maxLength": LONGEST_PATH, "pattern": pattern}
     about = (
-        "its key below the root, without '..', backslash, control characters or scheme; escapes count as what they are"
+        "its key relative to the root, without '..', backslash, control characters or scheme, also not percent-encoded"
     )
     window = {
-        "description": "The part to read, in pixels of the full image: [[row, row], [column, column]], or as text",
+        "description": "Part to read, in pixels of the full image: [[row, row], [column, column]], or as text",
         "oneOf": [
             {"type": "null"},
             {"type": "string", "maxLength": 99, "pattern": r"^\s*\d+:\d+\s*,\s*\d+:\d+\s*$"},
@@ -146,7 +146,7 @@ def _request(settings: Settings) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "Path": {**key, "description": f"The image: {about}"},
-            "path": {**key, "description": "The same, as the old service's code had it"},
+            "path": {**key, "description": "Alias of Path, as in the old service's code"},
             "rlevel": {
                 "type": "integer",
                 "minimum": -1,
@@ -155,7 +155,7 @@ def _request(settings: Settings) -> dict[str, Any]:
                 "description": "Resolution levels to drop: 0 = full, -1 = the lowest there is",
             },
             "window": window,
-            "root": {"enum": [*settings.roots, None], "description": "Where the image is; null: as if left out"},
+            "root": {"enum": [*settings.roots, None], "description": "Name of the root; null: the default"},
         },
         "oneOf": [{"required": ["Path"]}, {"required": ["path"]}],
         "examples": [{"Path": "tiles/33/U/UP/…/T33UUP_B8A.jp2", "rlevel": -1}],
@@ -172,7 +172,7 @@ def _answer() -> dict[str, Any]:
     }
     return {
         "type": "object",
-        "description": "Rows of grey values; with several bands, each pixel is the list of its values. Times: seconds.",
+        "description": "Rows of grey values; with several bands, each pixel is a list of values. Times are in seconds.",
         "properties": properties,
         "required": list(properties),
         "additionalProperties": False,
@@ -188,7 +188,7 @@ def _problem() -> dict[str, Any]:
         "request_id": _TEXT,
         "retryable": {"type": "boolean"},
     }
-    more = {"rlevel": {"type": ["integer", "null"], "description": "The lowest that would fit"}}
+    more = {"rlevel": {"type": ["integer", "null"], "description": "The lowest level that fits"}}
     return {"type": "object", "properties": properties | more, "required": list(properties)}
 
 
@@ -200,4 +200,4 @@ def _headers(described: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]
     return {name: {"description": text, "schema": schema} for name, (text, schema) in described.items()}
 
 
-_COMMON: dict[str, tuple[str, dict[str, Any]]] = {"X-Request-ID": ("The id that the log has as well", _TEXT)}
+_COMMON: dict[str, tuple[str, dict[str, Any]]] = {"X-Request-ID": ("Id of the request, also in the log", _TEXT)}

@@ -1,4 +1,4 @@
-"""The one table from errors to HTTP statuses, and the answer that tells of an error (RFC 9457)."""
+"""Map errors to HTTP statuses and problem responses (RFC 9457)."""
 
 import math
 import re
@@ -10,51 +10,54 @@ from jp2batch.core.errors import Jp2BatchError
 
 
 class ServiceError(Jp2BatchError):
-    """Base of what only a server can say."""
+    """Base of errors of the service."""
 
     closes: ClassVar[bool] = False
-    """Whether the connection ends with it: where a request ends is not certain, or it is not worth to be awaited."""
+    """True to close the connection.
+
+    The end of the request is unknown, or not worth waiting for.
+    """
 
 
 class NoSuchPage(ServiceError):
-    """The server has nothing at this address."""
+    """Nothing at this address."""
 
 
 class MethodNotAllowed(ServiceError):
-    """The method means nothing at this address."""
+    """The method is not allowed at this address."""
 
 
 class Unauthorized(ServiceError):
-    """A token is needed."""
+    """A token is required."""
 
 
 class Malformed(ServiceError):
-    """The request is not HTTP."""
+    """The request is not valid HTTP."""
 
     closes = True
 
 
 class HeadersTooLarge(ServiceError):
-    """The headers are longer than those of a request need to be."""
+    """The headers are too large."""
 
     closes = True
 
 
 class LengthRequired(ServiceError):
-    """The request does not tell how long its body is."""
+    """The length of the body is missing."""
 
     closes = True
 
 
 class BodyTooSlow(ServiceError):
-    """The body did not come in time."""
+    """The body did not arrive in time."""
 
     closes = True
     retryable = True
 
 
 class BodyTooLarge(ServiceError):
-    """The body is longer than a request needs to be."""
+    """The body is too large."""
 
     closes = True
 
@@ -64,24 +67,24 @@ class UnsupportedEncoding(ServiceError):
 
 
 class UnknownRoot(ServiceError):
-    """The operator lists no root of that name."""
+    """The root is unknown."""
 
 
 class NotInTime(ServiceError):
-    """It was not done in time."""
+    """The request took too long."""
 
     retryable = True
 
 
 class Busy(ServiceError):
-    """The server has as much to do as it takes on.
+    """The server is busy.
 
     Parameters
     ----------
     path, problem, hint : str
         As for `Jp2BatchError`.
     retry_after : float
-        Seconds after which it is worth another try.
+        Seconds to wait before retrying.
     """
 
     retryable = True
@@ -93,7 +96,7 @@ class Busy(ServiceError):
 
 
 class TooManyConnections(Busy):
-    """The server has as many connections as it takes."""
+    """Too many connections."""
 
 
 STATUS: dict[type[Jp2BatchError], int] = {
@@ -124,33 +127,33 @@ STATUS: dict[type[Jp2BatchError], int] = {
     NotInTime: 504,
     Jp2BatchError: 500,
 }
-"""The nearest base class of an error decides."""
+"""HTTP status by error class; the nearest base class counts."""
 
 _OPERATORS = (errors.PermissionDenied, errors.StoreUnavailable)
-"""Errors whose hints are for the operator, who finds them in the log."""
+"""Errors with hints for the operator: only the log has them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error as clients are told of it."""
+    """Response to a client about an error."""
 
     status: int
-    """Of HTTP."""
+    """HTTP status."""
     type: str
-    """The name of the error."""
+    """Name of the error class."""
     title: str
-    """What is always true of such errors."""
+    """Description of the error class."""
     detail: str
-    """What is true of this one."""
+    """Description of this error."""
     retryable: bool
-    """Whether the same request may succeed a little later."""
+    """True if the same request can succeed later."""
     headers: dict[str, str] = field(default_factory=dict)
-    """What goes with the answer."""
+    """Additional headers of the response."""
     more: dict[str, Any] = field(default_factory=dict)
-    """What else programs may want to know."""
+    """Additional members of the response."""
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """Return what is sent as application/problem+json."""
+        """Return the body, of type application/problem+json."""
         return {
             "type": f"urn:jp2batch:problem:{_dashed(self.type)}",
             "title": self.title,
@@ -163,20 +166,20 @@ class Problem:
 
 
 def problem_of(error: Exception, hidden: str = "") -> Problem:
-    """Return an error as clients are told of it.
+    """Return the response to a client about an error.
 
     Parameters
     ----------
     error : Exception
-        Anything. Of what is no `Jp2BatchError`, nothing is told.
+        Any exception. Details are given only for a `Jp2BatchError`.
     hidden : str
-        The address of the root, which no answer names.
+        Address of the root, removed from the response.
     """
     if not isinstance(error, Jp2BatchError):
         error = errors.UnexpectedError("", "")
     status = next(STATUS[base] for base in type(error).__mro__ if base in STATUS)
     if status == 500:
-        detail = "Something went wrong that the server does not know of; its log has it, by the request_id."
+        detail = "Unexpected error; find it in the server's log by the request_id."
     else:
         hint = "" if isinstance(error, _OPERATORS) or type(error) is errors.StorageError else error.hint
         detail = " ".join(f"{error.problem} ({hint})".split() if hint else error.problem.split())

@@ -1,4 +1,4 @@
-"""The forms of an answer, and which of them a client asks for (RFC 9110, 12.5)."""
+"""Content negotiation: formats and compression of responses (RFC 9110, 12.5)."""
 
 import gzip
 import re
@@ -11,26 +11,26 @@ from jp2batch.image.read import Pixels
 
 JSON, NPY, PNG = (str(FORMATS[suffix].media_type) for suffix in (".json", ".npy", ".png"))
 FORMS = {JSON: ".json", NPY: ".npy", PNG: ".png"}
-"""Media types, by preference, and the files that have the same content."""
+"""Media types, by preference, and their file suffixes."""
 
-_GZIP_LEVEL = 1  # a third of the size for a fifth of the time that the usual level takes
+_GZIP_LEVEL = 1  # a third of the size, in a fifth of the time of the default level
 _COMPRESSED = (PNG,)
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The body of an answer."""
+    """Body of a response."""
 
     data: bytes = field(repr=False)
-    """As it is sent."""
+    """Bytes to send, after compression."""
     type: str
-    """Its media type."""
+    """Media type."""
     encoding: str | None = None
-    """How it is compressed."""
+    """Content-Encoding; None if uncompressed."""
 
 
 def deliver(pixels: Pixels, _request: Request, *, form: str, compress: bool) -> Content:
-    """Make the body of an answer, on the worker: the server only passes it on."""
+    """Make the body of a response, on the worker."""
     data = to_bytes(pixels, FORMS[form])
     if not compress or form in _COMPRESSED:
         return Content(data, form)
@@ -38,7 +38,10 @@ def deliver(pixels: Pixels, _request: Request, *, form: str, compress: bool) -> 
 
 
 def form_for(accept: str) -> str:
-    """Return the media type that a client prefers; JSON where it names none of ours, as the old service did."""
+    """Return the media type preferred by a client.
+
+    JSON if it accepts none of ours, as in the old service.
+    """
     wanted = dict(_preferences(accept))
 
     def quality(form: str) -> float:
@@ -49,7 +52,7 @@ def form_for(accept: str) -> str:
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Tell whether a client takes gzip."""
+    """Return whether a client accepts gzip."""
     wanted = dict(_preferences(accept_encoding))
     return wanted.get("gzip", wanted.get("*", 0.0)) > 0
 

@@ -1,4 +1,4 @@
-"""The body of `POST /api/jp2` -> what is asked. JSON of which all readers make the same, and nothing else."""
+"""Parse the body of `POST /api/jp2`, accepting only unambiguous JSON."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from jp2batch.service.roots import Root, root_of
 
 _HINT = 'give {"Path": "<key>", "rlevel": -1}'
 
-# Values for which Python has other words than JSON. Null is no window at all.
+# Refused types of values; messages use the words of JSON. A null window is allowed: no window.
 _WORDS: dict[str, tuple[type[InvalidRequest], tuple[type, ...]]] = {
     "Path": (InvalidPath, (type(None), bool, dict, list)),
     "path": (InvalidPath, (type(None), bool, dict, list)),
@@ -22,14 +22,14 @@ _WORDS: dict[str, tuple[type[InvalidRequest], tuple[type, ...]]] = {
 
 
 def parse_body(data: bytes, roots: Mapping[str, Root]) -> tuple[Root, Request]:
-    """Return what a body asks for, and the root that it is below of.
+    """Return the root and the request of a body.
 
     Raises
     ------
     InvalidRequest
-        It is no JSON object, or not what the service takes; most often one of the subclasses of this error.
+        The body is not a JSON object, or has invalid values; mostly a subclass of this error.
     UnknownRoot
-        It names a root that the operator does not list.
+        The operator has no root of this name.
     """
     body = _parsed(data)
     if not isinstance(body, dict):
@@ -52,12 +52,12 @@ def _check_word(name: str, value: object) -> None:
 
 
 def _key(path: str, root: Root) -> str:
-    """Return the one spelling of a key: what is remembered of a file has to be found again."""
+    """Return the canonical spelling of a key, used by the index."""
     *folders, name = path.split("/")
     if name in ("", "."):
-        raise InvalidPath(path, "the path ends like that of a folder", "give the path of an image")
+        raise InvalidPath(path, "the path is that of a folder", "give the path of an image")
     if root.on_the_web and re.search(r"[?#]", path):
-        raise InvalidPath(path, "the path holds '?' or '#'", "give a plain path")
+        raise InvalidPath(path, "the path contains '?' or '#'", "give a plain path")
     return "/".join([*(folder for folder in folders if folder not in ("", ".")), name])
 
 
@@ -70,31 +70,31 @@ def _parsed(data: bytes) -> Any:
         problem = "the body is nested too deeply"
     except ValueError as error:
         problem = f"the body is not JSON: {_reason(error)}"
-    raise InvalidRequest("", problem, _HINT)  # out here: the other error holds the body
+    raise InvalidRequest("", problem, _HINT)  # outside of except: the other error refers to the body
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = dict(pairs)
     for text in (text for pair in pairs for text in pair if isinstance(text, str)):
-        text.encode()  # half of a surrogate pair is none
+        text.encode()  # raises for an unpaired surrogate
     if len(names) < len(pairs):
-        raise ValueError("a name is there twice")
+        raise ValueError("a name occurs twice")
     return names
 
 
 def _number(text: str) -> int | float:
-    """Return a number; a whole one is an integer, as JSON knows no difference."""
+    """Return a number; an integer if it is whole, as in JSON."""
     number = float(text)
     return int(number) if number.is_integer() else number
 
 
 def _constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _reason(error: ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
     if isinstance(error, UnicodeEncodeError):
-        return "it holds half a character"
+        return "it contains an unpaired surrogate"
     return "a number has too many digits" if "digits" in str(error) else str(error)

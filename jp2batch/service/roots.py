@@ -1,4 +1,4 @@
-"""Roots: the folders and buckets that paths are below of, by name; and opening a file so that it stays below."""
+"""Roots: named base folders and buckets, which paths cannot escape."""
 
 import os
 import re
@@ -13,47 +13,47 @@ from jp2batch.service.problems import UnknownRoot
 from jp2batch.storage.source import Source, known_protocols, open_source
 
 DEFAULT = "default"
-"""The name of the root that requests mean unless they name another."""
+"""Name of the root of requests without a root."""
 
 _NAMED = re.compile(r"([A-Za-z][\w-]{0,63})=(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """Where images are."""
+    """A base folder or bucket of images."""
 
     name: str
-    """What requests call it."""
+    """Name in requests."""
     url: str = field(repr=False)
-    """Folder or bucket; it may hold credentials."""
+    """Folder or URL; it can contain credentials."""
     storage_options: Mapping[str, object] = field(default_factory=dict, repr=False)
     """fsspec's options for its store."""
 
     @property
     def on_the_web(self) -> bool:
-        """Whether paths below it are parts of addresses of a web server."""
+        """True for a web server: paths are parts of its URLs."""
         return Location.of(self.url).is_web
 
     @property
     def shown(self) -> str:
-        """Where it is, for the log: without credentials."""
+        """URL without credentials, for the log."""
         return Location.of(self.url).redacted
 
 
 def parse_roots(texts: Iterable[str], options_for: Callable[[str], Mapping[str, object]]) -> dict[str, Root]:
-    """Return roots by name, from texts: `URL` for the default root, `NAME=URL` for others.
+    """Return roots by name, from `URL` (the default) and `NAME=URL`.
 
     Parameters
     ----------
     texts : iterable of str
-        At least one.
+        Roots, at least one.
     options_for : callable
         Returns the storage options for a URL; called for roots of the same protocol as the first.
 
     Raises
     ------
     ConfigurationError
-        There is none, two have the same name, or a folder is not there.
+        There is no root, two roots have the same name, or a folder does not exist.
     """
     roots: dict[str, Root] = {}
     first = ""
@@ -61,34 +61,38 @@ def parse_roots(texts: Iterable[str], options_for: Callable[[str], Mapping[str, 
         named = None if Path(text).is_dir() else _NAMED.fullmatch(text)
         name, url = named.groups() if named else (DEFAULT, text)
         if name in roots:
-            raise ConfigurationError(url, "a second root of the same name", "give it as NAME=URL")
+            raise ConfigurationError(url, "a second root has the same name", "give it as NAME=URL")
         location = Location.of(url)
         scheme = "" if location.is_local else location.scheme
         first = first or scheme
         options = options_for(url) if scheme == first else {}
         roots[name] = Root(name, _located(url), options)
     if not roots:
-        raise ConfigurationError("", "there is no root", "say where images are: root=s3://bucket, or a folder")
+        raise ConfigurationError("", "no root given", "give root=s3://bucket, or a folder")
     return roots
 
 
 def root_of(roots: Mapping[str, Root], name: object) -> Root:
-    """Return the root that a request names; None: the default one, or the only one.
+    """Return the root of a name; None is the default root.
+
+    Without a default root, it is the first.
 
     Raises
     ------
     UnknownRoot
-        The operator lists none of that name.
+        The operator has no root of this name.
     """
     if name is None:
         return roots.get(DEFAULT) or next(iter(roots.values()))
     if not isinstance(name, str) or name not in roots:
-        raise UnknownRoot("", "there is no such root", "leave it out")
+        raise UnknownRoot("", "unknown root", "leave it out")
     return roots[name]
 
 
 def open_below(request: Request, storage_options: Mapping[str, object]) -> Source:
-    """Open the file of a request; on the worker, since only there symbolic links can be followed.
+    """Open the file of a request, on the worker.
+
+    Only the worker can follow symbolic links.
 
     Raises
     ------
@@ -106,7 +110,7 @@ def open_below(request: Request, storage_options: Mapping[str, object]) -> Sourc
 
 
 def _within(root: str, storage_options: Mapping[str, object]) -> dict[str, object]:
-    """Return options with which the client of web servers follows no redirect out of a root."""
+    """Return options to refuse HTTP redirects out of a root."""
     client = storage_options.get("client_kwargs")
     return {**storage_options, "client_kwargs": {**(client if isinstance(client, Mapping) else {}), "within": root}}
 
@@ -118,11 +122,13 @@ def _located(url: str) -> str:
         if root.scheme not in known_protocols():
             raise ConfigurationError(url, f"{root.scheme}:// is not a known protocol", hint)
         if root.names_a_user_of_a_store:
-            raise ConfigurationError(url, "its URL holds credentials", "put them into the environment or a profile")
+            raise ConfigurationError(
+                url, "its URL holds credentials", "put them into environment variables or a profile"
+            )
         if re.search(r"[?#]", url):
-            raise ConfigurationError(url, "a root has neither '?' nor '#'", "give the address of a folder")
+            raise ConfigurationError(url, "a root cannot contain '?' or '#'", "give the address of a folder")
         return url
     folder = Path(root.path).expanduser()
     if not folder.is_dir():
-        raise ConfigurationError(url, "there is no such folder", "check root=")
+        raise ConfigurationError(url, "no such folder", "check root=")
     return str(folder.resolve())

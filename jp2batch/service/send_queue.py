@@ -1,4 +1,4 @@
-"""Answers on their way to clients that read slowly: how long, and how much at once."""
+"""Limit time and memory of responses to slow clients."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,25 +7,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer on its way."""
+    """A response being sent."""
 
     size: int
-    """Bytes of it."""
+    """Size in bytes."""
     drop: Callable[[], None]
-    """Ends its connection."""
+    """Function to close its connection."""
     late: asyncio.TimerHandle
-    """Drops it when it has taken too long."""
+    """Timer to drop the response."""
 
 
 class SendQueue:
-    """The answers that are not sent yet. Where they are too much, the one that has been there longest is dropped.
+    """Responses being sent; above a size, the oldest is dropped.
 
     Parameters
     ----------
     most : int
-        Bytes in all.
+        Limit of all responses in bytes.
     patience : float
-        Seconds for one.
+        Limit of a response in seconds.
     """
 
     def __init__(self, most: int, patience: float) -> None:
@@ -34,11 +34,11 @@ class SendQueue:
 
     @property
     def bytes(self) -> int:
-        """Bytes that wait."""
+        """Size of all unsent responses in bytes."""
         return sum(answer.size for answer in self._waiting.values())
 
     def add(self, sent: "asyncio.Future[None]", size: int, drop: Callable[[], None]) -> None:
-        """Watch over an answer: `sent` is done when it is sent, `drop` ends its connection."""
+        """Add a response: `sent` is its future, `drop` closes the connection."""
         if sent.done():
             return
         late = asyncio.get_running_loop().call_later(self._patience, self._drop, sent)
@@ -48,7 +48,7 @@ class SendQueue:
             self._drop(oldest)
 
     def _drop(self, sent: "asyncio.Future[None]") -> None:
-        """End a connection. Its answer counts no more, even if `sent` is never done."""
+        """Close a connection; its response no longer counts, sent or not."""
         answer = self._waiting[sent]
         self._forget(sent)
         answer.drop()

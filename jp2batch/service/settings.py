@@ -1,4 +1,4 @@
-"""What the operator decides."""
+"""Settings of the operator."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,31 +10,34 @@ from jp2batch.service.roots import Root
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may take, and how many there may be."""
+    """Limits of requests and connections."""
 
     body: int = 64 * 1024
-    """Bytes of the body of a request."""
+    """Size of a request body in bytes."""
     pixels: int = 16 * 2**20
-    """Pixels of an answer, times its bands."""
+    """Pixels of a response, times its bands."""
     queue: int = 64
-    """Requests that wait for a worker."""
+    """Number of requests waiting for a worker."""
     deadline: float = 30.0
-    """Seconds for a request, from its last byte to the first one of its answer."""
+    """Seconds from the last byte of a request to its response."""
     connections: int = 2000
-    """Connections at once."""
+    """Number of open connections."""
     idle: float = 75.0
-    """Seconds that a connection may be idle, and that headers may take; proxies keep theirs for 60."""
+    """Seconds a connection can be idle, or headers can take.
+
+    More than the 60 s for which proxies keep connections.
+    """
     receiving: float = 20.0
-    """Seconds that a client has to send its body."""
+    """Seconds to receive a body."""
     sending: float = 60.0
-    """Seconds that a client has to take its answer."""
+    """Seconds to send a response."""
     unsent: int = 256 * 2**20
-    """Bytes of answers that clients have not taken yet."""
+    """Size of all unsent responses in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the service is run.
+    """Settings of the service.
 
     Raises
     ------
@@ -43,28 +46,28 @@ class Settings:
     """
 
     roots: Mapping[str, Root]
-    """Where images are, by name."""
+    """Roots of images, by name."""
     limits: Limits = field(default_factory=Limits)
-    """What requests may take."""
+    """Limits of requests and connections."""
     tokens: Tokens = field(default_factory=Tokens)
-    """Who may ask."""
+    """Tokens of clients."""
     cors_origins: frozenset[str] = frozenset()
-    """Pages of which other sites may ask from a browser; "*": all."""
+    """Sites whose pages can send requests (CORS); "*": all."""
     address: str = "127.0.0.1"
-    """Where it listens."""
+    """Address to listen on."""
     port: int = 8080
-    """Likewise; 0: a free one."""
+    """TCP port to listen on; 0 picks a free port."""
     unix_socket: str | None = None
-    """Likewise, instead of both."""
+    """Socket to listen on, instead of address and port."""
     certfile: str | None = None
-    """Its certificate: it speaks TLS."""
+    """File of the certificate; turns on HTTPS."""
     keyfile: str | None = None
-    """The key of that, if it is not in the same file."""
+    """File of the private key, if not in the certificate file."""
     behind_proxy: bool = False
-    """Whether X-Forwarded-For tells the truth."""
+    """True to trust X-Forwarded-For."""
     drain: float = 30.0
-    """Seconds that requests under way have, when it is told to stop."""
+    """Seconds for running requests to finish after a stop signal."""
 
     def __post_init__(self) -> None:
         if self.keyfile and not self.certfile:
-            raise InvalidRequest("", "keyfile= means nothing without certfile=", "give both")
+            raise InvalidRequest("", "keyfile= needs certfile=", "give both")

@@ -1,4 +1,4 @@
-"""What the service's workers do: reads, each of which may be given up while it runs."""
+"""Reads on workers of the service, which can be given up."""
 
 import asyncio
 import contextlib
@@ -27,53 +27,53 @@ from jp2batch.storage.source import Piece, Range, Source
 
 T = TypeVar("T")
 
-_GRACE = 5.0  # seconds beyond its time after which a decode is given up
+_GRACE = 5.0  # seconds after its deadline until a decode is given up
 _HUNG = 86  # exit code of a worker that ends itself
 
 
 class GivenUp(Jp2BatchError):
-    """Nobody waits for the answer any more."""
+    """The client has disconnected."""
 
 
 class Hung(NotInTime):
-    """It was still being decoded long after its time."""
+    """The decoder was still running long after the deadline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request on its way to a worker."""
+    """A request to a worker."""
 
     id: str
-    """Which one it is."""
+    """Identifier of the job."""
     root: str
-    """The name of its root."""
+    """Name of its root."""
     request: Request
-    """What is asked."""
+    """The request."""
     form: str
-    """The media type of the answer."""
+    """Media type of the response."""
     compress: bool
-    """Whether it is compressed."""
+    """True to compress the response."""
     end: float
-    """When nobody waits for it any more, by the clock of the server's event loop."""
+    """Deadline, by the clock of the server's event loop."""
     alone: bool = False
-    """Whether it is done in a process of its own: a worker died of it, or of what ran beside it."""
+    """True to run in a subprocess: a worker died while running it."""
 
 
 class ReadActor:
-    """An actor of dask: it reads on one worker, as many at once as that has threads.
+    """Run reads on a worker, as many as it has threads.
 
-    Calls of actors go straight to their worker. As a task, a request would pass through the scheduler, which sends its
-    messages every few milliseconds: it took 10.6 ms instead of 0.7, and four times the work.
+    This is a dask actor: calls go directly to its worker. A task would pass through the scheduler, which sends messages
+    every few milliseconds: slower by an order of magnitude, and more work.
 
     Parameters
     ----------
-    orders : mapping of str to Sealed
-        How requests below each root are to be done.
+    orders : mapping of str to PickledSpec
+        Task settings of each root.
     threads : int
-        Reads at once.
+        Number of concurrent reads.
     own : bool
-        Whether this process serves nobody else: then it may be ended, and dask says nothing here, since of a worker
-        that is lost the server has a line.
+        True if this process runs only jobs of this service: it can then end itself, and logs of dask are turned off,
+        because the server logs lost workers.
     """
 
     def __init__(self, orders: Mapping[str, PickledSpec], threads: int, *, own: bool) -> None:
@@ -85,7 +85,7 @@ class ReadActor:
         self._running: set[str] = set()
 
     async def read(self, job: Job, seconds: float) -> Result:
-        """Do a job that somebody waits for so many seconds; never raise for its sake."""
+        """Run a job with a deadline; errors are in the Result."""
         end = time.monotonic() + seconds
         deliver_it = functools.partial(deliver, form=job.form, compress=job.compress)
         order = replace(self._orders[job.root], deliver=deliver_it)
@@ -97,13 +97,13 @@ class ReadActor:
                 )
             work = self._in_thread(run_task, job.request, replace(order, open=self._opener(job.id, end)))
             return await asyncio.wait_for(asyncio.shield(work), seconds + _GRACE)
-        except TimeoutError:  # stores are not waited for so long: it is the decoder
+        except TimeoutError:  # not a store, whose reads have a deadline: the decoder hangs
             return self._without(job)
         finally:
             self._running.discard(job.id)
 
     async def give_up(self, job_id: str) -> None:
-        """Let a job end where it can."""
+        """Ask a job to stop."""
         self._running.discard(job_id)
 
     def _opener(self, job_id: str, end: float) -> Callable[[Request, Mapping[str, Any]], Source]:
@@ -113,9 +113,10 @@ class ReadActor:
         return lambda request, options: cast(Source, Watched(open_below(request, options), wanted, end))
 
     def _without(self, job: Job) -> Result:
-        """Go on without a thread that hangs: nothing else than its process ends it, which may not be ours to end.
+        """Recover from a hanging thread: end the process, or replace the pool.
 
-        Where it is, its nanny replaces it, and the server notices.
+        A thread ends only with its process. If the process is ours, end it: its nanny starts another, and the server
+        retries. Otherwise leave the thread behind and use a new pool.
         """
         if self._own:
             os._exit(_HUNG)
@@ -127,21 +128,21 @@ class ReadActor:
         return ThreadPoolExecutor(self._threads, thread_name_prefix="jp2batch-service")
 
     def _in_thread(self, function: Callable[..., Result], *arguments: object) -> "asyncio.Future[Result]":
-        run = contextvars.copy_context().run  # there the worker is found that this runs on
+        run = contextvars.copy_context().run  # the context has the worker of this thread
         return asyncio.get_running_loop().run_in_executor(self._pool, run, function, *arguments)
 
 
 class Watched:
-    """A source that reads no more when nobody waits for it, and not beyond a moment; else as the one it stands for.
+    """A source with a deadline, stopped when its job is given up.
 
     Parameters
     ----------
     source : Source
-        That one.
+        The source to wrap.
     wanted : callable
-        Tells whether anybody waits.
+        Returns whether the job is still wanted.
     end : float
-        The moment, of `time.monotonic`.
+        Deadline, by `time.monotonic`.
     """
 
     def __init__(self, source: Source, wanted: Callable[[], bool], end: float) -> None:
@@ -155,24 +156,24 @@ class Watched:
         return self._bounded(self._source.read_many, ranges)
 
     def verify(self) -> None:
-        """Make sure that all was of one version; see `Source`."""
+        """Check the object version of all reads; see `Source`."""
         self._bounded(self._source.verify)
 
     def _bounded(self, step: Callable[..., T], *arguments: object) -> T:
         if not self._wanted():
-            raise GivenUp(self._source.path, "nobody waits for it any more")
+            raise GivenUp(self._source.path, "the client has disconnected")
         with contextlib.suppress(TimeoutError), read_deadline(self._end):
             return step(*arguments)
-        raise NotInTime(self._source.path, "the store did not give it in time", "try again later")
+        raise NotInTime(self._source.path, "the store did not respond in time", "try again later")
 
 
 def select_within(request: Request, opened: OpenImage, *, most: int) -> Selection:
-    """Choose the samples that a request asks for, unless these are too many pixels.
+    """Return the samples of a request; refuse too many pixels.
 
     Raises
     ------
     TooManyPixels
-        They are; it says which rlevel would fit.
+        There are too many; the hint names the lowest rlevel that fits.
     """
     header = opened.image.header
     opened.check()
@@ -180,8 +181,8 @@ def select_within(request: Request, opened: OpenImage, *, most: int) -> Selectio
     selection = select(header, request.rlevel, request.window)
     if _pixels(selection, bands) <= most:
         return opened.checked(selection)
-    problem = f"{_shape(selection, bands)} pixels are more than the {most} that an answer may have"
-    with contextlib.suppress(InvalidRequest):  # there is no such level, or nothing of the window is left at it
+    problem = f"{_shape(selection, bands)} pixels are more than the limit of {most}"
+    with contextlib.suppress(InvalidRequest):  # no such level, or the window is empty at it
         for rlevel in range(selection.rlevel + 1, header.levels + 1):
             lower = select(header, rlevel, request.window)
             if _pixels(lower, bands) <= most:

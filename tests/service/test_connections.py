@@ -48,7 +48,7 @@ def test_too_many_connections_are_turned_away_and_told(root, sent):
             received, end = service.raw(sent)
             turned = parsed(received)
             assert turned.status == 503
-            assert turned.detail == "there are too many connections (try again later)"
+            assert turned.detail == "too many connections (try again later)"
             assert (turned.headers["retry-after"], turned.headers["connection"]) == ("5", "close")
             assert end == "closed"
             line = service.logged(turned.headers["x-request-id"])
@@ -132,7 +132,7 @@ def test_half_a_body_ends_at_its_time(root):
         received, end = service.raw(message("plain", length=100), timeout=10)
         answer = parsed(received)
         assert answer.status == 408
-        assert "did not come within 0.5 s" in answer.detail
+        assert "did not arrive within 0.5 s" in answer.detail
         assert end == "closed"
         line = service.logged(answer.headers["x-request-id"])
         assert (line["status"], line["error"]) == (408, "BodyTooSlow")

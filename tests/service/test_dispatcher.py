@@ -365,7 +365,7 @@ def test_a_job_whose_workers_are_lost_again_and_again_is_refused():
                 await asyncio.sleep(0.01)
             worker.fail(OSError("the connection is closed"))
             await asyncio.sleep(0.01)
-        with pytest.raises(Busy, match="again and again"):
+        with pytest.raises(Busy, match="lost repeatedly"):
             await first
         await bench.pool.close()
 

@@ -239,7 +239,7 @@ def test_a_server_that_is_gone_is_an_error_too(folder, chromium):
         WebDriverWait(chromium, PATIENCE).until(lambda _: chromium.find_elements(By.CSS_SELECTOR, "#root option"))
     ask(chromium, KEY, -1)
     wait_for(chromium, "error")
-    assert "does not answer" in text(chromium, "error")
+    assert "does not respond" in text(chromium, "error")
     assert "ERR_CONNECTION_REFUSED" in "".join(messages(chromium))
 
 

@@ -16,6 +16,7 @@ from benchmarks.seaweedfs import S3_KEY, S3_SECRET, S3Server, seaweedfs
 from benchmarks.setting import Setting
 from benchmarks.table import Table, seconds, times
 from benchmarks.timed import Read, digest, in_turns
+from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.source import open_source
 
 _DRIVERS = {"fsspec": "jp2batch, s3fs", "obstore": "jp2batch, obstore"}
@@ -80,8 +81,9 @@ def seconds_a_request(url: str, options: dict[str, Any], driver: str) -> float:
 
     with dask.config.set({"jp2batch.driver": driver}):
         source = open_source(url, storage_options=options)
-        source.read_many([(0, _SMALL)])
-        ranges = [(start, start + _SMALL) for start in range(0, (source.size or 0) - _SMALL, 2 * _SMALL)][:_MANY]
+        source.read_many([ByteRange(0, _SMALL)])
+        starts = range(0, (source.size or 0) - _SMALL, 2 * _SMALL)[:_MANY]
+        ranges = [ByteRange(start, start + _SMALL) for start in starts]
         source.read_many(ranges)  # connections are made, once
         begin, asked = time.process_time(), source.requests
         for _ in range(5):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from operator import methodcaller
 
 from jp2batch.core.config import store_costs
+from jp2batch.core.ranges import ByteRange
 from jp2batch.core.request import Window
 from jp2batch.image.info import format_bytes
 from jp2batch.image.read import read_from
@@ -34,7 +35,7 @@ class Read:
     """What there is to see."""
     tiles: list[tuple[int, int]]
     """First byte of each tile, and the one after its last."""
-    ranges: list[tuple[int, int]]
+    ranges: list[ByteRange]
     """What was fetched."""
     size: int
     """Bytes of the file."""

@@ -14,7 +14,7 @@ from jp2batch.jpeg2000.plan.coalesce import coalesced
 from jp2batch.jpeg2000.plan.decode_batches import batches, read_batch
 from jp2batch.jpeg2000.plan.estimates import expected_bytes
 from jp2batch.jpeg2000.plan.planner import LocatedBy, Precision, needs_packets, rank_strategies, walk_cost
-from jp2batch.jpeg2000.syntax.sparse_file import Range, Unknown
+from jp2batch.jpeg2000.syntax.sparse_file import Unknown, Wanted
 from jp2batch.storage.source import Source, open_source
 
 
@@ -95,19 +95,18 @@ class _Rehearsal:
         self._source, self._pieces = opened.source, opened.pieces
         self.requests, self.bytes, self.seconds = opened.source.requests, opened.source.bytes_read, _begun(opened)
 
-    def fetch(self, ranges: Sequence[Range]) -> None:
+    def fetch(self, wanted: Sequence[Wanted]) -> None:
         store = self._source.profile
-        asked = coalesced(ranges, store, self._pieces.may_cross)
-        size = sum(r.stop - r.start for r in asked)
+        asked = coalesced((entry.range for entry in wanted), store, self._pieces.may_cross)
+        size = sum(span.size for span in asked)
         self.requests += len(asked)
         self.bytes += size
         self.seconds += store.seconds(len(asked), size, 1)
-        heads = [(r.start, r.stop if r.head is None else r.start + r.head) for r in ranges]
-        heads = [(start, stop) for start, stop in heads if start < stop]
+        heads = [entry.head for entry in wanted if entry.head.size]
         for start, data in self._source.read_many(heads) if heads else []:
             self._pieces.fill(start, data)
-        for r in asked:
-            self._pieces.fill_unknown(r.start, r.stop)
+        for span in asked:
+            self._pieces.fill_unknown(*span)
 
 
 def _rehearse(opened: OpenImage, selection: Selection) -> ReadPlan | None:

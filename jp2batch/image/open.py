@@ -1,7 +1,6 @@
 """Open an image, from the store or its index; drive the planner."""
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ import numpy as np
 
 from jp2batch.core import config
 from jp2batch.core.errors import CorruptImage, ImageTooLarge, Jp2BatchError, ObjectChanged, RangesIgnored, StorageError
+from jp2batch.core.ranges import ByteRange
 from jp2batch.core.request import Window
 from jp2batch.image import index
 from jp2batch.image.decoder import Decoder, Samples, default_decoder
@@ -30,7 +30,7 @@ from jp2batch.jpeg2000.plan.planner import (
 )
 from jp2batch.jpeg2000.syntax.channels import Channel, channels
 from jp2batch.jpeg2000.syntax.headers import MainHeader, check_supported
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Steps
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, Wanted
 from jp2batch.jpeg2000.syntax.sparse_file import fetch as fetch_ranges
 from jp2batch.storage.source import Source, Version
 
@@ -53,7 +53,7 @@ class OpenImage:
 
     The file is small, or the server sends only whole files.
     """
-    claims: list[Range] = field(default_factory=list)
+    claims: list[ByteRange] = field(default_factory=list)
     """Headers from a shared table, to compare with the file."""
     decoded: list[Channel] = field(default_factory=list)
     """Bands according to the decoder, if boxes are misplaced; else empty."""
@@ -68,7 +68,7 @@ class OpenImage:
         before use.
         """
         first = config.first_read()
-        ((position, data),) = source.read_many([(0, first)])
+        ((position, data),) = source.read_many([ByteRange(0, first)])
         pieces = SparseFile(source.size or 0)
         pieces.fill(position, data)
         image = run_steps(read_image(pieces, Ahead(first)), fetcher(source, pieces))
@@ -86,7 +86,7 @@ class OpenImage:
         source.expect(Version(known.size, known.etag))
         pieces = known.pieces()
         image = run_steps(read_image(pieces, Ahead(config.first_read())), fetcher(source, pieces))
-        claims = [Range(0, image.header.stop)] if known.unverified else []
+        claims = [ByteRange(0, image.header.stop)] if known.unverified else []
         return cls(source, pieces, image, known, recalled=True, claims=claims)
 
     @property
@@ -106,7 +106,7 @@ class OpenImage:
             raise StaleIndex(str(problem)) from None
         return now if now is None or self.told is None else replace(self.told, unverified=False).joined(now)
 
-    def fetch(self, ranges: Sequence[Range]) -> None:
+    def fetch(self, wanted: Sequence[Wanted]) -> None:
         """Fetch ranges concurrently, in the cheapest requests; fetch and compare claims.
 
         Raises
@@ -114,14 +114,14 @@ class OpenImage:
         StaleIndex
             The shared table contradicts the file.
         """
-        fetch(self.source, self.pieces, [*ranges, *self.claims], known=self.claims)
+        fetch(self.source, self.pieces, [*(entry.range for entry in wanted), *self.claims], known=self.claims)
         self.claims.clear()
 
     def question(self, reading: ResolvedRead) -> None:
         """Schedule a check of tile-part headers from a shared table."""
         if self.recalled and self.told is not None and self.told.unverified:
             parts = (part for tile in reading.tiles.values() for part in tile.parts)
-            self.claims.extend(Range(part.start, part.data) for part in parts)
+            self.claims.extend(ByteRange(part.start, part.data) for part in parts)
 
     def confirm(self) -> None:
         """Check claims and the object version now, not with later reads."""
@@ -192,7 +192,7 @@ class OpenImage:
         """
         if not self.decoded:
             check_whole(self.pieces.size, self.image.misplaced, config.max_whole_file())
-            run_steps(fetch_ranges(self.pieces, [Range(0, self.pieces.size)]), self.fetch)
+            run_steps(fetch_ranges(self.pieces, [ByteRange(0, self.pieces.size)]), self.fetch)
             data = whole_file(self.pieces, self.image, 0).data
             try:
                 found = _decoded_samples(self.decoder, data, self.image.header)
@@ -263,7 +263,7 @@ def _with_opened(source: Source, act: Callable[[OpenImage], T], known: ImageInde
         return act(opened)
 
 
-def run_steps(steps: Steps[T], fetch: Callable[[Sequence[Range]], None]) -> T:
+def run_steps(steps: Steps[T], fetch: Callable[[Sequence[Wanted]], None]) -> T:
     """Drive a planner to completion, fetching each set of ranges it requests."""
     while True:
         try:
@@ -274,12 +274,12 @@ def run_steps(steps: Steps[T], fetch: Callable[[Sequence[Range]], None]) -> T:
         fetch(wanted)
 
 
-def fetcher(source: Source, pieces: SparseFile) -> Callable[[Sequence[Range]], None]:
+def fetcher(source: Source, pieces: SparseFile) -> Callable[[Sequence[Wanted]], None]:
     """Return a function to fetch ranges of a source into pieces."""
-    return functools.partial(fetch, source, pieces)
+    return lambda wanted: fetch(source, pieces, [entry.range for entry in wanted])
 
 
-def fetch(source: Source, pieces: SparseFile, ranges: Sequence[Range], *, known: Sequence[Range] = ()) -> None:
+def fetch(source: Source, pieces: SparseFile, ranges: Sequence[ByteRange], *, known: Sequence[ByteRange] = ()) -> None:
     """Fetch ranges of a source into pieces concurrently, in the cheapest requests.
 
     Raises
@@ -288,7 +288,7 @@ def fetch(source: Source, pieces: SparseFile, ranges: Sequence[Range], *, known:
         Fetched bytes of the `known` ranges differ from the bytes in `pieces`.
     """
     asked = coalesced(ranges, source.profile, pieces.may_cross)
-    for start, data in source.read_many([(r.start, r.stop) for r in asked]):
+    for start, data in source.read_many(asked):
         for one in known:
             first, last = max(start, one.start), min(start + len(data), one.stop)
             if first < last and pieces.read(first, last) != data[first - start : last - start]:

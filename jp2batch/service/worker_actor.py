@@ -16,6 +16,7 @@ from jp2batch.compute.isolated import run_task_in_subprocess
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import PickledSpec, run_task
 from jp2batch.core.errors import InvalidRequest, Jp2BatchError, TooManyPixels
+from jp2batch.core.ranges import ByteRange
 from jp2batch.core.request import Request
 from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.geometry.grid import Selection, select
@@ -23,7 +24,7 @@ from jp2batch.service.problems import NotInTime
 from jp2batch.service.representations import deliver
 from jp2batch.service.roots import open_below
 from jp2batch.storage.deadline import read_deadline
-from jp2batch.storage.source import Piece, Range, Source
+from jp2batch.storage.source import Piece, Source
 
 T = TypeVar("T")
 
@@ -151,7 +152,7 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
 
-    def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
+    def read_many(self, ranges: Sequence[ByteRange]) -> list[Piece]:
         """Read ranges; see `Source`."""
         return self._bounded(self._source.read_many, ranges)
 

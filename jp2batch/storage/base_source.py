@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from jp2batch.core.costs import StoreCosts
-from jp2batch.storage.replies import Range, Version, describe_range, replaced
+from jp2batch.core.ranges import ByteRange
+from jp2batch.storage.replies import Version, replaced
 
 
 @dataclass(slots=True)
@@ -116,9 +117,9 @@ class BaseSource:
             raise replaced().at(self.path)
         self._confirmed = True
 
-    def _check_ranges(self, ranges: Sequence[Range]) -> None:
+    def _check_ranges(self, ranges: Sequence[ByteRange]) -> None:
         if self.size is None and len(ranges) > 1:
             raise ValueError(f"{self.path}: one range is tried before {len(ranges)} are asked for")
-        for start, stop in ranges:
-            if not 0 <= start < stop or (self.size is not None and start >= max(1, self.size)):
-                raise ValueError(f"{self.path}: no {describe_range((start, stop))} in a file of {self.size} bytes")
+        for span in ranges:
+            if not 0 <= span.start < span.stop or (self.size is not None and span.start >= max(1, self.size)):
+                raise ValueError(f"{self.path}: no {span} in a file of {self.size} bytes")

@@ -15,6 +15,7 @@ import fsspec.core
 from jp2batch.core import config
 from jp2batch.core.config import store_costs
 from jp2batch.core.errors import ImageNotFound, OutputError, StorageError, StoreUnavailable
+from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.drivers.fsspec_driver import driver_options
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.retry import retried_now
@@ -142,12 +143,13 @@ def write_folder(url: str, files: Mapping[str, bytes], *, storage_options: Mappi
 
 
 def _read_object(source: Source, limit: int) -> bytes:
-    ((_, data),) = source.read_many([(0, min(_CHUNK, limit + 1))])
+    ((_, data),) = source.read_many([ByteRange(0, min(_CHUNK, limit + 1))])
     size = source.size or 0
     if size > limit:
         raise _too_large(source.path, limit)
     starts = range(len(data), size, _CHUNK)
-    pieces = source.read_many([(start, min(size, start + _CHUNK)) for start in starts]) if starts else []
+    rest = [ByteRange(start, min(size, start + _CHUNK)) for start in starts]
+    pieces = source.read_many(rest) if rest else []
     source.verify()
     return b"".join([data, *(piece for _, piece in pieces)])
 

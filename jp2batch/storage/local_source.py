@@ -16,9 +16,10 @@ from jp2batch.core.config import retry_policy
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError, StorageError, StoreUnavailable
 from jp2batch.core.location import Location
+from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.base_source import BaseSource
 from jp2batch.storage.errors import translate_error
-from jp2batch.storage.replies import Piece, Range, Reply, Version, describe_range, replaced, validate_reply
+from jp2batch.storage.replies import Piece, Reply, Version, replaced, validate_reply
 from jp2batch.storage.retry import backoff_seconds
 
 
@@ -34,7 +35,7 @@ class LocalSource(BaseSource):
         self._users = 0
         self._done = False
 
-    def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
+    def read_many(self, ranges: Sequence[ByteRange]) -> list[Piece]:
         """Read ranges; see `source.Source`."""
         self._check_ranges(ranges)
         policy = retry_policy()
@@ -68,14 +69,14 @@ class LocalSource(BaseSource):
             self._done = True
             self._close_if_unused()
 
-    def _read(self, ranges: Sequence[Range]) -> list[Piece]:
+    def _read(self, ranges: Sequence[ByteRange]) -> list[Piece]:
         with self._errors(), self._opened() as descriptor:
             self._learn(version := _version_of(os.fstat(descriptor)))
             self._meter.requested(len(ranges))
             pieces = [(start, self._read_at(descriptor, start, stop)) for start, stop in ranges]
             self._meter.received(sum(len(data) for _, data in pieces))
         for span, (_, data) in zip(ranges, pieces, strict=True):
-            if len(data) != min(span[1], version.size or 0) - span[0]:
+            if len(data) != min(span.stop, version.size or 0) - span.start:
                 with self._errors(span):
                     validate_reply(Reply(data), span, version)
         return pieces
@@ -132,11 +133,11 @@ class LocalSource(BaseSource):
             raise replaced()
 
     @contextmanager
-    def _errors(self, span: Range | None = None) -> Iterator[None]:
+    def _errors(self, span: ByteRange | None = None) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # noqa: BLE001  # file systems in user space raise any exception
-            fault = translate_error(error, self._location, f"reading {describe_range(span)}" if span else "")
+            fault = translate_error(error, self._location, f"reading {span}" if span else "")
             raise fault from None
 
 

@@ -13,6 +13,7 @@ from jp2batch.core.config import retry_policy
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError, StorageError, StoreUnavailable
 from jp2batch.core.location import Location
+from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.base_source import BaseSource, Meter
 from jp2batch.storage.cluster_limits import cluster_lease
 from jp2batch.storage.deadline import seconds_left
@@ -20,7 +21,7 @@ from jp2batch.storage.drivers.fsspec_driver import Driver
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.latency import gauge
 from jp2batch.storage.limits import Lease, slots_of
-from jp2batch.storage.replies import Piece, Range, Reply, Version, describe_range, replaced, validate_reply
+from jp2batch.storage.replies import Piece, Reply, Version, replaced, validate_reply
 from jp2batch.storage.retry import retried
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class RemoteSource(BaseSource):
         self._whole: bytes | None = None
         self._lock = threading.Lock()
 
-    def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
+    def read_many(self, ranges: Sequence[ByteRange]) -> list[Piece]:
         """Read ranges, all at once; see `source.Source`."""
         self._check_ranges(ranges)
         if self._version is None:
@@ -100,20 +101,20 @@ class RemoteSource(BaseSource):
             raise
         return result
 
-    async def _first(self, span: Range) -> Piece:
+    async def _first(self, span: ByteRange) -> Piece:
         reply, version = await (self._get_then_look(span) if self._store.tells_version else self._get_and_look(span))
         if version.size is None:
             raise StorageError(self.path, "the store does not tell the object's size", "copy it to another store")
         with self._errors(span):
             validate_reply(reply, span, version)
         self._learn(version, reply.data if reply.whole else None)
-        return (0 if reply.whole else span[0]), reply.data
+        return (0 if reply.whole else span.start), reply.data
 
-    async def _get_then_look(self, span: Range) -> tuple[Reply, Version]:
+    async def _get_then_look(self, span: ByteRange) -> tuple[Reply, Version]:
         reply = await self._get(span)
         return reply, reply.version if reply.version.size is not None else await self._look()
 
-    async def _get_and_look(self, span: Range) -> tuple[Reply, Version]:
+    async def _get_and_look(self, span: ByteRange) -> tuple[Reply, Version]:
         version, reply = await asyncio.gather(self._look(), self._get(span), return_exceptions=True)
         if isinstance(version, BaseException):
             raise version
@@ -123,9 +124,9 @@ class RemoteSource(BaseSource):
             raise reply
         return reply, version
 
-    async def _all(self, ranges: Sequence[Range]) -> list[Piece]:
-        async def piece(span: Range) -> Piece:
-            return span[0], (await self._get(span)).data
+    async def _all(self, ranges: Sequence[ByteRange]) -> list[Piece]:
+        async def piece(span: ByteRange) -> Piece:
+            return span.start, (await self._get(span)).data
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -139,7 +140,7 @@ class RemoteSource(BaseSource):
     async def _look_again(self) -> None:
         self._learn(await self._look())
 
-    async def _get(self, span: Range) -> Reply:
+    async def _get(self, span: ByteRange) -> Reply:
         """Read a range, repeating the request after transient failures.
 
         Every range passes here.
@@ -165,7 +166,7 @@ class RemoteSource(BaseSource):
         return await retried(attempt, self._retries, self._meter.retried)
 
     @asynccontextmanager
-    async def _slot(self, span: Range | None = None) -> AsyncIterator[None]:
+    async def _slot(self, span: ByteRange | None = None) -> AsyncIterator[None]:
         """Wait for a request slot; translate errors of the request."""
         async with self._slots.slot(self._lease):
             try:
@@ -186,9 +187,9 @@ class RemoteSource(BaseSource):
                 raise replaced().at(self.path)
 
     @contextmanager
-    def _errors(self, span: Range | None = None) -> Iterator[None]:
+    def _errors(self, span: ByteRange | None = None) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # noqa: BLE001  (each driver has its own)
-            doing = f"reading {describe_range(span)}" if span else ""
+            doing = f"reading {span}" if span else ""
             raise translate_error(error, self._location, doing) from None

@@ -4,9 +4,7 @@ import re
 from dataclasses import dataclass
 
 from jp2batch.core.errors import ObjectChanged, StoreUnavailable
-
-Range = tuple[int, int]
-"""Half-open byte range [start, stop)."""
+from jp2batch.core.ranges import ByteRange
 
 Piece = tuple[int, bytes]
 """(start, data)."""
@@ -48,13 +46,13 @@ class Reply:
     """The body."""
     version: Version = Version(None, None)
     """Version of the object, as far as the reply tells."""
-    span: Range | None = None
+    span: ByteRange | None = None
     """The byte range stated by the reply; None if it states none."""
     whole: bool = False
     """Whether the body is the whole object, because the store ignores ranges."""
 
 
-def content_range(text: str | None) -> tuple[Range | None, int | None]:
+def content_range(text: str | None) -> tuple[ByteRange | None, int | None]:
     """Return the span and total size in a Content-Range header.
 
     A missing value is None.
@@ -63,10 +61,10 @@ def content_range(text: str | None) -> tuple[Range | None, int | None]:
     if match is None:
         return None, None
     first, last, total = match.groups()
-    return (int(first), int(last) + 1) if first else None, None if total == "*" else int(total)
+    return ByteRange(int(first), int(last) + 1) if first else None, None if total == "*" else int(total)
 
 
-def validate_reply(reply: Reply, span: Range, known: Version) -> Reply:
+def validate_reply(reply: Reply, span: ByteRange, known: Version) -> Reply:
     """Return `reply` if it answers the request for `span`.
 
     Raises
@@ -80,24 +78,16 @@ def validate_reply(reply: Reply, span: Range, known: Version) -> Reply:
         raise replaced()
     if reply.whole:
         return reply
-    start, stop = span
     if known.size is not None:
-        stop = max(start, min(stop, known.size))
-    if reply.span is not None and reply.span != (start, stop):
-        raise StoreUnavailable(
-            "", f"requested {describe_range((start, stop))}, but received {describe_range(reply.span)}", "try again"
-        )
-    if len(reply.data) != stop - start:
-        count = "more" if len(reply.data) > stop - start else f"only {len(reply.data)}"
-        raise StoreUnavailable("", f"requested {describe_range((start, stop))}, but received {count}", "try again")
+        span = ByteRange(span.start, max(span.start, min(span.stop, known.size)))
+    if reply.span is not None and reply.span != span:
+        raise StoreUnavailable("", f"requested {span}, but received {reply.span}", "try again")
+    if len(reply.data) != span.size:
+        count = "more" if len(reply.data) > span.size else f"only {len(reply.data)}"
+        raise StoreUnavailable("", f"requested {span}, but received {count}", "try again")
     return reply
 
 
 def replaced() -> ObjectChanged:
     """Return the error for a replaced object."""
     return ObjectChanged("", "was replaced while it was being read", "read it again")
-
-
-def describe_range(span: Range) -> str:
-    """Return the text for a range in messages."""
-    return f"bytes {span[0]}:{span[1]} ({span[1] - span[0]})"

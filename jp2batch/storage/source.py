@@ -10,17 +10,18 @@ from fsspec.implementations.local import LocalFileSystem
 
 from jp2batch.core.config import store_costs
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.base_source import BaseSource, Meter
 from jp2batch.storage.drivers.fsspec_driver import Driver, driver_options, store_class
 from jp2batch.storage.drivers.obstore_driver import ObstoreObject, obstore_store
 from jp2batch.storage.errors import not_opened
 from jp2batch.storage.local_source import LocalSource
 from jp2batch.storage.remote_source import RemoteSource
-from jp2batch.storage.replies import Piece, Range, Version
+from jp2batch.storage.replies import Piece, Version
 from jp2batch.storage.store_identity import key_of, store_host
 from jp2batch.storage.store_options import locate
 
-__all__ = ["MemorySource", "Piece", "Range", "Source", "Version", "known_protocols", "open_source"]
+__all__ = ["MemorySource", "Piece", "Source", "Version", "known_protocols", "open_source"]
 
 
 class Source(Protocol):
@@ -80,7 +81,7 @@ class Source(Protocol):
         """Wall time spent waiting for the store, in seconds."""
         ...
 
-    def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
+    def read_many(self, ranges: Sequence[ByteRange]) -> list[Piece]:
         """Read ranges concurrently; return their bytes in the same order.
 
         Each range is a request. The first call takes exactly one range: it learns the size, the version and whether the
@@ -151,9 +152,9 @@ class MemorySource(BaseSource):
         super().__init__(path, profile or store_costs("memory"))
         self._data = data
         self._own = Version(len(data), etag)
-        self.asked: list[Range] = []
+        self.asked: list[ByteRange] = []
 
-    def read_many(self, ranges: Sequence[Range]) -> list[Piece]:
+    def read_many(self, ranges: Sequence[ByteRange]) -> list[Piece]:
         """Return slices of the data; see `Source`."""
         self._check_ranges(ranges)
         pieces = [(start, self._data[start:stop]) for start, stop in ranges]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from jp2batch.core import config
 from jp2batch.core.costs import LARGEST_PART, PRICE, StoreCosts
+from jp2batch.core.ranges import ByteRange, merged
 from jp2batch.jpeg2000.plan.coalesce import coalesced
-from jp2batch.jpeg2000.syntax.sparse_file import Range, merged
 
 SIZE = 84_000_000
 LINK = StoreCosts(0.03, 60e6, 128, 125e6)
@@ -28,37 +28,37 @@ stores = st.builds(
 )
 wanted = st.lists(
     st.tuples(st.integers(0, SIZE - 1), st.integers(1, 10**6) | st.integers(1, 10**4) | st.integers(1, 4 * 10**7)).map(
-        lambda span: Range(span[0], min(SIZE, sum(span)))
+        lambda span: ByteRange(span[0], min(SIZE, sum(span)))
     ),
     max_size=40,
 )
 
 
-def size_of(ranges: list[Range]) -> int:
-    return sum(stop - start for start, stop, _ in ranges)
+def size_of(ranges: list[ByteRange]) -> int:
+    return sum(span.size for span in ranges)
 
 
-def cost(ranges: list[Range], store: StoreCosts) -> float:
+def cost(ranges: list[ByteRange], store: StoreCosts) -> float:
     """Return what just these requests cost."""
     return store.seconds(len(ranges), size_of(ranges), 1) + size_of(ranges) * PRICE
 
 
-def short_enough(ranges: list[Range]) -> list[Range]:
+def short_enough(ranges: list[ByteRange]) -> list[ByteRange]:
     """Cut what is too long to be asked for at once."""
     cut = []
-    for start, stop, _ in ranges:
+    for start, stop in ranges:
         edges = np.linspace(start, stop, max(1, round((stop - start) / LARGEST_PART)) + 1).astype(int)
-        cut += [Range(int(a), int(b)) for a, b in itertools.pairwise(edges)]
+        cut += [ByteRange(int(a), int(b)) for a, b in itertools.pairwise(edges)]
     return cut
 
 
-def verify_covers(asked: list[Range], ranges: list[Range]) -> None:
+def verify_covers(asked: list[ByteRange], ranges: list[ByteRange]) -> None:
     """Requests must be sorted, disjoint, inside the file, and hold every byte that is wanted."""
     assert asked == sorted(asked)
     assert all(left.stop <= right.start for left, right in itertools.pairwise(asked))
-    assert all(0 <= start < stop <= SIZE for start, stop, _ in asked)
+    assert all(0 <= start < stop <= SIZE for start, stop in asked)
     runs = merged(asked)
-    assert all(any(run.start <= start and stop <= run.stop for run in runs) for start, stop, _ in ranges)
+    assert all(any(run.start <= start and stop <= run.stop for run in runs) for start, stop in ranges)
 
 
 @given(wanted, stores)
@@ -69,7 +69,7 @@ def test_requests_cover_and_cost_no_more_than_the_extremes(ranges, store):
         assert asked == []
         return
     apart = merged(ranges)
-    together = [Range(apart[0].start, apart[-1].stop)]
+    together = [ByteRange(apart[0].start, apart[-1].stop)]
     if not store.latency:
         assert asked == apart
         return
@@ -92,15 +92,15 @@ def test_the_estimate_for_many_ranges_is_that_of_looking_at_each_choice(ranges, 
 def test_what_may_not_be_crossed_is_not(ranges, store, barrier):
     asked = coalesced(ranges, store, lambda start, stop: not start <= barrier < stop)
     verify_covers(asked, ranges)
-    if not any(start <= barrier < stop for start, stop, _ in ranges):
-        assert not any(start <= barrier < stop for start, stop, _ in asked)
+    if not any(start <= barrier < stop for start, stop in ranges):
+        assert not any(start <= barrier < stop for start, stop in asked)
 
 
-def tiles(share: float) -> list[Range]:
+def tiles(share: float) -> list[ByteRange]:
     """Return a prefix of each tile of a 10 m band."""
     lengths = np.random.default_rng(3).normal(1, 0.15, 121)
     bounds = np.concatenate([[2600], 2600 + np.cumsum(lengths * (SIZE - 2602) / lengths.sum())]).astype(int)
-    return [Range(int(a), int(a + (b - a) * share)) for a, b in itertools.pairwise(bounds)]
+    return [ByteRange(int(a), int(a + (b - a) * share)) for a, b in itertools.pairwise(bounds)]
 
 
 def test_an_overview_is_asked_for_tile_by_tile_over_a_good_link():
@@ -119,25 +119,25 @@ def test_an_overview_takes_few_requests_where_they_are_counted():
 
 
 def test_small_gaps_are_not_worth_a_request():
-    near = [Range(start, start + 5000) for start in range(0, 100_000, 10_000)]
+    near = [ByteRange(start, start + 5000) for start in range(0, 100_000, 10_000)]
     assert len(coalesced(near, LINK)) <= 2
-    assert len(coalesced([Range(r.start * 100, r.start * 100 + 5000) for r in near], LINK)) == 10
+    assert len(coalesced([ByteRange(r.start * 100, r.start * 100 + 5000) for r in near], LINK)) == 10
 
 
 def test_a_long_range_is_cut_over_free_connections():
-    asked = coalesced([Range(0, SIZE)], LINK)
+    asked = coalesced([ByteRange(0, SIZE)], LINK)
     assert 2 <= len(asked) <= 8  # which fill the line
-    assert len({stop - start for start, stop, _ in asked}) <= 2
-    assert len(coalesced([Range(0, 1_000_000)], LINK)) == 1
-    assert len(coalesced([Range(0, SIZE)], CDSE)) == 4
+    assert len({stop - start for start, stop in asked}) <= 2
+    assert len(coalesced([ByteRange(0, 1_000_000)], LINK)) == 1
+    assert len(coalesced([ByteRange(0, SIZE)], CDSE)) == 4
 
 
 def test_no_request_is_too_long():
-    asked = coalesced([Range(0, SIZE)], StoreCosts(0.03, 60e6, 1))
-    assert max(stop - start for start, stop, _ in asked) <= 1.5 * 32 * 2**20
+    asked = coalesced([ByteRange(0, SIZE)], StoreCosts(0.03, 60e6, 1))
+    assert max(stop - start for start, stop in asked) <= 1.5 * 32 * 2**20
 
 
 @pytest.mark.parametrize("count", [2, 1000])
 def test_free_requests_are_made_for_just_what_is_wanted(count):
-    ranges = [Range(start * 10, start * 10 + 9) for start in range(count)]
+    ranges = [ByteRange(start * 10, start * 10 + 9) for start in range(count)]
     assert coalesced(ranges, StoreCosts(0, 1e9, 8)) == ranges

@@ -7,19 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jp2batch.core.errors import CorruptImage
+from jp2batch.core.ranges import ByteRange, merged
 from jp2batch.image.open import run_steps
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Unknown, fetch, gather, merged, require
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Unknown, Wanted, disjoint, fetch, gather, require
 
 DATA = bytes(range(200))
-ranges = st.tuples(st.integers(0, 199), st.integers(1, 60)).map(lambda t: Range(t[0], min(200, t[0] + t[1])))
+ranges = st.tuples(st.integers(0, 199), st.integers(1, 60)).map(lambda t: ByteRange(t[0], min(200, t[0] + t[1])))
 
 
 def feed(pieces: SparseFile):
     """Return what answers a conversation from DATA."""
 
     def answer(wanted):
-        for r in wanted:
-            pieces.add(r.start, DATA[r.start : r.stop])
+        for (start, stop), _ in wanted:
+            pieces.add(start, DATA[start:stop])
 
     return answer
 
@@ -27,10 +28,10 @@ def feed(pieces: SparseFile):
 @given(st.lists(ranges, max_size=12), ranges)
 def test_what_is_missing_is_just_what_was_not_added(known, asked):
     pieces = SparseFile(200)
-    for start, stop, _ in known:
+    for start, stop in known:
         for gap in pieces.missing(start, stop):
             pieces.add(gap.start, DATA[gap.start : gap.stop])
-    have = {position for start, stop, _ in known for position in range(start, stop)}
+    have = {position for start, stop in known for position in range(start, stop)}
     missing = [position for gap in pieces.missing(asked.start, asked.stop) for position in range(gap.start, gap.stop)]
     assert missing == [position for position in range(asked.start, asked.stop) if position not in have]
     run_steps(fetch(pieces, [asked]), feed(pieces))
@@ -38,33 +39,36 @@ def test_what_is_missing_is_just_what_was_not_added(known, asked):
     assert pieces.read(asked.start, asked.stop) == DATA[asked.start : asked.stop]
 
 
-@given(st.lists(ranges, max_size=20))
-def test_merged_ranges_are_the_same_bytes_and_do_not_touch(wanted):
-    joined = merged(wanted)
-    covered = [position for start, stop, _ in joined for position in range(start, stop)]
-    assert covered == sorted({position for start, stop, _ in wanted for position in range(start, stop)})
-    assert all(left.stop < right.start for left, right in itertools.pairwise(joined))
+@given(st.lists(st.tuples(ranges, st.integers(0, 60)), max_size=20))
+def test_disjoint_ranges_decide_as_far_as_their_parts(parts):
+    wanted = [Wanted(span, min(span.stop, span.start + head)) for span, head in parts]
+    joined = disjoint(wanted)
+    assert all(left.range.stop <= right.range.start for left, right in itertools.pairwise(joined))
+    for span, decisive in wanted:
+        (around,) = [one for one in joined if one.range.start <= span.start and span.stop <= one.range.stop]
+        assert around.decisive >= decisive
+        assert around.head.stop <= around.range.stop
 
 
 @given(st.lists(ranges, max_size=8), st.lists(ranges, max_size=8), ranges)
 def test_what_was_fetched_may_not_be_crossed(known, fetched, gap):
     pieces = SparseFile(200)
-    for start, stop, _ in merged(known):
+    for start, stop in merged(known):
         pieces.add(start, DATA[start:stop])
     assert pieces.may_cross(gap.start, gap.stop)
-    for start, stop, _ in fetched:
+    for start, stop in fetched:
         pieces.fill(start, DATA[start:stop])
-    there = {position for start, stop, _ in known + fetched for position in range(start, stop)}
+    there = {position for start, stop in known + fetched for position in range(start, stop)}
     crossed = bool(there & set(range(gap.start, gap.stop)))
     assert pieces.may_cross(gap.start, gap.stop) == (not fetched or not crossed)
-    for start, stop, _ in merged(known + fetched):
+    for start, stop in merged(known + fetched):
         assert pieces.read(start, stop) == DATA[start:stop]
 
 
 def test_a_range_that_must_be_fetched_brings_what_is_ahead():
     pieces = SparseFile(200)
     steps = require(pieces, 10, 20, Ahead(header=5, data=30))
-    assert next(steps) == [Range(10, 55, head=15)]
+    assert next(steps) == [Wanted(ByteRange(10, 55), 25)]
     pieces.add(10, DATA[10:55])
     with pytest.raises(StopIteration) as end:
         next(steps)
@@ -73,7 +77,7 @@ def test_a_range_that_must_be_fetched_brings_what_is_ahead():
 
 
 def test_what_is_ahead_ends_with_the_file():
-    assert next(require(SparseFile(200), 190, 195, Ahead(100, 100))) == [Range(190, 200, head=10)]
+    assert next(require(SparseFile(200), 190, 195, Ahead(100, 100))) == [Wanted(ByteRange(190, 200), 200)]
 
 
 def test_a_range_beyond_the_end_says_that_the_file_is_cut():
@@ -119,8 +123,8 @@ def test_what_is_dropped_is_missing_and_the_rest_stays(pieces, cuts):
         known.add(position, data[position : position + length])
         position += 2 * length  # with gaps
     held = [i for i in range(len(data)) if known.covers(i, i + 1)]
-    ranges = merged(Range(start, start + length) for start, length in cuts)
+    ranges = merged(ByteRange(start, start + length) for start, length in cuts)
     known.drop(ranges)
-    left = [i for i in held if not any(start <= i < stop for start, stop, _ in ranges)]
+    left = [i for i in held if not any(start <= i < stop for start, stop in ranges)]
     assert [i for i in range(len(data)) if known.covers(i, i + 1)] == left
     assert all(known.read(i, i + 1) == data[i : i + 1] for i in left)

@@ -10,6 +10,7 @@ import pytest
 
 from jp2batch.compute.task import PickledSpec, TaskSpec
 from jp2batch.core.options import SecretDict
+from jp2batch.core.ranges import ByteRange
 from jp2batch.core.request import Request
 from jp2batch.service import worker_actor
 from jp2batch.service.problems import NotInTime, problem_of
@@ -49,9 +50,9 @@ def test_a_read_is_given_up_at_its_next_step():
     wanted = iter([True, False])
     source = MemorySource(bytes(100))
     watched = Watched(source, lambda: next(wanted), FAR)
-    watched.read_many([(0, 10)])
+    watched.read_many([ByteRange(0, 10)])
     with pytest.raises(GivenUp):
-        watched.read_many([(10, 20)])
+        watched.read_many([ByteRange(10, 20)])
     assert source.asked == [(0, 10)]
 
 
@@ -80,7 +81,7 @@ def test_no_store_is_waited_for_beyond_the_time_there_is(http_server):
     http_server.delay = 30.0
     watched = Watched(open_source(http_server.url("a")), lambda: True, time.monotonic() + 0.2)
     with pytest.raises(NotInTime) as raised:
-        watched.read_many([(0, 10)])
+        watched.read_many([ByteRange(0, 10)])
     problem = problem_of(raised.value)
     assert (problem.status, problem.retryable) == (504, True)
     assert raised.value.__context__ is None

@@ -16,6 +16,7 @@ import jp2batch
 from jp2batch import read_manifest
 from jp2batch.cli import main
 from jp2batch.core.errors import ImageNotFound, InvalidPath, ObjectChanged, PermissionDenied, StoreUnavailable
+from jp2batch.core.ranges import ByteRange
 from jp2batch.core.request import Request
 from jp2batch.image.open import OpenImage
 from jp2batch.image.read import read_opened, read_pixels
@@ -247,8 +248,8 @@ def test_a_source_may_be_closed_while_it_is_read_and_read_again(tmp_path):
     path = tmp_path / "data.bin"
     path.write_bytes(bytes(range(256)) * 4000)
     source = open_source(str(path))
-    source.read_many([(0, 8)])
-    ranges = [(start, start + 256) for start in range(0, 512_000, 256)]
+    source.read_many([ByteRange(0, 8)])
+    ranges = [ByteRange(start, start + 256) for start in range(0, 512_000, 256)]
     with ThreadPoolExecutor(4) as pool:
         reads = [pool.submit(source.read_many, ranges) for _ in range(4)]
         while not all(read.done() for read in reads):
@@ -258,4 +259,4 @@ def test_a_source_may_be_closed_while_it_is_read_and_read_again(tmp_path):
     path.with_suffix(".new").replace(path)
     source.close()
     with pytest.raises(ObjectChanged):
-        source.read_many([(0, 1)])
+        source.read_many([ByteRange(0, 1)])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import jp2batch
 from jp2batch.core.errors import ConfigurationError, ImageNotFound
+from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.drivers.obstore_driver import ObstoreObject
 from jp2batch.storage.remote_source import RemoteSource
 from jp2batch.storage.source import open_source
@@ -73,7 +74,7 @@ def read_first(key: str, options: dict[str, Any], driver: str) -> tuple[bytes, b
     with dask.config.set({"jp2batch.driver": driver}):
         source = open_source(f"s3://bucket/{key}", storage_options=options)
     assert isinstance(source, RemoteSource)
-    ((_, data),) = source.read_many([(0, 100)])
+    ((_, data),) = source.read_many([ByteRange(0, 100)])
     source.verify()
     return data, isinstance(source._store, ObstoreObject)
 

@@ -5,6 +5,7 @@ import pytest
 
 from jp2batch.core import config
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.latency import LatencyEstimator
 from jp2batch.storage.source import open_source
 
@@ -62,8 +63,8 @@ def test_sources_note_and_follow(http_server):
     with dask.config.set({"jp2batch.measure": True, **slow}):
         assert open_source(url).profile.latency == config.store_costs("http").latency == 9
         source = open_source(url)
-        source.read_many([(0, 100)])
-        source.read_many([(start, start + 100) for start in range(100, 2000, 100)])
+        source.read_many([ByteRange(0, 100)])
+        source.read_many([ByteRange(start, start + 100) for start in range(100, 2000, 100)])
         assert source.profile.latency == 9  # it stays the same while an image is read
         assert 0.0001 <= open_source(url).profile.latency < 9
         with dask.config.set({"jp2batch.stores": {"127.0.0.1": {"latency": "7ms"}}}):

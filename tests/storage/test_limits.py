@@ -14,6 +14,7 @@ import pytest
 from jp2batch.batch import run as batch
 from jp2batch.compute.cluster import local_cluster
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.ranges import ByteRange
 from jp2batch.core.request import Request
 from jp2batch.image.read import read_pixels
 from jp2batch.storage.cluster_limits import SharedLimiter, cluster_lease
@@ -279,7 +280,7 @@ def test_retry_after_lets_everybody_wait(limited):
     url = limited.url("file")
     sources = [open_source(url) for _ in range(2)]
     for source in sources:
-        source.read_many([(0, 10)])
+        source.read_many([ByteRange(0, 10)])
     limited.quota = (len(limited.times), 600.0)  # which is used up
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(source.read_many, [(10, 20)]) for source in sources]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import jp2batch
 from jp2batch.cli import main
 from jp2batch.core.errors import ObjectChanged
+from jp2batch.core.ranges import ByteRange
 from jp2batch.sample.encode import Coding
 from jp2batch.sample.product import make_product
 from jp2batch.storage.source import Version, open_source
@@ -190,7 +191,7 @@ def confirmed(link: Link, known: Version) -> tuple[int, int]:
 
 def version_of(link: Link) -> Version:
     source = open_source(link.url, storage_options=link.options)
-    source.read_many([(0, 8)])
+    source.read_many([ByteRange(0, 8)])
     return Version(source.size, source.etag)
 
 

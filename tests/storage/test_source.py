@@ -24,13 +24,14 @@ from jp2batch.core import errors
 from jp2batch.core.config import store_costs
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.location import Location, redact
+from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.replies import content_range
-from jp2batch.storage.source import MemorySource, Range, Source, open_source
+from jp2batch.storage.source import MemorySource, Source, open_source
 
 DATA = bytes(i * i // 7 % 251 for i in range(300_000))
-RANGES: list[Range] = [(i * 2000, i * 2000 + 700 + i) for i in range(121)]
-FIRST: Range = (0, 8)
+RANGES = [ByteRange(i * 2000, i * 2000 + 700 + i) for i in range(121)]
+FIRST = ByteRange(0, 8)
 
 
 @pytest.fixture(autouse=True)
@@ -191,14 +192,14 @@ def test_ranges_come_in_the_order_asked_and_are_counted(place: Somewhere) -> Non
 
 def test_the_first_range_may_reach_beyond_the_end(place: Somewhere) -> None:
     source = place.source(b"short")
-    assert source.read_many([(0, 8192)]) == [(0, b"short")]
+    assert source.read_many([ByteRange(0, 8192)]) == [(0, b"short")]
     assert source.size == 5
-    assert source.read_many([(3, 100), (0, 2)]) == [(3, b"rt"), (0, b"sh")]
+    assert source.read_many([ByteRange(3, 100), ByteRange(0, 2)]) == [(3, b"rt"), (0, b"sh")]
 
 
 def test_an_empty_object_has_size_0(place: Somewhere) -> None:
     source = place.source(b"")
-    assert source.read_many([(0, 8192)]) == [(0, b"")]
+    assert source.read_many([ByteRange(0, 8192)]) == [(0, b"")]
     assert source.size == 0
     source.verify()
 
@@ -211,8 +212,10 @@ def test_one_range_is_tried_before_a_hundred(place: Somewhere) -> None:
     assert source.read_many([]) == []
 
 
-@pytest.mark.parametrize("span", [(5, 5), (9, 5), (-4, 5), (len(DATA), len(DATA) + 1)])
-def test_a_range_that_holds_nothing_is_the_callers_mistake(place: Somewhere, span: Range) -> None:
+@pytest.mark.parametrize(
+    "span", [ByteRange(5, 5), ByteRange(9, 5), ByteRange(-4, 5), ByteRange(len(DATA), len(DATA) + 1)]
+)
+def test_a_range_that_holds_nothing_is_the_callers_mistake(place: Somewhere, span: ByteRange) -> None:
     source = place.source()
     source.read_many([FIRST])
     with pytest.raises(ValueError, match="no bytes"):
@@ -285,7 +288,7 @@ def test_no_more_requests_are_under_way_than_the_profile_allows(http_server: Any
 
 def test_only_uncompressed_ranges_are_asked_for(http_server: Any) -> None:
     source = _http_source(http_server, headers={"X-Mine": "kept"})
-    source.read_many([(0, 100)])
+    source.read_many([ByteRange(0, 100)])
     assert http_server.asked == ["bytes=0-99"]
     assert http_server.headers[0]["accept-encoding"] == "identity"
     assert http_server.headers[0]["x-mine"] == "kept"
@@ -295,7 +298,7 @@ def test_a_body_without_length_is_read(http_server: Any) -> None:
     http_server.fault = "chunked"
     source = _http_source(http_server)
     source.read_many([FIRST])
-    assert source.read_many([(10, 5000)]) == [(10, DATA[10:5000])]
+    assert source.read_many([ByteRange(10, 5000)]) == [(10, DATA[10:5000])]
     assert source.bytes_read == http_server.bytes_sent
 
 
@@ -305,7 +308,7 @@ def test_a_server_without_ranges_sends_the_whole_file_once(http_server: Any, fau
     source = _http_source(http_server)
     assert source.read_many([FIRST]) == [(0, DATA)]
     assert source.size == len(DATA)
-    assert source.read_many([(5, 10), (3, 4)]) == [(5, DATA[5:10]), (3, DATA[3:4])]
+    assert source.read_many([ByteRange(5, 10), ByteRange(3, 4)]) == [(5, DATA[5:10]), (3, DATA[3:4])]
     source.verify()
     assert source.requests == http_server.requests == 1
     assert source.bytes_read == http_server.bytes_sent == len(DATA)
@@ -326,7 +329,7 @@ def test_an_unknown_total_is_asked_for(http_server: Any) -> None:
     assert source.size == len(DATA)
     assert http_server.asked == ["bytes=0-7", "bytes=-1"]
     assert source.requests == 2
-    assert source.read_many([(5, 10)]) == [(5, DATA[5:10])]
+    assert source.read_many([ByteRange(5, 10)]) == [(5, DATA[5:10])]
 
 
 FAULTS: list[tuple[str | int, type[errors.Jp2BatchError], str]] = [
@@ -353,7 +356,7 @@ def test_a_fault_is_one_typed_line(
 ) -> None:
     http_server.fault, http_server.faultless = fault, faultless
     source = _http_source(http_server, headers={"Authorization": "Bearer sesame"})
-    span = (100 * faultless, 100 * faultless + 100)
+    span = ByteRange(100 * faultless, 100 * faultless + 100)
     for _ in range(faultless):
         source.read_many([span])
     with pytest.raises(expected, match=text) as error:
@@ -405,7 +408,7 @@ def test_a_shrunken_file_is_noticed_without_etags(http_server: Any) -> None:
     assert source.etag is None
     http_server.files["a.jp2"] = DATA[:50]
     with pytest.raises(errors.ObjectChanged):
-        source.read_many([(100, 200)])
+        source.read_many([ByteRange(100, 200)])
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "no-such-host.invalid"])
@@ -470,9 +473,9 @@ def test_a_fault_of_an_s3_store_is_one_typed_line(
 ) -> None:
     http_server.fault, http_server.faultless = fault, 1
     source = _s3_source(http_server, driver)
-    source.read_many([(0, 100)])
+    source.read_many([ByteRange(0, 100)])
     with pytest.raises(expected, match=text.replace("headers", "requester_pays")) as error:
-        source.read_many([(100, 200)])
+        source.read_many([ByteRange(100, 200)])
     _verify_one_line(error, source.path)
     assert type(error.value) is expected
     if fault != "reset":  # botocore does not tell how often it tried
@@ -483,14 +486,14 @@ def test_an_s3_store_without_ranges_sends_the_whole_file_once(http_server: Any, 
     http_server.fault = "ignore-range"
     source = _s3_source(http_server, driver)
     assert source.read_many([FIRST]) == [(0, DATA)]
-    assert source.read_many([(5, 10)]) == [(5, DATA[5:10])]
+    assert source.read_many([ByteRange(5, 10)]) == [(5, DATA[5:10])]
     assert source.requests == http_server.requests == (1 if driver == "fsspec" else 2)  # obstore refuses it at first
 
 
 def test_an_s3_store_is_asked_for_the_same_version(http_server: Any, driver: str) -> None:
     source = _s3_source(http_server, driver)
     source.read_many([FIRST])
-    source.read_many([(5, 10)])
+    source.read_many([ByteRange(5, 10)])
     sent = http_server.headers
     assert [headers.get("if-match") for headers in sent] == [None, source.etag]
 
@@ -598,7 +601,7 @@ def test_a_path_that_no_file_can_have_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name in ("n" * 300, "loop"):
         with pytest.raises(errors.ImageNotFound, match="no such file"):
-            open_source(str(tmp_path / name)).read_many([(0, 10)])
+            open_source(str(tmp_path / name)).read_many([ByteRange(0, 10)])
 
 
 def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
@@ -752,9 +755,9 @@ def test_the_memory_source_notes_what_was_asked() -> None:
     profile = StoreCosts(latency=0.1, bandwidth=1e6, connections=4)
     source = MemorySource(b"0123456789", path="a.jp2", profile=profile)
     with pytest.raises(ValueError, match="one range"):
-        source.read_many([(0, 1), (1, 2)])
-    assert source.read_many([(0, 99)]) == [(0, b"0123456789")]
-    assert source.read_many([(5, 6), (1, 3)]) == [(5, b"5"), (1, b"12")]
+        source.read_many([ByteRange(0, 1), ByteRange(1, 2)])
+    assert source.read_many([ByteRange(0, 99)]) == [(0, b"0123456789")]
+    assert source.read_many([ByteRange(5, 6), ByteRange(1, 3)]) == [(5, b"5"), (1, b"12")]
     source.verify()
     assert (source.size, source.requests, source.bytes_read, source.profile) == (10, 3, 13, profile)
     assert source.asked == [(0, 99), (5, 6), (1, 3)]
@@ -771,7 +774,7 @@ def test_the_memory_source_notes_what_was_asked() -> None:
         (None, (None, None)),
     ],
 )
-def test_content_range_is_read(text: str | None, expected: tuple[Range | None, int | None]) -> None:
+def test_content_range_is_read(text: str | None, expected: tuple[ByteRange | None, int | None]) -> None:
     assert content_range(text) == expected
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dask
 
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.ranges import ByteRange
 from jp2batch.core.request import Window
 from jp2batch.core.runtime import Runtime
 from jp2batch.image.read import Pixels, read_from
@@ -38,6 +39,6 @@ class Timed(MemorySource):
 
     rounds = 0
 
-    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, bytes]]:
+    def read_many(self, ranges: Sequence[ByteRange]) -> list[tuple[int, bytes]]:
         self.rounds += 1
         return super().read_many(ranges)

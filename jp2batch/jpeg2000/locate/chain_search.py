@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 
 from jp2batch.core.errors import CorruptImage
+from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd, may_be_link, read_link
@@ -17,7 +18,7 @@ from jp2batch.jpeg2000.locate.sot_proof import SOT, is_genuine_sot, look_back
 from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import Sot
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Steps, disjoint, gather, require
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, Wanted, disjoint, gather, require
 
 
 @dataclass(slots=True, eq=False)
@@ -78,7 +79,7 @@ class ChainSearch:
 
     pieces: SparseFile
     header: MainHeader
-    codestream: Range
+    codestream: ByteRange
     tiles: Container[int]
     """Tiles whose headers are needed."""
     ahead: ReadAhead
@@ -98,7 +99,7 @@ class ChainSearch:
     _runs: list[KnownStretch] = field(default_factory=list)
     _scans: list[Scan] = field(default_factory=list)
     _open: set[int] = field(default_factory=set)
-    _owed: list[Range] = field(default_factory=list)
+    _owed: list[ByteRange] = field(default_factory=list)
     _learned: int = 0
 
     def __post_init__(self) -> None:
@@ -123,7 +124,7 @@ class ChainSearch:
             if self._learned == known:
                 raise InconsistentFile("the chain of tile-parts cannot be followed")
             running, known = [*running, *begun], self._learned
-            wanted: list[Range] = []
+            wanted: list[Wanted] = []
             going_on = []
             for steps in running:
                 asked = next(steps, None)
@@ -134,7 +135,8 @@ class ChainSearch:
             if wanted:
                 owed, self._owed = self._owed, []
                 self.rounds, known = self.rounds + 1, -1
-                yield disjoint([*wanted, *(gap for r in owed for gap in self.pieces.missing(r.start, r.stop))])
+                gaps = (gap for span in owed for gap in self.pieces.missing(*span))
+                yield disjoint([*wanted, *(Wanted(gap, gap.start) for gap in gaps)])
 
     def walk(self, position: int, tile: int) -> Steps[None]:
         """Follow the chain from the start of a tile-part."""
@@ -252,7 +254,7 @@ class ChainSearch:
         self.outcomes[position] = outcome
         if isinstance(outcome, ChainedTilePart) and outcome.part is not None:
             data = self.ahead(outcome.sot.tile, outcome.stop - position).data
-            self._owed.append(Range(outcome.part.data, min(outcome.part.data + data, outcome.stop), 0))
+            self._owed.append(ByteRange(outcome.part.data, min(outcome.part.data + data, outcome.stop)))
         return outcome
 
     def _candidates(self, data: bytes, start: int) -> Iterator[tuple[int, Sot]]:

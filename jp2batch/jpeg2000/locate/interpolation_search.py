@@ -17,6 +17,7 @@ from itertools import pairwise
 from operator import itemgetter
 
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.locate import sot_proof
 from jp2batch.jpeg2000.locate.chain_search import ChainSearch, Gap
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile, has_all_packets
@@ -26,7 +27,7 @@ from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
 from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker
-from jp2batch.jpeg2000.syntax.sparse_file import Range, SparseFile, Steps
+from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps
 
 _NEAR = 4  # tile-parts to walk along instead of searching past them
 _CHUNK = 0.8  # part of a tile-part fetched per request of a search
@@ -48,7 +49,7 @@ def interpolation_cost(length: int, tiles: int, selected: Iterable[int], wanted:
 
 
 def locate_by_interpolation(
-    pieces: SparseFile, header: MainHeader, codestream: Range, tiles: Collection[int], ahead: ReadAhead
+    pieces: SparseFile, header: MainHeader, codestream: ByteRange, tiles: Collection[int], ahead: ReadAhead
 ) -> Steps[list[TilePartHeader]]:
     """Read the tile-part headers of a few `tiles`.
 

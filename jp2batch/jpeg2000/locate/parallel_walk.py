@@ -13,13 +13,14 @@ from itertools import pairwise
 from typing import Self
 
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.locate.chain_search import ChainSearch, Gap
 from jp2batch.jpeg2000.locate.completeness import Completeness, InconsistentFile
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
 from jp2batch.jpeg2000.locate.tile_parts import ReadAhead, with_plm
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Sot
-from jp2batch.jpeg2000.syntax.sparse_file import Range, SparseFile, Steps
+from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps
 
 _CHUNK = 0.5  # part of a tile-part fetched per request of a search: the average distance to the next SOT
 _SEARCH = 1.5  # rounds of a search
@@ -90,7 +91,7 @@ def choose_pace(length: int, tiles: int, wanted: int, store: StoreCosts) -> Walk
 def locate_by_walk(
     pieces: SparseFile,
     header: MainHeader,
-    codestream: Range,
+    codestream: ByteRange,
     tiles: Collection[int],
     ahead: ReadAhead,
     *,

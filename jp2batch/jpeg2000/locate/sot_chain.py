@@ -4,12 +4,13 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from jp2batch.core.errors import CorruptImage
+from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile, missing_tiles
 from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_tile_part
 from jp2batch.jpeg2000.syntax.markers import Marker, Sot
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Steps, require
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class ChainEnd:
 def read_link(
     pieces: SparseFile,
     header: MainHeader,
-    codestream: Range,
+    codestream: ByteRange,
     position: int,
     *,
     tiles: Container[int],
@@ -97,7 +98,7 @@ def check_present(pieces: SparseFile, header: MainHeader, tiles: Iterable[int]) 
         raise missing_tiles(sorted(lacking))
 
 
-def may_be_link(data: bytes, position: int, header: MainHeader, codestream: Range) -> Sot | None:
+def may_be_link(data: bytes, position: int, header: MainHeader, codestream: ByteRange) -> Sot | None:
     """Return the SOT parsed from 12 bytes; None if it is impossible."""
     sot = Sot.parse(data)
     if sot is None or sot.tile >= tile_count(header.siz) or (sot.parts and sot.part >= sot.parts):
@@ -105,7 +106,7 @@ def may_be_link(data: bytes, position: int, header: MainHeader, codestream: Rang
     return sot if Sot.SIZE + 2 <= sot.length <= codestream.stop - position else None
 
 
-def _stop(pieces: SparseFile, position: int, sot: Sot, codestream: Range) -> Steps[int]:
+def _stop(pieces: SparseFile, position: int, sot: Sot, codestream: ByteRange) -> Steps[int]:
     """Return the end of a tile-part.
 
     Psot = 0 means the end of the codestream (A.4.2).

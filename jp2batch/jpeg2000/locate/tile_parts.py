@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from jp2batch.core.errors import CorruptImage
+from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile, check_claims, has_all_packets
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_tile_part
 from jp2batch.jpeg2000.syntax.markers import Marker, Sot
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Steps, gather, require
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, gather, require
 
 ReadAhead = Callable[[int, int], Ahead]
 """Read-ahead for the SOT of a tile-part, from (tile, Psot)."""
@@ -37,7 +38,7 @@ class TilePartExtent:
     """Whether the extents of its tile are proven complete."""
 
 
-def tlm_places(header: MainHeader, codestream: Range) -> list[TilePartExtent]:
+def tlm_places(header: MainHeader, codestream: ByteRange) -> list[TilePartExtent]:
     """Return the extents of all tile-parts in TLM.
 
     Raises
@@ -55,7 +56,7 @@ def tlm_places(header: MainHeader, codestream: Range) -> list[TilePartExtent]:
 
 
 def locate_by_tlm(
-    pieces: SparseFile, header: MainHeader, codestream: Range, tiles: Collection[int], ahead: ReadAhead
+    pieces: SparseFile, header: MainHeader, codestream: ByteRange, tiles: Collection[int], ahead: ReadAhead
 ) -> Steps[list[TilePartHeader]]:
     """Read the tile-part headers of `tiles` at the positions in TLM.
 
@@ -74,7 +75,7 @@ def locate_by_tlm(
 def locate_by_index(
     pieces: SparseFile,
     header: MainHeader,
-    codestream: Range,
+    codestream: ByteRange,
     tiles: Collection[int],
     ahead: ReadAhead,
     *,
@@ -99,7 +100,7 @@ def locate_by_index(
 
 
 def _check_all_told(
-    header: MainHeader, codestream: Range, places: Sequence[TilePartExtent], parts: Sequence[TilePartHeader]
+    header: MainHeader, codestream: ByteRange, places: Sequence[TilePartExtent], parts: Sequence[TilePartHeader]
 ) -> None:
     if not fill_codestream(header, codestream, places):
         raise InconsistentFile(f"nothing proves that tile {parts[0].sot.tile} is complete")
@@ -113,7 +114,7 @@ def with_plm(header: MainHeader, part: TilePartHeader, ordinal: int) -> TilePart
     return part
 
 
-def fill_codestream(header: MainHeader, codestream: Range, places: Iterable[TilePartExtent]) -> bool:
+def fill_codestream(header: MainHeader, codestream: ByteRange, places: Iterable[TilePartExtent]) -> bool:
     """Return whether consecutive tile-parts fill the codestream.
 
     They must begin at the end of the main header. False if a tile index exceeds the number of tiles, as it may if TLM
@@ -130,7 +131,7 @@ def fill_codestream(header: MainHeader, codestream: Range, places: Iterable[Tile
 def _at_places(  # noqa: PLR0917  # the parameters of its callers
     pieces: SparseFile,
     header: MainHeader,
-    codestream: Range,
+    codestream: ByteRange,
     places: Iterable[TilePartExtent],
     tiles: Collection[int],
     ahead: ReadAhead,
@@ -157,7 +158,7 @@ def _by_tile(parts: Iterable[TilePartHeader], tiles: Collection[int]) -> Iterabl
 
 
 def _at_place(
-    pieces: SparseFile, header: MainHeader, codestream: Range, place: TilePartExtent, ahead: ReadAhead
+    pieces: SparseFile, header: MainHeader, codestream: ByteRange, place: TilePartExtent, ahead: ReadAhead
 ) -> Steps[TilePartHeader]:
     if place.length < Sot.SIZE + 2:
         raise InconsistentFile(f"TLM entry {place.ordinal} claims a tile-part of {place.length} bytes")

@@ -4,19 +4,19 @@ from collections.abc import Callable, Iterable
 from itertools import accumulate, pairwise
 
 from jp2batch.core.costs import LARGEST_PART, PRICE, StoreCosts, cheapest
-from jp2batch.jpeg2000.syntax.sparse_file import Range, merged
+from jp2batch.core.ranges import ByteRange, merged
 
 
 def coalesced(
-    wanted: Iterable[Range], store: StoreCosts, may_cross: Callable[[int, int], bool] = lambda _start, _stop: True
-) -> list[Range]:
+    wanted: Iterable[ByteRange], store: StoreCosts, may_cross: Callable[[int, int], bool] = lambda _start, _stop: True
+) -> list[ByteRange]:
     """Return the requests that cost the store's profile least: sorted, disjoint, covering what is wanted.
 
     Where requests are free that is just what is wanted.
 
     Parameters
     ----------
-    wanted : iterable of Range
+    wanted : iterable of ByteRange
         Any ranges.
     store : StoreCosts
         What requests and bytes cost.
@@ -42,8 +42,8 @@ def coalesced(
     return chosen
 
 
-def _size(ranges: list[Range]) -> int:
-    return sum(stop - start for start, stop, _ in ranges)
+def _size(ranges: list[ByteRange]) -> int:
+    return sum(span.size for span in ranges)
 
 
 def _cost(requests: int, size: int, store: StoreCosts) -> float:
@@ -51,29 +51,29 @@ def _cost(requests: int, size: int, store: StoreCosts) -> float:
     return store.seconds(requests, size, 1) + size * PRICE
 
 
-def _joined(ranges: list[Range], closed: set[int]) -> list[Range]:
+def _joined(ranges: list[ByteRange], closed: set[int]) -> list[ByteRange]:
     result = ranges[:1]
     for place, one in enumerate(ranges[1:]):
         if place in closed:
-            result[-1] = Range(result[-1].start, one.stop)
+            result[-1] = ByteRange(result[-1].start, one.stop)
         else:
             result.append(one)
     return result
 
 
-def _cut(ranges: list[Range], store: StoreCosts) -> list[Range]:
+def _cut(ranges: list[ByteRange], store: StoreCosts) -> list[ByteRange]:
     """Cut long ranges in parts of about the same length, where that pays, and those that are too long."""
     size = _size(ranges)
     choices = (_in_parts(ranges, length) for length in (LARGEST_PART, store.part_length(len(ranges), size)))
     return min(choices, key=lambda parts: _cost(len(parts), size, store))
 
 
-def _in_parts(ranges: list[Range], length: int) -> list[Range]:
-    if max(stop - start for start, stop, _ in ranges) <= length:
+def _in_parts(ranges: list[ByteRange], length: int) -> list[ByteRange]:
+    if max(span.size for span in ranges) <= length:
         return ranges
     result = []
-    for start, stop, _ in ranges:
+    for start, stop in ranges:
         parts = max(1, round((stop - start) / length))
         edges = [start + (stop - start) * part // parts for part in range(parts + 1)]
-        result += [Range(a, b) for a, b in pairwise(edges)]
+        result += [ByteRange(a, b) for a, b in pairwise(edges)]
     return result

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from jp2batch.core.ranges import ByteRange, merged
 from jp2batch.jpeg2000.assemble import TileBlock, block_tiles, tile_blocks
 from jp2batch.jpeg2000.plan.planner import Image, ResolvedRead
-from jp2batch.jpeg2000.syntax.sparse_file import Range, SparseFile, Steps, fetch, merged
+from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps, fetch
 
 BATCH = 16 << 20  # bytes fetched at once: enough to keep connections busy, few beside a full image
 _BLOCK = 1 << 20  # samples decoded at once: enough to outweigh setting up a codec, few enough to keep cores busy
@@ -18,7 +19,7 @@ class Batch:
 
     blocks: tuple[TileBlock, ...]
     """What is decoded, each on its own."""
-    ranges: tuple[Range, ...]
+    ranges: tuple[ByteRange, ...]
     """The bytes that they take, sorted."""
 
 
@@ -46,11 +47,11 @@ def read_batch(pieces: SparseFile, batch: Batch) -> Steps[None]:
 
 def _batches(image: Image, reading: ResolvedRead, blocks: list[TileBlock]) -> Iterator[Batch]:
     together: list[TileBlock] = []
-    ranges: list[Range] = []
+    ranges: list[ByteRange] = []
     for block in blocks:
         together.append(block)
         ranges += [r for tile in block_tiles(image.header, reading, block) for r in tile.ranges()]
-        if sum(r.stop - r.start for r in ranges) >= BATCH:
+        if sum(span.size for span in ranges) >= BATCH:
             yield Batch(tuple(together), tuple(merged(ranges)))
             together, ranges = [], []
     if together:

@@ -1,20 +1,21 @@
 """What a read will probably take: guessed from the main header, before any tile-part is seen."""
 
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import Selection, largest_tile, tile_count, tile_counts, tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import is_partial, wanted_area
 from jp2batch.jpeg2000.geometry.progression import count_packets
 from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import Sot
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead
 
 _LARGEST_GUESS = 64 << 10  # of packets read ahead: beyond, it is cheaper to ask PLT first
 LARGEST_AHEAD = 16 << 20
 """Bytes of whole tiles, taken together: more is better read in batches, and decoded meanwhile."""
 
 
-def expected_bytes(header: MainHeader, codestream: Range, selection: Selection) -> int:
+def expected_bytes(header: MainHeader, codestream: ByteRange, selection: Selection) -> int:
     """Estimate the bytes that a selection needs, headers included, from the main header alone."""
     tile_length = (codestream.stop - header.stop) // max(1, tile_count(header.siz))
     samples = max(1, largest_tile(header.siz) >> 2 * selection.rlevel)
@@ -23,7 +24,7 @@ def expected_bytes(header: MainHeader, codestream: Range, selection: Selection) 
     return min(len(selection.tiles) * tile_length, headers + data)
 
 
-def guess_ahead(header: MainHeader, codestream: Range, selection: Selection, store: StoreCosts) -> ReadAhead:
+def guess_ahead(header: MainHeader, codestream: ByteRange, selection: Selection, store: StoreCosts) -> ReadAhead:
     """Return how much to fetch together with the SOT of a tile-part.
 
     Where requests are free that is the rest of its header; elsewhere also the packets that are probably wanted, unless

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
+from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import Selection, tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import wanted_precincts
 from jp2batch.jpeg2000.geometry.progression import Packet, count_packets, packet_order
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker
-from jp2batch.jpeg2000.syntax.sparse_file import Range
 
 _CHANGES = "a tile changes its coding or progression"
 _MOST_LAYERS = 65535
@@ -17,7 +17,7 @@ _MOST_PACKETS = 1 << 20  # of a tile: more cannot be listed in reasonable memory
 
 def locate_packets(
     header: MainHeader, parts: Iterable[TilePartHeader], selection: Selection
-) -> tuple[Mapping[Packet, Range] | None, str]:
+) -> tuple[Mapping[Packet, ByteRange] | None, str]:
     """Return where the packets of a tile lie that a selection needs.
 
     Returns
@@ -41,7 +41,7 @@ def locate_packets(
     wanted = wanted_precincts(header, selection, tile, grids)
     starts, stops = _positions(parts)
     return {
-        packet: Range(starts[place], stops[place])
+        packet: ByteRange(starts[place], stops[place])
         for place, packet in enumerate(order)
         if packet.precinct in wanted.get((packet.component, packet.resolution), ())
     }, ""

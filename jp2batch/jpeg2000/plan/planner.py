@@ -13,6 +13,7 @@ from typing import Literal
 
 from jp2batch.core.costs import PRICE, StoreCosts
 from jp2batch.core.errors import ImageTooLarge
+from jp2batch.core.ranges import ByteRange, merged
 from jp2batch.jpeg2000.geometry.grid import Selection, check_grid, tile_count
 from jp2batch.jpeg2000.geometry.precincts import is_partial
 from jp2batch.jpeg2000.geometry.progression import Packet, check_packets
@@ -28,7 +29,7 @@ from jp2batch.jpeg2000.syntax.boxes import Container, read_container
 from jp2batch.jpeg2000.syntax.channels import check_header_box
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_header
 from jp2batch.jpeg2000.syntax.markers import Marker
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Steps, fetch, merged
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, fetch
 
 LocatedBy = Literal["tlm", "index", "walk", "whole"]
 """How tile-parts were found."""
@@ -57,13 +58,13 @@ class Tile:
 
     parts: tuple[TilePartHeader, ...]
     """Its tile-parts."""
-    packets: Mapping[Packet, Range] | None
+    packets: Mapping[Packet, ByteRange] | None
     """Where the packets lie that are wanted; None = all of its tile-parts, as they are."""
 
-    def ranges(self) -> list[Range]:
+    def ranges(self) -> list[ByteRange]:
         """Return the bytes that are wanted of this tile."""
         if self.packets is None:
-            return [Range(part.start, part.stop) for part in self.parts]
+            return [ByteRange(part.start, part.stop) for part in self.parts]
         return merged(self.packets.values())
 
     @property
@@ -163,7 +164,7 @@ def plan_read(
         tiles, coarse = _tiles(image.header, parts, selection, at_best)
         return ResolvedRead(selection, way, tiles, (*reasons, *_without_eoc(image, parts), *coarse))
     check_whole(pieces.size, reasons[0] if reasons else "its parts cannot be decoded", whole_limit)
-    yield from fetch(pieces, [Range(0, pieces.size)])
+    yield from fetch(pieces, [ByteRange(0, pieces.size)])
     yield from check_present(pieces, image.header, selection.tiles)
     return ResolvedRead(selection, "whole", {}, tuple(reasons))
 
@@ -214,7 +215,7 @@ def rank_strategies(
     seconds["walk"] = cost.seconds + cost.size * PRICE
     most = whole_limit if store.latency else min(whole_limit, _LARGEST_WHOLE)
     if pieces.size <= (min(most, 2 * cost.size) if headers_only else most):
-        missing = sum(stop - start for start, stop, _ in pieces.missing(0, pieces.size))
+        missing = sum(gap.size for gap in pieces.missing(0, pieces.size))
         waiting = max(0, min(size, missing) - LARGEST_AHEAD)  # elsewhere it is decoded while more is fetched
         seconds["whole"] = _IN_MEMORY * store.cost(1, missing) + waiting / min(store.line, store.bandwidth)
     ordered = sorted(seconds, key=lambda way: seconds[way])
@@ -252,7 +253,7 @@ def _locate(
     if way == "index":
         return (yield from locate_by_index(*where, places=places))
     if way == "whole":
-        yield from fetch(pieces, [Range(0, pieces.size)])
+        yield from fetch(pieces, [ByteRange(0, pieces.size)])
     if way == "tlm":
         return (yield from locate_by_tlm(*where))
     pace, interpolated = _walks(pieces, image, selection, store)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jp2batch.core.errors import CorruptImage, NotJpeg2000
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Range, SparseFile, Steps, require
+from jp2batch.core.ranges import ByteRange
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, require
 
 SIGNATURE = bytes.fromhex("0000000c6a5020200d0a870a")
 """The JP2 signature box, I.5.1."""
@@ -57,7 +58,7 @@ class Container:
 
     boxes: tuple[Box, ...]
     """All boxes except the codestream's; empty for a raw codestream."""
-    codestream: Range
+    codestream: ByteRange
     """Byte range of the codestream."""
     before: int = 0
     """Number of boxes before the codestream."""
@@ -95,7 +96,7 @@ def read_container(pieces: SparseFile, ahead: Ahead) -> Steps[Container]:
         raise NotJpeg2000("", "the file is empty", "give a JPEG 2000 file")
     start = yield from require(pieces, 0, min(12, pieces.size), ahead)
     if start.startswith(START_OF_CODESTREAM):
-        return Container((), Range(0, pieces.size), raw=True)
+        return Container((), ByteRange(0, pieces.size), raw=True)
     if start != SIGNATURE:
         raise NotJpeg2000(
             "", f"not a JPEG 2000 file: it starts with {_shown(start)}", "give a JP2 file or a codestream"
@@ -110,17 +111,17 @@ def _read_boxes(pieces: SparseFile, ahead: Ahead) -> Steps[Container]:
     if problem and (yield from _ends_in_eoc(pieces, codestream)):
         problem = ""  # EOC confirms the end of the codestream's box; data behind it do not matter
     if problem:
-        codestream = Range(codestream.start, pieces.size)
+        codestream = ByteRange(codestream.start, pieces.size)
     return Container(tuple(boxes), codestream, before, problem)
 
 
-def _ends_in_eoc(pieces: SparseFile, codestream: Range) -> Steps[bool]:
+def _ends_in_eoc(pieces: SparseFile, codestream: ByteRange) -> Steps[bool]:
     if not codestream.start + len(_EOC) <= codestream.stop <= pieces.size:
         return False
     return (yield from require(pieces, codestream.stop - len(_EOC), codestream.stop)) == _EOC
 
 
-def _read_to_codestream(pieces: SparseFile, ahead: Ahead) -> Steps[tuple[list[Box], Range]]:
+def _read_to_codestream(pieces: SparseFile, ahead: Ahead) -> Steps[tuple[list[Box], ByteRange]]:
     """Return the boxes before the codestream, and the codestream's box range."""
     boxes: list[Box] = []
     position = len(SIGNATURE)
@@ -129,7 +130,7 @@ def _read_to_codestream(pieces: SparseFile, ahead: Ahead) -> Steps[tuple[list[Bo
             break
         kind, start, stop = yield from _read_box_header(pieces, position, ahead)
         if kind == "jp2c":
-            return boxes, Range(start, stop)
+            return boxes, ByteRange(start, stop)
         content = (yield from require(pieces, start, stop, ahead)) if _is_kept(boxes, stop - start) else b""
         boxes.append(Box(kind, content))
         position = stop

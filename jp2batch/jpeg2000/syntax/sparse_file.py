@@ -10,23 +10,26 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from jp2batch.core.errors import CorruptImage
+from jp2batch.core.ranges import ByteRange
 
 T = TypeVar("T")
 
 
-class Range(NamedTuple):
-    """A half-open range of bytes, `start <= position < stop`."""
+class Wanted(NamedTuple):
+    """A range of bytes to fetch, and how much of it decides the next step."""
 
-    start: int
-    stop: int
-    head: int | None = None
-    """Number of first bytes needed for the next requests; None = all.
+    range: ByteRange
+    """The bytes to fetch."""
+    decisive: int
+    """Position behind the last byte that the next requests depend on; a dry run fetches only up to it."""
 
-    A dry run fetches only these.
-    """
+    @property
+    def head(self) -> ByteRange:
+        """The bytes that the next requests depend on; may be empty."""
+        return ByteRange(self.range.start, self.decisive)
 
 
-Steps = Generator[Sequence[Range], None, T]
+Steps = Generator[Sequence[Wanted], None, T]
 """A generator of requests; its return value is a `T`."""
 
 
@@ -68,19 +71,19 @@ class SparseFile:
 
     def may_cross(self, start: int, stop: int) -> bool:
         """Return whether fetching a range would repeat no fetched byte."""
-        return not self._fetched or self.missing(start, stop) == [Range(start, stop)]
+        return not self._fetched or self.missing(start, stop) == [ByteRange(start, stop)]
 
-    def missing(self, start: int, stop: int) -> list[Range]:
+    def missing(self, start: int, stop: int) -> list[ByteRange]:
         """Return the unread parts of a range."""
         gaps, position = [], start
         index = max(0, bisect_right(self._starts, start) - 1)
         while position < stop and index < len(self._starts):
             if self._starts[index] > position:
-                gaps.append(Range(position, min(stop, self._starts[index])))
+                gaps.append(ByteRange(position, min(stop, self._starts[index])))
             position = max(position, self._stops[index])
             index += 1
         if position < stop:
-            gaps.append(Range(position, stop))
+            gaps.append(ByteRange(position, stop))
         return gaps
 
     def held(self, start: int, stop: int) -> list[tuple[int, bytes]]:
@@ -93,7 +96,7 @@ class SparseFile:
         """Return whether a whole range has been read."""
         return not self.missing(start, stop)
 
-    def drop(self, ranges: Sequence[Range]) -> None:
+    def drop(self, ranges: Sequence[ByteRange]) -> None:
         """Drop the bytes of sorted, disjoint ranges."""
         if not ranges:
             return
@@ -149,15 +152,15 @@ class SparseFile:
         self._data.insert(index, data)
 
 
-def _without(start: int, stop: int, ranges: Sequence[Range]) -> Iterator[tuple[int, int]]:
+def _without(start: int, stop: int, ranges: Sequence[ByteRange]) -> Iterator[ByteRange]:
     """Iterate over the rest of a span outside sorted, disjoint ranges."""
     index = bisect_right(ranges, start, key=lambda one: one.stop)
     while index < len(ranges) and ranges[index].start < stop:
         if start < ranges[index].start:
-            yield start, ranges[index].start
+            yield ByteRange(start, ranges[index].start)
         start, index = ranges[index].stop, index + 1
     if start < stop:
-        yield start, stop
+        yield ByteRange(start, stop)
 
 
 class Ahead(NamedTuple):
@@ -186,38 +189,27 @@ def require(pieces: SparseFile, start: int, stop: int, ahead: Ahead = Ahead()) -
     if not pieces.covers(start, stop):
         decisive = stop + ahead.header
         gaps = pieces.missing(start, min(decisive + ahead.data, pieces.size))
-        yield [gap._replace(head=max(0, min(gap.stop, decisive) - gap.start)) for gap in gaps]
+        yield [Wanted(gap, max(gap.start, min(gap.stop, decisive))) for gap in gaps]
     return pieces.read(start, stop)
 
 
-def fetch(pieces: SparseFile, ranges: Sequence[Range]) -> Steps[None]:
+def fetch(pieces: SparseFile, ranges: Sequence[ByteRange]) -> Steps[None]:
     """Fetch the missing bytes of `ranges`; their content decides nothing."""
-    missing = [gap._replace(head=0) for start, stop, _ in ranges for gap in pieces.missing(start, stop)]
+    missing = [Wanted(gap, gap.start) for start, stop in ranges for gap in pieces.missing(start, stop)]
     if missing:
         yield missing
 
 
-def disjoint(ranges: Iterable[Range]) -> list[Range]:
+def disjoint(wanted: Iterable[Wanted]) -> list[Wanted]:
     """Join overlapping ranges; their decisive bytes stay decisive."""
-    result: list[Range] = []
-    for one in sorted(ranges, key=lambda r: r.start):
-        if not result or one.start >= result[-1].stop:
-            result.append(one)
+    result: list[Wanted] = []
+    for span, decisive in sorted(wanted, key=lambda entry: entry.range.start):
+        if not result or span.start >= result[-1].range.stop:
+            result.append(Wanted(span, decisive))
             continue
         last = result[-1]
-        decisive = max(r.stop if r.head is None else r.start + r.head for r in (last, one))
-        result[-1] = Range(last.start, max(last.stop, one.stop), decisive - last.start)
-    return result
-
-
-def merged(ranges: Iterable[Range]) -> list[Range]:
-    """Join ranges with common bytes or a common boundary."""
-    result: list[Range] = []
-    for start, stop, _ in sorted(ranges):
-        if result and start <= result[-1].stop:
-            result[-1] = Range(result[-1].start, max(stop, result[-1].stop))
-        else:
-            result.append(Range(start, stop))
+        joined = ByteRange(last.range.start, max(last.range.stop, span.stop))
+        result[-1] = Wanted(joined, max(last.decisive, decisive))
     return result
 
 
@@ -226,7 +218,7 @@ def gather(conversations: Iterable[Steps[T]]) -> Steps[list[T]]:
     results: dict[int, T] = {}
     running = dict(enumerate(conversations))
     while True:
-        wanted: list[Range] = []
+        wanted: list[Wanted] = []
         for index, steps in list(running.items()):
             try:
                 wanted += next(steps)

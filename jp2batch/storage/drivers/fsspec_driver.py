@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.location import Location
+from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.http_driver import (
     CHUNK,
@@ -21,7 +22,7 @@ from jp2batch.storage.drivers.http_driver import (
     version_told,
 )
 from jp2batch.storage.errors import response_of, status_of
-from jp2batch.storage.replies import Range, Reply, Version
+from jp2batch.storage.replies import Reply, Version
 
 # Keys of a file system's info whose values change with the content.
 _CHANGING = (
@@ -58,7 +59,7 @@ class Driver(ABC):
         self._fs, self._path, self._meter = fs, path, meter
 
     @abstractmethod
-    async def get(self, span: Range, known: Version | None) -> Reply:
+    async def get(self, span: ByteRange, known: Version | None) -> Reply:
         """Request a range once.
 
         While no version is `known`, a reply with the whole body is accepted; afterwards it is refused.
@@ -77,7 +78,7 @@ class _HttpStore(Driver):
 
     tells_version = True
 
-    async def get(self, span: Range, known: Version | None) -> Reply:
+    async def get(self, span: ByteRange, known: Version | None) -> Reply:
         async with self._answer({"Range": range_header(span)}) as answer:
             return await reply_of(answer, span, known, self._meter)
 
@@ -109,7 +110,7 @@ class _S3Store(Driver):
 
     tells_version = True
 
-    async def get(self, span: Range, known: Version | None) -> Reply:
+    async def get(self, span: ByteRange, known: Version | None) -> Reply:
         condition = {"IfMatch": known.etag} if known and known.has_tag else {}
         async with self._answer(Range=range_header(span), **condition) as answer:
             reply = await reply_of(answer, span, known, self._meter)
@@ -164,21 +165,21 @@ class _PlainStore(Driver):
 
     tells_version = False
 
-    async def get(self, span: Range, known: Version | None) -> Reply:  # noqa: ARG002  (it never sends a whole body)
+    async def get(self, span: ByteRange, known: Version | None) -> Reply:  # noqa: ARG002  (it never sends a whole body)
         self._meter.requested()
         reply = await self._read(span)
         self._meter.received(len(reply.data))
         return reply
 
     @abstractmethod
-    async def _read(self, span: Range) -> Reply: ...
+    async def _read(self, span: ByteRange) -> Reply: ...
 
 
 class _AsyncStore(_PlainStore):
     """An object of any other asynchronous file system."""
 
-    async def _read(self, span: Range) -> Reply:
-        return Reply(await self._fs._cat_file(self._path, start=span[0], end=span[1]))
+    async def _read(self, span: ByteRange) -> Reply:
+        return Reply(await self._fs._cat_file(self._path, start=span.start, end=span.stop))
 
     async def look(self, known: Version | None) -> Version:  # noqa: ARG002  (it takes no conditions)
         self._fs.invalidate_cache(self._path)
@@ -189,8 +190,8 @@ class _AsyncStore(_PlainStore):
 class _SyncStore(_PlainStore):
     """An object of any other file system, read in threads."""
 
-    async def _read(self, span: Range) -> Reply:
-        return Reply(await asyncio.to_thread(self._fs.cat_file, self._path, start=span[0], end=span[1]))
+    async def _read(self, span: ByteRange) -> Reply:
+        return Reply(await asyncio.to_thread(self._fs.cat_file, self._path, start=span.start, end=span.stop))
 
     async def look(self, known: Version | None) -> Version:  # noqa: ARG002  (it takes no conditions)
         self._fs.invalidate_cache(self._path)

@@ -11,14 +11,15 @@ from urllib.parse import unquote
 
 from jp2batch.core.config import max_whole_file
 from jp2batch.core.errors import ImageTooLarge, PermissionDenied, RangesIgnored, StoreUnavailable
+from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.errors import HttpStatusError
-from jp2batch.storage.replies import Range, Reply, Version, content_range
+from jp2batch.storage.replies import Reply, Version, content_range
 
 CHUNK = 256 * 1024
 """Bytes of a body per chunk."""
 
-_FIRST_BYTE: Range = (0, 1)
+_FIRST_BYTE = ByteRange(0, 1)
 
 
 async def http_client(connections: int, *, within: str | None = None, **options: Any) -> Any:
@@ -73,9 +74,9 @@ def _is_below(path: str, root: str) -> bool:
     return path.startswith(f"{root.rstrip('/')}/") and ".." not in path.split("/")
 
 
-def range_header(span: Range) -> str:
+def range_header(span: ByteRange) -> str:
     """Return the value of a Range header."""
-    return f"bytes={span[0]}-{span[1] - 1}"
+    return f"bytes={span.start}-{span.stop - 1}"
 
 
 def range_to_look_at(known: Version | None) -> str:
@@ -109,7 +110,7 @@ class HttpReply:
         return self.headers.get("etag") or self.headers.get("last-modified")
 
 
-async def reply_of(answer: HttpReply, span: Range, known: Version | None, meter: Meter) -> Reply:
+async def reply_of(answer: HttpReply, span: ByteRange, known: Version | None, meter: Meter) -> Reply:
     """Return the reply to a request for `span`.
 
     A whole body is accepted only while no version is `known`.
@@ -136,7 +137,7 @@ async def version_told(answer: HttpReply, known: Version | None, meter: Meter) -
         return answer.version
     reply = await reply_of(answer, _FIRST_BYTE, known, meter)
     if reply.version.size is None and known is None and reply.span is not None and len(reply.data) == 1:
-        return Version(reply.span[1], reply.version.etag)
+        return Version(reply.span.stop, reply.version.etag)
     return reply.version
 
 
@@ -147,18 +148,18 @@ async def no_chunks() -> AsyncIterator[bytes]:
         yield chunk
 
 
-def unsatisfied(span: Range, headers: Mapping[str, str]) -> Reply:
+def unsatisfied(span: ByteRange, headers: Mapping[str, str]) -> Reply:
     """Return the reply for status 416: no bytes in the range."""
     # A range from the first byte on is unsatisfiable only for an empty object.
     _, size = content_range(headers.get("content-range"))
-    return Reply(b"", Version(0 if size is None and span[0] == 0 else size, None))
+    return Reply(b"", Version(0 if size is None and span.start == 0 else size, None))
 
 
-async def _part(answer: HttpReply, span: Range, meter: Meter) -> Reply:
+async def _part(answer: HttpReply, span: ByteRange, meter: Meter) -> Reply:
     told, size = content_range(answer.headers.get("content-range"))
     if told is None:
         raise StoreUnavailable("", "a partial reply has no Content-Range", "try again")
-    data = await _body(answer.chunks, span[1] - span[0], meter)
+    data = await _body(answer.chunks, span.size, meter)
     return Reply(data, Version(size, answer.etag), told)
 
 

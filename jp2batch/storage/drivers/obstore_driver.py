@@ -11,12 +11,13 @@ from jp2batch.core.config import driver, max_whole_file
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import ConfigurationError, ImageTooLarge, StoreUnavailable
 from jp2batch.core.location import Location
+from jp2batch.core.ranges import ByteRange
 from jp2batch.core.runtime import is_forked, process_state
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.fsspec_driver import Driver
 from jp2batch.storage.drivers.http_driver import unsatisfied
 from jp2batch.storage.errors import HttpStatusError
-from jp2batch.storage.replies import Range, Reply, Version, describe_range
+from jp2batch.storage.replies import Reply, Version
 from jp2batch.storage.store_identity import endpoint_of
 
 _KNOWN = frozenset({"key", "secret", "token", "anon", "endpoint_url", "client_kwargs", "requester_pays", "profile"})
@@ -35,7 +36,7 @@ class ObstoreObject(Driver):
     def __init__(self, store: Any, key: str, meter: Meter) -> None:
         self._store, self._key, self._meter = store, key, meter
 
-    async def get(self, span: Range, known: Version | None) -> Reply:
+    async def get(self, span: ByteRange, known: Version | None) -> Reply:
         """Request a range once; see `fsspec_driver.Driver`."""
         options: dict[str, Any] = {"range": span}
         if known is not None and known.has_tag:
@@ -53,7 +54,7 @@ class ObstoreObject(Driver):
 
     async def look(self, known: Version | None) -> Version:
         """Request the size and the version alone; see `fsspec_driver.Driver`."""
-        options: dict[str, Any] = {"range": (0, 1)}
+        options: dict[str, Any] = {"range": ByteRange(0, 1)}
         if known is not None and known.has_tag:
             options["if_none_match"] = known.etag
         try:
@@ -64,7 +65,7 @@ class ObstoreObject(Driver):
             if error.status == 304 and known is not None:
                 return known
             if error.status == 416:
-                return unsatisfied((0, 1), {}).version
+                return unsatisfied(ByteRange(0, 1), {}).version
             raise
 
     async def _get(self, options: Any) -> Reply:
@@ -78,7 +79,7 @@ class ObstoreObject(Driver):
         except Exception as error:  # noqa: BLE001  # it has classes of its own
             raise _plain(error) from None
         self._meter.received(len(data))
-        return Reply(data, version, answer.range if options else None, whole=not options)
+        return Reply(data, version, ByteRange(*answer.range) if options else None, whole=not options)
 
     async def _ask(self, options: Any) -> Any:
         """Request once; return the answer with its body unread."""
@@ -253,7 +254,7 @@ def _plain(error: Exception) -> Exception:
     if "redirect" in text:
         return HttpStatusError(301)
     if other := _OTHER_RANGE.search(text):
-        asked, came = (describe_range((int(other[n]), int(other[n + 1]))) for n in (1, 3))
+        asked, came = (ByteRange(int(other[n]), int(other[n + 1])) for n in (1, 3))
         return StoreUnavailable("", f"requested {asked}, but received {came}", "try again")
     if passing := _UNREACHABLE.search(str(error)) or _PASSING.search(text):
         return (ConnectionRefusedError if passing.re is _UNREACHABLE else ConnectionError)(passing[1])

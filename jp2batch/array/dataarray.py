@@ -15,15 +15,14 @@ from jp2batch.array.lazy import ImageArray
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request, Window, parse_window
+from jp2batch.core.scaling import Scaling
 from jp2batch.image import georeference
 from jp2batch.image.georeference import Georeference, Transform
+from jp2batch.image.missions import identify, known_scaling, scaling_of
 from jp2batch.image.open import OpenImage, with_image
 from jp2batch.image.read import Pixels, read_pixels
 from jp2batch.jpeg2000.geometry.grid import Selection, tile_bounds
 from jp2batch.jpeg2000.syntax.markers import Siz
-from jp2batch.sentinel2 import names as sentinel2
-from jp2batch.sentinel2.metadata import known_scaling, scaling_of
-from jp2batch.sentinel2.scaling import Scaling
 from jp2batch.storage.source import open_source
 
 _CHUNK = 2048  # rows and columns of a chunk, about: some MB, so that a cube of many images has not too many
@@ -173,7 +172,7 @@ def _georeferenced(values: Any, opened: OpenImage, selection: Selection, scaling
     """Give samples their dims, coordinates, name and attributes; `scaling` is what has been applied to them."""
     path = opened.source.path
     dims = ("y", "x") if len(values.shape) == 2 else ("band", "y", "x")
-    name = sentinel2.parse_name(path)
+    mission, name = identify(path)
     place = georeference.from_boxes(opened.image.container.boxes)
     coords: dict[str, Any] = axes(place, selection) | spatial_ref(place, selection)
     if dims[0] == "band":
@@ -183,7 +182,7 @@ def _georeferenced(values: Any, opened: OpenImage, selection: Selection, scaling
     array = xr.DataArray(values, coords=coords, dims=dims, name=(name and name.band) or "image")
     array.attrs = {"rlevel": selection.rlevel, "source": path}
     if scaling is None:
-        known = {"units": sentinel2.units(name), "nodata": sentinel2.nodata(name)}
+        known = {"units": mission.units(name), "nodata": mission.nodata(name)}
         unapplied = known_scaling(path)
         array.attrs |= {key: value for key, value in known.items() if value is not None}
         array.attrs |= {} if unapplied is None else unapplied.attributes

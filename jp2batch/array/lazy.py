@@ -11,10 +11,10 @@ from xarray.core import indexing
 
 import jp2batch.array.accessor  # noqa: F401  # gives arrays their accessor
 from jp2batch.core.options import StorageOptions
+from jp2batch.core.scaling import Scaling
 from jp2batch.image.read import read_area
 from jp2batch.jpeg2000.geometry.grid import Rect
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
-from jp2batch.sentinel2.scaling import Scaling
 
 
 @dataclass(frozen=True, eq=False)

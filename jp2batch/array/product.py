@@ -12,11 +12,11 @@ from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.arguments import as_path
 from jp2batch.core.errors import ImageNotFound
 from jp2batch.core.location import Location
+from jp2batch.core.mission import ImageName, ListedImage, ProductMetadata
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import validate_rlevel
-from jp2batch.sentinel2.metadata import ProductMetadata, scaling_or_none
-from jp2batch.sentinel2.names import ImageName
-from jp2batch.sentinel2.products import ListedImage, product_images
+from jp2batch.image.missions import scaling_or_none
+from jp2batch.image.products import product_images
 
 
 def open_product(

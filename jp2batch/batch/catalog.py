@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,18 +12,17 @@ from urllib.parse import urljoin
 
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.arguments import as_list, as_path
+from jp2batch.core.bands import band_names, check_bands, checked_metres
 from jp2batch.core.errors import InvalidRequest, ManifestError
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request, Window
 from jp2batch.core.suffixes import JPEG2000_SUFFIXES
-from jp2batch.sentinel2 import names as sentinel2
-from jp2batch.sentinel2.bands import band_names, check_bands, checked_metres
-from jp2batch.sentinel2.products import is_product, product_images, what_to_give
+from jp2batch.image.missions import find_band, identify, is_product, what_to_give
+from jp2batch.image.products import product_images
 from jp2batch.storage.files import read_bytes
 
 _JPEG2000 = ("image/jp2", "image/jpx", "image/j2c", "image/x.jp2")
-_BAND = re.compile(r"(?<![A-Za-z0-9])(B(?:0[1-9]|1[0-2]|8A)|TCI|SCL|AOT|WVP|PVI)(?![A-Za-z0-9])", re.IGNORECASE)
 _HINT = "give a STAC Item, an ItemCollection, or an array of items"
 
 
@@ -122,9 +120,9 @@ def _image(path: str, item: str | None = None, told: Mapping[str, Any] | None = 
 
     `told` has properties to use if the name lacks them.
     """
-    name, told = sentinel2.parse_name(path), told or {}
+    (mission, name), told = identify(path), told or {}
     band = (name and name.band) or told.get("band")
-    metres = (name and name.resolution) or told.get("metres") or sentinel2.METRES.get(band or "")
+    metres = (name and name.resolution) or told.get("metres") or mission.metres(band)
     time = name.time.strftime("%Y-%m-%dT%H:%M:%SZ") if name and name.time else told.get("time")
     columns = {"time": time, "band": band, "tile": name and name.tile, "item": item}
     return _Found(path, band, metres, tuple((key, value) for key, value in columns.items() if value is not None))
@@ -195,8 +193,8 @@ def _band_of(key: str, asset: Mapping[str, Any]) -> str | None:
     bands = asset.get("eo:bands") or asset.get("bands")
     names = [band.get("name") for band in bands if isinstance(band, Mapping)] if isinstance(bands, list) else []
     for text in [key, *(name for name in names if len(names) == 1)]:
-        if match := _BAND.search(str(text).replace("_", " ")):
-            return match[1].upper()
+        if band := find_band(str(text)):
+            return band
     return None
 
 

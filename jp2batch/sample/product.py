@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jp2batch.core.bands import named
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.location import described
 from jp2batch.sample import landscape
 from jp2batch.sample.encode import ESA_60M, Coding, encode
 from jp2batch.sample.landscape import DATE, Image, in_utc, scene
 from jp2batch.sentinel2 import names as sentinel2
-from jp2batch.sentinel2.bands import named
 
 TILE = "T29UNU"
 """Its tile."""

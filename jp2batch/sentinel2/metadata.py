@@ -8,25 +8,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from jp2batch.core.errors import InvalidPath, MetadataError, StorageError
+from jp2batch.core.errors import InvalidPath, MetadataError
 from jp2batch.core.location import Location
 from jp2batch.core.request import Request
+from jp2batch.core.scaling import Scaling
 from jp2batch.sentinel2 import names as sentinel2
-from jp2batch.sentinel2.scaling import Scaling
 from jp2batch.storage.files import read_bytes
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 __all__ = [
-    "ProductMetadata",
-    "known_scaling",
+    "Sentinel2Metadata",
     "metadata_url",
     "parse_metadata",
     "product_place",
     "read_metadata",
-    "scaling_of",
-    "scaling_or_none",
 ]
 
 _LARGEST = 32 << 20  # ESA's takes 55 kB; those of before December 2016 list all tiles of a datatake
@@ -42,7 +39,7 @@ _HINT = "see that the product's folder is whole; scaled=False gives the numbers 
 
 
 @dataclass(frozen=True, slots=True)
-class ProductMetadata:
+class Sentinel2Metadata:
     """What the metadata of a product tell."""
 
     name: str | None
@@ -76,54 +73,6 @@ class ProductMetadata:
         if self.quantification is None or offset is None:
             raise MetadataError(self.name or "", f"its metadata have no quantification or offset for {band}", _HINT)
         return Scaling(offset, self.quantification, _QUANTITY[self.level], self.nodata)
-
-
-def scaling_of(path: str, *, storage_options: Mapping[str, Any] | None = None) -> Scaling | None:
-    """Return what makes reflectance of an image's numbers, from the metadata of its product; None: it is none.
-
-    Parameters
-    ----------
-    path : str
-        Path or URL of an image of Sentinel-2.
-    storage_options : mapping, optional
-        fsspec's options for the store.
-
-    Raises
-    ------
-    MetadataError
-        There are no metadata, or they do not tell.
-    """
-    name = sentinel2.parse_name(path)
-    if name is None:
-        raise MetadataError(path, "its name is none of Sentinel-2, so that it has no metadata", _HINT)
-    if name.band not in sentinel2.BANDS:
-        return None
-    place = metadata_url(path)
-    if place is None:
-        raise MetadataError(path, "its path does not tell where the metadata of its product lie", _HINT)
-    try:
-        return read_metadata(place, storage_options=storage_options).scaling(name.band)
-    except StorageError as error:
-        raise MetadataError(path, f"the metadata of its product cannot be read: {error}", _HINT) from None
-
-
-def known_scaling(path: str) -> Scaling | None:
-    """Return what would make reflectance of an image's numbers, where asking costs no request; None: not known."""
-    name = sentinel2.parse_name(path)
-    if name is None or name.band not in sentinel2.BANDS or not Location.of(path).is_local:
-        return None
-    try:
-        return scaling_of(path)
-    except MetadataError:
-        return None
-
-
-def scaling_or_none(metadata: ProductMetadata, band: str | None) -> Scaling | None:
-    """Return what would make reflectance of a band's numbers; None also where the metadata do not tell."""
-    try:
-        return metadata.scaling(band)
-    except MetadataError:
-        return None
 
 
 def metadata_url(path: str) -> str | None:
@@ -164,7 +113,7 @@ def product_place(product: str) -> list[str]:
     return [location.with_path(f"{folder}{name}").text for name in names if name]
 
 
-def read_metadata(place: str, *, storage_options: Mapping[str, Any] | None = None) -> ProductMetadata:
+def read_metadata(place: str, *, storage_options: Mapping[str, Any] | None = None) -> Sentinel2Metadata:
     """Read the metadata of a product.
 
     Parameters
@@ -187,7 +136,7 @@ def read_metadata(place: str, *, storage_options: Mapping[str, Any] | None = Non
 
 
 @functools.lru_cache(maxsize=64)
-def parse_metadata(document: bytes, place: str = "") -> ProductMetadata:
+def parse_metadata(document: bytes, place: str = "") -> Sentinel2Metadata:
     """Return what the metadata of a product tell.
 
     Parameters
@@ -218,7 +167,7 @@ def parse_metadata(document: bytes, place: str = "") -> ProductMetadata:
         raise MetadataError(place, f"its metadata are damaged: {type(error).__name__}", _HINT) from None
 
 
-def _metadata(root: "Element", texts: Mapping[str, str], level: sentinel2.Level) -> ProductMetadata:
+def _metadata(root: "Element", texts: Mapping[str, str], level: sentinel2.Level) -> Sentinel2Metadata:
     found = next((texts[name] for name in _QUANTIFICATION[level] if name in texts), None)
     quantification = None if found is None else float(found)
     if quantification is not None and not 0 < quantification < float("inf"):
@@ -228,7 +177,7 @@ def _metadata(root: "Element", texts: Mapping[str, str], level: sentinel2.Level)
         _text(one, "SPECIAL_VALUE_TEXT"): _text(one, "SPECIAL_VALUE_INDEX") for one in _named(root, "Special_Values")
     }
     time = texts.get("PRODUCT_START_TIME")
-    return ProductMetadata(
+    return Sentinel2Metadata(
         name=texts.get("PRODUCT_URI") or texts.get("PRODUCT_URI_2A") or texts.get("PRODUCT_URI_1C"),
         level=level,
         baseline=texts.get("PROCESSING_BASELINE"),

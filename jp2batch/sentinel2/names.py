@@ -1,43 +1,19 @@
 """What the names of Sentinel-2 images tell: band, time, tile, level, baseline. Only strings are read, no files."""
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal, cast
 
 from jp2batch.core.location import Location
+from jp2batch.core.mission import ImageName
 
-__all__ = ["BANDS", "METRES", "ImageName", "Level", "level_of", "nodata", "parse_name", "units"]
+__all__ = ["BANDS", "METRES", "Level", "find_band", "level_of", "nodata", "parse_name", "units"]
 
 Level = Literal["L1C", "L2A"]
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """The spectral bands, in the order of their numbers in metadata; only these are reflectance."""
 METRES = dict(zip(BANDS, (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20), strict=True)) | {"TCI": 10}
 """The size of the pixels that the spectral bands, and the true colours made of them, were taken with."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageName:
-    """What the name of an image and those of its folders tell; None is what they do not tell."""
-
-    band: str | None = None
-    """As ESA writes it: "B02", "B8A", "TCI", "SCL", "AOT", "WVP", "PVI"; masks as "CLDPRB", "DETFOO_B02"."""
-    time: datetime | None = None
-    """Start of sensing of the datatake, in UTC; never a time of processing."""
-    day: date | None = None
-    """Day of sensing; the open data buckets' folders tell the day without the time, which then stays None."""
-    tile: str | None = None
-    """MGRS tile, with its T: "T29UNU"."""
-    level: Level | None = None
-    """Level of processing."""
-    resolution: int | None = None
-    """Metres, where the name says it; L1C names do not."""
-    baseline: str | None = None
-    """Processing baseline, as in the metadata: "04.00"."""
-    relative_orbit: int | None = None
-    """1 to 143."""
-    platform: str | None = None
-    """As "S2A"."""
 
 
 _BAND = r"B(?:0[1-9]|1[0-2]|8A)"
@@ -59,6 +35,8 @@ _OLD_FILE = re.compile(
 _MASK_FILE = re.compile(rf"MSK_(?P<band>{_MASK}){_RESOLUTION}")
 # Sinergise's names in the buckets of AWS mean something in a folder of Sentinel-2 only.
 _SHORT_FILE = re.compile(rf"(?:(?P<level>L1C|L2A)_)?(?P<band>{_BAND}|{_DERIVED}|{_MASK}|preview){_RESOLUTION}")
+
+_IN_TEXT = re.compile(rf"(?<![A-Za-z0-9])({_BAND}|TCI|SCL|AOT|WVP|PVI)(?![A-Za-z0-9])", re.IGNORECASE)
 
 _FOLDERS = (
     # S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE, or .zip, or an object of that name
@@ -115,6 +93,12 @@ def level_of(path: str) -> Level | None:
     """Return the level of processing that the folders of an image, or of anything else in a product, tell."""
     told = _read_folders(_split(path)[0]).get("level")
     return None if told is None else cast(Level, told.upper())
+
+
+def find_band(text: str) -> str | None:
+    """Return the first band that a text names, e.g. "B04" of "b04-10m"."""
+    match = _IN_TEXT.search(text.replace("_", " "))
+    return None if match is None else match[1].upper()
 
 
 def nodata(name: ImageName | None) -> int | None:

@@ -10,8 +10,9 @@ import xarray as xr
 
 import jp2batch
 from jp2batch.core.errors import ImageNotFound, InvalidRequest, MetadataError
+from jp2batch.image.missions import is_product
+from jp2batch.image.products import product_images
 from jp2batch.sample.product import make_product
-from jp2batch.sentinel2.products import is_product, product_images
 from support.images import SHARED
 
 

@@ -10,10 +10,11 @@ import xarray as xr
 
 import jp2batch
 from jp2batch.core.errors import MetadataError
+from jp2batch.core.scaling import Scaling
+from jp2batch.image.missions import scaling_of
 from jp2batch.sample.product import make_product
-from jp2batch.sentinel2.metadata import metadata_url, parse_metadata, product_place, read_metadata, scaling_of
+from jp2batch.sentinel2.metadata import metadata_url, parse_metadata, product_place, read_metadata
 from jp2batch.sentinel2.names import BANDS
-from jp2batch.sentinel2.scaling import Scaling
 from support.images import SHARED
 
 REAL = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE"

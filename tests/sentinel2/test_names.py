@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jp2batch
-from jp2batch.sentinel2.names import ImageName, level_of, nodata, parse_name, units
+from jp2batch.core.mission import ImageName
+from jp2batch.sentinel2.names import level_of, nodata, parse_name, units
 
 OLD_L1C = "S2A_OPER_PRD_MSIL1C_PDMC_20160112T203346_R051_V20160112T110648_20160112T110648.SAFE"
 OLD_GRANULE = "GRANULE/S2A_OPER_MSI_L1C_TL_SGS__20160112T162938_A002908_T31TCE_N02.01"

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 
 from jp2batch.core.arguments import as_list, as_path
+from jp2batch.core.bands import check_bands
 from jp2batch.core.errors import CubeMismatch, ImageNotFound, MetadataError, StorageError
+from jp2batch.core.mission import ImageName, Mission, ProductMetadata
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
+from jp2batch.core.scaling import Scaling
 from jp2batch.image.header import Head, read_head
-from jp2batch.sentinel2 import names as sentinel2
-from jp2batch.sentinel2.bands import check_bands
-from jp2batch.sentinel2.metadata import ProductMetadata, metadata_url, read_metadata, scaling_or_none
-from jp2batch.sentinel2.names import ImageName
-from jp2batch.sentinel2.products import is_product, product_images, what_to_give
-from jp2batch.sentinel2.scaling import Scaling
+from jp2batch.image.missions import identify, is_product, product_mission, scaling_or_none, titles, what_to_give
+from jp2batch.image.products import product_images
 
 
 @dataclass(slots=True)
@@ -28,6 +27,7 @@ class CubeImage:
 
     url: str
     name: ImageName
+    mission: Mission
     metadata: ProductMetadata | None = None
     product: str | None = None
     scaling: Scaling | None = None
@@ -42,6 +42,11 @@ class CubeImage:
     def band(self) -> str:
         """Its band."""
         return self.name.band or ""
+
+    @property
+    def nodata(self) -> int | None:
+        """The value for no data among the numbers as stored."""
+        return self.mission.nodata(self.name)
 
 
 def listed_images(
@@ -62,8 +67,10 @@ def listed_images(
     named = [_named(path) for path in paths if not is_product(path)]
     listings = each(partial(product_images, bands=bands, metres=metres, finest=True), products)
     for product, (metadata, listed) in zip(products, listings, strict=True):
-        named += [CubeImage(image.path, image.name, metadata, product) for image in listed]
+        named += [CubeImage(image.path, image.name, product_mission(product), metadata, product) for image in listed]
     check_bands(bands, (image.band for image in named))
+    if len(found := {image.mission.title for image in named}) > 1:
+        raise CubeMismatch("", f"images of {' and '.join(sorted(found))} have different bands", "open a cube of each")
     return [image for image in named if bands is None or image.band in bands]
 
 
@@ -113,24 +120,24 @@ def _absence(image: CubeImage, product: str, images: Sequence[CubeImage], each: 
 
 
 def _named(path: str) -> CubeImage:
-    name = sentinel2.parse_name(path)
+    mission, name = identify(path)
     if name is None or name.band is None or (name.time or name.day) is None:
-        hint = "give images with names of Sentinel-2; others can be joined by xarray.concat of jp2batch.open"
+        hint = f"give images with names of {titles()}; others can be joined by xarray.concat of jp2batch.open"
         problem = "its name does not tell band and time"
         raise CubeMismatch(path, problem, what_to_give(path) or hint)
-    return CubeImage(path, name)
+    return CubeImage(path, name, mission)
 
 
 def add_scalings(images: Sequence[CubeImage], scaled: bool, each: Any) -> None:
     """Find what makes reflectance of the numbers of each image; for numbers as stored, only where metadata are."""
-    wanting = [one for one in images if one.metadata is None and one.band in sentinel2.BANDS]
-    places = {image.url: metadata_url(image.url) for image in wanting}
+    wanting = [one for one in images if one.metadata is None and one.band in one.mission.bands]
+    places = {image.url: image.mission.metadata_url(image.url) for image in wanting}
     known = sorted({place for place in places.values() if place is not None})
     found: Mapping[str, ProductMetadata | MetadataError | StorageError]
-    found = dict(zip(known, each(_metadata_or_fault, known), strict=True))
+    found = dict(zip(known, each(partial(_metadata_or_fault, images[0].mission), known), strict=True))
     for image in wanting:
         metadata = found.get(places[image.url] or "")
-        if isinstance(metadata, ProductMetadata):
+        if metadata is not None and not isinstance(metadata, MetadataError | StorageError):
             image.metadata = metadata
         elif scaled:
             problem = (
@@ -145,9 +152,9 @@ def add_scalings(images: Sequence[CubeImage], scaled: bool, each: Any) -> None:
 
 
 def _metadata_or_fault(
-    place: str, *, storage_options: StorageOptions
+    mission: Mission, place: str, *, storage_options: StorageOptions
 ) -> ProductMetadata | MetadataError | StorageError:
     try:
-        return read_metadata(place, storage_options=storage_options)
+        return mission.read_metadata(place, storage_options=storage_options)
     except (MetadataError, StorageError) as error:
         return error

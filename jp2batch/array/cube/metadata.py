@@ -12,7 +12,6 @@ from jp2batch.array.cube.inputs import CubeImage
 from jp2batch.array.dataarray import TIME, axes, spatial_ref
 from jp2batch.core.options import StorageOptions
 from jp2batch.image.header import Head
-from jp2batch.sentinel2 import names as sentinel2
 
 AS_STORED = "as stored"
 """The quantity and the scaling of bands that are no reflectance."""
@@ -97,20 +96,31 @@ def _applied(
     }
 
 
+def fill_value(members: Sequence[tuple[CubeImage, Head]]) -> int:
+    """Return the number that fills cells without an image; 0 if no band has a value for no data."""
+    return next((image.nodata for image, _ in members if image.nodata is not None), 0)
+
+
+def nodata_of_all(members: Sequence[tuple[CubeImage, Head]]) -> int | None:
+    """Return the value for no data, if all bands have the same."""
+    values = {image.nodata for image, _ in members}
+    return values.pop() if len(values) == 1 else None
+
+
 def attributes(
     members: Sequence[tuple[CubeImage, Head]], absent: Sequence[tuple[np.datetime64, str]], options: CubeOptions
 ) -> dict[str, Any]:
     """Return the attributes of a cube: only what is true of all its bands."""
-    names = [image.name for image, _ in members]
-    units = {"1" if options.scaled and image.scaling else sentinel2.units(image.name) for image, _ in members}
+    first = members[0][0]
+    units = {"1" if options.scaled and image.scaling else image.mission.units(image.name) for image, _ in members}
     quantities = {image.scaling and image.scaling.quantity for image, _ in members} if options.scaled else {None}
     found = {
-        "tile": names[0].tile,
-        "level": names[0].level,
+        "tile": first.name.tile,
+        "level": first.name.level,
         "align": options.align,
         "units": units.pop() if len(units) == 1 else None,
         "long_name": quantities.pop() if len(quantities) == 1 else None,
-        "nodata": 0 if not options.scaled and all(sentinel2.nodata(name) == 0 for name in names) else None,
+        "nodata": nodata_of_all(members) if not options.scaled else None,
         "filled": [f"{band} at {time.astype('datetime64[s]')}" for time, band in absent] or None,
     }
     return {key: value for key, value in found.items() if value is not None}

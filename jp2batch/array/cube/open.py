@@ -13,21 +13,19 @@ from xarray.core import indexing
 from jp2batch.array.cube.alignment import AlignedImage, offset, place_all, reference
 from jp2batch.array.cube.inputs import CubeImage, add_scalings, heads_of, listed_images
 from jp2batch.array.cube.lazy import Cell, CubeArray
-from jp2batch.array.cube.metadata import CubeOptions, attributes, coordinates
+from jp2batch.array.cube.metadata import CubeOptions, attributes, coordinates, fill_value
 from jp2batch.array.dataarray import chunked, tile_chunks
 from jp2batch.array.lazy import ImageArray
 from jp2batch.compute.parallel import map_concurrently
+from jp2batch.core.bands import band_names, checked_metres
 from jp2batch.core.errors import CubeMismatch
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request, validate_rlevel
 from jp2batch.image.header import Head
-from jp2batch.sentinel2 import names as sentinel2
-from jp2batch.sentinel2.bands import band_names, checked_metres
 
 if TYPE_CHECKING:
     from distributed import Client
 
-_CLASSES = {"SCL"}  # between two classes there is none
 _SHOWN = 5  # of cells that are missing
 
 
@@ -133,15 +131,18 @@ def _cube(members: Sequence[tuple[CubeImage, Head]], options: CubeOptions) -> xr
     base = reference(placed)
     by_cell = {(image.time, image.band): (image, one) for (image, _), one in zip(members, placed, strict=True)}
     times = sorted({time for time, _ in by_cell})
-    bands = list(options.bands or sorted({band for _, band in by_cell}, key=_rank))
+    bands = list(
+        options.bands or sorted({band for _, band in by_cell}, key=partial(_rank, members[0][0].mission.bands))
+    )
     absent = [(time, band) for time in times for band in bands if (time, band) not in by_cell]
-    _check_absent(absent, by_cell, options)
+    number = fill_value(members)
+    _check_absent(absent, by_cell, number, options)
     cells = tuple(
         tuple(_cell(*by_cell[time, band], base, options) if (time, band) in by_cell else None for band in bands)
         for time in times
     )
     dtype = np.result_type(*(cell.image.dtype for row in cells for cell in row if cell is not None))
-    fill = np.nan if dtype.kind == "f" else 0
+    fill = np.nan if dtype.kind == "f" else number
     lazy = CubeArray(cells, (len(times), len(bands), *base.shape), dtype, fill)
     array = xr.DataArray(
         indexing.LazilyIndexedArray(lazy),
@@ -168,17 +169,19 @@ def _check_members(members: Sequence[tuple[CubeImage, Head]]) -> None:
         if other is not head:
             problem = f"is another image of {image.band} at {image.time.astype('datetime64[s]')} than {other.path}"
             raise CubeMismatch(head.path, problem, "give one of them: of one size of pixels, and of one processing")
-    levels = {image.name.level for image, _ in members if image.band in sentinel2.BANDS} - {None}
+    levels = {image.name.level for image, _ in members if image.band in image.mission.bands} - {None}
     if len(levels) > 1:
-        raise CubeMismatch("", "images of levels 1C and 2A are not of the same quantity", "open a cube of each")
+        shown = " and ".join(sorted(level.removeprefix("L") for level in levels if level))
+        raise CubeMismatch("", f"images of levels {shown} are not of the same quantity", "open a cube of each")
 
 
 def _check_absent(
     absent: Sequence[tuple[np.datetime64, str]],
     by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
+    number: int,
     options: CubeOptions,
 ) -> None:
-    """Refuse cells without an image, unless there is a value for no data to fill them with."""
+    """Refuse cells without an image, unless their bands have the number to fill them with for no data."""
     if not absent:
         return
     named = ", ".join(f"{band} at {time.astype('datetime64[s]')}" for time, band in absent[:_SHOWN])
@@ -190,7 +193,7 @@ def _check_absent(
         tile = next(iter(by_cell.values()))[0].name.tile
         raise CubeMismatch("", f"there is no image of {', '.join(nowhere)} at all of tile {tile}", "leave it out")
     for image, _ in by_cell.values():
-        if image.band in lacking and sentinel2.nodata(image.name) is None:
+        if image.band in lacking and image.nodata != number:
             problem = f"there is no {named}{more}, and {image.band} has no value for no data"
             raise CubeMismatch("", problem, "give these too, or leave the band out")
 
@@ -211,12 +214,12 @@ def _cell(image: CubeImage, one: AlignedImage, base: AlignedImage, options: Cube
     )
     if options.align == "snap" or one.first == base.first:
         return Cell(lazy)
-    if image.band in _CLASSES:
+    if image.band in image.mission.classes:
         raise CubeMismatch(one.head.path, "classes cannot be interpolated", 'give align="snap"')
     (y, x), (a, e) = offset(one, base), (one.place.transform[0], one.place.transform[4])
-    return Cell(lazy, (-y / (e * selection.step), -x / (a * selection.step)), sentinel2.nodata(image.name))
+    return Cell(lazy, (-y / (e * selection.step), -x / (a * selection.step)), image.nodata)
 
 
-def _rank(band: str) -> tuple[int, str]:
-    """Order bands as their numbers in metadata are, and all else after them."""
-    return (sentinel2.BANDS.index(band) if band in sentinel2.BANDS else len(sentinel2.BANDS), band)
+def _rank(order: Sequence[str], band: str) -> tuple[int, str]:
+    """Order spectral bands as their mission does, and all others after them."""
+    return (order.index(band) if band in order else len(order), band)

@@ -15,8 +15,8 @@ from typing import Any
 from jp2batch.core.errors import ConfigurationError, StorageError
 from jp2batch.core.location import Location
 from jp2batch.core.runtime import process_state
+from jp2batch.image.missions import identify
 from jp2batch.jpeg2000.locate.image_index import ImageIndex, from_kayrros
-from jp2batch.sentinel2 import names as sentinel2
 from jp2batch.storage.files import read_bytes, write_bytes
 
 _GROUP = 256  # images loaded together: about 2 MB
@@ -169,7 +169,7 @@ def _kayrros_names(key: str) -> tuple[Any, ...]:
     path = _path_of(key)
     folders = PurePosixPath(path).parts
     product = next((part.removesuffix(".SAFE") for part in folders if part.endswith(".SAFE")), None)
-    name = sentinel2.parse_name(path)
+    _, name = identify(path)
     return (Location.of(path).key, (product, name and name.band))
 
 

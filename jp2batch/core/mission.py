@@ -1,0 +1,136 @@
+"""The seam of missions: names, metadata and products of images, for rooms that know no mission."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from jp2batch.core.options import StorageOptions
+from jp2batch.core.scaling import Scaling
+
+__all__ = ["ImageName", "ListedImage", "Mission", "ProductMetadata"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageName:
+    """Facts from the name of an image and the names of its folders; None if unknown."""
+
+    band: str | None = None
+    """As the mission writes it, e.g. "B02", "B8A", "TCI", "SCL"; masks as "CLDPRB", "DETFOO_B02"."""
+    time: datetime | None = None
+    """Start of sensing, in UTC; never a time of processing."""
+    day: date | None = None
+    """Day of sensing; also if the time is unknown."""
+    tile: str | None = None
+    """Name of the ground area, e.g. the MGRS tile "T29UNU"."""
+    level: str | None = None
+    """Level of processing, e.g. "L2A"."""
+    resolution: int | None = None
+    """Metres, if the name tells them."""
+    baseline: str | None = None
+    """Processing baseline, as in the metadata: "04.00"."""
+    relative_orbit: int | None = None
+    """Number of the orbit within a cycle."""
+    platform: str | None = None
+    """Name of the satellite, e.g. "S2A"."""
+
+
+class ProductMetadata(Protocol):
+    """Metadata of a product."""
+
+    @property
+    def name(self) -> str | None:
+        """Name of the product."""
+
+    @property
+    def level(self) -> str | None:
+        """Level of processing."""
+
+    @property
+    def baseline(self) -> str | None:
+        """Processing baseline."""
+
+    @property
+    def time(self) -> datetime | None:
+        """Start of sensing."""
+
+    def scaling(self, band: str | None) -> Scaling | None:
+        """Return the scaling of a band to reflectance; None if the band is no reflectance.
+
+        Raises
+        ------
+        MetadataError
+            The metadata do not tell.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ListedImage:
+    """An image of a product, by its metadata."""
+
+    path: str
+    """Path or URL."""
+    name: ImageName
+    """Facts from the path."""
+    metres: int
+    """Size of its pixels."""
+
+
+class Mission(Protocol):
+    """Reads names, metadata and products of a mission."""
+
+    @property
+    def title(self) -> str:
+        """Name of the mission, for messages."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Spectral bands in their order: only these become reflectance."""
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """Bands whose values are classes, never to be interpolated."""
+
+    def parse_name(self, path: str) -> ImageName | None:
+        """Return facts from a path, URL or key; None if no image of the mission."""
+
+    def find_band(self, text: str) -> str | None:
+        """Return the band that a text names, e.g. the key of a STAC asset."""
+
+    def nodata(self, name: ImageName | None) -> int | None:
+        """Return the value for no data; None if every value counts."""
+
+    def units(self, name: ImageName | None) -> str | None:
+        """Return the unit of the numbers as stored."""
+
+    def metres(self, band: str | None) -> int | None:
+        """Return the pixel size of a band, if it is always the same."""
+
+    def metadata_url(self, path: str) -> str | None:
+        """Return the location of the metadata of an image's product, from its path alone."""
+
+    def read_metadata(self, location: str, *, storage_options: Mapping[str, Any] | None) -> ProductMetadata:
+        """Read the metadata of a product.
+
+        Raises
+        ------
+        StorageError, MetadataError
+            They cannot be read, or are damaged.
+        """
+
+    def is_product(self, path: str) -> bool:
+        """Return whether a path is named like a product."""
+
+    def list_product(
+        self, product: str, *, storage_options: StorageOptions
+    ) -> tuple[ProductMetadata, list[ListedImage]]:
+        """Return the metadata of a product and all its images.
+
+        Raises
+        ------
+        StorageError, MetadataError
+            The metadata cannot be read.
+        """
+
+    def what_to_give(self, path: str) -> str | None:
+        """Return a hint about a path that is no product: the product around it, or products in it."""

@@ -1,0 +1,101 @@
+"""All missions: which mission an image or product belongs to, and its scaling to reflectance."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jp2batch.core.errors import MetadataError, StorageError
+from jp2batch.core.location import Location
+from jp2batch.core.mission import ImageName, Mission, ProductMetadata
+from jp2batch.core.scaling import Scaling
+from jp2batch.sentinel2.mission import Sentinel2
+
+MISSIONS: tuple[Mission, ...] = (Sentinel2(),)
+"""Asked in turn. The first that recognises a path has it; if none does, the first of all."""
+
+_HINT = "see that the product's folder is whole; scaled=False gives the numbers as stored"
+
+
+def identify(path: str) -> tuple[Mission, ImageName | None]:
+    """Return the mission of an image and facts from its path."""
+    for mission in MISSIONS:
+        if (name := mission.parse_name(path)) is not None:
+            return mission, name
+    return MISSIONS[0], None
+
+
+def titles() -> str:
+    """Return the names of all missions, for messages."""
+    return " or ".join(mission.title for mission in MISSIONS)
+
+
+def product_mission(path: str) -> Mission:
+    """Return the mission of a product."""
+    return next((mission for mission in MISSIONS if mission.is_product(path)), MISSIONS[0])
+
+
+def is_product(path: str) -> bool:
+    """Return whether a path is named like a product of any mission."""
+    return any(mission.is_product(path) for mission in MISSIONS)
+
+
+def what_to_give(path: str) -> str | None:
+    """Return a hint about a path that is no product."""
+    return next(filter(None, (mission.what_to_give(path) for mission in MISSIONS)), None)
+
+
+def find_band(text: str) -> str | None:
+    """Return the band of any mission that a text names."""
+    return next(filter(None, (mission.find_band(text) for mission in MISSIONS)), None)
+
+
+def scaling_of(path: str, *, storage_options: Mapping[str, Any] | None = None) -> Scaling | None:
+    """Return the scaling of an image to reflectance, from the metadata of its product.
+
+    Parameters
+    ----------
+    path : str
+        Path or URL of an image.
+    storage_options : mapping, optional
+        fsspec's options for the store.
+
+    Returns
+    -------
+    Scaling or None
+        None if the band is no reflectance.
+
+    Raises
+    ------
+    MetadataError
+        There are no metadata, or they do not tell.
+    """
+    mission, name = identify(path)
+    if name is None:
+        raise MetadataError(path, f"its name is none of {titles()}, so that it has no metadata", _HINT)
+    if name.band not in mission.bands:
+        return None
+    location = mission.metadata_url(path)
+    if location is None:
+        raise MetadataError(path, "its path does not tell where the metadata of its product lie", _HINT)
+    try:
+        return mission.read_metadata(location, storage_options=storage_options).scaling(name.band)
+    except StorageError as error:
+        raise MetadataError(path, f"the metadata of its product cannot be read: {error}", _HINT) from None
+
+
+def known_scaling(path: str) -> Scaling | None:
+    """Return the scaling of a local image to reflectance; None if unknown, or remote."""
+    mission, name = identify(path)
+    if name is None or name.band not in mission.bands or not Location.of(path).is_local:
+        return None
+    try:
+        return scaling_of(path)
+    except MetadataError:
+        return None
+
+
+def scaling_or_none(metadata: ProductMetadata, band: str | None) -> Scaling | None:
+    """Return the scaling of a band to reflectance; None also if the metadata do not tell."""
+    try:
+        return metadata.scaling(band)
+    except MetadataError:
+        return None

@@ -1,0 +1,58 @@
+"""Sentinel-2 as a mission: see `jp2batch.core.mission`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jp2batch.core.mission import ImageName, ListedImage, Mission
+from jp2batch.core.options import StorageOptions
+from jp2batch.sentinel2 import metadata, names, products
+
+
+class Sentinel2(Mission):
+    """Reads names, metadata and products of Sentinel-2."""
+
+    title = "Sentinel-2"
+    bands = names.BANDS
+    classes = frozenset({"SCL"})
+
+    def parse_name(self, path: str) -> ImageName | None:
+        """Return facts from a path; see `names.parse_name`."""
+        return names.parse_name(path)
+
+    def find_band(self, text: str) -> str | None:
+        """Return the band that a text names."""
+        return names.find_band(text)
+
+    def nodata(self, name: ImageName | None) -> int | None:
+        """Return the value for no data."""
+        return names.nodata(name)
+
+    def units(self, name: ImageName | None) -> str | None:
+        """Return the unit of the numbers as stored."""
+        return names.units(name)
+
+    def metres(self, band: str | None) -> int | None:
+        """Return the pixel size of a spectral band."""
+        return names.METRES.get(band or "")
+
+    def metadata_url(self, path: str) -> str | None:
+        """Return the location of the metadata of an image's product."""
+        return metadata.metadata_url(path)
+
+    def read_metadata(self, location: str, *, storage_options: Mapping[str, Any] | None) -> metadata.Sentinel2Metadata:
+        """Read the metadata of a product."""
+        return metadata.read_metadata(location, storage_options=storage_options)
+
+    def is_product(self, path: str) -> bool:
+        """Return whether a path is named like a product."""
+        return products.is_product(path)
+
+    def list_product(
+        self, product: str, *, storage_options: StorageOptions
+    ) -> tuple[metadata.Sentinel2Metadata, list[ListedImage]]:
+        """Return the metadata of a product and all its images."""
+        return products.list_product(product, storage_options=storage_options)
+
+    def what_to_give(self, path: str) -> str | None:
+        """Return a hint about a path that is no product."""
+        return products.what_to_give(path)

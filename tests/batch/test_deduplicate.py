@@ -24,13 +24,6 @@ OUTPUTS = {
 
 
 @pytest.fixture
-def image(tmp_path) -> Path:
-    path = tmp_path / "image.jp2"
-    path.write_bytes(PLAIN.data)
-    return path
-
-
-@pytest.fixture
 def manifest(image, tmp_path) -> Path:
     """Return a manifest of six rows and two reads, that echo a column of their own."""
     rows = [{"Path": str(image)}, {"Path": str(image), "rlevel": 1}, {"Path": str(image), "id": "mine"}]

@@ -17,7 +17,6 @@ import xarray as xr
 from click.testing import CliRunner, Result
 
 import jp2batch
-from benchmarks.seaweedfs import S3_BUCKET
 from jp2batch import cli
 from jp2batch.batch import run_to
 from jp2batch.batch.deduplicate import items_of
@@ -30,20 +29,12 @@ from jp2batch.core.request import Request
 from jp2batch.storage import files
 from jp2batch.storage.directory import Directory
 from support.clusters import cluster_by_hand
-from support.images import PLAIN
 from support.runs import check_lines, check_pixels, check_records, lines, run, start, wait_for_records, write_rows
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and rights are those of POSIX")
 
 OUTPUTS = ["results.ndjson", "out/", "results.zarr"]
 NOT_STARTED = 3
-
-
-@pytest.fixture
-def image(tmp_path) -> Path:
-    path = tmp_path / "image.jp2"
-    path.write_bytes(PLAIN.data)
-    return path
 
 
 @pytest.fixture
@@ -473,22 +464,6 @@ def test_an_old_file_does_not_stand_for_one_that_a_worker_wrote_on_a_disk_of_its
 
 
 # In a store
-
-
-@pytest.fixture
-def fs(s3_server):
-    return fsspec.filesystem("s3", **s3_server.options, use_listings_cache=False)
-
-
-@pytest.fixture
-def away(s3_server, place, monkeypatch) -> str:
-    """Stand in an empty folder; return a URL where nothing is."""
-    monkeypatch.chdir(place)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.options["key"])
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.options["secret"])
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    return f"s3://{S3_BUCKET}/{place.parent.name}"
 
 
 def listing(fs, url: str) -> dict[str, tuple]:

@@ -6,7 +6,6 @@ import os
 import signal
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pytest
 import s3fs
@@ -23,22 +22,6 @@ from support.images import PLAIN
 from support.runs import check_records, lines, run, start, wait_for_records, write_rows
 
 pytestmark = pytest.mark.seaweedfs
-
-
-@pytest.fixture
-def fs(s3_server):
-    return fsspec.filesystem("s3", **s3_server.options, use_listings_cache=False)
-
-
-@pytest.fixture
-def away(s3_server, tmp_path, monkeypatch) -> str:
-    """Stand in an empty folder; return a URL where nothing is."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.options["key"])
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.options["secret"])
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    return f"s3://{S3_BUCKET}/{tmp_path.name}"
 
 
 @pytest.fixture

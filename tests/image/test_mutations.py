@@ -1,22 +1,14 @@
 """A damaged file gives OpenJPEG's pixels or a typed error: at once, and never the end of the process."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-from long_exactness import Workshops, report
+from long_exactness import report
 
 from support.images import PLAIN
 from support.mutations import STEPS, Anatomy, Change
 
 BATCH = 20
 SEEDS = range(400)
-
-
-@pytest.fixture(scope="module")
-def workshops() -> Iterator[Workshops]:
-    with Workshops() as workshops:
-        yield workshops
 
 
 @pytest.mark.timeout(1200)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from long_exactness import Workshops, report
+from long_exactness import report
 
 from support.children import Child
 from support.forced import Outcome
@@ -15,12 +15,6 @@ from support.whole_decode import Level, Plane, without_tlm
 
 BATCH = 10
 SEEDS = range(300)
-
-
-@pytest.fixture(scope="module")
-def workshops() -> Iterator[Workshops]:
-    with Workshops() as workshops:
-        yield workshops
 
 
 @pytest.mark.timeout(1200)

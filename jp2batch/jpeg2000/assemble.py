@@ -1,17 +1,17 @@
-"""Pieces and a plan -> codestreams that any decoder accepts.
+"""Assembly of valid codestreams from a sparse file and a plan.
 
-A codestream is made for a rectangle of tiles. Two ways lead to the same pixels:
+Each codestream contains a rectangle of tiles. Two methods give the same pixels:
 
-- *rewrite*: SIZ, COD, COC, QCD, QCC describe the reduced image, and only its packets are there. Fastest to decode.
-- *empty packets*: the header keeps all resolution levels, unwanted packets are one zero byte (B.10.3), and the decoder
-  is told to drop levels. For tiles that 2^rlevel does not divide; here tile-parts can also be taken as they are.
+- *rewrite*: SIZ, COD, COC, QCD, QCC describe the reduced image, and only its packets are included. Fastest to decode.
+- *empty packets*: the header keeps all resolution levels, unwanted packets are replaced by a zero byte (B.10.3), and
+  the decoder drops levels. Used for tiles whose size is not divisible by 2^rlevel, and for unchanged tile-parts.
 
-Packets are cut where PLT says. So that a wrong PLT cannot go unnoticed, each packet is preceded by a SOP marker segment
-(A.8.1), and one layer of empty packets is added, so that each packet is also followed by one: a decoder that does not
-find the next SOP where a packet ends says so. (Hence no other SOP may lie inside of what PLT calls a packet.)
+Packets are cut at the lengths in PLT. To detect a wrong PLT, a SOP marker segment (A.8.1) is put before each packet,
+and a layer of empty packets is added, so that a SOP also follows each packet: a decoder warns if a packet does not end
+at the next SOP. (Hence a packet by PLT may contain no other SOP.)
 
-Markers that no decoder needs are left out: TLM, PLT, PLM, COM, CRG. (Reading TLM, a decoder in wide use writes out
-of bounds.)
+Markers not needed for decoding are left out: TLM, PLT, PLM, COM, CRG. (A widely used decoder writes out of bounds when
+it reads TLM.)
 """
 
 import struct
@@ -29,34 +29,43 @@ from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 _NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.CRG})
 _KNOWN = frozenset(Marker)
-_NO_DATA = (b"\0", b"\x80")  # of an empty packet, and of one that includes no code-block
+_NO_DATA = (b"\0", b"\x80")  # an empty packet, and a packet without code-blocks
 _CHANGING_SAMPLES = frozenset({"pclr", "cmap", "cdef"})
-_PART = 0.8  # of what a codestream holds: if less is wanted, only that is decoded
+_PART = 0.8  # if less than this part of a codestream is wanted, only that part is decoded
 _XSIZ = 8  # offset of Xsiz in a codestream: behind SOC, the SIZ marker, Lsiz and Rsiz
 _SOP_LAYOUT = struct.Struct(">HHH")
 
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
-    """A codestream that a decoder accepts."""
+    """A valid codestream for a decoder."""
 
     data: bytes
     reduce: int
-    """Resolution levels that the decoder has to drop."""
+    """Resolution levels for the decoder to drop."""
     area: Rect
-    """The samples that it then gives, in the coordinates of the resolution level."""
+    """Decoded samples, in coordinates of the resolution level."""
     sampling: tuple[int, int] = (1, 1)
     """XRsiz and YRsiz of its components."""
     header: MainHeader | None = None
-    """Main header of the codestream; None if it does not describe all tiles, or the file stays whole."""
+    """Main header; None unless it describes all tiles.
+
+    None also for a whole file.
+    """
 
     def part(self, samples: Rect, border: int) -> Rect:
-        """Return the area to decode for some samples and a border around them."""
+        """Return the area to decode for `samples` with a border.
+
+        It is the whole area if only a small part could be saved.
+        """
         part = samples.grown(border).intersection(self.area)
         return part if part.height * part.width < _PART * self.area.height * self.area.width else self.area
 
     def on_grid(self, samples: Rect) -> tuple[int, int, int, int]:
-        """Return the least area of the reference grid that holds some of the samples, as x0, y0, x1, y1."""
+        """Return the reference-grid area (x0, y0, x1, y1) of some samples.
+
+        It is the smallest such area.
+        """
         dx, dy = self.sampling
         last_x, last_y = (samples.x1 - 1 << self.reduce) * dx, (samples.y1 - 1 << self.reduce) * dy
         return (samples.x0 << self.reduce) * dx, (samples.y0 << self.reduce) * dy, last_x + 1, last_y + 1
@@ -73,7 +82,10 @@ class TileBlock:
 
 
 def tile_blocks(header: MainHeader, reading: ResolvedRead, samples_each: int, most_tiles: int) -> list[TileBlock]:
-    """Cut the tiles of a reading into rectangles of about `samples_each` samples, and at most `most_tiles`."""
+    """Cut the tiles of a read into rectangles.
+
+    Each has about `samples_each` samples, and at most `most_tiles` tiles.
+    """
     _, columns = tile_counts(header.siz)
     rows_of, columns_of = ({t // columns for t in reading.tiles}, {t % columns for t in reading.tiles})
     row0, row1, column0, column1 = min(rows_of), max(rows_of) + 1, min(columns_of), max(columns_of) + 1
@@ -89,7 +101,7 @@ def tile_blocks(header: MainHeader, reading: ResolvedRead, samples_each: int, mo
 
 
 def assemble(pieces: SparseFile, image: Image, reading: ResolvedRead, block: TileBlock) -> Codestream:
-    """Make a codestream of a rectangle of tiles."""
+    """Assemble the codestream of a rectangle of tiles."""
     rlevel = reading.selection.rlevel
     siz = block_siz(image.header.siz, block)
     area = samples(siz, image_area(siz), rlevel)
@@ -108,9 +120,9 @@ def assemble(pieces: SparseFile, image: Image, reading: ResolvedRead, block: Til
 
 
 def whole_file(pieces: SparseFile, image: Image, rlevel: int) -> Codestream:
-    """Return the file as it is, but with comments of equal length for its TLM.
+    """Return the whole file, its TLM hidden as comments.
 
-    Decoders also look for TLM inside of segments that they do not know.
+    The comments have equal lengths. Decoders also look for TLM inside unknown segments.
     """
     start, stop = image.header.start, image.header.stop
     parts, position = [pieces.read(0, start)], start
@@ -125,9 +137,10 @@ def whole_file(pieces: SparseFile, image: Image, rlevel: int) -> Codestream:
 
 
 def in_jp2(codestream: Codestream, container: Container) -> Codestream:
-    """Wrap a codestream into the file's own boxes where they change its samples: palettes and channel definitions.
+    """Wrap a codestream in the file's boxes if they change samples.
 
-    The decoder then applies them as it does for the whole file (I.5.3.4 to I.5.3.6).
+    Such boxes are palettes and channel definitions; the decoder applies them as for the whole file (I.5.3.4 to
+    I.5.3.6).
     """
     parent = container.header
     if parent is None or not any(box.type in _CHANGING_SAMPLES for box in parent.children()):
@@ -142,7 +155,7 @@ def in_jp2(codestream: Codestream, container: Container) -> Codestream:
 
 
 def block_tiles(header: MainHeader, reading: ResolvedRead, block: TileBlock) -> list[Tile]:
-    """Return what has been read of the tiles of a block, in raster order."""
+    """Return the planned tiles of a block, in raster order."""
     _, columns = tile_counts(header.siz)
     rows = range(block.row * columns, (block.row + block.rows) * columns, columns)
     numbers = (row + column for row in rows for column in range(block.column, block.column + block.columns))
@@ -150,7 +163,10 @@ def block_tiles(header: MainHeader, reading: ResolvedRead, block: TileBlock) -> 
 
 
 def block_siz(siz: Siz, block: TileBlock) -> Siz:
-    """Return SIZ for a rectangle of tiles. The reference grid stays: precincts are anchored at its origin."""
+    """Return SIZ for a rectangle of tiles.
+
+    The reference grid stays, because precincts are anchored at its origin.
+    """
     x, y = siz.xtosiz + block.column * siz.xtsiz, siz.ytosiz + block.row * siz.ytsiz
     return replace(
         siz,
@@ -164,7 +180,7 @@ def block_siz(siz: Siz, block: TileBlock) -> Siz:
 
 
 def reduced_siz(siz: Siz, rlevel: int) -> Siz | None:
-    """Return SIZ for the image without its `rlevel` highest levels; None where there is no such codestream."""
+    """Return SIZ without the `rlevel` highest levels; None if impossible."""
     step = 1 << rlevel
     if any(value % step for value in (siz.xtsiz, siz.ytsiz, siz.xtosiz, siz.ytosiz)):
         return None
@@ -186,7 +202,7 @@ def reduced_siz(siz: Siz, rlevel: int) -> Siz | None:
 
 
 _ABSENT = Tile((), {})
-"""A tile without a sample at this level: all its packets are empty."""
+"""A tile without samples at this level; all its packets are empty."""
 
 
 def _reduced(header: MainHeader, siz: Siz, rlevel: int) -> MainHeader:
@@ -204,10 +220,10 @@ def _reduced(header: MainHeader, siz: Siz, rlevel: int) -> MainHeader:
 
 
 def _main_header(header: MainHeader, guarded: bool, reduced: bool) -> bytes:
-    """Return the main header, its segments as they are but for what the codestream does not share with the file.
+    """Return the main header; unchanged segments are copied.
 
-    That are SIZ; COD of a guarded one, which has the SOP and the additional layer that `_packets` writes; and how
-    components are coded in a reduced one. (Elsewhere a tile may need all step sizes: it can have more levels.)
+    Changed are SIZ; COD if `guarded`, for the SOP and the additional layer written by `_packets`; and COC, QCD and QCC
+    if `reduced`. (Otherwise a tile with more levels may need all step sizes.)
     """
     parts = [Marker.SOC.code, header.siz.encode()]
     for segment in header.segments:
@@ -224,7 +240,7 @@ def _main_header(header: MainHeader, guarded: bool, reduced: bool) -> bytes:
 
 
 def _component_segment(header: MainHeader, segment: Segment) -> bytes:
-    """Return a QCD, COC or QCC marker segment with what the header says now."""
+    """Return a QCD, COC or QCC marker segment for `header`."""
     if segment.marker == Marker.QCD:
         levels = max(coding.levels for coding in header.codings)
         return encode_segment(Marker.QCD, Quantization.parse(segment, 0).reduced(levels).encode())
@@ -244,8 +260,11 @@ def _tile_parts(pieces: SparseFile, header: MainHeader, number: int, tile: Tile,
 
 
 def _packets(pieces: SparseFile, header: MainHeader, number: int, tile: Tile, guarded: bool) -> Iterator[bytes]:
-    """Iterate over all packets of a tile, those that are not wanted being empty; guarded by SOP and one more layer."""
-    begins = {part.data for part in tile.parts}  # where packets begin for sure
+    """Iterate over all packets of a tile; unwanted packets are empty.
+
+    If `guarded`, SOP precedes each packet, and a layer is added.
+    """
+    begins = {part.data for part in tile.parts}  # certain starts of packets
     wanted = tile.packets or {}
     empty = b"\0" + (Marker.EPH.code if header.cod.eph else b"")
     grids = tile_precincts(header, number)
@@ -256,17 +275,17 @@ def _packets(pieces: SparseFile, header: MainHeader, number: int, tile: Tile, gu
             data = pieces.read(where.start, where.stop)
             _check_cut(header, data, where.start in begins)
             begins.add(where.stop)
-        if guarded and not data.startswith(Marker.SOP.code):  # no packet header begins so, B.10.1
+        if guarded and not data.startswith(Marker.SOP.code):  # no packet header begins like SOP, B.10.1
             yield _SOP_LAYOUT.pack(Marker.SOP, 4, index & 0xFFFF)
         yield data
 
 
 def _check_cut(header: MainHeader, packet: bytes, begins: bool) -> None:
-    """Refuse what cannot be one packet.
+    """Refuse data unlike a single packet.
 
-    SOP stands only before a packet, EPH once in it, and no other data looks so (B.10.1). Half of all bytes could be an
-    empty packet: where nothing else tells that a packet begins here, only the usual ones are believed. (The number that
-    SOP gives a packet is no use: encoders do not always count as A.8.1 says.)
+    SOP occurs only before a packet, EPH once in it, and no other data look like them (B.10.1). Half of all byte values
+    could be an empty packet: unless the start of the packet is certain, only the usual two are accepted. (The packet
+    number in SOP is useless: encoders do not always count as in A.8.1.)
     """
     several = packet.find(Marker.SOP.code, 1) >= 0 or (header.cod.eph and packet.count(Marker.EPH.code) != 1)
     if several or (len(packet) == 1 and packet not in _NO_DATA and not begins):

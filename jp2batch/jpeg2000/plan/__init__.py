@@ -1,1 +1,1 @@
-"""Plan a read: which tiles and packets, by which way, as which byte ranges."""
+"""Planning of reads: tiles, packets, methods of location and byte ranges."""

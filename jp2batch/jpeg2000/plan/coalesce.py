@@ -1,4 +1,7 @@
-"""Which requests to make for the ranges of a round: gaps are read through, and long ranges cut, where it pays."""
+"""Coalescing of byte ranges into requests.
+
+Gaps are read through, and long ranges cut, if it costs less.
+"""
 
 from collections.abc import Callable, Iterable
 from itertools import accumulate, pairwise
@@ -10,18 +13,18 @@ from jp2batch.core.ranges import ByteRange, merged
 def coalesced(
     wanted: Iterable[ByteRange], store: StoreCosts, may_cross: Callable[[int, int], bool] = lambda _start, _stop: True
 ) -> list[ByteRange]:
-    """Return the requests that cost the store's profile least: sorted, disjoint, covering what is wanted.
+    """Return the cheapest requests for some ranges, sorted and disjoint.
 
-    Where requests are free that is just what is wanted.
+    If requests are free, they are the ranges themselves, merged.
 
     Parameters
     ----------
     wanted : iterable of ByteRange
-        Any ranges.
+        Ranges to cover, in any order.
     store : StoreCosts
-        What requests and bytes cost.
+        Costs of requests and bytes.
     may_cross : callable
-        Tells whether the gap between two positions may be read.
+        Returns whether the gap between two positions may be read.
     """
     ranges = merged(wanted)
     if not store.latency or not ranges:
@@ -35,7 +38,7 @@ def coalesced(
     sizes = list(accumulate((gap for gap, _ in gaps), initial=size))
     best = cheapest(lambda count: store.cost(len(ranges) - count, sizes[count]), len(gaps))
     chosen = _cut(_joined(ranges, {place for _, place in gaps[:best]}), store)
-    for count in (0, len(gaps)):  # what is cut may cost more than was estimated: the extremes are not better
+    for count in (0, len(gaps)):  # cutting may cost more than estimated: also compare the extremes
         if _cost(len(ranges) - count, sizes[count], store) < _cost(len(chosen), _size(chosen), store):
             other = _cut(_joined(ranges, {place for _, place in gaps[:count]}), store)
             chosen = min(chosen, other, key=lambda asked: _cost(len(asked), _size(asked), store))
@@ -47,7 +50,10 @@ def _size(ranges: list[ByteRange]) -> int:
 
 
 def _cost(requests: int, size: int, store: StoreCosts) -> float:
-    """Return what just so many requests cost: `StoreProfile.cost` thinks of more."""
+    """Return the cost of exactly this number of requests.
+
+    `StoreCosts.cost` may assume additional cuts.
+    """
     return store.seconds(requests, size, 1) + size * PRICE
 
 
@@ -62,7 +68,7 @@ def _joined(ranges: list[ByteRange], closed: set[int]) -> list[ByteRange]:
 
 
 def _cut(ranges: list[ByteRange], store: StoreCosts) -> list[ByteRange]:
-    """Cut long ranges in parts of about the same length, where that pays, and those that are too long."""
+    """Cut long ranges into equal parts if cheaper, or if too long."""
     size = _size(ranges)
     choices = (_in_parts(ranges, length) for length in (LARGEST_PART, store.part_length(len(ranges), size)))
     return min(choices, key=lambda parts: _cost(len(parts), size, store))

@@ -1,4 +1,7 @@
-"""In which order a reading is fetched and decoded: batches of blocks, so that it is never in memory as a whole."""
+"""Batches of tile blocks, fetched and decoded in turn.
+
+They bound the memory of a read.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,8 +11,8 @@ from jp2batch.jpeg2000.assemble import TileBlock, block_tiles, tile_blocks
 from jp2batch.jpeg2000.plan.planner import Image, ResolvedRead
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps, fetch
 
-BATCH = 16 << 20  # bytes fetched at once: enough to keep connections busy, few beside a full image
-_BLOCK = 1 << 20  # samples decoded at once: enough to outweigh setting up a codec, few enough to keep cores busy
+BATCH = 16 << 20  # bytes per batch: enough to keep connections busy, few compared with a full image
+_BLOCK = 1 << 20  # samples per block: enough to outweigh setting up a codec, few enough to keep cores busy
 _SMALLEST_BLOCK = 1 << 16
 
 
@@ -18,20 +21,22 @@ class Batch:
     """Blocks whose bytes are fetched together."""
 
     blocks: tuple[TileBlock, ...]
-    """What is decoded, each on its own."""
+    """Blocks of tiles, each decoded separately."""
     ranges: tuple[ByteRange, ...]
-    """The bytes that they take, sorted."""
+    """Byte ranges needed by the blocks, sorted."""
 
 
 def batches(image: Image, reading: ResolvedRead, threads: int, most_tiles: int) -> list[Batch]:
-    """Cut a reading into batches of blocks; none where the file, which is there already, is decoded as a whole.
+    """Cut a read into batches of blocks.
+
+    Empty if the whole file is decoded; it is already in memory.
 
     Parameters
     ----------
     threads : int
-        Blocks that are decoded side by side: a small reading is cut into as many.
+        Number of blocks decoded concurrently; a small read is cut into as many.
     most_tiles : int
-        Tiles that a block may have.
+        Limit of tiles in a block.
     """
     if reading.unit == "file":
         return []
@@ -41,7 +46,7 @@ def batches(image: Image, reading: ResolvedRead, threads: int, most_tiles: int) 
 
 
 def read_batch(pieces: SparseFile, batch: Batch) -> Steps[None]:
-    """Read what is not there yet of a batch."""
+    """Fetch the missing bytes of a batch."""
     yield from fetch(pieces, batch.ranges)
 
 

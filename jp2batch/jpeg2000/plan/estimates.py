@@ -1,4 +1,4 @@
-"""What a read will probably take: guessed from the main header, before any tile-part is seen."""
+"""Estimates of a read's size from the main header alone."""
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.ranges import ByteRange
@@ -10,13 +10,16 @@ from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead
 
-_LARGEST_GUESS = 64 << 10  # of packets read ahead: beyond, it is cheaper to ask PLT first
+_LARGEST_GUESS = 64 << 10  # bytes of packets read ahead: beyond, reading PLT first is cheaper
 LARGEST_AHEAD = 16 << 20
-"""Bytes of whole tiles, taken together: more is better read in batches, and decoded meanwhile."""
+"""Limit of bytes to read ahead for whole tiles.
+
+A larger read is fetched in batches, and decoded meanwhile.
+"""
 
 
 def expected_bytes(header: MainHeader, codestream: ByteRange, selection: Selection) -> int:
-    """Estimate the bytes that a selection needs, headers included, from the main header alone."""
+    """Estimate the bytes of a selection, headers included."""
     tile_length = (codestream.stop - header.stop) // max(1, tile_count(header.siz))
     samples = max(1, largest_tile(header.siz) >> 2 * selection.rlevel)
     data = _expected_data(header, tile_length, selection.rlevel) * wanted_area(header, selection) // samples
@@ -25,10 +28,10 @@ def expected_bytes(header: MainHeader, codestream: ByteRange, selection: Selecti
 
 
 def guess_ahead(header: MainHeader, codestream: ByteRange, selection: Selection, store: StoreCosts) -> ReadAhead:
-    """Return how much to fetch together with the SOT of a tile-part.
+    """Return the read-ahead for tile-parts.
 
-    Where requests are free that is the rest of its header; elsewhere also the packets that are probably wanted, unless
-    it is much that may not be, or much in all.
+    If requests are free, it is the rest of the header; otherwise also the packets probably wanted, unless many of these
+    bytes may not be needed, or the whole read is large.
     """
     of_header = _expected_header(header)
     little = expected_bytes(header, codestream, selection) <= LARGEST_AHEAD
@@ -45,16 +48,19 @@ def guess_ahead(header: MainHeader, codestream: ByteRange, selection: Selection,
 
 
 def _expected_header(header: MainHeader) -> int:
-    """Estimate the header of a tile-part behind SOT: PLT takes up to three bytes for a packet of up to 2 MiB."""
+    """Estimate the bytes of a tile-part header behind SOT.
+
+    PLT takes up to three bytes for a packet of up to 2 MiB.
+    """
     rows, columns = tile_counts(header.siz)
     middle = rows // 2 * columns + columns // 2
     return min(16 + 3 * count_packets(header, tile_precincts(header, middle)), _LARGEST_GUESS)
 
 
 def _expected_data(header: MainHeader, tile_length: int, rlevel: int) -> int:
-    """Estimate the bytes that the packets of a tile take up to a resolution level.
+    """Estimate the bytes of a tile's packets up to a resolution level.
 
-    Dropping a level at least halves them, on all images measured; a sample hardly takes more than its bits.
+    Dropping a level at least halves them, on all images measured; a sample rarely takes more than its bits.
     """
     bits = sum(component.bits for component in header.siz.components)
     return min(tile_length >> rlevel, (largest_tile(header.siz) * bits >> 3) >> 2 * rlevel) if rlevel else tile_length

@@ -1,6 +1,7 @@
-"""The gate: for which shapes of a file it is proven that a part of it gives the pixels of the whole.
+"""The gate: conditions for decoding only part of a file.
 
-What is not listed here goes to the decoder whole, as it is. A line is added with the proof (a test for each).
+For files that meet them, decoding a part is proven to give the pixels of the whole. All other files go to the decoder
+whole and unchanged. A condition is relaxed only with a proof, and each has a test.
 """
 
 from collections.abc import Callable
@@ -10,15 +11,18 @@ from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import CodingStyle, Marker, Quantization
 
 _BOXES_OF_HEADER = frozenset({"ihdr", "bpcc", "colr", "pclr", "cmap", "cdef"})
-"""What is of use to a decoder only inside of the JP2 header box, I.5.3; some obey them elsewhere as well."""
+"""Boxes useful to decoders only inside the JP2 header box, I.5.3.
+
+Some decoders obey them elsewhere as well.
+"""
 _KNOWN = frozenset(Marker)
-_EXTENDED = 0x8000  # of Rsiz: extensions of T.801 are used
+_EXTENDED = 0x8000  # bit of Rsiz: extensions of T.801 are used
 
 
 def misplaced_boxes(container: Container) -> str:
-    """Return which boxes are not in their places; an empty text if all are.
+    """Return a description of misplaced boxes, else empty.
 
-    Only the decoder can then tell the type of samples: it may obey such boxes.
+    A decoder may obey misplaced boxes, so that only the decoder can tell the type of samples.
     """
     if container.raw:
         return ""
@@ -36,7 +40,7 @@ def misplaced_boxes(container: Container) -> str:
 
 
 def _odd_palette(container: Container) -> str:
-    """Return what is wrong with a palette and its mapping (I.5.3.4, I.5.3.5); an empty text if nothing is."""
+    """Return a palette's problem (I.5.3.4, I.5.3.5), else empty."""
     palettes, mappings = list(container.find("pclr")), list(container.find("cmap"))
     if not palettes and not mappings:
         return ""
@@ -48,7 +52,7 @@ def _odd_palette(container: Container) -> str:
 
 
 def header_obstacle(header: MainHeader) -> str:
-    """Return for what in a main header no shortcut is proven; an empty text if for nothing."""
+    """Return the first unproven feature of a main header, else empty."""
     return next(filter(None, (check(header) for check in _CHECKS)), "")
 
 

@@ -1,4 +1,4 @@
-"""Which packets of a tile are wanted, and where they lie: by PLT, where that can be relied on (T.800 A.7.3)."""
+"""Byte ranges of a tile's wanted packets, from PLT (T.800 A.7.3)."""
 
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
@@ -12,20 +12,20 @@ from jp2batch.jpeg2000.syntax.markers import Marker
 
 _CHANGES = "a tile changes its coding or progression"
 _MOST_LAYERS = 65535
-_MOST_PACKETS = 1 << 20  # of a tile: more cannot be listed in reasonable memory
+_MOST_PACKETS = 1 << 20  # packets of a tile: more take too much memory to list
 
 
 def locate_packets(
     header: MainHeader, parts: Iterable[TilePartHeader], selection: Selection
 ) -> tuple[Mapping[Packet, ByteRange] | None, str]:
-    """Return where the packets of a tile lie that a selection needs.
+    """Return the byte ranges of a tile's packets for a selection.
 
     Returns
     -------
     packets : mapping or None
-        None where that cannot be told for sure.
+        None if the ranges are uncertain.
     reason : str
-        Why not.
+        Reason of the uncertainty; else empty.
     """
     parts = tuple(parts)
     if reason := _obstacle(parts):
@@ -48,7 +48,7 @@ def locate_packets(
 
 
 def _positions(parts: Iterable[TilePartHeader]) -> tuple[list[int], list[int]]:
-    """Return where all packets begin, and where they end."""
+    """Return the starts and stops of all packets."""
     starts: list[int] = []
     stops: list[int] = []
     for part in parts:
@@ -59,7 +59,7 @@ def _positions(parts: Iterable[TilePartHeader]) -> tuple[list[int], list[int]]:
 
 
 def needs_whole_tiles(header: MainHeader) -> str:
-    """Return why the packets of no tile can be told apart; an empty text where they can."""
+    """Return why packets cannot be located in any tile, else empty."""
     if header.has(Marker.POC):
         return _CHANGES
     if header.htj2k:
@@ -70,7 +70,7 @@ def needs_whole_tiles(header: MainHeader) -> str:
 
 
 def _obstacle(parts: tuple[TilePartHeader, ...]) -> str:
-    """Return why the packets of a tile cannot be told apart; an empty text where they can."""
+    """Return why packets cannot be located in this tile, else empty."""
     for part in parts:
         if part.changes_coding:
             return _CHANGES

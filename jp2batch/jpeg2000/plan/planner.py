@@ -1,9 +1,9 @@
-"""The planner: which bytes a read wants next, given what has been read (pure; see `pieces.Steps`).
+"""The planner: byte ranges needed next, from the bytes already read.
 
-A read is a conversation of up to three rounds: boxes and main header; headers of the tile-parts, with a guess of what
-will be wanted of their packets; the packets that the guess has missed, in batches (`batches.py`). Every shortcut is
-checked against what the file says elsewhere. In doubt the read falls back, from packets to whole tile-parts to the
-whole file, and says so.
+It is pure (see `sparse_file.Steps`). A read takes up to three rounds: boxes and main header; tile-part headers, with
+read-ahead for their packets; the packets still missing, in batches (`decode_batches`). Every shortcut is checked
+against other parts of the file. In doubt the read falls back from packets to whole tile-parts to the whole file, and
+states the reason.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,78 +32,81 @@ from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, fetch
 
 LocatedBy = Literal["tlm", "index", "walk", "whole"]
-"""How tile-parts were found."""
+"""Method of locating tile-parts."""
 Precision = Literal["packets", "tile-parts", "file"]
-"""The unit of what was read."""
+"""Unit of the bytes read."""
 
-_IN_MEMORY = 1.1  # what is read whole is held whole: it must be worth it
-_LARGEST_WHOLE = 8 << 20  # where requests are free: a larger file is not held in memory for a few saved
+_IN_MEMORY = 1.1  # cost factor of a whole file, since it is held in memory
+_LARGEST_WHOLE = 8 << 20  # bytes of the largest file read whole if requests are free
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What the beginning of a file tells."""
+    """Boxes and main header of a file."""
 
     container: Container
     header: MainHeader
     misplaced: str = ""
-    """Misplaced boxes: only the decoder can then tell the type of samples."""
+    """Description of misplaced boxes; only decoding then tells the sample type."""
     obstacle: str = ""
-    """Why only the whole file may be decoded: no part of such a file is proven to give the same pixels."""
+    """Reason for decoding only the whole file; empty if parts suffice.
+
+    No part of such a file is proven to give the same pixels.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """What is known of a tile."""
+    """Tile-parts and wanted packets of a tile."""
 
     parts: tuple[TilePartHeader, ...]
-    """Its tile-parts."""
+    """All tile-parts of the tile."""
     packets: Mapping[Packet, ByteRange] | None
-    """Where the packets lie that are wanted; None = all of its tile-parts, as they are."""
+    """Byte ranges of the wanted packets; None = whole tile-parts."""
 
     def ranges(self) -> list[ByteRange]:
-        """Return the bytes that are wanted of this tile."""
+        """Return the byte ranges wanted of this tile."""
         if self.packets is None:
             return [ByteRange(part.start, part.stop) for part in self.parts]
         return merged(self.packets.values())
 
     @property
     def weight(self) -> int:
-        """Bytes of memory that it takes, about."""
+        """Approximate size in memory, in bytes."""
         return sum(600 + 40 * len(part.packet_lengths or ()) for part in self.parts) + 250 * len(self.packets or ())
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRead:
-    """The outcome of a conversation: which bytes hold what was asked for."""
+    """The result of planning: tiles, packets and their byte ranges."""
 
     selection: Selection
     located_by: LocatedBy
     tiles: Mapping[int, Tile]
-    """What is wanted of each tile; empty where the file must be decoded as a whole."""
+    """Wanted parts of each tile; empty for decoding the whole file."""
     reasons: tuple[str, ...]
-    """Why less precise ways were taken; empty where all went as well as it can."""
+    """Reasons for less precise methods; empty without fallback."""
 
     @property
     def unit(self) -> Precision:
-        """What is decoded, however it was fetched; all tiles are alike."""
+        """Unit of decoding, the same for all tiles."""
         if not self.tiles:
             return "file"
         return "tile-parts" if any(tile.packets is None for tile in self.tiles.values()) else "packets"
 
     @property
     def weight(self) -> int:
-        """Bytes of memory that it takes, about."""
+        """Approximate size in memory, in bytes."""
         return 500 + sum(tile.weight for tile in self.tiles.values())
 
     @property
     def precision(self) -> Precision:
-        """The unit of what was fetched."""
+        """Unit of fetching."""
         return "file" if self.located_by == "whole" else self.unit
 
 
 def read_image(pieces: SparseFile, ahead: Ahead) -> Steps[Image]:
-    """Read boxes and main header.
+    """Read the boxes and the main header.
 
     Raises
     ------
@@ -131,25 +134,27 @@ def plan_read(
     places: Sequence[TilePartExtent] = (),
     headers_only: bool = False,
 ) -> Steps[ResolvedRead]:
-    """Find what of its tiles a selection needs. Their packets are not all read yet: `batches.py` tells them.
+    """Locate the tile-parts and packets of a selection.
+
+    Afterwards, some packets are still to be read (`decode_batches`).
 
     Parameters
     ----------
     at_best : {"packets", "tile-parts", "file"}
-        The unit to read; coarser ones are taken where this one cannot serve.
+        The unit to read; a coarser unit is used if this one is impossible.
     whole_limit : int
-        The largest file, in bytes, that may be read whole.
-    places : sequence of Place, optional
-        Where tile-parts are known to lie.
+        Size of the largest file to read whole, in bytes.
+    places : sequence of TilePartExtent, optional
+        Extents of tile-parts from the index.
     headers_only : bool
-        Nobody is going to read packets: fetch none together with headers.
+        No packets will be read: do not fetch any together with headers.
 
     Raises
     ------
     CorruptImage
         The file is cut short, or tiles are missing.
     StaleIndex
-        They do not lie there.
+        `places` do not fit the file.
     """
     free = replace(store, latency=0)
     ahead = guess_ahead(image.header, image.container.codestream, selection, free if headers_only else store)
@@ -170,12 +175,12 @@ def plan_read(
 
 
 def check_whole(size: int, why: str, limit: int) -> None:
-    """Refuse to read a file whole that is larger than the limit.
+    """Refuse to read a whole file larger than the limit.
 
     Raises
     ------
     ImageTooLarge
-        It is.
+        The file is larger.
     """
     if size > limit:
         raise ImageTooLarge(
@@ -195,10 +200,10 @@ def rank_strategies(
     places: Sequence[TilePartExtent] = (),
     headers_only: bool = False,
 ) -> list[LocatedBy]:
-    """Return the ways of finding tile-parts, by the seconds that they are estimated to take.
+    """Return the methods of locating tile-parts, fastest first.
 
-    What the index or TLM tells is of use only where that is the quickest way. A file is read whole for its headers only
-    where these are most of it.
+    The index and TLM are listed only if they are the fastest. To read only headers, a whole file is fetched only if a
+    walk would fetch at least half of it.
     """
     if image.obstacle:
         return ["whole"]
@@ -216,20 +221,23 @@ def rank_strategies(
     most = whole_limit if store.latency else min(whole_limit, _LARGEST_WHOLE)
     if pieces.size <= (min(most, 2 * cost.size) if headers_only else most):
         missing = sum(gap.size for gap in pieces.missing(0, pieces.size))
-        waiting = max(0, min(size, missing) - LARGEST_AHEAD)  # elsewhere it is decoded while more is fetched
+        waiting = max(0, min(size, missing) - LARGEST_AHEAD)  # other methods decode while fetching
         seconds["whole"] = _IN_MEMORY * store.cost(1, missing) + waiting / min(store.line, store.bandwidth)
     ordered = sorted(seconds, key=lambda way: seconds[way])
     return [way for way in ordered if way in ("walk", "whole") or way == ordered[0]]
 
 
 def walk_cost(pieces: SparseFile, image: Image, selection: Selection, store: StoreCosts) -> Cost:
-    """Estimate what it takes to find the tiles of a selection without TLM, and to read them."""
+    """Estimate the cost of locating and reading a selection without TLM."""
     pace, interpolated = _walks(pieces, image, selection, store)
     return min(pace.cost, interpolated, key=lambda cost: cost.weighed)
 
 
 def _walks(pieces: SparseFile, image: Image, selection: Selection, store: StoreCosts) -> tuple[WalkStrategy, Cost]:
-    """Choose how to walk along the codestream up to the last tile of a selection; and estimate interpolation."""
+    """Choose the walk's parameters, and estimate the cost of interpolation.
+
+    The walk ends at the last tile of the selection.
+    """
     codestream, tiles = image.container.codestream, tile_count(image.header.siz)
     length, end = codestream.stop - image.header.stop, selection.tiles[-1] + 1
     size = expected_bytes(image.header, codestream, selection)
@@ -266,7 +274,7 @@ def _locate(
 def _tiles(
     header: MainHeader, parts: list[TilePartHeader], selection: Selection, at_best: Precision
 ) -> tuple[dict[int, Tile], list[str]]:
-    """Return what is wanted of each tile, and why it is more than the packets."""
+    """Return the wanted parts of each tile, and reasons for imprecision."""
     by_tile: dict[int, list[TilePartHeader]] = {}
     for part in parts:
         by_tile.setdefault(part.sot.tile, []).append(part)
@@ -280,15 +288,15 @@ def _tiles(
         packets, reason = locate_packets(header, tile.parts, selection)
         tiles[number] = Tile(tile.parts, packets)
         reasons.update({reason: None} if reason else {})
-    return (whole if reasons else tiles), list(reasons)  # one codestream cannot hold tiles of both kinds
+    return (whole if reasons else tiles), list(reasons)  # a codestream cannot mix both kinds of tiles
 
 
 def needs_packets(header: MainHeader, selection: Selection) -> bool:
-    """Tell whether there are packets that a selection does not need."""
+    """Return whether a selection can omit some packets."""
     return selection.rlevel > 0 or any(is_partial(header, selection, tile) for tile in selection.tiles)
 
 
 def _without_eoc(image: Image, parts: list[TilePartHeader]) -> list[str]:
-    """Return the reason that EOC is missing: decoders may refuse the file, though it has every tile."""
+    """Return a reason if EOC is missing: decoders may refuse the file."""
     seen = any(part.stop == image.container.codestream.stop for part in parts)
     return ["EOC is missing"] if seen else []

@@ -1,4 +1,4 @@
-"""The reference pages, made of what the code itself says: help texts, docstrings, the commented configuration."""
+"""Generate the reference pages from help texts, docstrings and the commented configuration."""
 
 import ast
 import inspect
@@ -25,7 +25,7 @@ _FAMILIES = {
     "Many images": ("run", "run_to", "as_completed", "to_delayed", "read_manifest", "list_requests"),
     "Values": ("Request", "Result", "BatchReport", "BatchSummary", "BatchInterrupted", "ImageInfo", "ReadPlan"),
 }
-"""Where the public names stand; others come after them."""
+"""Public names by section; others follow."""
 
 
 def command_line() -> str:
@@ -46,7 +46,7 @@ def configuration() -> str:
     parts = [
         "# Configuration",
         "",
-        f"{told.lstrip('# ').partition('. ')[0]}; they are dask's configuration.",
+        f"{told.lstrip('# ').partition('. ')[0]}; they are part of dask's configuration.",
         "",
         _HOW,
         "",
@@ -58,7 +58,7 @@ def configuration() -> str:
     return "\n".join(parts)
 
 
-_HOW = """A file in `~/.config/dask`, say `jp2batch.yaml`, has the form of the defaults below, and only what differs:
+_HOW = """Put changed values into a file in `~/.config/dask`, e.g. `jp2batch.yaml`, in the format of the defaults below:
 
 ```yaml
 jp2batch:
@@ -66,8 +66,8 @@ jp2batch:
   retries: {attempts: 8}
 ```
 
-Variables do the same: `DASK_JP2BATCH__MAX_RESULT="8 GiB"`, `DASK_JP2BATCH__RETRIES__ATTEMPTS=8`. Or, for a part of a
-program:
+Or set environment variables: `DASK_JP2BATCH__MAX_RESULT="8 GiB"`, `DASK_JP2BATCH__RETRIES__ATTEMPTS=8`. Or set values
+for a part of a program:
 
 ```python
 import dask, glob, jp2batch
@@ -77,10 +77,10 @@ with dask.config.set({"jp2batch.max-result": "8 GiB", "jp2batch.threads": 2}):
     image = jp2batch.read(path)
 ```
 
-Sizes are texts such as `64 MiB` or `60 MB`, durations such as `200ms` or `10 minutes`; plain numbers are bytes and
-seconds. The workers of a cluster follow the client that gives them work. Secrets do not belong here, but into
-`storage_options`, or where the driver of the store looks for them: the files and variables of AWS, Google and others.
-`jp2batch doctor` tells what is not as by default."""
+Sizes are text such as `64 MiB` or `60 MB`, durations such as `200ms` or `10 minutes`; plain numbers are bytes and
+seconds. Workers of a cluster use the configuration of the client. Do not put secrets here: pass them in
+`storage_options`, or use the files and variables of AWS, Google and others.
+`jp2batch doctor` lists all values that differ from the defaults."""
 
 
 def _values(text: str) -> Iterator[tuple[str, str, str]]:
@@ -96,7 +96,7 @@ def python() -> str:
     placed = [name for names in _FAMILIES.values() for name in names]
     others = [name for name in jp2batch.__all__ if name not in placed and name != "Jp2BatchError"]
     families = {family: [name for name in names if name in jp2batch.__all__] for family, names in _FAMILIES.items()}
-    parts = ["# Python", "", "What `import jp2batch` gives; all else is internal and may change.", ""]
+    parts = ["# Python", "", "The public names of `import jp2batch`. All others are internal and can change.", ""]
     for family, names in (families | ({"More": others} if others else {})).items():
         parts += [f"## {family}", ""]
         for name in names:
@@ -114,8 +114,8 @@ def _accessor() -> Iterator[str]:
             yield from [f"### {shown}", "", "```py", _signature(shown, method), "```", "", *_docstring(method), ""]
 
 
-_ACCESSOR = """What an `xarray.DataArray` has as soon as jp2batch has returned one. Where arrays come from elsewhere,
-as from a Zarr store, `import jp2batch.array.accessor` does it."""
+_ACCESSOR = """Methods of every `xarray.DataArray`, available once jp2batch has returned an array. For arrays from elsewhere, e.g.
+from a Zarr store, run `import jp2batch.accessor` first."""
 
 
 def _function(name: str, thing: Any) -> list[str]:
@@ -180,7 +180,7 @@ def _errors() -> Iterator[str]:
     """Iterate over the lines about errors."""
     yield from ["## Errors", "", "### Jp2BatchError", "", *_docstring(jp2batch.Jp2BatchError), ""]
     yield from ["All others derive from it, and are in `jp2batch.core.errors`:", ""]
-    yield from ["| error | what it means | may pass |", "|---|---|---|"]
+    yield from ["| error | meaning | retryable |", "|---|---|---|"]
     for name in errors.__all__:
         error = getattr(errors, name)
         if error is not jp2batch.Jp2BatchError:

@@ -1,6 +1,6 @@
-"""Sentinel-2 JPEG 2000 images from object stores: exact OpenJPEG pixels from the fewest bytes.
+"""Read Sentinel-2 JPEG 2000 images from object stores, fetching few bytes.
 
-The public names are loaded when they are first used; importing the package starts nothing.
+Pixels are exactly those of OpenJPEG. Public names are imported when first used.
 """
 
 import importlib
@@ -77,7 +77,7 @@ __all__ = [
 
 
 class _AccessorName:
-    """Import `jp2batch.accessor`, the public name of `jp2batch.array.accessor`, as that module."""
+    """Import `jp2batch.accessor`, the public name of `jp2batch.array.accessor`."""
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
         return ModuleSpec(name, self) if name == "jp2batch.accessor" else None  # type: ignore[arg-type]
@@ -86,7 +86,7 @@ class _AccessorName:
         return importlib.import_module("jp2batch.array.accessor")
 
     def exec_module(self, _module: ModuleType) -> None:
-        """Do nothing: the module has been loaded under its own name."""
+        """Do nothing: the module is already loaded under its own name."""
 
 
 sys.meta_path.append(_AccessorName())

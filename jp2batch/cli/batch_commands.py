@@ -97,9 +97,9 @@ def run(
 
 @contextlib.contextmanager
 def _ending(*, as_json: bool, quiet: bool) -> Iterator[list["BatchSummary"]]:
-    """Tell how a run ends that cannot go on; yield the list for its summary."""
+    """Print how a failed run ends; yield the list for its summary."""
     begun: list[BatchSummary] = []
-    context, kept = click.get_current_context(), "what is recorded is kept: resume with --resume"
+    context, kept = click.get_current_context(), "records are kept: continue with --resume"
     try:
         yield begun
     except (ClusterLost, OutputError) as error:

@@ -58,9 +58,9 @@ def run_manifest(
 
 
 def remark_on_level(rlevel: int, requests: Iterable[Request], *, shown: bool) -> None:
-    """Say on stderr if the level of the command line is the level of no row, as each names its own."""
+    """Print a note if every row has a level: --rlevel is unused."""
     if shown and rlevel != LOWEST and all(request.rlevel != rlevel for request in requests):
-        say(f"--rlevel {rlevel} changes nothing: each row of the manifest names its own level")
+        say(f"--rlevel {rlevel} has no effect: each row of the manifest has its own")
 
 
 def manifest_requests(

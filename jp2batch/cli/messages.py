@@ -1,4 +1,4 @@
-"""Messages for people on stderr, and data on stdout; parameters of the library become flags."""
+"""Print messages to stderr and data to stdout; parameters become flags."""
 
 import json
 import re
@@ -14,29 +14,29 @@ _ALIASES = {"client": "scheduler"}
 
 
 class _Described(Protocol):
-    """A value with a dict of its fields, which json can write."""
+    """A value with a JSON-compatible dict of its fields."""
 
     def to_dict(self) -> dict[str, object]: ...
 
 
 def say(text: str) -> None:
-    """Print a message for people."""
+    """Print a message to stderr."""
     click.echo(f"jp2batch: {text}", err=True)
 
 
 def complain(error: Jp2BatchError, more: str = "") -> None:
-    """Print an error for people, in the words of the command line."""
+    """Print an error to stderr, with flags instead of parameters."""
     error = Jp2BatchError(error.path, in_flags(error.problem), in_flags(error.hint))
     say(f"{error}{more}")
 
 
 def show(value: _Described, as_json: bool) -> None:
-    """Print a value that is data."""
+    """Print a value to stdout, as text or as JSON."""
     click.echo(json.dumps(value.to_dict(), allow_nan=False) if as_json else str(value))
 
 
 def in_flags(text: str) -> str:
-    """Return a text of the library with flags of the current command in place of parameters."""
+    """Return a message with the command's flags instead of parameters."""
     options = [option for option in _command().params if isinstance(option, click.Option) and option.name]
     flags = {str(option.name): option.opts[-1] for option in options}
     flags |= {alias: flags[name] for alias, name in _ALIASES.items() if name in flags}
@@ -51,7 +51,7 @@ def in_flags(text: str) -> str:
 
 
 def _command() -> click.Command:
-    """Return the command that runs, or has just failed."""
+    """Return the running or just failed command."""
     context = click.get_current_context()
     command = context.command
     return command.commands[str(context.invoked_subcommand)] if isinstance(command, click.Group) else command

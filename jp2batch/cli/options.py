@@ -1,4 +1,4 @@
-"""Flags, exit codes and printing shared by the commands."""
+"""Flags and exit codes shared by the commands."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -51,7 +51,7 @@ def engine_options(
     *,
     local_threads: bool = False,
 ) -> "EngineOptions":
-    """Return where to work: by default, on a cluster of processes on this machine.
+    """Return the engine options; by default a cluster of local processes.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def engine_options(
         if scheduler:
             raise InvalidRequest("", "--scheduler and --local-threads exclude each other", "leave one of them out")
         if given:
-            raise InvalidRequest("", f"{given[0]} means nothing with --local-threads", "leave one of them out")
+            raise InvalidRequest("", f"{given[0]} does not apply with --local-threads", "leave one of them out")
     return EngineOptions(
         client=scheduler, processes=not local_threads, workers=workers, threads=threads, memory_limit=memory_limit
     )

@@ -1,4 +1,4 @@
-"""Translation of storage flags into fsspec's options; flags as in the AWS CLI."""
+"""Translate storage flags, named as in the AWS CLI, into storage options."""
 
 import functools
 import json
@@ -35,7 +35,7 @@ _IN_FLAGS = (
     (re.compile(r'storage_options=\{"requester_pays": True\}'), "--request-payer requester"),
     (re.compile(r'storage_options=\{"endpoint_url": "([^"]+)"\}'), r"--endpoint-url \1"),
 )
-"""Storage options as messages of the library name them, and their flags."""
+"""Storage options in messages of the library, and their flags."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,25 +45,29 @@ class StorageFlags:
     endpoint_url: str | None = None
     """Address of the store."""
     no_sign_request: bool = False
-    """Whether to ask without credentials."""
+    """True to send requests without credentials."""
     request_payer: str | None = None
-    """Who pays for the requests: "requester"."""
+    """Payer of the requests: "requester"."""
     profile: str | None = None
     """Profile of the AWS configuration."""
     region: str | None = None
     """Region of the bucket."""
     storage_options: str | None = None
-    """Further options as a JSON object, or `@` and the name of its file; for several stores, an object for each."""
+    """Further options: a JSON object, or `@` and its file name.
+
+    For several stores, an object of objects by protocol.
+    """
 
     def options_for(self, *paths: str) -> Options:
-        """Return the storage options for paths; for several stores those of each, by protocol.
+        """Return storage options for paths; for several stores, by protocol.
 
-        Among several stores, each flag is for the stores that know it. Further options win.
+        Among several stores, each flag applies to the stores that support it. Further options take precedence.
 
         Raises
         ------
         InvalidRequest
-            A flag means nothing for any of them, or the further options are not a JSON object; they are not repeated.
+            A flag applies to none of the stores, or the further options are not a JSON object. The message does not
+            show these options.
         """
         from jp2batch.storage.store_options import is_by_protocol
 
@@ -81,7 +85,10 @@ class StorageFlags:
         return {protocol: known for protocol, known in by_store.items() if known}
 
     def options_for_manifest(self, url: str, root: str | None) -> Options:
-        """Return the options for the store of a manifest; the flags are for the store of its images."""
+        """Return the storage options of a manifest.
+
+        The flags are meant for the store of its images, which can be another store.
+        """
         from jp2batch.storage.store_options import is_by_protocol
 
         protocol = _protocol(url)
@@ -95,7 +102,10 @@ class StorageFlags:
         return _merged(self._known(protocol), further)
 
     def options_beside(self, path: str) -> Options:
-        """Return the options for a file beside the images: flags with a meaning in its store, no further options."""
+        """Return the storage options of a file besides the images.
+
+        Flags apply if its store supports them; further options do not.
+        """
         own = replace(self, storage_options=None)
         return own.options_for(path) if _protocol(path) in _BY_PROTOCOL else {}
 
@@ -131,7 +141,7 @@ class StorageFlags:
             hint = "give @ and the name of a file"
         except (ValueError, RecursionError):
             pass
-        raise InvalidRequest("", problem, hint)  # out here: the other error holds the text
+        raise InvalidRequest("", problem, hint)  # outside of except: the other error refers to the text
 
 
 _FLAGS = (
@@ -145,7 +155,7 @@ _FLAGS = (
 
 
 def storage_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the storage flags to a command, which takes them together as `storage`."""
+    """Add the storage flags to a command, as its parameter `storage`."""
 
     @functools.wraps(command)
     def collected(
@@ -172,7 +182,7 @@ def storage_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def options_in_flags(text: str) -> str:
-    """Return a text of the library with flags in place of storage options."""
+    """Return a message with flags instead of storage options."""
     for options, flag in _IN_FLAGS:
         text = options.sub(flag, text)
     return text
@@ -183,7 +193,7 @@ def _protocol(path: str) -> str:
 
 
 def _takers(stores: Mapping[str, str]) -> list[str]:
-    """Return the only store that options can be meant for."""
+    """Return the protocol of the only store options can apply to."""
     takers = [protocol for protocol in stores if len(stores) == 1 or protocol != _LOCAL]
     if len(takers) > 1:
         problem = f"--storage-options for several stores: {', '.join(sorted(takers))}"
@@ -197,7 +207,7 @@ def _below(options: Options, name: str) -> Options:
 
 
 def _merged(base: Options, over: Options) -> Options:
-    """Return both; where both have a mapping, its merger."""
+    """Return options merged recursively; `over` takes precedence."""
     both = {
         key: _merged(_below(base, key), _below(over, key))
         for key in base.keys() & over.keys()

@@ -147,7 +147,7 @@ def test_a_bad_manifest_starts_nothing(tmp_path, paths):
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--format", "npy"], 2, "--format npy is for folders"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--resume", "--overwrite"], 2, "contradicts"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--retry-failed"], 2, "there are no records"),
-        (["{manifest}", "-o", "{tmp}/r.ndjson", "--workers", "2", "--local-threads"], 2, "means nothing with"),
+        (["{manifest}", "-o", "{tmp}/r.ndjson", "--workers", "2", "--local-threads"], 2, "does not apply with"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--scheduler", "x:1", "--local-threads"], 2, "exclude each other"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--memory-limit", "lots", "--workers", "1"], 3, "does not start"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--scheduler", "nonsense://x"], 3, "does not start"),
@@ -365,7 +365,7 @@ def test_an_interrupted_run_says_how_to_go_on(engine, number, many, tmp_path):
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert json.loads(output)["ended"] == "interrupted"
-    assert errors.decode().splitlines()[-1].endswith("resume with --resume")
+    assert errors.decode().splitlines()[-1].endswith("continue with --resume")
     assert b"Traceback" not in errors
     kept = len(lines(tmp_path / "r.ndjson.records.ndjson"))
     assert 20 <= kept < 240

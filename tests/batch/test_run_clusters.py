@@ -60,7 +60,7 @@ def test_a_scheduler_that_is_killed_ends_a_run_that_can_be_resumed(manifest, tmp
     assert process.returncode == 1, errors
     told = errors.decode().splitlines()[-1]
     assert told.startswith("jp2batch: the scheduler does not answer: ")
-    assert told.endswith("what is recorded is kept: resume with --resume")
+    assert told.endswith("records are kept: continue with --resume")
     assert b"jp2batch.core.errors" not in errors  # no traceback of ours; the client's heartbeat may log one of its own
     done = CliRunner().invoke(
         cli.main, ["run", str(manifest), "-o", str(tmp_path / "r.ndjson"), "--resume", "--local-threads", "--json"]

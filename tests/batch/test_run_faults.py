@@ -126,7 +126,7 @@ def test_a_full_disk_ends_a_run_that_can_be_resumed(output, engine, manifest, tm
     assert (tmp_path / "codes").read_text() == "1\n0\n", done.stderr
     assert done.stderr.count(b"\n") == 1
     assert b"No space left on device" in done.stderr
-    assert b"resume with --resume" in done.stderr
+    assert b"continue with --resume" in done.stderr
     second = json.loads((tmp_path / "second.json").read_text())
     assert (second["ok"], second["failed"], second["kept"] > 0) == (200, 0, True)
     if output == "r.ndjson":
@@ -146,7 +146,7 @@ def test_a_limit_of_file_sizes_does_what_a_full_disk_does(manifest, tmp_path):
     process = start(manifest, "-o", tmp_path / "r.ndjson", "--local-threads", preexec_fn=limit)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert errors.decode().splitlines()[-1].endswith("resume with --resume")
+    assert errors.decode().splitlines()[-1].endswith("continue with --resume")
     done = run(manifest, tmp_path / "r.ndjson", "--resume", "--json")
     assert (done.exit_code, json.loads(done.stdout)["kept"] > 0) == (0, True)
     check_lines(tmp_path / "r.ndjson", manifest)

@@ -114,8 +114,8 @@ def _accessor() -> Iterator[str]:
             yield from [f"### {shown}", "", "```py", _signature(shown, method), "```", "", *_docstring(method), ""]
 
 
-_ACCESSOR = """Methods of every `xarray.DataArray`, once jp2batch has returned an array. For arrays from elsewhere, e.g. from a Zarr
-store, run `import jp2batch.accessor` first."""
+_ACCESSOR = """Methods of every `xarray.DataArray`, once jp2batch has returned an array. For arrays from elsewhere, e.g.
+from a Zarr store, run `import jp2batch.accessor` first."""
 
 
 def _function(name: str, thing: Any) -> list[str]:

@@ -7,19 +7,21 @@ from typing import Any, SupportsIndex, cast
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.location import described
 
-_SHOWN = 12  # bands that a message names
+_SHOWN = 12  # bands named in a message
 
 
 _BAND = re.compile(r"[A-Z][A-Z0-9_]{0,5}")
 
 
 def band_names(bands: Any) -> list[str] | None:
-    """Return the bands that are wanted as ESA writes them, from "b04", "B04,B08" or a list; None: all.
+    """Return upper-case band names from "b04", "B04,B08" or a list.
+
+    None means all bands.
 
     Raises
     ------
     InvalidRequest
-        They are no names, none at all, or one is given twice.
+        `bands` holds no name, something other than a name, or a name twice.
     """
     if bands is None:
         return None
@@ -34,17 +36,20 @@ def band_names(bands: Any) -> list[str] | None:
 
 
 def named(bands: Iterable[str]) -> str:
-    """Return names of bands as messages list them; of a text that is like none, not even that."""
+    """Return band names as text for messages.
+
+    Text unlike a band name is not repeated.
+    """
     return ", ".join(band if _BAND.fullmatch(band) else "a text that names no band" for band in bands)
 
 
 def checked_metres(metres: object) -> int | None:
-    """Return the size of pixels that is wanted; None: any.
+    """Return a pixel size in metres as a whole number, or None.
 
     Raises
     ------
     InvalidRequest
-        It is no whole number.
+        The size is not a whole number.
     """
     if metres is None:
         return None
@@ -55,12 +60,12 @@ def checked_metres(metres: object) -> int | None:
 
 
 def check_bands(bands: Sequence[str] | None, there: Iterable[str | None], metres: int | None = None) -> None:
-    """Refuse bands of which there is no image, naming those that there are.
+    """Refuse bands without an image; the hint names the available bands.
 
     Raises
     ------
     InvalidRequest
-        There is none of one of the bands, or of any.
+        A band has no image.
     """
     known = sorted({band for band in there if band})
     lacking = [band for band in bands or () if band not in known]

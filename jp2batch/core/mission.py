@@ -1,4 +1,7 @@
-"""The seam of missions: names, metadata and products of images, for rooms that know no mission."""
+"""Interface of missions: names, metadata and products of images.
+
+Other rooms know no particular mission.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +16,16 @@ __all__ = ["ImageName", "ListedImage", "Mission", "ProductMetadata"]
 
 @dataclass(frozen=True, slots=True)
 class ImageName:
-    """Facts from the name of an image and the names of its folders; None if unknown."""
+    """Facts from the names of an image and its folders.
+
+    Unknown facts are None.
+    """
 
     band: str | None = None
-    """As the mission writes it, e.g. "B02", "B8A", "TCI", "SCL"; masks as "CLDPRB", "DETFOO_B02"."""
+    """Band as the mission writes it, e.g. "B02", "B8A", "TCI".
+
+    Masks are, for example, "CLDPRB" and "DETFOO_B02".
+    """
     time: datetime | None = None
     """Start of sensing, in UTC; never a time of processing."""
     day: date | None = None
@@ -55,12 +64,12 @@ class ProductMetadata(Protocol):
         """Start of sensing."""
 
     def scaling(self, band: str | None) -> Scaling | None:
-        """Return the scaling of a band to reflectance; None if the band is no reflectance.
+        """Return a band's scaling to reflectance; None for other quantities.
 
         Raises
         ------
         MetadataError
-            The metadata do not tell.
+            The metadata lack the scaling.
         """
 
 
@@ -92,10 +101,13 @@ class Mission(Protocol):
         """Bands whose values are classes, never to be interpolated."""
 
     def parse_name(self, path: str) -> ImageName | None:
-        """Return facts from a path, URL or key; None if no image of the mission."""
+        """Return facts from a path, URL or key.
+
+        None if it is not an image of the mission.
+        """
 
     def find_band(self, text: str) -> str | None:
-        """Return the band that a text names, e.g. the key of a STAC asset."""
+        """Return the band named in a text, e.g. a STAC asset key."""
 
     def nodata(self, name: ImageName | None) -> int | None:
         """Return the value for no data; None if every value counts."""
@@ -104,10 +116,13 @@ class Mission(Protocol):
         """Return the unit of the numbers as stored."""
 
     def metres(self, band: str | None) -> int | None:
-        """Return the pixel size of a band, if it is always the same."""
+        """Return the pixel size of a band, if always the same."""
 
     def metadata_url(self, path: str) -> str | None:
-        """Return the location of the metadata of an image's product, from its path alone."""
+        """Return the location of the metadata of an image's product.
+
+        Only the path is used; nothing is read.
+        """
 
     def read_metadata(self, location: str, *, storage_options: Mapping[str, Any] | None) -> ProductMetadata:
         """Read the metadata of a product.
@@ -133,4 +148,7 @@ class Mission(Protocol):
         """
 
     def what_to_give(self, path: str) -> str | None:
-        """Return a hint about a path that is no product: the product around it, or products in it."""
+        """Return a hint for a path unlike a product.
+
+        It names the product around the path, or products in it.
+        """

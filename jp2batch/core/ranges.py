@@ -1,4 +1,4 @@
-"""Ranges of bytes: how the format, the image and the store name a part of a file."""
+"""Ranges of bytes in a file."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

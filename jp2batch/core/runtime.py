@@ -1,4 +1,4 @@
-"""The state of this process: caches, limits and clients, all owned by one `Runtime`.
+"""Process state: caches, limits and clients, owned by a `Runtime`.
 
 A module declares its state as a function, decorated with `process_state`. The current runtime calls the function once
 per arguments and keeps the result. A forked child gets a new, empty runtime, and so takes no lock of its parent.
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Runtime:
-    """Results of functions that are decorated with `process_state`; thread-safe.
+    """Cached results of functions decorated with `process_state`; thread-safe.
 
     Parameters
     ----------
@@ -34,7 +34,10 @@ class Runtime:
         self._cells: dict[Callable[..., Any], OrderedDict[Hashable, _Cell]] = {}
 
     def get(self, make: Callable[..., T], arguments: tuple[Any, ...], limit: int | None = None) -> T:
-        """Return the result of a call: made by the first thread, while others with the same arguments wait."""
+        """Return the cached result of a call, or call the function.
+
+        The first thread calls it; others with the same arguments wait.
+        """
         with self._lock:
             cells = self._cells.setdefault(make, OrderedDict())
             cell = cells.setdefault(arguments, _Cell())
@@ -46,7 +49,7 @@ class Runtime:
 
 
 class _Cell:
-    """One result; an exception is not kept."""
+    """A cached result; exceptions are not cached."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -63,7 +66,7 @@ class _Cell:
 def process_state(
     limit: int | None = None,
 ) -> Callable[[Callable[[*Arguments], T]], Callable[[*Arguments], T]]:
-    """Decorate a function: the runtime calls it once per arguments, which are positional.
+    """Decorate a function: the runtime caches its results by positional arguments.
 
     Parameters
     ----------
@@ -82,26 +85,29 @@ def process_state(
 
 
 def is_forked() -> bool:
-    """Return whether this process is a child of `os.fork`, without the threads of its parent."""
+    """Return whether this process is a child of `os.fork`.
+
+    Such a process lacks the threads of its parent.
+    """
     return Runtime.current.forked
 
 
 @contextlib.contextmanager
 def fresh_runtime() -> Iterator[Runtime]:
-    """Replace the runtime of this process in a `with` block: nothing is cached at its start."""
+    """Use an empty runtime for this process in a `with` block."""
     before, process = Runtime.current, os.getpid()
     Runtime.current = Runtime(forked=before.forked)
     try:
         yield Runtime.current
     finally:
-        if os.getpid() == process:  # a child that was forked inside the block keeps its own
+        if os.getpid() == process:  # a child forked inside the block keeps its own
             Runtime.current = before
 
 
 def uninterrupted_by_fork() -> contextlib.AbstractContextManager[object]:
-    """Let `os.fork` in other threads wait for a `with` block; one thread at a time.
+    """Make `os.fork` in other threads wait for a `with` block.
 
-    For libraries with locks of their own that a child would inherit, and never see released.
+    One thread at a time enters the block. For libraries with internal locks, which a child would inherit locked.
     """
     return _fork_gate
 

@@ -106,5 +106,8 @@ def _distributed() -> Any:
 
 
 def _is_here(worker: Any) -> bool:
-    """Return whether a worker runs in this process; a fork copies it without its event loop."""
+    """Return whether a live worker runs in this process.
+
+    A fork copies the worker without its event loop.
+    """
     return bool(worker.monitor.proc.pid == os.getpid())

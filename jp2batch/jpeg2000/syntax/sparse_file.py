@@ -16,16 +16,19 @@ T = TypeVar("T")
 
 
 class Wanted(NamedTuple):
-    """A range of bytes to fetch, and how much of it decides the next step."""
+    """A range of bytes to fetch; its head decides the next requests."""
 
     range: ByteRange
     """The bytes to fetch."""
     decisive: int
-    """Position behind the last byte that the next requests depend on; a dry run fetches only up to it."""
+    """End of the bytes needed for the next requests.
+
+    A dry run fetches only up to this position.
+    """
 
     @property
     def head(self) -> ByteRange:
-        """The bytes that the next requests depend on; may be empty."""
+        """Bytes needed for the next requests; may be empty."""
         return ByteRange(self.range.start, self.decisive)
 
 

@@ -1,6 +1,6 @@
 """Give items distinct ids; read equal requests once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable
 from dataclasses import replace
 
 from jp2batch.compute.result import Result
@@ -35,22 +35,24 @@ class Reads:
     """Map from reads to items: equal requests are read once."""
 
     def __init__(self, items: Iterable[Request]) -> None:
-        self._items: dict[str, list[Request]] = {}
-        for item in items:
-            self._items.setdefault(item.digest, []).append(item)
+        self._items: dict[str, list[tuple[int, Request]]] = {}
+        for place, item in enumerate(items):
+            self._items.setdefault(item.digest, []).append((place, item))
 
     def all(self) -> list[Request]:
-        """Return a request for each read: its first item."""
-        return [items[0] for items in self._items.values()]
+        """Return the request of each read: its first item."""
+        return [items[0][1] for items in self._items.values()]
 
     def of(self, items: Iterable[Request]) -> list[Request]:
         """Return the requests of the reads needed for some items."""
-        return [self._items[digest][0] for digest in dict.fromkeys(item.digest for item in items)]
+        return [self._items[digest][0][1] for digest in dict.fromkeys(item.digest for item in items)]
 
-    def results(self, result: Result, wanted: set[str]) -> Sequence[Result]:
-        """Return the results of a read's items with ids in `wanted`."""
-        first, *others = (item for item in self._items[result.request.digest] if item.id in wanted)
-        return [
-            replace(result, request=first, same_as=None),
-            *(replace(result, request=item, same_as=first.id) for item in others),
-        ]
+    def results(self, result: Result, wanted: Container[str] | None = None) -> list[tuple[int, Result]]:
+        """Return (place, result) of all items of a read, or of items with wanted ids."""
+        items = self._items[result.request.digest]
+        if wanted is not None:
+            items = [(place, item) for place, item in items if item.id in wanted]
+        first = items[0][1]
+        own = replace(result, request=first, same_as=None)
+        others = [(place, replace(result, request=item, same_as=first.id)) for place, item in items[1:]]
+        return [(items[0][0], own), *others]

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jp2batch.compute.result import Result, _fetched
 from jp2batch.core import display
@@ -74,7 +74,7 @@ class BatchSummary:
             self.bytes_read += result.stats.bytes_read
             self.bytes_whole += result.size
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """Return counts and sums as a JSON-compatible dict."""
         return {
             "requests": self.requests,
@@ -90,9 +90,10 @@ class BatchSummary:
         }
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:<9} {value}" for name, value in self._rows())
+        return "\n".join(f"{name:<9} {value}" for name, value in self.rows())
 
-    def _rows(self) -> list[tuple[str, str]]:
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the same for people: names and texts."""
         counts = [f"{self.ok} ok", f"{self.failed} failed"]
         counts += [f"{self.left} not run"] if self.left else []
         counts[0] += f" ({self.kept} of them before)" if self.kept else ""
@@ -132,12 +133,19 @@ class BatchReport:
     @property
     def bytes_read(self) -> int:
         """Bytes fetched."""
-        return sum(result.stats.bytes_read for result in self.results if result.stats and result.same_as is None)
+        return self._counts.bytes_read
 
     @property
     def bytes_whole(self) -> int:
         """Size of the files in bytes."""
-        return sum(result.size for result in self.results if result.stats and result.same_as is None)
+        return self._counts.bytes_whole
+
+    @property
+    def _counts(self) -> BatchSummary:
+        counts = BatchSummary(len(self.results), seconds=self.seconds)
+        for result in self.results:
+            counts.add(result)
+        return counts
 
     def retry(self) -> "BatchReport":
         """Run failed requests again; return a report with the new results."""
@@ -159,38 +167,22 @@ class BatchReport:
             record["detail"] = error["detail"] if error else None
         return pd.DataFrame.from_records(records)
 
-    def summary(self) -> dict[str, Any]:
-        """Return counts and sums as a JSON-compatible dict."""
-        return {
-            "requests": len(self.results),
-            "ok": len(self.results) - len(self.failed),
-            "failed": len(self.failed),
-            "failures": dict(Counter(type(result.error).__name__ for result in self.failed)),
-            "bytes_read": self.bytes_read,
-            "bytes_whole": self.bytes_whole,
-            "seconds": self.seconds,
-        }
+    def summary(self) -> dict[str, object]:
+        """Return counts and sums, as a dict that json can write."""
+        counts = self._counts.summary()
+        return {name: value for name, value in counts.items() if name not in ("kept", "left", "ended")}
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:<9} {value}" for name, value in self._rows())
+        return str(self._counts)
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
-        found = self.summary()
-        done = display.bar(found["ok"], found["requests"], f"{found['ok']} of {found['requests']} ok")
-        saved = display.bar(self.bytes_read, self.bytes_whole, f"fetched {_fetched(self.bytes_read, self.bytes_whole)}")
+        counts = self._counts
+        done = display.bar(counts.ok, counts.requests, f"{counts.ok} of {counts.requests} ok")
+        fetched = f"fetched {_fetched(counts.bytes_read, counts.bytes_whole)}"
+        saved = display.bar(counts.bytes_read, counts.bytes_whole, fetched)
         shown = [(thumbnail(result.value), result.request.path) for result in self.results[:_PICTURES]]
         pictures = [display.picture(png, PurePosixPath(path).stem) for png, path in shown if png]
-        return display.card("Batch", self._rows(), display.stack([done, saved]), *pictures)
-
-    def _rows(self) -> list[tuple[str, str]]:
-        found = self.summary()
-        rows = [
-            ("requests", f"{found['requests']}: {found['ok']} ok, {found['failed']} failed"),
-            ("fetched", _fetched(self.bytes_read, self.bytes_whole)),
-            ("time", f"{self.seconds:.1f} s"),
-        ]
-        rows += [("failed", f"{count} x {kind}") for kind, count in found["failures"].items()]
-        return rows + [("first", str(result.error)) for result in self.failed[:1]]
+        return display.card("Batch", counts.rows(), display.stack([done, saved]), *pictures)

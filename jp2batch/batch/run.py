@@ -5,7 +5,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from dask.base import tokenize
 from dask.delayed import delayed
 
+from jp2batch.batch.deduplicate import Reads
 from jp2batch.batch.executors.cluster import key_of, on_cluster
 from jp2batch.batch.executors.threads import in_threads
 from jp2batch.batch.progress import progress_bar
@@ -123,37 +124,45 @@ def run(
     """
     if on_error not in get_args(OnError):
         raise ConfigurationError("", "unknown value of on_error", 'give "collect" or "raise"')
-    wanted, engine = as_requests(requests), EngineOptions(client=client, processes=processes)
-    start = time.perf_counter()
-    by_place: dict[int, Result] = {}
+    engine = EngineOptions(client=client, processes=processes)
+    return _Batch(engine, output, storage_options, on_error, on_result, progress).run(requests)
 
-    def report() -> BatchReport:
-        return BatchReport([by_place[place] for place in sorted(by_place)], time.perf_counter() - start, rerun)
 
-    def rerun(again: Iterable[Request]) -> BatchReport:
-        return run(
-            again,
-            client,
-            output,
-            on_error=on_error,
-            storage_options=storage_options,
-            processes=processes,
-            on_result=on_result,
-            progress=progress,
-        )
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """How to run requests whose results are kept in memory."""
 
-    try:
-        with progress_bar(len(wanted), shown=progress and None) as bar:
-            for place, result in results(wanted, engine, output, storage_options):
+    engine: EngineOptions
+    output: OutputForm
+    storage_options: StorageOptions
+    on_error: OnError
+    on_result: Callable[[Result], object] | None
+    progress: bool
+
+    def run(self, requests: Asked) -> BatchReport:
+        """Run requests; return the report of their results."""
+        items = as_requests(requests)
+        start = time.perf_counter()
+        by_place: dict[int, Result] = {}
+        try:
+            self._collect(items, by_place)
+        except KeyboardInterrupt:
+            raise BatchInterrupted(self._report(by_place, start)) from None
+        return self._report(by_place, start)
+
+    def _collect(self, items: Sequence[Request], by_place: dict[int, Result]) -> None:
+        with progress_bar(len(items), shown=self.progress and None) as bar:
+            for place, result in _results(items, self.engine, self.output, self.storage_options):
                 by_place[place] = result
                 bar.add(result)
-                if on_result is not None:
-                    on_result(result)
-                if on_error == "raise" and result.error is not None:
+                if self.on_result is not None:
+                    self.on_result(result)
+                if self.on_error == "raise" and result.error is not None:
                     raise result.error
-    except KeyboardInterrupt:
-        raise BatchInterrupted(report()) from None
-    return report()
+
+    def _report(self, by_place: Mapping[int, Result], start: float) -> BatchReport:
+        results = [by_place[place] for place in sorted(by_place)]
+        return BatchReport(results, time.perf_counter() - start, self.run)
 
 
 def as_completed(
@@ -177,37 +186,39 @@ def as_completed(
         The workers have another version of this package, or none.
     """
     engine = EngineOptions(client=client, processes=processes)
-    for _, result in results(as_requests(requests), engine, output, storage_options):
+    for _, result in _results(as_requests(requests), engine, output, storage_options):
         yield result
 
 
+def _results(
+    items: Sequence[Request], engine: EngineOptions, output: OutputForm, storage_options: StorageOptions
+) -> Generator[tuple[int, Result], None, None]:
+    """Iterate over (place, result) of items as they come."""
+    reads = Reads(items)
+    with contextlib.closing(results(reads.all(), engine, output, storage_options)) as stream:
+        for found in stream:
+            yield from reads.results(found)
+
+
 def results(
-    requests: Sequence[Request],
+    reads: Sequence[Request],
     engine: EngineOptions,
     output: OutputForm,
     storage_options: StorageOptions,
     *,
     check: Callable[[], object] = lambda: None,
-) -> Generator[tuple[int, Result], None, None]:
-    """Iterate over (index of the request, result) as results arrive.
+) -> Generator[Result, None, None]:
+    """Iterate over the results of different requests as they come.
 
     Equal requests are read once. `check` is called periodically; an exception it raises ends the batch. Other
     parameters are as for `run`.
     """
-    places: dict[tuple[object, ...], list[int]] = {}
-    for place, request in enumerate(requests):
-        places.setdefault(request.__dask_tokenize__(), []).append(place)
-    unique = (requests[found[0]] for found in places.values())
     with contextlib.ExitStack() as stack:
         client = engine.start(stack)
         order = _order(output, storage_options, local=client is None)
-        stream = in_threads(unique, order, check) if client is None else on_cluster(unique, order, client, check)
-        with contextlib.closing(stream):
-            for result in stream:
-                first, *others = places[result.request.__dask_tokenize__()]
-                yield first, replace(result, request=requests[first])
-                for place in others:
-                    yield place, replace(result, request=requests[place], same_as=requests[first].id)
+        requests = iter(reads)
+        stream = in_threads(requests, order, check) if client is None else on_cluster(requests, order, client, check)
+        yield from stack.enter_context(contextlib.closing(stream))
 
 
 def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) -> TaskSpec:

@@ -145,61 +145,79 @@ def run_items(
     OutputError
         Writing the output failed during the run. Records are kept.
     """
-    output = options.output
-    check_options(options)
-    items = items_of(requests)
-    reads = Reads(items)
-    sink = sink_for(output, reads.all(), options.form, options.records, options.storage_options)
-    check_apart(sink, sources)
-    summary = BatchSummary(len(items))
     start = time.perf_counter()
+    run = _Run(requests, options, sources)
     with contextlib.ExitStack() as stack:
         check = stack.enter_context(interrupted_between())
-        with _preparing(output):
-            check_existing(sink, options)
-            check_writable(sink)
-            plan = plan_run(sink, items, options)
-            if not plan.todo and options.continues:
-                tidy_only(sink)
-        _count_kept(summary, plan)
-        if plan.todo:
-            on_begin(summary)
-            stack.enter_context(_telling_the_end(summary, start))
-            with contextlib.ExitStack() as starting:  # the output is untouched until cluster and lock are ready
-                client = _start(starting, options.engine, sink)
-                check()
-                with _preparing(output):
-                    stack.enter_context(locked(sink.locks, make=sink.folder is not None))
-                    if stamp_of(sink.records) != plan.stamp:  # another run has written records meanwhile
-                        check_existing(sink, options)
-                        plan = plan_run(sink, items, options)
-                        _count_kept(summary, plan)
-                stack.push(starting.pop_all())  # the cluster ends before the lock is released
-            wanted = {item.id for item in plan.todo}
-            store = _opened(stack, sink, plan, options)
-            announce(client, shown=options.progress)
-            done = len(items) - len(plan.todo)
-            bar = stack.enter_context(progress_bar(len(items), before=done, shown=options.progress and None))
-            engine = EngineOptions(client=client)
-            stream = results(reads.of(plan.todo), engine, sink.deliver, options.storage_options, check=check)
-            for _, found in stack.enter_context(contextlib.closing(stream)):
-                for result in reads.results(found, wanted):
-                    store(result)
-                    summary.add(result)
-                    bar.add(result)
-                if options.fail_fast and found.error is not None:
-                    break
-            else:
-                tidy(sink)
-    summary.seconds = time.perf_counter() - start
-    return summary
+        run.prepare()
+        if run.plan.todo:
+            on_begin(run.summary)
+            stack.enter_context(_telling_the_end(run.summary, start))
+            client = run.begin(stack, check)
+            run.read(stack, client, check)
+    run.summary.seconds = time.perf_counter() - start
+    return run.summary
 
 
-def _count_kept(summary: BatchSummary, plan: Plan) -> None:
-    """Count finished items of an earlier run, and failures not retried."""
-    wanted = {item.id for item in plan.todo}
-    summary.kept = sum(entry.ok for entry in plan.before.values())
-    summary.failures = Counter(e.failure for id_, e in plan.before.items() if not e.ok and id_ not in wanted)
+class _Run:
+    """A batch with an output: prepared, begun, read."""
+
+    plan: Plan
+
+    def __init__(self, requests: Sequence[Request], options: RunOptions, sources: Sequence[str]) -> None:
+        check_options(options)
+        self._options, self._items = options, items_of(requests)
+        self._reads = Reads(self._items)
+        self._sink = sink_for(options.output, self._reads.all(), options.form, options.records, options.storage_options)
+        check_apart(self._sink, sources)
+        self.summary = BatchSummary(len(self._items))
+
+    def prepare(self) -> None:
+        """Plan the run, and end it if an earlier run has done everything."""
+        with _preparing(self._options.output):
+            self._make_plan()
+            if not self.plan.todo and self._options.continues:
+                tidy_only(self._sink)
+
+    def begin(self, stack: contextlib.ExitStack, check: Callable[[], object]) -> "Client | None":
+        """Start the engine, then lock the output, which is untouched until then."""
+        with contextlib.ExitStack() as starting:
+            client = _start(starting, self._options.engine, self._sink)
+            check()
+            with _preparing(self._options.output):
+                stack.enter_context(locked(self._sink.locks, make=self._sink.folder is not None))
+                if stamp_of(self._sink.records) != self.plan.stamp:  # another run has written records meanwhile
+                    self._make_plan()
+            stack.push(starting.pop_all())  # the cluster ends before the lock is released
+        return client
+
+    def read(self, stack: contextlib.ExitStack, client: "Client | None", check: Callable[[], object]) -> None:
+        """Read the remaining items; store and count their results."""
+        options, todo = self._options, self.plan.todo
+        store = _opened(stack, self._sink, self.plan, options)
+        announce(client, shown=options.progress)
+        total, wanted = len(self._items), {item.id for item in todo}
+        bar = stack.enter_context(progress_bar(total, before=total - len(todo), shown=options.progress and None))
+        engine = EngineOptions(client=client)
+        stream = results(self._reads.of(todo), engine, self._sink.deliver, options.storage_options, check=check)
+        for found in stack.enter_context(contextlib.closing(stream)):
+            for _, result in self._reads.results(found, wanted):
+                store(result)
+                self.summary.add(result)
+                bar.add(result)
+            if options.fail_fast and found.error is not None:
+                return
+        tidy(self._sink)
+
+    def _make_plan(self) -> None:
+        """Compare the items with the results of an earlier run, and count its results."""
+        check_existing(self._sink, self._options)
+        check_writable(self._sink)
+        self.plan = plan_run(self._sink, self._items, self._options)
+        wanted = {item.id for item in self.plan.todo}
+        before = self.plan.before
+        self.summary.kept = sum(entry.ok for entry in before.values())
+        self.summary.failures = Counter(e.failure for id_, e in before.items() if not e.ok and id_ not in wanted)
 
 
 def _start(stack: contextlib.ExitStack, engine: EngineOptions, sink: Output) -> "Client | None":

@@ -62,8 +62,8 @@ def test_a_read_serves_all_that_ask_the_same():
     assert reads.all() == [items[0], items[1], items[3]]
     assert reads.of([items[2], items[3]]) == [items[0], items[3]]
     found = reads.results(Result(items[0], "ok"), {"x", "y"})
-    assert [(result.request.id, result.same_as) for result in found] == [("x", None), ("y", "x")]
-    assert [result.same_as for result in reads.results(Result(items[0], "ok"), {"y"})] == [None]
+    assert [(place, result.request.id, result.same_as) for place, result in found] == [(0, "x", None), (2, "y", "x")]
+    assert [result.same_as for _, result in reads.results(Result(items[0], "ok"), {"y"})] == [None]
 
 
 @pytest.mark.parametrize("output", OUTPUTS)

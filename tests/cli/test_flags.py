@@ -1,8 +1,12 @@
 """Flags: known in cli/ only, each with its parameter, and named by messages of the command line."""
 
 import ast
+import importlib.util
 import inspect
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -62,3 +66,36 @@ def test_each_flag_has_its_parameter(name):
 def test_parameters_become_flags(name, text, expected):
     with click.Context(main.commands[name]):
         assert in_flags(text) == expected
+
+
+# A flag without its parameter
+
+
+def complaints(folder: Path, code: str) -> str:
+    """Return the complaints of mypy about the commands for batches, with the options that they fill in."""
+    command = folder / "batch_commands.py"
+    command.write_text(code, encoding="utf-8")
+    options = ["cli/options.py", "cli/storage_flags.py", "batch/options.py", "compute/engine.py"]
+    files = [str(command), *(str(PACKAGE / name) for name in options)]
+    mypy = [sys.executable, "-m", "mypy", "--follow-imports=skip", "--ignore-missing-imports"]
+    mypy += ["--cache-dir", str(folder), "--config-file", os.devnull, "--explicit-package-bases"]
+    return subprocess.run([*mypy, *files], capture_output=True, text=True, cwd=PACKAGE.parent, check=False).stdout
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
+@pytest.mark.parametrize(
+    ("known", "added", "complaint"),
+    [
+        ("resume=resume,", "resume=resume, careful=careful,", 'Unexpected keyword argument "careful" for "RunOptions"'),
+        (
+            "local_threads=local_threads)",
+            "local_threads=local_threads, careful=careful)",
+            'Unexpected keyword argument "careful" for "engine_options"',
+        ),
+    ],
+)
+def test_a_flag_without_its_parameter_fails_mypy(known, added, complaint, tmp_path):
+    code = (PACKAGE / "cli/batch_commands.py").read_text(encoding="utf-8")
+    flag = code.replace("    resume: bool,\n", "    resume: bool,\n    careful: bool,\n", 1)
+    assert complaints(tmp_path, flag).startswith("Success")
+    assert complaint in complaints(tmp_path, flag.replace(known, added, 1))

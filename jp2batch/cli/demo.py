@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jp2batch.batch.manifest.read import write_manifest
+from jp2batch.batch.manifest.write import write_manifest
 from jp2batch.batch.report import BatchReport
 from jp2batch.batch.run import run
 from jp2batch.compute.cluster import local_cluster

@@ -58,7 +58,7 @@ def manifest(
       jp2batch manifest s3://bucket/NAME.SAFE --bands TCI | jp2batch run - -o pictures/ --format png
     """
     from jp2batch.batch.catalog import list_requests
-    from jp2batch.batch.manifest.read import format_manifest, write_manifest
+    from jp2batch.batch.manifest.write import format_manifest, write_manifest
     from jp2batch.core.request import parse_window
 
     if output is not None:

@@ -12,25 +12,23 @@ import asyncio
 import contextlib
 import functools
 import logging
-import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import PickledSpec
 from jp2batch.service.metrics import Metrics
 from jp2batch.service.problems import Busy
-from jp2batch.service.worker_actor import Hung, Job, ReadActor
+from jp2batch.service.worker_actor import Hung, Job
+from jp2batch.service.workers import Tasks, Worker, Workers, reason_of, retrieve
 
 if TYPE_CHECKING:
     from distributed import Client
 
 _log = logging.getLogger(__name__)
 
-_LOOK = 1.0  # seconds between queries of the list of workers
-_START = 60  # seconds to start an actor
 _TRIES = 4  # attempts of a job: a worker can also be killed from outside
 _SUSPECTS = 1000  # suspect files remembered
 _LONGEST_WAIT = 30.0  # seconds, the longest Retry-After
@@ -46,25 +44,6 @@ class Turn:
     """Done when the client has the result, or has disconnected."""
     losses: int = 0
     """Number of workers lost while running the job."""
-
-
-@dataclass(eq=False, slots=True)
-class Worker:
-    """A dask worker and its actor."""
-
-    address: str
-    actor: Any
-    places: int
-    """Number of slots: jobs it runs at once."""
-    lost: "asyncio.Future[None]"
-    """Done when the worker is lost."""
-    tasks: "set[asyncio.Task[Result]]" = field(default_factory=set)
-    """Running tasks, each in a slot until it ends."""
-
-    @property
-    def free(self) -> int:
-        """Number of free slots."""
-        return 0 if self.lost.done() else self.places - len(self.tasks)
 
 
 class WorkerLost(Exception):
@@ -91,15 +70,14 @@ class Dispatcher:
     def __init__(
         self, client: "Client", orders: Mapping[str, PickledSpec], *, queue: int, metrics: Metrics, own_workers: bool
     ) -> None:
-        self._own_workers = own_workers
-        self._client, self._orders, self._queue, self._metrics = client, dict(orders), queue, metrics
-        self._workers: dict[str, Worker] = {}
-        self._starting: dict[str, asyncio.Task[None]] = {}
+        self._queue = queue
+        self._tasks = Tasks()
+        self._workers = Workers(
+            client, orders, own=own_workers, metrics=metrics, tasks=self._tasks, on_ready=self._hand_out
+        )
         self._waiting: OrderedDict[Turn, None] = OrderedDict()
         self._suspects: OrderedDict[str, None] = OrderedDict()
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._seconds = 0.5  # of a job, moving average
-        self._look_now = asyncio.Event()
         metrics.watch(
             queue=lambda: self.waiting,
             running=lambda: self.running,
@@ -110,17 +88,17 @@ class Dispatcher:
     @property
     def ready(self) -> bool:
         """True if a worker is ready."""
-        return bool(self._workers)
+        return len(self._workers) > 0
 
     @property
     def places(self) -> int:
         """Number of slots of all workers."""
-        return sum(worker.places for worker in self._workers.values())
+        return self._workers.places
 
     @property
     def free(self) -> int:
         """Number of free slots of all workers."""
-        return sum(worker.free for worker in self._workers.values())
+        return self._workers.free
 
     @property
     def waiting(self) -> int:
@@ -130,7 +108,7 @@ class Dispatcher:
     @property
     def running(self) -> int:
         """Number of running jobs."""
-        return sum(len(worker.tasks) for worker in self._workers.values())
+        return self._workers.running
 
     async def run(self, job: Job) -> Result:
         """Run a job; cancelling the coroutine gives it up.
@@ -140,13 +118,13 @@ class Dispatcher:
         Busy
             Too many jobs are waiting, or its workers were lost repeatedly.
         """
-        if len(self._waiting) >= self._queue and not self._freest():
+        if len(self._waiting) >= self._queue and not self._workers.freest():
             wait = min(_LONGEST_WAIT, 1 + self._seconds * len(self._waiting) / max(1, self.places))
             raise Busy("", "the server is busy", "try again later", retry_after=wait)
         if job.request.url in self._suspects:
             job = replace(job, alone=True)
         turn = Turn(job, asyncio.get_running_loop().create_future())
-        turn.result.add_done_callback(_retrieve)
+        turn.result.add_done_callback(retrieve)
         self._waiting[turn] = None
         self._hand_out()
         try:
@@ -157,32 +135,18 @@ class Dispatcher:
 
     async def keep(self) -> None:
         """Keep an actor on every worker, until cancelled."""
-        while True:
-            try:
-                await self._look()
-            except (OSError, TimeoutError) as error:
-                _log.warning("the scheduler does not respond: %s", error)
-            self._look_now.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK):
-                    await self._look_now.wait()
+        await self._workers.keep()
 
     async def close(self) -> None:
         """End all jobs, and start no more."""
         self._workers.clear()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         for turn in self._waiting:
             turn.result.cancel()
 
-    def _freest(self) -> Worker | None:
-        best = max(self._workers.values(), key=lambda worker: worker.free, default=None)
-        return best if best is not None and best.free > 0 else None
-
     def _hand_out(self) -> None:
         """Start waiting jobs while slots are free."""
-        while self._waiting and (worker := self._freest()):
+        while self._waiting and (worker := self._workers.freest()):
             turn, _ = self._waiting.popitem(last=False)
             if not turn.result.done():
                 self._start(turn, worker)
@@ -192,7 +156,7 @@ class Dispatcher:
 
         Only this method and `_ended` change which tasks have slots.
         """
-        task: asyncio.Task[Result] = self._spawn(self._work(turn, worker))
+        task: asyncio.Task[Result] = self._tasks.spawn(self._work(turn, worker))
         worker.tasks.add(task)
         task.add_done_callback(functools.partial(self._ended, turn, worker))
 
@@ -230,8 +194,8 @@ class Dispatcher:
         try:
             result = await self._call(turn, worker, max(0.0, turn.job.end - begin))
         except Exception as error:
-            _log.warning("worker %s was lost: %s", worker.address, _reason(error))
-            self._lose(worker)
+            _log.warning("worker %s was lost: %s", worker.address, reason_of(error))
+            self._workers.lose(worker)
             if not turn.result.done():
                 self._suspect(turn.job)
             raise WorkerLost from error
@@ -244,14 +208,14 @@ class Dispatcher:
         """Call a worker; if the client disconnects, ask the worker to stop."""
         call = asyncio.ensure_future(worker.actor.read(turn.job, seconds))
         try:
-            await asyncio.wait({call, worker.lost, turn.result}, return_when=asyncio.FIRST_COMPLETED)
+            ends: set[asyncio.Future[Any]] = {call, worker.lost}
+            await asyncio.wait({*ends, turn.result}, return_when=asyncio.FIRST_COMPLETED)
             if turn.result.done():
-                self._spawn(self._give_up(worker, turn.job))
-                await asyncio.wait({call, worker.lost}, return_when=asyncio.FIRST_COMPLETED)
+                self._tasks.spawn(self._give_up(worker, turn.job))
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if not call.done():
                 raise WorkerLost
-            result: Result = call.result()
-            return result
+            return call.result()
         finally:
             call.cancel()
 
@@ -268,59 +232,3 @@ class Dispatcher:
         self._suspects[job.request.url] = None
         while len(self._suspects) > _SUSPECTS:
             self._suspects.popitem(last=False)
-
-    async def _look(self) -> None:
-        """Drop lost workers, and start actors on new ones."""
-        found: dict[str, int] = await self._client.nthreads()
-        for address in self._workers.keys() - found.keys():
-            self._lose(self._workers[address])
-        for address in self._starting.keys() - found.keys():  # the scheduler may list a worker that has just died
-            self._starting[address].cancel()
-        for address in found.keys() - self._workers.keys() - self._starting.keys():
-            self._starting[address] = self._spawn(self._take_on(address, found[address]))
-
-    async def _take_on(self, address: str, places: int) -> None:
-        key = f"jp2batch-decoder-{uuid.uuid4().hex}"
-        where: dict[str, Any] = {"workers": [address], "allow_other_workers": False}
-        try:
-            future = self._client.submit(
-                ReadActor, self._orders, places, own=self._own_workers, actor=True, key=key, pure=False, **where
-            )
-            async with asyncio.timeout(_START):  # wait_for can miss a cancellation
-                actor = await future
-        except Exception as error:  # noqa: BLE001  # the worker died meanwhile, or has another version of a package
-            _log.warning("worker %s cannot be used: %s", address, _reason(error))
-            return
-        finally:
-            del self._starting[address]
-        self._workers[address] = Worker(address, actor, places, asyncio.get_running_loop().create_future())
-        _log.info("worker %s is ready", address)
-        self._hand_out()
-
-    def _lose(self, worker: Worker) -> None:
-        if self._workers.get(worker.address) is worker:
-            del self._workers[worker.address]
-            self._metrics.worker_lost()
-        if not worker.lost.done():
-            worker.lost.set_result(None)
-        self._look_now.set()
-
-    def _spawn(self, coroutine: Any) -> "asyncio.Task[Any]":
-        task: asyncio.Task[Any] = asyncio.ensure_future(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._forget)
-        return task
-
-    def _forget(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.discard(task)
-        _retrieve(task)
-
-
-def _retrieve(future: "asyncio.Future[Any]") -> None:
-    """Retrieve an exception, because asyncio logs exceptions never retrieved."""
-    if not future.cancelled():
-        future.exception()
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -20,7 +20,8 @@ from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jp2batch.batch.manifest.read import parse_manifest, read_manifest, write_manifest
+from jp2batch.batch.manifest.read import parse_manifest, read_manifest
+from jp2batch.batch.manifest.write import write_manifest
 from jp2batch.cli import main
 from jp2batch.core.errors import (
     InvalidRequest,

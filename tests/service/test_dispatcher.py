@@ -177,7 +177,7 @@ STEPS: dict[str, tuple[int, Callable[[Bench, int], Any]]] = {
     "fail": (1, lambda bench, number: bench.fail(number)),
     "kill": (1, lambda bench, number: bench.cluster.kill(number, silently=number % 2 == 0)),
     "add": (1, lambda bench, number: bench.cluster.add(FakeWorker(1 + number % 3, deaf=number % 2 == 0))),
-    "look": (2, lambda bench, _: bench.pool._look_now.set()),
+    "look": (2, lambda bench, _: bench.pool._workers.look_soon()),
     "tick": (16, tick),
     "wait": (2, lambda _, number: asyncio.sleep(number / 4)),
 }
@@ -250,7 +250,7 @@ async def crowded() -> tuple[Bench, FakeWorker, "asyncio.Task[Result]", "asyncio
     """Return one worker with one place, who has it, and who waits for it."""
     bench, worker = Bench(), FakeWorker(1)
     bench.cluster.add(worker)
-    bench.pool._spawn(bench.pool.keep())
+    bench.pool._tasks.spawn(bench.pool.keep())
     await asyncio.sleep(1.5)
     first, second = bench.arrive(), bench.arrive()
     while not worker.jobs:
@@ -392,7 +392,7 @@ def test_without_a_queue_free_places_are_given():
     async def played() -> None:
         bench = Bench(queue=0)
         bench.cluster.add(FakeWorker(1))
-        bench.pool._spawn(bench.pool.keep())
+        bench.pool._tasks.spawn(bench.pool.keep())
         await asyncio.sleep(1.5)
         taken, refused = bench.arrive(), bench.arrive()
         with pytest.raises(Busy, match="the server is busy"):

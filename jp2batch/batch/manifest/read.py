@@ -1,25 +1,23 @@
 """Read and write manifests; check every row before a run."""
 
-import gzip
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import orjson
 
-from jp2batch.batch.manifest.formats import OWN_COLUMNS, csv_of, ndjson_of, rows_of
+from jp2batch.batch.manifest.formats import OWN_COLUMNS, rows_of
 from jp2batch.batch.manifest.json_rows import Row
 from jp2batch.core.arguments import as_path
 from jp2batch.core.errors import InvalidPath, InvalidRequest, ManifestError
 from jp2batch.core.location import Location, redact
+from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.suffixes import JPEG2000_SUFFIXES
-from jp2batch.storage.files import read_bytes, read_stream, write_bytes
-
-StorageOptions = Mapping[str, Any] | None
+from jp2batch.storage.files import read_bytes, read_stream
 
 _STDIN = "the standard input"
 _LONGEST = 300  # characters of a message about one row
@@ -72,7 +70,7 @@ def names_manifest(path: str) -> bool:
 
     Decided by the suffix, or else by the content of a local file.
     """
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     if path == "-" or suffix in _SUFFIXES:
         return True
     if suffix in JPEG2000_SUFFIXES or Location.of(path).is_url:
@@ -103,70 +101,13 @@ def parse_manifest(data: bytes, name: str = "-", *, rlevel: int = LOWEST, root: 
     """
     source = _STDIN if name == "-" else name
     default = Request("manifest", rlevel).rlevel  # report a wrong default once, not for each row
-    unit, rows = rows_of(data, _suffix(name))
+    unit, rows = rows_of(data, suffix_of(name))
     requests, bad = _requests_of(rows, unit, default, root)
     if bad:
         raise ManifestError.of(source, bad, unit)
     if not requests:
         raise ManifestError(source, "holds no requests", "give one path per line, or CSV or JSON lines with a Path")
     return requests
-
-
-def write_manifest(
-    requests: Iterable[Request],
-    path: str | os.PathLike[str],
-    *,
-    storage_options: StorageOptions = None,
-    levels: bool = True,
-) -> None:
-    """Write requests as a manifest.
-
-    `read_manifest` with the same `root` returns equal requests.
-
-    Parameters
-    ----------
-    requests : iterable of Request
-        Requests with the same root; the root is not written.
-    path : str or path
-        Path or URL ending in .ndjson, .jsonl or .csv, optionally followed by .gz. CSV keeps other columns as text.
-    storage_options : mapping, optional
-        fsspec's options for the store.
-    levels : bool
-        False to leave out levels: the reader's default then applies.
-
-    Raises
-    ------
-    InvalidRequest
-        The suffix is unknown, or a request cannot be written in this format.
-    StorageError
-        The file cannot be written.
-    """
-    name = os.fspath(path)
-    data = format_manifest(requests, name, levels=levels)
-    zipped = Location.of(name).suffix == ".gz"
-    write_bytes(name, gzip.compress(data, mtime=0) if zipped else data, storage_options=storage_options)
-
-
-def format_manifest(requests: Iterable[Request], name: str, *, levels: bool = True) -> bytes:
-    """Return requests as the bytes of a manifest, uncompressed.
-
-    The suffix of its name determines the format.
-
-    Raises
-    ------
-    InvalidRequest
-        As for `write_manifest`.
-    """
-    form = _FORMS.get(_suffix(name))
-    if form is None:
-        hint = "give a name ending in .ndjson, .jsonl or .csv, optionally followed by .gz"
-        raise InvalidRequest(name, "its suffix is not that of a manifest format", hint)
-    asked = list(requests)
-    if len({request.root for request in asked}) > 1:
-        raise InvalidRequest(name, "the requests have several roots", "write one manifest per root")
-    rows = [_row(request) for request in asked]
-    # Without a level there is no id either: an id depends on the level, and the reader makes both.
-    return form(rows if levels else [{**row, "rlevel": None, "id": None} for row in rows])
 
 
 def _read_stdin() -> bytes:
@@ -176,23 +117,9 @@ def _read_stdin() -> bytes:
     return read_stream(stream, _STDIN)
 
 
-def _suffix(name: str) -> str:
+def suffix_of(name: str) -> str:
+    """Return the suffix of a manifest's name, in lower case and without .gz."""
     return PurePosixPath(Location.of(name).plain_path.lower().removesuffix(".gz")).suffix
-
-
-def _row(request: Request) -> dict[str, Any]:
-    window = request.window and ",".join(f"{start}:{stop}" for start, stop in request.window)
-    columns = dict(request.columns)
-    if any(name.strip().lower() in ("", *OWN_COLUMNS) for name in columns):
-        raise InvalidRequest(request.shown_path, "a column has a reserved name", "rename it")
-    return {"Path": request.path, "rlevel": request.rlevel, "window": window, "id": request.id, **columns}
-
-
-_FORMS: dict[str, Callable[[Sequence[Mapping[str, Any]]], bytes]] = {
-    ".csv": csv_of,
-    ".jsonl": ndjson_of,
-    ".ndjson": ndjson_of,
-}
 
 
 # Rows to requests

@@ -1,0 +1,213 @@
+"""The workers of a cluster: one actor on each, kept while the worker lives."""
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from jp2batch.compute.result import Result
+from jp2batch.compute.task import PickledSpec
+from jp2batch.service.metrics import Metrics
+from jp2batch.service.worker_actor import Job, ReadActor
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_log = logging.getLogger(__name__)
+
+_LOOK = 1.0  # seconds between queries of the list of workers
+_START = 60  # seconds to start an actor
+_T = TypeVar("_T")
+
+
+class Actor(Protocol):
+    """The client's side of a `ReadActor`."""
+
+    def read(self, job: Job, seconds: float) -> "asyncio.Future[Result]":
+        """Do a job."""
+
+    def give_up(self, job: str) -> "asyncio.Future[None]":
+        """End a job early."""
+
+
+@dataclass(eq=False, slots=True)
+class Worker:
+    """A dask worker and its actor."""
+
+    address: str
+    actor: Actor
+    places: int
+    """Number of slots: jobs it runs at once."""
+    lost: "asyncio.Future[None]"
+    """Done when the worker is lost."""
+    tasks: "set[asyncio.Task[Result]]" = field(default_factory=set)
+    """Running tasks, each in a slot until it ends."""
+
+    @property
+    def free(self) -> int:
+        """Number of free slots."""
+        return 0 if self.lost.done() else self.places - len(self.tasks)
+
+
+class Tasks:
+    """Background tasks; their exceptions are retrieved."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[object]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def spawn(self, coroutine: Coroutine[object, object, _T]) -> "asyncio.Task[_T]":
+        """Start a task, and hold it until it ends."""
+        task = asyncio.ensure_future(coroutine)
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    async def cancel(self) -> None:
+        """Cancel all tasks, and wait for their ends."""
+        for task in list(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _forget(self, task: "asyncio.Task[object]") -> None:
+        self._running.discard(task)
+        retrieve(task)
+
+
+class Workers:
+    """Actors on the workers of a cluster, and their places.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Asynchronous, and with direct connections to workers.
+    orders : mapping of str to PickledSpec
+        How requests below each root are to be done.
+    own : bool
+        Whether the workers serve nobody else.
+    metrics : Metrics
+        Counts lost workers.
+    tasks : Tasks
+        Holds the tasks that start actors.
+    on_ready : callable
+        Called when a worker has new places.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        orders: Mapping[str, PickledSpec],
+        *,
+        own: bool,
+        metrics: Metrics,
+        tasks: Tasks,
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._client, self._orders, self._own = client, dict(orders), own
+        self._metrics, self._tasks, self._on_ready = metrics, tasks, on_ready
+        self._workers: dict[str, Worker] = {}
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        self._look_now = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    @property
+    def places(self) -> int:
+        """Number of slots of all workers."""
+        return sum(worker.places for worker in self._workers.values())
+
+    @property
+    def free(self) -> int:
+        """Number of free slots of all workers."""
+        return sum(worker.free for worker in self._workers.values())
+
+    @property
+    def running(self) -> int:
+        """Number of running jobs."""
+        return sum(len(worker.tasks) for worker in self._workers.values())
+
+    async def keep(self) -> None:
+        """Keep an actor on every worker, until cancelled."""
+        while True:
+            try:
+                await self._look()
+            except (OSError, TimeoutError) as error:
+                _log.warning("the scheduler does not respond: %s", error)
+            self._look_now.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await self._look_now.wait()
+
+    def freest(self) -> Worker | None:
+        """Return the worker with most free places, if any."""
+        best = max(self._workers.values(), key=lambda worker: worker.free, default=None)
+        return best if best is not None and best.free > 0 else None
+
+    def look_soon(self) -> None:
+        """Look at the workers at once, instead of after a while."""
+        self._look_now.set()
+
+    def clear(self) -> None:
+        """Give no more places."""
+        self._workers.clear()
+
+    async def _look(self) -> None:
+        """Drop lost workers, and start actors on new ones."""
+        found: dict[str, int] = await self._client.nthreads()
+        for address in self._workers.keys() - found.keys():
+            self.lose(self._workers[address])
+        for address in self._starting.keys() - found.keys():  # the scheduler may list a worker that has just died
+            self._starting[address].cancel()
+        for address in found.keys() - self._workers.keys() - self._starting.keys():
+            self._starting[address] = self._tasks.spawn(self._take_on(address, found[address]))
+
+    async def _take_on(self, address: str, places: int) -> None:
+        key = f"jp2batch-decoder-{uuid.uuid4().hex}"
+        try:
+            future = self._client.submit(
+                ReadActor,
+                self._orders,
+                places,
+                own=self._own,
+                actor=True,
+                key=key,
+                pure=False,
+                workers=[address],
+                allow_other_workers=False,
+            )
+            async with asyncio.timeout(_START):  # wait_for can miss a cancellation
+                actor = await future
+        except Exception as error:  # noqa: BLE001  # the worker died meanwhile, or has another version of a package
+            _log.warning("worker %s cannot be used: %s", address, reason_of(error))
+            return
+        finally:
+            del self._starting[address]
+        self._workers[address] = Worker(address, actor, places, asyncio.get_running_loop().create_future())
+        _log.info("worker %s is ready", address)
+        self._on_ready()
+
+    def lose(self, worker: Worker) -> None:
+        """Take a worker as dead: its jobs end."""
+        if self._workers.get(worker.address) is worker:
+            del self._workers[worker.address]
+            self._metrics.worker_lost()
+        if not worker.lost.done():
+            worker.lost.set_result(None)
+        self.look_soon()
+
+
+def retrieve(future: "asyncio.Future[_T]") -> None:
+    """Retrieve an exception, because asyncio logs exceptions never retrieved."""
+    if not future.cancelled():
+        future.exception()
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an error as one line for the log."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

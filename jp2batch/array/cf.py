@@ -1,11 +1,10 @@
 """CF attributes of axes and grid mappings, as rioxarray reads and writes them."""
 
 import functools
-from typing import Any
 
 from jp2batch.image.georeference import Georeference, Transform
 
-Attributes = dict[str, Any]
+Attributes = dict[str, object]
 
 
 def axis_attributes(place: Georeference | None) -> tuple[Attributes, Attributes]:

@@ -156,7 +156,7 @@ def open_lazily(
     dtype = opened.dtype if scaling is None else np.dtype(np.float32)
     lazy = ImageArray(url, selection.rlevel, area, shape, dtype, storage_options, scaling, opened.known())
     array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection, scaling)
-    chunks: dict[str, Any] = {} if bands == 1 else {"band": bands}
+    chunks: dict[str, object] = {} if bands == 1 else {"band": bands}
     array.encoding["preferred_chunks"] = chunks | tile_chunks(opened.image.header.siz, selection)
     return array
 
@@ -174,7 +174,7 @@ def _georeferenced(values: Any, opened: OpenImage, selection: Selection, scaling
     dims = ("y", "x") if len(values.shape) == 2 else ("band", "y", "x")
     mission, name = identify(path)
     place = georeference.from_boxes(opened.image.container.boxes)
-    coords: dict[str, Any] = axes(place, selection) | spatial_ref(place, selection)
+    coords: dict[str, object] = axes(place, selection) | spatial_ref(place, selection)
     if dims[0] == "band":
         coords["band"] = ("band", np.arange(1, values.shape[0] + 1), {"long_name": "band"})
     if name is not None and name.time is not None:
@@ -194,7 +194,7 @@ def _georeferenced(values: Any, opened: OpenImage, selection: Selection, scaling
     return array
 
 
-def axes(place: Georeference | None, selection: Selection) -> dict[str, Any]:
+def axes(place: Georeference | None, selection: Selection) -> dict[str, object]:
     """Return the coordinates of rows and columns; none for a rotated grid, which has its transform only."""
     shape = selection.area.height, selection.area.width
     transform = _PIXELS if place is None else place.transform
@@ -204,7 +204,7 @@ def axes(place: Georeference | None, selection: Selection) -> dict[str, Any]:
     return {dim: (dim, axis, attrs) for dim, axis, attrs in zip("xy", centres, cf.axis_attributes(place), strict=True)}
 
 
-def spatial_ref(place: Georeference | None, selection: Selection) -> dict[str, Any]:
+def spatial_ref(place: Georeference | None, selection: Selection) -> dict[str, object]:
     """Return the CF grid mapping."""
     if place is None:
         return {}

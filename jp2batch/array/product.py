@@ -97,7 +97,7 @@ def _open(
     return chunked(array, chunks)
 
 
-def _tree(found: Sequence[tuple[ListedImage, xr.DataArray]], attributes: dict[str, Any]) -> xr.DataTree:
+def _tree(found: Sequence[tuple[ListedImage, xr.DataArray]], attributes: dict[str, object]) -> xr.DataTree:
     """Return images in a dataset for each size of pixels, below a node for each tile where there are several."""
     tiles = {image.name.tile for image, _ in found}
     groups: dict[str, list[xr.DataArray]] = {}
@@ -114,7 +114,7 @@ def _dataset(arrays: list[xr.DataArray]) -> xr.Dataset:
     return merged
 
 
-def _attributes(metadata: ProductMetadata, name: ImageName, missing: list[ListedImage]) -> dict[str, Any]:
+def _attributes(metadata: ProductMetadata, name: ImageName, missing: list[ListedImage]) -> dict[str, object]:
     told = {
         "product": metadata.name,
         "platform": name.platform,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.errors import Jp2BatchError, UnsupportedImage
@@ -69,7 +69,7 @@ class IndexSummary:
             self.learned += 1
             self.bytes_whole += lesson.known.size
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """Return counts and sums as a JSON-compatible dict."""
         return {
             "images": self.images,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from jp2batch.batch.deduplicate import Reads
 from jp2batch.compute.parallel import map_concurrently
@@ -72,7 +71,7 @@ class BatchPlan:
         allowed = [store.seconds(share.requests, share.bytes, 1) for store, share in self._stores.items()]
         return max([self._alone / self.readers, *allowed])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return counts and sums as a JSON-compatible dict."""
         return {
             "items": self.items,

@@ -160,12 +160,7 @@ class BatchReport:
         """Return the records as a table, a row per request."""
         import pandas as pd
 
-        records = [result.record() for result in self.results]
-        for record in records:
-            error = record.pop("error")
-            record["error"] = error["type"] if error else None
-            record["detail"] = error["detail"] if error else None
-        return pd.DataFrame.from_records(records)
+        return pd.DataFrame.from_records([_row(result) for result in self.results])
 
     def summary(self) -> dict[str, object]:
         """Return counts and sums, as a dict that json can write."""
@@ -186,3 +181,12 @@ class BatchReport:
         shown = [(thumbnail(result.value), result.request.path) for result in self.results[:_PICTURES]]
         pictures = [display.picture(png, PurePosixPath(path).stem) for png, path in shown if png]
         return display.card("Batch", counts.rows(), display.stack([done, saved]), *pictures)
+
+
+def _row(result: Result) -> dict[str, object]:
+    """Return the record of a result, with the error as two columns at the end."""
+    error, record = result.error, result.record()
+    del record["error"]
+    record["error"] = None if error is None else type(error).__name__
+    record["detail"] = None if error is None else str(error)
+    return record

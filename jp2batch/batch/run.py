@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 OutputForm = Literal["xarray", "response"] | Delivery
 """Form of results: DataArray, response dict, or a function's return value."""
 OnError = Literal["collect", "raise"]
-One = Request | str | os.PathLike[str] | Mapping[str, Any]
+One = Request | str | os.PathLike[str] | Mapping[str, object]
 Asked = Iterable[One] | One
 """Requests, paths or request bodies; a single item or several."""
 

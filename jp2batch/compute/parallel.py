@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from jp2batch.compute.cluster import check_cluster
 from jp2batch.core import config
@@ -47,7 +47,7 @@ def map_concurrently(
     return found
 
 
-def _there(task: Callable[[T], U], settings: dict[str, Any], item: T) -> U:
+def _there(task: Callable[[T], U], settings: dict[str, object], item: T) -> U:
     """Run a task on a worker, with the configuration of the client."""
     config.apply_settings(settings)
     return task(item)

@@ -82,7 +82,7 @@ class Result:
             ]
         return rows + ([("written to", self.output)] if self.output else [])
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """Return the fields except the value as a JSON-serializable dict.
 
         Further columns of its manifest row are included.
@@ -120,7 +120,7 @@ def _fetched(part: int, whole: int) -> str:
     return f"{format_bytes(part)} of {format_bytes(whole)}{share}"
 
 
-def describe(error: Jp2BatchError) -> dict[str, Any]:
+def describe(error: Jp2BatchError) -> dict[str, object]:
     """Return an error as the fields of a record."""
     return {
         "type": type(error).__name__,

@@ -43,12 +43,12 @@ class WrittenOutput:
     path: str
 
 
-def open_request(request: Request, storage_options: Mapping[str, Any]) -> Source:
+def open_request(request: Request, storage_options: Mapping[str, object]) -> Source:
     """Open the file of a request."""
     return open_source(request.url, storage_options=storage_options)
 
 
-def open_from(request: Request, storage_options: Mapping[str, Any], *, folder: str) -> Source:
+def open_from(request: Request, storage_options: Mapping[str, object], *, folder: str) -> Source:
     """Open the file of a request; relative paths start at `folder`.
 
     The working folder of the worker does not matter.
@@ -69,7 +69,7 @@ class TaskSpec:
     """Function from pixels to the value of a result."""
     storage_options: SecretDict
     """fsspec's options for the store."""
-    settings: Mapping[str, Any] | None
+    settings: Mapping[str, object] | None
     """Configuration `jp2batch` of the client, to apply on workers.
 
     None: the workers share it with the client.

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 LOCAL = ("file", "local")
@@ -31,7 +30,7 @@ class Location:
 
     text: str
     """The unredacted path or URL, for drivers only."""
-    options: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    options: Mapping[str, object] = field(default_factory=dict, compare=False)
     """fsspec's options for its store; they may contain secrets."""
     scheme: str = field(init=False, compare=False)
     """Scheme of the first link, such as "s3"; "file" for a path."""

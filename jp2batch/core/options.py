@@ -1,18 +1,17 @@
 """Storage options of fsspec, for a store or by scheme."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from jp2batch.core.errors import InvalidRequest
 
-StorageOptions = Mapping[str, Any] | None
+StorageOptions = Mapping[str, object] | None
 """fsspec's options for a store: credentials, endpoint, …
 
 For several stores: mappings of options by scheme.
 """
 
 
-def validate_options(options: object) -> dict[str, Any]:
+def validate_options(options: object) -> dict[str, object]:
     """Return storage options as a dict.
 
     Raises
@@ -26,7 +25,13 @@ def validate_options(options: object) -> dict[str, Any]:
     return dict(options or {})
 
 
-class SecretDict(dict[str, Any]):
+def inner_options(options: Mapping[str, object], name: str) -> Mapping[str, object]:
+    """Return the mapping of an option, as that of "client_kwargs"; empty without one."""
+    inner = options.get(name)
+    return inner if isinstance(inner, Mapping) else {}
+
+
+class SecretDict(dict[str, object]):
     """A dict whose repr hides its values.
 
     A scheduler logs the arguments of failed tasks.

@@ -32,7 +32,7 @@ class Scaling:
         return reflectance
 
     @property
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> dict[str, object]:
         """Attributes for an array of numbers.
 
         Readers do not apply them automatically.
@@ -47,6 +47,6 @@ class Scaling:
         return f"{shifted} / {self.quantification:.12g}; NaN where the number is {self.nodata}"
 
     @property
-    def scaled_attributes(self) -> dict[str, Any]:
+    def scaled_attributes(self) -> dict[str, object]:
         """Attributes for an array of reflectance; readers must not apply them again."""
         return {"long_name": self.quantity, "units": "1", "scaling": self.formula}

@@ -1,7 +1,7 @@
 """Finding: one thing that the doctor has looked at."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Finding:
     detail: str
     """What was found, and the hint."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the fields as a dict that json can write."""
         return asdict(self)
 

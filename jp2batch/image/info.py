@@ -1,7 +1,6 @@
 """Values for display: `ImageInfo` describes an image, `ReadPlan` a read."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from jp2batch.core import display
 from jp2batch.image.georeference import Transform
@@ -49,7 +48,7 @@ class ImageInfo:
     transform: Transform | None
     """Transform of pixel corners to coordinates; None = not georeferenced."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the fields as a JSON-serializable dict."""
         return asdict(self)
 
@@ -123,7 +122,7 @@ class ReadPlan:
         """Bytes to fetch, as a share of the file."""
         return self.bytes / self.size if self.size else 0.0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the fields and `share` as a JSON-serializable dict."""
         return asdict(self) | {"share": self.share}
 

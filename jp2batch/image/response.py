@@ -26,7 +26,7 @@ class Response(TypedDict):
     """Seconds spent otherwise."""
 
 
-def respond(body: Mapping[str, Any], *, root: str | None = None, storage_options: StorageOptions = None) -> Response:
+def respond(body: Mapping[str, object], *, root: str | None = None, storage_options: StorageOptions = None) -> Response:
     """Read an image as the web service does.
 
     Parameters

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jp2batch.core.errors import InvalidPath, MetadataError
 from jp2batch.core.location import Location
@@ -113,7 +113,7 @@ def product_place(product: str) -> list[str]:
     return [location.with_path(f"{folder}{name}").text for name in names if name]
 
 
-def read_metadata(place: str, *, storage_options: Mapping[str, Any] | None = None) -> Sentinel2Metadata:
+def read_metadata(place: str, *, storage_options: Mapping[str, object] | None = None) -> Sentinel2Metadata:
     """Read the metadata of a product.
 
     Parameters

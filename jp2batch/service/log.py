@@ -4,7 +4,6 @@ import logging
 import sys
 import traceback
 from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 
@@ -19,7 +18,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a log record as a line of JSON."""
-        line: dict[str, Any] = {
+        line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,

@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from jp2batch.core import errors
 from jp2batch.core.errors import Jp2BatchError
@@ -149,10 +149,10 @@ class Problem:
     """True if the same request can succeed later."""
     headers: dict[str, str] = field(default_factory=dict)
     """Additional headers of the response."""
-    more: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, object] = field(default_factory=dict)
     """Additional members of the response."""
 
-    def body(self, request_id: str) -> dict[str, Any]:
+    def body(self, request_id: str) -> dict[str, object]:
         """Return the body, of type application/problem+json."""
         return {
             "type": f"urn:jp2batch:problem:{_dashed(self.type)}",

@@ -73,7 +73,7 @@ def _parsed(data: bytes) -> Any:
     raise InvalidRequest("", problem, _HINT)  # outside of except: the other error refers to the body
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     names = dict(pairs)
     for text in (text for pair in pairs for text in pair if isinstance(text, str)):
         text.encode()  # raises for an unpaired surrogate

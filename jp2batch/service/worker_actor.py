@@ -107,7 +107,7 @@ class ReadActor:
         """Ask a job to stop."""
         self._running.discard(job_id)
 
-    def _opener(self, job_id: str, end: float) -> Callable[[Request, Mapping[str, Any]], Source]:
+    def _opener(self, job_id: str, end: float) -> Callable[[Request, Mapping[str, object]], Source]:
         def wanted() -> bool:
             return job_id in self._running
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from jp2batch.storage.files import is_local, read_bytes, write_bytes, writing
 
@@ -23,7 +22,7 @@ class Directory:
         By all methods: the folder cannot be read or changed.
     """
 
-    def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, url: str, storage_options: Mapping[str, object] | None = None) -> None:
         self.url = url.rstrip("/")
         self._options = storage_options
 

@@ -32,7 +32,7 @@ _GZIP = b"\x1f\x8b"
 _CHUNK = 8 * 2**20
 
 
-def read_bytes(url: str, *, storage_options: Mapping[str, Any] | None = None, limit: int = LARGEST) -> bytes:
+def read_bytes(url: str, *, storage_options: Mapping[str, object] | None = None, limit: int = LARGEST) -> bytes:
     """Read a whole file, decompressing gzip data with any suffix.
 
     Parameters
@@ -76,7 +76,7 @@ def read_stream(stream: BinaryIO, name: str, *, limit: int = LARGEST) -> bytes:
     return _unzipped(_read_to_end(stream, name, limit), name, limit)
 
 
-def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, Any] | None = None) -> None:
+def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, object] | None = None) -> None:
     """Write a file atomically.
 
     Parameters
@@ -106,7 +106,7 @@ def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, Any] | N
     retried_now(put, config.retry_policy())
 
 
-def write_folder(url: str, files: Mapping[str, bytes], *, storage_options: Mapping[str, Any] | None = None) -> None:
+def write_folder(url: str, files: Mapping[str, bytes], *, storage_options: Mapping[str, object] | None = None) -> None:
     """Write a folder, replacing an existing folder.
 
     A local folder is replaced atomically. In an object store, objects are replaced in turn, and old ones without a
@@ -179,7 +179,7 @@ def _too_large(name: str, limit: int) -> StorageError:
 
 
 @contextlib.contextmanager
-def writing(url: str, storage_options: Mapping[str, Any] | None) -> Iterator[tuple[Any, str]]:
+def writing(url: str, storage_options: Mapping[str, object] | None) -> Iterator[tuple[Any, str]]:
     """Open the file system of a URL; translate its errors."""
     location = locate(url, storage_options)
     try:

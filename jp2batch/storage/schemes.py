@@ -5,11 +5,10 @@ Their values are never shown.
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 __all__ = ["ANONYMOUS", "credentials_of"]
 
-ANONYMOUS: dict[str, dict[str, Any]] = {
+ANONYMOUS: dict[str, dict[str, object]] = {
     "s3": {"anon": True},
     "s3a": {"anon": True},
     "gs": {"token": "anon"},
@@ -20,7 +19,7 @@ ANONYMOUS: dict[str, dict[str, Any]] = {
 _S3_OPTIONS = ("key", "secret", "token", "session")
 
 
-def credentials_of(protocol: str, options: Mapping[str, Any]) -> str | None:
+def credentials_of(protocol: str, options: Mapping[str, object]) -> str | None:
     """Return the kind of credentials for a store; None without any.
 
     Parameters
@@ -47,7 +46,7 @@ def credentials_of(protocol: str, options: Mapping[str, Any]) -> str | None:
     return "storage_options" if options.get("headers") or options.get("client_kwargs") else None
 
 
-def _botocores(options: Mapping[str, Any]) -> str | None:
+def _botocores(options: Mapping[str, object]) -> str | None:
     """Return the origin of botocore's credentials, which s3fs uses."""
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import fsspec
 import fsspec.core
@@ -175,7 +175,7 @@ def known_protocols() -> frozenset[str]:
     return frozenset(fsspec.available_protocols())
 
 
-def open_source(path: str, *, storage_options: Mapping[str, Any] | None = None) -> Source:
+def open_source(path: str, *, storage_options: Mapping[str, object] | None = None) -> Source:
     """Return a source over the object at `path`; requests nothing yet.
 
     Parameters

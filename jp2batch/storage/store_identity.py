@@ -5,7 +5,6 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from jp2batch.core.location import Location, host_of
 
@@ -69,7 +68,7 @@ def _address(location: Location) -> dict[str, str]:
     return address
 
 
-def _flat(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _flat(options: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     for name, value in options.items():
         if isinstance(value, Mapping):
             yield from _flat(value)

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from fsspec.registry import known_implementations
 
 from jp2batch.core.errors import InvalidPath
 from jp2batch.core.location import Location
-from jp2batch.core.options import StorageOptions, validate_options
+from jp2batch.core.options import StorageOptions, inner_options, validate_options
 
 
 def locate(url: str, options: StorageOptions) -> Location:
@@ -28,7 +27,7 @@ def locate(url: str, options: StorageOptions) -> Location:
     return replace(location, options=options_for(location, options))
 
 
-def options_for(url: str | Location, options: StorageOptions) -> dict[str, Any]:
+def options_for(url: str | Location, options: StorageOptions) -> dict[str, object]:
     """Return the storage options for the store of a path or URL.
 
     Chains take all options as they are.
@@ -41,10 +40,10 @@ def options_for(url: str | Location, options: StorageOptions) -> dict[str, Any]:
     location, given = Location.of(url), validate_options(options)
     if location.is_chained or not is_by_protocol(given):
         return given
-    return dict(given.get(location.scheme, {}))
+    return dict(inner_options(given, location.scheme))
 
 
-def is_by_protocol(options: Mapping[str, Any]) -> bool:
+def is_by_protocol(options: Mapping[str, object]) -> bool:
     """Return whether options are mappings by scheme."""
     return bool(options) and all(
         name in known_implementations and isinstance(value, Mapping) for name, value in options.items()

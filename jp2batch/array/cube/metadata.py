@@ -36,12 +36,12 @@ def coordinates(
     by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
     base: AlignedImage,
     options: CubeOptions,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the coordinates of a cube: its axes, and what is to be known of each band."""
     of_band = {band: one for (_, band), (_, one) in by_cell.items()}
     offsets = [offset(of_band[band], base) if options.align == "snap" else (0.0, 0.0) for band in bands]
     unit = {"units": "metre"}
-    coords: dict[str, Any] = {
+    coords: dict[str, object] = {
         "time": ("time", np.array(times, "datetime64[ns]"), TIME),
         "band": ("band", np.array(bands, object)),  # Zarr has no form for texts of a fixed length
         "rlevel": ("band", [of_band[band].selection.rlevel for band in bands], {"long_name": "levels dropped"}),
@@ -56,7 +56,7 @@ def _unapplied(
     times: Sequence[np.datetime64],
     bands: Sequence[str],
     by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return what would make reflectance of the numbers, by time and band; warn where it changes with time."""
     known = {key: image.scaling for key, (image, _) in by_cell.items() if image.scaling is not None}
     if not known:
@@ -80,7 +80,7 @@ def _applied(
     times: Sequence[np.datetime64],
     bands: Sequence[str],
     by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return what has been made of the numbers: the quantity of each band, and the formula, by time if that matters."""
     of_band = {band: image.scaling for (_, band), (image, _) in by_cell.items()}  # also of cells that are filled
     found = [
@@ -109,7 +109,7 @@ def nodata_of_all(members: Sequence[tuple[CubeImage, Head]]) -> int | None:
 
 def attributes(
     members: Sequence[tuple[CubeImage, Head]], absent: Sequence[tuple[np.datetime64, str]], options: CubeOptions
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the attributes of a cube: only what is true of all its bands."""
     first = members[0][0]
     units = {"1" if options.scaled and image.scaling else image.mission.units(image.name) for image, _ in members}

@@ -87,7 +87,7 @@ class ClusterExecutor:
         self._client, self._order, self._check = client, PickledSpec.of(order), check
         loop = client.loop  # the default is the loop of the client opened last: both would write to the same connection
         self._landing: Any = futures_as_completed(loop=loop, with_results=True, raise_errors=False)
-        self._futures: dict[str, Any] = {}
+        self._futures: dict[str, object] = {}
         self._alone: dict[Request, int] = {}
         self._launched = 0
         self._run = tokenize(time.time_ns())[:6]  # makes keys distinct from other runs, whose results dask would reuse

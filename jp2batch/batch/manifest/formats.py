@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, TextIO
+from typing import TextIO
 
 import orjson
 
@@ -197,7 +197,7 @@ def _parquet_rows(data: bytes) -> Iterator[Row]:
 # Rows to bytes
 
 
-def ndjson_of(rows: Iterable[Mapping[str, Any]]) -> bytes:
+def ndjson_of(rows: Iterable[Mapping[str, object]]) -> bytes:
     """Return rows as NDJSON.
 
     Raises
@@ -211,7 +211,7 @@ def ndjson_of(rows: Iterable[Mapping[str, Any]]) -> bytes:
         raise InvalidRequest("", f"a row cannot be JSON: {error}", "give texts, numbers, lists and mappings") from None
 
 
-def csv_of(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def csv_of(rows: Sequence[Mapping[str, object]]) -> bytes:
     """Return rows as CSV with a header.
 
     All values become text; None becomes an empty cell.

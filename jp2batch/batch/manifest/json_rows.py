@@ -6,7 +6,6 @@ Stricter than Python's decoder; continues after an invalid row.
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from jp2batch.core.errors import InvalidRequest
 
@@ -84,7 +83,7 @@ def _no_json(error: ValueError | RecursionError) -> InvalidRequest:
     return InvalidRequest("", f"the JSON {problem}", "check the program that wrote it")
 
 
-def _json_object(pairs: list[tuple[str, Any]]) -> object:
+def _json_object(pairs: list[tuple[str, object]]) -> object:
     values = dict(pairs)
     if len(values) < len(pairs):
         return InvalidRequest("", "an object has a name twice", "leave one of them out")

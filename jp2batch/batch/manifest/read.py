@@ -145,7 +145,7 @@ def _requests_of(
     return requests, bad
 
 
-def _as_mapping(row: object) -> dict[str, Any]:
+def _as_mapping(row: object) -> dict[str, object]:
     """Return a row as JSON-compatible values.
 
     A row that cannot be written to the records later is refused now.
@@ -157,7 +157,7 @@ def _as_mapping(row: object) -> dict[str, Any]:
     if not isinstance(row, Mapping):
         raise InvalidRequest("", f"a row must be an object or text, not {type(row).__name__}", 'give {"Path": "…"}')
     try:
-        plain: dict[str, Any] = orjson.loads(orjson.dumps(row, default=_plain))
+        plain: dict[str, object] = orjson.loads(orjson.dumps(row, default=_plain))
     except orjson.JSONEncodeError as error:
         hint = "use UTF-8 text, finite numbers of at most 64 bits, and lists without deep nesting"
         fault = InvalidRequest("", f"the row cannot be kept: {error}", hint)
@@ -174,13 +174,13 @@ def _plain(value: object) -> object:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
-def _divided(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _divided(row: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
     """Divide a row into fields of a request and other columns.
 
     The names of fields become lower case.
     """
-    fields: dict[str, Any] = {}
-    columns: dict[str, Any] = {}
+    fields: dict[str, object] = {}
+    columns: dict[str, object] = {}
     for name, value in row.items():
         own = name.strip().lower()
         if own in fields:
@@ -193,7 +193,7 @@ def _divided(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _request(
-    path: str, fields: Mapping[str, Any], columns: Mapping[str, Any], rlevel: int, root: str | None
+    path: str, fields: Mapping[str, object], columns: Mapping[str, object], rlevel: int, root: str | None
 ) -> Request:
     level, window = _level(fields.get("rlevel"), rlevel), _window(fields.get("window"))
     return Request(path, level, window, root, _id(fields.get("id")), tuple(columns.items()))

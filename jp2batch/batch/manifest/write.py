@@ -3,7 +3,6 @@
 import gzip
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from jp2batch.batch.manifest.formats import OWN_COLUMNS, csv_of, ndjson_of
 from jp2batch.batch.manifest.read import suffix_of
@@ -13,7 +12,7 @@ from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.storage.files import write_bytes
 
-_FORMS: dict[str, Callable[[Sequence[Mapping[str, Any]]], bytes]] = {
+_FORMS: dict[str, Callable[[Sequence[Mapping[str, object]]], bytes]] = {
     ".csv": csv_of,
     ".jsonl": ndjson_of,
     ".ndjson": ndjson_of,
@@ -77,7 +76,7 @@ def format_manifest(requests: Iterable[Request], name: str, *, levels: bool = Tr
     return form(rows if levels else [{**row, "rlevel": None, "id": None} for row in rows])
 
 
-def _row(request: Request) -> dict[str, Any]:
+def _row(request: Request) -> dict[str, object]:
     window = request.window and ",".join(f"{start}:{stop}" for start, stop in request.window)
     columns = dict(request.columns)
     if any(name.strip().lower() in ("", *OWN_COLUMNS) for name in columns):

@@ -98,7 +98,7 @@ class Table:
         return self._file.read_row_group(group, columns=[column]).column(0)
 
 
-def shared_table(url: str, storage_options: Mapping[str, Any]) -> Table:
+def shared_table(url: str, storage_options: Mapping[str, object]) -> Table:
     """Return the table at a path or URL, loaded once per process.
 
     Raises
@@ -115,7 +115,7 @@ def _loaded(url: str, options: str) -> Table:
     return Table(read_bytes(url, storage_options=json.loads(options)), Location.of(url).redacted)
 
 
-def write_table(url: str, known: Mapping[str, ImageIndex], *, storage_options: Mapping[str, Any] | None = None) -> None:
+def write_table(url: str, known: Mapping[str, ImageIndex], *, storage_options: Mapping[str, object] | None = None) -> None:
     """Write a table of image indexes, by key.
 
     The file appears whole, or not at all.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.location import Location
+from jp2batch.core.options import inner_options
 from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.http_driver import (
@@ -237,7 +238,7 @@ def driver_options(location: Location, profile: StoreCosts) -> dict[str, Any]:
             "max_pool_connections": profile.connections,
             "retries": {"total_max_attempts": 1},
         }  # `retry` repeats requests itself
-        return {**options, "config_kwargs": {**config, **(options.get("config_kwargs") or {})}}
+        return {**options, "config_kwargs": {**config, **inner_options(options, "config_kwargs")}}
     return dict(options)
 
 

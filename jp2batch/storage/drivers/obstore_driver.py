@@ -11,6 +11,7 @@ from jp2batch.core.config import driver, max_whole_file
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import ConfigurationError, ImageTooLarge, StoreUnavailable
 from jp2batch.core.location import Location
+from jp2batch.core.options import inner_options
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.runtime import is_forked, process_state
 from jp2batch.storage.base_source import Meter
@@ -117,7 +118,7 @@ def obstore_store(location: Location, profile: StoreCosts) -> tuple[Any, str] | 
         raise ConfigurationError(location, f"jp2batch.driver is obstore, but {obstacle}", "take the driver fsspec")
     if obstacle:
         return None
-    items, aws_profile = tuple(_config(location).items()), location.options.get("profile")
+    items, aws_profile = tuple(_config(location).items()), _profile_of(location.options)
     return _store(location.bucket, items, profile.connections, aws_profile), location.key
 
 
@@ -146,7 +147,7 @@ def _obstacle_of_the_name(location: Location) -> str:
 
 def _obstacle(location: Location, profile: StoreCosts, *, must: bool) -> str:
     """Return the reason against this driver; empty if it fits."""
-    client = set(location.options.get("client_kwargs") or {}) - {"region_name", "endpoint_url"}
+    client = set(inner_options(location.options, "client_kwargs")) - {"region_name", "endpoint_url"}
     unknown = sorted({name for name, value in location.options.items() if value is not None} - _KNOWN | client)
     if unknown:
         return f"it does not know the storage option {unknown[0]}"
@@ -156,7 +157,7 @@ def _obstacle(location: Location, profile: StoreCosts, *, must: bool) -> str:
     # busy store.
     if not must and (not endpoint_of(location) or profile.requests_per_minute):
         return "s3fs does that better"
-    if not _is_explicit(location.options) and _credentials(location.options.get("profile")) is None:
+    if not _is_explicit(location.options) and _credentials(_profile_of(location.options)) is None:
         return "it finds no credentials"
     return ""
 
@@ -165,9 +166,14 @@ def _is_explicit(options: Mapping[str, Any]) -> bool:
     return bool(options.get("anon") or options.get("key"))
 
 
+def _profile_of(options: Mapping[str, object]) -> str | None:
+    profile = options.get("profile")
+    return None if profile is None else str(profile)
+
+
 def _config(location: Location) -> dict[str, str]:
     options = location.options
-    client = options.get("client_kwargs") or {}
+    client = inner_options(options, "client_kwargs")
     region = client.get("region_name") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     told = {
         "endpoint": endpoint_of(location),

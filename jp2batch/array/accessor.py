@@ -1,7 +1,8 @@
 """The accessor `.jp2` of DataArrays: pictures of images, series and cubes. Importing it gives it to all arrays."""
 
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
+import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -64,7 +65,7 @@ def _check_side(side: object) -> None:
         raise InvalidRequest("", f"a side {described(side)} is no number of pixels", "give a whole number from 1")
 
 
-def _pictures(array: xr.DataArray) -> tuple[list[NDArray[Any]], list[str]]:
+def _pictures(array: xr.DataArray) -> tuple[list[NDArray[np.generic]], list[str]]:
     """Return images of (bands, rows, columns), and their titles; none for a single one."""
     if array.ndim == 2:
         return [array.values[None]], []

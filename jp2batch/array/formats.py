@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from jp2batch.image.preview import to_png
 from jp2batch.image.read import Pixels
 from jp2batch.image.response import to_json
 from jp2batch.storage.files import write_bytes, write_folder
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ def _to_zarr(pixels: Pixels) -> dict[str, bytes]:
     return {name: buffer.to_bytes() for name, buffer in stored.items()}
 
 
-def _dataarray(pixels: Pixels) -> Any:
+def _dataarray(pixels: Pixels) -> "xr.DataArray":
     from jp2batch.array.dataarray import to_dataarray  # with all of xarray, which other forms do not need
 
     return to_dataarray(pixels)

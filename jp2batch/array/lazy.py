@@ -29,7 +29,7 @@ class ImageArray(BackendArray):
     """Which samples it has, in the coordinates of that level."""
     shape: tuple[int, ...]
     """(rows, columns), or (bands, rows, columns)."""
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     """Type of the samples."""
     storage_options: StorageOptions = None
     """fsspec's options for the store."""
@@ -48,7 +48,7 @@ class ImageArray(BackendArray):
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
-    def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
+    def _read(self, key: tuple[int | slice, ...]) -> NDArray[np.generic]:
         """Read the rectangle that holds what is asked for, then take it out."""
         *bands, rows, columns = key
         (y0, y1, take_rows), (x0, x1, take_columns) = (

@@ -33,7 +33,7 @@ class _Found:
     path: str
     band: str | None
     metres: int | None
-    columns: tuple[tuple[str, Any], ...]
+    columns: tuple[tuple[str, object], ...]
 
 
 def list_requests(
@@ -150,7 +150,7 @@ def _assets(data: bytes, source: str) -> Iterator[_Found]:
     yield from images
 
 
-def _items(document: object) -> list[Mapping[str, Any]] | None:
+def _items(document: object) -> list[Mapping[str, object]] | None:
     if isinstance(document, Mapping) and document.get("type") == "Feature":
         document = [document]
     elif isinstance(document, Mapping):
@@ -164,14 +164,15 @@ def _is_item(item: object) -> bool:
     return isinstance(item, Mapping) and isinstance(item.get("assets"), Mapping)
 
 
-def _images_of(item: Mapping[str, Any], source: str) -> Iterator[_Found]:
+def _images_of(item: Mapping[str, object], source: str) -> Iterator[_Found]:
     links = item.get("links")
     links = links if isinstance(links, list) else []  # needed only for relative hrefs
     selves = [link for link in links if isinstance(link, Mapping) and link.get("rel") == "self"]
     base = str(selves[0].get("href") or source) if selves else source
     properties = item.get("properties")
     time = properties.get("datetime") if isinstance(properties, Mapping) else None
-    for key, asset in item["assets"].items():
+    assets = item.get("assets")
+    for key, asset in assets.items() if isinstance(assets, Mapping) else ():
         href = asset.get("href") if isinstance(asset, Mapping) else None
         if isinstance(href, str) and _is_jpeg2000(href, asset):
             told = {"band": _band_of(key, asset), "time": time, "metres": _metres(asset.get("gsd"))}
@@ -183,12 +184,12 @@ def _metres(gsd: object) -> int | None:
     return int(gsd) if isinstance(gsd, int | float) and math.isfinite(gsd) else None
 
 
-def _is_jpeg2000(href: str, asset: Mapping[str, Any]) -> bool:
+def _is_jpeg2000(href: str, asset: Mapping[str, object]) -> bool:
     kind = str(asset.get("type") or "").partition(";")[0].strip().lower()
     return kind in _JPEG2000 or href.partition("?")[0].lower().endswith(JPEG2000_SUFFIXES)
 
 
-def _band_of(key: str, asset: Mapping[str, Any]) -> str | None:
+def _band_of(key: str, asset: Mapping[str, object]) -> str | None:
     """Return the band in an asset's key or bands, in ESA's spelling."""
     bands = asset.get("eo:bands") or asset.get("bands")
     names = [band.get("name") for band in bands if isinstance(band, Mapping)] if isinstance(bands, list) else []

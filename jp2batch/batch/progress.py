@@ -4,11 +4,14 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jp2batch.batch.report import BatchSummary
 from jp2batch.compute.result import Result
 from jp2batch.image.info import format_bytes
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 class Progress:
@@ -56,7 +59,7 @@ def progress_bar(total: int, *, before: int = 0, shown: bool | None = None) -> I
         yield Progress(bar, total - before)
 
 
-def announce(client: Any, *, shown: bool) -> None:
+def announce(client: "Client | None", *, shown: bool) -> None:
     """Print the dashboard address of a client's cluster to stderr."""
     if shown and client is not None and client.dashboard_link:
         sys.stderr.write(f"dashboard: {client.dashboard_link}\n")

@@ -8,10 +8,10 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from dask.base import tokenize
-from dask.delayed import delayed
+from dask.delayed import Delayed, delayed
 
 from jp2batch.batch.deduplicate import Reads
 from jp2batch.batch.executors.cluster import key_of, on_cluster
@@ -28,6 +28,7 @@ from jp2batch.core.request import Request, as_requests
 from jp2batch.image.read import Pixels
 
 if TYPE_CHECKING:
+    import xarray as xr
     from distributed import Client
 
 OutputForm = Literal["xarray", "response"] | Delivery
@@ -38,7 +39,7 @@ Asked = Iterable[One] | One
 """Requests, paths or request bodies; a single item or several."""
 
 
-def as_dataarray(pixels: Pixels, _request: Request) -> Any:
+def as_dataarray(pixels: Pixels, _request: Request) -> "xr.DataArray":
     """Deliver an `xarray.DataArray`."""
     from jp2batch.array.dataarray import to_dataarray  # slow: the largest share of the imports of a short process
 
@@ -48,7 +49,9 @@ def as_dataarray(pixels: Pixels, _request: Request) -> Any:
 _DELIVERIES: dict[str, Delivery] = {"xarray": as_dataarray, "response": as_response}
 
 
-def to_delayed(requests: Asked, output: OutputForm = "xarray", *, storage_options: StorageOptions = None) -> list[Any]:
+def to_delayed(
+    requests: Asked, output: OutputForm = "xarray", *, storage_options: StorageOptions = None
+) -> list[Delayed]:
     """Return a `dask.delayed` for each request: a task with a readable key.
 
     Parameters
@@ -239,7 +242,7 @@ def _digest(storage_options: StorageOptions) -> str:
     return hashlib.sha256(tokenize(storage_options).encode()).hexdigest() if storage_options else ""
 
 
-def _value_of(request: Request, order: TaskSpec) -> Any:
+def _value_of(request: Request, order: TaskSpec) -> object:
     result = run_task(request, order)
     if result.error is not None:
         raise result.error

@@ -7,7 +7,6 @@ import pickle
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import cloudpickle
 
@@ -26,7 +25,7 @@ from jp2batch.image.response import response
 from jp2batch.jpeg2000.geometry.grid import Selection
 from jp2batch.storage.source import Source, open_source
 
-Delivery = Callable[[Pixels, Request], Any]
+Delivery = Callable[[Pixels, Request], object]
 """Function from pixels to the value of a result.
 
 It may write the pixels, and return a `WrittenOutput`. An attribute `bytes_per_sample`, if present, is its memory in
@@ -103,7 +102,7 @@ class PickledSpec:
         return _opened(self.data)
 
 
-def as_response(pixels: Pixels, _request: Request) -> Any:
+def as_response(pixels: Pixels, _request: Request) -> object:
     """Deliver the dict of the web service."""
     return response(pixels)
 

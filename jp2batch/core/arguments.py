@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.request import Request
 
 
-def as_list(given: Any) -> list[Any]:
+def as_list(given: object) -> list[object]:
     """Return a single argument or an iterable as a list.
 
     Raises

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, SupportsIndex, cast
+from typing import SupportsIndex, cast
 
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.location import described
@@ -13,7 +13,7 @@ _SHOWN = 12  # bands named in a message
 _BAND = re.compile(r"[A-Z][A-Z0-9_]{0,5}")
 
 
-def band_names(bands: Any) -> list[str] | None:
+def band_names(bands: object) -> list[str] | None:
     """Return upper-case band names from "b04", "B04,B08" or a list.
 
     None means all bands.
@@ -25,10 +25,12 @@ def band_names(bands: Any) -> list[str] | None:
     """
     if bands is None:
         return None
-    given = bands.split(",") if isinstance(bands, str) else list(bands) if isinstance(bands, Iterable) else [bands]
-    if not given or not all(isinstance(name, str) and name.strip() for name in given):
+    given: list[object]
+    given = [*bands.split(",")] if isinstance(bands, str) else list(bands) if isinstance(bands, Iterable) else [bands]
+    texts = [name.strip() for name in given if isinstance(name, str) and name.strip()]
+    if not given or len(texts) < len(given):
         raise InvalidRequest("", "bands names no band, or holds what is no name", 'give ["B04", …]')
-    names = [name.strip().upper() for name in given]
+    names = [text.upper() for text in texts]
     for place, name in enumerate(names):
         if name in names[:place]:
             raise InvalidRequest("", f"band {named([name])} is given twice", "give it once")

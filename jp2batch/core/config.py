@@ -60,7 +60,7 @@ class IndexSettings:
     """Limit of the index file, in bytes; 0 = no file."""
     shared: str | None
     """Path or URL of a table made by `jp2batch index`."""
-    shared_options: Mapping[str, Any]
+    shared_options: Mapping[str, object]
     """fsspec's options for the shared table."""
 
 
@@ -182,7 +182,7 @@ def index_settings() -> IndexSettings:
     raise ConfigurationError("", "jp2batch.index cannot be read", "see jp2batch.yaml")
 
 
-def share_index(url: str, storage_options: Mapping[str, Any]) -> None:
+def share_index(url: str, storage_options: Mapping[str, object]) -> None:
     """Use a shared index table for all further reads."""
     place = Location.of(url).absolute(str(Path.cwd())).text  # workers may run in another folder
     dask.config.set({"jp2batch.index.shared": place, "jp2batch.index.shared-options": dict(storage_options)})
@@ -208,12 +208,12 @@ def deadline() -> float:
     raise ConfigurationError("", problem, 'give a duration such as "10 minutes"')
 
 
-def settings() -> dict[str, Any]:
+def settings() -> dict[str, object]:
     """Return the whole configuration, for transfer to a worker."""
     return _get_all()
 
 
-def apply_settings(values: Mapping[str, Any] | None) -> None:
+def apply_settings(values: Mapping[str, object] | None) -> None:
     """Adopt the configuration of a client, if it differs."""
     if values is not None and values != _get_all():
         dask.config.set({"jp2batch": dict(values)})
@@ -255,7 +255,7 @@ def threads() -> int:
     raise ConfigurationError("", f"jp2batch.threads {described(value)} is not a number", "give a number or null")
 
 
-def changed() -> dict[str, Any]:
+def changed() -> dict[str, object]:
     """Return the non-default values by full key.
 
     A full key is, for example, "jp2batch.stores.s3.latency".
@@ -265,7 +265,7 @@ def changed() -> dict[str, Any]:
     return {key: value for key, value in now if key not in defaults or value != defaults[key]}
 
 
-def _flattened(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _flattened(key: str, value: object) -> Iterator[tuple[str, object]]:
     if not isinstance(value, Mapping):
         yield key.replace("_", "-"), value  # dask equates both spellings
         return
@@ -309,7 +309,7 @@ def dask_value(key: str) -> Any:
     return dask.config.get(key, None)
 
 
-def with_dask_values(values: Mapping[str, Any]) -> AbstractContextManager[object]:
+def with_dask_values(values: Mapping[str, object]) -> AbstractContextManager[object]:
     """Set values of dask's own configuration, for a `with` block."""
     found: AbstractContextManager[object] = dask.config.set(dict(values))
     return found

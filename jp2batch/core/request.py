@@ -52,7 +52,7 @@ class Request:
     """Folder or bucket above `path`; the path cannot escape it."""
     id: str = ""
     """Stable name of this request; by default a digest of the fields."""
-    columns: tuple[tuple[str, Any], ...] = field(default=(), compare=False)
+    columns: tuple[tuple[str, object], ...] = field(default=(), compare=False)
     """Further columns of its manifest row, copied into its record.
 
     They are not compared.
@@ -97,7 +97,7 @@ class Request:
         shown = [(name, str(value)) for name, value in self._shown()[1:] if value is not None]
         return display.card(self.shown_path, shown)
 
-    def _shown(self) -> list[tuple[str, Any]]:
+    def _shown(self) -> list[tuple[str, object]]:
         """Return field names and values, without credentials.
 
         Of `columns`, which may hold credentials, only names.
@@ -185,7 +185,7 @@ def parse_window(window: object, path: str = "") -> Window | None:
     return (r0, r1), (c0, c1)
 
 
-def _flattened(window: object) -> list[Any]:
+def _flattened(window: object) -> list[object]:
     try:
         rows, columns = cast(Any, window)
         return [*rows, *columns]

@@ -1,7 +1,6 @@
 """Scaling of digital numbers to reflectance: offset, quantification, no data."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ class Scaling:
     nodata: int = 0
     """Number for no data, turned into NaN."""
 
-    def apply(self, numbers: NDArray[Any]) -> NDArray[np.float32]:
+    def apply(self, numbers: NDArray[np.generic]) -> NDArray[np.float32]:
         """Return reflectance as float32, from numbers.
 
         With a negative offset, dark pixels may be negative.

@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from jp2batch.core.errors import ImageNotFound, Jp2BatchError, NotJpeg2000, PermissionDenied
 from jp2batch.core.location import Location
-from jp2batch.core.options import StorageOptions
+from jp2batch.core.options import StorageOptions, inner_options
 from jp2batch.doctor.findings import Finding
 from jp2batch.image.info import format_bytes
 from jp2batch.image.inspect import inspect
@@ -32,14 +31,14 @@ def examine_storage(path: str, storage_options: StorageOptions) -> list[Finding]
     return [*findings, _image(path, protocol, options, used)]
 
 
-def _store(protocol: str, options: Mapping[str, Any], used: str | None) -> Finding:
-    endpoint = options.get("endpoint_url") or (options.get("client_kwargs") or {}).get("endpoint_url")
+def _store(protocol: str, options: Mapping[str, object], used: str | None) -> Finding:
+    endpoint = options.get("endpoint_url") or inner_options(options, "client_kwargs").get("endpoint_url")
     where = f"{protocol}://" + (f" at {Location.of(str(endpoint))}" if endpoint else "")
     how = {None: "no credentials found", "anonymous": "asked anonymously"}.get(used, f"credentials: {used}")
     return Finding("store", "ok", f"{where}, {how}")
 
 
-def _image(path: str, protocol: str, options: dict[str, Any], used: str | None) -> Finding:
+def _image(path: str, protocol: str, options: dict[str, object], used: str | None) -> Finding:
     try:
         info = inspect(path, storage_options=options)
     except PermissionDenied as error:
@@ -54,7 +53,7 @@ def _image(path: str, protocol: str, options: dict[str, Any], used: str | None) 
     return Finding("image", "ok", f"{info.path}: {rows} x {columns}, {format_bytes(info.size)}, {info.crs or 'no CRS'}")
 
 
-def _hint(path: str, protocol: str, options: dict[str, Any], used: str | None) -> str | None:
+def _hint(path: str, protocol: str, options: dict[str, object], used: str | None) -> str | None:
     """Return what would help against a refusal; what costs nobody anything is tried."""
     known = _known_of_bucket(path)
     if known is not None and not options.get("requester_pays"):
@@ -64,7 +63,7 @@ def _hint(path: str, protocol: str, options: dict[str, Any], used: str | None) -
     return _if_anonymous(path, protocol, options) if used == "anonymous" else _if_signed(path, protocol, options, used)
 
 
-def _if_signed(path: str, protocol: str, options: dict[str, Any], used: str | None) -> str:
+def _if_signed(path: str, protocol: str, options: dict[str, object], used: str | None) -> str:
     if _reads(path, options | ANONYMOUS[protocol]):
         return f"it is public: ask without credentials, by {_anonymous(protocol)}"
     if used is None:
@@ -73,7 +72,7 @@ def _if_signed(path: str, protocol: str, options: dict[str, Any], used: str | No
     return f"anonymous requests are refused, too: {pays}{used} may lack the right, or there is no such key"
 
 
-def _if_anonymous(path: str, protocol: str, options: dict[str, Any]) -> str:
+def _if_anonymous(path: str, protocol: str, options: dict[str, object]) -> str:
     own = {name: value for name, value in options.items() if name not in ANONYMOUS[protocol]}
     found = credentials_of(protocol, own)
     if found is not None and _reads(path, own):
@@ -85,7 +84,7 @@ def _anonymous(protocol: str) -> str:
     return f"storage_options={json.dumps(ANONYMOUS[protocol]).replace('true', 'True')}"
 
 
-def _reads(path: str, options: Mapping[str, Any]) -> bool:
+def _reads(path: str, options: Mapping[str, object]) -> bool:
     try:
         inspect(path, storage_options=options)
     except Jp2BatchError:

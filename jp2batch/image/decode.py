@@ -5,8 +5,8 @@ Each batch is fetched while the batch before it is decoded; each block is decode
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from jp2batch.image.decoder import Decoder
@@ -21,7 +21,7 @@ def decode(
     pieces: SparseFile,
     image: Image,
     reading: ResolvedRead,
-    out: NDArray[Any],
+    out: NDArray[np.generic],
     *,
     read: Callable[[Batch], None],
     threads: int,
@@ -78,7 +78,9 @@ def decode(
             raise
 
 
-def _decode_codestream(decoder: Decoder, codestream: Codestream, reading: ResolvedRead, out: NDArray[Any]) -> list[str]:
+def _decode_codestream(
+    decoder: Decoder, codestream: Codestream, reading: ResolvedRead, out: NDArray[np.generic]
+) -> list[str]:
     """Decode a codestream straight into its place in the output."""
     area = reading.selection.area
     inside = codestream.area.intersection(area)

@@ -2,8 +2,9 @@
 
 import pkgutil
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from jp2batch.core import config
@@ -31,7 +32,7 @@ class Decoder(Protocol):
     def decode(
         self,
         codestream: bytes,
-        out: NDArray[Any],
+        out: NDArray[np.generic],
         *,
         reduce: int,
         origin: tuple[int, int],

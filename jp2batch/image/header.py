@@ -1,7 +1,6 @@
 """Header of an image: size, bands, georeference."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ class Head:
     """Georeference of the image, if any."""
     channels: int
     """Number of bands."""
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     """Type of the samples."""
     known: ImageIndex | None
     """Index of the image, to spare later reads a round trip."""

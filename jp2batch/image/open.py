@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -181,7 +181,7 @@ class OpenImage:
         return channels(self.image.container, self.image.header)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         """Common type for the samples of all bands."""
         return np.result_type(*(channel.dtype for channel in self.channels))
 

@@ -79,7 +79,7 @@ def binding() -> Any:
 
 def decode(
     codestream: bytes | bytearray | memoryview,
-    out: NDArray[Any],
+    out: NDArray[np.generic],
     *,
     reduce: int = 0,
     origin: tuple[int, int] = (0, 0),
@@ -174,7 +174,7 @@ def _end(lib: Any, codec: Any, stream: MemoryStream, messages: Messages) -> None
         messages.warnings.append(f"behind the codestream: {messages.summary()}")
 
 
-def _copy(image: Any, out: NDArray[Any], origin: tuple[int, int]) -> None:
+def _copy(image: Any, out: NDArray[np.generic], origin: tuple[int, int]) -> None:
     row, column = origin
     if image.numcomps != len(out):
         raise CorruptImage("", f"OpenJPEG decoded {image.numcomps} components where {len(out)} were expected")
@@ -194,7 +194,7 @@ def _copy(image: Any, out: NDArray[Any], origin: tuple[int, int]) -> None:
         target[...] = samples  # int32 to the image's own type
 
 
-def _fits(component: Any, dtype: np.dtype[Any]) -> bool:
+def _fits(component: Any, dtype: np.dtype[np.integer]) -> bool:
     """Return whether the type holds all values of a decoded component.
 
     Unsigned values are clamped to their precision. Signed entries of a palette come as unsigned numbers, and entries
@@ -203,7 +203,7 @@ def _fits(component: Any, dtype: np.dtype[Any]) -> bool:
     return bool(not component.sgnd and component.prec <= min(31, np.iinfo(dtype).bits - (dtype.kind == "i")))
 
 
-def _check_values(samples: NDArray[Any], dtype: np.dtype[Any]) -> None:
+def _check_values(samples: NDArray[np.generic], dtype: np.dtype[np.integer]) -> None:
     limits = np.iinfo(dtype)
     if samples.size and (samples.min() < limits.min or samples.max() > limits.max):
         raise CorruptImage("", f"a decoded value does not fit {dtype}", "convert the image")

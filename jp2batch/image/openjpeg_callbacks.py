@@ -33,8 +33,8 @@ class Messages:
         return "; ".join(self.errors[:2] or self.warnings[:2]) or "it gave no reason"
 
     @staticmethod
-    def _collector(texts: list[str]) -> Callable[[bytes, Any], None]:
-        def collect(message: bytes, _data: Any) -> None:
+    def _collector(texts: list[str]) -> Callable[[bytes, object], None]:
+        def collect(message: bytes, _data: object) -> None:
             if len(texts) < 10:  # a hostile file can warn without end
                 texts.append(message.decode("utf-8", "replace").strip())
 
@@ -63,7 +63,7 @@ class MemoryStream:
         openjp2.opj_stream_set_skip_function(self.handle, self._callbacks[1])
         openjp2.opj_stream_set_seek_function(self.handle, self._callbacks[2])
 
-    def _read(self, target: int, length: int, _data: Any) -> int:
+    def _read(self, target: int, length: int, _data: object) -> int:
         length = min(length, self._size - self._position)
         if length <= 0:
             return self._END
@@ -71,13 +71,13 @@ class MemoryStream:
         self._position += length
         return length
 
-    def _skip(self, length: int, _data: Any) -> int:
+    def _skip(self, length: int, _data: object) -> int:
         if length > 0 and self._position >= self._size:
             return -1
         start, self._position = self._position, min(max(0, self._position + length), self._size)
         return self._position - start
 
-    def _seek(self, position: int, _data: Any) -> int:
+    def _seek(self, position: int, _data: object) -> int:
         if not 0 <= position <= self._size:
             return 0
         self._position = position

@@ -8,8 +8,8 @@ The codestreams made by `jp2batch.jpeg2000` respect some facts about OpenJPEG:
 """
 
 from collections import Counter
-from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from jp2batch.core.errors import UnsupportedImage
@@ -31,7 +31,7 @@ class OpenJpegDecoder(Decoder):
     def decode(
         self,
         codestream: bytes,
-        out: NDArray[Any],
+        out: NDArray[np.generic],
         *,
         reduce: int,
         origin: tuple[int, int],

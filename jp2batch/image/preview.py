@@ -16,7 +16,7 @@ _PAPER, _INK = (250, 250, 248), (35, 35, 40)  # of a contact sheet
 _MARGIN, _CAPTION, _TEXT = 14, 26, 15  # of a contact sheet: around cells, height below pictures, size of the type
 
 
-def stretch(values: NDArray[Any], *, nodata: int | None = None, brightest: float = _BRIGHTEST) -> NDArray[np.uint8]:
+def stretch(values: NDArray[np.generic], *, nodata: int | None = None, brightest: float = _BRIGHTEST) -> NDArray[np.uint8]:
     """Stretch each band between two percentiles to 1…255.
 
     No data becomes 0, black.
@@ -31,11 +31,11 @@ def stretch(values: NDArray[Any], *, nodata: int | None = None, brightest: float
         The percentile that becomes white.
     """
     if values.dtype == np.uint8 and len(values) == 3:
-        return values
+        return values.astype(np.uint8, copy=False)
     return np.stack([_stretch_band(band, nodata, brightest) for band in values])
 
 
-def to_png(values: NDArray[Any], *, nodata: int | None = None) -> bytes:
+def to_png(values: NDArray[np.generic], *, nodata: int | None = None) -> bytes:
     """Return samples as a PNG picture.
 
     Three or more bands are shown in colour, by the first three; fewer in grey, by the first.
@@ -50,14 +50,14 @@ def to_png(values: NDArray[Any], *, nodata: int | None = None) -> bytes:
     return _as_png(_picture(values, nodata, _BRIGHTEST))
 
 
-def stretched_picture(values: NDArray[Any], side: int, *, nodata: int | None = None) -> Image.Image:
+def stretched_picture(values: NDArray[np.generic], side: int, *, nodata: int | None = None) -> Image.Image:
     """Return the picture of `to_png`, its sides at most `side` pixels."""
     picture = _picture(values, nodata, _BRIGHTEST)
     picture.thumbnail((side, side), Image.Resampling.BOX)
     return picture
 
 
-def thumbnail(value: Any, side: int = 132) -> bytes | None:
+def thumbnail(value: object, side: int = 132) -> bytes | None:
     """Return a small PNG of a result's pixels; None without pixels.
 
     Parameters
@@ -77,7 +77,7 @@ def thumbnail(value: Any, side: int = 132) -> bytes | None:
 
 
 def contact_sheet(
-    images: Sequence[NDArray[Any]],
+    images: Sequence[NDArray[np.generic]],
     titles: Sequence[str],
     *,
     columns: int | None = None,
@@ -103,7 +103,7 @@ def contact_sheet(
 
 
 def contact_sheet_picture(
-    images: Sequence[NDArray[Any]],
+    images: Sequence[NDArray[np.generic]],
     titles: Sequence[str],
     *,
     columns: int | None = None,
@@ -128,12 +128,12 @@ def contact_sheet_picture(
     return sheet
 
 
-def _picture(values: NDArray[Any], nodata: int | None, brightest: float) -> Image.Image:
+def _picture(values: NDArray[np.generic], nodata: int | None, brightest: float) -> Image.Image:
     stretched = stretch(values[:3] if len(values) >= 3 else values[:1], nodata=nodata, brightest=brightest)
     return Image.fromarray(np.ascontiguousarray(stretched[0] if len(stretched) == 1 else np.moveaxis(stretched, 0, 2)))
 
 
-def _pixels_of(value: Any) -> NDArray[Any] | None:
+def _pixels_of(value: Any) -> NDArray[np.generic] | None:
     if isinstance(value, Mapping):
         image = np.asarray(value.get("img_data", ()))
         return np.moveaxis(image, 2, 0) if image.ndim == 3 else image
@@ -168,7 +168,7 @@ def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: i
     return f"{text}…"
 
 
-def _stretch_band(band: NDArray[Any], nodata: int | None, brightest: float) -> NDArray[np.uint8]:
+def _stretch_band(band: NDArray[np.generic], nodata: int | None, brightest: float) -> NDArray[np.uint8]:
     valid = np.isfinite(band) if nodata is None else np.isfinite(band) & (band != nodata)
     if not valid.any():
         return np.zeros(band.shape, np.uint8)

@@ -6,7 +6,6 @@ All reads end here: eager read, lazy chunk, batch task, HTTP handler.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +53,7 @@ class Stats:
 class Pixels:
     """Samples of an image, or of the requested part."""
 
-    values: NDArray[Any]
+    values: NDArray[np.generic]
     """Samples, of shape (bands, rows, columns)."""
     opened: OpenImage
     """The image of these samples."""
@@ -149,7 +148,7 @@ def counted(source: Source, begin: float) -> Stats:
 
 def _read(
     opened: OpenImage, selection: Selection, threads: int
-) -> tuple[NDArray[Any], ResolvedRead, list[str], ImageIndex | None]:
+) -> tuple[NDArray[np.generic], ResolvedRead, list[str], ImageIndex | None]:
     """Read and decode a selection.
 
     If OpenJPEG fails on packets cut out of the file, tile-parts are decoded, and at last the whole file.
@@ -186,7 +185,7 @@ def _learned(opened: OpenImage, reading: ResolvedRead) -> ImageIndex | None:
     return opened.known(reading)
 
 
-def _decode(opened: OpenImage, reading: ResolvedRead, threads: int) -> tuple[NDArray[Any], list[str]]:
+def _decode(opened: OpenImage, reading: ResolvedRead, threads: int) -> tuple[NDArray[np.generic], list[str]]:
     """Decode a resolved read into a new array; return warnings, too."""
     area = reading.selection.area
     values = np.empty((len(opened.channels), area.height, area.width), opened.dtype)

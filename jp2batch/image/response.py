@@ -59,7 +59,7 @@ def to_json(pixels: Pixels) -> bytes:
     return orjson.dumps(_answer(pixels, np.ascontiguousarray), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _answer(pixels: Pixels, form: Callable[[NDArray[Any]], Any]) -> Response:
+def _answer(pixels: Pixels, form: Callable[[NDArray[np.generic]], Any]) -> Response:
     begin = time.perf_counter()
     values = pixels.values[0] if len(pixels.values) == 1 else np.moveaxis(pixels.values, 0, 2)
     data = form(values)

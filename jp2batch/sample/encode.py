@@ -91,7 +91,7 @@ class Coding:
 ESA_60M = Coding()
 
 
-def encode(pixels: NDArray[Any], coding: Coding = ESA_60M, *, boxes: bytes = b"") -> bytes:
+def encode(pixels: NDArray[np.generic], coding: Coding = ESA_60M, *, boxes: bytes = b"") -> bytes:
     """Code an array as JPEG 2000.
 
     Parameters
@@ -123,7 +123,7 @@ def encode(pixels: NDArray[Any], coding: Coding = ESA_60M, *, boxes: bytes = b""
     return coded if coding.raw else _with_boxes(coded, boxes)
 
 
-def _check(planes: NDArray[Any], coding: Coding) -> None:
+def _check(planes: NDArray[np.generic], coding: Coding) -> None:
     """Refuse what OpenJPEG would turn into a damaged file without a word."""
     if not 1 <= coding.bits <= 31:
         raise EncodingError("", f"OpenJPEG has no samples of {coding.bits} bits", "take 1 to 31")
@@ -213,7 +213,7 @@ def _check_progression(coding: Coding, components: int) -> None:
         raise EncodingError("", "OpenJPEG cannot divide these tiles so", "leave out precincts and changes")
 
 
-def _compress(planes: NDArray[Any], coding: Coding, path: Path) -> None:
+def _compress(planes: NDArray[np.generic], coding: Coding, path: Path) -> None:
     """Let OpenJPEG write the file."""
     lib = binding()
     messages = Messages(lib)
@@ -235,7 +235,7 @@ def _compress(planes: NDArray[Any], coding: Coding, path: Path) -> None:
         lib.image_destroy(image)
 
 
-def _image(lib: Any, planes: NDArray[Any], coding: Coding) -> Any:
+def _image(lib: Any, planes: NDArray[np.generic], coding: Coding) -> Any:
     """Make OpenJPEG's image of the samples."""
     x0, y0 = coding.image_offset
     components = list(_components(planes, coding))
@@ -256,7 +256,7 @@ def _image(lib: Any, planes: NDArray[Any], coding: Coding) -> Any:
     return image
 
 
-def _components(planes: NDArray[Any], coding: Coding) -> Iterator[tuple[Size, NDArray[Any]]]:
+def _components(planes: NDArray[np.generic], coding: Coding) -> Iterator[tuple[Size, NDArray[np.generic]]]:
     """Iterate over the subsampling of each component and those of its samples that are on its grid."""
     x0, y0 = coding.image_offset
     for (dx, dy), plane in zip(coding.subsampling or [(1, 1)] * len(planes), planes, strict=True):

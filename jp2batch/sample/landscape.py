@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[Any]
+Image = NDArray[np.number[Any]]
 Floats = NDArray[np.float32]
 
 DATE = datetime(2022, 10, 5, 11, 54, 11, tzinfo=UTC)

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError, UnsatisfiableReadError
+from tornado.web import Application
 
 from jp2batch.service.handler import Handler, Service
 from jp2batch.service.log import FIELDS
@@ -26,7 +27,7 @@ _HEADERS = 64 * 1024  # bytes; handlers refuse less, with a response
 _BARE = b"HTTP/1.1 400 Bad Request\r\n\r\n"  # response of tornado to a request it cannot parse
 
 
-def server_of(service: Service, application: Any, context: ssl.SSLContext | None) -> "Server":
+def server_of(service: Service, application: Application, context: ssl.SSLContext | None) -> "Server":
     """Return a server, not yet listening."""
     limits = service.settings.limits
     server = Server(
@@ -49,7 +50,7 @@ class Server(HTTPServer):
     service: Service
 
     def handle_stream(  # type: ignore[override]  # as in TCPServer
-        self, stream: IOStream, address: tuple[Any, ...]
+        self, stream: IOStream, address: tuple[object, ...]
     ) -> Awaitable[None] | None:
         """Accept a connection, or refuse it with a response."""
         if len(self._connections) < self.service.settings.limits.connections:
@@ -142,11 +143,11 @@ async def _say_and_close(stream: IOStream, data: bytes) -> None:
     late.cancel()
 
 
-def _note(service: Service, error: ServiceError, status: int, **line: Any) -> None:
-    service.metrics.answered("connection", status, 0.0, line.get("bytes_sent", 0))
+def _note(service: Service, error: ServiceError, status: int, **line: str | int) -> None:
+    service.metrics.answered("connection", status, 0.0, int(line.get("bytes_sent", 0)))
     line |= {"status": status, "error": type(error).__name__, "detail": str(error)}
     _log.info("refused", extra={FIELDS: line})
 
 
-def _remote(address: Any) -> str:
+def _remote(address: object) -> str:
     return str(address[0]) if isinstance(address, tuple) and address else ""

@@ -72,7 +72,7 @@ class Handler(RequestHandler):
     def initialize(self) -> None:
         """Begin a request."""
         self.began = time.perf_counter()
-        self.notes: dict[str, Any] = {}
+        self.notes: dict[str, float | str | None] = {}
         self.hidden = ""
         self.body = bytearray()
         self._body_size = 0
@@ -267,7 +267,7 @@ class Handler(RequestHandler):
         self._stream.handler = None
         seconds = time.perf_counter() - self.began
         self.service.open_requests -= self._whole
-        self.service.metrics.answered(self.route, status, seconds, self.notes.get("bytes_sent", 0))
+        self.service.metrics.answered(self.route, status, seconds, int(self.notes.get("bytes_sent") or 0))
         line = {
             "id": self.id,
             "remote": self.request.remote_ip,

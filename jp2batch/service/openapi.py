@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document of the service."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from jp2batch.core.request import LONGEST_PATH
 from jp2batch.core.version import __version__
@@ -44,10 +44,12 @@ _TEXT = {"type": "string"}
 _NUMBER = {"type": "number", "minimum": 0}
 _WHOLE = {"type": "integer", "minimum": 0}
 
+Schema = Mapping[str, object]
+"""A part of the document."""
 
-def document(settings: Settings) -> dict[str, Any]:
+def document(settings: Settings) -> dict[str, object]:
     """Return the OpenAPI document of a server."""
-    secured: dict[str, Any] = {"security": [{"token": []}]} if settings.tokens else {}
+    secured: dict[str, object] = {"security": [{"token": []}]} if settings.tokens else {}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -71,8 +73,8 @@ def document(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _image(settings: Settings) -> dict[str, Any]:
-    headers: dict[str, tuple[str, dict[str, Any]]] = {
+def _image(settings: Settings) -> dict[str, object]:
+    headers: Mapping[str, tuple[str, Schema]] = {
         "Jp2-Shape": ("Rows, columns[, bands]", _TEXT),
         "Jp2-Bytes-Read": ("Bytes fetched from the store", _WHOLE),
         "Jp2-File-Size": ("Size of the file in bytes", _WHOLE),
@@ -103,8 +105,8 @@ def _image(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _page(summary: str, media_type: str, schema: dict[str, Any], *, ready: bool = False) -> dict[str, Any]:
-    def answer(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _page(summary: str, media_type: str, schema: Schema, *, ready: bool = False) -> dict[str, object]:
+    def answer(text: str, schema: Schema) -> dict[str, object]:
         return {"description": text, "headers": _headers(_COMMON), "content": {media_type: {"schema": schema}}}
 
     responses = {"200": answer(summary, schema)}
@@ -113,7 +115,7 @@ def _page(summary: str, media_type: str, schema: dict[str, Any], *, ready: bool 
     return {"get": {"summary": summary, "responses": responses}}
 
 
-def _refusal(status: int) -> dict[str, Any]:
+def _refusal(status: int) -> dict[str, object]:
     headers = dict(_COMMON)
     if status in (502, 503):
         headers["Retry-After"] = "Seconds to wait before retrying", _WHOLE
@@ -126,7 +128,7 @@ def _refusal(status: int) -> dict[str, Any]:
     }
 
 
-def _request(settings: Settings) -> dict[str, Any]:
+def _request(settings: Settings) -> dict[str, object]:
     span = {"type": "array", "items": _WHOLE, "minItems": 2, "maxItems": 2}
     on_the_web = all(root.on_the_web for root in settings.roots.values())
     pattern = _KEY_ON_THE_WEB if on_the_web else _KEY
@@ -162,7 +164,7 @@ def _request(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _answer() -> dict[str, Any]:
+def _answer() -> dict[str, object]:
     pixel = {"oneOf": [{"type": "integer"}, {"type": "array", "items": {"type": "integer"}}]}
     properties = {
         "img_data": {"type": "array", "items": {"type": "array", "items": pixel}},
@@ -179,8 +181,8 @@ def _answer() -> dict[str, Any]:
     }
 
 
-def _problem() -> dict[str, Any]:
-    properties: dict[str, Any] = {
+def _problem() -> dict[str, object]:
+    properties: dict[str, object] = {
         "type": {"type": "string", "format": "uri"},
         "title": _TEXT,
         "status": {"type": "integer", "enum": sorted({*STATUS.values()})},
@@ -192,12 +194,12 @@ def _problem() -> dict[str, Any]:
     return {"type": "object", "properties": properties | more, "required": list(properties)}
 
 
-def _state(*states: str) -> dict[str, Any]:
+def _state(*states: str) -> dict[str, object]:
     return {"type": "object", "properties": {"status": {"enum": list(states)}}, "required": ["status"]}
 
 
-def _headers(described: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+def _headers(described: Mapping[str, tuple[str, Schema]]) -> dict[str, object]:
     return {name: {"description": text, "schema": schema} for name, (text, schema) in described.items()}
 
 
-_COMMON: dict[str, tuple[str, dict[str, Any]]] = {"X-Request-ID": ("Id of the request, also in the log", _TEXT)}
+_COMMON: Mapping[str, tuple[str, Schema]] = {"X-Request-ID": ("Id of the request, also in the log", _TEXT)}

@@ -49,13 +49,13 @@ class SharedLimiter:
         with contextlib.suppress(OSError, RuntimeError, ValueError):
             await asyncio.wrap_future(self._there("release"))
 
-    def _there(self, name: str) -> "concurrent.futures.Future[Any]":
-        async def call() -> Any:
+    def _there(self, name: str) -> "concurrent.futures.Future[object]":
+        async def call() -> object:
             return await getattr(self._semaphore, name)()
 
         return asyncio.run_coroutine_threadsafe(call(), self._loop)
 
-    def _return_unused(self, asking: "concurrent.futures.Future[Any]") -> None:
+    def _return_unused(self, asking: "concurrent.futures.Future[object]") -> None:
         """Release a slot granted after its request was cancelled."""
         if not asking.cancelled() and asking.exception() is None and asking.result():
             with contextlib.suppress(RuntimeError):  # the worker is gone

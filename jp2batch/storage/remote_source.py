@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import fsspec.asyn
 
@@ -88,7 +88,7 @@ class RemoteSource(BaseSource):
             if not self._confirmed:  # the store stopped sending a version
                 raise replaced().at(self.path)
 
-    def _run(self, step: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:
+    def _run(self, step: Callable[..., Coroutine[object, object, T]], *arguments: object) -> T:
         if self.profile.requests_per_minute:
             self._lease = cluster_lease(self._store_name, self.profile.connections)
         # Not cached: after a fork, fsspec has another loop.

@@ -1,7 +1,7 @@
 """Which images a cube is made of, and what makes reflectance of the numbers of each."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
@@ -19,6 +19,9 @@ from jp2batch.core.scaling import Scaling
 from jp2batch.image.header import Head, read_head
 from jp2batch.image.missions import identify, is_product, product_mission, scaling_or_none, titles, what_to_give
 from jp2batch.image.products import product_images
+
+Each = Callable[..., list[Any]]
+"""Calls a function with each of several values, concurrently; see `map_concurrently`."""
 
 
 @dataclass(slots=True)
@@ -50,7 +53,7 @@ class CubeImage:
 
 
 def listed_images(
-    images: Iterable[str | os.PathLike[str] | Request], bands: Sequence[str] | None, metres: int | None, each: Any
+    images: Iterable[str | os.PathLike[str] | Request], bands: Sequence[str] | None, metres: int | None, each: Each
 ) -> list[CubeImage]:
     """Return the images that are meant, products replaced by what their metadata list."""
     given = as_list(images)
@@ -82,7 +85,7 @@ def _check_once(paths: Sequence[str]) -> None:
         seen.add(plain)
 
 
-def heads_of(images: Sequence[CubeImage], each: Any) -> list[Head]:
+def heads_of(images: Sequence[CubeImage], each: Each) -> list[Head]:
     """Return the headers of all images.
 
     Raises
@@ -105,7 +108,7 @@ def _head_or_absence(url: str, *, storage_options: StorageOptions) -> Head | Ima
         return error
 
 
-def _absence(image: CubeImage, product: str, images: Sequence[CubeImage], each: Any) -> ImageNotFound:
+def _absence(image: CubeImage, product: str, images: Sequence[CubeImage], each: Each) -> ImageNotFound:
     """Return the error that tells of a listed image that is not there, and at which sizes all bands are."""
     bands = {other.band for other in images if other.product == product}
     ((_, listed),) = each(partial(product_images, bands=bands), [product])
@@ -128,7 +131,7 @@ def _named(path: str) -> CubeImage:
     return CubeImage(path, name, mission)
 
 
-def add_scalings(images: Sequence[CubeImage], scaled: bool, each: Any) -> None:
+def add_scalings(images: Sequence[CubeImage], scaled: bool, each: Each) -> None:
     """Find what makes reflectance of the numbers of each image; for numbers as stored, only where metadata are."""
     wanting = [one for one in images if one.metadata is None and one.band in one.mission.bands]
     places = {image.url: image.mission.metadata_url(image.url) for image in wanting}

@@ -27,19 +27,19 @@ class Cell:
     nodata: int | None = None
     """The number that no value is interpolated with."""
 
-    def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.generic]:
         """Read a rectangle of values."""
         dy, dx = self.shift
         rows, columns = self.image.shape
         more = slice(y0, min(rows, y1 + (dy > 0))), slice(x0, min(columns, x1 + (dx > 0)))
-        values: NDArray[Any] = self.image[indexing.BasicIndexer(more)]
+        values: NDArray[np.generic] = self.image[indexing.BasicIndexer(more)]
         if not (dy or dx):
             return values
         padded = np.pad(values, [(0, y1 + 1 - more[0].stop), (0, x1 + 1 - more[1].stop)], mode="edge")
         return interpolate(padded, (dy, dx), self.nodata)
 
 
-def interpolate(values: NDArray[Any], shift: tuple[float, float], nodata: int | None) -> NDArray[Any]:
+def interpolate(values: NDArray[np.generic], shift: tuple[float, float], nodata: int | None) -> NDArray[np.generic]:
     """Return values between samples, linearly from the four around each; integers are rounded.
 
     Parameters
@@ -70,7 +70,7 @@ class CubeArray(BackendArray):
     """Images by time, then by band; None where there is none."""
     shape: tuple[int, int, int, int]
     """(times, bands, rows, columns)."""
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     """Type of the values."""
     fill: float = 0
     """The value where there is no image."""
@@ -81,7 +81,7 @@ class CubeArray(BackendArray):
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
-    def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
+    def _read(self, key: tuple[int | slice, ...]) -> NDArray[np.generic]:
         """Read of each image the rectangle that holds what is asked for, then take it out."""
         (times, take_times), (bands, take_bands) = (
             _numbers(index, length) for index, length in zip(key[:2], self.shape[:2], strict=True)

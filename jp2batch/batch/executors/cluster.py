@@ -118,7 +118,7 @@ class ClusterExecutor:
         self._futures.update(zip(keys, futures, strict=True))
         self._landing.update(futures)
 
-    def landed(self) -> Iterator[tuple[Request, Any]]:
+    def landed(self) -> Iterator[tuple[Request, object]]:
         """Wait for results; iterate over (request, outcome).
 
         The outcome is a Result, or the exception of dask.

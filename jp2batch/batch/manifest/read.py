@@ -195,7 +195,8 @@ def _divided(row: Mapping[str, object]) -> tuple[dict[str, object], dict[str, ob
 def _request(
     path: str, fields: Mapping[str, object], columns: Mapping[str, object], rlevel: int, root: str | None
 ) -> Request:
-    level, window = _level(fields.get("rlevel"), rlevel), _window(fields.get("window"))
+    level: Any = _level(fields.get("rlevel"), rlevel)
+    window: Any = _window(fields.get("window"))  # Request checks both
     return Request(path, level, window, root, _id(fields.get("id")), tuple(columns.items()))
 
 
@@ -207,7 +208,7 @@ def _path(value: object) -> str:
     return value
 
 
-def _level(value: Any, default: int) -> Any:
+def _level(value: object, default: int) -> object:
     """Return a level as a number.
 
     CSV has text, and pandas writes 2.0 if other rows have no level.
@@ -220,7 +221,7 @@ def _level(value: Any, default: int) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _window(value: Any) -> Any:
+def _window(value: object) -> object:
     if isinstance(value, str):
         return value if value.strip() else None
     return value

@@ -134,7 +134,7 @@ def write_table(url: str, known: Mapping[str, ImageIndex], *, storage_options: M
     ordered = dict(sorted(named, key=itemgetter(0)))
     types = {"path": pa.string(), "size": pa.int64(), "etag": pa.string(), "tile_parts": pa.int32()}
     schema = pa.schema({**types, "known": pa.binary()})
-    columns: Iterable[list[Any]] = (
+    columns: Iterable[list[object]] = (
         list(ordered),
         [one.size for one in ordered.values()],
         [one.etag for one in ordered.values()],
@@ -161,7 +161,7 @@ def check_pyarrow() -> None:
         raise ConfigurationError("", "index tables need the package pyarrow", 'pip install "jp2batch[files]"') from None
 
 
-def _kayrros_names(key: str) -> tuple[Any, ...]:
+def _kayrros_names(key: str) -> tuple[object, ...]:
     """Return the names of an image in Kayrros's tables.
 
     They are its key in the bucket, and the pair of product and band.

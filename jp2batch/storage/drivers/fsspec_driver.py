@@ -125,7 +125,7 @@ class _S3Store(Driver):
             return await version_told(answer, known, self._meter)
 
     @asynccontextmanager
-    async def _answer(self, **parameters: Any) -> AsyncIterator[HttpReply]:
+    async def _answer(self, **parameters: object) -> AsyncIterator[HttpReply]:
         try:
             got = await self._get_object(**parameters)
         except Exception as error:
@@ -140,7 +140,7 @@ class _S3Store(Driver):
             if body is not None:
                 body.close()
 
-    async def _get_object(self, **parameters: Any) -> Mapping[str, Any]:
+    async def _get_object(self, **parameters: object) -> Mapping[str, Any]:
         bucket, key, version = self._fs.split_path(self._path)
         if not key:
             raise IsADirectoryError(bucket)

@@ -51,12 +51,12 @@ async def http_client(connections: int, *, within: str | None = None, **options:
     return aiohttp.ClientSession(**options)
 
 
-async def _note_sent(_session: Any, context: Any, sent: object) -> None:
+async def _note_sent(_session: object, context: Any, sent: object) -> None:
     if context.trace_request_ctx is not None:
         context.trace_request_ctx.append(sent)
 
 
-async def _check_redirect(within: str, _session: Any, _context: Any, redirect: Any) -> None:
+async def _check_redirect(within: str, _session: object, _context: object, redirect: Any) -> None:
     """Refuse a redirect to another server or out of a folder."""
     from yarl import URL
 

@@ -39,7 +39,7 @@ class ObstoreObject(Driver):
 
     async def get(self, span: ByteRange, known: Version | None) -> Reply:
         """Request a range once; see `fsspec_driver.Driver`."""
-        options: dict[str, Any] = {"range": span}
+        options: dict[str, object] = {"range": span}
         if known is not None and known.has_tag:
             options["if_match"] = known.etag
         try:
@@ -55,7 +55,7 @@ class ObstoreObject(Driver):
 
     async def look(self, known: Version | None) -> Version:
         """Request the size and the version alone; see `fsspec_driver.Driver`."""
-        options: dict[str, Any] = {"range": ByteRange(0, 1)}
+        options: dict[str, object] = {"range": ByteRange(0, 1)}
         if known is not None and known.has_tag:
             options["if_none_match"] = known.etag
         try:
@@ -162,7 +162,7 @@ def _obstacle(location: Location, profile: StoreCosts, *, must: bool) -> str:
     return ""
 
 
-def _is_explicit(options: Mapping[str, Any]) -> bool:
+def _is_explicit(options: Mapping[str, object]) -> bool:
     return bool(options.get("anon") or options.get("key"))
 
 
@@ -226,7 +226,7 @@ class _Provider:
     def __init__(self, profile: str | None) -> None:
         self._credentials = _credentials(profile)
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> dict[str, object]:
         frozen = self._credentials.get_frozen_credentials()
         return {
             "access_key_id": frozen.access_key,

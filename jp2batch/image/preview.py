@@ -16,7 +16,9 @@ _PAPER, _INK = (250, 250, 248), (35, 35, 40)  # of a contact sheet
 _MARGIN, _CAPTION, _TEXT = 14, 26, 15  # of a contact sheet: around cells, height below pictures, size of the type
 
 
-def stretch(values: NDArray[np.generic], *, nodata: int | None = None, brightest: float = _BRIGHTEST) -> NDArray[np.uint8]:
+def stretch(
+    values: NDArray[np.generic], *, nodata: int | None = None, brightest: float = _BRIGHTEST
+) -> NDArray[np.uint8]:
     """Stretch each band between two percentiles to 1…255.
 
     No data becomes 0, black.

@@ -115,7 +115,9 @@ def _loaded(url: str, options: str) -> Table:
     return Table(read_bytes(url, storage_options=json.loads(options)), Location.of(url).redacted)
 
 
-def write_table(url: str, known: Mapping[str, ImageIndex], *, storage_options: Mapping[str, object] | None = None) -> None:
+def write_table(
+    url: str, known: Mapping[str, ImageIndex], *, storage_options: Mapping[str, object] | None = None
+) -> None:
     """Write a table of image indexes, by key.
 
     The file appears whole, or not at all.

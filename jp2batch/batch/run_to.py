@@ -58,12 +58,11 @@ def run_to(
 ) -> BatchSummary:
     """Read all requests into an output, with records, as `jp2batch run` does.
 
-    Workers write the results; this process writes a record of each.
-
     Parameters
     ----------
-    requests, client, processes
-        As for `jp2batch.run`. Each request is an item; equal requests are read once.
+    requests, client, processes, storage_options, progress
+        As for `jp2batch.run`. Each request is an item; equal requests are read once. The options are for the stores of
+        images and output, or a mapping of protocols to such options.
     output : str or path
         `results.ndjson`, `results.zarr`, or a folder: an existing folder, a name ending in `/`, or any name together
         with `form`. Zarr stores and folders can be URLs.
@@ -71,18 +70,11 @@ def run_to(
         Format of the files in a folder: "json", "npy", "png", "tif", "nc" or "zarr"; by default "npy".
     records : str, optional
         Local file for the records; by default beside the output.
-    resume : bool
-        True to continue an earlier run: read only the unfinished items. Nothing is removed.
-    retry_failed : bool
-        True to read only the items that failed in an earlier run.
-    overwrite : bool
-        True to replace the output of an earlier run, as new results arrive.
+    resume, retry_failed, overwrite : bool
+        True to read only the unfinished items of an earlier run, or only its failed items, without removing results; or
+        to replace its output as new results arrive.
     fail_fast : bool
         True to stop at the first failure.
-    storage_options : mapping, optional
-        fsspec's options for the stores of images and output, or a mapping of protocols to such options.
-    progress : bool
-        True to show a progress bar on stderr, in a terminal or notebook.
 
     Returns
     -------

@@ -76,6 +76,6 @@ class EngineOptions:
     @property
     def _hint(self) -> str:
         if isinstance(self.client, str):
-            return "check the address of the scheduler"
+            return "check client=, the address of the scheduler"
         check = f"check {' and '.join(f'{name}=' for name in self._own)}, or " if self._own else ""
         return f"{check}work in threads of this process"

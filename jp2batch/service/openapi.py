@@ -47,6 +47,7 @@ _WHOLE = {"type": "integer", "minimum": 0}
 Schema = Mapping[str, object]
 """A part of the document."""
 
+
 def document(settings: Settings) -> dict[str, object]:
     """Return the OpenAPI document of a server."""
     secured: dict[str, object] = {"security": [{"token": []}]} if settings.tokens else {}

@@ -100,20 +100,14 @@ def open_cube(
     UserWarning
         The numbers of different times have different offsets, and are not scaled.
     """
-    if align not in ("snap", "linear") or missing not in ("raise", "fill"):
-        name, hint = (
-            ("missing", '"raise" or "fill"') if align in ("snap", "linear") else ("align", '"snap" or "linear"')
-        )
-        raise CubeMismatch("", f"{name} is none of its values", f"give {hint}")
+    _check_choice("align", align, ("snap", "linear"))
+    _check_choice("missing", missing, ("raise", "fill"))
     each = partial(map_concurrently, client=client, storage_options=storage_options)
     wanted, metres = band_names(bands), checked_metres(metres)
     options = CubeOptions(validate_rlevel("", rlevel), chunks, wanted, align, missing, scaled, storage_options)
     found = listed_images(images, wanted, metres, each)
     add_scalings(found, scaled, each)
-    heads = heads_of(found, each)
-    tiles: dict[str, list[tuple[CubeImage, Head]]] = defaultdict(list)
-    for image, head in zip(found, heads, strict=True):
-        tiles[image.name.tile or ""].append((image, head))
+    tiles = _by_tile(found, heads_of(found, each))
     if by_tile:
         cubes = {tile: _cube(members, options).to_dataset(name="cube") for tile, members in sorted(tiles.items())}
         return xr.DataTree.from_dict(cubes)
@@ -122,6 +116,20 @@ def open_cube(
         hint = "a mosaic is not built: open one for each tile, as by_tile=True does"
         raise CubeMismatch("", f"images of {len(tiles)} tiles ({some}), where a cube has one grid", hint)
     return _cube(next(iter(tiles.values())), options)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
+    if value not in choices:
+        hint = " or ".join(f'"{choice}"' for choice in choices)
+        raise CubeMismatch("", f"{name} is none of its values", f"give {hint}")
+
+
+def _by_tile(images: Sequence[CubeImage], heads: Sequence[Head]) -> dict[str, list[tuple[CubeImage, Head]]]:
+    """Return images and their headers by tile."""
+    tiles: dict[str, list[tuple[CubeImage, Head]]] = defaultdict(list)
+    for image, head in zip(images, heads, strict=True):
+        tiles[image.name.tile or ""].append((image, head))
+    return tiles
 
 
 def _cube(members: Sequence[tuple[CubeImage, Head]], options: CubeOptions) -> xr.DataArray:

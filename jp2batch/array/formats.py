@@ -5,13 +5,13 @@ import importlib.util
 import io
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.file_formats import FORMATS
 from jp2batch.core.options import StorageOptions
 from jp2batch.image.preview import to_png
 from jp2batch.image.read import Pixels
@@ -20,19 +20,6 @@ from jp2batch.storage.files import write_bytes, write_folder
 
 if TYPE_CHECKING:
     import xarray as xr
-
-
-@dataclass(frozen=True, slots=True)
-class FileFormat:
-    """File format of results."""
-
-    suffix: str
-    to_bytes: Callable[[Pixels], bytes] | None
-    """Makes the content of a file; None for a folder."""
-    media_type: str | None
-    packages: tuple[str, ...] = ()
-    is_alias: bool = False
-    """Whether another suffix is the usual one."""
 
 
 def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_options: StorageOptions = None) -> None:
@@ -59,7 +46,7 @@ def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_
     """
     form = form_of(form or destination)
     try:
-        if form == ".zarr":
+        if FORMATS[form].is_folder:
             write_folder(destination.rstrip("/"), _to_zarr(pixels), storage_options=storage_options)
         else:
             write_bytes(destination, to_bytes(pixels, form), storage_options=storage_options)
@@ -70,10 +57,7 @@ def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_
 
 def to_bytes(pixels: Pixels, form: str) -> bytes:
     """Return read pixels as the content of a file; `form` is its suffix, of those that stand for one file."""
-    writer = FORMATS[form].to_bytes
-    if writer is None:
-        raise KeyError(form)
-    return writer(pixels)
+    return _WRITERS[form](pixels)
 
 
 def form_of(destination: str) -> str:
@@ -159,16 +143,12 @@ def _through_file(write_to: Callable[[Path], object]) -> bytes:
         return path.read_bytes()
 
 
-FORMATS = {
-    row.suffix: row
-    for row in (
-        FileFormat(".json", to_json, "application/json"),
-        FileFormat(".npy", _to_npy, "application/x-npy"),
-        FileFormat(".png", _to_png, "image/png"),
-        FileFormat(".tif", _to_tif, "image/tiff", ("rioxarray",)),
-        FileFormat(".tiff", _to_tif, "image/tiff", ("rioxarray",), is_alias=True),
-        FileFormat(".nc", _to_netcdf, "application/x-netcdf", ("h5netcdf",)),
-        FileFormat(".zarr", None, None, ("zarr",)),
-    )
+_WRITERS: dict[str, Callable[[Pixels], bytes]] = {
+    ".json": to_json,
+    ".npy": _to_npy,
+    ".png": _to_png,
+    ".tif": _to_tif,
+    ".tiff": _to_tif,
+    ".nc": _to_netcdf,
 }
-"""File formats of results, by suffix."""
+"""Writers of the formats that are one file, by suffix."""

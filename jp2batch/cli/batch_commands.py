@@ -11,11 +11,10 @@ from jp2batch.cli.messages import complain, say
 from jp2batch.cli.options import FAILED, INTERRUPTED, NOT_STARTED, engine_options, index_flag, use_index
 from jp2batch.cli.storage_flags import StorageFlags, options_in_flags, storage_flags
 from jp2batch.core.errors import ClusterLost, OutputError, StorageError
+from jp2batch.core.file_formats import DEFAULT_FORMAT, FORMAT_NAMES
 
 if TYPE_CHECKING:
     from jp2batch.batch.report import BatchSummary
-
-_FORMS = ["npy", "json", "png", "tif", "nc", "zarr"]  # of the files in an output folder
 
 
 @click.command(short_help="Read all images of a manifest, with a record of each.")
@@ -23,7 +22,12 @@ _FORMS = ["npy", "json", "png", "tif", "nc", "zarr"]  # of the files in an outpu
 @click.option(
     "-o", "--output", required=True, metavar="OUT", help="results.ndjson, results.zarr, a folder DIR/, or - for stdout."
 )
-@click.option("--format", "form", type=click.Choice(_FORMS), help="Format of the files in a folder.  [default: npy]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMAT_NAMES),
+    help=f"Format of the files in a folder.  [default: {DEFAULT_FORMAT}]",
+)
 @click.option("--records", metavar="FILE", help="File for the records.  [default: beside the output]")
 @click.option("--rlevel", type=int, default=-1, show_default=True, help="Resolution level for rows without rlevel.")
 @click.option("--root", metavar="URL", help="Base folder or bucket; paths are relative to it and cannot escape it.")

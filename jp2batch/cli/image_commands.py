@@ -9,11 +9,13 @@ import jp2batch
 from jp2batch.cli.messages import complain, say, show
 from jp2batch.cli.options import FAILED, image_flags, index_flag, use_index
 from jp2batch.cli.storage_flags import StorageFlags, storage_flags
+from jp2batch.core.file_formats import FORMATS
 from jp2batch.core.location import Location
 
 if TYPE_CHECKING:
     from jp2batch.image.read import Pixels
 
+_SUFFIXES = ", ".join(row.suffix for row in FORMATS.values() if not row.is_alias)
 _HUGE = 50_000_000  # bytes of JSON, above which a hint to use -o is printed
 
 
@@ -109,7 +111,7 @@ def _plan_all(
 @click.command(short_help="Read an image: print it as JSON, or write it to a file.")
 @click.argument("path")
 @image_flags
-@click.option("-o", "--output", metavar="FILE", help="Write .json, .npy, .png, .tif, .nc or .zarr instead of printing.")
+@click.option("-o", "--output", metavar="FILE", help=f"Write {_SUFFIXES} instead of printing.")
 @index_flag
 @storage_flags
 def read(

@@ -6,6 +6,7 @@ import re
 
 from jp2batch.core import config
 from jp2batch.core.errors import Jp2BatchError
+from jp2batch.core.file_formats import FORMATS
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.doctor.cluster import examine_cluster
@@ -17,9 +18,7 @@ _PACKAGES = ("glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs
 _OPTIONAL = {
     "gcsfs": "gs:// paths",
     "obstore": "s3:// paths, at a third of the computing",
-    "rioxarray": ".tif files",
-    "h5netcdf": ".nc files",
-    "zarr": ".zarr stores",
+    **{package: row.plural for row in FORMATS.values() if not row.is_alias for package in row.packages},
 }
 _PATHS = ("jp2batch.openjpeg-library", "jp2batch.index.folder", "jp2batch.index.shared")
 _NAMES = {"auto", "fsspec", "obstore", *config.DEFAULTS["jp2batch"]["profiles"]}

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from jp2batch.array.formats import FORMATS, to_bytes
+from jp2batch.array.formats import to_bytes
+from jp2batch.core.file_formats import FORMATS
 from jp2batch.core.request import Request
 from jp2batch.image.read import Pixels
 

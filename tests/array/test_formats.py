@@ -17,6 +17,7 @@ import jp2batch
 from jp2batch.array import formats
 from jp2batch.array.formats import form_of, write
 from jp2batch.core.errors import InvalidRequest, StorageError
+from jp2batch.core.file_formats import FORMATS
 from jp2batch.core.request import Request
 from jp2batch.image.read import read_pixels
 from jp2batch.storage.files import write_bytes, write_folder
@@ -219,4 +220,5 @@ def test_a_missing_package_is_named_with_its_hint(form, package, small, tmp_path
 
 
 def test_every_form_is_tested():
-    assert {f".{form}" for form in FORMS} | {".tiff"} == set(formats.FORMATS)
+    assert {f".{form}" for form in FORMS} | {".tiff"} == set(FORMATS)
+    assert set(formats._WRITERS) == {name for name, row in FORMATS.items() if not row.is_folder}

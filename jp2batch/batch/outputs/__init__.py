@@ -4,19 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from jp2batch.array.formats import FORMATS, check_installed
+from jp2batch.array.formats import check_installed
 from jp2batch.batch.outputs.folder import Folder
 from jp2batch.batch.outputs.ndjson import Lines
 from jp2batch.batch.records import RecordEntry
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import Delivery
 from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.file_formats import DEFAULT_FORMAT
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
-
-FORMS = ("npy", *(name[1:] for name, row in FORMATS.items() if not row.is_alias and name != ".npy"))
-"""Formats of files in a folder; the first is the default."""
 
 
 class Output(Protocol):
@@ -103,7 +101,7 @@ def sink_for(
     reads : sequence of Request
         All reads of the batch, with distinct ids.
     form : str, optional
-        Format of the files in a folder, one of `FORMS`.
+        Format of the files in a folder, one of `FORMAT_NAMES`.
     records : str, optional
         Local file for the records; by default beside the output, or in the working directory if the output is a URL.
     storage_options : mapping, optional
@@ -136,7 +134,7 @@ def sink_for(
         hint = "give a name ending in .ndjson, .zarr or, for a folder of files, in /"
         raise InvalidRequest(output, "cannot tell the output format from the name", hint)
     place = output if remote else str(Path(output).absolute())
-    file_suffix = "" if suffix == ".zarr" else f".{form or FORMS[0]}"
+    file_suffix = "" if suffix == ".zarr" else f".{form or DEFAULT_FORMAT}"
     check_installed(output, file_suffix or ".zarr")
     return Folder(place, file_suffix, own_records, reads, storage_options)
 

@@ -29,7 +29,7 @@ def band_names(bands: object) -> list[str] | None:
     given = [*bands.split(",")] if isinstance(bands, str) else list(bands) if isinstance(bands, Iterable) else [bands]
     texts = [name.strip() for name in given if isinstance(name, str) and name.strip()]
     if not given or len(texts) < len(given):
-        raise InvalidRequest("", "bands names no band, or holds what is no name", 'give ["B04", …]')
+        raise InvalidRequest("", "bands is not a list of band names", 'give ["B04", …]')
     names = [text.upper() for text in texts]
     for place, name in enumerate(names):
         if name in names[:place]:
@@ -57,7 +57,7 @@ def checked_metres(metres: object) -> int | None:
         return None
     whole = isinstance(metres, SupportsIndex) or (isinstance(metres, float) and metres.is_integer())
     if not whole or isinstance(metres, bool):
-        raise InvalidRequest("", f"metres {described(metres)} is no size of pixels", "give a whole number, as 10")
+        raise InvalidRequest("", f"metres {described(metres)} is not a pixel size", "give a whole number, as 10")
     return int(cast(SupportsIndex, metres))
 
 

@@ -289,7 +289,7 @@ def _check_cut(header: MainHeader, packet: bytes, begins: bool) -> None:
     """
     several = packet.find(Marker.SOP.code, 1) >= 0 or (header.cod.eph and packet.count(Marker.EPH.code) != 1)
     if several or (len(packet) == 1 and packet not in _NO_DATA and not begins):
-        raise CorruptImage("", "PLT does not tell where packets end", "fetch the file again")
+        raise CorruptImage("", "PLT contradicts the packets", "fetch the file again")
 
 
 def _as_it_is(pieces: SparseFile, part: TilePartHeader, number: int, parts: int) -> bytes:

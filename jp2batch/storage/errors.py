@@ -92,7 +92,7 @@ _NOT_SECURE = "no secure connection is made", "check that the port speaks https"
 
 # More precise texts for some exceptions, by class name.
 _KNOWN_BETTER = {
-    "BadZipFile": ("this is no zip archive, or a damaged one", "check the path"),
+    "BadZipFile": ("not a zip archive, or damaged", "check the path"),
     "IsADirectoryError": ("this is a folder", "give the path of a file in it"),
     "ParamValidationError": ("the name of the bucket or key is invalid", "check the path"),
     **dict.fromkeys(("ClientConnectorError", "ConnectionRefusedError", "gaierror"), _UNREACHABLE),

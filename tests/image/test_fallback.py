@@ -198,7 +198,7 @@ def test_progression_order_changes_are_heeded():
 def test_without_plt_whole_tile_parts_are_read():
     for stats in check(rewrite.without(PLAIN.data, PLT), PLAIN):
         assert (stats.located_by, stats.precision) == ("walk", "tile-parts")
-        assert stats.reasons == ("there is no usable PLT",)
+        assert stats.reasons == ("no usable PLT",)
 
 
 def test_plm_serves_as_well_as_plt():

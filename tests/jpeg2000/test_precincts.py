@@ -116,7 +116,7 @@ def test_precincts_of_the_largest_size_take_whole_tile_parts():
 
 def test_without_plt_a_window_takes_whole_tile_parts():
     stats = read(rewrite.without(MANY.data, rewrite.PLT, rewrite.TLM), 0, ((3, 5), (7, 9))).stats
-    assert (stats.precision, stats.reasons) == ("tile-parts", ("there is no usable PLT",))
+    assert (stats.precision, stats.reasons) == ("tile-parts", ("no usable PLT",))
 
 
 @pytest.mark.parametrize("step", [-1, 1])

@@ -219,9 +219,9 @@ class ChainSearch:
         self.unproven -= 1
         self._learned += 1
         if leads_on and not proven:
-            raise InconsistentFile(f"a header may contain what looks like a tile-part at byte {run.start}")
+            raise InconsistentFile(f"the apparent tile-part at byte {run.start} may be inside a header")
         if leads_on and self._follows_later_tiles(run):
-            raise InconsistentFile(f"tiles may come once more before byte {run.start}")
+            raise InconsistentFile(f"tiles may be repeated before byte {run.start}")
         return leads_on
 
     def _follows_later_tiles(self, run: KnownStretch) -> bool:

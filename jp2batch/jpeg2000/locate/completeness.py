@@ -44,7 +44,7 @@ def check_claims(parts: Collection[TilePartHeader]) -> None:
         TNsot is neither 0 nor the number of tile-parts.
     """
     if others := {part.sot.parts for part in parts} - {0, len(parts)}:
-        raise InconsistentFile(f"a tile has {len(parts)} tile-parts, and tells of {others.pop()}")
+        raise InconsistentFile(f"a tile has {len(parts)} tile-parts, but TNsot {others.pop()}")
 
 
 class Completeness:
@@ -122,9 +122,9 @@ class Completeness:
             raise missing_tiles(absent)
         for tile in sorted(self._lacking):
             if self._claims.told.get(tile):
-                raise InconsistentFile(f"tile {tile} has fewer tile-parts than it tells")
+                raise InconsistentFile(f"tile {tile} has fewer tile-parts than its TNsot")
             if not eoc:
-                raise InconsistentFile(f"nothing tells that tile {tile} is complete: EOC is missing")
+                raise InconsistentFile(f"tile {tile} is not proven complete: EOC is missing")
         self._lacking.clear()
 
 
@@ -157,7 +157,7 @@ class _Claims:
         """Count the next tile-part; return whether it decided the correction."""
         if sot.tile == self._first and not self.decided:
             if sot.part == sot.parts == 1:
-                raise InconsistentFile(f"tile {sot.tile} tells of one tile-part and has another: decoders differ")
+                raise InconsistentFile(f"tile {sot.tile} has TNsot 1 and two tile-parts: decoders differ")
             self.decide(int(sot.part == sot.parts))
             self._count_part(sot)
             return True
@@ -196,7 +196,7 @@ class _Claims:
             self.told[sot.tile] = sot.parts + self._correction
         told = self.told.get(sot.tile, 0)
         if told and found >= told:
-            raise InconsistentFile(f"tile {sot.tile} has more tile-parts than it tells")
+            raise InconsistentFile(f"tile {sot.tile} has more tile-parts than its TNsot")
         self.found[sot.tile] = found + 1
         if told == found + 1:
             self.complete.add(sot.tile)

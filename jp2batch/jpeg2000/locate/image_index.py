@@ -136,7 +136,7 @@ class ImageIndex:
                 raise ValueError("cut short, or too large")
             return cls._parsed(json.loads(text), body)
         except (zlib.error, KeyError, TypeError, RecursionError) as error:
-            raise ValueError(f"not what is known of a file: {error}") from None
+            raise ValueError(f"not an image index: {error}") from None
 
     @classmethod
     def _parsed(cls, line: dict[str, Any], body: bytes) -> "ImageIndex":
@@ -145,7 +145,7 @@ class ImageIndex:
             stretches.append((_whole(start), body[position : position + _whole(length)]))
             position += length
         if position != len(body):
-            raise ValueError("another number of bytes than it says")
+            raise ValueError("header bytes of the wrong length")
         places = tuple(_place(index, *map(_whole, place)) for index, place in enumerate(line["places"]))
         etag = line["etag"]
         told = None if etag is None else str(etag)

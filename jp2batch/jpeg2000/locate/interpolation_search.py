@@ -59,9 +59,9 @@ def locate_by_interpolation(
         The file is irregular, or a tile is missing.
     """
     if header.has(Marker.PLM):
-        raise InconsistentFile("PLM tells of the packets of all tile-parts, in their order")
+        raise InconsistentFile("PLM lists packets by the order of tile-parts")
     if header.cod.sop:
-        raise InconsistentFile("SOP may hold what looks like a tile-part")
+        raise InconsistentFile("SOP may contain bytes like a tile-part")
     search = _Interpolation(ChainSearch(pieces, header, codestream, tiles, ahead), sorted(tiles))
     yield from search.front.advance(search.begin)
     return search.parts()
@@ -83,7 +83,7 @@ class _Interpolation:
         For each missing tile: walk or search at its expected position.
         """
         if self.front.rounds > self._patience:
-            raise InconsistentFile("tile-parts do not lie where they could be expected")
+            raise InconsistentFile("tile-parts are not at their expected positions")
         lacking = self._lacking()
         if not lacking:
             return [] if self.front.unproven else self._checks()
@@ -95,7 +95,7 @@ class _Interpolation:
             if here and not gap.walked and not gap.scanned:
                 begun += self._towards(gap, [first for first, _ in _runs(here)])
         if len(found) < len(lacking):
-            raise InconsistentFile("a tile is not where it could be expected")
+            raise InconsistentFile("a tile is not at its expected position")
         return begun
 
     def parts(self) -> list[TilePartHeader]:
@@ -209,7 +209,7 @@ class _Interpolation:
         position = self.front.header.stop
         for link in links:
             if link.sot.part or link.sot.parts != 1:
-                raise InconsistentFile("tiles have several tile-parts, or do not tell")
+                raise InconsistentFile("tiles have several tile-parts, or no TNsot")
             if link.start == position:
                 if link.part is not None and not has_all_packets(self.front.header, [link.part]):
                     raise InconsistentFile(f"PLT does not prove that tile {link.sot.tile} is complete")

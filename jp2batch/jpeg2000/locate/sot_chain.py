@@ -114,9 +114,7 @@ def _stop(pieces: SparseFile, position: int, sot: Sot, codestream: ByteRange) ->
     if sot.length == 0:
         end = yield from require(pieces, codestream.stop - 2, codestream.stop)
         if end != Marker.EOC.code:
-            raise InconsistentFile(
-                f"the tile-part at byte {position} has no length, and EOC is not where it should end"
-            )
+            raise InconsistentFile(f"the tile-part at byte {position} has no length, and no EOC at its expected end")
         return codestream.stop - 2
     if sot.length < Sot.SIZE + 2:
         raise InconsistentFile(f"the tile-part at byte {position} claims a length of {sot.length}")

@@ -51,7 +51,7 @@ def tlm_places(header: MainHeader, codestream: ByteRange) -> list[TilePartExtent
         places.append(TilePartExtent(ordinal, ordinal if tile is None else tile, position, length))
         position += length
     if not fill_codestream(header, codestream, places):
-        raise InconsistentFile(f"TLM, to byte {position}, does not tell of all tile-parts up to byte {codestream.stop}")
+        raise InconsistentFile(f"TLM, to byte {position}, does not list all tile-parts up to byte {codestream.stop}")
     return places
 
 
@@ -103,7 +103,7 @@ def _check_all_told(
     header: MainHeader, codestream: ByteRange, places: Sequence[TilePartExtent], parts: Sequence[TilePartHeader]
 ) -> None:
     if not fill_codestream(header, codestream, places):
-        raise InconsistentFile(f"nothing proves that tile {parts[0].sot.tile} is complete")
+        raise InconsistentFile(f"tile {parts[0].sot.tile} is not proven complete")
     check_claims(parts)
 
 
@@ -153,7 +153,7 @@ def _by_tile(parts: Iterable[TilePartHeader], tiles: Collection[int]) -> Iterabl
         by_tile[part.sot.tile].append(part)
     for tile, own in by_tile.items():
         if not own or [part.sot.part for part in own] != list(range(len(own))):
-            raise InconsistentFile(f"not all tile-parts of tile {tile} are told of")
+            raise InconsistentFile(f"not all tile-parts of tile {tile} are listed")
     return by_tile.values()
 
 
@@ -166,7 +166,7 @@ def _at_place(
     sot = Sot.parse(data)
     is_last = place.start + place.length >= codestream.stop - len(Marker.EOC.code)
     if sot is None or sot.tile != place.tile or (sot.length or is_last * place.length) != place.length:
-        raise InconsistentFile(f"TLM entry {place.ordinal} leads to byte {place.start}, where no such tile-part is")
+        raise InconsistentFile(f"TLM entry {place.ordinal} leads to byte {place.start}, without this tile-part")
     try:
         part = yield from read_tile_part(pieces, place.start, sot, place.start + place.length, Ahead())
     except CorruptImage as error:

@@ -83,7 +83,7 @@ def _extensions(header: MainHeader) -> str:
     if header.siz.rsiz & _EXTENDED:
         return "it uses extensions of T.801"
     if header.cod.scod & ~0x7 or any(coding.style & 0x80 for coding in header.codings):
-        return "it is coded in a style that T.800 does not have"
+        return "its coding style is outside T.800"
     return ""
 
 

@@ -65,7 +65,7 @@ def needs_whole_tiles(header: MainHeader) -> str:
     if header.htj2k:
         return "the image is coded in HTJ2K"
     if header.cod.layers == _MOST_LAYERS:
-        return "the image has as many layers as there can be"
+        return "the image has the maximum number of layers"
     return ""
 
 
@@ -77,7 +77,7 @@ def _obstacle(parts: tuple[TilePartHeader, ...]) -> str:
         if part.packed_headers:
             return "packet headers are kept in PPT"
         if part.packet_lengths is None:
-            return "there is no usable PLT"
+            return "no usable PLT"
         if part.data + sum(part.packet_lengths) != part.stop:
             return "PLT does not add up to Psot"
     return ""

@@ -146,7 +146,7 @@ def _read_behind(pieces: SparseFile, position: int, boxes: list[Box], ahead: Ahe
         return f"its jp2c box ends at byte {position} of {pieces.size}"
     while position < pieces.size and len(boxes) < _MOST_BOXES:
         if position + 8 > pieces.size:
-            return f"{pieces.size - position} bytes at its end are no box"
+            return f"{pieces.size - position} bytes at its end are not a box"
         try:
             kind, start, stop = yield from _read_box_header(pieces, position, ahead)
         except CorruptImage as error:

@@ -48,8 +48,8 @@ def check_header_box(container: Container, siz: Siz) -> None:
         raise CorruptImage("", "its JP2 header box is damaged or missing", "fetch the file again")
     found = siz.ysiz - siz.yosiz, siz.xsiz - siz.xosiz, len(siz.components)
     if told != found:
-        text = " and of ".join("{} x {}, {} components".format(*image) for image in (told, found))
-        raise CorruptImage("", f"its headers tell of {text}", "fetch the file again")
+        text = " and ".join("{} x {}, {} components".format(*image) for image in (told, found))
+        raise CorruptImage("", f"its headers contradict each other: {text}", "fetch the file again")
 
 
 def channels(container: Container, header: MainHeader) -> tuple[Channel, ...]:

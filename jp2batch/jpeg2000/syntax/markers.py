@@ -159,7 +159,7 @@ class Siz:
         if not (self.xtsiz and self.ytsiz and tiles_start_before and first_tile_holds):
             raise segment.wrong(f"claims tiles of {self.xtsiz} x {self.ytsiz} from {self.xtosiz, self.ytosiz}")
         if any(c.bits > 38 or not c.xrsiz or not c.yrsiz for c in self.components):
-            raise segment.wrong("claims components that T.800 does not have")
+            raise segment.wrong("claims components outside T.800")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class CodingStyle:
         """Read the parameters at `offset` of a COD or COC marker segment."""
         levels, xcb, ycb, style, transform = segment.unpack(">BBBBB", offset)
         if levels > 32 or xcb > 8 or ycb > 8 or xcb + ycb > 8 or transform > 1:
-            raise segment.wrong("claims a coding that T.800 does not have")
+            raise segment.wrong("claims a coding outside T.800")
         sizes = segment.unpack(f">{levels + 1}B", offset + 5) if own_precincts else (0xFF,) * (levels + 1)
         if len(segment.body) != offset + 5 + len(sizes) * own_precincts:
             raise segment.wrong(f"has {len(segment.body)} bytes, for {levels} decomposition levels")

@@ -187,7 +187,7 @@ def require(pieces: SparseFile, start: int, stop: int, ahead: Ahead = Ahead()) -
         return known
     if stop > pieces.size:
         raise CorruptImage(
-            "", f"the file is cut short: {pieces.size} bytes, where at least {stop} were expected", "fetch it again"
+            "", f"the file is cut short: {pieces.size} bytes instead of at least {stop}", "fetch it again"
         )
     if not pieces.covers(start, stop):
         decisive = stop + ahead.header

@@ -1,4 +1,7 @@
-"""File formats of results: suffix, media type, packages; their writers are in `array/formats.py`."""
+"""File formats of results: suffix, media type and packages.
+
+Their writers are in `array/formats.py`.
+"""
 
 from dataclasses import dataclass
 
@@ -10,9 +13,9 @@ class FileFormat:
     suffix: str
     media_type: str | None = None
     packages: tuple[str, ...] = ()
-    """Packages that write it, beyond the dependencies."""
+    """Packages needed to write the format, beyond the dependencies."""
     is_alias: bool = False
-    """True if another suffix is the usual one."""
+    """True if another suffix is more usual."""
     is_folder: bool = False
     """True if a result is a folder instead of a file."""
 

@@ -26,7 +26,7 @@ def validate_options(options: object) -> dict[str, object]:
 
 
 def inner_options(options: Mapping[str, object], name: str) -> Mapping[str, object]:
-    """Return the mapping of an option, as that of "client_kwargs"; empty without one."""
+    """Return the mapping in an option, such as "client_kwargs", or empty."""
     inner = options.get(name)
     return inner if isinstance(inner, Mapping) else {}
 

@@ -109,8 +109,8 @@ def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, object] 
 def write_folder(url: str, files: Mapping[str, bytes], *, storage_options: Mapping[str, object] | None = None) -> None:
     """Write a folder, replacing an existing folder.
 
-    A local folder is replaced atomically. In an object store, objects are replaced in turn, and old ones without a
-    successor are removed last.
+    A local folder is written completely before it replaces the old folder. In an object store, objects are replaced in
+    turn, and old objects without a successor are removed last.
 
     Parameters
     ----------

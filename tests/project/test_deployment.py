@@ -247,7 +247,7 @@ def test_systemd_and_nginx_and_tokens(machine, band):
     check_answer(machine.run(sample), band)
     check_what_nginx_adds(machine)
 
-    new, use = blocks("Who may ask, and for what")
+    new, use = blocks("Access")
     machine.run(new)
     assert machine.noted() == ["systemctl restart jp2batch"]
     assert machine.stop(service) == 0
@@ -413,6 +413,6 @@ def test_prometheus_can_be_told_so():
 
 
 def test_no_command_is_forgotten():
-    tested = ["systemd", "nginx", "TLS", "Who may ask, and for what", "Container", "More than one machine"]
+    tested = ["systemd", "nginx", "TLS", "Access", "Container", "More than one machine"]
     counted = 2 + sum(len(blocks(heading)) for heading in tested)
     assert counted == len(re.findall(r"^```sh$", GUIDE, re.MULTILINE))

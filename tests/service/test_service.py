@@ -186,7 +186,7 @@ def test_metrics_count(service):
         ({"rlevel": 1}, 400, "no Path"),
         ([], 400, "not a JSON object"),
         ({"Path": "link.jp2"}, 403, "symbolic link"),
-        ({"Path": "B8A_60m.jp2", "root": "third"}, 403, "no such root"),
+        ({"Path": "B8A_60m.jp2", "root": "third"}, 403, "unknown root"),
     ],
 )
 def test_what_is_wrong_is_said(service, root, body, status, text):

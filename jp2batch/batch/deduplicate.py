@@ -48,7 +48,10 @@ class Reads:
         return [self._items[digest][0][1] for digest in dict.fromkeys(item.digest for item in items)]
 
     def results(self, result: Result, wanted: Container[str] | None = None) -> list[tuple[int, Result]]:
-        """Return (place, result) of all items of a read, or of items with wanted ids."""
+        """Return (index, result) of the items of a read.
+
+        `wanted` limits them to items with these ids.
+        """
         items = self._items[result.request.digest]
         if wanted is not None:
             items = [(place, item) for place, item in items if item.id in wanted]

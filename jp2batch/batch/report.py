@@ -163,7 +163,7 @@ class BatchReport:
         return pd.DataFrame.from_records([_row(result) for result in self.results])
 
     def summary(self) -> dict[str, object]:
-        """Return counts and sums, as a dict that json can write."""
+        """Return counts and sums as a JSON-compatible dict."""
         counts = self._counts.summary()
         return {name: value for name, value in counts.items() if name not in ("kept", "left", "ended")}
 
@@ -184,7 +184,7 @@ class BatchReport:
 
 
 def _row(result: Result) -> dict[str, object]:
-    """Return the record of a result, with the error as two columns at the end."""
+    """Return the record of a result, its error divided into two columns."""
     error, record = result.error, result.record()
     del record["error"]
     record["error"] = None if error is None else type(error).__name__

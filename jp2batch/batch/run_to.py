@@ -165,14 +165,14 @@ class _Run:
         self.summary = BatchSummary(len(self._items))
 
     def prepare(self) -> None:
-        """Plan the run, and end it if an earlier run has done everything."""
+        """Plan the run; finish it if no items remain."""
         with _preparing(self._options.output):
             self._make_plan()
             if not self.plan.todo and self._options.continues:
                 tidy_only(self._sink)
 
     def begin(self, stack: contextlib.ExitStack, check: Callable[[], object]) -> "Client | None":
-        """Start the engine, then lock the output, which is untouched until then."""
+        """Start the cluster, then lock the output, untouched until then."""
         with contextlib.ExitStack() as starting:
             client = _start(starting, self._options.engine, self._sink)
             check()
@@ -202,7 +202,7 @@ class _Run:
         tidy(self._sink)
 
     def _make_plan(self) -> None:
-        """Compare the items with the results of an earlier run, and count its results."""
+        """Compare the items with an earlier run, and count its results."""
         check_existing(self._sink, self._options)
         check_writable(self._sink)
         self.plan = plan_run(self._sink, self._items, self._options)

@@ -1,4 +1,4 @@
-"""The workers of a cluster: one actor on each, kept while the worker lives."""
+"""Actors on the workers of a cluster, and their slots."""
 
 import asyncio
 import contextlib
@@ -27,10 +27,10 @@ class Actor(Protocol):
     """The client's side of a `ReadActor`."""
 
     def read(self, job: Job, seconds: float) -> "asyncio.Future[Result]":
-        """Do a job."""
+        """Run a job."""
 
     def give_up(self, job: str) -> "asyncio.Future[None]":
-        """End a job early."""
+        """Ask a job to stop."""
 
 
 @dataclass(eq=False, slots=True)
@@ -62,7 +62,7 @@ class Tasks:
         return len(self._running)
 
     def spawn(self, coroutine: Coroutine[object, object, _T]) -> "asyncio.Task[_T]":
-        """Start a task, and hold it until it ends."""
+        """Start a task, and keep a reference until it ends."""
         task = asyncio.ensure_future(coroutine)
         self._running.add(task)
         task.add_done_callback(self._forget)
@@ -80,22 +80,22 @@ class Tasks:
 
 
 class Workers:
-    """Actors on the workers of a cluster, and their places.
+    """Actors on the workers of a cluster, and their slots.
 
     Parameters
     ----------
     client : distributed.Client
-        Asynchronous, and with direct connections to workers.
+        Asynchronous client with direct connections to workers.
     orders : mapping of str to PickledSpec
-        How requests below each root are to be done.
+        Task settings of each root.
     own : bool
-        Whether the workers serve nobody else.
+        True if the workers run only jobs of this service.
     metrics : Metrics
         Counts lost workers.
     tasks : Tasks
         Holds the tasks that start actors.
     on_ready : callable
-        Called when a worker has new places.
+        Called when a worker is ready.
     """
 
     def __init__(
@@ -145,16 +145,16 @@ class Workers:
                     await self._look_now.wait()
 
     def freest(self) -> Worker | None:
-        """Return the worker with most free places, if any."""
+        """Return the worker with the most free slots; None if all are busy."""
         best = max(self._workers.values(), key=lambda worker: worker.free, default=None)
         return best if best is not None and best.free > 0 else None
 
     def look_soon(self) -> None:
-        """Look at the workers at once, instead of after a while."""
+        """Query the list of workers now, without waiting."""
         self._look_now.set()
 
     def clear(self) -> None:
-        """Give no more places."""
+        """Forget all workers: no more jobs start."""
         self._workers.clear()
 
     async def _look(self) -> None:
@@ -193,7 +193,7 @@ class Workers:
         self._on_ready()
 
     def lose(self, worker: Worker) -> None:
-        """Take a worker as dead: its jobs end."""
+        """Drop a lost worker; its jobs end."""
         if self._workers.get(worker.address) is worker:
             del self._workers[worker.address]
             self._metrics.worker_lost()
@@ -209,5 +209,5 @@ def retrieve(future: "asyncio.Future[_T]") -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return an error as one line for the log."""
+    """Return an error as a single line of the log."""
     return " ".join(f"{type(error).__name__}: {error}".split())

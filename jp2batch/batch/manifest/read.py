@@ -118,7 +118,7 @@ def _read_stdin() -> bytes:
 
 
 def suffix_of(name: str) -> str:
-    """Return the suffix of a manifest's name, in lower case and without .gz."""
+    """Return the suffix of a manifest's name: lower case, without .gz."""
     return PurePosixPath(Location.of(name).plain_path.lower().removesuffix(".gz")).suffix
 
 

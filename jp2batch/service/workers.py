@@ -145,7 +145,7 @@ class Workers:
                     await self._look_now.wait()
 
     def freest(self) -> Worker | None:
-        """Return the worker with the most free slots; None if all are busy."""
+        """Return the worker with the most free slots, if any."""
         best = max(self._workers.values(), key=lambda worker: worker.free, default=None)
         return best if best is not None and best.free > 0 else None
 

@@ -1,4 +1,4 @@
-"""What answers of the service must be: the contract, and OpenJPEG's decode."""
+"""Verify responses of the service: the contract, and OpenJPEG's pixels."""
 
 import json
 import re
@@ -13,13 +13,13 @@ KEYS = ["img_data", "shape", "time_download", "time_processing"]
 
 
 def oracle(path: Path) -> tuple[Oracle, int]:
-    """Return what OpenJPEG makes of an image, and the image's highest rlevel."""
+    """Return OpenJPEG's decode of an image, and its highest rlevel."""
     info = inspect(str(path))
     return Oracle(path.read_bytes(), (0, 0), (info.bands, *info.shape), info.dtype), len(info.levels) - 1
 
 
 def verify_contract(body: bytes, expected: np.ndarray) -> None:
-    """Verify keys, order, types and values of an answer."""
+    """Verify keys, order, types and values of a response."""
     answer = json.loads(body)
     assert list(answer) == KEYS
     values = expected[0] if len(expected) == 1 else np.moveaxis(expected, 0, 2)

@@ -1,4 +1,4 @@
-"""Reads and decodes in a process of its own: what hostile bytes do to OpenJPEG must not end the tests."""
+"""Read and decode in a subprocess, because hostile bytes can crash OpenJPEG."""
 
 import multiprocessing
 import resource
@@ -20,12 +20,12 @@ from jp2batch.storage.source import MemorySource
 
 FREE = StoreCosts(latency=0, bandwidth=1e9, connections=8)
 REMOTE = StoreCosts(latency=0.1, bandwidth=1e6, connections=8)
-"""Requests cost something: packets are read ahead, and neighbours together."""
+"""Costs of requests: packets are read ahead, and near ranges merged."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A read of bytes that may be hostile."""
+    """A read of possibly hostile bytes."""
 
     data: bytes
     rlevel: int = 0
@@ -33,29 +33,29 @@ class Task:
     store: StoreCosts = FREE
     whole: bool = False
     compare: bool = False
-    """Whether OpenJPEG decodes the whole codestream as well."""
+    """True to decode the whole codestream with OpenJPEG as well."""
     settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it."""
+    """Outcome of a task."""
 
     error: Jp2BatchError | None = None
     bug: str = ""
-    """An exception of another kind, or how the process died."""
+    """Another exception, or the death of the process."""
     stats: Any = None
     values: np.ndarray | None = None
     expected: np.ndarray | Jp2BatchError | None = None
-    """OpenJPEG's decode of the whole codestream in the shape of `values`, or why it gave none."""
+    """OpenJPEG's decode of the whole codestream in the shape of `values`, or its error."""
     seconds: float = 0
     memory: int = 0
-    """By how many bytes the process has ever grown in this task."""
+    """Peak growth of the process in bytes."""
     requests: int = 0
 
 
 class Away:
-    """Runs tasks in a process that is replaced when it dies."""
+    """Run tasks in a subprocess, replaced when it dies."""
 
     def __init__(self, seconds: float = 20) -> None:
         self._seconds = seconds

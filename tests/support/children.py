@@ -1,4 +1,7 @@
-"""Run functions in child processes with a deadline and a memory limit: hostile bytes end a child, never the tests."""
+"""Run functions in child processes with a deadline and a memory limit.
+
+Hostile bytes may end a child, never the tests.
+"""
 
 import multiprocessing
 import resource
@@ -12,7 +15,7 @@ from typing import Any, Self
 import psutil
 
 DEADLINE = 10.0
-"""Seconds of computing until the next result of a child."""
+"""Seconds of processor time until the next result of a child."""
 _PATIENCE = 6  # times that, in wall time: the machine may be busy
 MEMORY = 2 << 30
 """Bytes of address space of a child."""
@@ -32,7 +35,7 @@ class ChildError(Exception):
 
 
 class Child:
-    """One process that serves calls, one after the other. The next call replaces it when it is lost."""
+    """A process that serves calls, replaced when lost."""
 
     def __init__(self, *, deadline: float = DEADLINE, memory: int = MEMORY) -> None:
         self._deadline, self._memory = deadline, memory
@@ -50,7 +53,7 @@ class Child:
         return value
 
     def stream(self, function: Callable[..., Iterator[Any]], *args: Any) -> Iterator[Any]:
-        """Iterate over what a generator function yields; the deadline holds for each value.
+        """Iterate over the values of a generator function, with a deadline for each.
 
         Raises
         ------
@@ -103,7 +106,7 @@ class Child:
         raise ChildLost("hang", f"no result within {seconds:g} s")
 
     def _computed(self) -> float:
-        """Return the seconds that the child has computed."""
+        """Return the processor time of the child in seconds."""
         try:
             times = psutil.Process(self._process.pid).cpu_times()
         except psutil.Error:

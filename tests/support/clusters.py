@@ -1,4 +1,4 @@
-"""A cluster as people start it by hand: a scheduler, and workers with their nannies, each a process of its own."""
+"""Start a cluster as by hand: processes of a scheduler, nannies and workers."""
 
 import json
 import os
@@ -24,7 +24,7 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        """Where its scheduler listens."""
+        """Address of the scheduler."""
         told = self.folder / "scheduler.json"
         deadline = time.monotonic() + 60
         while not told.exists() or not told.read_bytes().endswith(b"}"):
@@ -39,13 +39,13 @@ class Cluster:
         return process
 
     def log(self) -> str:
-        """Return what its processes have logged."""
+        """Return the log of its processes."""
         return "".join(path.read_text() for path in self.folder.glob("*.log"))
 
 
 @contextmanager
 def cluster_by_hand(folder: Path, workers: int = 2, **options: Any) -> Iterator[Cluster]:
-    """Run a cluster for the time of a `with` block; `options`: those of its workers' processes."""
+    """Run a cluster in a `with` block; `options` are those of its workers."""
     folder.mkdir()
     told = ["--port", "0", "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
     scheduler = _start(folder, "scheduler", "--scheduler-file", str(folder / "scheduler.json"), *told)

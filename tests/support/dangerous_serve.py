@@ -1,6 +1,6 @@
-"""`jp2batch serve` for files that are marked: reading one crashes its worker, hangs, or takes its time.
+"""Run `jp2batch serve` with marked files: a read of them crashes, hangs or is slow.
 
-The variable LIMITS may have limits that no option gives.
+The variable LIMITS can set limits without an option.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""What the tests of batches let workers make of pixels: in a module of its own, that workers can import."""
+"""Deliveries for tests of batches, in a module importable by workers."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from jp2batch.service.worker_actor import select_within
 
 
 class NoteEach:
-    """A delivery that leaves a file each time it is called."""
+    """A delivery that writes a file at each call."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -32,7 +32,7 @@ def digest(pixels, _request):
 
 
 def dangerous(pixels, request):
-    """Deliver, but for files that are marked: one kills its process, one hangs."""
+    """Deliver, but kill the process or hang for marked files."""
     if "poison" in request.path:
         os.kill(os.getpid(), signal.SIGSEGV)
     if "hangs" in request.path:
@@ -46,7 +46,7 @@ def slow(pixels, _request):
 
 
 def dangerous_select(request, opened, *, most):
-    """Select for the service, and note it, but for files that are marked: one kills, one hangs, one is slow."""
+    """Select and note the selection, but kill, hang or wait for marked files."""
     if "NOTES" in os.environ:
         with Path(os.environ["NOTES"]).open("a") as notes:
             notes.write(f"{request.path}\n")

@@ -1,4 +1,4 @@
-"""A decoder without OpenJPEG: samples are computed from their coordinates, limits are those of a test."""
+"""A decoder without OpenJPEG: samples from coordinates, limits from the test."""
 
 import contextlib
 import struct
@@ -23,7 +23,7 @@ def pattern(area: Rect, band: int = 0) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Call:
-    """What one call of `decode` was given."""
+    """Arguments of a call of `decode`."""
 
     data: bytes
     reduce: int
@@ -35,7 +35,7 @@ class Call:
 
 @dataclass
 class FakeDecoder(Decoder):
-    """Computes samples; has the limits that it is made with."""
+    """Compute samples from coordinates, with given limits."""
 
     around: int | None = 0
     needs: int = 0

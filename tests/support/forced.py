@@ -1,6 +1,8 @@
-"""Read bytes by each way of finding tile-parts, forced: small files would never take the dear ones by themselves.
+"""Read bytes by each way of finding tile-parts, forced by patches.
 
-All that knows how the planner chooses is here. A forced way that ends in `Doubt` falls back as it does in the package.
+Small files would never take the expensive ways by themselves.
+
+All knowledge of the planner's choices is here. A forced way that raises InconsistentFile falls back as in the package.
 """
 
 import functools
@@ -39,7 +41,7 @@ LOCAL = StoreCosts(latency=0, bandwidth=1e9, connections=8)
 STORE = StoreCosts(latency=0.03, bandwidth=60e6, connections=128, line=125e6)
 """The default profile of jp2batch.yaml."""
 DEAR = StoreCosts(latency=0.1, bandwidth=1e6, connections=64)
-"""Requests cost something: packets are read ahead. Bytes do as well: little is read in vain."""
+"""Costs of requests: packets are read ahead. Bytes cost as well: little is read in vain."""
 SETTINGS = {
     "jp2batch.threads": 1,
     "jp2batch.max-result": "64 MiB",
@@ -52,7 +54,7 @@ _SMALL = {"jp2batch.first-read": 300}  # else the first read would be the whole 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a read."""
+    """Outcome of a read."""
 
     values: NDArray[Any] | None = None
     refusal: str = ""
@@ -95,7 +97,7 @@ def _reader(data: bytes, way: Way) -> Callable[[int, Window | None], Any]:
 
 
 def _learned(data: bytes, rlevel: int) -> ImageIndex | None:
-    """Return what a read of the whole image teaches, at this rlevel or another."""
+    """Return the index from a read of the whole image, at this rlevel or another."""
     try:
         opened = OpenImage.start(MemorySource(data, path="memory://variant", profile=LOCAL, etag='"1"'))
         selection = opened.selected(-1 if rlevel % 2 else rlevel, None)

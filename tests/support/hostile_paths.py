@@ -1,4 +1,4 @@
-"""Paths that lead out of a root, or to another store, however they are read."""
+"""Paths out of a root, or to another store."""
 
 PATHS_OUTSIDE = [
     "../secret.jp2",

@@ -1,4 +1,4 @@
-"""The images that exactness is tested on: made ones, in every way of coding, and whatever real ones are at hand."""
+"""Images for tests of exactness: generated in every coding, and real if available."""
 
 import functools
 import itertools
@@ -15,16 +15,16 @@ from support import rewrite
 from support.oracle import Oracle, ceil_div
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-"""Real images, beside the repository where there are any."""
+"""Real images beside the repository, if any."""
 REAL = sorted(SHARED.glob("**/*.jp2"))
 
 SIZE = (101, 118)
-"""Rows and columns of the made images: no multiple of anything."""
+"""Rows and columns of generated images, not multiples of tile sizes."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """A made image: how it is coded, and what is done to its bytes afterwards."""
+    """A generated image: its coding, and changes of its bytes."""
 
     coding: Coding
     components: int = 1
@@ -106,7 +106,7 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "samples": ((8, False), (1, False), (12, False), (15, False), (16, False), (8, True), (12, True), (16, True)),
     "levels": (4, 3, 1, 0),
 }
-"""What of the coding is varied."""
+"""Factors of the coding."""
 
 _GRIDS: dict[str, dict[str, Any]] = {
     "tiles": {"tile": (64, 64)},
@@ -120,7 +120,7 @@ _GRIDS: dict[str, dict[str, Any]] = {
 
 
 def made(**choice: Any) -> Made:
-    """Return the image of one choice of all factors."""
+    """Return the image of a choice of all factors."""
     components, mct = choice["bands"]
     bits, signed = choice["samples"]
     divided, plt, tlm = choice["tile_parts"], choice["plt"], choice["tlm"]

@@ -32,11 +32,11 @@ class Boxes:
     header: list[Box]
     """The boxes in jp2h; ihdr comes first."""
     before: list[Box] = field(default_factory=list)
-    """Between ftyp and jp2h."""
+    """Boxes between ftyp and jp2h."""
     between: list[Box] = field(default_factory=list)
-    """Between jp2h and the codestream."""
+    """Boxes between jp2h and the codestream."""
     behind: list[Box] = field(default_factory=list)
-    """Behind the codestream."""
+    """Boxes behind the codestream."""
     form: Form = "open"
     wrong: int = 0
     garbage: bytes = b""
@@ -49,7 +49,7 @@ class Boxes:
         return cls([Box(b"ihdr", ihdr), Box(b"colr", colr)])
 
     def per_component_depth(self, components: int) -> None:
-        """Tell the bits of components in bpcc instead of ihdr."""
+        """Store the bits of components in bpcc instead of ihdr."""
         ihdr = self.header[0].content
         if ihdr[10] == 0xFF:
             return
@@ -57,7 +57,7 @@ class Boxes:
         self.header.insert(1, Box(b"bpcc", ihdr[10:11] * components))
 
     def all_inner(self) -> Iterator[Box]:
-        """Iterate over the boxes that are in jp2h, or should be."""
+        """Iterate over the boxes of jp2h, also if misplaced."""
         for box in (*self.header, *self.before, *self.between, *self.behind):
             yield box
             if box.kind == b"jp2h" and b"cmap" in box.content:
@@ -69,7 +69,7 @@ def codestream_box(stream: bytes, form: Form = "short") -> Box:
 
 
 def jp2(boxes: Boxes, stream: bytes) -> bytes:
-    """Return the file. What is behind an open codestream box closes it."""
+    """Return the file; a box behind an open codestream box closes it."""
     form = "short" if boxes.form == "open" and (boxes.behind or boxes.garbage) else boxes.form
     parts = [
         bytes.fromhex("0000000c6a5020200d0a870a"),

@@ -1,4 +1,4 @@
-"""Judges reads of the package by the reference, for variants and for mutations."""
+"""Judge reads of the package by OpenJPEG's decode, for variants and mutations."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ _SLOW = 2.0  # seconds of OpenJPEG alone: no wonder that reads of the same file 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one way of reading a file: the worst of all that was asked for."""
+    """Worst outcome of all reads of a file by a way."""
 
     way: Way
     kind: Kind
@@ -51,9 +51,9 @@ class Reference:
     """OpenJPEG's decodes of a file."""
 
     levels: tuple[Level, ...]
-    """By rlevel, up to the last that decodes; or one that does not."""
+    """Decodes by rlevel, up to the first failure."""
     lost: str = ""
-    """How the child ended at the first rlevel that is not here, if it did."""
+    """End of the child at the first missing rlevel, if it ended."""
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -74,7 +74,7 @@ class Reference:
 
 
 class Judge:
-    """Two child processes: one decodes the reference, the other reads by the package."""
+    """Two child processes: a reference decode, and a read by the package."""
 
     def __init__(self, *, deadline: float = 10.0) -> None:
         self._reference, self._reader = Child(deadline=deadline), Child(deadline=deadline)
@@ -105,9 +105,9 @@ class Judge:
         sound: Reference | None = None,
         limited: bool = False,
     ) -> Iterator[Verdict]:
-        """Read by each way all that is asked for.
+        """Return a verdict for each way of reading a file.
 
-        `sound` is the reference of the file before it was damaged; `limited`: packets that are left out may matter.
+        `sound` is the reference of the file before it was damaged; `limited`: omitted packets can change the pixels.
         """
         for way in ways:
             found = []
@@ -119,7 +119,7 @@ class Judge:
             yield max(found, key=lambda verdict: KINDS.index(verdict.kind))
 
     def outcomes(self, data: bytes, way: Way, asked: Sequence[Asked]) -> Iterator[Outcome]:
-        """Read by one way, without a reference; a read that ends the child, or does not end, is a bug."""
+        """Read by a way, without a reference; a crash or a hang is a bug."""
         for _, outcome in self._read(data, way, asked):
             yield Outcome(bug=str(outcome)) if isinstance(outcome, ChildLost) else outcome
 
@@ -164,7 +164,7 @@ def judged(  # noqa: PLR0911  # one line for each kind
 
 
 def _beyond(asked: Asked, outcome: Outcome, reference: Reference, sound: Reference | None) -> tuple[Kind, str]:
-    """Judge what OpenJPEG does not decode."""
+    """Judge a read that OpenJPEG does not decode."""
     level = reference.level(asked[0])
     lost = level is None and bool(reference.lost)
     why = reference.lost if lost else level.error if level is not None else "no such rlevel"
@@ -198,7 +198,7 @@ def _difference(outcome: Outcome, expected: np.ndarray | None) -> str:
 
 
 def questions(reference: Reference, rng: np.random.Generator, windows: int) -> list[Asked]:
-    """Ask for the whole image and some windows at every rlevel, and for one rlevel more than there are."""
+    """Return reads of the whole image and windows at every rlevel, and at an invalid rlevel."""
     asked: list[Asked] = []
     usable = [level for level in reference.levels if not level.error]
     for level in usable:
@@ -213,7 +213,7 @@ def questions(reference: Reference, rng: np.random.Generator, windows: int) -> l
 
 
 def random_window(rng: np.random.Generator, size: tuple[int, int]) -> Window:
-    """Return a window; as often as not a small one, which few tiles hold."""
+    """Return a random window, half of the time small."""
     bounds = []
     small = rng.random() < 0.5
     for length in size:

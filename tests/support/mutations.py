@@ -1,7 +1,7 @@
-"""Damages the structure of variants, by seed: `mutation(seed)`.
+"""Damage the structure of variants, by seed: `mutation(seed)`.
 
-Fields, marker segments, tile-parts and boxes are known by a parse of the bytes, so that a lie is told where it counts:
-one to three fields are changed, or pieces dropped, doubled, swapped, moved or cut.
+The bytes are parsed into fields, marker segments, tile-parts and boxes, to change them at effective positions: one to
+three fields are changed, or pieces dropped, doubled, swapped, moved or cut.
 """
 
 import struct
@@ -47,9 +47,9 @@ _LAYOUTS = {
     "TLM": ((("Ztlm", 1), ("Stlm", 1)), ("entry", 1)),
     "SOT": ((("Isot", 2), ("Psot", 4), ("TPsot", 1)), ("TNsot", 1)),
 }
-"""The fields of marker segments: the first ones, and that which the rest repeats."""
+"""Fields of marker segments: the first, and the repeated field."""
 _FATAL = (" marker", " length", " TBox")
-"""Fields that OpenJPEG mostly refuses when changed: little is left to compare."""
+"""Fields rarely changed, because OpenJPEG mostly refuses the file."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class Span:
     start: int
     stop: int
     place: str = ""
-    """What holds it: "main", "tile", "file", "jp2h"."""
+    """Container: "main", "tile", "file", "jp2h"."""
 
 
 @dataclass
 class Anatomy:
-    """Where what lies in a file."""
+    """Positions of fields and pieces in a file."""
 
     data: bytes
     fields: list[Field] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Anatomy:
 
     @classmethod
     def of(cls, data: bytes) -> "Anatomy":
-        """Take a file to pieces, as far as it makes sense."""
+        """Parse a file, as far as it is valid."""
         found = cls(data)
         if data[4:8] == b"jP  ":
             found._read_boxes(0, len(data), "file")
@@ -120,7 +120,7 @@ class Anatomy:
             position = stop
 
     def _read_segments(self, position: int, place: str) -> int:
-        """Read marker segments up to SOT or SOD; return the position of that."""
+        """Read marker segments up to SOT or SOD; return its position."""
         while position + 4 <= len(self.data):
             marker, length = struct.unpack_from(">HH", self.data, position)
             if marker in (0xFF90, 0xFF93) or marker < 0xFF00:
@@ -168,8 +168,8 @@ class Mutation:
     base: Variant
     facts: tuple[str, ...]
     limited: bool
-    """Whether it lies about sizes, coding or packets: OpenJPEG then decodes garbage without a word, and other
-    garbage if packets are left out."""
+    """True if sizes, coding or packets are wrong: OpenJPEG then decodes garbage without a warning, and other
+    garbage if packets are omitted."""
 
     @property
     def description(self) -> str:
@@ -206,7 +206,7 @@ def mutation(seed: int) -> Mutation:
 
 
 def _pick(rng: Rng, items: Sequence[Field]) -> Field:
-    """Pick a field, every name as often: there are many precincts' worth of some."""
+    """Pick a field; every name has the same probability."""
     names = sorted({item.name for item in items})
     placing = [name for name in names if name.startswith(_PLACING)]
     numbers = [name for name in names if not name.endswith(_FATAL)]
@@ -334,7 +334,10 @@ def cut(anatomy: Anatomy, rng: Rng) -> Change:
 
 
 def insert_eoc(anatomy: Anatomy, rng: Rng) -> Change | None:
-    """Put EOC before a tile-part, or over its SOT: there TLM, if any, leads past it, where OpenJPEG ends in zeros."""
+    """Put EOC before a tile-part, or over its SOT.
+
+    TLM, if any, leads past it, where OpenJPEG fills tiles with zeros.
+    """
     if not anatomy.parts:
         return None
     span, over = _span(rng, anatomy.parts), bool(rng.random() < 0.3)

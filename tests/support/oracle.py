@@ -1,4 +1,4 @@
-"""What a read must give: OpenJPEG's decode of the whole file, in the size that T.800 says, and slices of it."""
+"""Expected pixels: OpenJPEG's decode of the whole file, and slices of it."""
 
 import itertools
 
@@ -27,7 +27,7 @@ class Oracle:
     shape : (int, int, int)
         Bands, rows, columns.
     dtype : str
-        The type that the samples must have.
+        Expected type of the samples.
     """
 
     def __init__(self, data: bytes, offset: tuple[int, int], shape: tuple[int, int, int], dtype: str) -> None:
@@ -62,7 +62,7 @@ def random_window(rng: np.random.Generator, shape: tuple[int, int]) -> Window:
 
 
 def verify_fetched_once(source: MemorySource) -> None:
-    """No byte may be asked for twice."""
+    """Verify that no byte is requested twice."""
     ranges = sorted(source.asked)
     for (_, stop), (start, _) in itertools.pairwise(ranges):
         assert stop <= start, f"bytes {start} to {stop} were asked for twice"

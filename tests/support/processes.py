@@ -1,4 +1,4 @@
-"""Processes that others start. Any of them may end at any moment, also while it is asked what it is."""
+"""Find and measure processes started by others; any can end at any moment."""
 
 import contextlib
 import subprocess
@@ -9,7 +9,7 @@ import psutil
 
 
 def children_of(pid: int) -> list[psutil.Process]:
-    """Return the processes that a process has started; none if it is gone."""
+    """Return the child processes of a process; empty if it has ended."""
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -17,7 +17,7 @@ def children_of(pid: int) -> list[psutil.Process]:
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    """Return the workers of the cluster that a process has started."""
+    """Return the worker processes of the cluster started by a process."""
     return list(_workers(children_of(pid)))
 
 
@@ -29,7 +29,7 @@ def _workers(processes: list[psutil.Process]) -> Iterator[psutil.Process]:
 
 
 def kill_family(process: "subprocess.Popen[Any]") -> None:
-    """Kill a process and those that it has started."""
+    """Kill a process and its descendants."""
     children = children_of(process.pid)
     process.kill()
     for child in children:
@@ -39,7 +39,7 @@ def kill_family(process: "subprocess.Popen[Any]") -> None:
 
 
 def memory_of(pid: int) -> int:
-    """Return the resident bytes of a process and those that it has started."""
+    """Return the resident bytes of a process and its descendants."""
     return sum(map(_resident, [psutil.Process(pid), *children_of(pid)]))
 
 

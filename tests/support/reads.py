@@ -16,7 +16,7 @@ FREE = StoreCosts(latency=0, bandwidth=1e9, connections=8)
 
 
 REMOTE = StoreCosts(latency=0.1, bandwidth=1e6, connections=8)
-"""Requests cost something: packets are read ahead, and neighbours together."""
+"""Costs of requests: packets are read ahead, and near ranges merged."""
 
 
 def read(data: bytes, rlevel: int, window: Window | None, store: StoreCosts, *, whole: bool = False) -> Pixels:
@@ -30,12 +30,12 @@ def read(data: bytes, rlevel: int, window: Window | None, store: StoreCosts, *, 
 
 
 def start_anew() -> None:
-    """Let this process be as one that has just started; the file of its index stays."""
+    """Reset this process to a fresh state; the file of its index stays."""
     Runtime.current = Runtime()
 
 
 class Timed(MemorySource):
-    """Counts how often something was waited for."""
+    """Count waits."""
 
     rounds = 0
 

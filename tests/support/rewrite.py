@@ -1,4 +1,4 @@
-"""Rewrites JPEG 2000 files as other encoders would have written them; the pixels stay what they were.
+"""Rewrite JPEG 2000 files as other encoders would; the pixels stay the same.
 
 OpenJPEG writes neither PLM, nor COC and QCC that repeat COD and QCD, nor every size of TLM entry; and it cannot divide
 a tile of several precincts. All functions here take and return a JP2 file or a raw codestream, and are pure. They know
@@ -173,7 +173,7 @@ def with_box_length(data: bytes, form: Literal["open", "short", "long"], *, behi
 
 
 def with_lengths(data: bytes, change: Callable[[list[int]], Sequence[int]]) -> bytes:
-    """Let the PLT segment of each tile-part tell other lengths; the packets stay where they are."""
+    """Change the lengths in PLT segments; the packets stay unchanged."""
     old = Codestream.parse(data)
     parts = tuple(
         replace(
@@ -220,7 +220,7 @@ def _without_headers(part: Part) -> tuple[bytes, bytes]:
 
 
 def packet_lengths(part: Part) -> list[int]:
-    """Return the lengths that a tile-part's PLT segments hold (A.7.3)."""
+    """Return the lengths in a tile-part's PLT segments (A.7.3)."""
     lengths, value = [], 0
     for byte in b"".join(content[1:] for marker, content in part.segments if marker == PLT):
         value = value << 7 | byte & 0x7F

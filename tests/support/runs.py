@@ -1,4 +1,4 @@
-"""Runs of `jp2batch run`, and the check of what they leave behind."""
+"""Run `jp2batch run`, and check its output and records."""
 
 import functools
 import json
@@ -68,16 +68,18 @@ def wait_for_records(path: Path, number: int) -> None:
 
 
 def check_pixels(records: Path, manifest: Path, failed: Mapping[str, str], where: Callable[[str], str] = str) -> None:
-    """Check that each item has one record, that none but these has failed, and that all pixels are OpenJPEG's.
+    """Check records, failures and pixels of a run.
+
+    Each item must have a record, only the items in `failed` may fail, and all pixels must be OpenJPEG's.
 
     Parameters
     ----------
     records : Path
-        The records of a run whose output is a folder of .npy files.
+        Records of a run with a folder of .npy files as output.
     manifest : Path
-        What it was to do.
+        Manifest of the run.
     failed : mapping
-        The types of the errors of those that must have failed, by the names of their images.
+        Types of expected errors, by names of images.
     where : callable, optional
         Finds the local copy of an image by its path in the manifest.
     """

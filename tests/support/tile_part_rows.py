@@ -1,4 +1,4 @@
-"""Rows of TLM, and what a read learns of an image."""
+"""Rows of TLM, and the index from a read."""
 
 import struct
 

@@ -77,7 +77,7 @@ def random_coding(rng: Rng) -> tuple[Coding, int, tuple[int, int]]:
 
 
 def is_encodable(coding: Coding, size: tuple[int, int]) -> bool:
-    """Return whether OpenJPEG can code an image so: it refuses some codings, and others end its process."""
+    """Return whether OpenJPEG can encode with a coding: some are refused, some crash."""
     fits = not has_small_tile(coding, size) or (not coding.sop and coding.layers == 1 and coding.levels <= 2)
     return _has_sane_tiles(coding, size) and fits and (coding.reversible or _suits_97(coding, size))
 
@@ -100,12 +100,12 @@ def _spans(edges: list[int], levels: int) -> Iterator[int]:
 
 
 def _suits_97(coding: Coding, size: tuple[int, int]) -> bool:
-    """Return whether OpenJPEG's 9/7 encoder survives: it aborts on a row or a column of one sample."""
+    """Return whether OpenJPEG's 9/7 encoder works: rows or columns of 1 sample crash it."""
     return all(span > 1 for edges in _axes(coding, size) for span in _spans(edges, coding.levels))
 
 
 def has_small_tile(coding: Coding, size: tuple[int, int]) -> bool:
-    """Return whether a tile has so few samples that many packets exceed the buffer of OpenJPEG's encoder."""
+    """Return whether a tile is too small for the packet buffer of OpenJPEG's encoder."""
     columns, rows = (min(_spans(edges, 0)) for edges in _axes(coding, size))
     return columns * rows < _SMALL
 

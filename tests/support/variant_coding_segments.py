@@ -16,7 +16,7 @@ from support.variant_image import encode_tiles
 
 
 def _take_tiles(draft: Draft, coding: Coding, style: int, numbers: Sequence[int]) -> list[Segment] | None:
-    """Code some tiles in another way; return the main header of that coding."""
+    """Code some tiles with another coding; return its main header."""
     coded = encode_tiles(draft.pixels, coding, style)
     if coded is None:
         return None
@@ -105,7 +105,7 @@ def _kept(draft: Draft, main: Sequence[Segment], levels: int) -> tuple[int, ...]
 
 
 def _one_component(draft: Draft, numbers: Sequence[int]) -> list[Segment] | None:
-    """Code one component of some tiles in another way; return COC and QCC."""
+    """Code a component of some tiles with another coding; return COC and QCC."""
     components = len(draft.pixels)
     if draft.coding.progression != "CPRL" or components < 2 or draft.coding.mct or draft.coding.changes:
         return None
@@ -179,7 +179,7 @@ def coc_first(draft: Draft) -> str | None:
 
 
 def derived_steps(draft: Draft) -> str | None:
-    """Reduce QCD to one step size, from which all others are derived."""
+    """Reduce QCD to a single step size (derived quantisation)."""
     qcd = draft.content(QCD)
     if qcd[0] & 31 != 2:
         return None

@@ -1,4 +1,4 @@
-"""The parts of a generated file before they become bytes: `Tile`, `Part` (a tile-part) and the whole `Draft`.
+"""Parts of a generated file: `Tile`, `Part` (a tile-part) and the whole `Draft`.
 
 Features change a draft; `Draft.to_bytes` writes the file. A draft also draws random numbers for its features.
 """

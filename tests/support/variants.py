@@ -1,4 +1,4 @@
-"""Generates valid JPEG 2000 files of all shapes, by seed: `variant(seed)`.
+"""Generate valid JPEG 2000 files of all shapes, by seed: `variant(seed)`.
 
 A small image is coded by OpenJPEG, taken to pieces, and put together as another encoder could have done: other
 divisions into tile-parts, marker segments in tile-part headers, TLM, PLT, boxes, appended bytes. Each variant combines
@@ -47,7 +47,7 @@ def variant(seed: int) -> Variant:
 
 
 def with_features(seed: int, *names: str) -> Variant | None:
-    """Return the image of a seed with exactly these features. None: one of them does not apply to it."""
+    """Return the image of a seed with exactly these features; None if any does not apply."""
     draft = random_draft(np.random.default_rng(seed))
     apply(draft, names)
     if len(draft.facts) <= len(names):
@@ -164,6 +164,6 @@ WEIGHTS = {
     "PPT": 1.5,
     "PPM": 1.5,
 }
-"""How often a feature is chosen; all others have the weight 1."""
+"""Weights of features for choosing; others have weight 1."""
 REFUSABLE: frozenset[str] = frozenset()
 """Features that allow a typed refusal, even if OpenJPEG decodes the file without a warning: none."""

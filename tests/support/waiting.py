@@ -1,4 +1,4 @@
-"""Waiting for something to become true."""
+"""Wait for conditions."""
 
 import time
 from collections.abc import Callable

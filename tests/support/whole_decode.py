@@ -1,4 +1,4 @@
-"""The reference: OpenJPEG's decode of a whole file as it is, at every rlevel, independent of the package's assembling.
+"""The reference: OpenJPEG's decode of an unchanged file, independent of the package.
 
 One change is made to the bytes: TLM marker segments of the main header get the marker COM, which OpenJPEG skips.
 OpenJPEG 2.5.3 and 2.5.4 have a heap overflow in their TLM path (uclouvain/openjpeg issue 1652). A decode of the whole
@@ -23,7 +23,7 @@ from jp2batch.image.openjpeg_callbacks import Messages
 Window = tuple[tuple[int, int], tuple[int, int]]
 MOST_LEVELS = 33
 MOST_SAMPLES = 1 << 24
-"""A damaged file can claim more: that is not worth comparing."""
+"""Largest image to compare: a damaged file can claim more."""
 _SOC_SIZ = b"\xff\x4f\xff\x51"
 _TLM, _COM, _SOT = 0xFF55, 0xFF64, 0xFF90
 _KNOWN = {0xFF51, 0xFF52, 0xFF53, 0xFF5E, 0xFF5C, 0xFF5D, 0xFF5F, 0xFF55, 0xFF57, 0xFF58, 0xFF60, 0xFF61, 0xFF63} | {
@@ -34,7 +34,7 @@ _KNOWN = {0xFF51, 0xFF52, 0xFF53, 0xFF5E, 0xFF5C, 0xFF5D, 0xFF5F, 0xFF55, 0xFF57
 
 @dataclass(frozen=True)
 class Plane:
-    """The samples of one component (or channel) at one rlevel, in the size that T.800 says (B-15)."""
+    """Samples of a component (or channel) at a rlevel, in the size of T.800 (B-15)."""
 
     values: NDArray[np.int32]
     sampling: tuple[int, int]
@@ -55,7 +55,7 @@ class Level:
     warnings: tuple[str, ...]
     error: str = ""
     seconds: float = 0.0
-    """Seconds of computing."""
+    """Processor time in seconds."""
 
     @cached_property
     def array(self) -> NDArray[np.int64] | None:
@@ -75,7 +75,7 @@ class Level:
 
 
 def whole_decode(data: bytes) -> Iterator[Level]:
-    """Decode a file at rlevel 0, 1, … as long as it has such a level. Call it in a child process."""
+    """Decode a file at every rlevel. Call it in a child process."""
     harmless = without_tlm(data)
     with tempfile.TemporaryDirectory(prefix="jp2batch-") as folder:
         path = Path(folder, "image")
@@ -89,7 +89,7 @@ def whole_decode(data: bytes) -> Iterator[Level]:
 
 
 def without_tlm(data: bytes) -> bytes:
-    """Give the TLM marker segments of the main header the marker COM; leave all else where it is."""
+    """Change the markers of TLM segments in the main header to COM."""
     start = data.find(_SOC_SIZ)
     changed, position = bytearray(data), start + 2
     while start >= 0 and position + 4 <= len(data):
@@ -159,7 +159,7 @@ def _planes(image: object, rlevel: int) -> Iterator[Plane]:
 
 
 def _extent(start: int, stop: int, step: int, rlevel: int) -> tuple[int, int]:
-    """Return the first sample of the full image, and how many there are at a resolution level."""
+    """Return the first sample of the full image, and the number of samples at a level."""
     first, last = _ceil_div(start, step), _ceil_div(stop, step)
     return first, _ceil_div(last, 1 << rlevel) - _ceil_div(first, 1 << rlevel)
 

@@ -1,4 +1,6 @@
-"""Lets OpenJPEG die of images of 61 rows, and hang on those of 62: in the place of files that do so for real.
+"""Make OpenJPEG crash on images of 61 rows, and hang on 62 rows.
+
+They stand for files that do so for real.
 
 Python imports it at the start of each process that has this folder in PYTHONPATH: the run, its workers, their children.
 """

@@ -1,6 +1,6 @@
-"""`python -m benchmarks [NAME…]`: measures, prints, and writes the tables of README.md anew.
+"""Run `python -m benchmarks [NAME…]`: measure, print, and update the tables of README.md.
 
-It exits with 1, and names what, where a figure is not what is demanded of it.
+It exits with 1, and lists the figures that miss their limits.
 """
 
 import argparse
@@ -29,12 +29,12 @@ BENCHMARKS = {
     "object_store": "object_store.measure",
     "service": "service.measure",
 }
-"""What measures, by name, in the order of the README."""
+"""Benchmarks by name, in the order of the README."""
 README = ROOT / "benchmarks" / "README.md"
 
 
 def main() -> None:
-    """Measure what jp2batch takes, beside what others take in the same run."""
+    """Measure jp2batch and its peers in the same run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(BENCHMARKS)}; by default all")
     parser.add_argument("--folder", type=Path, help="where scenes are kept (0.5 GB); by default among temporary files")

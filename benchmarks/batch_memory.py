@@ -1,6 +1,8 @@
-"""What a long batch holds: 5,000 requests for parts of 40 small images, the scheduler in a process of its own.
+"""Memory of a long batch: many requests for parts of small images.
 
-The client looks at each result, compares its pixels, and lets it go.
+The scheduler runs in its own process.
+
+The client compares the pixels of each result, and drops it.
 """
 
 import os
@@ -33,13 +35,13 @@ class Held:
     """Memory of a process, in bytes."""
 
     name: str
-    """Which process."""
+    """Name of the process."""
     early: int
-    """When a fifth of the requests was done."""
+    """Memory after a fifth of the requests."""
     end: int
-    """When all were."""
+    """Memory after all requests."""
     peak: int
-    """At most, of all looks."""
+    """Largest sample."""
 
 
 def measure(setting: Setting) -> Table:
@@ -63,7 +65,7 @@ def measure(setting: Setting) -> Table:
 
 
 def images(folder: Path, count: int) -> list[Path]:
-    """Make the images, where they are not there yet."""
+    """Make missing images."""
     paths = [folder / f"small_{number:02}.jp2" for number in range(count)]
     for number, path in enumerate(paths):
         if not path.exists():
@@ -73,7 +75,7 @@ def images(folder: Path, count: int) -> list[Path]:
 
 
 def run(paths: list[Path], count: int) -> tuple[list[Held], float]:
-    """Do the requests; return what was held, and the seconds."""
+    """Run the requests; return memory and seconds."""
     from distributed import Client, SubprocessCluster
 
     with (

@@ -1,6 +1,6 @@
-"""What a batch costs besides its reads: the time of each request, with the read replaced by an empty function.
+"""Overhead of a batch: time per request, with the read replaced by an empty function.
 
-Beside it, on the same cluster and in turns, what dask takes for a function that returns the same record.
+Compared with dask running a function that returns the same record, on the same cluster and in turns.
 """
 
 import statistics
@@ -56,7 +56,7 @@ def measure(setting: Setting) -> Table:
 
 
 def leave_out_reads() -> None:
-    """Let the batch's reads on this worker return at once, always the same."""
+    """Replace reads on this worker by a constant result."""
     from jp2batch.compute import task
 
     opened = SimpleNamespace(pieces=SimpleNamespace(size=84_000_000))

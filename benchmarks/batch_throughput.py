@@ -1,6 +1,6 @@
-"""Sixty overviews on a cluster of two processes, over a link of 30 ms and 60 MB/s a connection.
+"""Throughput of a batch: overviews on a cluster of two processes, over a slow link.
 
-Beside jp2batch, what one would write first: `dask.delayed` around "download the whole file, then glymur".
+Compared with a naive batch: `dask.delayed` around "download the whole file, then glymur".
 """
 
 import time
@@ -63,7 +63,7 @@ def measure(setting: Setting) -> Table:
 
 
 def run(way: Way, warm_up: str, urls: Sequence[str]) -> tuple[float, list[str]]:
-    """Do a batch on a cluster of its own; return the seconds, and the digests of the pixels."""
+    """Run a batch on a new cluster; return seconds and digests of pixels."""
     with local_cluster(workers=_WORKERS) as client:
         client.run(jp2batch.read, warm_up)
         client.run(import_all)
@@ -73,7 +73,7 @@ def run(way: Way, warm_up: str, urls: Sequence[str]) -> tuple[float, list[str]]:
 
 
 def naively(client: "Client", urls: Sequence[str]) -> list[str]:
-    """Do it as one would at first."""
+    """Run the naive batch."""
     from dask.delayed import delayed
 
     task = delayed(_download_and_decode)
@@ -82,7 +82,7 @@ def naively(client: "Client", urls: Sequence[str]) -> list[str]:
 
 
 def with_gdal(client: "Client", urls: Sequence[str]) -> list[str]:
-    """Do it with GDAL in the place of the download."""
+    """Run it with GDAL instead of the download."""
     from dask.delayed import delayed
 
     task = delayed(_read_by_gdal)
@@ -91,7 +91,7 @@ def with_gdal(client: "Client", urls: Sequence[str]) -> list[str]:
 
 
 def by_jp2batch(client: "Client", urls: Sequence[str]) -> list[str]:
-    """Do it with jp2batch."""
+    """Run it with jp2batch."""
     report = jp2batch.run([jp2batch.Request(url) for url in urls], client, on_error="raise")
     return [digest(result.value.values) for result in report]
 

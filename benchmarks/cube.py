@@ -1,7 +1,7 @@
-"""Opening a cube of 50 dates and 3 bands, and reading one field of it through time.
+"""Open a cube of many dates and bands, and read a time series of a field.
 
-Each image is a made band of 10 m by another name. Opened from local files; and over a server that is as near as can be,
-which counts requests and bytes.
+Each image is the same generated band of 10 m, under another name. Opened from local files; and over a server without
+latency, which counts requests and bytes.
 """
 
 import os
@@ -77,7 +77,7 @@ def opened(warm_up: str, paths: list[str]) -> tuple[float, int]:
 
 
 def read_series(server: str, urls: list[str], start: int) -> tuple[Counts, Counts, str]:
-    """Open a cube and read a field; return what each took, and the digest of its pixels, image after image."""
+    """Open a cube and read a field; return the time of each, and digests of pixels."""
     before = counts_at(server)
     cube = jp2batch.open_cube(urls)
     between = counts_at(server)

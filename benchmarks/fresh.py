@@ -1,4 +1,4 @@
-"""Calls a function in a new process with an empty cache folder: nothing that was learned before helps it."""
+"""Call a function in a new process with an empty cache folder."""
 
 import os
 import pickle
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def in_fresh_process(function: Callable[..., T], *args: Any) -> T:
-    """Return what a function of a module returns, called in a process of its own.
+    """Call a function of a module in a new process; return its value.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def in_fresh_process(function: Callable[..., T], *args: Any) -> T:
 
 
 def main() -> None:
-    """Call what comes on stdin; write to stdout what it returns."""
+    """Call the function named on stdin; write its value to stdout."""
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not mix with the result
     function, args = pickle.load(sys.stdin.buffer)  # noqa: S301  # from our own parent

@@ -1,4 +1,4 @@
-"""A load tool: clients that ask one thing after the other, over connections kept as long as the server keeps them."""
+"""A load tool: clients that send a request after another, over persistent connections."""
 
 import asyncio
 import contextlib
@@ -16,21 +16,21 @@ _WAIT = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
 
 @dataclass
 class Load:
-    """What became of the requests of all clients."""
+    """Responses to the requests of all clients."""
 
     seconds: float = 0.0
-    """From the first to the last."""
+    """Seconds from the first request to the last."""
     latencies: list[float] = field(default_factory=list)
-    """Of those that were answered with 200 or 404, in seconds."""
+    """Latencies of responses 200 and 404 in seconds."""
     statuses: Counter[int] = field(default_factory=Counter)
-    """Answers by status; 0: none came."""
+    """Number of responses by status; 0: no response."""
     without_wait: int = 0
-    """Answers of status 503 that did not say when to come back."""
+    """Number of responses 503 without Retry-After."""
     answer: bytes = b""
-    """One of the answers of status 200."""
+    """Body of a response 200."""
 
     def add(self, other: "Load") -> None:
-        """Take in what became of further requests."""
+        """Add responses."""
         self.seconds += other.seconds
         self.latencies += other.latencies
         self.statuses += other.statuses
@@ -39,28 +39,28 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Answers per second, those that were refused left out."""
+        """Responses per second, without refused requests."""
         return len(self.latencies) / self.seconds
 
     def quantile(self, share: float) -> float:
-        """Return the latency, in seconds, that this share of answers does not exceed."""
+        """Return a quantile of the latency in seconds."""
         ordered = sorted(self.latencies)
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 async def load(port: int, body: bytes, *, clients: int, seconds: float, warm_up: float = 0.0) -> Load:
-    """Let clients POST a body to `/api/jp2` for some time.
+    """POST a body to `/api/jp2` from several clients for some time.
 
     Parameters
     ----------
     port : int
-        Of a server on loopback.
+        Port of a server on loopback.
     body : bytes
-        What all ask.
+        Body of all requests.
     clients : int
-        How many ask at once. One that is refused comes back a moment later.
+        Number of concurrent clients. A refused client retries a moment later.
     seconds, warm_up : float
-        How long they are measured, and how long they ask before that.
+        Seconds of measuring, and of requests before it.
     """
     found = Load()
     start = time.perf_counter() + warm_up

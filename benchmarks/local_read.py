@@ -1,4 +1,4 @@
-"""A whole band of 10980 x 10980 in full resolution from a local file: decoding alone, on two cores."""
+"""Read a whole full-resolution band from a local file: decoding alone."""
 
 from benchmarks.remote_reads import GDAL, JP2BATCH, expected
 from benchmarks.setting import Setting

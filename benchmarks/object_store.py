@@ -1,6 +1,6 @@
-"""Overviews and windows from a real S3 store on loopback, SeaweedFS: no distance, only what requests cost.
+"""Read overviews and windows from SeaweedFS on loopback: only the costs of requests.
 
-By GDAL, and by jp2batch with each of its drivers. One that is told to take a driver takes that or fails.
+With GDAL, and with jp2batch and each of its drivers, without fallback to another driver.
 """
 
 import statistics
@@ -76,7 +76,7 @@ def measure(setting: Setting) -> Table:
 
 
 def seconds_a_request(url: str, options: dict[str, Any], driver: str) -> float:
-    """Return the seconds of computing, in all threads of this process, that a small request takes with a driver."""
+    """Return the processor time of a small request with a driver, in seconds."""
     import dask
 
     with dask.config.set({"jp2batch.driver": driver}):
@@ -92,7 +92,7 @@ def seconds_a_request(url: str, options: dict[str, Any], driver: str) -> float:
 
 
 def options_of(reader: str, server: S3Server) -> dict[str, Any]:
-    """Return the options with which a reader finds the store."""
+    """Return the options of a reader for the store."""
     if reader == JP2BATCH:
         return server.options
     return {

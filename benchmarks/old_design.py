@@ -1,4 +1,4 @@
-"""The design of the old service, written anew to be measured against: the whole file, a temporary file, glymur, lists.
+"""The old service, rewritten to compare with: whole file, temporary file, glymur, lists.
 
 gunicorn --workers 4 benchmarks.old_design:app
 """
@@ -18,7 +18,7 @@ ROOT = Path(os.environ.get("OLD_DESIGN_ROOT", "."))
 
 
 def image() -> Response:
-    """Answer as the old service did."""
+    """Answer like the old service."""
     import glymur  # after `library`: glymur looks for OpenJPEG's version as it is imported
 
     body = request.get_json(force=True)

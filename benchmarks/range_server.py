@@ -1,4 +1,4 @@
-"""HTTP/1.1 for servers on loopback that stand for stores: connections, heads, ranges, bodies."""
+"""An HTTP/1.1 server on loopback, as a base for simulated stores."""
 
 import asyncio
 import contextlib
@@ -44,9 +44,9 @@ class HttpResponse:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | FilePart = b""
     chunked: bool = False
-    """Whether the body is sent in chunks, without its length."""
+    """True to send the body in chunks, without its length."""
     sent: int | None = None
-    """Bytes of the body that are sent before the connection ends; None: all, and the connection stays."""
+    """Bytes of the body sent before closing; None: send all and keep the connection."""
 
     def head(self) -> bytes:
         """Return status line and headers."""
@@ -60,11 +60,11 @@ class HttpResponse:
 
 
 class RangeServer(ABC):
-    """Answers requests over kept connections; subclasses decide the answers."""
+    """Answer requests over persistent connections; subclasses make the responses."""
 
     @abstractmethod
     async def reply(self, connection: socket.socket, request: HttpRequest) -> Literal["keep", "close"]:
-        """Answer one request, and tell whether the connection stays."""
+        """Answer a request; return whether to keep the connection."""
 
     async def accept(self, listener: socket.socket) -> None:
         """Serve all connections to a listening socket, until cancelled."""
@@ -94,7 +94,7 @@ class RangeServer(ABC):
 
 
 async def send_bytes(connection: socket.socket, response: HttpResponse, body: bytes) -> None:
-    """Send a response whose body is in memory; head and body leave together."""
+    """Send a response with a body in memory, together with its head."""
     loop = asyncio.get_running_loop()
     parts = [response.head(), *(_chunks(body) if response.chunked else [body[: response.sent]])]
     await loop.sock_sendall(connection, b"".join(parts))
@@ -122,7 +122,7 @@ def parse_head(head: bytes) -> HttpRequest:
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:
-    """Return start and stop of a Range header's range in a file; `bytes=-100` are the last bytes.
+    """Return start and stop of a Range header; `bytes=-100` are the last bytes.
 
     Several ranges are answered as the whole file, which RFC 9110 (14.2) allows; None: the file has no such bytes.
     """

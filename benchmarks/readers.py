@@ -1,6 +1,7 @@
-"""The readers that are compared: jp2batch, and what others use. Each returns pixels of shape (rows, columns).
+"""Readers to compare: jp2batch and its peers.
 
-Each is made in the process that reads, before the clock starts: what has to be imported is imported then.
+They return pixels of shape (rows, columns). A reader is made in the process that reads, before the clock starts, and
+imports all it needs.
 """
 
 import importlib
@@ -32,7 +33,7 @@ GDAL_SETTINGS: Mapping[str, Any] = {
     "CPL_VSIL_CURL_CACHE_SIZE": 200_000_000,
     "GDAL_NUM_THREADS": 2,
 }
-"""As its documentation recommends for remote files; VSI_CACHE is left out, since it made each of these reads slower."""
+"""Settings recommended by GDAL for remote files, without VSI_CACHE, which made these reads slower."""
 
 
 def by_jp2batch(options: Mapping[str, Any]) -> Reader:
@@ -67,7 +68,7 @@ def by_gdal(options: Mapping[str, Any]) -> Reader:
 
 
 def by_whole_file(_options: Mapping[str, Any]) -> Reader:
-    """Read as one would at first: the whole file to a temporary one, then glymur."""
+    """Read naively: download the whole file, then decode with glymur."""
     import_all()
     import glymur
 
@@ -85,7 +86,7 @@ def by_whole_file(_options: Mapping[str, Any]) -> Reader:
 
 
 def by_whole_tiles(options: Mapping[str, Any]) -> Reader:
-    """Read as jp2io does: where tiles lie is known; whole ones are fetched, all at once, and decoded in threads."""
+    """Read like jp2io: fetch whole tiles of known positions at once, decode in threads."""
     import fsspec
 
     index: TileIndex = options["index"]
@@ -112,7 +113,7 @@ def by_whole_tiles(options: Mapping[str, Any]) -> Reader:
 
 
 def import_all() -> None:
-    """Import what reading remote files takes, which is imported at the first use."""
+    """Import the modules for remote files, otherwise imported at first use."""
     from jp2batch.image.openjpeg import library
 
     library()  # lets glymur find OpenJPEG
@@ -126,12 +127,12 @@ READERS: dict[str, Callable[[Mapping[str, Any]], Reader]] = {
     "whole file": by_whole_file,
     "whole tiles": by_whole_tiles,
 }
-"""What makes each of them."""
+"""Functions that make the readers."""
 
 
 @dataclass(frozen=True, slots=True)
 class TileIndex:
-    """Where the tiles of a file lie; one tile-part each."""
+    """Positions of the tiles of a file, with a tile-part each."""
 
     header: bytes
     """The main header, without TLM."""
@@ -144,7 +145,7 @@ class TileIndex:
 
     @classmethod
     def of(cls, path: Path) -> "TileIndex":
-        """Look a local file over."""
+        """Return the index of a local file."""
         with path.open("rb") as file:
             data = file.read(64 * 1024)
             begin = data.index(b"jp2c") + 4
@@ -161,7 +162,7 @@ class TileIndex:
         return cls(header.partition(b"\xff\x55")[0], tuple(spans), size, tile)
 
     def touched(self, window: Window) -> list[int]:
-        """Return the tiles that a window touches."""
+        """Return the tiles of a window."""
         rows, columns = (range(start // self.tile, -(-stop // self.tile)) for start, stop in window)
         return [row * -(-self.size // self.tile) + column for row in rows for column in columns]
 
@@ -171,7 +172,7 @@ class TileIndex:
         return row * self.tile, column * self.tile
 
     def decode(self, tile: int, body: bytes) -> Pixels:
-        """Decode a tile-part as an image of its own."""
+        """Decode a tile-part as a separate image."""
         from jp2batch.image import openjpeg
 
         top, left = self.corner(tile)

@@ -1,7 +1,7 @@
-"""One image over a link of 30 ms and 60 MB/s a connection: overviews, windows, a pixel; by jp2batch and its peers.
+"""Read overviews, windows and a pixel over a slow link, with jp2batch and its peers.
 
-Each figure is of a fresh process with an empty cache folder. "Known" means that the process has read the image at
-another resolution before.
+Each figure is of a new process with an empty cache folder. "Known" means that the process has read the image at another
+resolution before.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to a result."""
+    """A reader with its settings."""
 
     reader: str
     tlm: bool = False
@@ -51,16 +51,16 @@ _GDAL, _GDAL_TLM = Way(GDAL), Way(GDAL, tlm=True)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is read, and the ways to compare; the last is jp2batch's."""
+    """A read, and the readers to compare; the last is jp2batch."""
 
     title: str
     rlevel: int
     window: Window | None
     ways: Sequence[Way]
     faster: Mapping[Way, tuple[float, float | None]] = field(default_factory=dict)
-    """How much longer others have to take: at least, and as an aim."""
+    """Ratio of the others' time to ours: minimum, and aim."""
     megabytes: tuple[float, float | None] | None = None
-    """What jp2batch may fetch: at most, and as an aim."""
+    """Megabytes jp2batch fetches: maximum, and aim."""
 
 
 def overviews(setting: Setting) -> Table:
@@ -118,13 +118,13 @@ def windows(setting: Setting) -> Table:
 
 
 def full(setting: Setting) -> Table:
-    """Measure the whole image in full resolution, and the memory that it takes."""
+    """Measure time and memory of the whole image in full resolution."""
     case = Case(f"full {setting.scene.size}², no TLM", 0, None, [_GDAL, Way(WHOLE), Way(JP2BATCH)])
     return compared(setting, [case], rounds=setting.few_rounds, memory=True)
 
 
 def compared(setting: Setting, cases: Sequence[Case], *, rounds: int | None = None, memory: bool = False) -> Table:
-    """Measure all ways of all cases, each once before any is measured again; `memory`: tell it, too."""
+    """Measure all readers of all cases in rounds; `memory` adds their memory."""
     scene = setting.scene
     with serving(setting.folder, LINK) as server:
         reads = {(case.title, way): read_of(case, way, scene, server) for case in cases for way in case.ways}
@@ -149,7 +149,7 @@ def compared(setting: Setting, cases: Sequence[Case], *, rounds: int | None = No
 
 
 def demands_of(case: Case, taken: Sequence[Taken]) -> Iterator[Demand | None]:
-    """Return what is demanded of each way of a case: of others' time beside ours, and of the bytes that we fetch."""
+    """Return the limits of a case: the others' time relative to ours, and our bytes."""
     for way, one in zip(case.ways, taken, strict=True):
         what = f"{case.title}, {way.label}"
         if way in case.faster:
@@ -163,7 +163,7 @@ def demands_of(case: Case, taken: Sequence[Taken]) -> Iterator[Demand | None]:
 
 
 def read_of(case: Case, way: Way, scene: Scene, server: Server, options: Mapping[str, Any] | None = None) -> Read:
-    """Return the read that a way is."""
+    """Return the read of a reader."""
     file = scene.tlm if way.tlm else scene.plain
     before = what_is_known(way.reader, case.rlevel, scene.size) if way.known else None
     if way.reader == TILES:
@@ -187,14 +187,17 @@ def usual_window(size: int) -> Window:
 
 
 def what_is_known(reader: str, rlevel: int, size: int) -> tuple[int, Window | None]:
-    """Return what is read before: another resolution; with GDAL, which would then hold the file, another window."""
+    """Return the read before: another resolution, or for GDAL another window.
+
+    GDAL would otherwise have the file in memory.
+    """
     if reader == GDAL:
         return 0, ((size // 4, size // 4 + 100), (size // 4, size // 4 + 100))
     return LOWEST - 1 if rlevel == LOWEST else LOWEST, None
 
 
 def expected(scene: Scene, rlevel: int, window: Window | None) -> Pixels:
-    """Return the pixels that a read must give: as painted, or as OpenJPEG decodes the whole file."""
+    """Return the expected pixels: as painted, or OpenJPEG's decode of the whole file."""
     whole = scene.pixels if rlevel == 0 else decoded(scene.plain, scene.size, rlevel)
     if window is None:
         return whole

@@ -1,4 +1,4 @@
-"""How the time of an overview grows with the distance of the store, and with the number of images: tables and plots."""
+"""Measure overviews by latency of the store and by number of images; plot them."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ _DASHES = {", TLM": "--", "known": ":"}
 
 
 def latency(setting: Setting) -> Table:
-    """Measure one overview over links of several latencies."""
+    """Measure an overview over links of several latencies."""
     times: dict[str, list[float]] = {way.label: [] for way in _WAYS}
     case = Case("overview", LOWEST, None, _WAYS)
     latencies = _LATENCIES[:1] if setting.quick else _LATENCIES

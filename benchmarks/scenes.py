@@ -1,4 +1,4 @@
-"""Full-size 10 m bands to measure with, made on the spot: coded as ESA codes them, with and without TLM.
+"""Make full-size 10 m bands for benchmarks, coded like ESA's, with and without TLM.
 
 A painted landscape of 1830 x 1830, in three bands and four orientations, is laid 6 x 6. Two bits less than the painter
 gives, it takes as many bytes as real bands take: some 85 MB, of which the lowest resolution has 0.7 %.
@@ -18,7 +18,7 @@ from jp2batch.sample import landscape
 from jp2batch.sample.product import make_image
 
 FULL_SIZE = 10980
-"""Pixels a side of a band of 10 m."""
+"""Pixels per side of a 10 m band."""
 _BANDS = ("B02", "B03", "B04")
 _PER_SIDE = 6
 _SPARE_BITS = 2  # of the painter's noise
@@ -29,7 +29,7 @@ class Scene:
     """One image, as two files of the same pixels."""
 
     folder: Path
-    """Where it lies."""
+    """Folder of the scene."""
     size: int
     """Pixels a side."""
 
@@ -45,11 +45,11 @@ class Scene:
 
     @cached_property
     def pixels(self) -> NDArray[np.uint16]:
-        """What the files hold, of shape (rows, columns)."""
+        """Pixels of the files, of shape (rows, columns)."""
         return mosaic(self.size)
 
     def copies(self, count: int, *, tlm: bool) -> list[Path]:
-        """Return files that differ in nothing but their names: what caches by name takes them for so many images."""
+        """Return copies with other names, to defeat caches by name."""
         source = self.tlm if tlm else self.plain
         copies = [source.with_name(f"{source.stem}_{number:03}.jp2") for number in range(count)]
         for copy in copies:
@@ -59,12 +59,12 @@ class Scene:
 
 
 def make_scene(folder: Path, size: int = FULL_SIZE) -> Scene:
-    """Make a scene, where it is not there yet.
+    """Make a scene, if missing.
 
     Parameters
     ----------
     folder : Path
-        Where to put it.
+        Folder of the scene.
     size : int
         Pixels a side, a multiple of 6.
     """

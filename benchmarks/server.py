@@ -1,7 +1,8 @@
-"""A web server on loopback, in a process of its own, that answers as a distant store does: late, and not too fast.
+"""A web server with the latency and bandwidth of a distant store.
 
-Each request waits for the latency, each connection has its bandwidth; a store's quota can be enforced. Requests and
-bytes are counted. It holds files open and lets the kernel send them, so that it is never what is waited for.
+It runs on loopback in its own process. Each request waits for the latency, each connection has its bandwidth; a store's
+quota can be enforced. Requests and bytes are counted. Files are held open and sent by the kernel, so that the server is
+never the bottleneck.
 """
 
 import argparse
@@ -29,16 +30,16 @@ _COUNTS = "/-/counts"
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """How far away the store is, and what it allows."""
+    """Latency, bandwidth and quotas of a store."""
 
     latency: float = 0.0
-    """Seconds from a request to the first byte of its answer."""
+    """Seconds from a request to the first byte of its response."""
     bandwidth: float = math.inf
-    """Bytes per second of one connection."""
+    """Bytes per second of a connection."""
     at_once: int = sys.maxsize
-    """Requests that may be under way at a time; more are refused with status 429."""
+    """Limit of concurrent requests; others are refused with status 429."""
     per_minute: int = sys.maxsize
-    """Requests within any 60 seconds; more are refused with status 429."""
+    """Limit of requests in any 60 seconds; others are refused with status 429."""
 
     def __str__(self) -> str:
         texts = [f"{self.latency * 1000:g} ms a request", f"{self.bandwidth / 1e6:g} MB/s a connection"]
@@ -49,19 +50,19 @@ class Link:
 
 @dataclass(slots=True)
 class Counts:
-    """What a server has done."""
+    """Counts of a server."""
 
     requests: int = 0
-    """Requests, those that were refused as well."""
+    """Number of requests, including refused ones."""
     refused: int = 0
-    """Requests that were over a quota."""
+    """Number of requests refused by a quota."""
     bytes: int = 0
     """Bytes of bodies sent."""
     most_at_once: int = 0
-    """Requests that were under way at a time."""
+    """Largest number of concurrent requests."""
 
     def since(self, before: "Counts") -> "Counts":
-        """Return what has been done since `before`."""
+        """Return the difference to earlier counts."""
         return Counts(
             self.requests - before.requests, self.refused - before.refused, self.bytes - before.bytes, self.most_at_once
         )
@@ -72,7 +73,7 @@ class Server:
     """A running server."""
 
     address: str
-    """Its address, without a slash at the end."""
+    """Address, without a slash at the end."""
     pid: int
     """Its process."""
 
@@ -81,19 +82,19 @@ class Server:
         return f"{self.address}/{path.name}"
 
     def counts(self) -> Counts:
-        """Return what it has done so far."""
+        """Return the counts so far."""
         return counts_at(self.address)
 
 
 def counts_at(address: str) -> Counts:
-    """Ask the server at an address what it has done so far; this is not counted."""
+    """Return the counts of the server at an address; this request is not counted."""
     with urllib.request.urlopen(address + _COUNTS, timeout=10) as answer:
         return Counts(**json.load(answer))
 
 
 @contextlib.contextmanager
 def serving(folder: Path, link: Link) -> Iterator[Server]:
-    """Serve the files of a folder, for the time of a `with` block."""
+    """Serve the files of a folder in a `with` block."""
     options = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(link).items()]
     command = [sys.executable, "-m", "benchmarks.server", str(folder.resolve()), *options]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -108,7 +109,7 @@ def serving(folder: Path, link: Link) -> Iterator[Server]:
 
 
 class Quota:
-    """How many requests a store allows: at a time, and within a minute."""
+    """Quota of a store: concurrent requests, and requests per minute."""
 
     MINUTE = 60.0
 
@@ -117,7 +118,7 @@ class Quota:
         self._answered: deque[float] = deque()
 
     def wait(self, now: float, under_way: int) -> int:
-        """Return 0 where one more request is allowed at a time, in seconds; or after how many it may be made again."""
+        """Return 0 if a request is allowed at a time, else seconds to wait."""
         if under_way >= self._at_once:
             return 1
         while self._answered and self._answered[0] <= now - self.MINUTE:
@@ -140,7 +141,7 @@ class Store(RangeServer):
         self._under_way = 0
 
     async def reply(self, connection: socket.socket, request: HttpRequest) -> Literal["keep", "close"]:
-        """Answer one request; the connection stays."""
+        """Answer a request; keep the connection."""
         if request.target == _COUNTS:
             body = json.dumps(asdict(self._counts)).encode()
             await send_bytes(connection, HttpResponse(200, body=body), body)

@@ -1,6 +1,6 @@
-"""The service beside the design of the old one: the same files on local disk, the same clients, in the same run.
+"""Compare the service with the old design: same local files, same clients, same run.
 
-`python -m benchmarks.service` prints the table alone.
+`python -m benchmarks.service` prints only the table.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _REAL = "../shared/data/**/*_SCL_20m.jp2"
 
 
 def measure(setting: Setting) -> Table:
-    """Measure what both answer in a second, and how soon."""
+    """Measure rate and latency of both."""
     seconds = 1.0 if setting.quick else 3.0
     root = setting.folder / "service"
     root.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def measure(setting: Setting) -> Table:
 
 @contextmanager
 def serving(design: str, root: Path) -> Iterator[int]:
-    """Run a server for the time of a `with` block; give its port."""
+    """Run a server in a `with` block; yield its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -136,7 +136,7 @@ def _pixels(one: Load) -> object:
 
 
 def _classes(root: Path) -> Path:
-    """Return a band of classes of 5490 x 5490: a real one, where there is one beside the repository."""
+    """Return a band of classes of 5490 x 5490: real, if beside the repository."""
     path = root / "SCL_20m.jp2"
     if not path.exists():
         if (real := _real()) is not None:

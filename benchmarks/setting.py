@@ -1,4 +1,4 @@
-"""What all benchmarks are told."""
+"""Settings of all benchmarks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,34 +12,34 @@ _WARM_UP_SIZE = 1098
 
 @dataclass(frozen=True)
 class Setting:
-    """Where, and how thoroughly, to measure."""
+    """Folders and thoroughness of measuring."""
 
     folder: Path
-    """Where scenes are kept from one run to the next."""
+    """Folder of scenes, kept between runs."""
     quick: bool = False
-    """Whether to do each thing once, on small images: to see that it works, not how long it takes."""
+    """True to run everything once on small images, only to test the benchmarks."""
 
     @property
     def scene(self) -> Scene:
-        """The image to read, made if need be."""
+        """Image to read, made if missing."""
         return make_scene(self.folder, _QUICK_SIZE if self.quick else FULL_SIZE)
 
     @property
     def figures(self) -> Path:
-        """Where plots go: among the pictures of the docs, or for a quick look beside the scenes."""
+        """Folder of plots: the pictures of the docs, or, if quick, beside the scenes."""
         return self.folder if self.quick else ROOT / "docs" / "images"
 
     @property
     def rounds(self) -> int:
-        """How often each thing is measured."""
+        """Number of measurements."""
         return 1 if self.quick else 5
 
     @property
     def few_rounds(self) -> int:
-        """How often what takes long is measured."""
+        """Number of measurements of slow benchmarks."""
         return 1 if self.quick else 3
 
     @property
     def warm_up(self) -> Path:
-        """A small image to use code on before it is measured."""
+        """Small image for a first use of code before measuring."""
         return make_scene(self.folder, _WARM_UP_SIZE).tlm

@@ -1,7 +1,7 @@
-"""Thirty overviews from a store with the quota of jp2batch's profile `cdse`, which the server enforces.
+"""Read overviews from a store with the quota of the profile `cdse`, enforced by the server.
 
-The store refuses what is over its quota, and says when to come again. Beside jp2batch, one request for each tile, at
-places that are known, over as many connections as are allowed.
+The store refuses requests over its quota, with Retry-After. Compared with one request per tile, at known positions,
+over as many connections as allowed.
 """
 
 import http.client
@@ -28,7 +28,7 @@ _PREFIX = 8_000  # bytes of a tile that its header and its lowest resolution tak
 
 
 def quota() -> Link:
-    """Return a link as the profile `cdse` has it: who is told of that, is told of what the server enforces."""
+    """Return a link with the costs of the profile `cdse`."""
     profile = store_costs("https", "dataspace.copernicus.eu")
     return Link(profile.latency, profile.bandwidth, profile.connections, int(profile.requests_per_minute or 0))
 
@@ -63,7 +63,7 @@ def measure(setting: Setting) -> Table:
 
 
 def one_request_a_tile(_warm_up: str, urls: Sequence[str], index: TileIndex) -> tuple[float, list[str]]:
-    """Fetch what an overview takes of each tile, as fast as the store allows; nothing is decoded."""
+    """Fetch the bytes of an overview tile by tile, without decoding."""
     host = urls[0].split("/")[2]
     spans = [(0, len(index.header)), *((start, start + _PREFIX) for start, _ in index.spans)]
     asked = iter([(url.rpartition("/")[2], span) for url in urls for span in spans])
@@ -83,7 +83,7 @@ def one_request_a_tile(_warm_up: str, urls: Sequence[str], index: TileIndex) -> 
 
 
 def fetched(connection: http.client.HTTPConnection, target: str, headers: dict[str, str]) -> int | None:
-    """Make a request; return None where it was answered, or the seconds after which to make it again."""
+    """Send a request; return None, or seconds to wait if it was refused."""
     connection.request("GET", target, headers=headers)
     answer = connection.getresponse()
     answer.read()
@@ -91,7 +91,7 @@ def fetched(connection: http.client.HTTPConnection, target: str, headers: dict[s
 
 
 def by_jp2batch(warm_up: str, urls: Sequence[str], _index: TileIndex) -> tuple[float, list[str]]:
-    """Read overviews on a cluster that knows the quota."""
+    """Read overviews on a cluster configured with the quota."""
     import dask
 
     with dask.config.set({"jp2batch.stores": _STORES}), local_cluster(workers=_WORKERS) as client:

@@ -1,4 +1,4 @@
-"""Tables in Markdown, what they were measured with, and the places of the README where they stand."""
+"""Tables in Markdown, and their sections in the README."""
 
 import operator
 import os
@@ -17,26 +17,26 @@ _PACKAGES = ("jp2batch", "glymur", "fsspec", "s3fs", "obstore", "dask", "distrib
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a figure has to be."""
+    """A limit of a figure."""
 
     what: str
-    """What is measured, for those who read of it alone."""
+    """Description of the figure."""
     figure: float
-    """As it was measured."""
+    """Measured value."""
     sign: Literal["≥", "≤", "<"]
     limit: float
     unit: str = "x"
     aim: float | None = None
-    """What it should be one day."""
+    """Aim of the figure."""
 
     @property
     def met(self) -> bool:
-        """Whether the figure is what is demanded."""
+        """True if the figure meets its limit."""
         return bool({"≥": operator.ge, "≤": operator.le, "<": operator.lt}[self.sign](self.figure, self.limit))
 
     @property
     def cells(self) -> tuple[str, str]:
-        """What stands beside the figure in a table: the least that is demanded, and the aim."""
+        """Cells beside the figure: its limit and its aim."""
         return self._told(self.limit), "" if self.aim is None else self._told(self.aim)
 
     def __str__(self) -> str:
@@ -47,39 +47,39 @@ class Demand:
 
 
 DEMANDED = ("demanded", "aim")
-"""The columns that `cells_of` fills."""
+"""Columns filled by `cells_of`."""
 
 
 def cells_of(*demands: Demand | None) -> tuple[str, str]:
-    """Return what stands in the columns `DEMANDED` of a row, of which so much is demanded."""
+    """Return the cells of a row in the columns `DEMANDED`."""
     cells = [demand.cells for demand in demands if demand is not None]
     return ", ".join(least for least, _ in cells), ", ".join(aim for _, aim in cells if aim)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Figures, and what they are of."""
+    """A table of figures, with notes and limits."""
 
     head: Sequence[str]
     """Names of the columns."""
     rows: Sequence[Sequence[str]]
     """Cells; numbers stand at the right."""
     notes: Sequence[str] = ()
-    """What has to be said about them."""
+    """Notes about the figures."""
     demands: Sequence[Demand] = ()
-    """What some of the figures have to be."""
+    """Limits of figures."""
 
     def __str__(self) -> str:
         return "\n\n".join([self.markdown(), *self.notes])
 
     def without_empty_columns(self) -> Self:
-        """Return the same without columns that no row fills."""
+        """Return the table without empty columns."""
         filled = [any(cells) for cells in zip(*self.rows, strict=True)]
         head, *rows = (tuple(compress(line, filled)) for line in (self.head, *self.rows))
         return replace(self, head=head, rows=rows)
 
     def markdown(self) -> str:
-        """Return the table alone, its columns aligned for those who read it as text."""
+        """Return the table as Markdown with aligned columns."""
         columns = list(zip(self.head, *self.rows, strict=True))
         widths = [max(3, *map(len, column)) for column in columns]
         numeric = [all(re.match(r"[-–≥≤<\d]|$", cell) for cell in cells) for _, *cells in columns]
@@ -115,7 +115,7 @@ def write_section(path: Path, name: str, content: str) -> None:
 
 
 def circumstances() -> str:
-    """Return a line that tells when, and on what, figures were measured."""
+    """Return a line with date and machine of a measurement."""
     found = {name: _version(name) for name in _PACKAGES}
     versions = ", ".join(f"{name} {told}" for name, told in found.items() if told)
     machine = f"{_processor()}, {os.cpu_count()} cores, {_memory() / 2**30:.0f} GiB"
@@ -125,7 +125,7 @@ def circumstances() -> str:
 
 
 def seconds(value: float) -> str:
-    """Return a time with three digits that count."""
+    """Return a time with three significant digits."""
     return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.0f} ms"
 
 

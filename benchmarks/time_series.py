@@ -1,6 +1,6 @@
-"""One field of 100 x 100 pixels on 20 dates, over a link of 30 ms and 60 MB/s a connection.
+"""Read a time series of a field, over a slow link.
 
-Beside jp2batch on a cluster of two processes, GDAL in as many threads as that has.
+Compares jp2batch on a cluster of two processes with GDAL in as many threads.
 """
 
 import time
@@ -21,11 +21,11 @@ _DATES = 20
 _WORKERS = 2
 Digests = list[str]
 Way = Callable[[str, str, Sequence[str], Window], tuple[Taken, Digests]]
-"""(server, local file, URLs, window) -> what it took, digests"""
+"""(server, local file, URLs, window) -> statistics, digests"""
 
 
 def measure(setting: Setting) -> Table:
-    """Measure a field through time."""
+    """Measure a time series of a field."""
     count = 2 if setting.quick else _DATES
     scene = setting.scene
     start = int(scene.size * 0.55)
@@ -59,7 +59,7 @@ def measure(setting: Setting) -> Table:
 
 
 def by_threads_of_gdal(server: str, warm_up: str, urls: Sequence[str], field: Window) -> tuple[Taken, Digests]:
-    """Read with GDAL, each date in a thread of its own."""
+    """Read with GDAL, each date in its own thread."""
     read = by_gdal({"GDAL_NUM_THREADS": 1})
     with ThreadPoolExecutor(_DATES) as pool:
         list(pool.map(lambda _: read(warm_up, 1, None), range(_DATES)))
@@ -67,7 +67,7 @@ def by_threads_of_gdal(server: str, warm_up: str, urls: Sequence[str], field: Wi
 
 
 def by_jp2batch(server: str, warm_up: str, urls: Sequence[str], field: Window) -> tuple[Taken, Digests]:
-    """Read on a cluster of two processes, which has read the overviews before."""
+    """Read on a cluster of two processes that has read the overviews before."""
     with local_cluster(workers=_WORKERS, threads=_DATES // _WORKERS) as client:
         client.run(import_all)
         client.run(jp2batch.read, warm_up, 1)
@@ -77,7 +77,7 @@ def by_jp2batch(server: str, warm_up: str, urls: Sequence[str], field: Window) -
 
 
 def clocked(server: str, work: Callable[[], Digests]) -> tuple[Taken, Digests]:
-    """Do something, and return what it took besides."""
+    """Call a function; return its value and its statistics."""
     before = counts_at(server)
     begin = time.perf_counter()
     found = work()

@@ -1,4 +1,4 @@
-"""One read in a process of its own: all is imported and has been used on a local file before the clock starts."""
+"""Time a read in a new process, after imports and a read of a local file."""
 
 import gc
 import hashlib
@@ -20,40 +20,40 @@ from benchmarks.server import Counts, counts_at
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What is read, and how."""
+    """A read to measure."""
 
     reader: str
-    """Its name in `READERS`."""
+    """Name of the reader in `READERS`."""
     path: str
-    """A path or a URL."""
+    """Path or URL of the image."""
     rlevel: int
     window: Window | None
     expected: str
-    """The digest of the pixels that it must give."""
+    """Digest of the expected pixels."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """The reader's."""
+    """Options of the reader."""
     before: tuple[int, Window | None] | None = None
-    """Level and window that are read of the same file before the clock starts, if any."""
+    """Level and window to read from the same file before the clock starts, if any."""
     server: str = ""
-    """The address of the server that counts; none for local files."""
+    """Address of the counting server; None for local files."""
     configuration: Mapping[str, Any] = field(default_factory=dict)
-    """Of dask, which has jp2batch's."""
+    """Configuration of dask."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a read took."""
+    """Statistics of a read."""
 
     seconds: float
-    """Wall time."""
+    """Wall time in seconds."""
     counts: Counts
-    """Of the server."""
+    """Counts of the server."""
     memory: int
-    """Bytes at most, beyond those of the process with all imports."""
+    """Peak memory in bytes, beyond the process with all imports."""
 
 
 def timed(read: Read, warm_up: str) -> Taken:
-    """Read in this process, once something else has been read."""
+    """Time a read in this process, after a first read."""
     import dask
 
     reader = READERS[read.reader](read.options)
@@ -76,7 +76,7 @@ def timed(read: Read, warm_up: str) -> Taken:
 
 
 def in_turns(reads: Sequence[Read], rounds: int, warm_up: str) -> list[Taken]:
-    """Do reads one after the other, round after round, each in a fresh process; return their medians."""
+    """Measure reads in rounds, each in a new process; return their medians."""
     taken: list[list[Taken]] = [[] for _ in reads]
     for _ in range(rounds):
         for found, read in zip(taken, reads, strict=True):
@@ -85,20 +85,23 @@ def in_turns(reads: Sequence[Read], rounds: int, warm_up: str) -> list[Taken]:
 
 
 def median(taken: Iterable[Taken]) -> Taken:
-    """Return the one whose time is in the middle, with the most memory of all."""
+    """Return the read of median time, with the largest memory of all."""
     ordered = sorted(taken, key=lambda one: one.seconds)
     middle = ordered[len(ordered) // 2]
     return Taken(middle.seconds, middle.counts, max(one.memory for one in ordered))
 
 
 def digest(pixels: Pixels) -> str:
-    """Return what tells whether pixels are equal."""
+    """Return a digest of pixels."""
     values = np.ascontiguousarray(pixels, "<u2")
     return f"{values.shape} {hashlib.sha256(values.data).hexdigest()}"
 
 
 def _peak() -> int:
-    """Return the most memory that this process has had; getrusage would count that of its parent before the exec."""
+    """Return the peak memory of this process.
+
+    getrusage would count the memory of the parent before exec.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)

@@ -77,7 +77,7 @@ def by_jp2batch(server: str, warm_up: str, urls: Sequence[str], field: Window) -
 
 
 def clocked(server: str, work: Callable[[], Digests]) -> tuple[Taken, Digests]:
-    """Call a function; return its value and its statistics."""
+    """Call a function; return its statistics and its value."""
     before = counts_at(server)
     begin = time.perf_counter()
     found = work()

@@ -1,4 +1,4 @@
-"""The drawing of what reads fetch, made of what they do fetch of an image that is made on the spot."""
+"""Draw the bytes fetched by reads, from actual reads of a generated image."""
 
 import struct
 from collections.abc import Iterator

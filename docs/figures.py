@@ -1,4 +1,4 @@
-"""The table of the README: figures of the benchmarks' page, as they stand there, so that nobody copies them by hand."""
+"""Generate the table of the README from figures of the benchmarks' page."""
 
 import re
 from pathlib import Path
@@ -13,18 +13,18 @@ _WAYS = {
     "whole file, then glymur": ("whole file", "dask.delayed: whole file"),
     "whole tiles, as jp2io": ("whole tiles",),
 }
-"""The columns, and what begins the names of the ways that stand in each."""
+"""Columns, and prefixes of the names of their readers."""
 _LINES = {
     "overview 687², TLM": "overview, 687 x 687",
     "overview 687², no TLM": "the same of a file without TLM",
     "window 500², TLM": "window, 500 x 500",
     "window 500², known": "the same, tiles known from an index",
 }
-"""What is read, as the benchmarks call it and as the README does."""
+"""Names of reads in the benchmarks, and in the README."""
 
 
 def readme() -> str:
-    """Return the README with the figures that the benchmarks' page has now."""
+    """Return the README with the current figures of the benchmarks' page."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     before, _, rest = text.partition(_BEGIN)
     _, found, after = rest.partition(_END)
@@ -34,13 +34,13 @@ def readme() -> str:
 
 
 def _table(page: str) -> Table:
-    """Return the README's table: a line for each read, a column for each way."""
+    """Return the README's table: a line per read, a column per reader."""
     reads: dict[str, dict[str, str]] = {}
     for section in ("remote_overviews", "remote_windows"):
         what = ""
         for row in _rows(page, section):
             what = row["read"] or what
-            # Of several settings of one way, the last is the one that knows most.
+            # Of several settings of a reader, the last has the most knowledge.
             reads.setdefault(what, {})[_way(row["with"])] = f"{row['time']}, {row['MB']} MB"
     lines = {line: reads[name] for name, line in _LINES.items()} | _batch(page)
     return Table(
@@ -50,7 +50,7 @@ def _table(page: str) -> Table:
 
 
 def _batch(page: str) -> dict[str, dict[str, str]]:
-    """Return the line of the batch: of jp2batch's ways, that of files with TLM."""
+    """Return the line of the batch; for jp2batch, of files with TLM."""
     rows = _rows(page, "batch_throughput")
     what = next(iter(rows[0]))
     told = [row for row in rows if not row[what].endswith("no TLM")]

@@ -1,4 +1,4 @@
-"""Writes anew what is generated in the docs, and strips the notebooks; run as `python docs/generate.py`."""
+"""Update the generated parts of the docs, and strip the notebooks; run as `python docs/generate.py`."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,14 +20,14 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/configuration.md": reference.configuration,
     "docs/images/what-is-fetched.svg": drawings.what_is_fetched,
 }
-"""What is generated, by its path."""
+"""Generators of pages, by path."""
 PICTURES: dict[str, Callable[[], Image.Image]] = {"docs/images/coast.png": pictures.coast}
-"""What is pictured, by its path."""
+"""Generators of pictures, by path."""
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 
 
 def texts() -> Iterator[tuple[Path, str]]:
-    """Iterate over all files that are generated or brought into form, as they should be."""
+    """Iterate over (path, expected text) of all generated or normalised files."""
     for path, page in PAGES.items():
         yield ROOT / path, page()
     for notebook in NOTEBOOKS:
@@ -35,7 +35,7 @@ def texts() -> Iterator[tuple[Path, str]]:
 
 
 def main() -> None:
-    """Write what differs."""
+    """Write all files that differ."""
     for path, text in texts():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8", newline="\n")

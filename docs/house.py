@@ -1,6 +1,6 @@
-"""The rooms of the package: what each is for, and on which others it stands.
+"""The rooms of the package, their jobs, and the rooms below them.
 
-`tests/project/test_rooms.py` holds the package to this table; CONTRIBUTING.md shows the drawing made of it.
+`tests/project/test_rooms.py` enforces this table; CONTRIBUTING.md shows the drawing generated from it.
 """
 
 from pathlib import Path
@@ -8,30 +8,30 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 ROOMS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "core": ("the words that everybody speaks: Request, Window, Location, errors, configuration, costs", ()),
+    "core": ("the values used everywhere: Request, Window, Location, errors, configuration, costs", ()),
     "jpeg2000": ("the format, ITU-T T.800: bytes in, values out; no I/O, no decoder", ("core",)),
-    "storage": ("the bytes: ranged, concurrent, counted reads and writes of one object", ("core",)),
+    "storage": ("the bytes: ranged, concurrent, counted reads and writes of objects", ("core",)),
     "sentinel2": ("the mission: names, metadata, bands, products", ("jpeg2000", "storage")),
-    "image": ("one image: open, plan, read, decode, georeference, index", ("sentinel2",)),
+    "image": ("a single image: open, plan, read, decode, georeference, index", ("sentinel2",)),
     "sample": ("small Sentinel-2-like products", ("image",)),
-    "compute": ("where work runs: threads, dask clusters, a process of its own; one task and its Result", ("image",)),
-    "doctor": ("what is installed, found, reachable; and how to repair it", ("compute",)),
+    "compute": ("where work runs: threads, dask clusters, subprocesses; a task and its Result", ("image",)),
+    "doctor": ("checks of installation, configuration, stores; and hints", ("compute",)),
     "array": ("xarray objects: DataArray, engine, products, cubes, file formats", ("compute",)),
     "batch": ("many requests: manifests, executors, outputs, records, resume", ("array",)),
     "service": ("the HTTP endpoint, on tornado", ("batch",)),
     "cli": ("the command line: parses, calls, prints, exits", ("service", "doctor", "sample")),
 }
-"""From the bottom up: a room, its job, and the rooms that it stands on, which stand on others in turn."""
+"""Rooms from the bottom up, with their jobs and the rooms directly below."""
 
 
 def below(room: str) -> set[str]:
-    """Return the rooms that a room may import from, directly or by another room."""
+    """Return all rooms below a room, directly or indirectly."""
     _, floors = ROOMS[room]
     return set(floors).union(*map(below, floors))
 
 
 def drawing() -> str:
-    """Return the rooms as text: the top first, each with its job and the rooms below it."""
+    """Return the rooms as text, from the top, with their jobs and arrows."""
     width = max(map(len, ROOMS))
     lines = [f"{room:<{width}}  {job}" for room, (job, _) in reversed(ROOMS.items())]
     arrows = [f"{room} -> {', '.join(floors)}" for room, (_, floors) in reversed(ROOMS.items()) if floors]
@@ -39,7 +39,7 @@ def drawing() -> str:
 
 
 def contributing() -> str:
-    """Return CONTRIBUTING.md with the present drawing."""
+    """Return CONTRIBUTING.md with the current drawing."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     before, mark, rest = text.partition("<!-- rooms -->\n")
     _, end, after = rest.partition("<!-- end of rooms -->")

@@ -1,4 +1,4 @@
-"""Notebooks in the one form in which they are kept: without what running and looking at them leaves behind."""
+"""Normalise notebooks: no outputs, no traces of running or viewing them."""
 
 import nbformat
 

@@ -1,4 +1,4 @@
-"""The picture of the README: what jp2batch reads of the product that `jp2batch sample` makes."""
+"""Draw the picture of the README: a read of the product of `jp2batch sample`."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

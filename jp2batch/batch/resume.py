@@ -48,10 +48,10 @@ def check_existing(sink: Output, options: RunOptions) -> None:
     if foreign is not None:
         raise InvalidRequest(foreign, "this was not written by an earlier run", "give another name")
     if options.retry_failed and not sink.recorded():
-        raise InvalidRequest(options.output, "there are no records of an earlier run", "leave out retry_failed=True")
+        raise InvalidRequest(options.output, "records of an earlier run are missing", "leave out retry_failed=True")
     if not again and sink.exists():
         hint = "continue it with resume=True, replace it with overwrite=True, or give another name"
-        raise InvalidRequest(options.output, "there are results already", hint)
+        raise InvalidRequest(options.output, "results exist already", hint)
 
 
 def check_apart(sink: Output, sources: Iterable[str]) -> None:

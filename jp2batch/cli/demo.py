@@ -53,7 +53,7 @@ class Demo:
         image, manifest, root = self.report.results[-1].request.url, str(self.manifest), str(self.folder)
         return (
             f"{self.report}\nmanifest  {manifest}\npicture   {self.sheet}\n\n"
-            "Next, a part of one image in full resolution; and, in a notebook, the batch again:\n"
+            "Next, a part of an image in full resolution; and the batch again in a notebook:\n"
             f"  jp2batch read {shlex.quote(image)} --rlevel 0 --window 300:800,300:800 -o part.png\n"
             f"  import jp2batch; requests = jp2batch.read_manifest({manifest!r}, root={root!r})\n"
             "  jp2batch.run(requests).to_dataframe()"
@@ -99,7 +99,7 @@ def run_demo(folder: str | Path, *, size: int = 1098, say: Callable[[str], objec
     say("starting a cluster of local processes")
     with local_cluster() as client:
         need = "" if importlib.util.find_spec("bokeh") else " (it needs: pip install bokeh)"
-        say(f"reading {len(requests)} images; dashboard, as long as that takes: {client.dashboard_link}{need}")
+        say(f"reading {len(requests)} images; dashboard until the end: {client.dashboard_link}{need}")
         report = run(requests, client, "xarray", on_error="raise")
     (folder / SHEET).write_bytes(_sheet(report))
     return Demo(folder, report)

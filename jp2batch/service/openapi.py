@@ -155,7 +155,7 @@ def _request(settings: Settings) -> dict[str, object]:
                 "minimum": -1,
                 "maximum": 32,
                 "default": -1,
-                "description": "Resolution levels to drop: 0 = full, -1 = the lowest there is",
+                "description": "Resolution levels to drop: 0 = full, -1 = the lowest",
             },
             "window": window,
             "root": {"enum": [*settings.roots, None], "description": "Name of the root; null: the default"},

@@ -236,7 +236,7 @@ def test_the_standard_input_is_read(monkeypatch: pytest.MonkeyPatch, packed: Cal
 
 def test_no_standard_input_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", None)
-    with pytest.raises(ManifestError, match="no standard input"):
+    with pytest.raises(ManifestError, match="standard input is not available"):
         read_manifest("-")
 
 

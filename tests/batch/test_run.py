@@ -146,7 +146,7 @@ def test_a_bad_manifest_starts_nothing(tmp_path, paths):
         (["{manifest}", "-o", "s3://bucket/out.ndjson"], 2, "objects in a store cannot be appended to"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--format", "npy"], 2, "--format npy is for folders"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--resume", "--overwrite"], 2, "contradicts"),
-        (["{manifest}", "-o", "{tmp}/r.ndjson", "--retry-failed"], 2, "there are no records"),
+        (["{manifest}", "-o", "{tmp}/r.ndjson", "--retry-failed"], 2, "records of an earlier run are missing"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--workers", "2", "--local-threads"], 2, "does not apply with"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--scheduler", "x:1", "--local-threads"], 2, "exclude each other"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--memory-limit", "lots", "--workers", "1"], 3, "does not start"),
@@ -209,7 +209,7 @@ def test_existing_output_is_replaced_only_on_demand(output, manifest, paths, tmp
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     done = run(manifest, target)
     assert done.exit_code == 2
-    assert "there are results already" in done.stderr
+    assert "results exist already" in done.stderr
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     fewer = write_rows(tmp_path / "fewer.ndjson", [{"Path": paths[0]}])
     done = run(fewer, target, "--overwrite", "--json")
@@ -394,7 +394,7 @@ def test_a_program_can_do_it_without_a_manifest(output, paths, tmp_path):
     first = jp2batch.run_to(requests[:2], tmp_path / output, form=form)
     summary = jp2batch.run_to(requests, tmp_path / output, form=form, resume=True)
     assert (first.ok, summary.kept, summary.ok, summary.failed) == (2, 2, len(paths), 0)
-    with pytest.raises(jp2batch.Jp2BatchError, match="there are results already"):
+    with pytest.raises(jp2batch.Jp2BatchError, match="results exist already"):
         jp2batch.run_to(requests, tmp_path / output, form=form)
     if output == "results.zarr":
         with xr.open_datatree(tmp_path / output, engine="zarr", consolidated=False, decode_coords="all") as tree:

@@ -77,7 +77,7 @@ def test_a_batch_in_a_store_is_resumed_replaced_and_kept_apart(away, fs, manifes
     assert run(manifest, *target).exit_code == 0
     fs.pipe_file(f"{away}/out/theirs.txt", b"dear")
     done = run(manifest, *target)
-    assert (done.exit_code, "there are results already" in done.stderr) == (2, True)
+    assert (done.exit_code, "results exist already" in done.stderr) == (2, True)
     told = records.read_bytes().splitlines(True)
     records.write_bytes(b"".join([*told[:4], told[4][:30]]))
     fs.rm(json.loads(told[1])["output"])

@@ -113,7 +113,7 @@ def parse_manifest(data: bytes, name: str = "-", *, rlevel: int = LOWEST, root: 
 def _read_stdin() -> bytes:
     stream = getattr(sys.stdin, "buffer", None)  # None without a console and in notebooks
     if stream is None:
-        raise ManifestError("", "there is no standard input", "give the path of a manifest")
+        raise ManifestError("", "standard input is not available", "give the path of a manifest")
     return read_stream(stream, _STDIN)
 
 

@@ -83,7 +83,7 @@ def list_requests(
     found = [one for one in listed if wanted is None or one.band in wanted]
     check_bands(wanted, (one.band for one in listed), metres)
     if not found:
-        raise InvalidRequest("", f"no image at {metres} m", "omit metres= to list all sizes")
+        raise InvalidRequest("", f"no image at {metres} m", "omit metres= to list the smallest pixels of each band")
     return [Request(one.path, rlevel, window, columns=one.columns) for one in found]
 
 

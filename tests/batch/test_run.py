@@ -382,9 +382,9 @@ def test_names_of_outputs_are_readable():
 
 def test_a_level_that_no_row_takes_is_said(paths, tmp_path):
     manifest = write_rows(tmp_path / "m.ndjson", [{"Path": path, "rlevel": 1} for path in paths])
-    assert "--rlevel 2 changes nothing" in run(manifest, tmp_path / "a.ndjson", "--rlevel", 2).stderr
+    assert "--rlevel 2 has no effect" in run(manifest, tmp_path / "a.ndjson", "--rlevel", 2).stderr
     write_rows(manifest, [{"Path": paths[0], "rlevel": 1}, {"Path": paths[1]}])
-    assert "changes nothing" not in run(manifest, tmp_path / "b.ndjson", "--rlevel", 2).stderr
+    assert "has no effect" not in run(manifest, tmp_path / "b.ndjson", "--rlevel", 2).stderr
 
 
 @pytest.mark.parametrize("output", ["results.ndjson", "results.zarr", "arrays"])

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from operator import methodcaller
 
 from jp2batch.core.config import store_costs
+from jp2batch.core.display import format_bytes
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.request import Window
-from jp2batch.image.info import format_bytes
 from jp2batch.image.read import read_from
 from jp2batch.sample.encode import ESA_60M, encode
 from jp2batch.sample.landscape import scene

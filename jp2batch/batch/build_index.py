@@ -2,16 +2,16 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.errors import Jp2BatchError, UnsupportedImage
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request
+from jp2batch.core.traffic import Traffic
 from jp2batch.image import index
 from jp2batch.image.index.parquet_table import check_pyarrow, write_table
-from jp2batch.image.info import format_bytes
 from jp2batch.image.open import OpenImage, run_steps, with_image
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.storage.source import open_source
@@ -50,24 +50,17 @@ class IndexSummary:
     """Number of images in the table."""
     errors: list[Jp2BatchError] = field(default_factory=list)
     """Errors of the other images."""
-    requests: int = 0
-    """Number of store requests."""
-    bytes_read: int = 0
-    """Bytes fetched."""
-    bytes_whole: int = 0
-    """Size of the indexed images in bytes."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """Store requests and bytes."""
     seconds: float = 0.0
     """Wall time in seconds."""
 
     def add(self, lesson: IndexedImage) -> None:
         """Add the outcome of an image."""
-        self.requests += lesson.requests
-        self.bytes_read += lesson.bytes_read
+        self.traffic.add(lesson.requests, lesson.bytes_read, 0 if lesson.known is None else lesson.known.size)
+        self.learned += lesson.known is not None
         if lesson.error is not None:
             self.errors.append(lesson.error)
-        if lesson.known is not None:
-            self.learned += 1
-            self.bytes_whole += lesson.known.size
 
     def summary(self) -> dict[str, object]:
         """Return counts and sums as a JSON-compatible dict."""
@@ -75,15 +68,12 @@ class IndexSummary:
             "images": self.images,
             "learned": self.learned,
             "failed": len(self.errors),
-            "requests": self.requests,
-            "bytes_read": self.bytes_read,
-            "bytes_whole": self.bytes_whole,
+            **asdict(self.traffic),
             "seconds": self.seconds,
         }
 
     def __str__(self) -> str:
-        share = f" of {format_bytes(self.bytes_whole)}" if self.bytes_whole else ""
-        took = f"fetched {format_bytes(self.bytes_read)}{share} in {self.requests} requests and {self.seconds:.1f} s"
+        took = f"fetched {self.traffic} in {self.traffic.requests} requests and {self.seconds:.1f} s"
         return f"learned {self.learned} of {self.images} images; {took}"
 
 

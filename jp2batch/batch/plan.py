@@ -7,22 +7,16 @@ from jp2batch.batch.deduplicate import Reads
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core import config, display
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.display import format_bytes
 from jp2batch.core.errors import Jp2BatchError
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
-from jp2batch.image.info import ReadPlan, format_bytes
+from jp2batch.core.traffic import Traffic
+from jp2batch.image.info import ReadPlan
 from jp2batch.image.inspect import plan_from
 from jp2batch.storage.source import open_source
 
 _TOGETHER = 128  # images per concurrent group
-
-
-@dataclass(slots=True)
-class _Share:
-    """Requests and bytes of the reads from stores with equal costs."""
-
-    requests: int = 0
-    bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -39,28 +33,20 @@ class BatchPlan:
     """Number of planned reads."""
     estimates: int = 0
     """Number of planned reads with an estimated cost."""
-    requests: int = 0
-    """Number of store requests."""
-    bytes: int = 0
-    """Bytes to fetch."""
-    bytes_whole: int = 0
-    """Size of the files in bytes."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """Store requests and bytes to fetch."""
     errors: list[Jp2BatchError] = field(default_factory=list)
     """Errors of the reads without a plan."""
     _alone: float = 0.0
-    _stores: dict[StoreCosts, _Share] = field(default_factory=dict)
+    _stores: dict[StoreCosts, Traffic] = field(default_factory=dict)
 
     def add(self, plan: ReadPlan, profile: StoreCosts) -> None:
         """Add the plan of a read."""
         self.planned += 1
         self.estimates += not plan.exact
-        self.requests += plan.requests
-        self.bytes += plan.bytes
-        self.bytes_whole += plan.size
         self._alone += plan.seconds
-        share = self._stores.setdefault(profile, _Share())
-        share.requests += plan.requests
-        share.bytes += plan.bytes
+        for traffic in (self.traffic, self._stores.setdefault(profile, Traffic())):
+            traffic.add(plan.requests, plan.bytes, plan.size)
 
     @property
     def seconds(self) -> float:
@@ -68,7 +54,7 @@ class BatchPlan:
 
         The maximum of the time of the readers and of the limits of each store: connections, bandwidth, quota.
         """
-        allowed = [store.seconds(share.requests, share.bytes, 1) for store, share in self._stores.items()]
+        allowed = [costs.seconds(store.requests, store.bytes_read, 1) for costs, store in self._stores.items()]
         return max([self._alone / self.readers, *allowed])
 
     def to_dict(self) -> dict[str, object]:
@@ -79,9 +65,9 @@ class BatchPlan:
             "planned": self.planned,
             "estimates": self.estimates,
             "failed": len(self.errors),
-            "requests": self.requests,
-            "bytes": self.bytes,
-            "bytes_whole": self.bytes_whole,
+            "requests": self.traffic.requests,
+            "bytes": self.traffic.bytes_read,
+            "bytes_whole": self.traffic.bytes_whole,
             "seconds": self.seconds,
             "readers": self.readers,
             "errors": [{"Path": error.path, "error": str(error)} for error in self.errors],
@@ -90,12 +76,12 @@ class BatchPlan:
     def text(self, title: str) -> str:
         """Return the plan as a table of text."""
         about = "about " if self.estimates else ""
-        share = f" ({self.bytes / self.bytes_whole:.2%})" if self.bytes_whole else ""
+        saved = self.traffic.bytes_whole - self.traffic.bytes_read
         rows = [
             ("items", f"{self.items}, served by {self.reads} reads"),
-            ("fetches", f"{about}{format_bytes(self.bytes)} of {format_bytes(self.bytes_whole)}{share}"),
-            ("saves", f"{about}{format_bytes(max(0, self.bytes_whole - self.bytes))}"),
-            ("requests", f"{about}{self.requests}"),
+            ("fetches", f"{about}{self.traffic}"),
+            ("saves", f"{about}{format_bytes(max(0, saved))}"),
+            ("requests", f"{about}{self.traffic.requests}"),
             ("stores", "; ".join(map(str, self._stores)) or "none"),
             ("fetching", f"about {self.seconds:.3g} s, {self.readers} reads at a time"),
             ("exact", f"no: {self.estimates} of {self.planned} are estimates" if self.estimates else "yes"),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from jp2batch.batch.report import BatchSummary
 from jp2batch.compute.result import Result
-from jp2batch.image.info import format_bytes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -36,8 +35,7 @@ class Progress:
         """Text behind the bar."""
         found = self._summary
         failed = [f"{found.failed} failed"] if found.failed else []
-        share = f" ({found.bytes_read / found.bytes_whole:.1%})" if found.bytes_whole else ""
-        return ", ".join([*failed, f"{format_bytes(found.bytes_read)} of {format_bytes(found.bytes_whole)}{share}"])
+        return ", ".join([*failed, str(found.traffic)])
 
 
 @contextlib.contextmanager

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from jp2batch.compute.result import Result, _fetched
+from jp2batch.compute.result import Result
 from jp2batch.core import display
 from jp2batch.core.request import Request
+from jp2batch.core.traffic import Traffic
 from jp2batch.image.preview import thumbnail
 
 if TYPE_CHECKING:
@@ -37,16 +38,24 @@ class BatchSummary:
     """Number of items done by this run."""
     failures: Counter[str] = field(default_factory=Counter)
     """Number of failed items by type of error."""
-    bytes_read: int = 0
+    traffic: Traffic = field(default_factory=Traffic)
     """Bytes fetched by this run."""
-    bytes_whole: int = 0
-    """Size of the files in bytes."""
     seconds: float = 0.0
     """Wall time of this run in seconds."""
     ended: str = "complete"
     """End of the run: "complete", "interrupted", or a type of error."""
     first_failure: str = ""
     """Message of the first failure in this run."""
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes fetched by this run."""
+        return self.traffic.bytes_read
+
+    @property
+    def bytes_whole(self) -> int:
+        """Size of the files in bytes."""
+        return self.traffic.bytes_whole
 
     @property
     def ok(self) -> int:
@@ -71,8 +80,7 @@ class BatchSummary:
             self.failures[type(result.error).__name__] += 1
             self.first_failure = self.first_failure or str(result.error)
         if result.stats and result.same_as is None:
-            self.bytes_read += result.stats.bytes_read
-            self.bytes_whole += result.size
+            self.traffic.add(result.stats.requests, result.stats.bytes_read, result.size)
 
     def summary(self) -> dict[str, object]:
         """Return counts and sums as a JSON-compatible dict."""
@@ -100,7 +108,7 @@ class BatchSummary:
         speed = f", {self.done / self.seconds:.1f} items/s" if self.done and self.seconds else ""
         rows = [
             ("requests", f"{self.requests}: {', '.join(counts)}"),
-            ("fetched", _fetched(self.bytes_read, self.bytes_whole)),
+            ("fetched", str(self.traffic)),
             ("time", f"{self.seconds:.1f} s{speed}"),
         ]
         rows += [("ended", self.ended)] if self.ended != "complete" else []
@@ -176,7 +184,7 @@ class BatchReport:
     def _repr_html_(self) -> str:
         counts = self._counts
         done = display.bar(counts.ok, counts.requests, f"{counts.ok} of {counts.requests} ok")
-        fetched = f"fetched {_fetched(counts.bytes_read, counts.bytes_whole)}"
+        fetched = f"fetched {counts.traffic}"
         saved = display.bar(counts.bytes_read, counts.bytes_whole, fetched)
         shown = [(thumbnail(result.value), result.request.path) for result in self.results[:_PICTURES]]
         pictures = [display.picture(png, PurePosixPath(path).stem) for png, path in shown if png]

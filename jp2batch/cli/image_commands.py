@@ -146,7 +146,7 @@ def read(
 
 
 def _summary(pixels: "Pixels") -> str:
-    from jp2batch.image.info import format_bytes
+    from jp2batch.core.display import format_bytes
 
     (_, rows, columns), stats, size = pixels.values.shape, pixels.stats, pixels.opened.source.size or 0
     took = f"fetched {format_bytes(stats.bytes_read)} of {format_bytes(size)} in {stats.requests} requests"

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jp2batch.core import display
+from jp2batch.core.display import format_bytes
 from jp2batch.core.errors import Jp2BatchError
 from jp2batch.core.request import Request
-from jp2batch.image.info import format_bytes
 from jp2batch.image.preview import thumbnail
 from jp2batch.image.read import Stats
 
@@ -63,7 +63,7 @@ class Result:
         return self.request.shown_path
 
     def _fetched(self) -> str:
-        return _fetched(self.stats.bytes_read if self.stats else 0, self.size)
+        return display.share(self.stats.bytes_read if self.stats else 0, self.size)
 
     def _rows(self) -> list[tuple[str, str]]:
         stats, request = self.stats, self.request
@@ -113,11 +113,6 @@ class Result:
             "same_as": self.same_as,
         }
         return dict(request.columns) | own  # own fields override columns of the same name
-
-
-def _fetched(part: int, whole: int) -> str:
-    share = f" ({part / whole:.2%})" if whole else ""
-    return f"{format_bytes(part)} of {format_bytes(whole)}{share}"
 
 
 def describe(error: Jp2BatchError) -> dict[str, object]:

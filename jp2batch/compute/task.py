@@ -13,12 +13,12 @@ import cloudpickle
 from jp2batch.compute.result import Result
 from jp2batch.compute.worker import is_replaced, memory_to_spare, watchdog, worker_name
 from jp2batch.core import config
+from jp2batch.core.display import format_bytes
 from jp2batch.core.errors import ImageTooLarge, Jp2BatchError, UnexpectedError
 from jp2batch.core.location import Location
 from jp2batch.core.options import SecretDict
 from jp2batch.core.request import Request
 from jp2batch.core.runtime import process_state
-from jp2batch.image.info import format_bytes
 from jp2batch.image.open import OpenImage, memory_needed
 from jp2batch.image.read import Pixels, counted, read_from
 from jp2batch.image.response import response

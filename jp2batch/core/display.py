@@ -128,3 +128,19 @@ def _filled(rows: tuple[int, int], columns: tuple[int, int], tile: tuple[float, 
         for row in range(*rows)
         for column in range(*columns)
     )
+
+
+def format_bytes(size: int) -> str:
+    """Format a size in bytes for people: "3.05 MB"."""
+    value, unit = float(size), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):  # the unit reached is the result
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
+
+
+def share(part: int, whole: int) -> str:
+    """Format bytes of a whole for people: "3.05 MB of 61 MB (5.00%)"."""
+    percent = f" ({part / whole:.2%})" if whole else ""
+    return f"{format_bytes(part)} of {format_bytes(whole)}{percent}"

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping
 
+from jp2batch.core.display import format_bytes
 from jp2batch.core.errors import ImageNotFound, Jp2BatchError, NotJpeg2000, PermissionDenied
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions, inner_options
 from jp2batch.doctor.findings import Finding
-from jp2batch.image.info import format_bytes
 from jp2batch.image.inspect import inspect
 from jp2batch.storage.schemes import ANONYMOUS, credentials_of
 

@@ -66,7 +66,7 @@ class ImageInfo:
         bits = "/".join(map(str, sorted(set(self.bits))))
         return [
             ("image", f"{rows} x {columns}, {self.bands} band{'s' * (self.bands > 1)}, {bits} bits, {self.dtype}"),
-            ("file", format_bytes(self.size)),
+            ("file", display.format_bytes(self.size)),
             ("tiles", f"{self.tiles[0]} x {self.tiles[1]} of {self.tile_shape[0]} x {self.tile_shape[1]}"),
             ("levels", ", ".join(f"{r}: {h} x {w}" for r, (h, w) in enumerate(self.levels))),
             ("coding", f"{self.progression}, {self.layers} layer{'s' * (self.layers > 1)}, {self.wavelet}"),
@@ -146,7 +146,7 @@ class ReadPlan:
         return [
             ("result", f"{self.shape[0]} x {self.shape[1]} {self.dtype} at rlevel {self.rlevel}"),
             ("fetches", self._fetched()),
-            ("saves", f"{about}{format_bytes(max(0, self.size - self.bytes))}"),
+            ("saves", f"{about}{display.format_bytes(max(0, self.size - self.bytes))}"),
             ("requests", f"{about}{self.requests}"),
             ("store", f"{self.store}{takes}"),
             ("tiles", f"{self.tiles} of {self.tiles_of}: rows {top} to {bottom - 1}, columns {left} to {right - 1}"),
@@ -156,14 +156,4 @@ class ReadPlan:
 
     def _fetched(self) -> str:
         about = "" if self.exact else "about "
-        return f"{about}{format_bytes(self.bytes)} of {format_bytes(self.size)} ({self.share:.2%})"
-
-
-def format_bytes(size: int) -> str:
-    """Format a size in bytes for people: "3.05 MB"."""
-    value, unit = float(size), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):  # the unit reached is the result
-        if value < 1000 or unit == "TB":
-            break
-        value /= 1000
-    return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
+        return f"{about}{display.share(self.bytes, self.size)}"

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -138,7 +138,15 @@ def make_product(
     return root
 
 
-def make_series(folder: str | Path, dates: int, *, days: int = 5, **options: Any) -> Iterator[Path]:
+def make_series(
+    folder: str | Path,
+    dates: int,
+    *,
+    days: int = 5,
+    bands: Iterable[str] = BANDS,
+    size: int = 1098,
+    tlm: bool = False,
+) -> Iterator[Path]:
     """Make small products of the same place, one after the other.
 
     Parameters
@@ -149,16 +157,17 @@ def make_series(folder: str | Path, dates: int, *, days: int = 5, **options: Any
         How many; each has clouds of its own.
     days : int
         From one to the next.
-    **options
-        Those of `make_product`.
+    bands, size, tlm
+        As for `make_product`.
 
     Yields
     ------
     Path
         The SAFE folder of each, as soon as it is made.
     """
+    bands = tuple(bands)
     for number in range(dates):
-        yield make_product(folder, date=DATE + timedelta(days=days * number), **options)
+        yield make_product(folder, date=DATE + timedelta(days=days * number), bands=bands, size=size, tlm=tlm)
 
 
 def make_image(path: str | Path, pixels: Image, metres: int, *, tile: str = TILE, tlm: bool = False) -> Path:

@@ -35,9 +35,9 @@ class Reads:
     """Map from reads to items: equal requests are read once."""
 
     def __init__(self, items: Iterable[Request]) -> None:
-        self._items: dict[str, list[tuple[int, Request]]] = {}
+        self._items: dict[object, list[tuple[int, Request]]] = {}
         for place, item in enumerate(items):
-            self._items.setdefault(item.digest, []).append((place, item))
+            self._items.setdefault(_asked(item), []).append((place, item))
 
     def all(self) -> list[Request]:
         """Return the request of each read: its first item."""
@@ -45,17 +45,22 @@ class Reads:
 
     def of(self, items: Iterable[Request]) -> list[Request]:
         """Return the requests of the reads needed for some items."""
-        return [self._items[digest][0][1] for digest in dict.fromkeys(item.digest for item in items)]
+        return [self._items[asked][0][1] for asked in dict.fromkeys(map(_asked, items))]
 
     def results(self, result: Result, wanted: Container[str] | None = None) -> list[tuple[int, Result]]:
         """Return (index, result) of the items of a read.
 
         `wanted` limits them to items with these ids.
         """
-        items = self._items[result.request.digest]
+        items = self._items[_asked(result.request)]
         if wanted is not None:
             items = [(place, item) for place, item in items if item.id in wanted]
         first = items[0][1]
         own = replace(result, request=first, same_as=None)
         others = [(place, replace(result, request=item, same_as=first.id)) for place, item in items[1:]]
         return [(items[0][0], own), *others]
+
+
+def _asked(request: Request) -> object:
+    """Return a key of the read, equal if the digests are equal."""
+    return request.path, request.rlevel, request.window, request.root and request.root.rstrip("/")

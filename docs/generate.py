@@ -9,6 +9,7 @@ import house
 import notebook_form
 import pictures
 import reference
+import stores
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +19,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/api.md": reference.python,
     "docs/cli.md": reference.command_line,
     "docs/configuration.md": reference.configuration,
+    "docs/reading.md": stores.reading,
     "docs/images/what-is-fetched.svg": drawings.what_is_fetched,
 }
 """Generators of pages, by path."""

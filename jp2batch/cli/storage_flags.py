@@ -11,24 +11,12 @@ import click
 
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.location import Location
+from jp2batch.storage.schemes import scheme_info
 
 Options = dict[str, object]
 """fsspec's options for a store, or for several, by protocol."""
 
-_S3: dict[str, Callable[[object], Options]] = {
-    "endpoint_url": lambda url: {"endpoint_url": url},
-    "no_sign_request": lambda _: {"anon": True},
-    "request_payer": lambda _: {"requester_pays": True},
-    "profile": lambda name: {"profile": name},
-    "region": lambda name: {"client_kwargs": {"region_name": name}},
-}
-_GS: dict[str, Callable[[object], Options]] = {
-    "endpoint_url": lambda url: {"endpoint_url": url},
-    "no_sign_request": lambda _: {"token": "anon"},
-    "request_payer": lambda _: {"requester_pays": True},
-}
 _LOCAL = "file"
-_BY_PROTOCOL = {"s3": _S3, "s3a": _S3, "gs": _GS, "gcs": _GS}
 
 _IN_FLAGS = (
     (re.compile(r'storage_options=\{"(?:anon": True|token": "anon")\}'), "--no-sign-request"),
@@ -107,11 +95,11 @@ class StorageFlags:
         Flags apply if its store supports them; further options do not.
         """
         own = replace(self, storage_options=None)
-        return own.options_for(path) if _protocol(path) in _BY_PROTOCOL else {}
+        return own.options_for(path) if scheme_info(_protocol(path)).flags else {}
 
     def _known(self, protocol: str) -> Options:
         options: Options = {}
-        for name, meaning in _BY_PROTOCOL.get(protocol, {}).items():
+        for name, meaning in scheme_info(protocol).flags.items():
             if value := getattr(self, name):
                 options = _merged(options, meaning(value))
         return options
@@ -120,7 +108,7 @@ class StorageFlags:
         """Refuse flags unknown to all stores."""
         names = [name for name, value in asdict(self).items() if value and name != "storage_options"]
         for name in names:
-            if not any(name in _BY_PROTOCOL.get(protocol, {}) for protocol in stores):
+            if not any(name in scheme_info(protocol).flags for protocol in stores):
                 protocol, path = next(iter(stores.items()))
                 kind = "local files" if protocol == _LOCAL else f"{protocol}:// paths"
                 hint = "leave it out, or give what the driver takes in --storage-options"
@@ -145,7 +133,7 @@ class StorageFlags:
 
 
 _FLAGS = (
-    click.option("--endpoint-url", metavar="URL", help="Address of an S3 or GCS compatible store."),
+    click.option("--endpoint-url", metavar="URL", help="Address of a store compatible with S3, GCS or Azure."),
     click.option("--no-sign-request", is_flag=True, help="Access public buckets anonymously."),
     click.option("--request-payer", type=click.Choice(["requester"]), help="Pay for the requests."),
     click.option("--profile", metavar="NAME", help="Profile of the AWS configuration."),

@@ -60,6 +60,7 @@ class Jp2BatchError(Exception):
     def __init__(self, path: str | Location, problem: str, hint: str = "") -> None:
         self.path = _shown(path)
         super().__init__(self.path, problem, hint)
+        self.args = (self.path, problem, hint)  # OSError keeps two of them only
         self.problem = problem
         self.hint = hint
 

@@ -12,12 +12,15 @@ LOCAL = ("file", "local")
 
 _MARK, _LINK = "://", "::"
 # In an Azure URL, the text before the @ is the container, not a user.
-_USER = re.compile(r"(?<!abfs://)(?<!abfss://)(?<=://)[^/?#\s]*@")
+_USER = re.compile(r"(?<!az://)(?<!abfs://)(?<!abfss://)(?<=://)[^/?#\s]*@")
 # Only an ARN among bucket names has a colon. A secret may contain slashes: everything up to the last @ is removed.
-_USER_OF_STORE = re.compile(r"(?i)\b(s3a?|gs|gcs)://(?:(?!arn:)[^/?#\s@]*:\S*|[^/?#\s]*)@")
+_USER_OF_STORE = re.compile(
+    r"(?i)\b(s3a?|gs|gcs)://(?:(?!arn:)[^/?#\s@]*:\S*|[^/?#\s]*)@|\b(az|abfss?)://[^/?#\s@]*:\S*@"
+)
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")  # they may split credentials and hide them from the patterns
 _QUERY = re.compile(r"\?[^\s'\"]*")
-_PLAIN_OPTIONS = ("endpoint_url", "region_name", "profile")  # options without secrets
+_SECRET_PART = re.compile(r"(?i)\b(AccountKey|SharedAccessSignature|sig)=[^\s;&'\"]+")  # of Azure
+_PLAIN_OPTIONS = ("account_host", "account_name", "endpoint_url", "region_name", "profile")  # options without secrets
 _SHORTEST = 4  # characters of a secret: a shorter text would match anywhere
 
 
@@ -148,7 +151,7 @@ class Location:
 
     def redact(self, text: str) -> str:
         """Return a text without credentials and the secrets of this location."""
-        text = redact(text)
+        text = _SECRET_PART.sub(r"\1=…", redact(text))
         for secret in sorted(self._secrets(), key=len, reverse=True):
             text = text.replace(secret, "…")
         return text
@@ -162,7 +165,7 @@ class Location:
 
 def redact(text: str) -> str:
     """Return a text without users, passwords and queries in its URLs."""
-    return _QUERY.sub("", _USER.sub("", _USER_OF_STORE.sub(rf"\1{_MARK}", text)))
+    return _QUERY.sub("", _USER.sub("", _USER_OF_STORE.sub(rf"\1\2{_MARK}", text)))
 
 
 def host_of(address: str) -> str:

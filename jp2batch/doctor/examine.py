@@ -13,10 +13,11 @@ from jp2batch.doctor.cluster import examine_cluster
 from jp2batch.doctor.findings import Finding
 from jp2batch.doctor.storage import examine_storage
 from jp2batch.image import openjpeg
+from jp2batch.storage.schemes import SCHEMES
 
 _PACKAGES = ("glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow")
 _OPTIONAL = {
-    "gcsfs": "gs:// paths",
+    **{row.package: f"{row.names[0]}:// paths" for row in SCHEMES if row.package},
     "obstore": "s3:// paths, at a third of the computing",
     **{package: row.plural for row in FORMATS.values() if not row.is_alias for package in row.packages},
 }
@@ -101,4 +102,5 @@ def _package(name: str) -> Finding:
 
 def _optional(name: str, use: str) -> Finding:
     found = _package(name)
-    return found if found.status == "ok" else Finding(name, "missing", f"needed for {use} (pip install {name})")
+    install = next((row.install for row in SCHEMES if row.package == name), f"pip install {name}")
+    return found if found.status == "ok" else Finding(name, "missing", f"needed for {use} ({install})")

@@ -9,7 +9,7 @@ from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions, inner_options
 from jp2batch.doctor.findings import Finding
 from jp2batch.image.inspect import inspect
-from jp2batch.storage.schemes import ANONYMOUS, credentials_of
+from jp2batch.storage.schemes import credentials_of, scheme_info
 
 _PAY = 'storage_options={"requester_pays": True}'
 _REQUESTER_PAYS = f"its requester pays: {_PAY}, with credentials of AWS; your account is charged"
@@ -45,9 +45,7 @@ def _image(path: str, protocol: str, options: dict[str, object], used: str | Non
         hint = _hint(path, protocol, options, used)
         return Finding("image", "problem", str(PermissionDenied(error.path, error.problem, hint or error.hint)))
     except Jp2BatchError as error:
-        known = (
-            _BUCKETS.get(Location.of(path).store.bucket) if not isinstance(error, ImageNotFound | NotJpeg2000) else None
-        )
+        known = None if isinstance(error, ImageNotFound | NotJpeg2000) else _known_of_bucket(path)
         return Finding("image", "problem", f"{error}; of this bucket is known: {known}" if known else str(error))
     rows, columns = info.shape
     return Finding("image", "ok", f"{info.path}: {rows} x {columns}, {format_bytes(info.size)}, {info.crs or 'no CRS'}")
@@ -58,22 +56,23 @@ def _hint(path: str, protocol: str, options: dict[str, object], used: str | None
     known = _known_of_bucket(path)
     if known is not None and not options.get("requester_pays"):
         return f"of this bucket is known: {known}"
-    if protocol not in ANONYMOUS:
+    if not scheme_info(protocol).anonymous:
         return None
     return _if_anonymous(path, protocol, options) if used == "anonymous" else _if_signed(path, protocol, options, used)
 
 
 def _if_signed(path: str, protocol: str, options: dict[str, object], used: str | None) -> str:
-    if _reads(path, options | ANONYMOUS[protocol]):
+    if _reads(path, options | dict(scheme_info(protocol).anonymous)):
         return f"it is public: ask without credentials, by {_anonymous(protocol)}"
     if used is None:
         return "anonymous requests are refused, too, and no credentials were found: give some in the environment"
-    pays = "" if options.get("requester_pays") else f"the requester may have to pay ({_PAY}), "
+    asks = options.get("requester_pays") or "request_payer" not in scheme_info(protocol).flags
+    pays = "" if asks else f"the requester may have to pay ({_PAY}), "
     return f"anonymous requests are refused, too: {pays}{used} may lack the right, or there is no such key"
 
 
 def _if_anonymous(path: str, protocol: str, options: dict[str, object]) -> str:
-    own = {name: value for name, value in options.items() if name not in ANONYMOUS[protocol]}
+    own = {name: value for name, value in options.items() if name not in scheme_info(protocol).anonymous}
     found = credentials_of(protocol, own)
     if found is not None and _reads(path, own):
         return f"with the credentials found ({found}) it can be read: leave out {_anonymous(protocol)}"
@@ -81,7 +80,7 @@ def _if_anonymous(path: str, protocol: str, options: dict[str, object]) -> str:
 
 
 def _anonymous(protocol: str) -> str:
-    return f"storage_options={json.dumps(ANONYMOUS[protocol]).replace('true', 'True')}"
+    return f"storage_options={json.dumps(scheme_info(protocol).anonymous).replace('true', 'True')}"
 
 
 def _reads(path: str, options: Mapping[str, object]) -> bool:

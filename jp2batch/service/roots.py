@@ -118,7 +118,7 @@ def _within(root: str, storage_options: Mapping[str, object]) -> dict[str, objec
 def _located(url: str) -> str:
     root = Location.of(url)
     if not root.is_local:
-        hint = "s3://, gs://, https://, a folder"
+        hint = "s3://, gs://, az://, https://, a folder"
         if root.scheme not in known_protocols():
             raise ConfigurationError(url, f"{root.scheme}:// is not a known protocol", hint)
         if root.names_a_user_of_a_store:

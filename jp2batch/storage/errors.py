@@ -20,6 +20,7 @@ from jp2batch.core.errors import (
     StoreUnavailable,
 )
 from jp2batch.core.location import Location
+from jp2batch.storage.schemes import scheme_info
 
 _BY_STATUS: dict[int, type[Jp2BatchError]] = {
     401: PermissionDenied,
@@ -67,6 +68,7 @@ _BY_NAME: dict[str, type[Jp2BatchError]] = {
     "NoCredentialsError": PermissionDenied,
     "PartialCredentialsError": PermissionDenied,
     # gcsfs, adlfs, obstore
+    "AzureError": StoreUnavailable,
     "ClientAuthenticationError": PermissionDenied,
     "DefaultCredentialsError": PermissionDenied,
     "NotFoundError": ImageNotFound,
@@ -95,24 +97,24 @@ _KNOWN_BETTER = {
     "BadZipFile": ("not a zip archive, or damaged", "check the path"),
     "IsADirectoryError": ("this is a folder", "give the path of a file in it"),
     "ParamValidationError": ("the name of the bucket or key is invalid", "check the path"),
-    **dict.fromkeys(("ClientConnectorError", "ConnectionRefusedError", "gaierror"), _UNREACHABLE),
+    **dict.fromkeys(
+        ("ClientConnectorError", "ConnectionRefusedError", "ServiceRequestError", "gaierror"), _UNREACHABLE
+    ),
     **dict.fromkeys(("ConnectTimeoutError", "ConnectionTimeoutError", "EndpointConnectionError"), _UNREACHABLE),
     **dict.fromkeys(("ClientConnectorCertificateError", "SSLCertVerificationError"), _NOT_TRUSTED),
     **dict.fromkeys(("ClientConnectorSSLError", "SSLError"), _NOT_SECURE),
     "ProxyConnectionError": _UNREACHABLE,
 }
-_SAY_NO_MORE = {"BadZipFile", "FileNotFoundError", "IsADirectoryError", "ParamValidationError", "PermissionError"}
+_SAY_NO_MORE = {
+    "BadZipFile",
+    "ClientAuthenticationError",
+    "FileNotFoundError",
+    "IsADirectoryError",
+    "ParamValidationError",
+    "PermissionError",
+}
 
 _OF_GDAL = re.compile(r"/vsi(s3|gs|curl)(?:_streaming)?/+(.+)")
-
-_DENIED_CURES = {
-    "file": "check who may read the file",
-    "gs": 'give credentials in the environment; for a public bucket, storage_options={"token": "anon"}',
-    "http": 'give "headers" or "client_kwargs" in storage_options',
-    "s3": 'give credentials in the environment; for a public bucket, storage_options={"anon": True}; if the requester'
-    ' pays, storage_options={"requester_pays": True}; a missing key can look like this too',
-}
-_DENIED_CURES.update(gcs=_DENIED_CURES["gs"], https=_DENIED_CURES["http"], s3a=_DENIED_CURES["s3"])
 
 
 class HttpStatusError(Exception):
@@ -144,13 +146,17 @@ def translate_error(error: Exception, location: Location, doing: str = "") -> Jp
 
 def not_opened(error: Exception, location: Location) -> Jp2BatchError:
     """Return an error for a file system with a failed setup."""
+    if isinstance(error, Jp2BatchError):
+        return error
     url = f"{location.scheme}://"
     if isinstance(error, ImportError):
         missing = error.__cause__ if isinstance(error.__cause__, ImportError) else error
         package = (missing.name or "its driver").split(".")[0]
-        return StorageError(location, f"reading {url} needs the package {package}", f"pip install {package}")
+        row = scheme_info(location.store.scheme)
+        install = row.install if row.package == package else f"pip install {package}"
+        return StorageError(location, f"reading {url} needs the package {package}", install)
     if str(error).startswith("Protocol not known"):
-        hint = _as_a_url(location.redacted) or "give s3://, gs://, https:// or a local path"
+        hint = _as_a_url(location.redacted) or "give s3://, gs://, az://, https:// or a local path"
         return StorageError(location, f"{url} is not a known protocol", hint)
     kind, archive = _kind(error), location.is_chained  # an archive is opened immediately
     if kind not in (StorageError, ImageNotFound) or (archive and not _SAY_NO_MORE.isdisjoint(_names(error))):
@@ -202,7 +208,7 @@ def _problem_and_hint(error: Exception, kind: type[Jp2BatchError], location: Loc
         return better
     problem, hint = _PROBLEMS[kind]
     if kind is PermissionDenied:
-        return problem, _DENIED_CURES.get(location.scheme, hint)
+        return problem, scheme_info(location.scheme).denied
     if kind is ImageNotFound and location.is_local:
         return _NO_FILE[0], _as_a_url(location.redacted) or _NO_FILE[1]
     return problem, hint
@@ -233,7 +239,8 @@ def _names(error: Exception) -> list[str]:
 
 
 def _code(error: Exception) -> str:
-    return str(response_of(error).get("Error", {}).get("Code", ""))
+    code = response_of(error).get("Error", {}).get("Code") or getattr(error, "error_code", "")
+    return str(getattr(code, "value", code) or "")
 
 
 def _detail(error: Exception, location: Location) -> str:

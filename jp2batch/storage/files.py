@@ -185,8 +185,7 @@ def writing(url: str, storage_options: Mapping[str, object] | None) -> Iterator[
     try:
         options = driver_options(location, store_costs(location.scheme))
         fs, path = fsspec.core.url_to_fs(url, **options)
-        if isinstance(getattr(fs, "retries", None), int):
-            fs.retries = 1  # `retry` repeats requests itself
+        _repeat_nothing(fs)
         yield fs, path
     except Exception as error:  # noqa: BLE001  # each driver has its own
         fault = translate_error(error, location)
@@ -194,6 +193,16 @@ def writing(url: str, storage_options: Mapping[str, object] | None) -> Iterator[
         if fault.retryable:
             raise StoreUnavailable(location, problem, "try again") from None
         raise OutputError(location, problem, "check the path, the rights and the space") from None
+
+
+def _repeat_nothing(fs: Any) -> None:
+    """Let a driver make each request once: `retry` repeats them itself."""
+    if isinstance(getattr(fs, "retries", None), int):
+        fs.retries = 1
+    azure = getattr(getattr(fs, "service_client", None), "_pipeline", None)
+    for policy in getattr(azure, "_impl_policies", ()):
+        if hasattr(policy, "total_retries"):
+            policy.total_retries = 0
 
 
 def is_local(fs: Any) -> bool:

@@ -1,58 +1,178 @@
-"""Kind and origin of the credentials for a store.
-
-Their values are never shown.
-"""
+"""Kinds of stores by the scheme of their URLs: one row for each."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["ANONYMOUS", "credentials_of"]
+from jp2batch.core.location import LOCAL, Location
+from jp2batch.core.options import inner_options
+from jp2batch.storage.azure import azure_address, azure_credentials, azure_options
 
-ANONYMOUS: dict[str, dict[str, object]] = {
-    "s3": {"anon": True},
-    "s3a": {"anon": True},
-    "gs": {"token": "anon"},
-    "gcs": {"token": "anon"},
-}
-"""Options for anonymous access, by protocol."""
+Options = dict[str, object]
 
 _S3_OPTIONS = ("key", "secret", "token", "session")
+_S3_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "FSSPEC_S3_ENDPOINT_URL")
+ENDPOINTS = (*_S3_ENDPOINTS, "endpoint_url", "endpoint", "host")
+"""Parts of an address that name the host."""
+
+_ADDRESS = frozenset({"endpoint_url", "endpoint", "host", "port", "account_name", "account_host"})
 
 
-def credentials_of(protocol: str, options: Mapping[str, object]) -> str | None:
+def _s3_credentials(options: Mapping[str, object]) -> str | None:
+    """Return the origin of the credentials; without options, that of botocore's, which s3fs uses."""
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    if any(options.get(name) for name in _S3_OPTIONS):
+        return "storage_options"
+    try:
+        found = Session(profile=options.get("profile")).get_credentials()
+    except BotoCoreError:  # the profile does not exist
+        return None
+    return None if found is None else {"env": "environment"}.get(found.method, found.method)
+
+
+def _gs_credentials(options: Mapping[str, object]) -> str | None:
+    name = "GOOGLE_APPLICATION_CREDENTIALS"
+    return "storage_options" if options.get("token") else name if os.environ.get(name) else None
+
+
+def _web_credentials(options: Mapping[str, object]) -> str | None:
+    return "storage_options" if options.get("headers") or options.get("client_kwargs") else None
+
+
+def _address_options(_location: Location, options: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in sorted(options.items()) if name in _ADDRESS and value}
+
+
+def _s3_address(location: Location, options: Mapping[str, object]) -> dict[str, str]:
+    return _address_options(location, options) or {
+        name: os.environ[name] for name in _S3_ENDPOINTS if os.environ.get(name)
+    }
+
+
+def _plain_options(location: Location, _connections: int) -> Options:
+    return dict(location.options)
+
+
+def _s3_options(location: Location, connections: int) -> Options:
+    config = {"max_pool_connections": connections, "retries": {"total_max_attempts": 1}}  # `retry` repeats requests
+    return {**location.options, "config_kwargs": {**config, **inner_options(location.options, "config_kwargs")}}
+
+
+@dataclass(frozen=True, slots=True)
+class SchemeInfo:
+    """What the package knows of one kind of store."""
+
+    names: tuple[str, ...]
+    """Its schemes, the usual one first."""
+    title: str
+    """Its name, for documentation."""
+    package: str = ""
+    """Package of its driver, if this package does not install it."""
+    extra: str = ""
+    """The extra of this package with that driver."""
+    anonymous: Mapping[str, object] = field(default_factory=dict)
+    """fsspec's options for anonymous access."""
+    flags: Mapping[str, Callable[[Any], Options]] = field(default_factory=dict)
+    """fsspec's options for each storage flag that applies, in order."""
+    denied: str = "check the credentials in storage_options"
+    """Hint after a refusal."""
+    credentials: Callable[[Mapping[str, object]], str | None] = _web_credentials
+    """Origin of the credentials, from fsspec's options."""
+    address: Callable[[Location, Mapping[str, object]], dict[str, str]] = _address_options
+    """Parts of the address of a store outside the path, from all of fsspec's options; no credentials."""
+    driver_options: Callable[[Location, int], Options] = _plain_options
+    """fsspec's options for so many connections at a time."""
+
+    @property
+    def install(self) -> str:
+        """The command for a missing driver."""
+        return f'pip install "jp2batch[{self.extra}]"' if self.extra else f"pip install {self.package}"
+
+
+FILE = SchemeInfo(LOCAL, "local files", denied="check who may read the file")
+S3 = SchemeInfo(
+    ("s3", "s3a"),
+    "Amazon S3 and compatible stores",
+    anonymous={"anon": True},
+    flags={
+        "endpoint_url": lambda url: {"endpoint_url": url},
+        "no_sign_request": lambda _: {"anon": True},
+        "request_payer": lambda _: {"requester_pays": True},
+        "profile": lambda name: {"profile": name},
+        "region": lambda name: {"client_kwargs": {"region_name": name}},
+    },
+    denied='give credentials in the environment; for a public bucket, storage_options={"anon": True}; if the requester'
+    ' pays, storage_options={"requester_pays": True}; a missing key can look like this too',
+    credentials=_s3_credentials,
+    address=_s3_address,
+    driver_options=_s3_options,
+)
+SCHEMES = (
+    FILE,
+    SchemeInfo(("https", "http"), "web servers", denied='give "headers" or "client_kwargs" in storage_options'),
+    S3,
+    SchemeInfo(
+        ("gs", "gcs"),
+        "Google Cloud Storage",
+        package="gcsfs",
+        extra="gs",
+        anonymous={"token": "anon"},
+        flags={
+            "endpoint_url": lambda url: {"endpoint_url": url},
+            "no_sign_request": lambda _: {"token": "anon"},
+            "request_payer": lambda _: {"requester_pays": True},
+        },
+        denied='give credentials in the environment; for a public bucket, storage_options={"token": "anon"}',
+        credentials=_gs_credentials,
+    ),
+    SchemeInfo(
+        ("az", "abfs", "abfss"),
+        "Azure Blob Storage",
+        package="adlfs",
+        extra="azure",
+        anonymous={"anon": True},
+        flags={
+            "endpoint_url": lambda url: {"endpoint_url": url},
+            "no_sign_request": lambda _: {"anon": True},
+        },
+        denied='give credentials in the environment or storage_options={"account_name": …, "account_key": …}; for a'
+        ' public container, storage_options={"anon": True}',
+        credentials=azure_credentials,
+        address=azure_address,
+        driver_options=azure_options,
+    ),
+    SchemeInfo(("memory",), "fsspec's memory"),
+)
+"""One row for each kind of store."""
+
+_ROWS = {name: row for row in SCHEMES for name in row.names}
+
+
+def scheme_info(scheme: str) -> SchemeInfo:
+    """Return the row of a scheme; for an unknown one, a row without particulars."""
+    return _ROWS.get(scheme) or SchemeInfo((scheme,), f"{scheme} by fsspec")
+
+
+def credentials_of(scheme: str, options: Mapping[str, object]) -> str | None:
     """Return the kind of credentials for a store; None without any.
 
     Parameters
     ----------
-    protocol : str
-        Protocol of the path: "s3", "gs", "https", …
+    scheme : str
+        Scheme of the URL: "s3", "gs", "https", …
     options : mapping
         fsspec's options.
 
     Returns
     -------
     str or None
-        Such as "anonymous", "storage_options", "environment", "shared-credentials-file"; None also for a protocol whose
+        Such as "anonymous", "storage_options", "environment", "shared-credentials-file"; None also for a scheme whose
         credentials are unknown.
     """
-    if any(options.get(key) == value for key, value in ANONYMOUS.get(protocol, {}).items()):
+    row = scheme_info(scheme)
+    if any(options.get(name) == value for name, value in row.anonymous.items()):
         return "anonymous"
-    if protocol in ("s3", "s3a"):
-        return "storage_options" if any(options.get(name) for name in _S3_OPTIONS) else _botocores(options)
-    if protocol in ("gs", "gcs"):
-        if options.get("token"):
-            return "storage_options"
-        return "GOOGLE_APPLICATION_CREDENTIALS" if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS") else None
-    return "storage_options" if options.get("headers") or options.get("client_kwargs") else None
-
-
-def _botocores(options: Mapping[str, object]) -> str | None:
-    """Return the origin of botocore's credentials, which s3fs uses."""
-    from botocore.exceptions import BotoCoreError
-    from botocore.session import Session
-
-    try:
-        found = Session(profile=options.get("profile")).get_credentials()
-    except BotoCoreError:  # the profile does not exist
-        return None
-    return None if found is None else {"env": "environment"}.get(found.method, found.method)
+    return row.credentials(options)

@@ -18,6 +18,7 @@ from jp2batch.storage.errors import not_opened
 from jp2batch.storage.local_source import LocalSource
 from jp2batch.storage.remote_source import RemoteSource
 from jp2batch.storage.replies import Piece, Version
+from jp2batch.storage.schemes import S3, scheme_info
 from jp2batch.storage.store_identity import key_of, store_host
 from jp2batch.storage.store_options import locate
 
@@ -206,7 +207,7 @@ def open_source(path: str, *, storage_options: Mapping[str, object] | None = Non
     else:
         if isinstance(fs, LocalFileSystem):
             return LocalSource(name, location, profile, key_of(location, name))
-        keeps_slashes = location.scheme in ("s3", "s3a") and not location.is_chained  # fsspec strips final ones
+        keeps_slashes = scheme_info(location.scheme) is S3 and not location.is_chained  # fsspec strips final ones
         make = functools.partial(store_class(fs), fs, path if keeps_slashes else name)
         loop = fs.loop if fs.async_impl else None
         return RemoteSource(make, location, profile, loop=loop, key=key_of(location), store=store)

@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 
 from jp2batch.core.location import Location, host_of
+from jp2batch.storage.schemes import ENDPOINTS, scheme_info
 
-_ADDRESS = frozenset({"endpoint_url", "endpoint", "host", "port", "account_name", "account_host"})
-_ADDRESS_OF_S3 = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "FSSPEC_S3_ENDPOINT_URL")
 # Query parameters that change with each signature, in lower case: of Amazon, Google, Microsoft and compatible stores.
 _SIGNING = re.compile(
     r"x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|key-pair-id|signature|sig|(?:access_)?token|expires"
@@ -24,8 +22,7 @@ _SIGNING_BESIDE = {
 def endpoint_of(location: Location) -> str:
     """Return a store's endpoint from options or environment, else empty."""
     address = _address(location)
-    names = (*_ADDRESS_OF_S3, "endpoint_url", "endpoint", "host")
-    return next((address[name] for name in names if name in address), "")
+    return next((address[name] for name in ENDPOINTS if name in address), "")
 
 
 def store_host(location: Location) -> str:
@@ -62,10 +59,8 @@ def _unsigned(query: str) -> str:
 
 
 def _address(location: Location) -> dict[str, str]:
-    address = {name: str(value) for name, value in sorted(_flat(location.options)) if name in _ADDRESS and value}
-    if location.scheme in ("s3", "s3a") and not address:
-        address = {name: os.environ[name] for name in _ADDRESS_OF_S3 if os.environ.get(name)}
-    return address
+    store = location.store
+    return scheme_info(store.scheme).address(store, dict(_flat(location.options)))
 
 
 def _flat(options: Mapping[str, object]) -> Iterator[tuple[str, object]]:

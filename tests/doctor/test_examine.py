@@ -22,7 +22,7 @@ from jp2batch.image import openjpeg
 from jp2batch.storage.schemes import credentials_of
 
 PACKAGES = {"glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow"}
-OPTIONAL = {"gcsfs", "obstore", "rioxarray", "h5netcdf", "zarr"}
+OPTIONAL = {"adlfs", "gcsfs", "obstore", "rioxarray", "h5netcdf", "zarr"}
 WITHOUT_OPENJPEG = """
 import ctypes.util, importlib.util, sys
 ctypes.util.find_library = lambda name: None

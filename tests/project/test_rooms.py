@@ -19,6 +19,9 @@ FACE = {"jp2batch", "jp2batch.__main__"}
 HOMES = {
     "fsspec": ("storage",),
     "s3fs": ("storage",),
+    "adlfs": ("storage",),
+    "azure": ("storage",),
+    "gcsfs": ("storage",),
     "obstore": ("storage",),
     "glymur": ("image.openjpeg",),
     "dask.config": ("core.config",),

@@ -634,7 +634,7 @@ def test_an_unknown_protocol_is_named() -> None:
 
 def test_a_missing_driver_comes_with_its_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
-    with pytest.raises(errors.StorageError, match="pip install gcsfs"):
+    with pytest.raises(errors.StorageError, match=r'pip install "jp2batch\[gs\]"'):
         open_source("gs://bucket/a.jp2", storage_options={"token": "anon"})
 
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.location import Location
-from jp2batch.core.options import inner_options
 from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.http_driver import (
@@ -20,10 +19,12 @@ from jp2batch.storage.drivers.http_driver import (
     range_header,
     range_to_look_at,
     reply_of,
+    unsatisfied,
     version_told,
 )
 from jp2batch.storage.errors import response_of, status_of
-from jp2batch.storage.replies import Reply, Version
+from jp2batch.storage.replies import Reply, Version, content_range
+from jp2batch.storage.schemes import scheme_info
 
 # Keys of a file system's info whose values change with the content.
 _CHANGING = (
@@ -161,6 +162,57 @@ class _S3Store(Driver):
         return answer
 
 
+class _AzureStore(Driver):
+    """An object of Azure Blob Storage.
+
+    Calls azure-storage-blob directly: adlfs's own method tells no version, and repeats requests itself.
+    """
+
+    tells_version = True
+
+    async def get(self, span: ByteRange, known: Version | None) -> Reply:
+        headers: dict[str, str] = {}
+
+        def note(response: Any) -> None:
+            headers.update((name.lower(), value) for name, value in response.http_response.headers.items())
+
+        self._meter.requested()
+        options = {"retry_total": 0, "raw_response_hook": note, **_azure_condition(known, "IfNotModified")}
+        try:
+            stream = await self._blob().download_blob(span.start, span.stop - span.start, **options)
+            data: bytes = await stream.readall()
+        except Exception as error:
+            if status_of(error) != 416:
+                raise
+            return unsatisfied(span, headers)
+        self._meter.received(len(data))
+        given, size = content_range(headers.get("content-range"))
+        return Reply(data, Version(size, headers.get("etag")), given)
+
+    async def look(self, known: Version | None) -> Version:
+        self._meter.requested()
+        options = {"retry_total": 0, **_azure_condition(known, "IfModified")}
+        try:
+            found = await self._blob().get_blob_properties(**options)
+        except Exception as error:
+            if status_of(error) == 304 and known is not None:
+                return known
+            raise
+        return Version(found.size, found.etag)
+
+    def _blob(self) -> Any:
+        container, key, _ = self._fs.split_path(self._path)
+        if not key:
+            raise IsADirectoryError(container)
+        return self._fs.service_client.get_blob_client(container, key)
+
+
+def _azure_condition(known: Version | None, name: str) -> dict[str, Any]:
+    from azure.core import MatchConditions
+
+    return {"etag": known.etag, "match_condition": MatchConditions[name]} if known and known.has_tag else {}
+
+
 class _PlainStore(Driver):
     """An object of a file system whose replies are bytes alone."""
 
@@ -209,6 +261,7 @@ class _MemoryStore(_SyncStore):
 
 # The nearest base class of a file system decides. Names instead of classes avoid importing drivers.
 _STORES: dict[str, type[Driver]] = {
+    "adlfs.spec.AzureBlobFileSystem": _AzureStore,
     "fsspec.asyn.AsyncFileSystem": _AsyncStore,
     "fsspec.implementations.http.HTTPFileSystem": _HttpStore,
     "fsspec.implementations.memory.MemoryFileSystem": _MemoryStore,
@@ -228,18 +281,11 @@ def driver_options(location: Location, profile: StoreCosts) -> dict[str, Any]:
 
     Options set by the caller take precedence.
     """
-    options = location.options
     if location.is_chained:
-        return dict(options)
+        return dict(location.options)
     if location.is_web:
-        return {"get_client": functools.partial(http_client, profile.connections), **options}
-    if location.scheme in ("s3", "s3a"):
-        config = {
-            "max_pool_connections": profile.connections,
-            "retries": {"total_max_attempts": 1},
-        }  # `retry` repeats requests itself
-        return {**options, "config_kwargs": {**config, **inner_options(options, "config_kwargs")}}
-    return dict(options)
+        return {"get_client": functools.partial(http_client, profile.connections), **location.options}
+    return scheme_info(location.scheme).driver_options(location, profile.connections)
 
 
 def _version_of(info: Mapping[str, Any]) -> Version:

@@ -19,6 +19,7 @@ from jp2batch.storage.drivers.fsspec_driver import Driver
 from jp2batch.storage.drivers.http_driver import unsatisfied
 from jp2batch.storage.errors import HttpStatusError
 from jp2batch.storage.replies import Reply, Version
+from jp2batch.storage.schemes import S3, scheme_info
 from jp2batch.storage.store_identity import endpoint_of
 
 _KNOWN = frozenset({"key", "secret", "token", "anon", "endpoint_url", "client_kwargs", "requester_pays", "profile"})
@@ -111,7 +112,7 @@ def obstore_store(location: Location, profile: StoreCosts) -> tuple[Any, str] | 
         `jp2batch.driver` is obstore, but it is not installed or does not support the storage options.
     """
     choice = driver()
-    if choice == "fsspec" or location.scheme not in ("s3", "s3a") or location.is_chained:
+    if choice == "fsspec" or scheme_info(location.scheme) is not S3 or location.is_chained:
         return None
     obstacle = _obstacle(location, profile, must=choice == "obstore")
     if obstacle and choice == "obstore":

@@ -66,15 +66,12 @@ def run_to(
     output : str or path
         `results.ndjson`, `results.zarr`, or a folder: an existing folder, a name ending in `/`, or any name together
         with `form`. Zarr stores and folders can be URLs.
-    form : str, optional
-        Format of the files in a folder: "json", "npy", "png", "tif", "nc" or "zarr"; by default "npy".
-    records : str, optional
-        Local file for the records; by default beside the output.
-    resume, retry_failed, overwrite : bool
-        True to read only the unfinished items of an earlier run, or only its failed items, without removing results; or
-        to replace its output as new results arrive.
-    fail_fast : bool
-        True to stop at the first failure.
+    form, records : str, optional
+        Format of the files in a folder: "json", "npy", "png", "tif", "nc" or "zarr"; by default "npy". Local file for
+        the records; by default beside the output.
+    resume, retry_failed, overwrite, fail_fast : bool
+        True to read only the unfinished items of an earlier run, or only its failed items, without removing results; to
+        replace its output as new results arrive; to stop at the first failure.
 
     Returns
     -------

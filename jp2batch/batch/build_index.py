@@ -11,8 +11,9 @@ from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.traffic import Traffic
 from jp2batch.image import index
+from jp2batch.image.fetch import run_steps
 from jp2batch.image.index.parquet_table import check_pyarrow, write_table
-from jp2batch.image.open import OpenImage, run_steps, with_image
+from jp2batch.image.open import OpenImage, with_image
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.storage.source import open_source
 

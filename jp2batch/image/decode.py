@@ -9,10 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from jp2batch.image.decoder import Decoder
+from jp2batch.core import config
+from jp2batch.core.errors import CorruptImage, ImageTooLarge
+from jp2batch.image.decoder import Decoder, Samples
 from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, whole_file
+from jp2batch.jpeg2000.geometry.grid import image_area, tile_count
 from jp2batch.jpeg2000.plan.decode_batches import Batch, batches
 from jp2batch.jpeg2000.plan.planner import Image, ResolvedRead
+from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 
@@ -94,3 +98,29 @@ def _decode_codestream(
 
 def _joined(warnings: Iterable[list[str]]) -> list[str]:
     return [warning for of_block in warnings for warning in of_block]
+
+
+def samples_of_file(decoder: Decoder, data: bytes, header: MainHeader) -> list[Samples]:
+    """Decode a file at the lowest resolution level.
+
+    If a tile has fewer levels than the image, the file is decoded in full.
+    """
+    try:
+        _check_decoder(decoder, header, header.levels)
+        return decoder.samples(data, reduce=header.levels)
+    except CorruptImage:
+        _check_decoder(decoder, header, 0)
+        return decoder.samples(data, reduce=0)
+
+
+def _check_decoder(decoder: Decoder, header: MainHeader, rlevel: int) -> None:
+    """Refuse a whole image if decoding it takes too much memory."""
+    needed = decoder.memory(header, image_area(header.siz), rlevel, tiles=tile_count(header.siz), dropped=True)
+    if needed > 2 * config.max_result():
+        raise too_large(needed, config.max_result())
+
+
+def too_large(needed: int, limit: int) -> ImageTooLarge:
+    """Return the error for a read above the memory limit."""
+    problem = f"reading it would take {needed:.3g} bytes, more than jp2batch.max-result ({limit:.3g})"
+    return ImageTooLarge("", problem, "give a window or a higher rlevel")

@@ -26,7 +26,7 @@ class Samples:
 class Decoder(Protocol):
     """Decodes codestreams, and knows its own limits.
 
-    Threads share no decoder, but may decode concurrently.
+    Several threads may decode concurrently by the same object.
     """
 
     def decode(
@@ -101,16 +101,16 @@ class Decoder(Protocol):
 
 
 def default_decoder() -> Decoder:
-    """Return the configured decoder.
+    """Make the configured decoder, for one image.
 
     Raises
     ------
     ConfigurationError
-        The configuration names no decoder that can be imported.
+        The configuration names no class, or making its object fails.
     """
     try:
         decoder: Decoder = pkgutil.resolve_name(config.decoder())()
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        problem = f"jp2batch.decoder names no decoder that can be imported ({type(error).__name__})"
+    except (ImportError, AttributeError, TypeError, ValueError, OSError, RuntimeError) as error:
+        problem = f"jp2batch.decoder names no decoder that can be made ({type(error).__name__})"
         raise ConfigurationError("", problem, "give module:class, and install its package") from error
     return decoder

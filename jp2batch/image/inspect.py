@@ -7,8 +7,9 @@ from jp2batch.core import config
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request, Window, parse_window
 from jp2batch.image import georeference
+from jp2batch.image.fetch import run_steps
 from jp2batch.image.info import ImageInfo, ReadPlan
-from jp2batch.image.open import OpenImage, naming, run_steps, with_image
+from jp2batch.image.open import OpenImage, naming, with_image
 from jp2batch.jpeg2000.geometry.grid import Selection, image_area, samples, tile_count, tile_counts
 from jp2batch.jpeg2000.plan.coalesce import coalesced
 from jp2batch.jpeg2000.plan.decode_batches import batches, read_batch

@@ -1,4 +1,4 @@
-"""Open an image, from the store or its index; drive the planner."""
+"""Open an image, from the store or its index."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -8,16 +8,17 @@ from typing import TypeVar
 import numpy as np
 
 from jp2batch.core import config
-from jp2batch.core.errors import CorruptImage, ImageTooLarge, Jp2BatchError, ObjectChanged, RangesIgnored, StorageError
+from jp2batch.core.errors import CorruptImage, Jp2BatchError, ObjectChanged, RangesIgnored, StorageError
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.request import Window
 from jp2batch.image import index
-from jp2batch.image.decoder import Decoder, Samples, default_decoder
+from jp2batch.image.decode import samples_of_file, too_large
+from jp2batch.image.decoder import Decoder, default_decoder
+from jp2batch.image.fetch import fetch, fetcher, run_steps
 from jp2batch.jpeg2000.assemble import whole_file
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection, image_area, select, tile_count
 from jp2batch.jpeg2000.locate.image_index import ImageIndex, build_index
 from jp2batch.jpeg2000.locate.tile_parts import StaleIndex, TilePartExtent
-from jp2batch.jpeg2000.plan.coalesce import coalesced
 from jp2batch.jpeg2000.plan.estimates import expected_bytes
 from jp2batch.jpeg2000.plan.planner import (
     Image,
@@ -29,7 +30,7 @@ from jp2batch.jpeg2000.plan.planner import (
     read_image,
 )
 from jp2batch.jpeg2000.syntax.channels import Channel, channels
-from jp2batch.jpeg2000.syntax.headers import MainHeader, check_supported
+from jp2batch.jpeg2000.syntax.headers import check_supported
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, Wanted
 from jp2batch.jpeg2000.syntax.sparse_file import fetch as fetch_ranges
 from jp2batch.storage.source import Source, Version
@@ -195,31 +196,11 @@ class OpenImage:
             run_steps(fetch_ranges(self.pieces, [ByteRange(0, self.pieces.size)]), self.fetch)
             data = whole_file(self.pieces, self.image, 0).data
             try:
-                found = _decoded_samples(self.decoder, data, self.image.header)
+                found = samples_of_file(self.decoder, data, self.image.header)
             except CorruptImage as error:
                 raise CorruptImage("", f"{error.problem}; {self.image.misplaced}", "fetch the file again") from None
             self.decoded.extend(Channel(one.bits, one.signed, in_palette=one.signed) for one in found)
         return tuple(self.decoded)
-
-
-def _decoded_samples(decoder: Decoder, data: bytes, header: MainHeader) -> list[Samples]:
-    """Decode a file at the lowest resolution level.
-
-    If a tile has fewer levels than the image, the file is decoded in full.
-    """
-    try:
-        _check_decoder(decoder, header, header.levels)
-        return decoder.samples(data, reduce=header.levels)
-    except CorruptImage:
-        _check_decoder(decoder, header, 0)
-        return decoder.samples(data, reduce=0)
-
-
-def _check_decoder(decoder: Decoder, header: MainHeader, rlevel: int) -> None:
-    """Refuse a whole image if decoding it takes too much memory."""
-    needed = decoder.memory(header, image_area(header.siz), rlevel, tiles=tile_count(header.siz), dropped=True)
-    if needed > 2 * config.max_result():
-        raise too_large(needed, config.max_result())
 
 
 def with_image(source: Source, act: Callable[[OpenImage], T], *, known: ImageIndex | None = None) -> T:
@@ -261,39 +242,6 @@ def _with_opened(source: Source, act: Callable[[OpenImage], T], known: ImageInde
         if pinned is not None and Version(pinned.size, pinned.etag).differs(Version(source.size, source.etag)):
             raise ObjectChanged(source.path, "it was replaced since it was opened", "open it again")
         return act(opened)
-
-
-def run_steps(steps: Steps[T], fetch: Callable[[Sequence[Wanted]], None]) -> T:
-    """Drive a planner to completion, fetching each set of ranges it requests."""
-    while True:
-        try:
-            wanted = next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        fetch(wanted)
-
-
-def fetcher(source: Source, pieces: SparseFile) -> Callable[[Sequence[Wanted]], None]:
-    """Return a function to fetch ranges of a source into pieces."""
-    return lambda wanted: fetch(source, pieces, [entry.range for entry in wanted])
-
-
-def fetch(source: Source, pieces: SparseFile, ranges: Sequence[ByteRange], *, known: Sequence[ByteRange] = ()) -> None:
-    """Fetch ranges of a source into pieces concurrently, in the cheapest requests.
-
-    Raises
-    ------
-    StaleIndex
-        Fetched bytes of the `known` ranges differ from the bytes in `pieces`.
-    """
-    asked = coalesced(ranges, source.profile, pieces.may_cross)
-    for start, data in source.read_many(asked):
-        for one in known:
-            first, last = max(start, one.start), min(start + len(data), one.stop)
-            if first < last and pieces.read(first, last) != data[first - start : last - start]:
-                raise StaleIndex(f"bytes {first} to {last} differ from the index")
-        pieces.fill(start, data)
 
 
 @contextlib.contextmanager
@@ -339,9 +287,3 @@ def check_size(opened: OpenImage, selection: Selection, unit: Precision) -> None
     result, decoded = _memory(opened, selection, unit)
     if result > limit or decoded > 2 * limit:
         raise too_large(max(result, decoded), limit)
-
-
-def too_large(needed: int, limit: int) -> ImageTooLarge:
-    """Return the error for a read above the memory limit."""
-    problem = f"reading it would take {needed:.3g} bytes, more than jp2batch.max-result ({limit:.3g})"
-    return ImageTooLarge("", problem, "give a window or a higher rlevel")

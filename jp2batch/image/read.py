@@ -16,7 +16,8 @@ from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image import index
 from jp2batch.image.decode import decode
-from jp2batch.image.open import OpenImage, check_size, run_steps, with_image
+from jp2batch.image.fetch import run_steps
+from jp2batch.image.open import OpenImage, check_size, with_image
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection, select_area
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.jpeg2000.locate.tile_parts import StaleIndex

@@ -13,8 +13,9 @@ import pytest
 from jp2batch.core.config import store_costs
 from jp2batch.core.costs import StoreCosts
 from jp2batch.image import inspect
+from jp2batch.image.fetch import fetcher, run_steps
 from jp2batch.image.inspect import plan_from
-from jp2batch.image.open import OpenImage, fetcher, run_steps
+from jp2batch.image.open import OpenImage
 from jp2batch.image.read import Pixels, read_from
 from jp2batch.jpeg2000.geometry.grid import tile_precincts
 from jp2batch.jpeg2000.geometry.progression import packet_order

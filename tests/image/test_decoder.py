@@ -170,6 +170,17 @@ def test_every_way_of_reading_uses_it(tmp_path):
     np.testing.assert_array_equal(report.results[0].value, expected)
 
 
+def out_of_order() -> None:
+    raise RuntimeError("no such device")
+
+
+def test_a_decoder_that_cannot_be_made_is_told(monkeypatch):
+    monkeypatch.setattr("support.fake_decoder.current", out_of_order)
+    name = {"jp2batch.decoder": "support.fake_decoder:current"}
+    with dask.config.set(name), pytest.raises(ConfigurationError, match="RuntimeError"):
+        default_decoder()
+
+
 def test_openjpeg_is_the_default():
     assert isinstance(default_decoder(), OpenJpegDecoder)
 

@@ -16,7 +16,8 @@ from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import CorruptImage
 from jp2batch.core.request import Window
 from jp2batch.image import inspect
-from jp2batch.image.open import OpenImage, fetcher, run_steps
+from jp2batch.image.fetch import fetcher, run_steps
+from jp2batch.image.open import OpenImage
 from jp2batch.image.read import Pixels, read_from
 from jp2batch.jpeg2000.locate import sot_proof
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile

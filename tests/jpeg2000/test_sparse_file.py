@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jp2batch.core.errors import CorruptImage
 from jp2batch.core.ranges import ByteRange, merged
-from jp2batch.image.open import run_steps
+from jp2batch.image.fetch import run_steps
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Unknown, Wanted, disjoint, fetch, gather, require
 
 DATA = bytes(range(200))

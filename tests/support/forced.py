@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError
 from jp2batch.core.request import Window
-from jp2batch.image.open import OpenImage, fetcher, run_steps
+from jp2batch.image.fetch import fetcher, run_steps
+from jp2batch.image.open import OpenImage
 from jp2batch.image.read import read_from
 from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.image_index import ImageIndex

@@ -2,7 +2,8 @@
 
 import struct
 
-from jp2batch.image.open import OpenImage, fetcher, run_steps
+from jp2batch.image.fetch import fetcher, run_steps
+from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.storage.source import MemorySource
 from support.images import Made

@@ -196,7 +196,7 @@ def as_completed(
 def _results(
     items: Sequence[Request], engine: EngineOptions, output: OutputForm, storage_options: StorageOptions
 ) -> Generator[tuple[int, Result], None, None]:
-    """Iterate over (place, result) of items as they come."""
+    """Iterate over (index, result) of items as results arrive."""
     reads = Reads(items)
     with contextlib.closing(results(reads.all(), engine, output, storage_options)) as stream:
         for found in stream:
@@ -211,7 +211,7 @@ def results(
     *,
     check: Callable[[], object] = lambda: None,
 ) -> Generator[Result, None, None]:
-    """Iterate over the results of different requests as they come.
+    """Iterate over the results of different requests as they arrive.
 
     Equal requests are read once. `check` is called periodically; an exception it raises ends the batch. Other
     parameters are as for `run`.

@@ -36,7 +36,7 @@ def run_manifest(
     manifest, rlevel, root
         As for `jp2batch.read_manifest`.
     options : RunOptions
-        How to run it; the storage options come from `storage`.
+        Options of the run; its storage options come from `storage`.
     storage : StorageFlags
         Flags for the stores of images and output.
     on_begin : callable, optional

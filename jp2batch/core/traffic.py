@@ -7,7 +7,7 @@ from jp2batch.core import display
 
 @dataclass(slots=True)
 class Traffic:
-    """Store requests and bytes of many reads, and the size of their files."""
+    """Store requests, bytes fetched and file sizes of many reads."""
 
     requests: int = 0
     """Number of store requests."""

@@ -1,4 +1,7 @@
-"""Azure Blob Storage: account, endpoint and credentials from options, URL and environment; options for adlfs."""
+"""Azure Blob Storage: account, endpoint, credentials and options for adlfs.
+
+Values come from options, URL and environment.
+"""
 
 import os
 import re
@@ -29,7 +32,9 @@ def azure_credentials(options: Mapping[str, object]) -> str | None:
 
 
 def azure_address(location: Location, options: Mapping[str, object]) -> dict[str, str]:
-    """Return account and endpoint of a store, without credentials; empty if no account is named.
+    """Return account and endpoint of a store, without credentials.
+
+    Empty if no account is named.
 
     Parameters
     ----------
@@ -80,7 +85,10 @@ def azure_options(location: Location, _connections: int) -> dict[str, object]:
 
 
 def _connection(location: Location, options: Mapping[str, object]) -> dict[str, str]:
-    """Return the parts of the connection string; that of the environment only if it is for the same account."""
+    """Return the parts of the connection string in options or environment.
+
+    The environment's is used only if it is for the same account.
+    """
     if own := _parts(options.get("connection_string")):
         return own
     parts, host = _parts(_environment("connection_string")), _host(location)
@@ -96,7 +104,10 @@ def _account(location: Location, options: Mapping[str, object], connection: Mapp
 
 
 def _account_at(endpoint: str) -> str:
-    """Return the account at an endpoint: the first label of its host, or the folder of an emulator."""
+    """Return the account at an endpoint.
+
+    It is the first label of the host, or the folder of an emulator.
+    """
     address = urlsplit(endpoint)
     return address.path.strip("/") or (address.hostname or "").partition(".")[0]
 
@@ -110,6 +121,6 @@ def _environment(option: str) -> str:
 
 
 def _parts(connection_string: object) -> dict[str, str]:
-    """Return the parts of a connection string by their names in lower case."""
+    """Return the parts of a connection string, by lower-case name."""
     pairs = (part.partition("=") for part in str(connection_string or "").split(";"))
     return {name.strip().lower(): value for name, _, value in pairs if value}

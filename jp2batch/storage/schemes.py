@@ -1,4 +1,4 @@
-"""Kinds of stores by the scheme of their URLs: one row for each."""
+"""Properties of stores, by the scheme of their URLs."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -14,13 +14,16 @@ Options = dict[str, object]
 _S3_OPTIONS = ("key", "secret", "token", "session")
 _S3_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "FSSPEC_S3_ENDPOINT_URL")
 ENDPOINTS = (*_S3_ENDPOINTS, "endpoint_url", "endpoint", "host")
-"""Parts of an address that name the host."""
+"""Keys of an address with the host."""
 
 _ADDRESS = frozenset({"endpoint_url", "endpoint", "host", "port", "account_name", "account_host"})
 
 
 def _s3_credentials(options: Mapping[str, object]) -> str | None:
-    """Return the origin of the credentials; without options, that of botocore's, which s3fs uses."""
+    """Return the origin of the credentials for S3.
+
+    Without options, botocore's credentials are used, as in s3fs.
+    """
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
@@ -63,28 +66,31 @@ def _s3_options(location: Location, connections: int) -> Options:
 
 @dataclass(frozen=True, slots=True)
 class SchemeInfo:
-    """What the package knows of one kind of store."""
+    """Properties of a kind of store."""
 
     names: tuple[str, ...]
-    """Its schemes, the usual one first."""
+    """Schemes of the store, the most usual first."""
     title: str
     """Its name, for documentation."""
     package: str = ""
     """Package of its driver, if this package does not install it."""
     extra: str = ""
-    """The extra of this package with that driver."""
+    """Extra of this package for the driver."""
     anonymous: Mapping[str, object] = field(default_factory=dict)
     """fsspec's options for anonymous access."""
     flags: Mapping[str, Callable[[Any], Options]] = field(default_factory=dict)
-    """fsspec's options for each storage flag that applies, in order."""
+    """fsspec's options for each applicable storage flag, in order."""
     denied: str = "check the credentials in storage_options"
     """Hint after a refusal."""
     credentials: Callable[[Mapping[str, object]], str | None] = _web_credentials
     """Origin of the credentials, from fsspec's options."""
     address: Callable[[Location, Mapping[str, object]], dict[str, str]] = _address_options
-    """Parts of the address of a store outside the path, from all of fsspec's options; no credentials."""
+    """Address of a store outside the path, from fsspec's options.
+
+    It contains no credentials.
+    """
     driver_options: Callable[[Location, int], Options] = _plain_options
-    """fsspec's options for so many connections at a time."""
+    """fsspec's options for a number of concurrent connections."""
 
     @property
     def install(self) -> str:
@@ -146,13 +152,13 @@ SCHEMES = (
     ),
     SchemeInfo(("memory",), "fsspec's memory"),
 )
-"""One row for each kind of store."""
+"""Properties of all known kinds of stores."""
 
 _ROWS = {name: row for row in SCHEMES for name in row.names}
 
 
 def scheme_info(scheme: str) -> SchemeInfo:
-    """Return the row of a scheme; for an unknown one, a row without particulars."""
+    """Return the properties of a scheme, or defaults if unknown."""
     return _ROWS.get(scheme) or SchemeInfo((scheme,), f"{scheme} by fsspec")
 
 

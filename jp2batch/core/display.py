@@ -141,6 +141,6 @@ def format_bytes(size: int) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """Format a share of bytes, such as "3.05 MB of 61 MB (5.00%)"."""
+    """Format a share of bytes: "3.05 MB of 61 MB (5.00%)"."""
     percent = f" ({part / whole:.2%})" if whole else ""
     return f"{format_bytes(part)} of {format_bytes(whole)}{percent}"

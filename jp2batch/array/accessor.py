@@ -1,4 +1,7 @@
-"""The accessor `.jp2` of DataArrays: pictures of images, series and cubes. Importing it gives it to all arrays."""
+"""The accessor `.jp2` of DataArrays: pictures of images, series and cubes.
+
+Importing this module registers the accessor.
+"""
 
 from typing import TYPE_CHECKING, SupportsIndex
 
@@ -17,32 +20,33 @@ _COLOURS = 3
 
 @xr.register_dataarray_accessor("jp2")  # type: ignore[no-untyped-call]
 class Jp2Accessor:
-    """What jp2batch adds to DataArrays."""
+    """Methods of jp2batch for DataArrays."""
 
     def __init__(self, array: xr.DataArray) -> None:
         self._array = array
 
     def preview(self, side: int = 400) -> "Image":
-        """Return a stretched picture; in a notebook it is shown.
+        """Return a stretched picture, which notebooks display.
 
-        Of a lazy array, every so many rows and columns are read, which takes about as much as reading all: open it at a
-        higher rlevel for less.
+        A lazy array is read almost as a whole, although only some rows and columns are used: open it at a higher rlevel
+        to read less.
 
         Parameters
         ----------
         side : int
-            Pixels that its longer side has at most; of a series, that each of its pictures has.
+            Maximum length of the longer side in pixels; for a series, of each picture.
 
         Returns
         -------
         PIL.Image.Image
-            Grey for (y, x), colours for three bands (as `cube.sel(band=["B04", "B03", "B02"])`), and a sheet with a
-            picture of each time or band for what has more dimensions. No data is black.
+            Grey for (y, x), colours for three bands (as `cube.sel(band=["B04", "B03", "B02"])`); with more dimensions,
+            a sheet with a picture of each time or band. No data is black.
 
         Raises
         ------
         InvalidRequest
-            It has no rows and columns, or more dimensions than time, band, y and x; or `side` is no number of pixels.
+            The array has no rows and columns, or dimensions besides time, band, y and x; or `side` is not a number of
+            pixels.
         """
         from jp2batch.image.preview import contact_sheet_picture, nodata_of, stretched_picture
 
@@ -50,7 +54,7 @@ class Jp2Accessor:
         _check_side(side)
         if array.dims[-2:] != ("y", "x") or not {*array.dims} <= {"time", "band", "y", "x"} or not array.size:
             dims = ", ".join(map(str, array.dims)) or "none"
-            raise InvalidRequest("", f"a picture of an array with the dimensions {dims}", "take (…, y, x), not empty")
+            raise InvalidRequest("", f"an array with the dimensions {dims} has no picture", "take (…, y, x), not empty")
         step = max(1, max(array.sizes["y"], array.sizes["x"]) // (2 * side))
         small = array[..., ::step, ::step].compute()
         nodata = nodata_of(array)
@@ -62,7 +66,7 @@ class Jp2Accessor:
 
 def _check_side(side: object) -> None:
     if not isinstance(side, SupportsIndex) or isinstance(side, bool) or int(side) < 1:
-        raise InvalidRequest("", f"a side {described(side)} is no number of pixels", "give a whole number from 1")
+        raise InvalidRequest("", f"side={described(side)} is not a number of pixels", "give a whole number from 1")
 
 
 def _pictures(array: xr.DataArray) -> tuple[list[NDArray[np.generic]], list[str]]:

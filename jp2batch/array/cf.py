@@ -1,4 +1,4 @@
-"""CF attributes of axes and grid mappings, as rioxarray reads and writes them."""
+"""CF attributes of axes and grid mappings, as in rioxarray."""
 
 import functools
 
@@ -8,7 +8,10 @@ Attributes = dict[str, object]
 
 
 def axis_attributes(place: Georeference | None) -> tuple[Attributes, Attributes]:
-    """Return the attributes of x and y; without a place they are numbers of columns and rows."""
+    """Return the attributes of x and y.
+
+    Without a georeference, x and y are numbers of columns and rows.
+    """
     if place is None:
         return {"axis": "X", "long_name": "column of the full image"}, {
             "axis": "Y",
@@ -19,7 +22,7 @@ def axis_attributes(place: Georeference | None) -> tuple[Attributes, Attributes]
 
 
 def grid_mapping(place: Georeference, transform: Transform) -> Attributes:
-    """Return the attributes of `spatial_ref`: CRS and the transform of the array that it stands beside."""
+    """Return the attributes of `spatial_ref`: CRS and transform of the array."""
     a, b, c, d, e, f = transform
     attributes = {} if place.crs_wkt is None else dict(_crs_attributes(place.crs_wkt)[0])
     return attributes | {"GeoTransform": " ".join(repr(float(value)) for value in (c, a, b, f, d, e))}  # GDAL's order
@@ -27,7 +30,7 @@ def grid_mapping(place: Georeference, transform: Transform) -> Attributes:
 
 @functools.lru_cache(maxsize=64)
 def _crs_attributes(wkt: str) -> tuple[Attributes, dict[str, Attributes]]:
-    """Return the attributes of the grid mapping, and those of the axes by "X" and "Y"."""
+    """Return attributes of the grid mapping, and of axes by name."""
     import pyproj
 
     crs = pyproj.CRS.from_wkt(wkt)

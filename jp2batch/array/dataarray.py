@@ -1,4 +1,4 @@
-"""Pixels + header -> `xarray.DataArray`, with coordinates and CRS as CF and rioxarray have them."""
+"""Make DataArrays of images, with coordinates and CRS by CF."""
 
 import math
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ from jp2batch.jpeg2000.geometry.grid import Selection, tile_bounds
 from jp2batch.jpeg2000.syntax.markers import Siz
 from jp2batch.storage.source import open_source
 
-_CHUNK = 2048  # rows and columns of a chunk, about: some MB, so that a cube of many images has not too many
-_PIXELS: Transform = (1.0, 0.0, -0.5, 0.0, 1.0, -0.5)  # coordinates that are the numbers of rows and columns
+_CHUNK = 2048  # approximate rows and columns of a chunk: some MB, to keep the chunks of a large cube few
+_PIXELS: Transform = (1.0, 0.0, -0.5, 0.0, 1.0, -0.5)  # coordinates are the numbers of rows and columns
 
 TIME = {"long_name": "start of sensing"}
 """Attributes of `time`."""
@@ -41,31 +41,31 @@ def read(
     root: str | None = None,
     storage_options: StorageOptions = None,
 ) -> xr.DataArray:
-    """Read an image, or a part of it, now.
+    """Read an image, or a part of it, immediately.
 
     Parameters
     ----------
     path : str
         Path or URL; with `root`, a key below it.
     rlevel : int
-        Resolution levels to drop: 0 = full, -1 = the lowest there is, the cheapest.
+        Resolution levels to drop: 0 = full, -1 = the lowest, which is the cheapest.
     window : ((row_start, row_stop), (col_start, col_stop)) or "r0:r1,c0:c1", optional
         The part to read, in pixels of the full image.
     scaled : bool
-        Whether spectral bands become reflectance (float32, no data is NaN), with the offset and the quantification
-        that the metadata of their Sentinel-2 product give. SCL, AOT, WVP, TCI and masks stay as they are.
+        True to convert spectral bands to reflectance (float32, no data is NaN), with the offset and quantification
+        from the metadata of their Sentinel-2 product. SCL, AOT, WVP, TCI and masks are not converted.
     root : str, optional
-        Folder or bucket that `path` is below of.
+        Base folder or bucket; `path` is relative to it.
     storage_options : mapping, optional
         fsspec's options for the store.
 
     Returns
     -------
     DataArray
-        Dims (y, x), or (band, y, x) for several bands. x and y are those of the sample centres, right at every rlevel;
-        `spatial_ref` holds the CRS. Without georeferencing they are numbers of columns and rows of the full image.
-        Bands of a local product that are not scaled have `radiometric_offset` and `quantification_value` among their
-        attributes: reflectance is (number + offset) / quantification. Elsewhere it would cost a request.
+        Dims (y, x), or (band, y, x) for several bands. x and y are coordinates of the sample centres, correct at every
+        rlevel; `spatial_ref` holds the CRS. Without georeferencing, x and y are numbers of columns and rows of the full
+        image. Unscaled bands of a local product have the attributes `radiometric_offset` and `quantification_value`:
+        reflectance is (number + offset) / quantification. For remote products this would cost a request.
 
     Raises
     ------
@@ -87,17 +87,17 @@ def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
     root: str | None = None,
     storage_options: StorageOptions = None,
 ) -> xr.DataArray:
-    """Open an image lazily: only its header is read now, and later only the parts that are touched.
+    """Open an image lazily: read the header now, and pixels on access.
 
     Parameters
     ----------
     path, window, scaled, root, storage_options
         As for `read`.
     rlevel : int
-        Resolution levels to drop: 0 = full, -1 = the lowest there is.
+        Resolution levels to drop: 0 = full, -1 = the lowest.
     chunks : optional
-        As for `xarray.open_dataset`. {}: whole tiles, grouped to about 1024 x 1024 samples. None: no dask; what is
-        indexed is read when its values are asked for.
+        As for `xarray.open_dataset`. {}: groups of whole tiles. None: no dask; an indexed part is read when its values
+        are accessed.
 
     Returns
     -------
@@ -116,23 +116,23 @@ def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
 
 
 def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
-    """Return a lazy array with chunks as `open` takes them.
+    """Return a lazy array with chunks, specified as for `open`.
 
     Raises
     ------
     InvalidRequest
-        They are of dimensions that it does not have.
+        The array lacks a dimension of `chunks`.
     """
     if chunks is None:
         return array
     if isinstance(chunks, Mapping) and not set(chunks) <= set(array.dims):
-        problem = "chunks are of a dimension that it does not have"
-        raise InvalidRequest(array.attrs.get("source", ""), problem, f"there is {', '.join(map(str, array.dims))}")
+        problem = "chunks name a dimension that the array does not have"
+        raise InvalidRequest(array.attrs.get("source", ""), problem, f"it has {', '.join(map(str, array.dims))}")
     variable = array.variable
     cut = variable.chunk(array.encoding["preferred_chunks"] if chunks == {} else chunks).chunksizes
-    image = getattr(variable._data, "array", None)  # xarray would name it by all that is known of it
+    image = getattr(variable._data, "array", None)  # xarray would derive the name from the whole index
     values = variable.chunk(cut, name=f"jp2batch-{tokenize(image, cut)}")
-    return array.copy(data=values.data)  # the coordinates stay as they are
+    return array.copy(data=values.data)  # coordinates are not chunked
 
 
 def open_lazily(
@@ -143,7 +143,10 @@ def open_lazily(
     scaling: Scaling | None = None,
     storage_options: StorageOptions = None,
 ) -> xr.DataArray:
-    """Return an image that is read when its values are asked for, without dask; with a scaling, as reflectance."""
+    """Return a lazy array of an image, without dask.
+
+    With a scaling, its values are reflectance.
+    """
     source = open_source(url, storage_options=storage_options)
 
     def act(opened: OpenImage) -> tuple[OpenImage, Selection]:
@@ -162,14 +165,14 @@ def open_lazily(
 
 
 def to_dataarray(pixels: Pixels, scaling: Scaling | None = None) -> xr.DataArray:
-    """Return read pixels with their coordinates; with a scaling, as reflectance."""
+    """Return pixels as a DataArray; with a scaling, as reflectance."""
     values = pixels.values[0] if len(pixels.values) == 1 else pixels.values
     values = values if scaling is None else scaling.apply(values)
     return _georeferenced(values, pixels.opened, pixels.selection, scaling)
 
 
 def _georeferenced(values: Any, opened: OpenImage, selection: Selection, scaling: Scaling | None) -> xr.DataArray:
-    """Give samples their dims, coordinates, name and attributes; `scaling` is what has been applied to them."""
+    """Return a DataArray of samples, to which `scaling` has been applied."""
     path = opened.source.path
     dims = ("y", "x") if len(values.shape) == 2 else ("band", "y", "x")
     mission, name = identify(path)
@@ -213,13 +216,16 @@ def spatial_ref(place: Georeference | None, selection: Selection) -> dict[str, o
 
 
 def tile_chunks(siz: Siz, selection: Selection) -> dict[str, tuple[int, ...]]:
-    """Return chunks of whole tiles, of y and x: a tile in two chunks would be read and decoded twice."""
+    """Return chunks of whole tiles for y and x.
+
+    A tile in two chunks would be read and decoded twice.
+    """
     rows, columns = tile_bounds(siz, selection)
     return {"y": _grouped(rows), "x": _grouped(columns)}
 
 
 def _grouped(bounds: list[int]) -> tuple[int, ...]:
-    """Return the lengths of groups of neighbouring tiles whose bounds are given."""
+    """Return the lengths of groups of neighbouring tiles, from tile bounds."""
     edges = [bounds[0]]
     for bound, following in pairwise([*bounds[1:], math.inf]):
         if following - edges[-1] > _CHUNK:

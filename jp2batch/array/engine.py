@@ -1,4 +1,4 @@
-"""`xr.open_dataset(path, engine="jp2batch")`: lazy images, read by the parts that are touched."""
+"""The xarray engine "jp2batch", for `xr.open_dataset` of lazy images."""
 
 import os
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
-import jp2batch.array.accessor  # noqa: F401  # gives arrays their accessor
+import jp2batch.array.accessor  # noqa: F401  # registers the accessor
 from jp2batch.array.lazy import _nothing_to_close
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Window
@@ -19,9 +19,9 @@ _DECODERS = frozenset(
 
 
 class Jp2BatchBackend(BackendEntrypoint):
-    """The engine "jp2batch" of xarray."""
+    """Engine "jp2batch" of xarray."""
 
-    description = "JPEG 2000 images, read from any store by the bytes that are needed"
+    description = "JPEG 2000 images, of which only the necessary bytes are read from any store"
     open_dataset_parameters: ClassVar[tuple[str, ...]] = (
         "filename_or_obj",
         "drop_variables",
@@ -32,7 +32,7 @@ class Jp2BatchBackend(BackendEntrypoint):
         "storage_options",
     )
 
-    def open_dataset(  # type: ignore[override]  # its own options, as the entry point is made for
+    def open_dataset(  # type: ignore[override]  # engines have options of their own
         self,
         filename_or_obj: str | os.PathLike[str],
         *,
@@ -44,9 +44,9 @@ class Jp2BatchBackend(BackendEntrypoint):
         storage_options: StorageOptions = None,
         **decoders: Any,
     ) -> xr.Dataset:
-        """Open an image as a dataset of one variable, named as its band; see `jp2batch.open`.
+        """Open an image as a dataset; its variable is named by band.
 
-        xarray's options of decoding, as `mask_and_scale`, are taken and change nothing: `scaled` says what is wanted.
+        See `jp2batch.open`. xarray's options of decoding, such as `mask_and_scale`, have no effect: use `scaled`.
         """
         from jp2batch.array import dataarray
 
@@ -63,11 +63,11 @@ class Jp2BatchBackend(BackendEntrypoint):
         )
         dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or []
         dataset: xr.Dataset = array.to_dataset(name=array.name).drop_vars(dropped)
-        dataset.set_close(_nothing_to_close)  # open_mfdataset calls it without asking
+        dataset.set_close(_nothing_to_close)  # open_mfdataset calls it unconditionally
         return dataset
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Tell by the suffix whether a file is ours."""
+        """Return whether the suffix of a file is of JPEG 2000."""
         return isinstance(filename_or_obj, str | os.PathLike) and os.fspath(filename_or_obj).lower().endswith(
             JPEG2000_SUFFIXES
         )

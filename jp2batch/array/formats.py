@@ -1,4 +1,4 @@
-"""Where results go: files in the form that their suffix names."""
+"""File formats of results, chosen by suffix."""
 
 import contextlib
 import importlib.util
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_options: StorageOptions = None) -> None:
-    """Write read pixels to a file, in the form that its suffix names.
+    """Write pixels to a file, in the format of its suffix.
 
     Parameters
     ----------
     pixels : Pixels
-        What was read.
+        The result of a read.
     destination : str
         Path or URL ending in .json (the answer of the web service), .npy (rows, columns[, bands]), .png (a stretched
-        picture), .tif (GeoTIFF), .nc (NetCDF) or .zarr. What is there already is replaced, as a whole.
+        picture), .tif (GeoTIFF), .nc (NetCDF) or .zarr. An existing file or store is replaced as a whole.
     form : str, optional
         One of these suffixes, for a destination without one.
     storage_options : mapping, optional
@@ -40,9 +40,9 @@ def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_
     Raises
     ------
     InvalidRequest
-        The suffix is none of these, or the package that writes it is not installed.
+        The suffix is none of these, or a package for writing the format is not installed.
     OutputError
-        It cannot be written.
+        The file cannot be written.
     """
     form = form_of(form or destination)
     try:
@@ -61,27 +61,27 @@ def to_bytes(pixels: Pixels, form: str) -> bytes:
 
 
 def form_of(destination: str) -> str:
-    """Return the suffix of a destination, if it is one that can be written.
+    """Return the suffix of a destination, after checking its format.
 
     Raises
     ------
     InvalidRequest
-        It is none.
+        No format has this suffix.
     """
     suffix = f".{destination.rstrip('/').rpartition('.')[2].lower()}"
     if suffix not in FORMATS:
         known = ", ".join(FORMATS)
-        raise InvalidRequest(destination, "its suffix names no form of results", f"give a name ending in {known}")
+        raise InvalidRequest(destination, "no format has its suffix", f"give a name ending in {known}")
     return suffix
 
 
 def needs(form: str) -> tuple[str, ...]:
-    """Return the packages that writing a form takes."""
+    """Return the packages for writing a format."""
     return FORMATS[form].packages if form in FORMATS else ()
 
 
 def check_installed(destination: str, form: str) -> None:
-    """Refuse a form whose packages are missing, before anything is read for it.
+    """Refuse a format if its packages are missing, before any read.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def check_installed(destination: str, form: str) -> None:
 
 
 def _is_there(package: str) -> bool:
-    with contextlib.suppress(ValueError):  # imported, and of no origin
+    with contextlib.suppress(ValueError):  # imported, without a spec
         return importlib.util.find_spec(package) is not None
     return False
 
@@ -111,7 +111,7 @@ def _to_png(pixels: Pixels) -> bytes:
 
 
 def _to_tif(pixels: Pixels) -> bytes:
-    import rioxarray  # noqa: F401  # gives arrays their accessor
+    import rioxarray  # noqa: F401  # registers the accessor
 
     array = _dataarray(pixels)
     return _through_file(lambda path: array.rio.to_raster(path, driver="GTiff", compress="deflate"))
@@ -123,7 +123,7 @@ def _to_netcdf(pixels: Pixels) -> bytes:
 
 
 def _to_zarr(pixels: Pixels) -> dict[str, bytes]:
-    import zarr  # noqa: F401  # xarray would not name it if it is missing
+    import zarr  # noqa: F401  # if zarr is missing, xarray does not name it
 
     stored: dict[str, Any] = {}
     _dataarray(pixels).to_dataset().to_zarr(stored, consolidated=False)

@@ -1,4 +1,4 @@
-"""Lazy arrays, as xarray indexes them."""
+"""Lazy arrays for xarray."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-import jp2batch.array.accessor  # noqa: F401  # gives arrays their accessor
+import jp2batch.array.accessor  # noqa: F401  # registers the accessor
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.scaling import Scaling
 from jp2batch.image.read import read_area
@@ -19,14 +19,14 @@ from jp2batch.jpeg2000.locate.image_index import ImageIndex
 
 @dataclass(frozen=True, eq=False)
 class ImageArray(BackendArray):
-    """An image that is read when it is indexed. Plain values only: it travels to workers."""
+    """An image, read when indexed; picklable for workers."""
 
     url: str
-    """Where the image lies."""
+    """Path or URL of the image."""
     rlevel: int
     """Resolution levels dropped."""
     area: Rect
-    """Which samples it has, in the coordinates of that level."""
+    """Area of its samples, in coordinates of the resolution level."""
     shape: tuple[int, ...]
     """(rows, columns), or (bands, rows, columns)."""
     dtype: np.dtype[np.generic]
@@ -34,9 +34,9 @@ class ImageArray(BackendArray):
     storage_options: StorageOptions = None
     """fsspec's options for the store."""
     scaling: Scaling | None = None
-    """What makes reflectance of the samples; None: they are as stored."""
+    """Scaling of samples to reflectance; None: samples as stored."""
     known: ImageIndex | None = None
-    """What was learned of the file when it was opened, so that no worker learns it again."""
+    """Index of the file at opening, to spare workers reading its headers."""
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         told = (self.url, self.rlevel, self.area, str(self.dtype), self.scaling)
@@ -63,11 +63,14 @@ class ImageArray(BackendArray):
 
 
 def _nothing_to_close() -> None:
-    """Close a dataset: no file is held open between reads."""
+    """Close nothing: no file is held open between reads."""
 
 
 def bounds(index: int | slice, length: int) -> tuple[int, int, int | slice]:
-    """Return start and stop of the samples to read along one axis, and how to index what was read."""
+    """Return start and stop of the samples to read along an axis.
+
+    The third value is the index into the samples read.
+    """
     if not isinstance(index, slice):
         position = index + length if index < 0 else index
         return position, position + 1, 0

@@ -28,31 +28,31 @@ def open_product(
     scaled: bool = False,
     storage_options: StorageOptions = None,
 ) -> xr.DataTree:
-    """Open a Sentinel-2 product lazily: its metadata and the headers of its images are read now, and nothing else.
+    """Open a Sentinel-2 product lazily, reading metadata and headers only.
 
     Parameters
     ----------
     path : str or path
-        Path or URL of the SAFE folder, or of the metadata in it; both may be chained, as
+        Path or URL of the SAFE folder, or of the metadata in it; either may be chained, as
         `zip://NAME.SAFE::s3://bucket/NAME.zip`.
     bands : iterable of str, optional
-        Which images, as "B04", "SCL", "TCI"; by default all.
+        Names of bands, such as "B04", "SCL", "TCI"; by default all.
     rlevel : int
-        Resolution levels to drop of each image: 0 = full, -1 = the lowest there is.
+        Resolution levels to drop of each image: 0 = full, -1 = the lowest.
     chunks : optional
         As for `open`.
     scaled : bool
-        Whether spectral bands become reflectance, as for `read`. Otherwise their attributes `radiometric_offset` and
-        `quantification_value` tell how: (number + offset) / quantification.
+        True to convert spectral bands to reflectance, as for `read`. Otherwise they have the attributes
+        `radiometric_offset` and `quantification_value`: reflectance is (number + offset) / quantification.
     storage_options : mapping, optional
         fsspec's options for the store.
 
     Returns
     -------
     DataTree
-        A dataset for each size of pixels: "R10m", "R20m", "R60m"; of products of several tiles, as there were before
-        December 2016, below a node for each tile. Images that the product lists and its folder lacks are left out
-        and named in the attribute `missing`; a band that was asked for must be there in one size at least.
+        A dataset for each pixel size: "R10m", "R20m", "R60m". Products of several tiles, made before December 2016,
+        have a node for each tile above these. Images that are listed in the product but absent from its folder are left
+        out and named in the attribute `missing`; each of `bands` must exist in at least one size.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def open_product(
     if lacking and (bands is not None or not found):
         raise ImageNotFound(
             product,
-            f"{', '.join(sorted(map(str, lacking)))} is listed, but not there",
+            f"{', '.join(sorted(map(str, lacking)))} is listed in the product, but missing",
             "fetch it again",
         )
     return _tree(found, _attributes(metadata, found[0][0].name, missing))
@@ -85,7 +85,7 @@ def _open(
     scaled: bool,
     storage_options: StorageOptions,
 ) -> xr.DataArray | None:
-    """Open an image; return None where it is not there."""
+    """Open an image; return None if it does not exist."""
     scaling = metadata.scaling(image.name.band) if scaled else scaling_or_none(metadata, image.name.band)
     try:
         array = open_lazily(
@@ -110,7 +110,7 @@ def _tree(found: Sequence[tuple[ListedImage, xr.DataArray]], attributes: dict[st
 
 def _dataset(arrays: list[xr.DataArray]) -> xr.Dataset:
     merged = xr.merge(arrays, join="exact", compat="equals", combine_attrs="drop_conflicts")
-    merged.attrs = {}  # those that all arrays have are no less theirs
+    merged.attrs = {}  # attributes common to all arrays stay with the arrays
     return merged
 
 

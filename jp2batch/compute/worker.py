@@ -17,7 +17,7 @@ _LATER = 32 << 20  # bytes of the modules that the first delivery imports
 
 
 def worker_name() -> str:
-    """Return the address of the dask worker that this runs in, or the machine and number of this process."""
+    """Return the dask worker's address, or host and id of this process."""
     worker = current_worker()
     return f"{platform.node()}:{os.getpid()}" if worker is None else str(worker.address)
 
@@ -57,11 +57,14 @@ def watchdog(seconds: float | None) -> Iterator[None]:
 
 
 def is_replaced() -> bool:
-    """Tell whether this process is started again when it ends: a dask worker with a nanny, which the batch notices."""
+    """Return whether this process is restarted after its end.
+
+    True for a dask worker with a nanny; the batch notices the restart.
+    """
     return getattr(current_worker(), "nanny", None) is not None
 
 
 @process_state()
 def _idle() -> dict[str, int]:
-    """Return the least bytes that each worker was seen to take, by its address."""
+    """Return the least memory seen of each worker in bytes."""
     return {}

@@ -94,7 +94,7 @@ def test_images_that_are_not_there_are_named(small, tmp_path):
     assert "B8A" not in tree["R20m"].ds
     assert list(jp2batch.open_product(product, ["B8A"]).children) == ["R60m"]
     next(product.glob("**/*_B8A_60m.jp2")).unlink()
-    with pytest.raises(ImageNotFound, match="B8A is listed, but not there"):
+    with pytest.raises(ImageNotFound, match="B8A is listed in the product, but missing"):
         jp2batch.open_product(product, ["B8A"])
 
 
@@ -131,7 +131,7 @@ def test_what_is_inside_of_a_product_names_it(small, inside):
     [
         ({"bands": ["B04", "B04"]}, "band B04 is given twice"),
         ({"rlevel": "1"}, "rlevel of type str is not a resolution level"),
-        ({"chunks": {"z": 3}}, r"chunks are of a dimension that it does not have \(there is y, x\)"),
+        ({"chunks": {"z": 3}}, r"chunks name a dimension that the array does not have \(it has y, x\)"),
         ({"storage_options": "anon"}, "storage_options are of type str"),
         ({"path": None}, "a path must be text, not NoneType"),
     ],

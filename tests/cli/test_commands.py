@@ -133,7 +133,7 @@ def bad_images(band, tmp_path, monkeypatch) -> None:
         (["read", "{band}", "--rlevel", 9], 2, "rlevel 9"),
         (["read", "{band}", "--window", "5:4,0:1"], 2, "window 5:4,0:1 is empty"),
         (["plan", "{band}", "--window", "0:9000,0:1"], 2, "window"),
-        (["read", "{band}", "-o", "out.gif"], 2, "out.gif: its suffix names no form of results"),
+        (["read", "{band}", "-o", "out.gif"], 2, "out.gif: no format has its suffix"),
         (["read", "{band}", "--profile", "me"], 2, "--profile does not apply to local files"),
         (["info", "{band}", "--storage-options", "{{"], 2, "--storage-options is not a JSON object"),
         (["info", "{band}", "--storage-options", "@nowhere.json"], 2, "its file cannot be read: No such file"),

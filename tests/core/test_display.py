@@ -201,7 +201,7 @@ def test_raw_numbers_wrap_and_floats_do_not():
 
 @pytest.mark.parametrize("side", [0, -5, 2.5, "400", None, True])
 def test_a_picture_has_a_whole_number_of_pixels(cube, side):
-    with pytest.raises(InvalidRequest, match=r"a side .* is no number of pixels \(give a whole number from 1\)"):
+    with pytest.raises(InvalidRequest, match=r"side=.* is not a number of pixels \(give a whole number from 1\)"):
         cube.jp2.preview(side)
 
 
@@ -225,5 +225,5 @@ def test_each_cell_of_a_sheet_is_the_band_and_date_that_its_title_names(cube, mo
 
 @pytest.mark.parametrize("dims", [("x", "y"), ("spam", "y", "x"), ("y",)])
 def test_what_has_no_rows_and_columns_has_no_preview(dims):
-    with pytest.raises(InvalidRequest, match="a picture of an array with the dimensions"):
+    with pytest.raises(InvalidRequest, match="an array with the dimensions .* has no picture"):
         xr.DataArray(np.ones((3,) * len(dims)), dims=dims).jp2.preview()

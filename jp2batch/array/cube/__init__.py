@@ -1,1 +1,1 @@
-"""Many images as one lazy array of times, bands, rows and columns."""
+"""Lazy cubes of images: times, bands, rows and columns."""

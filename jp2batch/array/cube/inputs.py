@@ -1,4 +1,4 @@
-"""Which images a cube is made of, and what makes reflectance of the numbers of each."""
+"""List the images of a cube, with their headers and scalings."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ Each = Callable[..., list[Any]]
 
 @dataclass(slots=True)
 class CubeImage:
-    """An image that is asked for, and what has become known of it."""
+    """An image of a cube, with its metadata and scaling, if known."""
 
     url: str
     name: ImageName
@@ -37,13 +37,13 @@ class CubeImage:
 
     @property
     def time(self) -> np.datetime64:
-        """Start of sensing; the day where the path tells no more."""
+        """Start of sensing; only the day, if the path has no time."""
         when: datetime | date | None = self.name.time or self.name.day
         return np.datetime64(when.replace(tzinfo=None) if isinstance(when, datetime) else when, "ns")
 
     @property
     def band(self) -> str:
-        """Its band."""
+        """Name of the band."""
         return self.name.band or ""
 
     @property
@@ -55,18 +55,18 @@ class CubeImage:
 def listed_images(
     images: Iterable[str | os.PathLike[str] | Request], bands: Sequence[str] | None, metres: int | None, each: Each
 ) -> list[CubeImage]:
-    """Return the images that are meant, products replaced by what their metadata list."""
+    """List the images of a cube, replacing products by their images."""
     given = as_list(images)
     if not given:
-        raise CubeMismatch("", "there is no image of anything: the list is empty", "a pattern may have matched nothing")
+        raise CubeMismatch("", "no images given", "did a glob pattern match nothing?")
     for one in given:
         if isinstance(one, Request) and one.window is not None:
-            raise CubeMismatch(one.path, "has a window, and a cube is opened whole", "leave it out, and slice the cube")
+            raise CubeMismatch(one.path, "has a window, but a cube is opened whole", "leave it out, and slice the cube")
     paths = [as_path(one) for one in given]
     _check_once(paths)
     products = [path for path in paths if is_product(path)]
     if products and bands is None:
-        raise CubeMismatch(products[0], "of a product, which bands?", 'give bands=["B04", …]')
+        raise CubeMismatch(products[0], "bands are required when opening a product", 'give bands=["B04", …]')
     named = [_named(path) for path in paths if not is_product(path)]
     listings = each(partial(product_images, bands=bands, metres=metres, finest=True), products)
     for product, (metadata, listed) in zip(products, listings, strict=True):
@@ -91,7 +91,7 @@ def heads_of(images: Sequence[CubeImage], each: Each) -> list[Head]:
     Raises
     ------
     ImageNotFound
-        An image is not there; of one that its product lists, the sizes that are there are told.
+        An image is missing. If it is of a product, the hint names the sizes that exist.
     """
     heads: list[Head] = []
     for image, head in zip(images, each(_head_or_absence, [image.url for image in images]), strict=True):
@@ -117,8 +117,8 @@ def _absence(image: CubeImage, product: str, images: Sequence[CubeImage], each: 
     sizes = sorted({metres for metres, _ in there})
     whole = [f"metres={metres}" for metres in sizes if {band for size, band in there if size == metres} == bands]
     some = [f"{metres} m" for metres in sizes if (metres, image.band) in there]
-    hint = f"{image.band} is there at {', '.join(some)}" if some else "fetch the product again"
-    problem = f"{image.band} is listed by the product, but not there"
+    hint = f"{image.band} exists at {', '.join(some)}" if some else "fetch the product again"
+    problem = f"{image.band} is listed in the product, but missing"
     return ImageNotFound(image.url, problem, f"give {' or '.join(whole)}" if whole else hint)
 
 
@@ -144,9 +144,9 @@ def add_scalings(images: Sequence[CubeImage], scaled: bool, each: Each) -> None:
             image.metadata = metadata
         elif scaled:
             problem = (
-                "its path does not tell where the metadata of its product lie" if metadata is None else str(metadata)
+                "the metadata of its product cannot be located from its path" if metadata is None else str(metadata)
             )
-            raise MetadataError(image.url, problem, "scaled=False gives the numbers as stored")
+            raise MetadataError(image.url, problem, "use scaled=False for the numbers as stored")
     for image in images:
         if image.metadata is not None:
             image.scaling = (

@@ -1,4 +1,7 @@
-"""The values of a cube: read image by image, as they are indexed. Plain values only: they travel to workers."""
+"""Lazy values of a cube, read image by image when indexed.
+
+Plain values only: they are pickled for workers.
+"""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,19 +16,22 @@ from xarray.core import indexing
 
 from jp2batch.array.lazy import ImageArray, bounds
 
-_THREADS = 16  # images read at once, where several are asked for in one piece
+_THREADS = 16  # images read concurrently, if several are indexed together
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One band at one time."""
+    """A band at a time, with its image."""
 
     image: ImageArray
-    """Its samples, of shape (rows, columns)."""
+    """Samples of shape (rows, columns)."""
     shift: tuple[float, float] = (0.0, 0.0)
-    """Rows and columns from each sample to where its value is wanted, 0 to below 1; 0: values are taken as they are."""
+    """Rows and columns from samples to interpolated values, 0 to below 1.
+
+    If both are 0, samples are not interpolated.
+    """
     nodata: int | None = None
-    """The number that no value is interpolated with."""
+    """No-data value, which is not interpolated."""
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.generic]:
         """Read a rectangle of values."""
@@ -45,11 +51,11 @@ def interpolate(values: NDArray[np.generic], shift: tuple[float, float], nodata:
     Parameters
     ----------
     values : ndarray, shape (rows + 1, columns + 1)
-        The samples. NaN, or `nodata` among integers, makes what it takes part in the same.
+        The samples. Any value interpolated from NaN, or from `nodata` among integers, is no data as well.
     shift : (float, float)
         Rows and columns from each sample to the value beside it, 0 to below 1.
     nodata : int, optional
-        The number that stands for no data.
+        No-data value of integers.
     """
     exact: NDArray[np.floating[Any]] = values.astype(np.float32 if values.dtype == np.float32 else np.float64)
     if nodata is not None and values.dtype.kind != "f":
@@ -64,16 +70,16 @@ def interpolate(values: NDArray[np.generic], shift: tuple[float, float], nodata:
 
 @dataclass(frozen=True, eq=False)
 class CubeArray(BackendArray):
-    """Images by time and band: one small object, however many chunks are cut from it."""
+    """Images by time and band, shared by all chunks of a cube."""
 
     cells: tuple[tuple[Cell | None, ...], ...]
-    """Images by time, then by band; None where there is none."""
+    """Images by time, then by band; None for a missing image."""
     shape: tuple[int, int, int, int]
     """(times, bands, rows, columns)."""
     dtype: np.dtype[np.generic]
     """Type of the values."""
     fill: float = 0
-    """The value where there is no image."""
+    """Fill value for missing images."""
 
     def __repr__(self) -> str:
         return f"CubeArray(shape={self.shape}, dtype={self.dtype})"
@@ -102,7 +108,7 @@ class CubeArray(BackendArray):
 
 
 def _numbers(index: int | slice, length: int) -> tuple[range, int | slice]:
-    """Return the places along an axis that are asked for, and how to index what was read of them."""
+    """Return the indexed positions along an axis, and an index into them."""
     if isinstance(index, slice):
         return range(length)[index], slice(None)
     place = range(length)[index]

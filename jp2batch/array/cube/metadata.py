@@ -1,4 +1,4 @@
-"""What is told of a cube besides its values: axes, where samples truly lie, what makes or made reflectance of them."""
+"""Coordinates and attributes of a cube."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from jp2batch.core.options import StorageOptions
 from jp2batch.image.header import Head
 
 AS_STORED = "as stored"
-"""The quantity and the scaling of bands that are no reflectance."""
+"""Quantity and scaling of bands other than reflectance."""
 
 
 @dataclass(frozen=True, slots=True)
 class CubeOptions:
-    """What was asked for."""
+    """Options of `open_cube`."""
 
     rlevel: int
     chunks: Any
@@ -43,7 +43,7 @@ def coordinates(
     unit = {"units": "metre"}
     coords: dict[str, object] = {
         "time": ("time", np.array(times, "datetime64[ns]"), TIME),
-        "band": ("band", np.array(bands, object)),  # Zarr has no form for texts of a fixed length
+        "band": ("band", np.array(bands, object)),  # Zarr has no data type for strings of a fixed length
         "rlevel": ("band", [of_band[band].selection.rlevel for band in bands], {"long_name": "levels dropped"}),
         "offset_y": ("band", [y for y, _ in offsets], {"long_name": "true northing of samples, minus y"} | unit),
         "offset_x": ("band", [x for _, x in offsets], {"long_name": "true easting of samples, minus x"} | unit),

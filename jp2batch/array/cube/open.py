@@ -1,4 +1,4 @@
-"""Many Sentinel-2 images as one lazy cube of times, bands, rows and columns."""
+"""Open Sentinel-2 images as a lazy cube."""
 
 import os
 from collections import defaultdict
@@ -43,55 +43,56 @@ def open_cube(
     client: "Client | None" = None,
     storage_options: StorageOptions = None,
 ) -> Any:
-    """Open Sentinel-2 images as one lazy cube: only headers and metadata are read now.
+    """Open Sentinel-2 images as a lazy cube, reading headers and metadata only.
 
-    Times, bands and tiles are those of the images' names and folders. Bands of different pixel sizes are brought to
-    one grid by their resolution levels, as 10 m at rlevel 1 beside 20 m at rlevel 0. Their samples then lie a fraction
-    of a sample apart, which `align` is about.
+    Times, bands and tiles are taken from the names and folders of the images. Bands of different pixel sizes are
+    brought to a common grid by their resolution levels, such as 10 m at rlevel 1 and 20 m at rlevel 0. Their samples
+    then are a fraction of a sample apart (see `align`).
 
     Parameters
     ----------
     images : iterable of str, path or Request
-        Images of one band, and products (SAFE folders) of which all `bands` are taken; paths or URLs. Of requests the
-        path and the root count; windows are refused, as a cube is opened whole and then sliced.
+        Paths or URLs of images of a band, and of products (SAFE folders), of which all `bands` are taken. Only path and
+        root of a Request are used; windows are refused, as a cube is opened as a whole and then sliced.
     rlevel : int
-        Resolution levels to drop of the images with the largest pixels; the others drop more. -1: as many as all have.
+        Resolution levels to drop of the images with the largest pixels; the others drop more. -1: as many as possible.
     chunks : optional
-        As for `open`; by default one time and one band, and whole tiles of about 1024 x 1024 samples.
+        As for `open`; by default a chunk has one time, one band, and a group of whole tiles.
     bands : iterable of str, optional
-        Which bands, in their order; by default all that the images have. Products need it.
+        Names of the bands, in order; by default all bands of the images. Required for products.
     metres : int, optional
-        Of products, take the images with pixels of this size; by default each band's with the smallest.
+        Pixel size of the images to take from products; by default the smallest of each band.
     align : {"snap", "linear"}
-        "snap" takes samples as they are, as if they lay where those of the largest pixels do; how far off they truly
-        are is in the coordinates `offset_x` and `offset_y` of each band. "linear" interpolates them to where the
-        others lie; integers are rounded, and whatever touches no data becomes no data.
+        "snap" leaves samples unchanged, and assigns them to the positions of the largest pixels; the true offset of
+        each band is in its coordinates `offset_x` and `offset_y`. "linear" interpolates samples to these positions;
+        integers are rounded, and a value interpolated from no data becomes no data.
     missing : {"raise", "fill"}
-        Whether a band that is missing at some time is an error, or filled with no data: 0, or NaN of reflectance.
+        "raise" refuses a band that is missing at some time; "fill" fills it with no data: 0, or NaN in reflectance.
     scaled : bool
-        Whether spectral bands become reflectance (float32, no data is NaN), each with the offset and quantification of
-        its own product; what each band then is, and by which formula, is in the coordinates `quantity` and `scaling`.
-        Otherwise offset and quantification are coordinates `radiometric_offset` and `quantification_value` of (time,
-        band), where metadata are found: reflectance is (cube + cube.radiometric_offset) / cube.quantification_value.
+        True to convert spectral bands to reflectance (float32, no data is NaN), each with the offset and quantification
+        of its own product; the coordinates `quantity` and `scaling` have quantity and formula of each band. Otherwise
+        offset and quantification, if metadata are found, are the coordinates `radiometric_offset` and
+        `quantification_value` of (time, band): reflectance is (cube + cube.radiometric_offset) /
+        cube.quantification_value.
     by_tile : bool
-        Open a cube for each tile. Otherwise images of several tiles are refused: mosaics are not built.
+        True to open a cube for each tile. Otherwise images of several tiles are refused: mosaics are not built.
     client : distributed.Client, optional
-        Where to read the headers; by default in threads of this process.
+        The cluster on which to read the headers; by default they are read in threads of this process.
     storage_options : mapping, optional
         fsspec's options for the store.
 
     Returns
     -------
     DataArray or DataTree
-        Dims (time, band, y, x), x and y those of the largest pixels' centres; each band's `rlevel` is a coordinate.
+        Dims (time, band, y, x); x and y are the centres of the largest pixels; `rlevel` is a coordinate of each band.
         With `by_tile`, a node for each tile, with the variable `cube`.
 
     Raises
     ------
     CubeMismatch
-        The images do not fit into one cube, or do not fill it.
+        The images do not fit into a single cube, or do not fill it.
     MetadataError
-        Reflectance is asked for, and the metadata are not there or do not tell.
+        `scaled` is True, and metadata are missing or incomplete.
     Jp2BatchError
         An image cannot be read.
 
@@ -113,8 +114,8 @@ def open_cube(
         return xr.DataTree.from_dict(cubes)
     if len(tiles) > 1:
         some = ", ".join(sorted(tiles)[:_SHOWN])
-        hint = "a mosaic is not built: open one for each tile, as by_tile=True does"
-        raise CubeMismatch("", f"images of {len(tiles)} tiles ({some}), where a cube has one grid", hint)
+        hint = "mosaics are not built: open a cube for each tile, with by_tile=True"
+        raise CubeMismatch("", f"images of {len(tiles)} tiles ({some}), but a cube has one grid", hint)
     return _cube(next(iter(tiles.values())), options)
 
 
@@ -133,7 +134,7 @@ def _by_tile(images: Sequence[CubeImage], heads: Sequence[Head]) -> dict[str, li
 
 
 def _cube(members: Sequence[tuple[CubeImage, Head]], options: CubeOptions) -> xr.DataArray:
-    """Make the cube of the images of a tile."""
+    """Return the cube of the images of a tile."""
     _check_members(members)
     placed = place_all([head for _, head in members], options.rlevel)
     base = reference(placed)
@@ -172,7 +173,7 @@ def _check_members(members: Sequence[tuple[CubeImage, Head]]) -> None:
     seen: dict[tuple[np.datetime64, str], Head] = {}
     for image, head in members:
         if head.channels != 1:
-            raise CubeMismatch(head.path, f"has {head.channels} bands", "leave it out of the cube, and open it alone")
+            raise CubeMismatch(head.path, f"has {head.channels} bands", "leave it out of the cube; open it alone")
         other = seen.setdefault((image.time, image.band), head)
         if other is not head:
             problem = f"is another image of {image.band} at {image.time.astype('datetime64[s]')} than {other.path}"
@@ -195,11 +196,11 @@ def _check_absent(
     named = ", ".join(f"{band} at {time.astype('datetime64[s]')}" for time, band in absent[:_SHOWN])
     more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
     if options.missing == "raise":
-        raise CubeMismatch("", f"there is no {named}{more}", 'give these too, or missing="fill"')
+        raise CubeMismatch("", f"missing images: {named}{more}", 'add them, or give missing="fill"')
     lacking = {band for _, band in absent}
     if nowhere := sorted(lacking - {band for _, band in by_cell}):
         tile = next(iter(by_cell.values()))[0].name.tile
-        raise CubeMismatch("", f"there is no image of {', '.join(nowhere)} at all of tile {tile}", "leave it out")
+        raise CubeMismatch("", f"tile {tile} has no image of {', '.join(nowhere)}", "leave it out")
     for image, _ in by_cell.values():
         if image.band in lacking and image.nodata != number:
             problem = f"there is no {named}{more}, and {image.band} has no value for no data"

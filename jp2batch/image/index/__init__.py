@@ -138,7 +138,7 @@ def keep(source: Source, known: ImageIndex) -> None:
 
 
 def recall_reading(source: Source, known: ImageIndex, selection: Selection) -> ResolvedRead | None:
-    """Return how a selection of an image was read, by the same that is known of it now; None where it was not."""
+    """Return the resolved read of a selection, if resolved with this index."""
     return _memory().reading(source.key, known, selection)
 
 

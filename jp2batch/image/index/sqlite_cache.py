@@ -81,7 +81,7 @@ class SqliteCache:
         return count or 0
 
     def _tried(self, act: Callable[[sqlite3.Connection], T], *, make: bool) -> T | None:
-        """Do something with the file; None where there is none, or it is of no use."""
+        """Run an operation on the file; return None if missing or unusable."""
         with uninterrupted_by_fork():  # a child would inherit the mutexes of SQLite
             for last in (False, True):  # again, where it was damaged
                 if time.monotonic() < self._of_no_use_until or not (make or self.path.exists()):

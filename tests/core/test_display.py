@@ -225,5 +225,5 @@ def test_each_cell_of_a_sheet_is_the_band_and_date_that_its_title_names(cube, mo
 
 @pytest.mark.parametrize("dims", [("x", "y"), ("spam", "y", "x"), ("y",)])
 def test_what_has_no_rows_and_columns_has_no_preview(dims):
-    with pytest.raises(InvalidRequest, match="an array with the dimensions .* has no picture"):
+    with pytest.raises(InvalidRequest, match=r"an array with the dimensions .* has no picture"):
         xr.DataArray(np.ones((3,) * len(dims)), dims=dims).jp2.preview()

@@ -1,4 +1,4 @@
-"""Band names and pixel sizes, as callers give them."""
+"""Check and normalise arguments: band names and pixel sizes."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -74,6 +74,6 @@ def check_bands(bands: Sequence[str] | None, there: Iterable[str | None], metres
     if lacking:
         at = f" at {metres} m" if metres else ""
         more = " …" if len(known) > _SHOWN else ""
-        none = "give another size, or none" if metres else "the paths name no bands"
-        hint = f"there is {', '.join(known[:_SHOWN])}{more}" if known else none
+        none = "give another size, or none" if metres else "the paths contain no band names"
+        hint = f"available: {', '.join(known[:_SHOWN])}{more}" if known else none
         raise InvalidRequest("", f"there is no image of {named(lacking)}{at}", hint)

@@ -1,1 +1,1 @@
-"""What is installed, found and reachable; and the hint for what is not."""
+"""Check installation, configuration and access; hint at repairs."""

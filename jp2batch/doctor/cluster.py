@@ -1,4 +1,4 @@
-"""Whether a cluster can do the work: what its workers have installed, and whether they reach an image."""
+"""Check a cluster: packages of workers, and access to an image."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _PACKAGES = ("jp2batch", "dask", "distributed", "cloudpickle", "numpy", "xarray", "glymur", "fsspec", "s3fs")
-_SHOWN = 3  # workers that a message names
+_SHOWN = 3  # workers named in a message
 
 
 def examine_cluster(address: str, path: str | None, storage_options: StorageOptions) -> list[Finding]:
-    """Look at the cluster with the scheduler at an address; with a path, let each of its workers look at that image."""
+    """Check a cluster; with a path, check access from each worker."""
     try:
         with cluster_at(address) as client:
             return _examine(client, address, path, storage_options)
     except (OSError, TimeoutError, ValueError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        hint = "is it tcp://HOST:8786, does it run, has it workers, does a firewall let it through?"
+        hint = "check the address (tcp://HOST:8786), the scheduler, its workers, and firewalls"
         return [Finding("scheduler", "problem", f"{address}: {reason} ({hint})")]
 
 
@@ -35,7 +35,7 @@ def _examine(client: "Client", address: str, path: str | None, storage_options: 
     versions = compare_versions(cast(Any, client.get_versions(packages=list(_PACKAGES))))
     found += versions
     if any(finding.topic == "on workers" and finding.status == "problem" for finding in versions):
-        return found  # a worker without this package can do nothing of what follows
+        return found  # further checks need this package on the workers
     found.append(_of_all("openjpeg", client.run(_openjpeg)))
     if path is not None:
         found.append(_of_all("reaching it", client.run(_reach, path, SecretDict(storage_options or {}))))
@@ -43,12 +43,12 @@ def _examine(client: "Client", address: str, path: str | None, storage_options: 
 
 
 def compare_versions(told: Mapping[str, Any]) -> list[Finding]:
-    """Compare what workers have installed with what this process has.
+    """Compare the packages of workers with the packages of this process.
 
     Parameters
     ----------
     told : mapping
-        What `distributed.Client.get_versions` returns.
+        Result of `distributed.Client.get_versions`.
     """
     own = _versions(told["client"])
     others = {worker: _versions(versions) for worker, versions in told["workers"].items()}
@@ -60,11 +60,11 @@ def compare_versions(told: Mapping[str, Any]) -> list[Finding]:
             text = f"{name} {version} here, {there} on {_named(different, len(others))}"
             hint = f"pip install {name}=={version} there" if name != "python" else "give both the same Python"
             found.append(Finding("on workers" if name == "jp2batch" else "versions", "problem", f"{text} ({hint})"))
-    return found or [Finding("versions", "ok", "workers have what this process has")]
+    return found or [Finding("versions", "ok", "workers have the same versions as this process")]
 
 
 def _versions(told: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return the versions of packages, and that of Python without its last number, which makes no difference."""
+    """Return the versions of packages and Python, without its last number."""
     python = ".".join(str(told["host"]["python"]).split(".")[:2])
     packages = told["packages"]
     return {name: packages.get(name) for name in _PACKAGES} | {"python": python}
@@ -78,7 +78,7 @@ def _named(workers: Mapping[str, object], of: int) -> str:
 
 
 def _of_all(topic: str, told: Mapping[str, tuple[bool, str]]) -> Finding:
-    """Return one finding of what all workers tell: whether all is well, and what there is."""
+    """Merge the answers of all workers into a finding."""
     bad = {worker: text for worker, (well, text) in told.items() if not well}
     if bad:
         some = next(iter(bad.values()))
@@ -87,7 +87,7 @@ def _of_all(topic: str, told: Mapping[str, tuple[bool, str]]) -> Finding:
 
 
 def _openjpeg() -> tuple[bool, str]:
-    """Tell, on a worker, which library it decodes with."""
+    """Check the OpenJPEG library on a worker."""
     try:
         library = openjpeg.library()
     except Jp2BatchError as error:
@@ -96,6 +96,6 @@ def _openjpeg() -> tuple[bool, str]:
 
 
 def _reach(path: str, storage_options: StorageOptions) -> tuple[bool, str]:
-    """Tell, on a worker, whether it can read an image."""
+    """Check on a worker whether an image can be read."""
     finding = examine_storage(path, storage_options)[-1]
     return finding.status == "ok", finding.detail

@@ -1,4 +1,4 @@
-"""What is installed, found, configured and reachable; and the hint where it is not."""
+"""Check installation and configuration; hint at repairs."""
 
 import importlib.metadata
 import platform
@@ -30,16 +30,16 @@ _OLDEST_OPENJPEG = (2, 5)
 def examine(
     path: str | None = None, *, scheduler: str | None = None, storage_options: StorageOptions = None
 ) -> list[Finding]:
-    """Look at the installation; at an image, where a path is given; and at a cluster, where an address is.
+    """Check the installation and, if given, an image and a cluster.
 
     Parameters
     ----------
     path : str, optional
-        An image that should be readable: here, and by the workers of the cluster.
+        An image, which this process and the workers of the cluster should be able to read.
     scheduler : str, optional
         Address of the scheduler of a cluster.
     storage_options : mapping, optional
-        fsspec's options for its store.
+        fsspec's options for the store of the image.
     """
     findings = [
         Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
@@ -69,7 +69,7 @@ def _openjpeg() -> Finding:
 
 def _glymurrc() -> Finding:
     file = openjpeg.glymurrc()
-    return Finding("glymurrc", "ok", f"{file} is in use" if file else "none, and none is needed")
+    return Finding("glymurrc", "ok", f"{file} is in use" if file else "none; not required")
 
 
 def _configuration() -> Finding:
@@ -85,7 +85,10 @@ def _configuration() -> Finding:
 
 
 def _shown(key: str, value: object) -> str:
-    """Return a value if it is a number, a size, a time, a name or a path; another may hold a secret."""
+    """Return a configured value for display, or "…" if possibly secret.
+
+    Numbers, sizes, times, known names and redacted paths are shown.
+    """
     if not isinstance(value, str):
         return str(value) if value is None or isinstance(value, bool | int | float) else "…"
     if key in _PATHS:

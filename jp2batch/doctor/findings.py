@@ -1,4 +1,4 @@
-"""Finding: one thing that the doctor has looked at."""
+"""Finding: the result of a check."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -6,14 +6,14 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of a check."""
 
     topic: str
-    """What it is."""
+    """Subject of the check."""
     status: Literal["ok", "missing", "problem"]
-    """"missing" is no problem where nobody needs it."""
+    """Outcome; "missing" is a problem only if the package is needed."""
     detail: str
-    """What was found, and the hint."""
+    """Details, with a hint if it is a problem."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as a dict that json can write."""

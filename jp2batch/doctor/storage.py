@@ -1,4 +1,4 @@
-"""Whether an image can be read from its store; and, where it refuses, what would help."""
+"""Check access to an image; hint at repairs if its store refuses."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from jp2batch.storage.schemes import credentials_of, scheme_info
 
 _PAY = 'storage_options={"requester_pays": True}'
 _REQUESTER_PAYS = f"its requester pays: {_PAY}, with credentials of AWS; your account is charged"
-_BUCKETS = {  # that Sentinel-2 images are in, and how each wants to be asked
+_BUCKETS = {  # buckets of Sentinel-2 images, with the options for each
     "sentinel-s2-l1c": _REQUESTER_PAYS,
     "sentinel-s2-l2a": _REQUESTER_PAYS,
     "eodata": 'Copernicus Data Space: storage_options={"endpoint_url": "https://eodata.dataspace.copernicus.eu"}, with'
@@ -23,7 +23,7 @@ _BUCKETS = {  # that Sentinel-2 images are in, and how each wants to be asked
 
 
 def examine_storage(path: str, storage_options: StorageOptions) -> list[Finding]:
-    """Look at the store of an image, and at the image."""
+    """Check the store of an image, and the image."""
     store, options = Location.of(path).store, dict(storage_options or {})
     protocol = store.scheme
     used = credentials_of(protocol, options)

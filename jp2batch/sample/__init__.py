@@ -1,1 +1,1 @@
-"""Small Sentinel-2-like products: for the demo, the notebooks and the tests."""
+"""Small Sentinel-2-like products for demo, notebooks and tests."""

@@ -1,8 +1,8 @@
-"""A small JPEG 2000 encoder for the sample products and the tests, on OpenJPEG through glymur's binding.
+"""Encode JPEG 2000 for sample products and tests, by OpenJPEG through glymur.
 
-Reading is what this package is for; but who wants to show or test it needs images, coded as ESA codes them or in other
-ways that T.800 allows. `Coding` says how, in the standard's words; `encode` turns an array into the bytes of a file.
-What it writes depends on the pixels, the coding and the library, never on the time or the folder.
+The package is for reading; but demonstrations and tests need images, coded as ESA does or otherwise by T.800. `Coding`
+has the parameters, in the words of the standard; `encode` turns an array into the bytes of a file. The bytes depend on
+the pixels, the coding and the library, never on the time or the folder.
 """
 
 import struct
@@ -21,71 +21,85 @@ from jp2batch.image.openjpeg import binding
 from jp2batch.image.openjpeg_callbacks import Messages
 
 Size = tuple[int, int]
-"""Width and height, or column and row: x first, as the standard has it."""
+"""(width, height) or (column, row): x first, as in the standard."""
 _ORDERS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
 _PRECINCTS, _SOP, _EPH = 1, 2, 4  # Scod, table A.13
-_COMMENT = b"jp2batch"  # OpenJPEG would write its version, and the bytes would differ from one to the next
+_COMMENT = b"jp2batch"  # OpenJPEG would write its version, and the bytes would differ between versions
 
 
 @dataclass(frozen=True, slots=True)
 class Progression:
-    """One progression order change, a row of a POC marker segment (A.6.6)."""
+    """A progression order change: a row of a POC marker segment (A.6.6)."""
 
     order: str
-    """The order of these packets, such as "RLCP"; of all layers."""
+    """Progression order of these packets, such as "RLCP"; for all layers."""
     resolutions: tuple[int, int]
-    """RSpoc and REpoc: from the first, to before the second."""
+    """RSpoc and REpoc: first resolution, and last + 1."""
     components: tuple[int, int]
-    """CSpoc and CEpoc: likewise."""
+    """CSpoc and CEpoc: first component, and last + 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """How to code an image. Without arguments: as ESA codes a 60 m band."""
+    """Coding parameters; by default ESA's for a 60 m band."""
 
     tile: Size | None = (192, 192)
-    """XTsiz, YTsiz; None: the image is one tile."""
+    """XTsiz, YTsiz; None: a single tile."""
     tile_offset: Size = (0, 0)
     """XTOsiz, YTOsiz."""
     image_offset: Size = (0, 0)
     """XOsiz, YOsiz."""
     levels: int = 4
-    """Decomposition levels N_L; there is one resolution more."""
+    """Decomposition levels N_L, for N_L + 1 resolutions."""
     code_block: Size = (4, 4)
-    """Nominal width and height of a code-block: powers of two from 4, the product at most 4096."""
+    """Nominal width and height of a code-block.
+
+    Powers of two from 4, the product at most 4096.
+    """
     precincts: Size | tuple[Size, ...] | None = (64, 64)
-    """Width and height of a precinct: of every resolution; or of each, the highest first, where the last given is
-    halved for every lower one; or None, the largest there is."""
+    """Width and height of a precinct, for all resolutions or for each.
+
+    Sizes for each resolution start with the highest; the last size is halved for each lower resolution. None: the
+    maximum size.
+    """
     progression: str = "LRCP"
     """Progression order."""
     changes: tuple[Progression, ...] = ()
-    """Progression order changes, the same for all tiles; OpenJPEG writes them into the tile-part headers. Each
-    resolution of each component belongs to one of them: OpenJPEG would write packets twice that are in two."""
+    """Progression order changes, the same for all tiles.
+
+    OpenJPEG writes them into the tile-part headers. Each resolution of each component must belong to exactly one
+    change: OpenJPEG would write a packet of two changes twice.
+    """
     layers: int = 1
-    """Quality layers: the last has all that is left, each one before half of what follows."""
+    """Number of quality layers.
+
+    The last layer has the rest; each layer before has half of the following.
+    """
     reversible: bool = True
-    """The 5/3 transform, without loss; or else the 9/7."""
+    """True for the 5/3 transform, without loss; False for the 9/7."""
     mct: bool = False
-    """Multiple component transformation of the first three components."""
+    """True to apply the multiple component transformation to three components."""
     bits: int = 15
-    """Precision of a sample, Ssiz + 1."""
+    """Precision of a sample in bits, Ssiz + 1."""
     signed: bool = False
-    """Whether samples are signed."""
+    """True for signed samples."""
     subsampling: tuple[Size, ...] | None = None
     """XRsiz, YRsiz of each component; None: 1, 1 for all."""
     sop: bool = False
-    """Start-of-packet marker segments."""
+    """True to write start-of-packet marker segments."""
     eph: bool = False
-    """End-of-packet-header markers."""
+    """True to write end-of-packet-header markers."""
     plt: bool = True
-    """Packet lengths in the tile-part headers."""
+    """True to write packet lengths into the tile-part headers."""
     tlm: bool = False
-    """Tile-part lengths in the main header."""
+    """True to write tile-part lengths into the main header."""
     tile_parts: Literal["", "R", "L", "C"] = ""
-    """A new tile-part at each resolution, layer or component; or one for each tile. Where there are `precincts`, only
-    at the first letter of `progression`; where there are `changes`, not at all."""
+    """Start a tile-part at each resolution, layer, component, or only tile.
+
+    With `precincts`, only the first letter of `progression` is possible; with `changes`, none.
+    """
     raw: bool = False
-    """A codestream without JP2 boxes."""
+    """True for a codestream without JP2 boxes."""
 
 
 ESA_60M = Coding()
@@ -97,22 +111,22 @@ def encode(pixels: NDArray[np.generic], coding: Coding = ESA_60M, *, boxes: byte
     Parameters
     ----------
     pixels : ndarray of integers, shape (height, width) or (components, height, width)
-        The samples on the reference grid. Of a subsampled component those are coded that lie on its own grid, columns
-        that are multiples of XRsiz, rows that are multiples of YRsiz; the image offset counts.
+        The samples on the reference grid. A subsampled component has only the samples on its own grid: columns at
+        multiples of XRsiz and rows at multiples of YRsiz, counted with the image offset.
     coding : Coding
-        How to code it.
+        Coding parameters.
     boxes : bytes
-        JP2 boxes to stand before the codestream's, for instance a GMLJP2 association.
+        JP2 boxes to insert before the codestream's box, for instance a GMLJP2 association.
 
     Returns
     -------
     bytes
-        A JP2 file whose last box is open to the end (LBox = 0), as ESA's are; or the codestream alone.
+        A JP2 file whose last box extends to the end (LBox = 0), as in ESA's files; or only the codestream.
 
     Raises
     ------
     EncodingError
-        A sample does not fit the precision, or OpenJPEG refuses; its reason is given.
+        A sample exceeds the precision, or OpenJPEG refuses; the message has its reason.
     """
     planes = pixels if pixels.ndim == 3 else pixels[np.newaxis]
     _check(planes, coding)
@@ -140,7 +154,7 @@ def _check(planes: NDArray[np.generic], coding: Coding) -> None:
             "", f"{len(coding.subsampling)} subsamplings, {len(planes)} components", "give one for each"
         )
     if not all(1 <= step <= 255 for steps in coding.subsampling or () for step in steps):
-        raise EncodingError("", "a step of subsampling is 1 to 255", "take another")
+        raise EncodingError("", "a step of subsampling is not between 1 and 255", "change Coding.subsampling")
     _check_grid(coding)
     _check_progression(coding, len(planes))
     _check_tiles(coding, planes.shape[1:])
@@ -150,29 +164,29 @@ def _check_grid(coding: Coding) -> None:
     far = (1 << 32, 1 << 32)
     corners = zip(coding.tile_offset, coding.image_offset, coding.tile or far, strict=True)
     if not all(0 <= tile <= image < tile + size for tile, image, size in corners):
-        raise EncodingError("", "the first tile is empty", "let the image offset lie in it (B-3, B-4)")
+        raise EncodingError("", "the first tile is empty", "place the image offset in it (B-3, B-4)")
 
 
 def _check_tiles(coding: Coding, shape: tuple[int, ...]) -> None:
-    """Refuse sizes that OpenJPEG damages, or at which it ends the process."""
+    """Refuse sizes at which OpenJPEG writes damaged files or aborts."""
     steps = set(coding.subsampling or [(1, 1)])
     spans = {step: (_spans(coding, 0, shape[1], step[0]), _spans(coding, 1, shape[0], step[1])) for step in steps}
     for step, (columns, rows) in spans.items():
         if columns[0][0] == columns[1][-1] or rows[0][0] == rows[1][-1]:
             raise EncodingError("", f"subsampling by {step[0]}, {step[1]} leaves no sample", "make the image larger")
     if not any(np.all([start[0] < stop[0] for start, stop in span]) for span in spans.values()):
-        raise EncodingError("", "the first tile is empty", "choose tiles or subsampling that leave it samples")
+        raise EncodingError("", "the first tile is empty", "choose other tiles or another subsampling")
     for step, (columns, rows) in spans.items():
         width = int(columns[1][-1] - columns[0][0])
         if width != -(-shape[1] // step[0]) and len(columns[0]) * len(rows[0]) > 1:
-            # It takes the second for the length of its rows, and so other samples than those of the tile.
+            # OpenJPEG takes the second for the length of rows, and hence encodes other samples.
             raise EncodingError("", f"OpenJPEG cannot subsample tiles by {step[0]} here", "move the image, or widen it")
         if _transform_fails(coding, columns, rows):
-            raise EncodingError("", "OpenJPEG cannot transform a resolution that is empty", "lower the levels")
+            raise EncodingError("", "OpenJPEG cannot transform an empty resolution", "lower the levels")
 
 
 def _spans(coding: Coding, axis: int, extent: int, step: int) -> NDArray[np.int64]:
-    """Return where the tile-components of a subsampling start and stop along an axis (B-12)."""
+    """Return starts and stops of tile-components along an axis (B-12)."""
     start, first = coding.image_offset[axis], coding.tile_offset[axis]
     size = coding.tile[axis] if coding.tile else start + extent - first
     tiles = np.arange(first, start + extent, size)
@@ -180,11 +194,12 @@ def _spans(coding: Coding, axis: int, extent: int, step: int) -> NDArray[np.int6
 
 
 def _transform_fails(coding: Coding, columns: NDArray[np.int64], rows: NDArray[np.int64]) -> bool:
-    """Tell whether dwt.c of OpenJPEG 2.5 goes wrong at a resolution with rows or columns, but without samples.
+    """Return whether OpenJPEG fails at a resolution without samples.
 
-    Without columns: the 9/7 transform fails an assertion, and the 5/3 writes over other samples if they start at an odd
-    one. Without rows: the 5/3 transform needs a buffer of two rows, and has one where no side of the tile-component is
-    longer.
+    This concerns dwt.c of OpenJPEG 2.5, at a resolution with rows but no columns, or the reverse. Without columns, the
+    9/7 transform fails an assertion, and the 5/3 transform overwrites other samples if the columns start at an odd
+    coordinate. Without rows, the 5/3 transform needs a buffer of two rows, but has a single row if no side of the
+    tile-component is longer.
     """
     single_column, single_row = (stop - start <= 1 for start, stop in (columns, rows))
     for level in range(coding.levels):
@@ -200,17 +215,17 @@ def _transform_fails(coding: Coding, columns: NDArray[np.int64], rows: NDArray[n
 
 def _check_progression(coding: Coding, components: int) -> None:
     if not {coding.progression, *(change.order for change in coding.changes)} <= set(_ORDERS):
-        raise EncodingError("", "there is no such progression order", f"take one of {', '.join(_ORDERS)}")
+        raise EncodingError("", "unknown progression order", f"take one of {', '.join(_ORDERS)}")
     changed = [
         pair for change in coding.changes for pair in product(range(*change.resolutions), range(*change.components))
     ]
     if len(coding.changes) > 32:
-        raise EncodingError("", f"{len(coding.changes)} progression order changes", "OpenJPEG takes 32")
+        raise EncodingError("", f"{len(coding.changes)} progression order changes", "OpenJPEG takes at most 32")
     if coding.changes and sorted(changed) != list(product(range(coding.levels + 1), range(components))):
-        raise EncodingError("", "the progression order changes overlap or lack packets", "let them be a partition")
+        raise EncodingError("", "the progression order changes overlap or lack packets", "give each packet one change")
     simple = not coding.changes and (coding.precincts is None or coding.tile_parts == coding.progression[0])
     if coding.tile_parts and not simple:
-        raise EncodingError("", "OpenJPEG cannot divide these tiles so", "leave out precincts and changes")
+        raise EncodingError("", "OpenJPEG cannot make these tile-parts", "leave out precincts and changes")
 
 
 def _compress(planes: NDArray[np.generic], coding: Coding, path: Path) -> None:
@@ -264,7 +279,7 @@ def _components(planes: NDArray[np.generic], coding: Coding) -> Iterator[tuple[S
 
 
 def _parameters(lib: Any, coding: Coding, components: int) -> Any:
-    """Say the coding in OpenJPEG's words."""
+    """Return the coding as OpenJPEG's parameters."""
     parameters = lib.set_default_encoder_parameters()
     parameters.cp_comment = _COMMENT
     parameters.cp_tx0, parameters.cp_ty0 = coding.tile_offset
@@ -290,7 +305,7 @@ def _set_layers(parameters: Any, layers: int) -> None:
     parameters.tcp_numlayers = layers
     for index in range(layers - 1):
         parameters.tcp_rates[index] = 2.0 ** (layers - index)  # compression ratios, …, 8, 4
-    parameters.tcp_rates[layers - 1] = 0  # all that is left
+    parameters.tcp_rates[layers - 1] = 0  # the rest
 
 
 def _set_precincts(parameters: Any, coding: Coding) -> None:
@@ -307,14 +322,14 @@ def _each_resolution(precincts: Size | tuple[Size, ...], resolutions: int) -> li
     sizes = [size for size in precincts if isinstance(size, tuple)]
     if not precincts or len(sizes) > 33:
         raise EncodingError("", f"{len(sizes)} sizes of precincts", "give one, or one for each resolution")
-    # One size for all has to be repeated: OpenJPEG would halve it from resolution to resolution.
+    # A size for all resolutions is repeated: OpenJPEG would halve it for each lower resolution.
     return sizes or [(int(precincts[0]), int(precincts[1]))] * resolutions  # type: ignore[arg-type]
 
 
 def _set_changes(parameters: Any, changes: tuple[Progression, ...]) -> None:
     parameters.numpocs = len(changes)
     for target, change in zip(parameters.poc, changes, strict=False):
-        target.tile = 1  # OpenJPEG gives the changes of its first tile, counted from 1, to every tile
+        target.tile = 1  # OpenJPEG applies the changes of its first tile, numbered 1, to all tiles
         target.prg1 = _ORDERS.index(change.order)
         target.layno1 = parameters.tcp_numlayers
         target.resno0, target.resno1 = change.resolutions
@@ -322,7 +337,7 @@ def _set_changes(parameters: Any, changes: tuple[Progression, ...]) -> None:
 
 
 def _with_boxes(jp2: bytes, boxes: bytes) -> bytes:
-    """Insert boxes before the codestream's box, and leave that one open to the end."""
+    """Insert boxes before the codestream's box, and set its LBox to 0."""
     position = 0
     while jp2[position + 4 : position + 8] != b"jp2c":
         (length,) = struct.unpack_from(">I", jp2, position)

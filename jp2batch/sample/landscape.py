@@ -1,7 +1,7 @@
-"""Paints a landscape as Sentinel-2 would see it: for samples, which need pixels that look like something.
+"""Paint a landscape as seen by Sentinel-2, for sample products.
 
-Sea, beaches, rivers, woods and fields, each with its own spectrum; over them, on each date, other clouds and their
-shadows. Smooth noise from numpy, seeded: the same arguments give the same pixels.
+Sea, beaches, rivers, woods and fields have spectra of their own; clouds and their shadows change with the date. All is
+made of smooth, seeded noise: the same arguments give the same pixels.
 """
 
 from collections.abc import Iterable
@@ -16,9 +16,9 @@ Image = NDArray[np.number[Any]]
 Floats = NDArray[np.float32]
 
 DATE = datetime(2022, 10, 5, 11, 54, 11, tzinfo=UTC)
-"""When the real product was taken that the samples are modelled on."""
+"""Sensing time of the real product imitated by the samples."""
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
-"""The bands that can be painted: those of level 2A."""
+"""Available bands: the spectral bands of level 2A."""
 _SPECTRA = {  # reflectance in per cent
     "deep water": (4.5, 5.4, 4.0, 2.0, 1.5, 1.2, 1.2, 1.0, 1.0, 0.8, 0.5, 0.4),
     "shallows": (8.0, 11.5, 12.5, 6.0, 5.0, 3.0, 2.5, 2.0, 2.0, 1.5, 1.0, 0.8),
@@ -31,24 +31,24 @@ _SPECTRA = {  # reflectance in per cent
 
 
 def scene(size: int = 1098, *, seed: int = 0, date: datetime = DATE, bands: Iterable[str] = BANDS) -> dict[str, Image]:
-    """Paint a scene at 10 m: what a satellite would have seen of a landscape on a date.
+    """Paint the scene of a landscape on a date, at 10 m.
 
     Parameters
     ----------
     size : int
-        Pixels a side.
+        Length of each side in pixels.
     seed : int
-        Which landscape.
+        Selects the landscape.
     date : datetime
-        Which clouds; without a time zone it is UTC.
+        Selects the clouds; UTC, if it has no time zone.
     bands : iterable of str
-        Which bands.
+        Names of the bands.
 
     Returns
     -------
     dict of str to ndarray, shape (size, size)
         The bands in digital numbers (uint16; reflectance times 10000, plus 1000), the aerosol thickness times 1000
-        ("AOT", uint16) and the classes of level 2A ("SCL", uint8). All are 0 in the corner that the swath left out.
+        ("AOT", uint16) and the classes of level 2A ("SCL", uint8). All are 0 in the corner outside of the swath.
     """
     land = _land(seed, size)
     random = np.random.default_rng([seed, int(in_utc(date).timestamp())])
@@ -74,7 +74,7 @@ def scene(size: int = 1098, *, seed: int = 0, date: datetime = DATE, bands: Iter
 
 @dataclass(frozen=True, slots=True)
 class _Land:
-    """A landscape: fields between bare and green, and what covers them, in the order of painting."""
+    """A landscape: fields between bare and green, and covers in painting order."""
 
     green: Floats
     brightness: Floats
@@ -111,7 +111,10 @@ def _land(seed: int, size: int) -> _Land:
 
 
 def _fields(random: np.random.Generator, size: int) -> tuple[Floats, Floats, Floats]:
-    """Lay out fields, in parishes that each have their own direction; return their greenness, brightness and hedges."""
+    """Lay out fields; return their greenness, brightness and hedges.
+
+    They are grouped into parishes, each with its own direction.
+    """
     rows, columns = np.indices((size, size), np.float32)
     borders = _fractal(random, size, 2.2) * 0.45
     parish = (np.floor(rows / 170 + borders) * 31 + np.floor(columns / 190 - borders)).astype(np.int64) % 997
@@ -127,7 +130,10 @@ def _fields(random: np.random.Generator, size: int) -> tuple[Floats, Floats, Flo
 
 
 def _fractal(random: np.random.Generator, size: int, roughness: float, coarsest: int = 1) -> Floats:
-    """Make noise whose waves of frequency f have the amplitude f^-roughness; `coarsest`: waves a side to begin with."""
+    """Make noise whose waves of frequency f have the amplitude f^-roughness.
+
+    `coarsest` is the number of waves per side at the lowest frequency.
+    """
     waves = np.fft.rfft2(random.standard_normal((size, size)))
     frequency = np.hypot(np.fft.fftfreq(size)[:, np.newaxis], np.fft.rfftfreq(size)).clip(coarsest / size)
     waves *= frequency**-roughness
@@ -138,12 +144,12 @@ def _fractal(random: np.random.Generator, size: int, roughness: float, coarsest:
 
 
 def _step(values: Image, low: float, high: float) -> Floats:
-    """Go smoothly from 0 at `low` to 1 at `high`."""
+    """Return a smooth step from 0 at `low` to 1 at `high`."""
     t = ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
     smooth: Floats = t * t * (3 - 2 * t)
     return smooth
 
 
 def in_utc(date: datetime) -> datetime:
-    """Return a date in UTC, which it is in where it has no time zone."""
+    """Return a date in UTC, the default time zone."""
     return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)

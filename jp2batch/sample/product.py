@@ -1,7 +1,7 @@
-"""Makes small products that look, and are named and coded, like Sentinel-2's: for the demo, the notebooks, the tests.
+"""Make small products with the names, coding and metadata of Sentinel-2.
 
-A painted landscape is cut into bands of 10, 20 and 60 m and written as ESA writes them: folders, names, boxes, coding
-parameters, and the metadata that a reader of pixels needs. Only the size is not ESA's.
+A painted landscape is cut into bands of 10, 20 and 60 m and written with ESA's folders, names, boxes and coding
+parameters, and the metadata needed by a reader of pixels. Only the size differs from ESA's.
 """
 
 import re
@@ -24,9 +24,9 @@ from jp2batch.sample.landscape import DATE, Image, in_utc, scene
 from jp2batch.sentinel2 import names as sentinel2
 
 TILE = "T29UNU"
-"""Its tile."""
+"""Default tile of samples."""
 BANDS = ("B02", "B03", "B04", "B08", "B8A", "B11")
-"""The bands that a sample has unless others are asked for."""
+"""Default bands of samples."""
 _TRUE_COLOUR = ("B04", "B03", "B02")
 _METRES = {band: sentinel2.METRES[band] for band in landscape.BANDS}
 _CODINGS = {
@@ -96,26 +96,26 @@ def make_product(
     level: Literal["L2A", "L1C"] = "L2A",
     tlm: bool = False,
 ) -> Path:
-    """Make a small product: the same arguments, the same bytes.
+    """Make a small product; the same arguments give the same bytes.
 
     Parameters
     ----------
     folder : path
-        Where to put it.
+        Folder in which to create the product.
     date : datetime
-        When it was taken; decides on the clouds. Without a time zone, UTC is meant.
+        Start of sensing, which selects the clouds; UTC, if it has no time zone.
     tile : str
-        Which tile; decides on the coordinates.
+        MGRS tile, which determines the coordinates.
     bands : iterable of str
-        Of "B01" to "B12", without "B10". Each is written at its own and, for level 2A, all coarser resolutions.
+        Of "B01" to "B12", without "B10". Each is written at its own and, for level 2A, at all coarser resolutions.
     size : int
-        Pixels a side at 10 m, a multiple of 6, at least 60; ESA's have 10980.
+        Length of each side in pixels at 10 m, a multiple of 6, at least 60; ESA's products have 10980.
     seed : int
-        Which landscape.
+        Selects the landscape.
     level : {"L2A", "L1C"}
-        Level 2A has folders for each resolution, classes (SCL) and the aerosol thickness (AOT) besides.
+        Processing level; 2A has folders for each resolution, and also classes (SCL) and aerosol thickness (AOT).
     tlm : bool
-        Whether images have a TLM marker segment, as ESA's have since 2026-02-05.
+        True to write a TLM marker segment into images, as ESA does since 2026-02-05.
 
     Returns
     -------
@@ -152,9 +152,9 @@ def make_series(
     Parameters
     ----------
     folder : path
-        Where to put them.
+        Folder in which to create the products.
     dates : int
-        How many; each has clouds of its own.
+        Number of products; each has its own clouds.
     days : int
         From one to the next.
     bands, size, tlm
@@ -163,7 +163,7 @@ def make_series(
     Yields
     ------
     Path
-        The SAFE folder of each, as soon as it is made.
+        The SAFE folder of each product, as soon as it is made.
     """
     bands = tuple(bands)
     for number in range(dates):
@@ -171,20 +171,20 @@ def make_series(
 
 
 def make_image(path: str | Path, pixels: Image, metres: int, *, tile: str = TILE, tlm: bool = False) -> Path:
-    """Write one image as ESA codes it, with its georeference.
+    """Write an image with ESA's coding and a georeference.
 
     Parameters
     ----------
     path : path
-        The file; its folder is made if need be.
+        The file; its folder is created if missing.
     pixels : ndarray of uint8 or uint16, shape (height, width) or (3, height, width)
         uint8 is coded with 8 bits; uint16 with 15, and must not exceed 32767.
     metres : {10, 20, 60, 320}
-        Size of a pixel; decides on tiles, code-blocks and precincts.
+        Size of a pixel, which determines tiles, code-blocks and precincts.
     tile : str
-        The tile in whose upper left corner the image lies.
+        MGRS tile; the image is in its upper left corner.
     tlm : bool
-        Whether it has a TLM marker segment.
+        True to write a TLM marker segment.
 
     Returns
     -------
@@ -192,7 +192,7 @@ def make_image(path: str | Path, pixels: Image, metres: int, *, tile: str = TILE
         The file.
     """
     if metres not in _CODINGS:
-        raise InvalidRequest("", f"a pixel of {described(metres)} m", f"take one of {', '.join(map(str, _CODINGS))}")
+        raise InvalidRequest("", f"no pixels of {described(metres)} m", f"take one of {', '.join(map(str, _CODINGS))}")
     coding = _COLOUR_60M if pixels.ndim == 3 and metres == 60 else _CODINGS[metres]
     coding = replace(coding, bits=8 if pixels.dtype == np.uint8 else 15, mct=pixels.ndim == 3, tlm=tlm)
     epsg, x, y = tile_corner(tile)
@@ -204,16 +204,16 @@ def make_image(path: str | Path, pixels: Image, metres: int, *, tile: str = TILE
 
 
 def gmljp2(width: int, height: int, epsg: int, corner: tuple[int, int], metres: int) -> bytes:
-    """Return the box that says where an image lies, as ESA writes it.
+    """Return the georeference of an image as ESA's GMLJP2 box.
 
     Parameters
     ----------
     width, height : int
-        Its size in pixels.
+        Size of the image in pixels.
     epsg : int
-        Its projected coordinate reference system.
+        Projected coordinate reference system.
     corner : (int, int)
-        Easting and northing of its upper left corner; GMLJP2 tells the centre of the first pixel instead.
+        Easting and northing of the upper left corner; GMLJP2 has the centre of the first pixel instead.
     metres : int
         Size of a pixel.
     """
@@ -224,13 +224,13 @@ def gmljp2(width: int, height: int, epsg: int, corner: tuple[int, int], metres: 
 
 
 def tile_corner(tile: str) -> tuple[int, int, int]:
-    """Return the EPSG code of a tile's UTM zone, and easting and northing of its upper left corner.
+    """Return EPSG code, easting and northing of a tile's upper left corner.
 
-    A tile begins with a square of the military grid (MGRS), widened to multiples of 60 m, which count from the equator.
+    A tile begins with a square of the military grid (MGRS), widened to multiples of 60 m from the equator.
     """
     found = re.fullmatch(r"T(0[1-9]|[1-5]\d|60)([C-HJ-NP-X])([A-HJ-NP-Z])([A-HJ-NP-V])", tile)
     if found is None:
-        raise InvalidRequest("", "this is no tile of Sentinel-2", 'give one like "T29UNU"')
+        raise InvalidRequest("", "this is not a tile of Sentinel-2", 'give a tile such as "T29UNU"')
     zone, letters = int(found[1]), "ABCDEFGHJKLMNPQRSTUVWXYZ"
     band, column, row = (letters.index(letter) for letter in found.groups()[1:])
     latitude = 8 * band - 92  # the middle of the band
@@ -253,11 +253,11 @@ class _Product:
 
     def __post_init__(self) -> None:
         if self.size % 6 or self.size < 60:
-            raise InvalidRequest("", f"a size of {self.size}", "give a multiple of 6, at least 60")
+            raise InvalidRequest("", f"size={self.size} is not possible", "give a multiple of 6, at least 60")
         if self.level not in ("L2A", "L1C"):
-            raise InvalidRequest("", "there is no such level", "take L2A or L1C")
+            raise InvalidRequest("", "unknown processing level", "take L2A or L1C")
         if unknown := set(self.bands) - set(_METRES):
-            raise InvalidRequest("", f"there is no band {named(sorted(unknown))}", f"take of {', '.join(_METRES)}")
+            raise InvalidRequest("", f"samples have no {named(sorted(unknown))}", f"take of {', '.join(_METRES)}")
 
     @property
     def name(self) -> str:
@@ -270,7 +270,7 @@ class _Product:
         return f"GRANULE/{self.level}_{self.tile}_A{orbit:06}_{_stamp(self.date - timedelta(seconds=4))}"
 
     def images(self, pixels: dict[str, Image]) -> Iterator[tuple[str, tuple[Image, int]]]:
-        """Iterate over the images: name without suffix, pixels, resolution."""
+        """Iterate over images: path without suffix, pixels, metres."""
         stem = f"{self.tile}_{_stamp(self.date)}"
         for metres in (10, 20, 60):
             for name in self._names(metres):
@@ -285,7 +285,7 @@ class _Product:
         return [*bands, "TCI", "AOT", *["SCL"] * (metres > 10)]
 
     def metadata(self, images: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """Iterate over the metadata files: name, text."""
+        """Iterate over metadata files: path, text."""
         epsg, x, y = tile_corner(self.tile)
         grids = "\n".join(
             f'<Size resolution="{m}"><NROWS>{self.size * 10 // m}</NROWS><NCOLS>{self.size * 10 // m}</NCOLS></Size>'
@@ -325,7 +325,10 @@ def _at(pixels: dict[str, Image], name: str, metres: int) -> Image:
 
 
 def _coarser(pixels: Image, factor: int, *, classes: bool) -> Image:
-    """Average blocks of pixels, or take the class in the middle; a block that is not seen as a whole is 0."""
+    """Average blocks of pixels, or take the class in the middle.
+
+    A block with any pixel outside of the swath is 0.
+    """
     side = len(pixels) // factor
     blocks = pixels[: side * factor, : side * factor].reshape(side, factor, side, factor)
     values = blocks[:, factor // 2, :, factor // 2] if classes else np.rint(blocks.mean(axis=(1, 3)))

@@ -1,4 +1,4 @@
-"""The metadata of Sentinel-2 products: where they lie, which images they list, what makes reflectance of numbers."""
+"""Metadata of Sentinel-2 products: location, listed images, scaling to reflectance."""
 
 import functools
 import json
@@ -26,16 +26,16 @@ __all__ = [
     "read_metadata",
 ]
 
-_LARGEST = 32 << 20  # ESA's takes 55 kB; those of before December 2016 list all tiles of a datatake
-_TILE_INFO = "tileInfo.json"  # beside images in the buckets of AWS, it tells where their product lies
-_BAND_IDS = dict(enumerate(sentinel2.BANDS))  # as Spectral_Information has bandId and physicalBand
+_LARGEST = 32 << 20  # ESA's takes 55 kB; before December 2016 it lists all tiles of a datatake
+_TILE_INFO = "tileInfo.json"  # beside images in the buckets of AWS; has the path of their product
+_BAND_IDS = dict(enumerate(sentinel2.BANDS))  # bandId and physicalBand of Spectral_Information
 _QUANTIFICATION = {
     "L1C": ("QUANTIFICATION_VALUE",),
     "L2A": ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"),  # the latter before baseline 02.07
 }
 _OFFSET = {"L1C": "RADIO_ADD_OFFSET", "L2A": "BOA_ADD_OFFSET"}
 _QUANTITY = {"L1C": "top-of-atmosphere reflectance", "L2A": "surface reflectance"}
-_HINT = "see that the product's folder is whole; scaled=False gives the numbers as stored"
+_HINT = "check that the product's folder is complete, or use scaled=False for the numbers as stored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +43,31 @@ class Sentinel2Metadata:
     """What the metadata of a product tell."""
 
     name: str | None
-    """PRODUCT_URI: the name of its folder."""
+    """PRODUCT_URI, the name of the product's folder."""
     level: sentinel2.Level
-    """Level of processing."""
+    """Processing level."""
     baseline: str | None
-    """Processing baseline, as "04.00"."""
+    """Processing baseline, such as "04.00"."""
     time: datetime | None
     """Start of sensing."""
     images: tuple[str, ...]
-    """Its images, as paths below its folder."""
+    """Paths of the images, relative to the product's folder."""
     quantification: float | None
-    """What reflectance was multiplied by."""
+    """Quantification: factor from reflectance to stored numbers."""
     offsets: Mapping[str, float]
-    """What was then subtracted, with a minus sign, by band; empty in products of before baseline 04.00."""
+    """Radiometric offsets by band; empty before baseline 04.00."""
     nodata: int
-    """The number that stands for no data."""
+    """No-data value."""
 
     def scaling(self, band: str | None) -> Scaling | None:
-        """Return what makes reflectance of the numbers of a band; None for what is no reflectance, as SCL and AOT.
+        """Return the scaling of a band to reflectance.
+
+        None for bands other than reflectance, such as SCL and AOT.
 
         Raises
         ------
         MetadataError
-            The metadata do not tell.
+            The metadata have no quantification, or no offset for the band.
         """
         if band not in sentinel2.BANDS:
             return None
@@ -76,15 +78,15 @@ class Sentinel2Metadata:
 
 
 def metadata_url(path: str) -> str | None:
-    """Return where the metadata of an image's product lie, as far as the image's own path tells.
+    """Return the location of the metadata of an image's product, or None.
 
-    That is the file of the product's folder, which has GRANULE in it; or, in the buckets of AWS, the file beside the
-    image that names the product.
+    It is derived from the path: the metadata file in the product's folder, which contains GRANULE; or, in the buckets
+    of AWS, the file beside the image that names the product.
 
     Parameters
     ----------
     path : str
-        Path or URL of an image; also a chained one.
+        Path or URL of an image, which may be chained.
     """
     location = Location.of(path)
     inside = re.match(r"(.*[/\\]|)GRANULE[/\\]", location.plain_path, re.DOTALL)
@@ -96,12 +98,12 @@ def metadata_url(path: str) -> str | None:
 
 
 def product_place(product: str) -> list[str]:
-    """Return where the metadata of a product may lie, likeliest first.
+    """Return possible locations of a product's metadata, likeliest first.
 
     Parameters
     ----------
     product : str
-        Path or URL of its folder, or of the metadata themselves; also a chained one.
+        Path or URL of the folder or of the metadata file, which may be chained.
     """
     location = Location.of(product)
     folder = location.path
@@ -119,16 +121,16 @@ def read_metadata(place: str, *, storage_options: Mapping[str, object] | None = 
     Parameters
     ----------
     place : str
-        Where they lie, as `metadata_place` has it.
+        Location of the metadata, from `metadata_url` or `product_place`.
     storage_options : mapping, optional
         fsspec's options for the store.
 
     Raises
     ------
     StorageError
-        They cannot be read.
+        The metadata cannot be read.
     MetadataError
-        They are damaged, or something else.
+        The metadata are damaged, or another kind of file.
     """
     if Location.of(place).path.endswith(_TILE_INFO):
         place = _place_of_product(place, read_bytes(place, storage_options=storage_options, limit=_LARGEST))
@@ -142,14 +144,14 @@ def parse_metadata(document: bytes, place: str = "") -> Sentinel2Metadata:
     Parameters
     ----------
     document : bytes
-        MTD_MSIL1C.xml or MTD_MSIL2A.xml, or what these were called before December 2016.
+        MTD_MSIL1C.xml or MTD_MSIL2A.xml, which had other names before December 2016.
     place : str, optional
-        Where they lie, for messages.
+        Location of the metadata, for messages.
 
     Raises
     ------
     MetadataError
-        They are damaged, or something else.
+        The metadata are damaged, or another kind of file.
     """
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import fromstring
@@ -159,8 +161,8 @@ def parse_metadata(document: bytes, place: str = "") -> Sentinel2Metadata:
         texts = _texts(root)
         level = re.search(r"(1C|2A)", texts.get("PROCESSING_LEVEL", ""))
         if level is None:
-            raise MetadataError(place, "this is no metadata of a product of level 1C or 2A", _HINT)
-        return _metadata(root, texts, f"L{level[1]}")  # type: ignore[arg-type]  # one of two
+            raise MetadataError(place, "this is not the metadata of a product of level 1C or 2A", _HINT)
+        return _metadata(root, texts, f"L{level[1]}")  # type: ignore[arg-type]  # L1C or L2A
     except (SyntaxError, ValueError, LookupError, DefusedXmlException) as error:
         if isinstance(error, MetadataError):
             raise
@@ -190,7 +192,10 @@ def _metadata(root: "Element", texts: Mapping[str, str], level: sentinel2.Level)
 
 
 def _images(root: "Element") -> Iterator[str]:
-    """Iterate over the images of all granules; before December 2016, only their names are told."""
+    """Iterate over the paths of images in all granules.
+
+    Before December 2016, metadata have only the names, from which paths are made.
+    """
     for granule in _named(root, "Granule", "Granules"):
         for image in granule:
             text, kind = (image.text or "").strip(), _local_name(image)
@@ -211,7 +216,7 @@ def _named(root: "Element", *names: str) -> Iterator["Element"]:
 
 
 def _texts(root: "Element") -> dict[str, str]:
-    """Return the text of each element by its name; the first of a name counts."""
+    """Return the text of elements by name, the first for each name."""
     found: dict[str, str] = {}
     for element in root.iter():
         found.setdefault(_local_name(element), (element.text or "").strip())
@@ -223,7 +228,7 @@ def _text(element: "Element", name: str) -> str:
 
 
 def _file_name(folder: str, image: str) -> str | None:
-    """Return what the metadata in a product's folder are called."""
+    """Return the file name of the metadata in a product's folder."""
     old = re.search(r"(S2[A-D]_(?:OPER|USER))_PRD_MSI(L1C|L2A)_(\w+)\.SAFE[/\\]*$", folder)
     if old is not None:  # S2A_OPER_PRD_MSIL1C_PDMC_…: S2A_OPER_MTD_SAFL1C_PDMC_….xml
         return f"{old[1]}_MTD_SAF{old[2]}_{old[3]}.xml"
@@ -232,10 +237,10 @@ def _file_name(folder: str, image: str) -> str | None:
 
 
 def _place_of_product(place: str, document: bytes) -> str:
-    """Return where the metadata lie of a product that AWS tells of in tileInfo.json."""
+    """Return the location of a product's metadata from AWS's tileInfo.json."""
     root = place[: place.rindex("tiles/")].rstrip("/")
     try:
         key = f"{json.loads(document)['productPath']}/metadata.xml"
         return Request(key, root=root).url if root else key
     except (ValueError, LookupError, TypeError, InvalidPath):
-        raise MetadataError(place, "does not tell where its product lies", _HINT) from None
+        raise MetadataError(place, "has no path of its product", _HINT) from None

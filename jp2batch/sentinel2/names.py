@@ -1,4 +1,7 @@
-"""What the names of Sentinel-2 images tell: band, time, tile, level, baseline. Only strings are read, no files."""
+"""Parse names of Sentinel-2 images: band, time, tile, level, baseline.
+
+Only strings are parsed; no file is read.
+"""
 
 import re
 from datetime import UTC, date, datetime
@@ -11,9 +14,9 @@ __all__ = ["BANDS", "METRES", "Level", "find_band", "level_of", "nodata", "parse
 
 Level = Literal["L1C", "L2A"]
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
-"""The spectral bands, in the order of their numbers in metadata; only these are reflectance."""
+"""Spectral bands by number in metadata; only these are reflectance."""
 METRES = dict(zip(BANDS, (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20), strict=True)) | {"TCI": 10}
-"""The size of the pixels that the spectral bands, and the true colours made of them, were taken with."""
+"""Original pixel size in metres of spectral bands and true colours."""
 
 
 _BAND = r"B(?:0[1-9]|1[0-2]|8A)"
@@ -27,19 +30,19 @@ _RESOLUTION = r"(?:_(?P<resolution>\d{2,3})m)?"
 _COMPACT_FILE = re.compile(
     rf"(?:(?P<level>L2A)_)?(?P<tile>{_TILE})_(?P<time>{_TIME})_(?P<band>{_BAND}|{_DERIVED}){_RESOLUTION}"
 )
-# S2A_OPER_MSI_L1C_TL_EPA__20160811T174848_A000262_T33UUP_B8A; its time is that of processing.
+# S2A_OPER_MSI_L1C_TL_EPA__20160811T174848_A000262_T33UUP_B8A; its time is the time of processing.
 _OLD_FILE = re.compile(
     rf"(?P<platform>S2[A-D])_(?:OPER|USER)_(?:MSI|(?P<kind>{_DERIVED}))_(?P<level>L1C|L2A)_TL_\w{{4}}_{_TIME}_A\d{{6}}"
     rf"_(?P<tile>{_TILE})(?:_(?P<band>{_BAND}|{_DERIVED}))?{_RESOLUTION}"
 )
 _MASK_FILE = re.compile(rf"MSK_(?P<band>{_MASK}){_RESOLUTION}")
-# Sinergise's names in the buckets of AWS mean something in a folder of Sentinel-2 only.
+# Sinergise's names in the buckets of AWS are recognised only in a folder of Sentinel-2.
 _SHORT_FILE = re.compile(rf"(?:(?P<level>L1C|L2A)_)?(?P<band>{_BAND}|{_DERIVED}|{_MASK}|preview){_RESOLUTION}")
 
 _IN_TEXT = re.compile(rf"(?<![A-Za-z0-9])({_BAND}|TCI|SCL|AOT|WVP|PVI)(?![A-Za-z0-9])", re.IGNORECASE)
 
 _FOLDERS = (
-    # S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE, or .zip, or an object of that name
+    # S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE, or .zip, or an object with this name
     re.compile(
         rf"/(?P<platform>S2[A-D])_MSI(?P<level>L1C|L2A)_(?P<time>{_TIME})_N(?P<baseline>\d{{4}})"
         rf"_R(?P<orbit>\d{{3}})_(?P<tile>{_TILE})_{_TIME}[./]"
@@ -66,20 +69,20 @@ _FOLDERS = (
 
 
 def parse_name(path: str) -> ImageName | None:
-    """Return what the name of an image tells, with the folders around it telling the rest.
+    """Parse the name of an image and of the folders around it.
 
-    Names of all generations are understood: compact ones, those of before December 2016, Sen2Cor's, and those of the
-    open data buckets on AWS and Google Cloud.
+    Names of all generations are understood: compact names, names from before December 2016, Sen2Cor's names, and names
+    in the open data buckets on AWS and Google Cloud.
 
     Parameters
     ----------
     path : str
-        A key, path or URL; also a chained one, as `zip://inside.jp2::s3://bucket/product.zip`.
+        A key, path or URL, which may be chained, such as `zip://inside.jp2::s3://bucket/product.zip`.
 
     Returns
     -------
     ImageName or None
-        None where it is nothing of Sentinel-2.
+        None if the name is not of Sentinel-2.
     """
     folders, stem = _split(path)
     around = _read_folders(folders)
@@ -90,7 +93,7 @@ def parse_name(path: str) -> ImageName | None:
 
 
 def level_of(path: str) -> Level | None:
-    """Return the level of processing that the folders of an image, or of anything else in a product, tell."""
+    """Return the processing level from the folders of a file."""
     told = _read_folders(_split(path)[0]).get("level")
     return None if told is None else cast(Level, told.upper())
 
@@ -102,21 +105,27 @@ def find_band(text: str) -> str | None:
 
 
 def nodata(name: ImageName | None) -> int | None:
-    """Return the value that means "no data": 0, except in masks and probabilities, where 0 is a value like others."""
+    """Return the no-data value, 0; None for masks and probabilities.
+
+    In these, 0 is a valid value.
+    """
     if name is None or name.band is None:
         return None
     return 0 if re.fullmatch(rf"{_BAND}|TCI|PVI|SCL|AOT|WVP", name.band) else None
 
 
 def units(name: ImageName | None) -> str | None:
-    """Return the unit of the numbers as stored: "percent" of probabilities, "1" of counts, colours and classes."""
+    """Return the unit of the numbers as stored.
+
+    It is "percent" for probabilities, "1" for counts, colours and classes.
+    """
     if name is None or name.band is None:
         return None
     return "percent" if name.band in {"CLDPRB", "SNWPRB", "CLD", "SNW"} else "1"
 
 
 def _split(path: str) -> tuple[str, str]:
-    """Return the folders, from the outermost, between slashes, and the name without its extension."""
+    """Return the folders, outermost first, and the name without extension."""
     without_query = path.partition("?")[0]
     ascii_path = without_query.encode("ascii", "replace").decode()  # \d would match the digits of every script
     outward = Location.of(ascii_path.replace("\\", "/")).links
@@ -125,7 +134,7 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def _read_folders(folders: str) -> dict[str, str]:
-    """Return what the folders tell, the first pattern of the list having the last word."""
+    """Parse the folders; the first of `_FOLDERS` takes precedence."""
     told: dict[str, str] = {}
     for pattern in _FOLDERS:
         for match in pattern.finditer(folders):
@@ -138,7 +147,7 @@ def _told(match: re.Match[str]) -> dict[str, str]:
 
 
 def _assemble(own: dict[str, str], around: dict[str, str], on_aws: bool) -> ImageName:
-    """Join what the file name tells and what its folders tell; the file name has the last word."""
+    """Merge properties from file name and folders; the file name takes precedence."""
     told = {**around, **own}
     band = told.get("band") or told.get("kind")
     time = _parse_time(told.get("time", ""))
@@ -157,7 +166,10 @@ def _assemble(own: dict[str, str], around: dict[str, str], on_aws: bool) -> Imag
 
 
 def _find_level(told: dict[str, str], own: dict[str, str], band: str | None, on_aws: bool) -> Level | None:
-    """Return the level as told, else as the form of the name implies: only L2A gives images a resolution."""
+    """Return the processing level, from the names or by their form.
+
+    Only names of L2A images have a resolution.
+    """
     if "level" in told:
         return cast(Level, told["level"].upper())
     if "resolution" in told:

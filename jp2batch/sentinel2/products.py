@@ -27,7 +27,7 @@ def list_product(
 
 
 def is_product(path: str) -> bool:
-    """Tell by its name whether a path is that of a product and not of an image."""
+    """Return whether a path names a product, not an image."""
     return Location.of(path).plain_path.rstrip("/\\").lower().endswith((".safe", ".xml"))
 
 
@@ -41,12 +41,12 @@ def _find_metadata(product: str, storage_options: StorageOptions) -> tuple[str, 
             if isinstance(error, PermissionDenied | StoreUnavailable):
                 raise
             faults.append(error)
-    problem = f"this is no product of Sentinel-2: {faults[0].path} {faults[0].problem}"  # where it likeliest is
+    problem = f"this is not a product of Sentinel-2: {faults[0].path} {faults[0].problem}"  # likeliest location
     raise MetadataError(product, problem, what_to_give(product) or "give its SAFE folder")
 
 
 def _listed(place: str, path: str) -> ListedImage | None:
-    """Return an image that metadata list; None for what is none."""
+    """Return a listed image; None for other files."""
     location = Location.of(place)
     folder, slash, _ = location.path.rpartition("/")
     url = location.with_path(Request(path, root=folder).url if slash else path).text
@@ -56,13 +56,16 @@ def _listed(place: str, path: str) -> ListedImage | None:
 
 
 def what_to_give(path: str) -> str | None:
-    """Return what to give instead of a path that is no product: the product around it, or those in it."""
+    """Return a hint for a path other than a product.
+
+    It names the product around the path, or the products in it.
+    """
     location = Location.of(path)
     around = re.match(r"(.+?\.SAFE)[/\\]", location.path, re.IGNORECASE)
     if around is not None:
         return f"its product is {location.with_path(around[1])}"
     if "*" in path:
-        return "a pattern that nothing matches, or that nobody has expanded, as glob.glob does"
+        return "the pattern matches nothing, or was not expanded (use glob.glob)"
     if location.is_local and any(Path(path).glob("*.SAFE")):
         return f"give the products in it: {Path(path) / '*.SAFE'}"
     return None

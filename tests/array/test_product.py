@@ -112,7 +112,7 @@ def test_several_tiles_have_a_node_each(small, tmp_path):
 
 
 def test_what_is_no_product_says_so(tmp_path, small):
-    with pytest.raises(MetadataError, match="this is no product of Sentinel-2"):
+    with pytest.raises(MetadataError, match="this is not a product of Sentinel-2"):
         jp2batch.open_product(tmp_path / "nowhere")
     listing = tmp_path / "MTD_MSIL2A.xml"
     listing.write_text((small / listing.name).read_text().replace("<IMAGE_FILE>GRANULE", "<IMAGE_FILE>../../GRANULE"))

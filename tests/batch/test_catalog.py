@@ -228,12 +228,12 @@ def test_one_path_and_names_in_any_case_will_do(products):
         ([], None, "no sources given"),
         (None, None, "a path must be text, not NoneType"),
         ([5], None, "a path must be text, not int"),
-        ("{product}", ["B99"], r"no image of B99 \(there is AOT, B04, B8A, SCL, TCI\)"),
+        ("{product}", ["B99"], r"no image of B99 \(available: AOT, B04, B8A, SCL, TCI\)"),
         ("{product}", ["B04", "b04"], "band B04 is given twice"),
-        ("{product}", "", "names no band"),
+        ("{product}", "", "has an invalid band name"),
         ("{folder}", None, r"give the products in it: .*\*\.SAFE"),
         ("{product}/GRANULE", None, r"its product is .*\.SAFE\)"),
-        ("{folder}/S3*", None, "a pattern that nothing matches"),
+        ("{folder}/S3*", None, "the pattern matches nothing"),
     ],
 )
 def test_slips_are_told_with_their_hint(products, sources, bands, problem):

@@ -262,7 +262,7 @@ def test_a_cluster_that_can_do_the_work(client, band):
     assert {finding.status for finding in findings} <= {"ok", "missing"}
     assert len(told) == 4
     assert "2 workers, 2 threads" in told[0]
-    assert told[1].endswith("workers have what this process has")
+    assert told[1].endswith("workers have the same versions as this process")
     assert f"openjpeg: {library.version}" in told[2]
     assert "reaching it: " in told[3]
     assert "183 x 183" in told[3]
@@ -289,7 +289,7 @@ def versions(python="3.11.7.final.0", **packages):
 @pytest.mark.parametrize(
     ("workers", "details"),
     [
-        ({"a": versions(), "b": versions("3.11.9.final.0")}, ["workers have what this process has"]),
+        ({"a": versions(), "b": versions("3.11.9.final.0")}, ["workers have the same versions as this process"]),
         ({"a": versions(), "b": versions(jp2batch="2")}, ["jp2batch 1 here, 2 on b (pip install jp2batch==1 there)"]),
         ({"a": versions(jp2batch=None)}, ["jp2batch 1 here, none on all workers (pip install jp2batch==1 there)"]),
         (

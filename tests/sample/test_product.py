@@ -249,10 +249,10 @@ def test_corner_of_a_tile(tile, corner):
     [
         ({"size": 100}, "size of 100"),
         ({"size": 54}, "size of 54"),
-        ({"bands": ("B02", "B10")}, "there is no band B10"),
+        ({"bands": ("B02", "B10")}, "samples have no B10"),
         ({"tile": "29UNU"}, "no tile"),
         ({"tile": "T61UNU"}, "no tile"),
-        ({"level": "L3"}, "no such level"),
+        ({"level": "L3"}, "unknown processing level"),
     ],
 )
 def test_refused(arguments, reason, tmp_path):

@@ -149,7 +149,7 @@ def test_amazons_tiles_name_their_product(tmp_path, product):
     assert image.attrs["long_name"] == "surface reflectance"
     for damaged in ("", "[]", "{}", '{"productPath": "../../elsewhere"}', '{"productPath": "s3://elsewhere"}'):
         Path(tile, "tileInfo.json").write_text(damaged)
-        with pytest.raises(MetadataError, match="does not tell where its product lies"):
+        with pytest.raises(MetadataError, match="has no path of its product"):
             jp2batch.read(f"{tile}/R60m/B04.jp2", scaled=True)
 
 
@@ -201,9 +201,9 @@ def test_without_metadata_scaling_is_refused_and_reading_is_not(tmp_path, band):
     nameless = tmp_path / "image.jp2"
     nameless.write_bytes(Path(band).read_bytes())
     for path, problem in [
-        (lonely, "its path does not tell where"),
+        (lonely, "cannot be located from its path"),
         (inside, "MTD_MSIL2A.xml: cannot be read: there is no such file"),
-        (nameless, "its name is none of Sentinel-2"),
+        (nameless, "its name is not of Sentinel-2"),
     ]:
         assert "radiometric_offset" not in jp2batch.read(str(path)).attrs
         with pytest.raises(MetadataError, match=problem):

@@ -70,7 +70,7 @@ def _check_side(side: object) -> None:
 
 
 def _pictures(array: xr.DataArray) -> tuple[list[NDArray[np.generic]], list[str]]:
-    """Return images of (bands, rows, columns), and their titles; none for a single one."""
+    """Return images of (bands, rows, columns), and titles of several images."""
     if array.ndim == 2:
         return [array.values[None]], []
     if array.dims[0] == "band" and array.sizes["band"] == _COLOURS:

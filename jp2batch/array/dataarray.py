@@ -198,7 +198,10 @@ def _georeferenced(values: Any, opened: OpenImage, selection: Selection, scaling
 
 
 def axes(place: Georeference | None, selection: Selection) -> dict[str, object]:
-    """Return the coordinates of rows and columns; none for a rotated grid, which has its transform only."""
+    """Return the coordinates of rows and columns.
+
+    A rotated grid has none, only its transform.
+    """
     shape = selection.area.height, selection.area.width
     transform = _PIXELS if place is None else place.transform
     centres = georeference.coordinates(transform, *selection.first, selection.step, shape)
@@ -208,7 +211,7 @@ def axes(place: Georeference | None, selection: Selection) -> dict[str, object]:
 
 
 def spatial_ref(place: Georeference | None, selection: Selection) -> dict[str, object]:
-    """Return the CF grid mapping."""
+    """Return the CF grid mapping as a coordinate, if georeferenced."""
     if place is None:
         return {}
     transform = georeference.level_transform(place.transform, *selection.first, selection.step)

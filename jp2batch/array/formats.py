@@ -56,7 +56,10 @@ def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_
 
 
 def to_bytes(pixels: Pixels, form: str) -> bytes:
-    """Return read pixels as the content of a file; `form` is its suffix, of those that stand for one file."""
+    """Return pixels as the content of a file.
+
+    `form` is the suffix of the format, which must be a single file.
+    """
     return _WRITERS[form](pixels)
 
 
@@ -131,7 +134,7 @@ def _to_zarr(pixels: Pixels) -> dict[str, bytes]:
 
 
 def _dataarray(pixels: Pixels) -> "xr.DataArray":
-    from jp2batch.array.dataarray import to_dataarray  # with all of xarray, which other forms do not need
+    from jp2batch.array.dataarray import to_dataarray  # imports xarray, which other formats do not need
 
     return to_dataarray(pixels)
 
@@ -151,4 +154,4 @@ _WRITERS: dict[str, Callable[[Pixels], bytes]] = {
     ".tiff": _to_tif,
     ".nc": _to_netcdf,
 }
-"""Writers of the formats that are one file, by suffix."""
+"""Writers of single-file formats, by suffix."""

@@ -49,7 +49,7 @@ class ImageArray(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
     def _read(self, key: tuple[int | slice, ...]) -> NDArray[np.generic]:
-        """Read the rectangle that holds what is asked for, then take it out."""
+        """Read the rectangle around the indexed samples, and index it."""
         *bands, rows, columns = key
         (y0, y1, take_rows), (x0, x1, take_columns) = (
             bounds(index, length) for index, length in zip((rows, columns), self.shape[-2:], strict=True)

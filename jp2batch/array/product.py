@@ -98,7 +98,10 @@ def _open(
 
 
 def _tree(found: Sequence[tuple[ListedImage, xr.DataArray]], attributes: dict[str, object]) -> xr.DataTree:
-    """Return images in a dataset for each size of pixels, below a node for each tile where there are several."""
+    """Return a tree with a dataset for each pixel size.
+
+    If there are several tiles, the datasets are below a node for each tile.
+    """
     tiles = {image.name.tile for image, _ in found}
     groups: dict[str, list[xr.DataArray]] = {}
     for image, array in found:

@@ -42,7 +42,7 @@ def named(bands: Iterable[str]) -> str:
 
     Text unlike a band name is not repeated.
     """
-    return ", ".join(band if _BAND.fullmatch(band) else "a text that names no band" for band in bands)
+    return ", ".join(band if _BAND.fullmatch(band) else "a text unlike any band name" for band in bands)
 
 
 def checked_metres(metres: object) -> int | None:

@@ -16,7 +16,7 @@ class Finding:
     """Details, with a hint if it is a problem."""
 
     def to_dict(self) -> dict[str, object]:
-        """Return the fields as a dict that json can write."""
+        """Return the fields as a JSON-serializable dict."""
         return asdict(self)
 
     def __str__(self) -> str:

@@ -52,7 +52,7 @@ def _image(path: str, protocol: str, options: dict[str, object], used: str | Non
 
 
 def _hint(path: str, protocol: str, options: dict[str, object], used: str | None) -> str | None:
-    """Return what would help against a refusal; what costs nobody anything is tried."""
+    """Return a hint against a refusal; free remedies are tried first."""
     known = _known_of_bucket(path)
     if known is not None and not options.get("requester_pays"):
         return f"of this bucket is known: {known}"

@@ -1,4 +1,4 @@
-"""All missions: which mission an image or product belongs to, and its scaling to reflectance."""
+"""All missions: find the mission of a path, and scalings to reflectance."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +10,12 @@ from jp2batch.core.scaling import Scaling
 from jp2batch.sentinel2.mission import Sentinel2
 
 MISSIONS: tuple[Mission, ...] = (Sentinel2(),)
-"""Asked in turn. The first that recognises a path has it; if none does, the first of all."""
+"""All missions; the first to recognise a path is its mission.
 
-_HINT = "see that the product's folder is whole; scaled=False gives the numbers as stored"
+If no mission recognises it, the first of all is used.
+"""
+
+_HINT = "check that the product's folder is complete, or use scaled=False for the numbers as stored"
 
 
 def identify(path: str) -> tuple[Mission, ImageName | None]:
@@ -39,17 +42,17 @@ def is_product(path: str) -> bool:
 
 
 def what_to_give(path: str) -> str | None:
-    """Return a hint about a path that is no product."""
+    """Return a hint for a path other than a product."""
     return next(filter(None, (mission.what_to_give(path) for mission in MISSIONS)), None)
 
 
 def find_band(text: str) -> str | None:
-    """Return the band of any mission that a text names."""
+    """Return the band name in a text, of any mission."""
     return next(filter(None, (mission.find_band(text) for mission in MISSIONS)), None)
 
 
 def scaling_of(path: str, *, storage_options: Mapping[str, Any] | None = None) -> Scaling | None:
-    """Return the scaling of an image to reflectance, from the metadata of its product.
+    """Return the scaling of an image to reflectance, from its product's metadata.
 
     Parameters
     ----------
@@ -61,21 +64,21 @@ def scaling_of(path: str, *, storage_options: Mapping[str, Any] | None = None) -
     Returns
     -------
     Scaling or None
-        None if the band is no reflectance.
+        None for bands other than reflectance.
 
     Raises
     ------
     MetadataError
-        There are no metadata, or they do not tell.
+        Metadata are missing or incomplete.
     """
     mission, name = identify(path)
     if name is None:
-        raise MetadataError(path, f"its name is none of {titles()}, so that it has no metadata", _HINT)
+        raise MetadataError(path, f"its name is not of {titles()}, hence it has no metadata", _HINT)
     if name.band not in mission.bands:
         return None
     location = mission.metadata_url(path)
     if location is None:
-        raise MetadataError(path, "its path does not tell where the metadata of its product lie", _HINT)
+        raise MetadataError(path, "the metadata of its product cannot be located from its path", _HINT)
     try:
         return mission.read_metadata(location, storage_options=storage_options).scaling(name.band)
     except StorageError as error:
@@ -83,7 +86,10 @@ def scaling_of(path: str, *, storage_options: Mapping[str, Any] | None = None) -
 
 
 def known_scaling(path: str) -> Scaling | None:
-    """Return the scaling of a local image to reflectance; None if unknown, or remote."""
+    """Return the scaling of a local image to reflectance, or None.
+
+    None for remote images as well, whose metadata would cost a request.
+    """
     mission, name = identify(path)
     if name is None or name.band not in mission.bands or not Location.of(path).is_local:
         return None
@@ -94,7 +100,7 @@ def known_scaling(path: str) -> Scaling | None:
 
 
 def scaling_or_none(metadata: ProductMetadata, band: str | None) -> Scaling | None:
-    """Return the scaling of a band to reflectance; None also if the metadata do not tell."""
+    """Return the scaling of a band to reflectance; None if unknown."""
     try:
         return metadata.scaling(band)
     except MetadataError:

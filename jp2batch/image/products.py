@@ -1,4 +1,4 @@
-"""The images of a product: all, or those of some bands and pixel sizes."""
+"""List the images of a product, by bands and pixel size."""
 
 from collections.abc import Iterable
 
@@ -17,18 +17,18 @@ def product_images(
     finest: bool = False,
     storage_options: StorageOptions = None,
 ) -> tuple[ProductMetadata, list[ListedImage]]:
-    """Return the metadata of a product, and the images that they list.
+    """Return the metadata of a product, and its listed images.
 
     Parameters
     ----------
     product : str
         Path or URL, as for `open_product`.
     bands : iterable of str, optional
-        Which images, in any order; by default all.
+        Names of bands, in any order; by default all.
     metres : int, optional
-        Only those with pixels of this size.
+        Pixel size of the images; by default any.
     finest : bool
-        Whether of each band only the image with the smallest pixels is wanted.
+        True to list only the image with the smallest pixels of each band.
     storage_options : mapping, optional
         fsspec's options for the store.
 
@@ -37,7 +37,7 @@ def product_images(
     StorageError, MetadataError
         The metadata cannot be read.
     InvalidRequest
-        It has no such images.
+        The product has no such images.
     """
     metadata, images = product_mission(product).list_product(product, storage_options=storage_options)
     wanted, metres = band_names(bands), checked_metres(metres)
@@ -54,6 +54,6 @@ def product_images(
         known = "; ".join(f"at {size} m {names}" for size, names in of_size.items())
         problem = f"the product does not list {what}" if lacking else "the product lists no such image"
         raise InvalidRequest(product, problem, f"it has {known or 'none'}")
-    if finest:  # sorted by the size of pixels, and the last of a key stays
+    if finest:  # sorted by pixel size; the last of each key is kept
         chosen = list({(image.name.band, image.name.tile): image for image in reversed(chosen)}.values())[::-1]
     return metadata, chosen

@@ -106,7 +106,7 @@ ESA_60M = Coding()
 
 
 def encode(pixels: NDArray[np.generic], coding: Coding = ESA_60M, *, boxes: bytes = b"") -> bytes:
-    """Code an array as JPEG 2000.
+    """Encode an array as JPEG 2000.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def encode(pixels: NDArray[np.generic], coding: Coding = ESA_60M, *, boxes: byte
 
 
 def _check(planes: NDArray[np.generic], coding: Coding) -> None:
-    """Refuse what OpenJPEG would turn into a damaged file without a word."""
+    """Refuse codings for which OpenJPEG silently writes a damaged file."""
     if not 1 <= coding.bits <= 31:
         raise EncodingError("", f"OpenJPEG has no samples of {coding.bits} bits", "take 1 to 31")
     lowest = -(1 << coding.bits - 1) if coding.signed else 0
@@ -229,7 +229,7 @@ def _check_progression(coding: Coding, components: int) -> None:
 
 
 def _compress(planes: NDArray[np.generic], coding: Coding, path: Path) -> None:
-    """Let OpenJPEG write the file."""
+    """Write the file with OpenJPEG."""
     lib = binding()
     messages = Messages(lib)
     image = _image(lib, planes, coding)
@@ -251,7 +251,7 @@ def _compress(planes: NDArray[np.generic], coding: Coding, path: Path) -> None:
 
 
 def _image(lib: Any, planes: NDArray[np.generic], coding: Coding) -> Any:
-    """Make OpenJPEG's image of the samples."""
+    """Create OpenJPEG's image of the samples."""
     x0, y0 = coding.image_offset
     components = list(_components(planes, coding))
     parameters = (lib.ImageComptParmType * len(components))()
@@ -272,7 +272,7 @@ def _image(lib: Any, planes: NDArray[np.generic], coding: Coding) -> Any:
 
 
 def _components(planes: NDArray[np.generic], coding: Coding) -> Iterator[tuple[Size, NDArray[np.generic]]]:
-    """Iterate over the subsampling of each component and those of its samples that are on its grid."""
+    """Iterate over subsampling and subsampled samples of each component."""
     x0, y0 = coding.image_offset
     for (dx, dy), plane in zip(coding.subsampling or [(1, 1)] * len(planes), planes, strict=True):
         yield (dx, dy), plane[-y0 % dy :: dy, -x0 % dx :: dx]

@@ -40,7 +40,7 @@ _HINT = "check that the product's folder is complete, or use scaled=False for th
 
 @dataclass(frozen=True, slots=True)
 class Sentinel2Metadata:
-    """What the metadata of a product tell."""
+    """Metadata of a product."""
 
     name: str | None
     """PRODUCT_URI, the name of the product's folder."""
@@ -139,7 +139,7 @@ def read_metadata(place: str, *, storage_options: Mapping[str, object] | None = 
 
 @functools.lru_cache(maxsize=64)
 def parse_metadata(document: bytes, place: str = "") -> Sentinel2Metadata:
-    """Return what the metadata of a product tell.
+    """Parse the metadata of a product.
 
     Parameters
     ----------

@@ -20,11 +20,11 @@ class Sentinel2(Mission):
         return names.parse_name(path)
 
     def find_band(self, text: str) -> str | None:
-        """Return the band that a text names."""
+        """Return the band name in a text."""
         return names.find_band(text)
 
     def nodata(self, name: ImageName | None) -> int | None:
-        """Return the value for no data."""
+        """Return the no-data value."""
         return names.nodata(name)
 
     def units(self, name: ImageName | None) -> str | None:
@@ -54,5 +54,5 @@ class Sentinel2(Mission):
         return products.list_product(product, storage_options=storage_options)
 
     def what_to_give(self, path: str) -> str | None:
-        """Return a hint about a path that is no product."""
+        """Return a hint for a path other than a product."""
         return products.what_to_give(path)

@@ -99,7 +99,7 @@ def level_of(path: str) -> Level | None:
 
 
 def find_band(text: str) -> str | None:
-    """Return the first band that a text names, e.g. "B04" of "b04-10m"."""
+    """Return the first band name in a text, e.g. "B04" in "b04-10m"."""
     match = _IN_TEXT.search(text.replace("_", " "))
     return None if match is None else match[1].upper()
 

@@ -1,4 +1,4 @@
-"""Sentinel-2 products: where their metadata lie, and which images they have."""
+"""Sentinel-2 products: find their metadata, and list their images."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ def is_product(path: str) -> bool:
 
 
 def _find_metadata(product: str, storage_options: StorageOptions) -> tuple[str, Sentinel2Metadata]:
-    """Return where the metadata lie, and what they tell."""
+    """Return the location of the metadata, and the metadata."""
     faults: list[StorageError] = []
     for place in product_place(product):
         try:

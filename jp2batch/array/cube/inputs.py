@@ -109,7 +109,10 @@ def _head_or_absence(url: str, *, storage_options: StorageOptions) -> Head | Ima
 
 
 def _absence(image: CubeImage, product: str, images: Sequence[CubeImage], each: Each) -> ImageNotFound:
-    """Return the error that tells of a listed image that is not there, and at which sizes all bands are."""
+    """Return the error for a missing image of a product.
+
+    The hint names the pixel sizes at which all bands exist.
+    """
     bands = {other.band for other in images if other.product == product}
     ((_, listed),) = each(partial(product_images, bands=bands), [product])
     heads = each(_head_or_absence, [one.path for one in listed])
@@ -126,13 +129,16 @@ def _named(path: str) -> CubeImage:
     mission, name = identify(path)
     if name is None or name.band is None or (name.time or name.day) is None:
         hint = f"give images with names of {titles()}; others can be joined by xarray.concat of jp2batch.open"
-        problem = "its name does not tell band and time"
+        problem = "its name does not contain band and time"
         raise CubeMismatch(path, problem, what_to_give(path) or hint)
     return CubeImage(path, name, mission)
 
 
 def add_scalings(images: Sequence[CubeImage], scaled: bool, each: Each) -> None:
-    """Find what makes reflectance of the numbers of each image; for numbers as stored, only where metadata are."""
+    """Set the scaling to reflectance of each image.
+
+    Without `scaled`, images without metadata are skipped.
+    """
     wanting = [one for one in images if one.metadata is None and one.band in one.mission.bands]
     places = {image.url: image.mission.metadata_url(image.url) for image in wanting}
     known = sorted({place for place in places.values() if place is not None})

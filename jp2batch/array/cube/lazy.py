@@ -46,7 +46,7 @@ class Cell:
 
 
 def interpolate(values: NDArray[np.generic], shift: tuple[float, float], nodata: int | None) -> NDArray[np.generic]:
-    """Return values between samples, linearly from the four around each; integers are rounded.
+    """Interpolate linearly between four samples; integers are rounded.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class CubeArray(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
     def _read(self, key: tuple[int | slice, ...]) -> NDArray[np.generic]:
-        """Read of each image the rectangle that holds what is asked for, then take it out."""
+        """Read the rectangle around indexed samples of each image; index it."""
         (times, take_times), (bands, take_bands) = (
             _numbers(index, length) for index, length in zip(key[:2], self.shape[:2], strict=True)
         )

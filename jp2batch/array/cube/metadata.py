@@ -37,7 +37,7 @@ def coordinates(
     base: AlignedImage,
     options: CubeOptions,
 ) -> dict[str, object]:
-    """Return the coordinates of a cube: its axes, and what is to be known of each band."""
+    """Return the coordinates of a cube: axes, and properties of each band."""
     of_band = {band: one for (_, band), (_, one) in by_cell.items()}
     offsets = [offset(of_band[band], base) if options.align == "snap" else (0.0, 0.0) for band in bands]
     unit = {"units": "metre"}
@@ -57,7 +57,10 @@ def _unapplied(
     bands: Sequence[str],
     by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
 ) -> dict[str, object]:
-    """Return what would make reflectance of the numbers, by time and band; warn where it changes with time."""
+    """Return the scaling of unscaled numbers, by time and band.
+
+    Warns if it changes with time.
+    """
     known = {key: image.scaling for key, (image, _) in by_cell.items() if image.scaling is not None}
     if not known:
         return {}
@@ -81,8 +84,11 @@ def _applied(
     bands: Sequence[str],
     by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
 ) -> dict[str, object]:
-    """Return what has been made of the numbers: the quantity of each band, and the formula, by time if that matters."""
-    of_band = {band: image.scaling for (_, band), (image, _) in by_cell.items()}  # also of cells that are filled
+    """Return quantity and formula of each band of a scaled cube.
+
+    If a formula changes with time, formulas are by time and band.
+    """
+    of_band = {band: image.scaling for (_, band), (image, _) in by_cell.items()}  # for filled cells as well
     found = [
         [by_cell[time, band][0].scaling if (time, band) in by_cell else of_band[band] for band in bands]
         for time in times
@@ -97,12 +103,15 @@ def _applied(
 
 
 def fill_value(members: Sequence[tuple[CubeImage, Head]]) -> int:
-    """Return the number that fills cells without an image; 0 if no band has a value for no data."""
+    """Return the fill value for cells without an image.
+
+    It is a no-data value of the bands; 0 if they have none.
+    """
     return next((image.nodata for image, _ in members if image.nodata is not None), 0)
 
 
 def nodata_of_all(members: Sequence[tuple[CubeImage, Head]]) -> int | None:
-    """Return the value for no data, if all bands have the same."""
+    """Return the no-data value, if equal in all bands."""
     values = {image.nodata for image, _ in members}
     return values.pop() if len(values) == 1 else None
 
@@ -110,7 +119,7 @@ def nodata_of_all(members: Sequence[tuple[CubeImage, Head]]) -> int | None:
 def attributes(
     members: Sequence[tuple[CubeImage, Head]], absent: Sequence[tuple[np.datetime64, str]], options: CubeOptions
 ) -> dict[str, object]:
-    """Return the attributes of a cube: only what is true of all its bands."""
+    """Return the attributes of a cube, valid for all its bands."""
     first = members[0][0]
     units = {"1" if options.scaled and image.scaling else image.mission.units(image.name) for image, _ in members}
     quantities = {image.scaling and image.scaling.quantity for image, _ in members} if options.scaled else {None}

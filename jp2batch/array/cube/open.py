@@ -26,7 +26,7 @@ from jp2batch.image.header import Head
 if TYPE_CHECKING:
     from distributed import Client
 
-_SHOWN = 5  # of cells that are missing
+_SHOWN = 5  # missing cells in a message
 
 
 def open_cube(
@@ -122,7 +122,7 @@ def open_cube(
 def _check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
     if value not in choices:
         hint = " or ".join(f'"{choice}"' for choice in choices)
-        raise CubeMismatch("", f"{name} is none of its values", f"give {hint}")
+        raise CubeMismatch("", f"{name} has an invalid value", f"give {hint}")
 
 
 def _by_tile(images: Sequence[CubeImage], heads: Sequence[Head]) -> dict[str, list[tuple[CubeImage, Head]]]:
@@ -177,7 +177,7 @@ def _check_members(members: Sequence[tuple[CubeImage, Head]]) -> None:
         other = seen.setdefault((image.time, image.band), head)
         if other is not head:
             problem = f"is another image of {image.band} at {image.time.astype('datetime64[s]')} than {other.path}"
-            raise CubeMismatch(head.path, problem, "give one of them: of one size of pixels, and of one processing")
+            raise CubeMismatch(head.path, problem, "give only one of them: of a single pixel size and processing")
     levels = {image.name.level for image, _ in members if image.band in image.mission.bands} - {None}
     if len(levels) > 1:
         shown = " and ".join(sorted(level.removeprefix("L") for level in levels if level))
@@ -190,7 +190,7 @@ def _check_absent(
     number: int,
     options: CubeOptions,
 ) -> None:
-    """Refuse cells without an image, unless their bands have the number to fill them with for no data."""
+    """Refuse cells without an image, unless `number` is their no-data value."""
     if not absent:
         return
     named = ", ".join(f"{band} at {time.astype('datetime64[s]')}" for time, band in absent[:_SHOWN])
@@ -203,8 +203,8 @@ def _check_absent(
         raise CubeMismatch("", f"tile {tile} has no image of {', '.join(nowhere)}", "leave it out")
     for image, _ in by_cell.values():
         if image.band in lacking and image.nodata != number:
-            problem = f"there is no {named}{more}, and {image.band} has no value for no data"
-            raise CubeMismatch("", problem, "give these too, or leave the band out")
+            problem = f"missing images: {named}{more}, and the no-data value of {image.band} is not {number}"
+            raise CubeMismatch("", problem, "add them, or leave the band out")
 
 
 def _cell(image: CubeImage, one: AlignedImage, base: AlignedImage, options: CubeOptions) -> Cell:

@@ -128,7 +128,7 @@ def _absence(image: CubeImage, product: str, images: Sequence[CubeImage], each: 
 def _named(path: str) -> CubeImage:
     mission, name = identify(path)
     if name is None or name.band is None or (name.time or name.day) is None:
-        hint = f"give images with names of {titles()}; others can be joined by xarray.concat of jp2batch.open"
+        hint = f"give images with names of {titles()}; join others by xarray.concat of jp2batch.open"
         problem = "its name does not contain band and time"
         raise CubeMismatch(path, problem, what_to_give(path) or hint)
     return CubeImage(path, name, mission)

@@ -85,7 +85,7 @@ def decode(
 def _decode_codestream(
     decoder: Decoder, codestream: Codestream, reading: ResolvedRead, out: NDArray[np.generic]
 ) -> list[str]:
-    """Decode a codestream straight into its place in the output."""
+    """Decode a codestream straight into its part of the output."""
     area = reading.selection.area
     inside = codestream.area.intersection(area)
     target = out[:, inside.y0 - area.y0 : inside.y1 - area.y0, inside.x0 - area.x0 : inside.x1 - area.x0]

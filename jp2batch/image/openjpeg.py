@@ -51,7 +51,7 @@ def library() -> Library:
     ConfigurationError
         The configured path is not a library.
     """
-    with uninterrupted_by_fork():  # a child could not end what a thread of its parent has begun
+    with uninterrupted_by_fork():  # a fork meanwhile would leave the child an unfinished import
         path, found_by = _find()
         loaded = _import_glymur(path)
     if found_by == "configuration" and loaded.OPENJP2._name != path:

@@ -48,7 +48,7 @@ class CubeImage:
 
     @property
     def nodata(self) -> int | None:
-        """The value for no data among the numbers as stored."""
+        """No-data value of the stored numbers."""
         return self.mission.nodata(self.name)
 
 

@@ -83,7 +83,7 @@ class SqliteCache:
     def _tried(self, act: Callable[[sqlite3.Connection], T], *, make: bool) -> T | None:
         """Run an operation on the file; return None if missing or unusable."""
         with uninterrupted_by_fork():  # a child would inherit the mutexes of SQLite
-            for last in (False, True):  # again, where it was damaged
+            for last in (False, True):  # once more, if the file was damaged
                 if time.monotonic() < self._of_no_use_until or not (make or self.path.exists()):
                     return None
                 try:

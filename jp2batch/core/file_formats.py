@@ -26,7 +26,7 @@ class FileFormat:
 
     @property
     def plural(self) -> str:
-        """The format as messages name it, as ".tif files"."""
+        """Name of the format in messages, such as ".tif files"."""
         return f"{self.suffix} {'stores' if self.is_folder else 'files'}"
 
 

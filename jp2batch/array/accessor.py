@@ -66,7 +66,7 @@ class Jp2Accessor:
 
 def _check_side(side: object) -> None:
     if not isinstance(side, SupportsIndex) or isinstance(side, bool) or int(side) < 1:
-        raise InvalidRequest("", f"side={described(side)} is not a number of pixels", "give a whole number from 1")
+        raise InvalidRequest("", f"side {described(side)} is not a number of pixels", "give a whole number from 1")
 
 
 def _pictures(array: xr.DataArray) -> tuple[list[NDArray[np.generic]], list[str]]:

@@ -181,7 +181,7 @@ def _check_members(members: Sequence[tuple[CubeImage, Head]]) -> None:
     levels = {image.name.level for image, _ in members if image.band in image.mission.bands} - {None}
     if len(levels) > 1:
         shown = " and ".join(sorted(level.removeprefix("L") for level in levels if level))
-        raise CubeMismatch("", f"images of levels {shown} are not of the same quantity", "open a cube of each")
+        raise CubeMismatch("", f"images of levels {shown} have different quantities", "open a cube of each level")
 
 
 def _check_absent(

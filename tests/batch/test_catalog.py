@@ -230,7 +230,7 @@ def test_one_path_and_names_in_any_case_will_do(products):
         ([5], None, "a path must be text, not int"),
         ("{product}", ["B99"], r"no image of B99 \(available: AOT, B04, B8A, SCL, TCI\)"),
         ("{product}", ["B04", "b04"], "band B04 is given twice"),
-        ("{product}", "", "has an invalid band name"),
+        ("{product}", "", "bands is not a list of band names"),
         ("{folder}", None, r"give the products in it: .*\*\.SAFE"),
         ("{product}/GRANULE", None, r"its product is .*\.SAFE\)"),
         ("{folder}/S3*", None, "the pattern matches nothing"),
@@ -267,7 +267,7 @@ def test_the_command_prints_a_manifest_without_an_output(products):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["nowhere.SAFE"], "this is no product"),
+        (["nowhere.SAFE"], "this is not a product"),
         (["nowhere.json"], "nowhere.json: cannot be read"),
         (["--bands", "B99", "{product}"], "there is no image of B99"),
         (["-o", "scenes.txt", "{product}"], "not that of a manifest format"),

@@ -137,7 +137,7 @@ def bad_images(band, tmp_path, monkeypatch) -> None:
         (["read", "{band}", "--profile", "me"], 2, "--profile does not apply to local files"),
         (["info", "{band}", "--storage-options", "{{"], 2, "--storage-options is not a JSON object"),
         (["info", "{band}", "--storage-options", "@nowhere.json"], 2, "its file cannot be read: No such file"),
-        (["sample", "scenes", "--size", 100], 2, "size=100 is not possible"),
+        (["sample", "scenes", "--size", 100], 2, "--size 100 is not possible"),
     ],
 )
 def test_an_error_is_one_line_and_a_code(arguments, code, said, band, bad_images):

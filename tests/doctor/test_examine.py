@@ -308,7 +308,7 @@ def versions(python="3.11.7.final.0", **packages):
 def test_versions_that_differ_are_named(workers, details):
     findings = compare_versions({"client": versions(), "workers": workers})
     assert [finding.detail for finding in findings] == details
-    assert {finding.status for finding in findings} == {"ok" if "have what" in details[0] else "problem"}
+    assert {finding.status for finding in findings} == {"ok" if "same versions" in details[0] else "problem"}
     assert any("jp2batch" in finding.detail for finding in findings) == (findings[0].topic == "on workers")
 
 

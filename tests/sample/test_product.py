@@ -247,11 +247,11 @@ def test_corner_of_a_tile(tile, corner):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"size": 100}, "size of 100"),
-        ({"size": 54}, "size of 54"),
+        ({"size": 100}, "size=100"),
+        ({"size": 54}, "size=54"),
         ({"bands": ("B02", "B10")}, "samples have no B10"),
-        ({"tile": "29UNU"}, "no tile"),
-        ({"tile": "T61UNU"}, "no tile"),
+        ({"tile": "29UNU"}, "not a tile"),
+        ({"tile": "T61UNU"}, "not a tile"),
         ({"level": "L3"}, "unknown processing level"),
     ],
 )

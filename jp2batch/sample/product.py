@@ -147,7 +147,7 @@ def make_series(
     size: int = 1098,
     tlm: bool = False,
 ) -> Iterator[Path]:
-    """Make small products of the same place, one after the other.
+    """Make small products of the same tile on several dates.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def make_series(
     dates : int
         Number of products; each has its own clouds.
     days : int
-        From one to the next.
+        Days from a product to the next.
     bands, size, tlm
         As for `make_product`.
 

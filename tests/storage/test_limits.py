@@ -283,7 +283,7 @@ def test_retry_after_lets_everybody_wait(limited):
         source.read_many([ByteRange(0, 10)])
     limited.quota = (len(limited.times), 600.0)  # which is used up
     with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(source.read_many, [(10, 20)]) for source in sources]
+        waiting = [pool.submit(source.read_many, [ByteRange(10, 20)]) for source in sources]
         wait_until(lambda: limited.refused)
         with pytest.raises(TimeoutError):
             waiting[0].result(timeout=0.7)

@@ -93,7 +93,7 @@ class Decoder(Protocol):
     def border(self, header: MainHeader, reduce: int) -> int | None:
         """Return the number of surrounding samples to decode for exact samples.
 
-        None: all samples.         `header` describes all tiles of the codestream.
+        None: all samples. `header` describes all tiles of the codestream.
         """
 
     def most_tiles(self, header: MainHeader) -> int:

@@ -113,6 +113,7 @@ def checked(results: Iterator[jp2batch.Result], paths: list[Path]) -> Iterator[j
             raise result.error
         request = result.request
         assert request.window is not None
-        rows, columns = (slice(*(-(-bound >> request.rlevel) for bound in bounds)) for bounds in request.window)
-        assert np.array_equal(result.value, decoded[request.path, request.rlevel][rows, columns]), request
+        rows, columns = request.window.at_level(request.rlevel)
+        expected = decoded[request.path, request.rlevel][slice(*rows), slice(*columns)]
+        assert np.array_equal(result.value, expected), request
         yield result

@@ -23,6 +23,7 @@ from benchmarks.server import Counts, Link, counts_at, serving
 from benchmarks.setting import Setting
 from benchmarks.table import DEMANDED, Demand, Table, cells_of
 from benchmarks.timed import digest
+from jp2batch.core.window import Window
 
 _DATES, _BANDS = 50, ("B02", "B03", "B04")
 _FIRST = datetime(2022, 1, 1, 11, 54, 11, tzinfo=UTC)
@@ -35,7 +36,7 @@ def measure(setting: Setting) -> Table:
     folder = setting.folder / "cube"
     paths = images(scene, folder, 2 if setting.quick else _DATES)
     start = int(scene.size * 0.55)
-    field = (start, start + _FIELD), (start, start + _FIELD)
+    field = Window((start, start + _FIELD), (start, start + _FIELD))
     dates = len(paths) // len(_BANDS)
     wanted = digest(np.stack([expected(scene, 0, field)] * len(paths)))
     local = [in_fresh_process(opened, str(setting.warm_up), list(map(str, paths))) for _ in range(setting.rounds)]

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fresh import in_fresh_process
-from benchmarks.readers import Window
 from benchmarks.remote_reads import GDAL, JP2BATCH, expected, usual_window, what_is_known
 from benchmarks.seaweedfs import S3_KEY, S3_SECRET, S3Server, seaweedfs
 from benchmarks.setting import Setting
 from benchmarks.table import Table, seconds, times
 from benchmarks.timed import Read, digest, in_turns
 from jp2batch.core.ranges import ByteRange
+from jp2batch.core.window import Window
 from jp2batch.storage.source import open_source
 
 _DRIVERS = {"fsspec": "jp2batch, s3fs", "obstore": "jp2batch, obstore"}
@@ -27,7 +27,7 @@ def measure(setting: Setting) -> Table:
     """Measure reads of the S3 protocol."""
     scene = setting.scene
     window = usual_window(scene.size)
-    side = window[0][1] - window[0][0]
+    side = window.rows.size
     cases: dict[str, tuple[bool, int, Window | None, bool]] = {
         "overview, TLM": (True, 4, None, False),
         "overview, no TLM": (False, 4, None, False),

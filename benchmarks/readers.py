@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Window = tuple[tuple[int, int], tuple[int, int]]
+from jp2batch.core.window import Window
+
 Pixels = NDArray[Any]
 Reader = Callable[[str, int, Window | None], Pixels]
 """(path or URL, rlevel, window) -> pixels"""

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.readers import Pixels, TileIndex, Window
+from benchmarks.readers import Pixels, TileIndex
 from benchmarks.scenes import Scene
 from benchmarks.server import Link, Server, serving
 from benchmarks.setting import Setting
 from benchmarks.table import DEMANDED, Demand, Table, cells_of, megabytes, seconds, times
 from benchmarks.timed import Read, Taken, digest, in_turns
+from jp2batch.core.window import Window
 from jp2batch.image import openjpeg
 
 LOWEST = 4
@@ -98,8 +99,8 @@ def overviews(setting: Setting) -> Table:
 def windows(setting: Setting) -> Table:
     """Measure parts of the image in full resolution."""
     window = usual_window(setting.scene.size)
-    (row, stop), (column, _) = window
-    side, pixel = stop - row, ((row, row + 1), (column, column + 1))
+    row, column, side = window.rows.start, window.columns.start, window.rows.size
+    pixel = Window((row, row + 1), (column, column + 1))
     peers, known = [_GDAL_TLM, Way(GDAL, tlm=True, known=True)], Way(JP2BATCH, known=True)
     cases = [
         Case(f"window {side}², no TLM", 0, window, [_GDAL, Way(JP2BATCH)], {_GDAL: (7, 11)}, (8, 3)),
@@ -183,7 +184,7 @@ def read_of(case: Case, way: Way, scene: Scene, server: Server, options: Mapping
 def usual_window(size: int) -> Window:
     """Return a window of 500 x 500 pixels of a full image, on two tiles, far from the file's beginning."""
     row, column, side = (round(size * share) for share in (0.865, 0.546, 500 / 10980))
-    return (row, row + side), (column, column + side)
+    return Window((row, row + side), (column, column + side))
 
 
 def what_is_known(reader: str, rlevel: int, size: int) -> tuple[int, Window | None]:
@@ -192,7 +193,8 @@ def what_is_known(reader: str, rlevel: int, size: int) -> tuple[int, Window | No
     GDAL would otherwise have the file in memory.
     """
     if reader == GDAL:
-        return 0, ((size // 4, size // 4 + 100), (size // 4, size // 4 + 100))
+        part = size // 4, size // 4 + 100
+        return 0, Window(part, part)
     return LOWEST - 1 if rlevel == LOWEST else LOWEST, None
 
 
@@ -201,8 +203,8 @@ def expected(scene: Scene, rlevel: int, window: Window | None) -> Pixels:
     whole = scene.pixels if rlevel == 0 else decoded(scene.plain, scene.size, rlevel)
     if window is None:
         return whole
-    rows, columns = (slice(*(-(-bound >> rlevel) for bound in bounds)) for bounds in window)
-    return whole[rows, columns]
+    rows, columns = window.at_level(rlevel)
+    return whole[slice(*rows), slice(*columns)]
 
 
 def decoded(path: Path, size: int, rlevel: int) -> Pixels:

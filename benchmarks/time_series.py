@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jp2batch
 from benchmarks.fresh import in_fresh_process
-from benchmarks.readers import Window, by_gdal, import_all
+from benchmarks.readers import by_gdal, import_all
 from benchmarks.remote_reads import LINK, LOWEST, expected
 from benchmarks.server import counts_at, serving
 from benchmarks.setting import Setting
 from benchmarks.table import DEMANDED, Demand, Table, cells_of, megabytes, seconds, times
 from benchmarks.timed import Taken, digest, median
 from jp2batch.compute.cluster import local_cluster
+from jp2batch.core.window import Window
 
 _DATES = 20
 _WORKERS = 2
@@ -29,7 +30,7 @@ def measure(setting: Setting) -> Table:
     count = 2 if setting.quick else _DATES
     scene = setting.scene
     start = int(scene.size * 0.55)
-    field = (start, start + 100), (start, start + 100)
+    field = Window((start, start + 100), (start, start + 100))
     ways: dict[str, tuple[Way, bool]] = {
         f"GDAL /vsicurl, {_DATES} threads, TLM": (by_threads_of_gdal, True),
         f"jp2batch.run, {_WORKERS} workers, known": (by_jp2batch, False),

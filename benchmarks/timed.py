@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fresh import in_fresh_process
-from benchmarks.readers import READERS, Pixels, Window
+from benchmarks.readers import READERS, Pixels
 from benchmarks.server import Counts, counts_at
+from jp2batch.core.window import Window
 
 
 @dataclass(frozen=True, slots=True)

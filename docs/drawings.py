@@ -8,14 +8,14 @@ from operator import methodcaller
 from jp2batch.core.config import store_costs
 from jp2batch.core.display import format_bytes
 from jp2batch.core.ranges import ByteRange
-from jp2batch.core.request import Window
+from jp2batch.core.window import Window
 from jp2batch.image.read import read_from
 from jp2batch.sample.encode import ESA_60M, encode
 from jp2batch.sample.landscape import scene
 from jp2batch.storage.source import MemorySource
 
 _SIZE, _TILE = 1830, 192  # pixels a side of a 60 m band and of its tiles
-_WINDOW: Window = ((830, 1130), (800, 1100))
+_WINDOW = Window((830, 1130), (800, 1100))
 _READS = (
     ("The whole image at rlevel 4", 4, None, "the header, and the beginning of each of 100 tiles"),
     ("A window of 300 x 300 at rlevel 0", 0, _WINDOW, "the header, and what it needs of the tiles it touches"),

@@ -23,7 +23,16 @@ _FAMILIES = {
     "One image": ("read", "open", "inspect", "plan", "respond"),
     "Products and cubes": ("open_product", "open_cube"),
     "Many images": ("run", "run_to", "as_completed", "to_delayed", "read_manifest", "list_requests"),
-    "Values": ("Request", "Result", "BatchReport", "BatchSummary", "BatchInterrupted", "ImageInfo", "ReadPlan"),
+    "Values": (
+        "Request",
+        "Window",
+        "Result",
+        "BatchReport",
+        "BatchSummary",
+        "BatchInterrupted",
+        "ImageInfo",
+        "ReadPlan",
+    ),
 }
 """Public names by section; others follow."""
 

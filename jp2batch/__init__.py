@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jp2batch.compute.result import Result
     from jp2batch.core.errors import Jp2BatchError
     from jp2batch.core.request import Request
+    from jp2batch.core.window import Window
     from jp2batch.image.info import ImageInfo, ReadPlan
     from jp2batch.image.inspect import inspect, plan
     from jp2batch.image.response import respond
@@ -36,6 +37,7 @@ _HOMES = {
     "ReadPlan": "image.info",
     "Request": "core.request",
     "Result": "compute.result",
+    "Window": "core.window",
     "as_completed": "batch.run",
     "inspect": "image.inspect",
     "list_requests": "batch.catalog",
@@ -60,6 +62,7 @@ __all__ = [
     "ReadPlan",
     "Request",
     "Result",
+    "Window",
     "as_completed",
     "inspect",
     "list_requests",

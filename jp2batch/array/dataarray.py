@@ -14,8 +14,9 @@ from jp2batch.array import cf
 from jp2batch.array.lazy import ImageArray
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.options import StorageOptions
-from jp2batch.core.request import LOWEST, Request, Window, parse_window
+from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.scaling import Scaling
+from jp2batch.core.window import Window, WindowLike
 from jp2batch.image import georeference
 from jp2batch.image.georeference import Georeference, Transform
 from jp2batch.image.missions import identify, known_scaling, scaling_of
@@ -35,7 +36,7 @@ TIME = {"long_name": "start of sensing"}
 def read(
     path: str,
     rlevel: int = LOWEST,
-    window: Window | str | None = None,
+    window: WindowLike | None = None,
     *,
     scaled: bool = False,
     root: str | None = None,
@@ -49,7 +50,7 @@ def read(
         Path or URL; with `root`, a key below it.
     rlevel : int
         Resolution levels to drop: 0 = full, -1 = the lowest, which is the cheapest.
-    window : ((row_start, row_stop), (col_start, col_stop)) or "r0:r1,c0:c1", optional
+    window : ((row_start, row_stop), (col_start, col_stop)), "r0:r1,c0:c1" or Window, optional
         The part to read, in pixels of the full image.
     scaled : bool
         True to convert spectral bands to reflectance (float32, no data is NaN), with the offset and quantification
@@ -72,7 +73,7 @@ def read(
     Jp2BatchError
         Always one of its subclasses, naming the path and what to do.
     """
-    request = Request(path, rlevel, parse_window(window, path), root)
+    request = Request(path, rlevel, window, root)
     scaling = scaling_of(request.url, storage_options=storage_options) if scaled else None
     return to_dataarray(read_pixels(request, storage_options=storage_options), scaling)
 
@@ -82,7 +83,7 @@ def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
     rlevel: int = 0,
     chunks: Any = {},  # noqa: B006  # as xarray has it; never changed
     *,
-    window: Window | str | None = None,
+    window: WindowLike | None = None,
     scaled: bool = False,
     root: str | None = None,
     storage_options: StorageOptions = None,
@@ -109,7 +110,7 @@ def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
     Jp2BatchError
         Always one of its subclasses, naming the path and what to do.
     """
-    request = Request(path, rlevel, parse_window(window, path), root)
+    request = Request(path, rlevel, window, root)
     scaling = scaling_of(request.url, storage_options=storage_options) if scaled else None
     array = open_lazily(request.url, rlevel, request.window, scaling=scaling, storage_options=storage_options)
     return chunked(array, chunks)

@@ -10,8 +10,8 @@ from xarray.backends import BackendEntrypoint
 import jp2batch.array.accessor  # noqa: F401  # registers the accessor
 from jp2batch.array.lazy import _nothing_to_close
 from jp2batch.core.options import StorageOptions
-from jp2batch.core.request import Window
 from jp2batch.core.suffixes import JPEG2000_SUFFIXES
+from jp2batch.core.window import WindowLike
 
 _DECODERS = frozenset(
     ("mask_and_scale", "decode_times", "decode_timedelta", "use_cftime", "concat_characters", "decode_coords")
@@ -38,7 +38,7 @@ class Jp2BatchBackend(BackendEntrypoint):
         *,
         drop_variables: str | Iterable[str] | None = None,
         rlevel: int = 0,
-        window: Window | str | None = None,
+        window: WindowLike | None = None,
         scaled: bool = False,
         root: str | None = None,
         storage_options: StorageOptions = None,

@@ -16,8 +16,9 @@ from jp2batch.core.bands import band_names, check_bands, checked_metres
 from jp2batch.core.errors import InvalidRequest, ManifestError
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
-from jp2batch.core.request import LOWEST, Request, Window
+from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.suffixes import JPEG2000_SUFFIXES
+from jp2batch.core.window import Window, WindowLike
 from jp2batch.image.missions import find_band, identify, is_product, what_to_give
 from jp2batch.image.products import product_images
 from jp2batch.storage.files import read_bytes
@@ -42,7 +43,7 @@ def list_requests(
     *,
     metres: int | None = None,
     rlevel: int = LOWEST,
-    window: Window | None = None,
+    window: WindowLike | None = None,
     storage_options: StorageOptions = None,
 ) -> list[Request]:
     """Return a request per image of products and STAC items, in order.
@@ -78,13 +79,14 @@ def list_requests(
     if not given:
         raise InvalidRequest("", "no sources given", "did a glob pattern match nothing?")
     wanted, metres = band_names(bands), checked_metres(metres)
+    part = None if window is None else Window.parse(window)
     lists = map_concurrently(partial(_list, metres=metres), given, client=None, storage_options=storage_options)
     listed = list(dict.fromkeys(one for found in lists for one in found))
     found = [one for one in listed if wanted is None or one.band in wanted]
     check_bands(wanted, (one.band for one in listed), metres)
     if not found:
         raise InvalidRequest("", f"no image at {metres} m", "omit metres= to list the smallest pixels of each band")
-    return [Request(one.path, rlevel, window, columns=one.columns) for one in found]
+    return [Request(one.path, rlevel, part, columns=one.columns) for one in found]
 
 
 def _list(source: str, *, metres: int | None, storage_options: StorageOptions) -> list[_Found]:

@@ -125,12 +125,12 @@ def read(
       jp2batch read scene.jp2 --rlevel 2 -o scene.tif
       jp2batch read scene.jp2 --rlevel 0 --window 0:500,0:500 -o corner.png
     """
-    from jp2batch.core.request import Request, parse_window
+    from jp2batch.core.request import Request
     from jp2batch.image.read import read_pixels
     from jp2batch.image.response import to_json
 
     use_index(table, storage)
-    request = Request(path, rlevel, parse_window(window, path))
+    request = Request(path, rlevel, window)
     if output is not None:
         from jp2batch.array.formats import form_of, write
 

@@ -59,7 +59,6 @@ def manifest(
     """
     from jp2batch.batch.catalog import list_requests
     from jp2batch.batch.manifest.write import format_manifest, write_manifest
-    from jp2batch.core.request import parse_window
 
     if output is not None:
         format_manifest([], output)  # check the name before reading
@@ -69,7 +68,7 @@ def manifest(
         bands,
         metres=metres,
         rlevel=rlevel,
-        window=parse_window(window),
+        window=window,
         storage_options=storage.options_for(sources[0]),
     )
     if output is None:

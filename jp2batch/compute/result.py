@@ -67,8 +67,7 @@ class Result:
 
     def _rows(self) -> list[tuple[str, str]]:
         stats, request = self.stats, self.request
-        window = "" if request.window is None else ",".join(f"{start}:{stop}" for start, stop in request.window)
-        level = f"rlevel {request.rlevel}" + (f", window {window}" if window else "")
+        level = f"rlevel {request.rlevel}" + (f", window {request.window}" if request.window else "")
         rows = [("status", self.status if self.error is None else f"{self.status}: {self.error}"), ("asked", level)]
         if self.shape is not None:
             rows.append(("pixels", f"{' x '.join(map(str, self.shape))} {self.dtype}"))
@@ -93,7 +92,7 @@ class Result:
             "Path": request.shown_path,
             "root": request.shown_root,
             "rlevel": request.rlevel,
-            "window": request.window,
+            "window": None if request.window is None else request.window.as_tuple(),
             "digest": request.digest,
             "status": self.status,
             "error": None if self.error is None else describe(self.error),

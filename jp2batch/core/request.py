@@ -6,15 +6,13 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self, SupportsIndex, TypeGuard, cast
+from typing import Any, Self, cast
 from urllib.parse import unquote
 
 from jp2batch.core import display
-from jp2batch.core.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
+from jp2batch.core.errors import InvalidPath, InvalidRequest, InvalidRlevel
 from jp2batch.core.location import Location, described, redact
-
-Window = tuple[tuple[int, int], tuple[int, int]]
-"""((row_start, row_stop), (col_start, col_stop)) in pixels of the full image."""
+from jp2batch.core.window import Window, WindowLike, is_whole
 
 LOWEST = -1
 """The rlevel of the image's lowest resolution."""
@@ -26,13 +24,12 @@ Keys of object stores have at most 1024 bytes.
 """
 
 _HIGHEST = 32  # decomposition levels at most, T.800 table A.15
-_LARGEST_SIZE = 2**32 - 1  # of an image, T.800 table A.9
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 _ASKED = "give paths, or Requests, or the result of jp2batch.read_manifest"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Request:
     """An image, a resolution level and a window.
 
@@ -58,17 +55,28 @@ class Request:
     They are not compared.
     """
 
-    def __post_init__(self) -> None:
-        for name in ("path", "root"):
-            if isinstance(value := getattr(self, name), os.PathLike):
-                object.__setattr__(self, name, os.fspath(value))
-        _check_path(self.path, self.root)
-        if not isinstance(self.id, str):
-            raise InvalidRequest(self.path, f"id must be text, not {type(self.id).__name__}", "give it as text")
-        object.__setattr__(self, "rlevel", validate_rlevel(self.path, self.rlevel))
-        object.__setattr__(self, "window", parse_window(self.window, self.path))
-        if not self.id:
-            object.__setattr__(self, "id", self.digest)
+    def __init__(  # noqa: PLR0917  # in this order since the first version
+        self,
+        path: str | os.PathLike[str],
+        rlevel: int = LOWEST,
+        window: WindowLike | None = None,
+        root: str | os.PathLike[str] | None = None,
+        id: str = "",  # noqa: A002
+        columns: tuple[tuple[str, Any], ...] = (),
+    ) -> None:
+        path, root = _checked_path(path, root)
+        if not isinstance(id, str):
+            raise InvalidRequest(path, f"id must be text, not {type(id).__name__}", "give it as text")
+        fields = {
+            "path": path,
+            "rlevel": validate_rlevel(path, rlevel),
+            "window": None if window is None else Window.parse(window, path),
+            "root": root,
+            "columns": columns,
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "id", id or self.digest)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any], *, root: str | None = None) -> Self:
@@ -102,7 +110,7 @@ class Request:
 
         Of `columns`, which may hold credentials, only names.
         """
-        window = self.window and ",".join(f"{start}:{stop}" for start, stop in self.window)
+        window = None if self.window is None else str(self.window)
         own = [("path", self.shown_path), ("rlevel", self.rlevel), ("window", window)]
         columns = ", ".join(name for name, _ in self.columns) or None
         return [*own, ("root", self.shown_root), ("id", Location.of(self.id).redacted), ("columns", columns)]
@@ -110,7 +118,7 @@ class Request:
     @property
     def digest(self) -> str:
         """Short name of the request, for comparison; reveals no secret."""
-        return _digest(self.path, self.rlevel, self.window, self.root and self.root.rstrip("/"))
+        return _digest(self.path, self.rlevel, _bounds_of(self.window), self.root and self.root.rstrip("/"))
 
     @property
     def shown_path(self) -> str:
@@ -123,7 +131,12 @@ class Request:
         return self.root and redact(self.root.rstrip("/"))
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
-        return (type(self).__qualname__, self.path, self.rlevel, self.window, self.root)
+        return (type(self).__qualname__, self.path, self.rlevel, _bounds_of(self.window), self.root)
+
+
+def _bounds_of(window: Window | None) -> tuple[tuple[int, int], ...] | None:
+    """Return bounds for digests and tokens; resumed batches need both unchanged."""
+    return None if window is None else window.as_tuple()
 
 
 def as_requests(asked: object) -> list[Request]:
@@ -158,46 +171,6 @@ def _id_of(value: object) -> str:
     return str(value or "")
 
 
-def parse_window(window: object, path: str = "") -> Window | None:
-    """Return a window from a tuple or a text, or None.
-
-    The tuple is `((r0, r1), (c0, c1))`, the text `"r0:r1,c0:c1"`.
-
-    Raises
-    ------
-    InvalidWindow
-        The window is malformed, or holds no pixel.
-    """
-    if window is None:
-        return None
-    if isinstance(window, str):
-        match = re.fullmatch(r"\s*(\d+):(\d+)\s*,\s*(\d+):(\d+)\s*", window)
-        numbers: list[Any] = [int(group) for group in match.groups()] if match and len(window) < 100 else []
-    else:
-        numbers = _flattened(window)
-    if len(numbers) != 4 or not all(map(_is_whole, numbers)):
-        raise InvalidWindow(path, f"window {described(window)} cannot be read", "give r0:r1,c0:c1")
-    r0, r1, c0, c1 = (int(n) for n in numbers)
-    if max(r1, c1) > _LARGEST_SIZE:
-        raise InvalidWindow(path, f"a window to {described(max(r1, c1))} is larger than any image", "give r0:r1,c0:c1")
-    if not (0 <= r0 < r1 and 0 <= c0 < c1):
-        raise InvalidWindow(path, f"window {r0}:{r1},{c0}:{c1} is empty or negative", "give 0 <= start < stop")
-    return (r0, r1), (c0, c1)
-
-
-def _flattened(window: object) -> list[object]:
-    try:
-        rows, columns = cast(Any, window)
-        return [*rows, *columns]
-    except (TypeError, ValueError):
-        return []
-
-
-def _is_whole(value: object) -> TypeGuard[SupportsIndex]:
-    # int first: a check against a Protocol takes 5 us, too slow for a manifest of a million rows.
-    return isinstance(value, int | SupportsIndex) and not isinstance(value, bool)
-
-
 def validate_rlevel(path: str, rlevel: object) -> int:
     """Return a valid number of resolution levels to drop.
 
@@ -206,12 +179,20 @@ def validate_rlevel(path: str, rlevel: object) -> int:
     InvalidRlevel
         The number is invalid.
     """
-    if not _is_whole(rlevel) or not LOWEST <= int(rlevel) <= _HIGHEST:
+    if not is_whole(rlevel) or not LOWEST <= int(rlevel) <= _HIGHEST:
         raise InvalidRlevel(path, f"rlevel {described(rlevel)} is not a resolution level", "give -1, 0, 1, …")
     return int(rlevel)
 
 
-def _check_path(path: object, root: object) -> None:
+def _checked_path(path: object, root: object) -> tuple[str, str | None]:
+    """Return a path and its root as text.
+
+    Raises
+    ------
+    InvalidPath
+        One of them is malformed, or the path leads out of its root.
+    """
+    path, root = (os.fspath(given) if isinstance(given, os.PathLike) else given for given in (path, root))
     if not isinstance(path, str):
         raise InvalidPath("", f"Path must be text, not {type(path).__name__}", "give a path or a URL")
     if not isinstance(root, str | None):
@@ -227,6 +208,7 @@ def _check_path(path: object, root: object) -> None:
         raise InvalidPath(f"{redact(path)[:57]}…", problem, f"give {LONGEST_PATH} at most")
     if root is not None:
         _check_below(path)
+    return path, root
 
 
 def _check_below(path: str) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from jp2batch.core import config
 from jp2batch.core.options import StorageOptions
-from jp2batch.core.request import LOWEST, Request, Window, parse_window
+from jp2batch.core.request import LOWEST, Request
+from jp2batch.core.window import Window, WindowLike
 from jp2batch.image import georeference
 from jp2batch.image.fetch import run_steps
 from jp2batch.image.info import ImageInfo, ReadPlan
@@ -44,7 +45,7 @@ def inspect(path: str, *, root: str | None = None, storage_options: StorageOptio
 def plan(
     path: str,
     rlevel: int = LOWEST,
-    window: Window | str | None = None,
+    window: WindowLike | None = None,
     *,
     root: str | None = None,
     storage_options: StorageOptions = None,
@@ -60,7 +61,7 @@ def plan(
         As for `inspect`.
     rlevel : int
         Resolution levels to drop: 0 = full, -1 = the lowest.
-    window : ((row_start, row_stop), (col_start, col_stop)) or "r0:r1,c0:c1", optional
+    window : ((row_start, row_stop), (col_start, col_stop)), "r0:r1,c0:c1" or Window, optional
         The part to read, in pixels of the full image.
 
     Raises
@@ -68,7 +69,7 @@ def plan(
     Jp2BatchError
         As for `read`.
     """
-    request = Request(path, rlevel, parse_window(window, path), root)
+    request = Request(path, rlevel, window, root)
     return plan_from(open_source(request.url, storage_options=storage_options), request.rlevel, request.window)
 
 

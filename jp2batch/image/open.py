@@ -10,7 +10,7 @@ import numpy as np
 from jp2batch.core import config
 from jp2batch.core.errors import CorruptImage, Jp2BatchError, ObjectChanged, RangesIgnored, StorageError
 from jp2batch.core.ranges import ByteRange
-from jp2batch.core.request import Window
+from jp2batch.core.window import Window
 from jp2batch.image import index
 from jp2batch.image.decode import samples_of_file, too_large
 from jp2batch.image.decoder import Decoder, default_decoder

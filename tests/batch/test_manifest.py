@@ -32,6 +32,7 @@ from jp2batch.core.errors import (
     StoreUnavailable,
 )
 from jp2batch.core.request import Request
+from jp2batch.core.window import Window
 from jp2batch.storage.files import read_bytes
 
 ROWS: list[dict[str, Any]] = [
@@ -109,8 +110,8 @@ def test_a_level_may_be_what_a_spreadsheet_or_pandas_makes_of_it(level: object) 
 
 def test_a_window_may_be_lists() -> None:
     rows = [{"Path": "a.jp2", "window": [[0, 500], [10, 20]]}]
-    assert parse_manifest(json.dumps(rows).encode())[0].window == ((0, 500), (10, 20))
-    assert parse_manifest(_parquet(rows))[0].window == ((0, 500), (10, 20))
+    assert parse_manifest(json.dumps(rows).encode())[0].window == Window((0, 500), (10, 20))
+    assert parse_manifest(_parquet(rows))[0].window == Window((0, 500), (10, 20))
 
 
 def test_other_columns_keep_their_values() -> None:

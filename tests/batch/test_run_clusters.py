@@ -43,7 +43,7 @@ def many(band) -> list[Request]:
 
 @pytest.fixture
 def manifest(many, tmp_path) -> Path:
-    rows = [{"Path": one.path, "rlevel": 0, "window": one.window} for one in many]
+    rows = [{"Path": one.path, "rlevel": 0, "window": one.window and str(one.window)} for one in many]
     return write_rows(tmp_path / "manifest.ndjson", rows * 5)
 
 

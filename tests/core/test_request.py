@@ -1,15 +1,17 @@
 """A request is checked once, where it is made."""
 
+import copy
 import pickle
+from dataclasses import FrozenInstanceError, replace
 
 import dask
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from dask.base import tokenize
 
 from jp2batch.core.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
-from jp2batch.core.request import Request, parse_window
+from jp2batch.core.request import Request
+from jp2batch.core.window import Window
 
 
 def test_defaults_are_the_lowest_resolution_of_the_whole_image():
@@ -21,7 +23,7 @@ def test_the_body_of_the_old_service_makes_a_request():
     request = Request.from_json({"Path": "tiles/a.jp2", "rlevel": 2}, root="s3://bucket/")
     assert (request.url, request.rlevel) == ("s3://bucket/tiles/a.jp2", 2)
     assert Request.from_json({"path": "a.jp2"}) == Request("a.jp2")
-    assert Request.from_json({"Path": "a.jp2", "window": "0:5,7:9"}).window == ((0, 5), (7, 9))
+    assert Request.from_json({"Path": "a.jp2", "window": "0:5,7:9"}).window == Window((0, 5), (7, 9))
     assert Request.from_json({"Path": "a.jp2", "id": 7}).id == "7"
 
 
@@ -59,23 +61,43 @@ def test_what_is_no_window_is_refused(window):
         Request("a.jp2", 0, window)
 
 
+IDS = [
+    (Request("a.jp2"), "8b8a2dde53d97bbc", "bbc87a9790d8f544e3e83448e45cbd25"),
+    (Request("a.jp2", 2), "1cdcbd09940f886a", "3d560fbe71366a9732021cfc6c58a481"),
+    (Request("a.jp2", 0, ((0, 500), (0, 500))), "ec1cf39af6bbf89d", "615bc2a375426d0136ee95c0b79203a2"),
+    (
+        Request("T32TMS/B04.jp2", 0, "9500:10000,9400:9900", "s3://bucket/tiles"),
+        "8dc3a476af0c79e3",
+        "837a0a5f7dbf500664fc414268ffafd5",
+    ),
+    (
+        Request("a.jp2", -1, Window((1, 2), (3, 2**32 - 1)), None, "mine"),
+        "289aa4dfe7d3882a",
+        "c2304c0aca9a2f0baf8b71d2187164ee",
+    ),
+]
+"""Requests, their digests and tokens: a batch that is resumed finds its records by them, so they may never change."""
+
+
+@pytest.mark.parametrize(("request_", "digest", "token"), IDS)
+def test_digests_and_tokens_stay_as_in_the_records_of_earlier_versions(request_, digest, token):
+    assert (request_.digest, tokenize(request_)) == (digest, token)
+    assert request_.id in (digest, "mine")
+
+
+@pytest.mark.parametrize("request_", [request for request, _, _ in IDS])
+def test_a_request_is_a_value(request_):
+    for other in (pickle.loads(pickle.dumps(request_)), copy.deepcopy(request_), replace(request_)):
+        assert (other, hash(other), other.id) == (request_, hash(request_), request_.id)
+    with pytest.raises(FrozenInstanceError):
+        request_.window = None
+
+
 def test_numbers_too_long_to_be_written_are_refused():
     with pytest.raises(InvalidRlevel, match="too many digits"):
         Request("a.jp2", 10**5000)
     with pytest.raises(InvalidWindow, match="too many digits"):
         Request("a.jp2", 0, ((0, 10**5000), (0, 1)))
-
-
-@given(st.tuples(*[st.integers(0, 2**31)] * 4))
-def test_a_window_is_read_from_numbers_lists_and_text(numbers):
-    r0, r1, c0, c1 = numbers
-    forms = (((r0, r1), (c0, c1)), [[r0, r1], [c0, c1]], f" {r0}:{r1}, {c0}:{c1}", np.array([[r0, r1], [c0, c1]]))
-    if r0 < r1 and c0 < c1:
-        assert {parse_window(form) for form in forms} == {((r0, r1), (c0, c1))}
-    else:
-        for form in forms:
-            with pytest.raises(InvalidWindow, match="empty"):
-                parse_window(form)
 
 
 @pytest.mark.parametrize(

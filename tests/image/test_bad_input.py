@@ -31,6 +31,7 @@ from jp2batch.core.errors import (
     UnsupportedImage,
 )
 from jp2batch.core.request import Request
+from jp2batch.core.window import Window
 from jp2batch.image.read import read_from
 from jp2batch.storage.source import MemorySource
 from support import rewrite
@@ -192,7 +193,7 @@ def test_a_window_without_a_sample_is_refused_with_the_largest_rlevel_that_has_o
     error = refusal(4, window)
     assert isinstance(error, InvalidWindow)
     assert f"the largest with one is {largest}" in str(error)
-    read_from(MemorySource(PLAIN.data), lambda opened: opened.selected(largest, window))
+    read_from(MemorySource(PLAIN.data), lambda opened: opened.selected(largest, Window.parse(window)))
 
 
 def test_too_large_a_result_is_refused_before_its_bytes_are_fetched():
@@ -210,7 +211,7 @@ def test_a_window_of_what_can_only_be_read_whole_is_refused_where_that_is_too_la
     image = Made(replace(PLAIN.coding, eph=True))
     data = rewrite.with_packed_headers(image.data, in_parts=False)
     with dask.config.set({"jp2batch.max-result": 20_000}), pytest.raises(ImageTooLarge):
-        read_from(MemorySource(data), lambda opened: opened.selected(0, ((0, 5), (0, 5))))
+        read_from(MemorySource(data), lambda opened: opened.selected(0, Window((0, 5), (0, 5))))
 
 
 # --- what is cut off ------------------------------------------------------------------------------------------------

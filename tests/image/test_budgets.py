@@ -12,6 +12,7 @@ import pytest
 
 from jp2batch.core.config import store_costs
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.window import Window
 from jp2batch.image import inspect
 from jp2batch.image.fetch import fetcher, run_steps
 from jp2batch.image.inspect import plan_from
@@ -131,7 +132,7 @@ def test_a_window_without_tlm_is_found_near_where_it_should_be():
     for row, column in itertools.product(range(0, 10980, 1900), repeat=2):
         source = Timed(full_size(), profile=REMOTE)
         opened = OpenImage.start(source)
-        selection = opened.selected(0, ((row, row + 500), (column, column + 500)))
+        selection = opened.selected(0, Window((row, row + 500), (column, column + 500)))
         reading = run_steps(opened.steps(selection), fetcher(source, opened.pieces))
         for batch in batches(opened.image, reading, 2, opened.decoder.most_tiles(opened.image.header)):
             run_steps(read_batch(opened.pieces, batch), fetcher(source, opened.pieces))
@@ -151,7 +152,8 @@ def test_a_window_is_found_in_the_first_of_several_codestreams(others):
         source = MemorySource(data, profile=REMOTE)
         opened = OpenImage.start(source)
         reading = run_steps(
-            opened.steps(opened.selected(0, ((row, row + 500), (column, column + 500)))), fetcher(source, opened.pieces)
+            opened.steps(opened.selected(0, Window((row, row + 500), (column, column + 500)))),
+            fetcher(source, opened.pieces),
         )
         assert reading.located_by == "walk"
         assert max(part.stop for tile in reading.tiles.values() for part in tile.parts) <= len(first)
@@ -161,7 +163,7 @@ def test_a_window_is_found_in_the_first_of_several_codestreams(others):
 def test_a_window_takes_only_the_tiles_that_it_touches(store):
     data = twin(tlm=True)
     source = MemorySource(data, profile=store)
-    pixels = read_from(source, lambda opened: opened.selected(0, ((900, 1400), (100, 600))))
+    pixels = read_from(source, lambda opened: opened.selected(0, Window((900, 1400), (100, 600))))
     assert pixels.selection.tiles == (0, 3)
     parts = OpenImage.start(MemorySource(data)).image.header.tile_parts
     assert pixels.stats.bytes_read <= 0.6 * (parts[0][1] + parts[3][1]) + 8192
@@ -171,7 +173,7 @@ def test_a_window_takes_only_the_tiles_that_it_touches(store):
 def test_a_window_takes_only_the_precincts_that_it_touches():
     data, rng, sizes = twin(tlm=True), np.random.default_rng(2), {1: [], 100: [], 500: []}
     for side, row, column in itertools.product(sizes, rng.integers(0, 2100, 4), rng.integers(0, 2100, 3)):
-        stats = read(data, REMOTE, 0, ((row, row + side), (column, column + side))).stats
+        stats = read(data, REMOTE, 0, Window((row, row + side), (column, column + side))).stats
         assert (stats.located_by, stats.precision, stats.reasons) == ("tlm", "packets", ())
         sizes[side].append(stats.bytes_read)
     assert max(sizes[1]) <= 300_000
@@ -189,7 +191,7 @@ def test_fewer_levels_never_take_more_bytes(rlevel):
 
 @pytest.mark.parametrize("store", [FREE, REMOTE, SLOW], ids=["free", "remote", "slow"])
 @pytest.mark.parametrize("rlevel", range(5))
-@pytest.mark.parametrize("window", [None, ((900, 1400), (100, 2600))], ids=["whole", "window"])
+@pytest.mark.parametrize("window", [None, Window((900, 1400), (100, 2600))], ids=["whole", "window"])
 def test_a_read_takes_just_what_an_exact_plan_says(store, rlevel, window):
     for data in (twin(tlm=True), twin(tlm=False), PLAIN.data, WITH_TLM.data):
         if window and len(data) < 1_000_000:

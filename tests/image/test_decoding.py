@@ -10,6 +10,7 @@ import pytest
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import StoreUnavailable
+from jp2batch.core.window import Window
 from jp2batch.image import open as opening
 from jp2batch.image.open import OpenImage, memory_needed
 from jp2batch.image.read import read_from
@@ -33,7 +34,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("image", [PLAIN, WITH_TLM], ids=["no TLM", "TLM"])
 def test_batches_give_the_same_pixels_and_fetch_nothing_twice(image: Made, threads: int):
-    for rlevel, window in itertools.product(range(image.coding.levels + 1), (None, ((3, 99), (20, 118)))):
+    for rlevel, window in itertools.product(range(image.coding.levels + 1), (None, Window((3, 99), (20, 118)))):
         source = MemorySource(image.data, profile=FREE)
         with dask.config.set({"jp2batch.first-read": 300, "jp2batch.max-whole-file": 0}):
             pixels = read_from(source, lambda opened, r=rlevel, w=window: opened.selected(r, w), threads=threads)

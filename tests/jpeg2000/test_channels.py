@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jp2batch.core.errors import CorruptImage
+from jp2batch.core.window import Window
 from jp2batch.image import inspect
 from jp2batch.image.read import read_from
 from jp2batch.jpeg2000.syntax.boxes import SIGNATURE
@@ -80,7 +81,7 @@ IMAGES = {
 def test_channels_are_those_of_the_whole_file(name, rlevel, whole):
     data, bands, dtype = IMAGES[name]
     oracle = Oracle(data, (0, 0), (bands, *SIZE), dtype)
-    for window in (None, ((3, 77), (40, 99))):
+    for window in (None, Window((3, 77), (40, 99))):
         with dask.config.set({"jp2batch.max-whole-file": whole}):
             values = read_from(MemorySource(data), lambda opened, w=window: opened.selected(rlevel, w)).values
         assert values.dtype == dtype

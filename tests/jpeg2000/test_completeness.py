@@ -9,7 +9,7 @@ import pytest
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import CorruptImage
-from jp2batch.core.request import Window
+from jp2batch.core.window import Window
 from jp2batch.image import openjpeg
 from jp2batch.image.read import Pixels, read_from
 from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy
@@ -217,4 +217,4 @@ def test_eoc_in_the_middle_ends_the_search_at_once():
     data = replace(old, parts=tuple(parts)).to_bytes() + bytes(100 * size)
     source = MemorySource(data, profile=replace(REMOTE, line=125e6))
     with pytest.raises(CorruptImage, match="tile 60"):  # of 15 in a row
-        read_from(source, lambda opened: opened.selected(0, ((32, 40), (0, 8))))
+        read_from(source, lambda opened: opened.selected(0, Window((32, 40), (0, 8))))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jp2batch.core.errors import CorruptImage, ImageTooLarge
-from jp2batch.core.request import Window
+from jp2batch.core.window import Window, WindowLike
 from jp2batch.image import inspect, openjpeg
 from jp2batch.image.open import OpenImage
 from jp2batch.image.read import Pixels, read_from
@@ -131,9 +131,9 @@ def whole(data: bytes, rlevel: int) -> list[np.ndarray]:
         return [np.ctypeslib.as_array(c.data, shape=(c.h, c.w)).astype(np.int64) for c in components]
 
 
-def read(data: bytes, rlevel: int, window: Window | None = None) -> Pixels:
+def read(data: bytes, rlevel: int, window: WindowLike | None = None) -> Pixels:
     with dask.config.set({"jp2batch.index.enabled": False}):
-        return read_from(MemorySource(data), lambda opened: opened.selected(rlevel, window))
+        return read_from(MemorySource(data), lambda opened: opened.selected(rlevel, window and Window.parse(window)))
 
 
 def full(bounds: tuple[int, int], rlevel: int, size: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jp2batch.core.errors import CorruptImage, InvalidRlevel, InvalidWindow
+from jp2batch.core.window import Window
 from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.geometry import grid
 from jp2batch.jpeg2000.geometry.grid import Rect
@@ -61,7 +62,7 @@ def test_a_window_selects_the_samples_inside_it(siz, rlevel, data):
     bounds = [sorted((data.draw(st.integers(0, n)), data.draw(st.integers(0, n)))) for n in (full.height, full.width)]
     assume(all(start < stop for start, stop in bounds))
     (r0, r1), (c0, c1) = bounds
-    window = (r0, r1), (c0, c1)
+    window = Window((r0, r1), (c0, c1))
     step = 1 << rlevel
     inside = {
         (y, x)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import CorruptImage
-from jp2batch.core.request import Window
+from jp2batch.core.window import Window
 from jp2batch.image import inspect
 from jp2batch.image.fetch import fetcher, run_steps
 from jp2batch.image.open import OpenImage
@@ -329,7 +329,8 @@ def test_real_images_are_read_exactly_over_a_network_however_tiles_are_found(pat
     info, data, rng = inspect.inspect(str(path)), path.read_bytes(), np.random.default_rng(4)
     oracle = Oracle(data, (0, 0), (info.bands, *info.shape), info.dtype)
     lowest, corners = len(info.levels) - 1, rng.integers(0, min(info.shape), (2, 2))
-    windows = [tuple((int(c), min(int(c) + 60, n)) for c, n in zip(pair, info.shape, strict=True)) for pair in corners]
+    sides = [[(int(c), min(int(c) + 60, n)) for c, n in zip(pair, info.shape, strict=True)] for pair in corners]
+    windows = [Window(rows, columns) for rows, columns in sides]
     asked = [(lowest, None), *((0, window) for window in windows)]
     with monkeypatch.context() as patched:
         for starts in (7, 40, None):

@@ -6,7 +6,7 @@ import dask
 import numpy as np
 import pytest
 
-from jp2batch.core.request import Window
+from jp2batch.core.window import Window, WindowLike
 from jp2batch.image import openjpeg
 from jp2batch.image.read import OpenImage, Pixels, read_from
 from jp2batch.jpeg2000 import assemble
@@ -23,15 +23,15 @@ MANY = Made(Coding(tile=(128, 128), precincts=(16, 16), code_block=(4, 4), level
 """One tile of 101 x 118 samples, in 7 x 8 precincts, and as many in each subband below."""
 
 
-def read(data: bytes, rlevel: int, window: Window | None, store=FREE) -> Pixels:
+def read(data: bytes, rlevel: int, window: WindowLike | None, store=FREE) -> Pixels:
     source = MemorySource(data, profile=store)
     with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 300}):
-        pixels = read_from(source, lambda opened: opened.selected(rlevel, window), threads=1)
+        pixels = read_from(source, lambda opened: opened.selected(rlevel, window and Window.parse(window)), threads=1)
     verify_fetched_once(source)
     return pixels
 
 
-def edge_windows() -> list[Window]:
+def edge_windows() -> list[WindowLike]:
     """Return single pixels and slivers in the corners, at the edges and about the middle."""
     rows, columns = SIZE
     starts = [(y, x) for y in (0, 47, rows - 1) for x in (0, 63, columns - 1)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError
-from jp2batch.core.request import Window
+from jp2batch.core.window import Window
 from jp2batch.image import openjpeg
 from jp2batch.image.read import read_from
 from jp2batch.storage.source import MemorySource

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError
-from jp2batch.core.request import Window
+from jp2batch.core.window import Window
 from jp2batch.image.fetch import fetcher, run_steps
 from jp2batch.image.open import OpenImage
 from jp2batch.image.read import read_from

@@ -7,9 +7,10 @@ from typing import Literal, Self, get_args
 
 import numpy as np
 
+from jp2batch.core.window import Window
 from support.children import Child, ChildError, ChildLost
 from support.forced import Asked, Outcome, Way, read_each
-from support.whole_decode import Level, Window, whole_decode
+from support.whole_decode import Level, whole_decode
 
 Kind = Literal[
     "both refuse",
@@ -220,4 +221,4 @@ def random_window(rng: np.random.Generator, size: tuple[int, int]) -> Window:
         start = int(rng.integers(0, length))
         stop = int(rng.integers(start + 1, length + 1))
         bounds.append((start, min(stop, start + 12) if small else stop))
-    return bounds[0], bounds[1]
+    return Window(*bounds)

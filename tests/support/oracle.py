@@ -5,10 +5,9 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
+from jp2batch.core.window import Window, WindowLike
 from jp2batch.image import openjpeg
 from jp2batch.storage.source import MemorySource
-
-Window = tuple[tuple[int, int], tuple[int, int]]
 
 
 def ceil_div(value: int, divisor: int) -> int:
@@ -45,10 +44,10 @@ class Oracle:
             self._levels[rlevel] = out
         return self._levels[rlevel]
 
-    def window(self, rlevel: int, window: Window) -> NDArray:
+    def window(self, rlevel: int, window: WindowLike) -> NDArray:
         rows, columns = (
             slice(*(ceil_div(first + bound, 1 << rlevel) - ceil_div(first, 1 << rlevel) for bound in bounds))
-            for first, bounds in zip(self.offset, window, strict=True)
+            for first, bounds in zip(self.offset, Window.parse(window), strict=True)
         )
         return self.at(rlevel)[:, rows, columns]
 
@@ -58,7 +57,7 @@ def random_window(rng: np.random.Generator, shape: tuple[int, int]) -> Window:
     for size in shape:
         start = int(rng.integers(0, size))
         bounds.append((start, int(rng.integers(start + 1, size + 1))))
-    return bounds[0], bounds[1]
+    return Window(*bounds)
 
 
 def verify_fetched_once(source: MemorySource) -> None:

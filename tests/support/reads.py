@@ -6,8 +6,8 @@ import dask
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.ranges import ByteRange
-from jp2batch.core.request import Window
 from jp2batch.core.runtime import Runtime
+from jp2batch.core.window import Window, WindowLike
 from jp2batch.image.read import Pixels, read_from
 from jp2batch.storage.source import MemorySource
 from support.oracle import verify_fetched_once
@@ -19,12 +19,12 @@ REMOTE = StoreCosts(latency=0.1, bandwidth=1e6, connections=8)
 """Costs of requests: packets are read ahead, and near ranges merged."""
 
 
-def read(data: bytes, rlevel: int, window: Window | None, store: StoreCosts, *, whole: bool = False) -> Pixels:
+def read(data: bytes, rlevel: int, window: WindowLike | None, store: StoreCosts, *, whole: bool = False) -> Pixels:
     source = MemorySource(data, profile=store)
     limit = "1 GiB" if whole else 0  # without it these small files would mostly be read whole
     try:
         with dask.config.set({"jp2batch.max-whole-file": limit, "jp2batch.first-read": 300}):
-            return read_from(source, lambda opened: opened.selected(rlevel, window))
+            return read_from(source, lambda opened: opened.selected(rlevel, window and Window.parse(window)))
     finally:
         verify_fetched_once(source)
 

@@ -2,6 +2,7 @@
 
 import struct
 
+from jp2batch.core.window import Window
 from jp2batch.image.fetch import fetcher, run_steps
 from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
@@ -22,7 +23,7 @@ def rows_of(data: bytes) -> list[tuple[int, int]]:
 def learn(image: Made | bytes, rlevel: int = 0, window=None) -> ImageIndex:
     data = image if isinstance(image, bytes) else image.data
     opened = OpenImage.start(MemorySource(data, profile=FREE, etag='"1"'))
-    steps = opened.steps(opened.selected(rlevel, window))
+    steps = opened.steps(opened.selected(rlevel, window and Window.parse(window)))
     known = opened.known(run_steps(steps, fetcher(opened.source, opened.pieces)))
     assert known is not None
     return known

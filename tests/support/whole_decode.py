@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jp2batch.core.window import Window
 from jp2batch.image.openjpeg import binding
 from jp2batch.image.openjpeg_callbacks import Messages
 
-Window = tuple[tuple[int, int], tuple[int, int]]
 MOST_LEVELS = 33
 MOST_SAMPLES = 1 << 24
 """Largest image to compare: a damaged file can claim more."""

@@ -77,7 +77,7 @@ def format_manifest(requests: Iterable[Request], name: str, *, levels: bool = Tr
 
 
 def _row(request: Request) -> dict[str, object]:
-    window = request.window and ",".join(f"{start}:{stop}" for start, stop in request.window)
+    window = None if request.window is None else str(request.window)
     columns = dict(request.columns)
     if any(name.strip().lower() in ("", *OWN_COLUMNS) for name in columns):
         raise InvalidRequest(request.shown_path, "a column has a reserved name", "rename it")

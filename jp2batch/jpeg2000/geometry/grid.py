@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from jp2batch.core.errors import CorruptImage, InvalidRlevel, InvalidWindow
-from jp2batch.core.request import LOWEST, Window
+from jp2batch.core.request import LOWEST
+from jp2batch.core.window import Window
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import CodingStyle, Component, Siz
 
@@ -157,14 +158,11 @@ def _checked_rlevel(header: MainHeader, rlevel: int) -> int:
 
 
 def _placed(window: Window, full: Rect) -> Rect:
-    (r0, r1), (c0, c1) = window
-    if r1 > full.height or c1 > full.width:
-        raise InvalidWindow(
-            "",
-            f"window {r0}:{r1},{c0}:{c1} reaches outside the image",
-            f"it has {full.height} rows and {full.width} columns",
-        )
-    return Rect(full.y0 + r0, full.x0 + c0, full.y0 + r1, full.x0 + c1)
+    rows, columns = window.rows, window.columns
+    if rows.stop > full.height or columns.stop > full.width:
+        hint = f"it has {full.height} rows and {full.width} columns"
+        raise InvalidWindow("", f"window {window} reaches outside the image", hint)
+    return Rect(full.y0 + rows.start, full.x0 + columns.start, full.y0 + rows.stop, full.x0 + columns.stop)
 
 
 def _no_sample(asked: Rect, rlevel: int) -> InvalidWindow:

@@ -16,8 +16,8 @@ from jp2batch.core.errors import UnsupportedImage
 from jp2batch.image import openjpeg
 from jp2batch.image.decoder import Decoder, Samples
 from jp2batch.jpeg2000.geometry.grid import Rect, ceil_div
+from jp2batch.jpeg2000.syntax.coding import CodingStyle
 from jp2batch.jpeg2000.syntax.headers import MainHeader
-from jp2batch.jpeg2000.syntax.markers import CodingStyle
 
 _MOST_BITS = 31
 _MOST_TILE_COMPONENTS = 1 << 14  # each takes over a kilobyte before it is decoded

@@ -23,8 +23,9 @@ from jp2batch.jpeg2000.geometry.grid import Rect, image_area, samples, tile_coun
 from jp2batch.jpeg2000.geometry.progression import packet_order
 from jp2batch.jpeg2000.plan.planner import Image, ResolvedRead, Tile
 from jp2batch.jpeg2000.syntax.boxes import SIGNATURE, Container
+from jp2batch.jpeg2000.syntax.coding import Quantization
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
-from jp2batch.jpeg2000.syntax.markers import Marker, Quantization, Segment, Siz, Sot, encode_segment
+from jp2batch.jpeg2000.syntax.markers import Marker, Segment, Siz, Sot, encode_segment
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 _NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.CRG})

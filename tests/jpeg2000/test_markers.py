@@ -8,19 +8,10 @@ from hypothesis import strategies as st
 
 from jp2batch.core.errors import CorruptImage, UnsupportedImage
 from jp2batch.image.open import OpenImage
+from jp2batch.jpeg2000.syntax.coding import Cod, Quantization
 from jp2batch.jpeg2000.syntax.headers import check_supported
-from jp2batch.jpeg2000.syntax.markers import (
-    Cod,
-    Marker,
-    Quantization,
-    Segment,
-    Siz,
-    Sot,
-    parse_lengths,
-    parse_plm,
-    parse_plt,
-    parse_tlm,
-)
+from jp2batch.jpeg2000.syntax.markers import Marker, Segment, Siz, Sot
+from jp2batch.jpeg2000.syntax.pointers import parse_lengths, parse_plm, parse_plt, parse_tlm
 from jp2batch.sample.encode import Coding as Encoding
 from jp2batch.storage.source import MemorySource
 from support import rewrite

@@ -10,7 +10,8 @@ from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.geometry import progression
 from jp2batch.jpeg2000.geometry.grid import ceil_div, tile_area, tile_precincts
 from jp2batch.jpeg2000.geometry.progression import Packet, count_packets, packet_order
-from jp2batch.jpeg2000.syntax.markers import PROGRESSIONS, CodingStyle, Component, Siz
+from jp2batch.jpeg2000.syntax.coding import PROGRESSIONS, CodingStyle
+from jp2batch.jpeg2000.syntax.markers import Component, Siz
 from jp2batch.storage.source import MemorySource
 from support.images import FACTORS, made
 from support.rewrite import Codestream, packet_lengths

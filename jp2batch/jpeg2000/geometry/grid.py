@@ -8,8 +8,9 @@ from typing import NamedTuple
 from jp2batch.core.errors import CorruptImage, InvalidRlevel, InvalidWindow
 from jp2batch.core.request import LOWEST
 from jp2batch.core.window import Window
+from jp2batch.jpeg2000.syntax.coding import CodingStyle
 from jp2batch.jpeg2000.syntax.headers import MainHeader
-from jp2batch.jpeg2000.syntax.markers import CodingStyle, Component, Siz
+from jp2batch.jpeg2000.syntax.markers import Component, Siz
 
 
 def ceil_div(value: int, divisor: int) -> int:

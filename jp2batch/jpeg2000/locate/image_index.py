@@ -15,7 +15,8 @@ from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
 from jp2batch.jpeg2000.plan.planner import Image
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
-from jp2batch.jpeg2000.syntax.markers import Marker, Segment, parse_tlm
+from jp2batch.jpeg2000.syntax.markers import Marker, Segment
+from jp2batch.jpeg2000.syntax.pointers import parse_tlm
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 _LARGEST = 64 << 20  # bytes, unpacked: protects the memory from shared tables

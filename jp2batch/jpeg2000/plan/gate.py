@@ -7,8 +7,9 @@ whole and unchanged. A condition is relaxed only with a proof, and each has a te
 from collections.abc import Callable
 
 from jp2batch.jpeg2000.syntax.boxes import Container
+from jp2batch.jpeg2000.syntax.coding import CodingStyle, Quantization
 from jp2batch.jpeg2000.syntax.headers import MainHeader
-from jp2batch.jpeg2000.syntax.markers import CodingStyle, Marker, Quantization
+from jp2batch.jpeg2000.syntax.markers import Marker
 
 _BOXES_OF_HEADER = frozenset({"ihdr", "bpcc", "colr", "pclr", "cmap", "cdef"})
 """Boxes useful to decoders only inside the JP2 header box, I.5.3.

@@ -3,18 +3,9 @@
 from dataclasses import dataclass, field
 
 from jp2batch.core.errors import CorruptImage, UnsupportedImage
-from jp2batch.jpeg2000.syntax.markers import (
-    Cod,
-    CodingStyle,
-    Marker,
-    Quantization,
-    Segment,
-    Siz,
-    Sot,
-    parse_plm,
-    parse_plt,
-    parse_tlm,
-)
+from jp2batch.jpeg2000.syntax.coding import Cod, CodingStyle, Quantization
+from jp2batch.jpeg2000.syntax.markers import Marker, Segment, Siz, Sot
+from jp2batch.jpeg2000.syntax.pointers import parse_plm, parse_plt, parse_tlm
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, require
 
 _LARGEST_HEADER = 64 << 20  # bytes

@@ -15,7 +15,7 @@ from jp2batch.image.decoder import Decoder, Samples
 from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, whole_file
 from jp2batch.jpeg2000.geometry.grid import image_area, tile_count
 from jp2batch.jpeg2000.plan.decode_batches import Batch, batches
-from jp2batch.jpeg2000.plan.planner import Image, ResolvedRead
+from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from jp2batch.core import display
 from jp2batch.image.georeference import Transform
-from jp2batch.jpeg2000.plan.planner import LocatedBy, Precision
+from jp2batch.jpeg2000.plan.resolved_read import LocatedBy, Precision
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -15,7 +15,8 @@ from jp2batch.jpeg2000.geometry.grid import Selection, image_area, samples, tile
 from jp2batch.jpeg2000.plan.coalesce import coalesced
 from jp2batch.jpeg2000.plan.decode_batches import batches, read_batch
 from jp2batch.jpeg2000.plan.estimates import expected_bytes
-from jp2batch.jpeg2000.plan.planner import LocatedBy, Precision, needs_packets, rank_strategies, walk_cost
+from jp2batch.jpeg2000.plan.planner import needs_packets, rank_strategies, walk_cost
+from jp2batch.jpeg2000.plan.resolved_read import LocatedBy, Precision
 from jp2batch.jpeg2000.syntax.sparse_file import Unknown, Wanted
 from jp2batch.storage.source import Source, open_source
 

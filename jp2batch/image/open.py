@@ -20,15 +20,8 @@ from jp2batch.jpeg2000.geometry.grid import Rect, Selection, image_area, select,
 from jp2batch.jpeg2000.locate.image_index import ImageIndex, build_index
 from jp2batch.jpeg2000.locate.tile_parts import StaleIndex, TilePartExtent
 from jp2batch.jpeg2000.plan.estimates import expected_bytes
-from jp2batch.jpeg2000.plan.planner import (
-    Image,
-    Precision,
-    ResolvedRead,
-    check_whole,
-    plan_read,
-    rank_strategies,
-    read_image,
-)
+from jp2batch.jpeg2000.plan.planner import check_whole, plan_read, rank_strategies, read_image
+from jp2batch.jpeg2000.plan.resolved_read import Image, Precision, ResolvedRead
 from jp2batch.jpeg2000.syntax.channels import Channel, channels
 from jp2batch.jpeg2000.syntax.headers import check_supported
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, Wanted

@@ -22,7 +22,7 @@ from jp2batch.jpeg2000.geometry.grid import Rect, Selection, select_area
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.jpeg2000.locate.tile_parts import StaleIndex
 from jp2batch.jpeg2000.plan.decode_batches import Batch, read_batch
-from jp2batch.jpeg2000.plan.planner import LocatedBy, Precision, ResolvedRead
+from jp2batch.jpeg2000.plan.resolved_read import LocatedBy, Precision, ResolvedRead
 from jp2batch.storage.source import Source, open_source
 
 _COARSER: dict[Precision, Precision] = {"packets": "tile-parts", "tile-parts": "file"}

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.geometry.grid import Rect, image_area, samples, tile_counts, tile_precincts
 from jp2batch.jpeg2000.geometry.progression import packet_order
-from jp2batch.jpeg2000.plan.planner import Image, ResolvedRead, Tile
+from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile
 from jp2batch.jpeg2000.syntax.boxes import SIGNATURE, Container
 from jp2batch.jpeg2000.syntax.coding import Quantization
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader

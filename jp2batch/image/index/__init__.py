@@ -18,7 +18,7 @@ from jp2batch.image.index.parquet_table import shared_table
 from jp2batch.image.index.sqlite_cache import SqliteCache
 from jp2batch.jpeg2000.geometry.grid import Selection
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
-from jp2batch.jpeg2000.plan.planner import ResolvedRead
+from jp2batch.jpeg2000.plan.resolved_read import ResolvedRead
 from jp2batch.storage.source import Source
 
 _FILE = "index.sqlite"

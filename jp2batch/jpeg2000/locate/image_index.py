@@ -13,7 +13,7 @@ from typing import Any
 
 from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
-from jp2batch.jpeg2000.plan.planner import Image
+from jp2batch.jpeg2000.plan.resolved_read import Image
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker, Segment
 from jp2batch.jpeg2000.syntax.pointers import parse_tlm

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jp2batch.core.ranges import ByteRange, merged
 from jp2batch.jpeg2000.assemble import TileBlock, block_tiles, tile_blocks
-from jp2batch.jpeg2000.plan.planner import Image, ResolvedRead
+from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps, fetch
 
 BATCH = 16 << 20  # bytes per batch: enough to keep connections busy, few compared with a full image

@@ -6,17 +6,16 @@ against other parts of the file. In doubt the read falls back from packets to wh
 states the reason.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from jp2batch.core.costs import PRICE, StoreCosts
 from jp2batch.core.errors import ImageTooLarge
-from jp2batch.core.ranges import ByteRange, merged
+from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import Selection, check_grid, tile_count
 from jp2batch.jpeg2000.geometry.precincts import is_partial
-from jp2batch.jpeg2000.geometry.progression import Packet, check_packets
+from jp2batch.jpeg2000.geometry.progression import check_packets
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile
 from jp2batch.jpeg2000.locate.interpolation_search import interpolation_cost, locate_by_interpolation
 from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy, choose_pace, locate_by_walk
@@ -25,84 +24,15 @@ from jp2batch.jpeg2000.locate.tile_parts import ReadAhead, TilePartExtent, locat
 from jp2batch.jpeg2000.plan.estimates import LARGEST_AHEAD, expected_bytes, guess_ahead
 from jp2batch.jpeg2000.plan.gate import header_obstacle, misplaced_boxes
 from jp2batch.jpeg2000.plan.packet_ranges import locate_packets, needs_whole_tiles
-from jp2batch.jpeg2000.syntax.boxes import Container, read_container
+from jp2batch.jpeg2000.plan.resolved_read import Image, LocatedBy, Precision, ResolvedRead, Tile
+from jp2batch.jpeg2000.syntax.boxes import read_container
 from jp2batch.jpeg2000.syntax.channels import check_header_box
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_header
 from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, fetch
 
-LocatedBy = Literal["tlm", "index", "walk", "whole"]
-"""Method of locating tile-parts."""
-Precision = Literal["packets", "tile-parts", "file"]
-"""Unit of the bytes read."""
-
 _IN_MEMORY = 1.1  # cost factor of a whole file, since it is held in memory
 _LARGEST_WHOLE = 8 << 20  # bytes of the largest file read whole if requests are free
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """Boxes and main header of a file."""
-
-    container: Container
-    header: MainHeader
-    misplaced: str = ""
-    """Description of misplaced boxes; only decoding then tells the sample type."""
-    obstacle: str = ""
-    """Reason for decoding only the whole file; empty if parts suffice.
-
-    No part of such a file is proven to give the same pixels.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """Tile-parts and wanted packets of a tile."""
-
-    parts: tuple[TilePartHeader, ...]
-    """All tile-parts of the tile."""
-    packets: Mapping[Packet, ByteRange] | None
-    """Byte ranges of the wanted packets; None = whole tile-parts."""
-
-    def ranges(self) -> list[ByteRange]:
-        """Return the byte ranges wanted of this tile."""
-        if self.packets is None:
-            return [ByteRange(part.start, part.stop) for part in self.parts]
-        return merged(self.packets.values())
-
-    @property
-    def weight(self) -> int:
-        """Approximate size in memory, in bytes."""
-        return sum(600 + 40 * len(part.packet_lengths or ()) for part in self.parts) + 250 * len(self.packets or ())
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedRead:
-    """The result of planning: tiles, packets and their byte ranges."""
-
-    selection: Selection
-    located_by: LocatedBy
-    tiles: Mapping[int, Tile]
-    """Wanted parts of each tile; empty for decoding the whole file."""
-    reasons: tuple[str, ...]
-    """Reasons for less precise methods; empty without fallback."""
-
-    @property
-    def unit(self) -> Precision:
-        """Unit of decoding, the same for all tiles."""
-        if not self.tiles:
-            return "file"
-        return "tile-parts" if any(tile.packets is None for tile in self.tiles.values()) else "packets"
-
-    @property
-    def weight(self) -> int:
-        """Approximate size in memory, in bytes."""
-        return 500 + sum(tile.weight for tile in self.tiles.values())
-
-    @property
-    def precision(self) -> Precision:
-        """Unit of fetching."""
-        return "file" if self.located_by == "whole" else self.unit
 
 
 def read_image(pieces: SparseFile, ahead: Ahead) -> Steps[Image]:

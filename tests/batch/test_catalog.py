@@ -210,7 +210,11 @@ def test_what_is_no_stac_item_says_so(items, document, problem):
 def test_images_are_taken_as_they_are(products):
     path = str(next(Path(products[0]).glob("**/*_B04_20m.jp2")))
     (request,) = jp2batch.list_requests([path, path], ["B04"], window=((0, 8), (0, 8)))
-    assert (request.path, request.window, dict(request.columns)["band"]) == (path, ((0, 8), (0, 8)), "B04")
+    assert (request.path, request.window, dict(request.columns)["band"]) == (
+        path,
+        jp2batch.Window((0, 8), (0, 8)),
+        "B04",
+    )
     with pytest.raises(ManifestError, match="not a product, STAC item or image"):
         jp2batch.list_requests(["README.md"])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jp2batch.core.window import Window
 from jp2batch.sample.encode import Coding, encode
 from support.forced import WAYS, Asked, Way
 from support.judge import Judge, Kind, Reference, Verdict, questions
@@ -63,7 +64,7 @@ def padded(seed: int, padding: int) -> Codestream:
 def inside(tile: int) -> Asked:
     """Return a window that one tile holds."""
     row, column = (64 * number for number in divmod(tile, SIDE))
-    return 0, ((row + 8, row + 40), (column + 8, column + 40))
+    return 0, Window((row + 8, row + 40), (column + 8, column + 40))
 
 
 @pytest.fixture(scope="module", params=[0, 1000], ids=["tight", "padded"])

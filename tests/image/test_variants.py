@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from long_exactness import report
 
+from jp2batch.core.window import Window
 from support.children import Child
 from support.forced import Outcome
 from support.judge import Reference, judged
@@ -65,12 +66,12 @@ VERDICTS = {
     "another sample": ((0, None), Outcome(np.array([[[1, 2], [3, 4]]])), "WRONG"),
     "a wrapped sample": ((0, None), Outcome(np.array([[[1, 2], [3, 149 - 256]]], np.int8)), "WRONG"),
     "another shape": ((0, None), Outcome(np.array([[[1, 2]]])), "WRONG"),
-    "another window": ((0, ((1, 2), (0, 2))), Outcome(np.array([[[1, 2]]])), "WRONG"),
-    "the window": ((0, ((1, 2), (0, 2))), Outcome(np.array([[[3, 149]]])), "equal"),
+    "another window": ((0, Window((1, 2), (0, 2))), Outcome(np.array([[[1, 2]]])), "WRONG"),
+    "the window": ((0, Window((1, 2), (0, 2))), Outcome(np.array([[[3, 149]]])), "equal"),
     "wrong with a warning": ((1, None), Outcome(np.array([[[2]]])), "wrong, warned"),
     "refused": ((0, None), Outcome(refusal="CorruptImage: x"), "refused"),
     "refused with a warning": ((1, None), Outcome(refusal="CorruptImage: x"), "refused, warned"),
-    "no sample": ((1, ((1, 2), (0, 1))), Outcome(refusal="InvalidWindow: x"), "both refuse"),
+    "no sample": ((1, Window((1, 2), (0, 1))), Outcome(refusal="InvalidWindow: x"), "both refuse"),
     "both refuse": ((2, None), Outcome(refusal="CorruptImage: x"), "both refuse"),
     "more": ((2, None), Outcome(np.array([[[1]]])), "more than OpenJPEG"),
     "a bug": ((2, None), Outcome(bug="Traceback\nKeyError: 1"), "UNTYPED"),
@@ -85,8 +86,8 @@ def test_the_judge_tells(name):
 
 def test_windows_of_the_reference_begin_where_t800_says():
     level = Level(1, (plane([[1, 2], [3, 4]], origin=(3, 5)),), ())  # rows 3 to 7, columns 5 to 9, of which 4, 6, 6, 8
-    assert level.window(((1, 2), (1, 2))).tolist() == [[[1]]]
-    assert level.window(((0, 1), (0, 4))).size == 0
+    assert level.window(Window((1, 2), (1, 2))).tolist() == [[[1]]]
+    assert level.window(Window((0, 1), (0, 4))).size == 0
 
 
 def test_only_tlm_of_the_main_header_is_made_harmless():

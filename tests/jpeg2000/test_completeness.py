@@ -175,7 +175,7 @@ def test_a_file_without_eoc_is_read_where_all_tiles_are_proven_to_be_there():
     verify(data, TILES)
     assert read(data, 1).stats.reasons == ("EOC is missing",)
     assert read(data, 1).stats.precision == "packets"
-    assert read(data, 1, ((0, 5), (0, 5))).stats.reasons == ()  # nobody has looked
+    assert read(data, 1, Window((0, 5), (0, 5))).stats.reasons == ()  # nobody has looked
 
 
 def test_a_file_whose_tnsot_is_0_is_read_without_eoc_where_openjpeg_reads_it():

@@ -117,7 +117,7 @@ def test_a_level_that_is_not_there_names_those_that_are(rlevel, lowest):
 def test_a_window_too_small_for_a_level_names_the_largest_that_serves():
     opened = OpenImage.start(MemorySource(PLAIN.data))
     with pytest.raises(InvalidWindow, match="the largest with one is 2"):
-        grid.select(opened.image.header, 4, ((4, 8), (4, 8)))
+        grid.select(opened.image.header, 4, Window((4, 8), (4, 8)))
 
 
 def test_more_tiles_than_can_be_numbered_are_refused():

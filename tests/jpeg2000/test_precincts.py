@@ -98,7 +98,7 @@ def test_a_window_of_everything_wants_all_precincts(rlevel):
 
 def test_what_a_pixel_wants_is_around_it():
     header = OpenImage.start(MemorySource(MANY.data)).image.header
-    wanted = wanted_precincts(header, select(header, 0, ((40, 41), (72, 73))), 0, tile_precincts(header, 0))
+    wanted = wanted_precincts(header, select(header, 0, Window((40, 41), (72, 73))), 0, tile_precincts(header, 0))
     rows, columns = tile_precincts(header, 0)[0][3]
     assert (rows.count, columns.count) == (7, 8)
     highest = wanted[0, 3]

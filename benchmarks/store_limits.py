@@ -18,7 +18,7 @@ from benchmarks.setting import Setting
 from benchmarks.table import DEMANDED, Demand, Table, cells_of, megabytes, times
 from benchmarks.timed import digest
 from jp2batch.compute.cluster import local_cluster
-from jp2batch.core.config import store_costs
+from jp2batch.core.store_settings import store_costs
 
 _IMAGES = 30
 _WORKERS = 2

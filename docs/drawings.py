@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from operator import methodcaller
 
-from jp2batch.core.config import store_costs
 from jp2batch.core.display import format_bytes
 from jp2batch.core.ranges import ByteRange
+from jp2batch.core.store_settings import store_costs
 from jp2batch.core.window import Window
 from jp2batch.image.read import read_from
 from jp2batch.sample.encode import ESA_60M, encode

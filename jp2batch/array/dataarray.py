@@ -18,6 +18,7 @@ from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.scaling import Scaling
 from jp2batch.core.window import Window, WindowLike
 from jp2batch.image import georeference
+from jp2batch.image.geo_boxes import from_boxes
 from jp2batch.image.georeference import Georeference, Transform
 from jp2batch.image.missions import identify, known_scaling, scaling_of
 from jp2batch.image.open import OpenImage, with_image
@@ -177,7 +178,7 @@ def _georeferenced(values: Any, opened: OpenImage, selection: Selection, scaling
     path = opened.source.path
     dims = ("y", "x") if len(values.shape) == 2 else ("band", "y", "x")
     mission, name = identify(path)
-    place = georeference.from_boxes(opened.image.container.boxes)
+    place = from_boxes(opened.image.container.boxes)
     coords: dict[str, object] = axes(place, selection) | spatial_ref(place, selection)
     if dims[0] == "band":
         coords["band"] = ("band", np.arange(1, values.shape[0] + 1), {"long_name": "band"})

@@ -75,7 +75,7 @@ def plan(
       jp2batch plan scenes.csv --latency 30ms --bandwidth 60MB
     """
     from jp2batch.batch.manifest.read import names_manifest
-    from jp2batch.core.config import profiles_with
+    from jp2batch.core.store_settings import profiles_with
 
     with profiles_with(latency, bandwidth, connections):
         use_index(table, storage)

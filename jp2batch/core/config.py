@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -18,17 +17,11 @@ import platformdirs
 import yaml
 from dask.utils import parse_bytes, parse_timedelta
 
-from jp2batch.core.costs import StoreCosts
-from jp2batch.core.errors import ConfigurationError, InvalidRequest
+from jp2batch.core.errors import ConfigurationError
 from jp2batch.core.location import Location, described
 
 DEFAULTS: dict[str, Any] = yaml.safe_load(files("jp2batch").joinpath("jp2batch.yaml").read_text(encoding="utf-8"))
 dask.config.update_defaults(DEFAULTS)
-
-_PROFILE_HINT = (
-    "give the name of a profile, or {latency: 30ms, bandwidth: 60 MB, connections: 128, line: 125 MB,"
-    " requests-per-minute: 2000}, or some of these"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,95 +57,9 @@ class IndexSettings:
     """fsspec's options for the shared table."""
 
 
-def store_costs(protocol: str, host: str = "") -> StoreCosts:
-    """Return the costs of reading from a store.
-
-    Parameters
-    ----------
-    protocol : str
-        Protocol of the store: "s3", "https", "file", …
-    host : str, optional
-        Host of the store. A profile for the host, or for a domain above it, takes precedence over the protocol's.
-
-    Raises
-    ------
-    ConfigurationError
-        A value is missing or cannot be read.
-    """
-    stores, profiles = _mapping("stores"), _mapping("profiles")
-    domains = host.lower().split(".")
-    names = [".".join(domains[place:]) for place in range(len(domains))] + [protocol]
-    store = next((name for name in names if name in stores), "default")
-    told = stores.get(store, "default")
-    own = told if isinstance(told, Mapping) else profiles.get(str(told))
-    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-        values = {**DEFAULTS["jp2batch"]["profiles"]["default"], **profiles["default"]}
-        values |= {"measured": own is not told, **own}  # type: ignore[dict-item]
-        return _profile(store if own is told else str(told), values)
-    key = f"profiles.{told}" if own and own is not told else f"stores.{store}"
-    raise ConfigurationError("", f"jp2batch.{key} is not a profile", _PROFILE_HINT)
-
-
-def profiles_with(
-    latency: str | None = None, bandwidth: str | None = None, connections: int | None = None
-) -> AbstractContextManager[object]:
-    """Override the costs of all stores in a `with` block.
-
-    Parameters that are None change nothing.
-
-    Raises
-    ------
-    InvalidRequest
-        A value cannot be read.
-    """
-    given = {"latency": latency, "bandwidth": bandwidth, "connections": connections}
-    given = {key: value for key, value in given.items() if value is not None}
-    if not given:
-        return contextlib.nullcontext()
-    stores, profiles = _mapping("stores"), _mapping("profiles")
-    own = {name: told if isinstance(told, Mapping) else profiles.get(str(told), {}) for name, told in stores.items()}
-    fresh = {name: {**values, **given} for name, values in {"default": profiles["default"], **own}.items()}
-    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-        _profile("", {**DEFAULTS["jp2batch"]["profiles"]["default"], "measured": False, **given})
-        return dask.config.set({"jp2batch.stores": fresh})
-    hint = "give a latency such as 30ms, a bandwidth such as 60MB, and a number of connections"
-    raise InvalidRequest("", f"{' or '.join(given)} cannot be read", hint)
-
-
-def _mapping(key: str) -> dict[str, Any]:
-    """Return a section of the configuration, completed with the defaults."""
-    given = _get(key)
-    if not isinstance(given, Mapping):
-        raise ConfigurationError("", f"jp2batch.{key} is {described(given)}", "give it as {name: {latency: …, …}}")
-    return {**DEFAULTS["jp2batch"][key], **given}
-
-
-def _profile(name: str, given: Mapping[str, Any]) -> StoreCosts:
-    values = {key.replace("_", "-"): value for key, value in given.items()}  # dask equates both spellings
-    unknown = set(values) - {"latency", "bandwidth", "connections", "line", "requests-per-minute", "measured"}
-    quota, line = values["requests-per-minute"], values["line"]
-    if unknown or not isinstance(values["measured"], bool):
-        raise ValueError(unknown)
-    return StoreCosts(
-        latency=float(parse_timedelta(values["latency"])),
-        bandwidth=_positive(parse_bytes(values["bandwidth"])),
-        connections=max(1, int(values["connections"])),
-        line=math.inf if line is None else _positive(parse_bytes(line)),
-        requests_per_minute=None if quota is None else _positive(quota),
-        name=name,
-        measured=values["measured"] and bool(_get("measure")),
-    )
-
-
-def _positive(value: Any) -> float:
-    if not float(value) > 0:
-        raise ValueError(value)
-    return float(value)
-
-
 def retry_policy() -> RetryPolicy:
     """Return the number of attempts for a failing request, and the waits."""
-    given = _get("retries")
+    given = get_value("retries")
     with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
         own = {name.replace("_", "-"): value for name, value in given.items()}  # dask equates both spellings
         values = {**DEFAULTS["jp2batch"]["retries"], **own}
@@ -166,7 +73,7 @@ def retry_policy() -> RetryPolicy:
 
 def index_settings() -> IndexSettings:
     """Return the settings of the image index."""
-    given = _get("index")
+    given = get_value("index")
     with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
         own = {name.replace("_", "-"): value for name, value in given.items()}
         values = {**DEFAULTS["jp2batch"]["index"], **own}
@@ -190,7 +97,7 @@ def share_index(url: str, storage_options: Mapping[str, object]) -> None:
 
 def driver() -> str:
     """Return the driver for S3: "auto", "fsspec" or "obstore"."""
-    value = _get("driver")
+    value = get_value("driver")
     if value not in ("auto", "fsspec", "obstore"):
         raise ConfigurationError("", "jp2batch.driver is not a known driver", "give auto, fsspec or obstore")
     return str(value)
@@ -201,7 +108,7 @@ def deadline() -> float:
 
     The limit holds only for work in a process that can be ended.
     """
-    value = _get("deadline")
+    value = get_value("deadline")
     with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
         return float(parse_timedelta(value))
     problem = f"jp2batch.deadline {described(value)} is not a duration"
@@ -236,18 +143,18 @@ def first_read() -> int:
 
 def decoder() -> str:
     """Return the name of the decoder's class, as module:class."""
-    return str(_get("decoder"))
+    return str(get_value("decoder"))
 
 
 def openjpeg_library() -> str | None:
     """Return the configured path of libopenjp2; None to search for it."""
-    value = _get("openjpeg-library")
+    value = get_value("openjpeg-library")
     return str(value) if value else None
 
 
 def threads() -> int:
     """Return the number of decoding threads of a read."""
-    value = _get("threads")
+    value = get_value("threads")
     if value is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(ValueError, TypeError, OverflowError):
@@ -286,7 +193,8 @@ def _get_all() -> dict[str, Any]:
     return found
 
 
-def _get(key: str) -> Any:
+def get_value(key: str) -> Any:
+    """Return a value of the namespace `jp2batch`."""
     _get_all()
     return dask.config.get(f"jp2batch.{key}")
 
@@ -298,7 +206,7 @@ def _flag(value: object) -> bool:
 
 
 def _bytes(key: str) -> int:
-    value = _get(key)
+    value = get_value(key)
     with contextlib.suppress(ValueError, TypeError, AttributeError, OverflowError):
         return int(parse_bytes(value))
     raise ConfigurationError("", f"jp2batch.{key} {described(value)} is not a size", 'give a size such as "4 GiB"')

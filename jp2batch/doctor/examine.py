@@ -9,6 +9,7 @@ from jp2batch.core.errors import Jp2BatchError
 from jp2batch.core.file_formats import FORMATS
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
+from jp2batch.core.store_settings import store_costs
 from jp2batch.doctor.cluster import examine_cluster
 from jp2batch.doctor.findings import Finding
 from jp2batch.doctor.storage import examine_storage
@@ -75,7 +76,7 @@ def _glymurrc() -> Finding:
 def _configuration() -> Finding:
     try:
         for protocol in ("default", "file", "s3", "gs", "https"):
-            config.store_costs(protocol)
+            store_costs(protocol)
         for check in (config.max_result, config.max_whole_file, config.first_read, config.threads):
             check()
     except Jp2BatchError as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jp2batch.core.options import StorageOptions
-from jp2batch.image import georeference
+from jp2batch.image.geo_boxes import from_boxes
 from jp2batch.image.georeference import Georeference
 from jp2batch.image.open import OpenImage, with_image
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
@@ -46,7 +46,7 @@ def read_head(url: str, *, storage_options: StorageOptions = None) -> Head:
     def act(opened: OpenImage) -> Head:
         opened.confirm()
         opened.check()
-        place = georeference.from_boxes(opened.image.container.boxes)
+        place = from_boxes(opened.image.container.boxes)
         bands = len(opened.channels)
         return Head(url, source.path, opened.image.header, place, bands, opened.dtype, opened.known())
 

@@ -7,8 +7,8 @@ from jp2batch.core import config
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.window import Window, WindowLike
-from jp2batch.image import georeference
 from jp2batch.image.fetch import run_steps
+from jp2batch.image.geo_boxes import from_boxes
 from jp2batch.image.info import ImageInfo, ReadPlan
 from jp2batch.image.open import OpenImage, naming, with_image
 from jp2batch.jpeg2000.geometry.grid import Selection, image_area, samples, tile_count, tile_counts
@@ -212,7 +212,7 @@ def _plan(
 def _info(opened: OpenImage) -> ImageInfo:
     header, siz = opened.image.header, opened.image.header.siz
     levels = [samples(siz, image_area(siz), level) for level in range(header.levels + 1)]
-    place = georeference.from_boxes(opened.image.container.boxes)
+    place = from_boxes(opened.image.container.boxes)
     coding = header.codings[0]
     return ImageInfo(
         path=opened.source.path,

@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 import fsspec.core
 
 from jp2batch.core import config
-from jp2batch.core.config import store_costs
 from jp2batch.core.errors import ImageNotFound, OutputError, StorageError, StoreUnavailable
 from jp2batch.core.ranges import ByteRange
+from jp2batch.core.store_settings import store_costs
 from jp2batch.storage.drivers.fsspec_driver import driver_options
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.retry import retried_now

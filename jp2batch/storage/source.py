@@ -8,9 +8,9 @@ import fsspec
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
-from jp2batch.core.config import store_costs
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.ranges import ByteRange
+from jp2batch.core.store_settings import store_costs
 from jp2batch.storage.base_source import BaseSource, Meter
 from jp2batch.storage.drivers.fsspec_driver import Driver, driver_options, store_class
 from jp2batch.storage.drivers.obstore_driver import ObstoreObject, obstore_store

@@ -9,6 +9,7 @@ import pytest
 
 from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError
+from jp2batch.core.store_settings import store_costs
 
 
 def test_defaults_are_those_of_the_file():
@@ -19,9 +20,9 @@ def test_defaults_are_those_of_the_file():
 
 
 def test_a_store_without_a_profile_has_the_default():
-    assert config.store_costs("nothing-known") == config.store_costs("nothing-known-either", "or.there")
-    assert config.store_costs("nothing-known").name == "default"
-    assert config.store_costs("file").latency == 0
+    assert store_costs("nothing-known") == store_costs("nothing-known-either", "or.there")
+    assert store_costs("nothing-known").name == "default"
+    assert store_costs("file").latency == 0
 
 
 @pytest.mark.parametrize(
@@ -39,34 +40,34 @@ def test_a_store_without_a_profile_has_the_default():
     ],
 )
 def test_a_host_comes_before_its_domain_and_that_before_the_protocol(protocol, host, profile):
-    assert config.store_costs(protocol, host).name == profile
+    assert store_costs(protocol, host).name == profile
     with dask.config.set({"jp2batch.stores": {host or protocol: "cdse", protocol: "cdse"}}):
-        assert config.store_costs(protocol, host).requests_per_minute == 2000
+        assert store_costs(protocol, host).requests_per_minute == 2000
 
 
 def test_values_of_ones_own_are_not_measured():
     with dask.config.set({"jp2batch.measure": True}):
-        assert config.store_costs("s3").measured
-        assert not config.store_costs("file").measured
+        assert store_costs("s3").measured
+        assert not store_costs("file").measured
         with dask.config.set({"jp2batch.stores": {"s3": {"latency": "5ms"}, "gs": {"measured": True}}}):
-            assert not config.store_costs("s3").measured
-            assert config.store_costs("gs").measured
-            assert config.store_costs("file").latency == 0  # what is not named stays as it is
+            assert not store_costs("s3").measured
+            assert store_costs("gs").measured
+            assert store_costs("file").latency == 0  # what is not named stays as it is
 
 
 def test_profiles_of_ones_own_have_names():
     mine = {"mine": {"bandwidth": "1 MB", "requests_per_minute": 60}}
     with dask.config.set({"jp2batch.profiles": mine, "jp2batch.stores": {"store.example": "mine"}}):
-        found = config.store_costs("https", "eu.store.example")
+        found = store_costs("https", "eu.store.example")
     assert (found.name, found.bandwidth, found.requests_per_minute) == ("mine", 1e6, 60)
-    assert found.latency == config.store_costs("https").latency
+    assert found.latency == store_costs("https").latency
     assert str(found) == "mine: 30 ms, 128 x 1 MB/s, 60 requests/min"
 
 
 def test_a_profile_may_name_only_what_differs():
     with dask.config.set({"jp2batch.stores": {"s3": {"latency": "5ms"}}}):
-        assert config.store_costs("s3").latency == 0.005
-        assert config.store_costs("s3").connections == config.store_costs("gs").connections
+        assert store_costs("s3").latency == 0.005
+        assert store_costs("s3").connections == store_costs("gs").connections
 
 
 def test_environment_variables_change_it():
@@ -84,13 +85,13 @@ def test_environment_variables_change_it():
         ({"jp2batch.max-result": "much"}, config.max_result),
         ({"jp2batch.first-read": None}, config.first_read),
         ({"jp2batch.threads": "many"}, config.threads),
-        ({"jp2batch.stores": 3}, lambda: config.store_costs("s3")),
-        ({"jp2batch.stores": {"s3": {"latency": "slow"}}}, lambda: config.store_costs("s3")),
-        ({"jp2batch.stores": {"s3": 5}}, lambda: config.store_costs("s3")),
-        ({"jp2batch.stores": {"s3": "unknown"}}, lambda: config.store_costs("s3")),
-        ({"jp2batch.stores": {"s3": {"gap": "4 KiB"}}}, lambda: config.store_costs("s3")),
-        ({"jp2batch.stores": {"s3": {"bandwidth": 0}}}, lambda: config.store_costs("s3")),
-        ({"jp2batch.profiles": 3}, lambda: config.store_costs("s3")),
+        ({"jp2batch.stores": 3}, lambda: store_costs("s3")),
+        ({"jp2batch.stores": {"s3": {"latency": "slow"}}}, lambda: store_costs("s3")),
+        ({"jp2batch.stores": {"s3": 5}}, lambda: store_costs("s3")),
+        ({"jp2batch.stores": {"s3": "unknown"}}, lambda: store_costs("s3")),
+        ({"jp2batch.stores": {"s3": {"gap": "4 KiB"}}}, lambda: store_costs("s3")),
+        ({"jp2batch.stores": {"s3": {"bandwidth": 0}}}, lambda: store_costs("s3")),
+        ({"jp2batch.profiles": 3}, lambda: store_costs("s3")),
     ],
 )
 def test_a_value_that_cannot_be_read_is_named(setting, read):
@@ -99,7 +100,7 @@ def test_a_value_that_cannot_be_read_is_named(setting, read):
 
 
 def test_more_requests_bytes_and_rounds_take_longer():
-    store = config.store_costs("s3")
+    store = store_costs("s3")
     assert store.seconds(1, 10**6, 1) < store.seconds(1, 10**7, 1) < store.seconds(1, 10**7, 3)
     assert store.seconds(121, 10**6, 1) < store.seconds(121, 10**6, 121)
 
@@ -116,9 +117,10 @@ def test_a_block_in_which_the_configuration_is_loaded_leaves_the_defaults():
         "import dask, jp2batch\n"
         'with dask.config.set({"jp2batch.stores.file": "aws"}):\n'
         "    from jp2batch.core import config\n"
-        '    assert config.store_costs("file").name == "aws"\n'
+        "    from jp2batch.core.store_settings import store_costs\n"
+        '    assert store_costs("file").name == "aws"\n'
         'with dask.config.set({"jp2batch.stores.ftp": "gcs"}):\n'
-        '    assert [config.store_costs(name).name for name in ("file", "s3", "ftp")] == ["local", "aws", "gcs"]\n'
+        '    assert [store_costs(name).name for name in ("file", "s3", "ftp")] == ["local", "aws", "gcs"]\n'
         "assert config.changed() == {}\n"
         "assert config.first_read() == 8192\n"
     )

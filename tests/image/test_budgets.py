@@ -10,8 +10,8 @@ import dask
 import numpy as np
 import pytest
 
-from jp2batch.core.config import store_costs
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.store_settings import store_costs
 from jp2batch.core.window import Window
 from jp2batch.image import inspect
 from jp2batch.image.fetch import fetcher, run_steps

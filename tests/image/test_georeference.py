@@ -11,7 +11,8 @@ from affine import Affine
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jp2batch.image.georeference import Georeference, Transform, coordinates, from_boxes, level_transform
+from jp2batch.image.geo_boxes import from_boxes
+from jp2batch.image.georeference import Georeference, Transform, coordinates, level_transform
 from jp2batch.jpeg2000.syntax.boxes import Box
 from support.images import SHARED
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jp2batch.core import config
 from jp2batch.core.costs import LARGEST_PART, PRICE, StoreCosts
 from jp2batch.core.ranges import ByteRange, merged
+from jp2batch.core.store_settings import store_costs
 from jp2batch.jpeg2000.plan.coalesce import coalesced
 
 SIZE = 84_000_000
 LINK = StoreCosts(0.03, 60e6, 128, 125e6)
-CDSE = config.store_costs("s3", "eodata.dataspace.copernicus.eu")
+CDSE = store_costs("s3", "eodata.dataspace.copernicus.eu")
 
 stores = st.builds(
     StoreCosts,

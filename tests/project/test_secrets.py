@@ -21,6 +21,7 @@ from jp2batch.batch.manifest.read import parse_manifest
 from jp2batch.cli import main
 from jp2batch.core import config
 from jp2batch.core.errors import InvalidPath, Jp2BatchError
+from jp2batch.core.store_settings import store_costs
 from jp2batch.service.request_body import parse_body
 from jp2batch.service.roots import Root
 from jp2batch.storage.source import open_source
@@ -354,7 +355,7 @@ SETTINGS = ["driver", "deadline", "max-result", "threads", "retries", "index", "
 )
 def test_no_error_of_the_configuration_tells_it(setting: str, given: Any) -> None:
     readers = [config.driver, config.deadline, config.max_result, config.threads, config.retry_policy]
-    readers += [config.index_settings, config.first_read, lambda: config.store_costs("s3")]
+    readers += [config.index_settings, config.first_read, lambda: store_costs("s3")]
     errors = []
     with dask.config.set({f"jp2batch.{setting}": given}):
         for reader in readers:

@@ -3,9 +3,9 @@
 import dask
 import pytest
 
-from jp2batch.core import config
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.ranges import ByteRange
+from jp2batch.core.store_settings import store_costs
 from jp2batch.storage.latency import LatencyEstimator
 from jp2batch.storage.source import open_source
 
@@ -61,7 +61,7 @@ def test_sources_note_and_follow(http_server):
     url = http_server.url("file")
     slow = {"jp2batch.profiles": {"default": {"latency": "9s"}}}
     with dask.config.set({"jp2batch.measure": True, **slow}):
-        assert open_source(url).profile.latency == config.store_costs("http").latency == 9
+        assert open_source(url).profile.latency == store_costs("http").latency == 9
         source = open_source(url)
         source.read_many([ByteRange(0, 100)])
         source.read_many([ByteRange(start, start + 100) for start in range(100, 2000, 100)])

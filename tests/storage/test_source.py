@@ -21,10 +21,10 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from fsspec.asyn import AsyncFileSystem
 
 from jp2batch.core import errors
-from jp2batch.core.config import store_costs
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.location import Location, redact
 from jp2batch.core.ranges import ByteRange
+from jp2batch.core.store_settings import store_costs
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.replies import content_range
 from jp2batch.storage.source import MemorySource, Source, open_source

@@ -101,7 +101,7 @@ class Decoder(Protocol):
 
 
 def default_decoder() -> Decoder:
-    """Make the configured decoder, for one image.
+    """Make the configured decoder for an image.
 
     Raises
     ------

@@ -112,6 +112,20 @@ def test_no_modules_import_each_other_in_a_circle():
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(graph)
 
 
+@pytest.mark.parametrize("module", sorted(module for module in MODULES if module.startswith("jp2batch.jpeg2000")))
+def test_the_format_names_no_decoder(module):
+    assert "openjpeg" not in MODULES[module].read_text(encoding="utf-8").lower()
+
+
+def test_one_module_knows_the_missions():
+    importers = {
+        module
+        for module in MODULES.keys() - FACE
+        if room_of(module) != "sentinel2" and any(".sentinel2" in name for name in imports(parsed(module)))
+    }
+    assert importers == {"jp2batch.image.missions", "jp2batch.sample.product"}
+
+
 @pytest.mark.parametrize("package", HOMES)
 def test_each_outside_package_has_one_home(package):
     importers = [

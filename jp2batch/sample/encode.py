@@ -7,11 +7,9 @@ the pixels, the coding and the library, never on the time or the folder.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,90 +17,12 @@ from numpy.typing import NDArray
 from jp2batch.core.errors import EncodingError
 from jp2batch.image.openjpeg import binding
 from jp2batch.image.openjpeg_callbacks import Messages
+from jp2batch.sample.coding import ESA_60M, ORDERS, Coding, Progression, Size, check
 
-Size = tuple[int, int]
-"""(width, height) or (column, row): x first, as in the standard."""
-_ORDERS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
+__all__ = ["ESA_60M", "Coding", "Progression", "encode"]
+
 _PRECINCTS, _SOP, _EPH = 1, 2, 4  # Scod, table A.13
 _COMMENT = b"jp2batch"  # OpenJPEG would write its version, and the bytes would differ between versions
-
-
-@dataclass(frozen=True, slots=True)
-class Progression:
-    """A progression order change: a row of a POC marker segment (A.6.6)."""
-
-    order: str
-    """Progression order of these packets, such as "RLCP"; for all layers."""
-    resolutions: tuple[int, int]
-    """RSpoc and REpoc: first resolution, and last + 1."""
-    components: tuple[int, int]
-    """CSpoc and CEpoc: first component, and last + 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coding:
-    """Coding parameters; by default ESA's for a 60 m band."""
-
-    tile: Size | None = (192, 192)
-    """XTsiz, YTsiz; None: a single tile."""
-    tile_offset: Size = (0, 0)
-    """XTOsiz, YTOsiz."""
-    image_offset: Size = (0, 0)
-    """XOsiz, YOsiz."""
-    levels: int = 4
-    """Decomposition levels N_L, for N_L + 1 resolutions."""
-    code_block: Size = (4, 4)
-    """Nominal width and height of a code-block.
-
-    Powers of two from 4, the product at most 4096.
-    """
-    precincts: Size | tuple[Size, ...] | None = (64, 64)
-    """Width and height of a precinct, for all resolutions or for each.
-
-    Sizes for each resolution start with the highest; the last size is halved for each lower resolution. None: the
-    maximum size.
-    """
-    progression: str = "LRCP"
-    """Progression order."""
-    changes: tuple[Progression, ...] = ()
-    """Progression order changes, the same for all tiles.
-
-    OpenJPEG writes them into the tile-part headers. Each resolution of each component must belong to exactly one
-    change: OpenJPEG would write a packet of two changes twice.
-    """
-    layers: int = 1
-    """Number of quality layers.
-
-    The last layer has the rest; each layer before has half of the following.
-    """
-    reversible: bool = True
-    """True for the 5/3 transform, without loss; False for the 9/7."""
-    mct: bool = False
-    """True to apply the multiple component transformation to three components."""
-    bits: int = 15
-    """Precision of a sample in bits, Ssiz + 1."""
-    signed: bool = False
-    """True for signed samples."""
-    subsampling: tuple[Size, ...] | None = None
-    """XRsiz, YRsiz of each component; None: 1, 1 for all."""
-    sop: bool = False
-    """True to write start-of-packet marker segments."""
-    eph: bool = False
-    """True to write end-of-packet-header markers."""
-    plt: bool = True
-    """True to write packet lengths into the tile-part headers."""
-    tlm: bool = False
-    """True to write tile-part lengths into the main header."""
-    tile_parts: Literal["", "R", "L", "C"] = ""
-    """Start a tile-part at each resolution, layer, component, or only tile.
-
-    With `precincts`, only the first letter of `progression` is possible; with `changes`, none.
-    """
-    raw: bool = False
-    """True for a codestream without JP2 boxes."""
-
-
-ESA_60M = Coding()
 
 
 def encode(pixels: NDArray[np.generic], coding: Coding = ESA_60M, *, boxes: bytes = b"") -> bytes:
@@ -129,103 +49,12 @@ def encode(pixels: NDArray[np.generic], coding: Coding = ESA_60M, *, boxes: byte
         A sample exceeds the precision, or OpenJPEG refuses; the message has its reason.
     """
     planes = pixels if pixels.ndim == 3 else pixels[np.newaxis]
-    _check(planes, coding)
+    check(planes, coding)
     with TemporaryDirectory(prefix="jp2batch-") as folder:
         path = Path(folder, "image")
         _compress(planes, coding, path)
         coded = path.read_bytes()
     return coded if coding.raw else _with_boxes(coded, boxes)
-
-
-def _check(planes: NDArray[np.generic], coding: Coding) -> None:
-    """Refuse codings for which OpenJPEG silently writes a damaged file."""
-    if not 1 <= coding.bits <= 31:
-        raise EncodingError("", f"OpenJPEG has no samples of {coding.bits} bits", "take 1 to 31")
-    lowest = -(1 << coding.bits - 1) if coding.signed else 0
-    highest = lowest + (1 << coding.bits) - 1
-    if planes.ndim != 3 or not planes.size or planes.dtype.kind not in "iub":
-        raise EncodingError("", f"{planes.dtype} of shape {planes.shape} is no image", "give integers, (bands, y, x)")
-    if planes.min() < lowest or planes.max() > highest:
-        raise EncodingError("", f"samples are outside {lowest} … {highest}", "clip them, or raise Coding.bits")
-    if not (0 <= coding.levels <= 32 and 1 <= coding.layers <= 100):
-        raise EncodingError("", f"{coding.levels} levels, {coding.layers} layers", "take 0 to 32 and 1 to 100")
-    if coding.subsampling is not None and len(coding.subsampling) != len(planes):
-        raise EncodingError(
-            "", f"{len(coding.subsampling)} subsamplings, {len(planes)} components", "give one for each"
-        )
-    if not all(1 <= step <= 255 for steps in coding.subsampling or () for step in steps):
-        raise EncodingError("", "a step of subsampling is not between 1 and 255", "change Coding.subsampling")
-    _check_grid(coding)
-    _check_progression(coding, len(planes))
-    _check_tiles(coding, planes.shape[1:])
-
-
-def _check_grid(coding: Coding) -> None:
-    far = (1 << 32, 1 << 32)
-    corners = zip(coding.tile_offset, coding.image_offset, coding.tile or far, strict=True)
-    if not all(0 <= tile <= image < tile + size for tile, image, size in corners):
-        raise EncodingError("", "the first tile is empty", "place the image offset in it (B-3, B-4)")
-
-
-def _check_tiles(coding: Coding, shape: tuple[int, ...]) -> None:
-    """Refuse sizes at which OpenJPEG writes damaged files or aborts."""
-    steps = set(coding.subsampling or [(1, 1)])
-    spans = {step: (_spans(coding, 0, shape[1], step[0]), _spans(coding, 1, shape[0], step[1])) for step in steps}
-    for step, (columns, rows) in spans.items():
-        if columns[0][0] == columns[1][-1] or rows[0][0] == rows[1][-1]:
-            raise EncodingError("", f"subsampling by {step[0]}, {step[1]} leaves no sample", "make the image larger")
-    if not any(np.all([start[0] < stop[0] for start, stop in span]) for span in spans.values()):
-        raise EncodingError("", "the first tile is empty", "choose other tiles or another subsampling")
-    for step, (columns, rows) in spans.items():
-        width = int(columns[1][-1] - columns[0][0])
-        if width != -(-shape[1] // step[0]) and len(columns[0]) * len(rows[0]) > 1:
-            # OpenJPEG takes the second for the length of rows, and hence encodes other samples.
-            raise EncodingError("", f"OpenJPEG cannot subsample tiles by {step[0]} here", "move the image, or widen it")
-        if _transform_fails(coding, columns, rows):
-            raise EncodingError("", "OpenJPEG cannot transform an empty resolution", "lower the levels")
-
-
-def _spans(coding: Coding, axis: int, extent: int, step: int) -> NDArray[np.int64]:
-    """Return starts and stops of tile-components along an axis (B-12)."""
-    start, first = coding.image_offset[axis], coding.tile_offset[axis]
-    size = coding.tile[axis] if coding.tile else start + extent - first
-    tiles = np.arange(first, start + extent, size)
-    return -(-np.stack([np.maximum(tiles, start), np.minimum(tiles + size, start + extent)]) // step)
-
-
-def _transform_fails(coding: Coding, columns: NDArray[np.int64], rows: NDArray[np.int64]) -> bool:
-    """Return whether OpenJPEG fails at a resolution without samples.
-
-    This concerns dwt.c of OpenJPEG 2.5, at a resolution with rows but no columns, or the reverse. Without columns, the
-    9/7 transform fails an assertion, and the 5/3 transform overwrites other samples if the columns start at an odd
-    coordinate. Without rows, the 5/3 transform needs a buffer of two rows, but has a single row if no side of the
-    tile-component is longer.
-    """
-    single_column, single_row = (stop - start <= 1 for start, stop in (columns, rows))
-    for level in range(coding.levels):
-        (left, right), (top, bottom) = (-(-span >> level) for span in (columns, rows))
-        no_column, no_row = left == right, top == bottom
-        lost = no_column & (left % 2 == 1) if coding.reversible else no_column
-        if lost.any() and not no_row.all():
-            return True
-        if coding.reversible and (no_row & single_row).any() and (~no_column & single_column).any():
-            return True
-    return False
-
-
-def _check_progression(coding: Coding, components: int) -> None:
-    if not {coding.progression, *(change.order for change in coding.changes)} <= set(_ORDERS):
-        raise EncodingError("", "unknown progression order", f"take one of {', '.join(_ORDERS)}")
-    changed = [
-        pair for change in coding.changes for pair in product(range(*change.resolutions), range(*change.components))
-    ]
-    if len(coding.changes) > 32:
-        raise EncodingError("", f"{len(coding.changes)} progression order changes", "OpenJPEG takes at most 32")
-    if coding.changes and sorted(changed) != list(product(range(coding.levels + 1), range(components))):
-        raise EncodingError("", "the progression order changes overlap or lack packets", "give each packet one change")
-    simple = not coding.changes and (coding.precincts is None or coding.tile_parts == coding.progression[0])
-    if coding.tile_parts and not simple:
-        raise EncodingError("", "OpenJPEG cannot make these tile-parts", "leave out precincts and changes")
 
 
 def _compress(planes: NDArray[np.generic], coding: Coding, path: Path) -> None:
@@ -290,7 +119,7 @@ def _parameters(lib: Any, coding: Coding, components: int) -> Any:
     parameters.cblockw_init, parameters.cblockh_init = coding.code_block
     parameters.irreversible = not coding.reversible
     parameters.tcp_mct = coding.mct and components >= 3
-    parameters.prog_order = _ORDERS.index(coding.progression)
+    parameters.prog_order = ORDERS.index(coding.progression)
     parameters.csty = _SOP * coding.sop | _EPH * coding.eph
     if coding.tile_parts:
         parameters.tp_on, parameters.tp_flag = 1, ord(coding.tile_parts)
@@ -330,7 +159,7 @@ def _set_changes(parameters: Any, changes: tuple[Progression, ...]) -> None:
     parameters.numpocs = len(changes)
     for target, change in zip(parameters.poc, changes, strict=False):
         target.tile = 1  # OpenJPEG applies the changes of its first tile, numbered 1, to all tiles
-        target.prg1 = _ORDERS.index(change.order)
+        target.prg1 = ORDERS.index(change.order)
         target.layno1 = parameters.tcp_numlayers
         target.resno0, target.resno1 = change.resolutions
         target.compno0, target.compno1 = change.components

@@ -9,7 +9,7 @@ import xarray as xr
 import jp2batch
 from jp2batch.image import inspect
 from jp2batch.sample.encode import Coding, encode
-from jp2batch.sample.product import gmljp2
+from jp2batch.sample.georeference import gmljp2
 from support.images import REAL
 
 SIZE = 512, 640

@@ -8,7 +8,8 @@ from defusedxml import ElementTree
 
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.image import openjpeg
-from jp2batch.sample.product import BANDS, DATE, make_image, make_product, scene, tile_corner
+from jp2batch.sample.georeference import tile_corner
+from jp2batch.sample.product import BANDS, DATE, make_image, make_product, scene
 from support.rewrite import COD, PLT, QCD, SIZ, TLM, Codestream, packet_lengths
 
 SIZE = 252

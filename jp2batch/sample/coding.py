@@ -1,4 +1,4 @@
-"""The coding of a sample image, and a check that OpenJPEG can write it."""
+"""Coding of a sample image, checked for OpenJPEG."""
 
 from dataclasses import dataclass
 from itertools import product

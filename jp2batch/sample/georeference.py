@@ -1,4 +1,4 @@
-"""Georeference of a sample image: corner of its tile, and GMLJP2 as ESA writes it."""
+"""Georeference of sample images: tile corner and GMLJP2 box."""
 
 import re
 import struct

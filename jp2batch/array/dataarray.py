@@ -159,7 +159,7 @@ def open_lazily(
     bands, area = len(opened.channels), selection.area
     shape = (area.height, area.width) if bands == 1 else (bands, area.height, area.width)
     dtype = opened.dtype if scaling is None else np.dtype(np.float32)
-    lazy = ImageArray(url, selection.rlevel, area, shape, dtype, storage_options, scaling, opened.known())
+    lazy = ImageArray(url, selection.rlevel, area, shape, dtype, storage_options, scaling, opened.learned_index())
     array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection, scaling)
     chunks: dict[str, object] = {} if bands == 1 else {"band": bands}
     array.encoding["preferred_chunks"] = chunks | tile_chunks(opened.image.header.siz, selection)

@@ -35,12 +35,12 @@ class ImageArray(BackendArray):
     """fsspec's options for the store."""
     scaling: Scaling | None = None
     """Scaling of samples to reflectance; None: samples as stored."""
-    known: ImageIndex | None = None
+    index: ImageIndex | None = None
     """Index of the file at opening, to spare workers reading its headers."""
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         told = (self.url, self.rlevel, self.area, str(self.dtype), self.scaling)
-        return (type(self).__qualname__, *told, normalize_token(self.storage_options), normalize_token(self.known))
+        return (type(self).__qualname__, *told, normalize_token(self.storage_options), normalize_token(self.index))
 
     def __repr__(self) -> str:
         return f"ImageArray(rlevel={self.rlevel}, shape={self.shape}, dtype={self.dtype})"  # nothing secret
@@ -57,7 +57,9 @@ class ImageArray(BackendArray):
         if y0 == y1 or x0 == x1:
             return np.empty(self.shape, self.dtype)[key]
         area = Rect(self.area.y0 + y0, self.area.x0 + x0, self.area.y0 + y1, self.area.x0 + x1)
-        values = read_area(self.url, self.rlevel, area, storage_options=self.storage_options, known=self.known).values
+        values = read_area(
+            self.url, self.rlevel, area, storage_options=self.storage_options, image_index=self.index
+        ).values
         values = values if self.scaling is None else self.scaling.apply(values)
         return (values if len(self.shape) == 3 else values[0])[(*bands, take_rows, take_columns)]
 

@@ -97,14 +97,14 @@ def _open(
     return chunked(array, chunks)
 
 
-def _tree(found: Sequence[tuple[ListedImage, xr.DataArray]], attributes: dict[str, object]) -> xr.DataTree:
+def _tree(images: Sequence[tuple[ListedImage, xr.DataArray]], attributes: dict[str, object]) -> xr.DataTree:
     """Return a tree with a dataset for each pixel size.
 
     If there are several tiles, the datasets are below a node for each tile.
     """
-    tiles = {image.name.tile for image, _ in found}
+    tiles = {image.name.tile for image, _ in images}
     groups: dict[str, list[xr.DataArray]] = {}
-    for image, array in found:
+    for image, array in images:
         node = f"R{image.metres}m" if len(tiles) == 1 else f"{image.name.tile}/R{image.metres}m"
         groups.setdefault(node, []).append(array)
     datasets = {node: _dataset(arrays) for node, arrays in groups.items()}

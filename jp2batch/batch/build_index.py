@@ -31,7 +31,7 @@ class IndexedImage:
     """Path or URL of the image, without credentials."""
     key: str
     """Key of the image in the table."""
-    known: ImageIndex | None
+    index: ImageIndex | None
     """Index from its headers; None if it failed."""
     error: Jp2BatchError | None
     """Error, if it failed."""
@@ -58,8 +58,8 @@ class IndexSummary:
 
     def add(self, lesson: IndexedImage) -> None:
         """Add the outcome of an image."""
-        self.traffic.add(lesson.requests, lesson.bytes_read, 0 if lesson.known is None else lesson.known.size)
-        self.learned += lesson.known is not None
+        self.traffic.add(lesson.requests, lesson.bytes_read, 0 if lesson.index is None else lesson.index.size)
+        self.learned += lesson.index is not None
         if lesson.error is not None:
             self.errors.append(lesson.error)
 
@@ -117,8 +117,8 @@ def build_index(
         some = urls[first : first + _TOGETHER]
         for lesson in map_concurrently(learn_image, some, client=client, storage_options=storage_options):
             summary.add(lesson)
-            if lesson.known is not None:
-                known[lesson.key] = lesson.known
+            if lesson.index is not None:
+                known[lesson.key] = lesson.index
             on_lesson(lesson)
     write_table(output, known, storage_options=output_options)
     summary.seconds = time.perf_counter() - start
@@ -146,7 +146,7 @@ def _all_headers(opened: OpenImage) -> ImageIndex:
     selection = opened.selected(LOWEST)
     reading = run_steps(opened.steps(selection, headers_only=True), opened.fetch)
     opened.confirm()
-    known = opened.known(reading)
+    known = opened.learned_index(reading)
     if known is None:
         raise UnsupportedImage("", "its headers are too large for an index", "it is read without an index")
     return known

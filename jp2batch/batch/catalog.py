@@ -109,23 +109,23 @@ def _list(source: str, *, metres: int | None, storage_options: StorageOptions) -
     return _finest(found) if metres is None else [one for one in found if one.metres == metres]
 
 
-def _finest(found: Sequence[_Found]) -> list[_Found]:
+def _finest(images: Sequence[_Found]) -> list[_Found]:
     """Return the images with the smallest pixels of each band and item."""
     best: dict[object, int] = {}
-    for one in found:
+    for one in images:
         best[one.columns] = min(best.get(one.columns, 1000), one.metres or 1000)
-    return [one for one in found if one.band is None or (one.metres or 1000) == best[one.columns]]
+    return [one for one in images if one.band is None or (one.metres or 1000) == best[one.columns]]
 
 
-def _image(path: str, item: str | None = None, told: Mapping[str, Any] | None = None) -> _Found:
+def _image(path: str, item: str | None = None, properties: Mapping[str, Any] | None = None) -> _Found:
     """Return an image with the properties in its name.
 
-    `told` has properties to use if the name lacks them.
+    `properties` has properties to use if the name lacks them.
     """
-    (mission, name), told = identify(path), told or {}
-    band = (name and name.band) or told.get("band")
-    metres = (name and name.resolution) or told.get("metres") or mission.metres(band)
-    time = name.time.strftime("%Y-%m-%dT%H:%M:%SZ") if name and name.time else told.get("time")
+    (mission, name), properties = identify(path), properties or {}
+    band = (name and name.band) or properties.get("band")
+    metres = (name and name.resolution) or properties.get("metres") or mission.metres(band)
+    time = name.time.strftime("%Y-%m-%dT%H:%M:%SZ") if name and name.time else properties.get("time")
     columns = {"time": time, "band": band, "tile": name and name.tile, "item": item}
     return _Found(path, band, metres, tuple((key, value) for key, value in columns.items() if value is not None))
 

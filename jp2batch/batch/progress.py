@@ -39,7 +39,7 @@ class Progress:
 
 
 @contextlib.contextmanager
-def progress_bar(total: int, *, before: int = 0, shown: bool | None = None) -> Iterator[Progress]:
+def progress_bar(total: int, *, before: int = 0, visible: bool | None = None) -> Iterator[Progress]:
     """Show a bar for the time of a `with` block.
 
     Parameters
@@ -48,18 +48,18 @@ def progress_bar(total: int, *, before: int = 0, shown: bool | None = None) -> I
         Number of items.
     before : int
         Number of items done by an earlier run.
-    shown : bool, optional
+    visible : bool, optional
         True to show it; by default only in terminals and notebooks.
     """
-    if shown is None:
-        shown = sys.stderr.isatty() or _in_notebook()
-    with _tqdm()(total=total, initial=before, unit="item", disable=not shown) as bar:
+    if visible is None:
+        visible = sys.stderr.isatty() or _in_notebook()
+    with _tqdm()(total=total, initial=before, unit="item", disable=not visible) as bar:
         yield Progress(bar, total - before)
 
 
-def announce(client: "Client | None", *, shown: bool) -> None:
+def announce(client: "Client | None", *, visible: bool) -> None:
     """Print the dashboard address of a client's cluster to stderr."""
-    if shown and client is not None and client.dashboard_link:
+    if visible and client is not None and client.dashboard_link:
         sys.stderr.write(f"dashboard: {client.dashboard_link}\n")
 
 

@@ -154,7 +154,7 @@ class _Batch:
         return self._report(by_place, start)
 
     def _collect(self, items: Sequence[Request], by_place: dict[int, Result]) -> None:
-        with progress_bar(len(items), shown=self.progress and None) as bar:
+        with progress_bar(len(items), visible=self.progress and None) as bar:
             for place, result in _results(items, self.engine, self.output, self.storage_options):
                 by_place[place] = result
                 bar.add(result)

@@ -184,9 +184,9 @@ class _Run:
         """Read the remaining items; store and count their results."""
         options, todo = self._options, self.plan.todo
         store = _opened(stack, self._sink, self.plan, options)
-        announce(client, shown=options.progress)
+        announce(client, visible=options.progress)
         total, wanted = len(self._items), {item.id for item in todo}
-        bar = stack.enter_context(progress_bar(total, before=total - len(todo), shown=options.progress and None))
+        bar = stack.enter_context(progress_bar(total, before=total - len(todo), visible=options.progress and None))
         engine = EngineOptions(client=client)
         stream = results(self._reads.of(todo), engine, self._sink.deliver, options.storage_options, check=check)
         for found in stack.enter_context(contextlib.closing(stream)):

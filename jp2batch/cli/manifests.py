@@ -52,14 +52,14 @@ def run_manifest(
     with ended_by_sigterm():
         also = [] if Location.of(options.output).is_local else [options.output]
         requests, storage_options = manifest_requests(manifest, storage, rlevel=rlevel, root=root, also=also)
-        remark_on_level(rlevel, requests, shown=options.progress)
+        remark_on_level(rlevel, requests, visible=options.progress)
         options = replace(options, storage_options=storage_options)
         return run_items(requests, options, sources=[manifest], on_begin=on_begin)
 
 
-def remark_on_level(rlevel: int, requests: Iterable[Request], *, shown: bool) -> None:
+def remark_on_level(rlevel: int, requests: Iterable[Request], *, visible: bool) -> None:
     """Print a note if every row has a level: --rlevel is unused."""
-    if shown and rlevel != LOWEST and all(request.rlevel != rlevel for request in requests):
+    if visible and rlevel != LOWEST and all(request.rlevel != rlevel for request in requests):
         say(f"--rlevel {rlevel} has no effect: each row of the manifest has its own")
 
 
@@ -98,7 +98,7 @@ def plan_manifest(
         Rows are bad, all of which it names; or the manifest has none.
     """
     requests, storage_options = manifest_requests(manifest, storage, rlevel=rlevel, root=root)
-    with progress_bar(len(Reads(requests).all()), shown=progress and None) as bar:
+    with progress_bar(len(Reads(requests).all()), visible=progress and None) as bar:
         return plan_batch(
             requests, storage_options=storage_options, readers=readers, on_plan=lambda: bar.move("planned")
         )
@@ -118,8 +118,8 @@ def index_manifest(
     with contextlib.ExitStack() as stack:
         client = engine.start(stack)
         images = len({request.url for request in requests})
-        bar = stack.enter_context(progress_bar(images, shown=progress and None))
-        announce(client, shown=progress)
+        bar = stack.enter_context(progress_bar(images, visible=progress and None))
+        announce(client, visible=progress)
         failed: list[str] = []
 
         def on_lesson(lesson: IndexedImage) -> None:

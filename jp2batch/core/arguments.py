@@ -7,7 +7,7 @@ from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.request import Request
 
 
-def as_list(given: object) -> list[object]:
+def as_list(value: object) -> list[object]:
     """Return a single argument or an iterable as a list.
 
     Raises
@@ -15,14 +15,14 @@ def as_list(given: object) -> list[object]:
     InvalidRequest
         The argument is neither a path, a `Request` nor an iterable.
     """
-    if isinstance(given, str | os.PathLike | Request):
-        return [given]
-    if not isinstance(given, Iterable) or isinstance(given, Mapping | bytes | bytearray):
-        raise InvalidRequest("", f"a path must be text, not {type(given).__name__}", "give paths or URLs")
-    return list(given)
+    if isinstance(value, str | os.PathLike | Request):
+        return [value]
+    if not isinstance(value, Iterable) or isinstance(value, Mapping | bytes | bytearray):
+        raise InvalidRequest("", f"a path must be text, not {type(value).__name__}", "give paths or URLs")
+    return list(value)
 
 
-def as_path(given: object) -> str:
+def as_path(value: object) -> str:
     """Return a path as text; for a request, its image's path.
 
     Raises
@@ -30,10 +30,10 @@ def as_path(given: object) -> str:
     InvalidRequest
         The argument is not a path.
     """
-    if isinstance(given, Request):
-        return given.url
-    if not isinstance(given, str | os.PathLike) or not isinstance(path := os.fspath(given), str) or not path:
-        problem = "a path is empty" if given == "" else f"a path must be text, not {type(given).__name__}"
+    if isinstance(value, Request):
+        return value.url
+    if not isinstance(value, str | os.PathLike) or not isinstance(path := os.fspath(value), str) or not path:
+        problem = "a path is empty" if value == "" else f"a path must be text, not {type(value).__name__}"
         raise InvalidRequest("", problem, "give paths or URLs")
     if any(sign in path for sign in "\0\n\r"):  # the path is not shown: it may hold credentials
         raise InvalidRequest("", "a path holds a control character", "remove it")

@@ -50,9 +50,9 @@ class Location:
         object.__setattr__(self, "chain", chain)
 
     @classmethod
-    def of(cls, given: "str | os.PathLike[str] | Location") -> "Location":
+    def of(cls, path: "str | os.PathLike[str] | Location") -> "Location":
         """Return the location of a path or URL."""
-        return given if isinstance(given, Location) else Location(os.fspath(given))
+        return path if isinstance(path, Location) else Location(os.fspath(path))
 
     def __str__(self) -> str:
         return self.redacted

@@ -139,7 +139,7 @@ def _bounds_of(window: Window | None) -> tuple[tuple[int, int], ...] | None:
     return None if window is None else window.as_tuple()
 
 
-def as_requests(asked: object) -> list[Request]:
+def as_requests(value: object) -> list[Request]:
     """Return requests from paths, bodies of the web service, or requests.
 
     A single value becomes a list.
@@ -149,11 +149,11 @@ def as_requests(asked: object) -> list[Request]:
     InvalidRequest
         A value has another type.
     """
-    if isinstance(asked, str | os.PathLike | Mapping | Request):
-        asked = [asked]
-    if not isinstance(asked, Iterable):
-        raise InvalidRequest("", f"a request must not be of type {type(asked).__name__}", _ASKED)
-    return [one if isinstance(one, Request) else _request_of(one) for one in asked]
+    if isinstance(value, str | os.PathLike | Mapping | Request):
+        value = [value]
+    if not isinstance(value, Iterable):
+        raise InvalidRequest("", f"a request must not be of type {type(value).__name__}", _ASKED)
+    return [one if isinstance(one, Request) else _request_of(one) for one in value]
 
 
 def _request_of(one: object) -> Request:

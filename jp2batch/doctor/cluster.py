@@ -42,16 +42,16 @@ def _examine(client: "Client", address: str, path: str | None, storage_options: 
     return found
 
 
-def compare_versions(told: Mapping[str, Any]) -> list[Finding]:
+def compare_versions(versions: Mapping[str, Any]) -> list[Finding]:
     """Compare the packages of workers with the packages of this process.
 
     Parameters
     ----------
-    told : mapping
+    versions : mapping
         Result of `distributed.Client.get_versions`.
     """
-    own = _versions(told["client"])
-    others = {worker: _versions(versions) for worker, versions in told["workers"].items()}
+    own = _versions(versions["client"])
+    others = {worker: _versions(versions) for worker, versions in versions["workers"].items()}
     found = []
     for name, version in own.items():
         different = {worker: versions.get(name) for worker, versions in others.items() if versions.get(name) != version}
@@ -63,10 +63,10 @@ def compare_versions(told: Mapping[str, Any]) -> list[Finding]:
     return found or [Finding("versions", "ok", "workers have the same versions as this process")]
 
 
-def _versions(told: Mapping[str, Any]) -> dict[str, str | None]:
+def _versions(reply: Mapping[str, Any]) -> dict[str, str | None]:
     """Return the versions of packages and Python, without its last number."""
-    python = ".".join(str(told["host"]["python"]).split(".")[:2])
-    packages = told["packages"]
+    python = ".".join(str(reply["host"]["python"]).split(".")[:2])
+    packages = reply["packages"]
     return {name: packages.get(name) for name in _PACKAGES} | {"python": python}
 
 
@@ -77,13 +77,13 @@ def _named(workers: Mapping[str, object], of: int) -> str:
     return ", ".join(sorted(workers)[:_SHOWN]) + more
 
 
-def _of_all(topic: str, told: Mapping[str, tuple[bool, str]]) -> Finding:
+def _of_all(topic: str, answers: Mapping[str, tuple[bool, str]]) -> Finding:
     """Merge the answers of all workers into a finding."""
-    bad = {worker: text for worker, (well, text) in told.items() if not well}
+    bad = {worker: text for worker, (well, text) in answers.items() if not well}
     if bad:
         some = next(iter(bad.values()))
-        return Finding("on workers", "problem", f"{topic}: {some} (on {_named(bad, len(told))})")
-    return Finding("on workers", "ok", f"{topic}: {', '.join(sorted({text for _, text in told.values()}))}")
+        return Finding("on workers", "problem", f"{topic}: {some} (on {_named(bad, len(answers))})")
+    return Finding("on workers", "ok", f"{topic}: {', '.join(sorted({text for _, text in answers.values()}))}")
 
 
 def _openjpeg() -> tuple[bool, str]:

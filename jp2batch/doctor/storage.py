@@ -31,18 +31,20 @@ def examine_storage(path: str, storage_options: StorageOptions) -> list[Finding]
     return [*findings, _image(path, protocol, options, used)]
 
 
-def _store(protocol: str, options: Mapping[str, object], used: str | None) -> Finding:
+def _store(protocol: str, options: Mapping[str, object], credentials: str | None) -> Finding:
     endpoint = options.get("endpoint_url") or inner_options(options, "client_kwargs").get("endpoint_url")
     where = f"{protocol}://" + (f" at {Location.of(str(endpoint))}" if endpoint else "")
-    how = {None: "no credentials found", "anonymous": "asked anonymously"}.get(used, f"credentials: {used}")
+    how = {None: "no credentials found", "anonymous": "asked anonymously"}.get(
+        credentials, f"credentials: {credentials}"
+    )
     return Finding("store", "ok", f"{where}, {how}")
 
 
-def _image(path: str, protocol: str, options: dict[str, object], used: str | None) -> Finding:
+def _image(path: str, protocol: str, options: dict[str, object], credentials: str | None) -> Finding:
     try:
         info = inspect(path, storage_options=options)
     except PermissionDenied as error:
-        hint = _hint(path, protocol, options, used)
+        hint = _hint(path, protocol, options, credentials)
         return Finding("image", "problem", str(PermissionDenied(error.path, error.problem, hint or error.hint)))
     except Jp2BatchError as error:
         known = None if isinstance(error, ImageNotFound | NotJpeg2000) else _known_of_bucket(path)
@@ -51,24 +53,28 @@ def _image(path: str, protocol: str, options: dict[str, object], used: str | Non
     return Finding("image", "ok", f"{info.path}: {rows} x {columns}, {format_bytes(info.size)}, {info.crs or 'no CRS'}")
 
 
-def _hint(path: str, protocol: str, options: dict[str, object], used: str | None) -> str | None:
+def _hint(path: str, protocol: str, options: dict[str, object], credentials: str | None) -> str | None:
     """Return a hint against a refusal; free remedies are tried first."""
     known = _known_of_bucket(path)
     if known is not None and not options.get("requester_pays"):
         return f"of this bucket is known: {known}"
     if not scheme_info(protocol).anonymous:
         return None
-    return _if_anonymous(path, protocol, options) if used == "anonymous" else _if_signed(path, protocol, options, used)
+    return (
+        _if_anonymous(path, protocol, options)
+        if credentials == "anonymous"
+        else _if_signed(path, protocol, options, credentials)
+    )
 
 
-def _if_signed(path: str, protocol: str, options: dict[str, object], used: str | None) -> str:
+def _if_signed(path: str, protocol: str, options: dict[str, object], credentials: str | None) -> str:
     if _reads(path, options | dict(scheme_info(protocol).anonymous)):
         return f"it is public: ask without credentials, by {_anonymous(protocol)}"
-    if used is None:
+    if credentials is None:
         return "anonymous requests are refused, too, and no credentials were found: give some in the environment"
     asks = options.get("requester_pays") or "request_payer" not in scheme_info(protocol).flags
     pays = "" if asks else f"the requester may have to pay ({_PAY}), "
-    return f"anonymous requests are refused, too: {pays}{used} may lack the right, or there is no such key"
+    return f"anonymous requests are refused, too: {pays}{credentials} may lack the right, or there is no such key"
 
 
 def _if_anonymous(path: str, protocol: str, options: dict[str, object]) -> str:

@@ -120,7 +120,7 @@ def _check_decoder(decoder: Decoder, header: MainHeader, rlevel: int) -> None:
         raise too_large(needed, config.max_result())
 
 
-def too_large(needed: int, limit: int) -> ImageTooLarge:
+def too_large(size: int, limit: int) -> ImageTooLarge:
     """Return the error for a read above the memory limit."""
-    problem = f"reading it would take {needed:.3g} bytes, more than jp2batch.max-result ({limit:.3g})"
+    problem = f"reading it would take {size:.3g} bytes, more than jp2batch.max-result ({limit:.3g})"
     return ImageTooLarge("", problem, "give a window or a higher rlevel")

@@ -28,17 +28,19 @@ def fetcher(source: Source, pieces: SparseFile) -> Callable[[Sequence[Wanted]], 
     return lambda wanted: fetch(source, pieces, [entry.range for entry in wanted])
 
 
-def fetch(source: Source, pieces: SparseFile, ranges: Sequence[ByteRange], *, known: Sequence[ByteRange] = ()) -> None:
+def fetch(
+    source: Source, pieces: SparseFile, ranges: Sequence[ByteRange], *, located: Sequence[ByteRange] = ()
+) -> None:
     """Fetch ranges of a source into pieces concurrently, in the cheapest requests.
 
     Raises
     ------
     StaleIndex
-        Fetched bytes of the `known` ranges differ from the bytes in `pieces`.
+        Fetched bytes of the `located` ranges differ from the bytes in `pieces`.
     """
     asked = coalesced(ranges, source.profile, pieces.may_cross)
     for start, data in source.read_many(asked):
-        for one in known:
+        for one in located:
             first, last = max(start, one.start), min(start + len(data), one.stop)
             if first < last and pieces.read(first, last) != data[first - start : last - start]:
                 raise StaleIndex(f"bytes {first} to {last} differ from the index")

@@ -29,7 +29,7 @@ class Head:
     """Number of bands."""
     dtype: np.dtype[np.generic]
     """Type of the samples."""
-    known: ImageIndex | None
+    index: ImageIndex | None
     """Index of the image, to spare later reads a round trip."""
 
 
@@ -48,6 +48,6 @@ def read_head(url: str, *, storage_options: StorageOptions = None) -> Head:
         opened.check()
         place = from_boxes(opened.image.container.boxes)
         bands = len(opened.channels)
-        return Head(url, source.path, opened.image.header, place, bands, opened.dtype, opened.known())
+        return Head(url, source.path, opened.image.header, place, bands, opened.dtype, opened.learned_index())
 
     return with_image(source, act)

@@ -38,9 +38,9 @@ class OpenImage:
     source: Source
     pieces: SparseFile
     image: Image
-    told: ImageIndex | None = None
+    shared_index: ImageIndex | None = None
     """Index of this version of the image, if cached."""
-    recalled: bool = False
+    from_index: bool = False
     """True if headers come from the index, whose version needs confirmation."""
     at_once: bool = False
     """True if the first read returned the whole file.
@@ -55,11 +55,11 @@ class OpenImage:
     """Decoder of the image."""
 
     @classmethod
-    def start(cls, source: Source, known: ImageIndex | None = None) -> "OpenImage":
+    def start(cls, source: Source, image_index: ImageIndex | None = None) -> "OpenImage":
         """Read the beginning of a file.
 
-        A single range is requested, to see whether the server serves ranges. Tile-part extents of `known` are checked
-        before use.
+        A single range is requested, to see whether the server serves ranges. Tile-part extents of `image_index` are
+        checked before use.
         """
         first = config.first_read()
         ((position, data),) = source.read_many([ByteRange(0, first)])
@@ -67,28 +67,28 @@ class OpenImage:
         pieces.fill(position, data)
         image = run_steps(read_image(pieces, Ahead(first)), fetcher(source, pieces))
         told = None
-        if known is not None and known.size == pieces.size:
-            told = replace(known, etag=source.etag)
+        if image_index is not None and image_index.size == pieces.size:
+            told = replace(image_index, etag=source.etag)
         return cls(source, pieces, image, told, at_once=len(data) == pieces.size)
 
     @classmethod
-    def recall(cls, source: Source, known: ImageIndex) -> "OpenImage":
+    def recall(cls, source: Source, image_index: ImageIndex) -> "OpenImage":
         """Take the beginning of a file from its index.
 
         Nothing is read, unless the index lacks a part of it.
         """
-        source.expect(Version(known.size, known.etag))
-        pieces = known.pieces()
+        source.expect(Version(image_index.size, image_index.etag))
+        pieces = image_index.pieces()
         image = run_steps(read_image(pieces, Ahead(config.first_read())), fetcher(source, pieces))
-        claims = [ByteRange(0, image.header.stop)] if known.unverified else []
-        return cls(source, pieces, image, known, recalled=True, claims=claims)
+        claims = [ByteRange(0, image.header.stop)] if image_index.unverified else []
+        return cls(source, pieces, image, image_index, from_index=True, claims=claims)
 
     @property
     def places(self) -> tuple[TilePartExtent, ...]:
         """Extents of tile-parts, from the index."""
-        return () if self.told is None else self.told.tile_parts
+        return () if self.shared_index is None else self.shared_index.tile_parts
 
-    def known(self, reading: ResolvedRead | None = None) -> ImageIndex | None:
+    def learned_index(self, reading: ResolvedRead | None = None) -> ImageIndex | None:
         """Return an updated index, merging the results of a read, if any.
 
         It is valid once the version is confirmed, or if everything was read from the store.
@@ -98,7 +98,11 @@ class OpenImage:
             now = build_index(self.pieces, self.image, parts, self.source.etag)
         except ValueError as problem:  # the header came from the index
             raise StaleIndex(str(problem)) from None
-        return now if now is None or self.told is None else replace(self.told, unverified=False).joined(now)
+        return (
+            now
+            if now is None or self.shared_index is None
+            else replace(self.shared_index, unverified=False).joined(now)
+        )
 
     def fetch(self, wanted: Sequence[Wanted]) -> None:
         """Fetch ranges concurrently, in the cheapest requests; fetch and compare claims.
@@ -108,12 +112,12 @@ class OpenImage:
         StaleIndex
             The shared table contradicts the file.
         """
-        fetch(self.source, self.pieces, [*(entry.range for entry in wanted), *self.claims], known=self.claims)
+        fetch(self.source, self.pieces, [*(entry.range for entry in wanted), *self.claims], located=self.claims)
         self.claims.clear()
 
     def question(self, reading: ResolvedRead) -> None:
         """Schedule a check of tile-part headers from a shared table."""
-        if self.recalled and self.told is not None and self.told.unverified:
+        if self.from_index and self.shared_index is not None and self.shared_index.unverified:
             parts = (part for tile in reading.tiles.values() for part in tile.parts)
             self.claims.extend(ByteRange(part.start, part.data) for part in parts)
 
@@ -121,7 +125,7 @@ class OpenImage:
         """Check claims and the object version now, not with later reads."""
         if self.claims:
             self.fetch([])
-        if self.recalled:
+        if self.from_index:
             self.source.verify()
 
     def selected(self, rlevel: int, window: Window | None = None) -> Selection:
@@ -159,7 +163,7 @@ class OpenImage:
 
         An earlier result is reused as long as the index is the same.
         """
-        told = self.told if self.recalled and at_best == "packets" else None
+        told = self.shared_index if self.from_index and at_best == "packets" else None
         if told is not None and (before := index.recall_reading(self.source, told, selection)) is not None:
             return before
         reading = run_steps(self.steps(selection, at_best), self.fetch)
@@ -196,7 +200,7 @@ class OpenImage:
         return tuple(self.decoded)
 
 
-def with_image(source: Source, act: Callable[[OpenImage], T], *, known: ImageIndex | None = None) -> T:
+def with_image(source: Source, act: Callable[[OpenImage], T], *, image_index: ImageIndex | None = None) -> T:
     """Open an image and call `act`.
 
     The cached index is used. If it turns out to be stale, it is dropped and `act` is called again.
@@ -207,15 +211,15 @@ def with_image(source: Source, act: Callable[[OpenImage], T], *, known: ImageInd
         The image; nothing has been read of it.
     act : callable
         Receives the open image. It may be called twice.
-    known : ImageIndex, optional
+    image_index : ImageIndex, optional
         Index of the caller: the image must still have this version.
     """
     with contextlib.closing(source):
-        return _with_opened(source, act, known)
+        return _with_opened(source, act, image_index)
 
 
-def _with_opened(source: Source, act: Callable[[OpenImage], T], known: ImageIndex | None) -> T:
-    pinned = known if known is not None and known.etag is not None else None
+def _with_opened(source: Source, act: Callable[[OpenImage], T], image_index: ImageIndex | None) -> T:
+    pinned = image_index if image_index is not None and image_index.etag is not None else None
     held = index.recall(source)
     if pinned is not None and not (held is not None and held.is_of(pinned)):
         held = pinned

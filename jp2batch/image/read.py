@@ -76,21 +76,21 @@ def read_pixels(request: Request, *, storage_options: StorageOptions = None) -> 
 
 
 def read_area(
-    url: str, rlevel: int, area: Rect, *, storage_options: StorageOptions = None, known: ImageIndex | None = None
+    url: str, rlevel: int, area: Rect, *, storage_options: StorageOptions = None, image_index: ImageIndex | None = None
 ) -> Pixels:
     """Read an area of samples at a resolution level, for lazy arrays.
 
     Raises
     ------
     ObjectChanged
-        The image has another version than `known`.
+        The image has another version than `image_index`.
     """
     source = open_source(url, storage_options=storage_options)
 
     def choose(opened: OpenImage) -> Selection:
         return opened.checked(select_area(opened.image.header, rlevel, area))
 
-    return read_from(source, choose, known=known)
+    return read_from(source, choose, image_index=image_index)
 
 
 def read_from(
@@ -98,7 +98,7 @@ def read_from(
     choose: Callable[[OpenImage], Selection],
     *,
     threads: int | None = None,
-    known: ImageIndex | None = None,
+    image_index: ImageIndex | None = None,
 ) -> Pixels:
     """Read the selection returned by `choose`.
 
@@ -109,7 +109,7 @@ def read_from(
     def act(opened: OpenImage) -> Pixels:
         return read_opened(opened, choose(opened), begin=begin, threads=threads)
 
-    return with_image(source, act, known=known)
+    return with_image(source, act, image_index=image_index)
 
 
 def read_opened(
@@ -164,11 +164,11 @@ def _read(
         try:
             values, warnings = _decode(opened, reading, threads)
         except CorruptImage as error:
-            if reading.unit == "file" or opened.recalled:
+            if reading.unit == "file" or opened.from_index:
                 raise
             failures.append(error.problem)
         else:
-            if warnings and opened.recalled and reading.unit != "file":
+            if warnings and opened.from_index and reading.unit != "file":
                 raise StaleIndex(warnings[0])
             opened.confirm()
             failures += warnings
@@ -179,11 +179,15 @@ def _read(
 
 def _learned(opened: OpenImage, reading: ResolvedRead) -> ImageIndex | None:
     """Return an index for the next read, if it would save anything."""
-    if opened.recalled and reading.located_by == "index" and not (opened.told and opened.told.unverified):
+    if (
+        opened.from_index
+        and reading.located_by == "index"
+        and not (opened.shared_index and opened.shared_index.unverified)
+    ):
         return None  # the index has all of it
     if opened.at_once:
         return None  # the next read takes a single request as well
-    return opened.known(reading)
+    return opened.learned_index(reading)
 
 
 def _decode(opened: OpenImage, reading: ResolvedRead, threads: int) -> tuple[NDArray[np.generic], list[str]]:

@@ -165,21 +165,21 @@ def _assemble(own: dict[str, str], around: dict[str, str], on_aws: bool) -> Imag
     )
 
 
-def _find_level(told: dict[str, str], own: dict[str, str], band: str | None, on_aws: bool) -> Level | None:
+def _find_level(parts: dict[str, str], own: dict[str, str], band: str | None, on_aws: bool) -> Level | None:
     """Return the processing level, from the names or by their form.
 
     Only names of L2A images have a resolution.
     """
-    if "level" in told:
-        return cast(Level, told["level"].upper())
-    if "resolution" in told:
+    if "level" in parts:
+        return cast(Level, parts["level"].upper())
+    if "resolution" in parts:
         return "L2A"
     is_image = re.fullmatch(rf"{_BAND}|TCI", band or "") is not None  # previews and masks have the same names in both
     return "L1C" if is_image and (on_aws or "time" in own) else None
 
 
-def _join_tile(told: dict[str, str]) -> str | None:
-    return f"T{told['zone']:0>2}{told['row']}{told['square']}" if "zone" in told else None
+def _join_tile(parts: dict[str, str]) -> str | None:
+    return f"T{parts['zone']:0>2}{parts['row']}{parts['square']}" if "zone" in parts else None
 
 
 def _parse_time(text: str) -> datetime | None:

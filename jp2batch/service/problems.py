@@ -165,7 +165,7 @@ class Problem:
         }
 
 
-def problem_of(error: Exception, hidden: str = "") -> Problem:
+def problem_of(error: Exception, secret: str = "") -> Problem:
     """Return the response to a client about an error.
 
     Parameters
@@ -183,7 +183,7 @@ def problem_of(error: Exception, hidden: str = "") -> Problem:
     else:
         hint = "" if isinstance(error, _OPERATORS) or type(error) is errors.StorageError else error.hint
         detail = " ".join(f"{error.problem} ({hint})".split() if hint else error.problem.split())
-        detail = detail.replace(hidden, "the root") if hidden else detail
+        detail = detail.replace(secret, "the root") if secret else detail
     return Problem(
         status,
         type(error).__name__,

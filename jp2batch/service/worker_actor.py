@@ -111,7 +111,7 @@ class ReadActor:
         def wanted() -> bool:
             return job_id in self._running
 
-        return lambda request, options: cast(Source, Watched(open_below(request, options), wanted, end))
+        return lambda request, options: cast(Source, CancellableSource(open_below(request, options), wanted, end))
 
     def _without(self, job: Job) -> Result:
         """Recover from a hanging thread: end the process, or replace the pool.
@@ -133,21 +133,21 @@ class ReadActor:
         return asyncio.get_running_loop().run_in_executor(self._pool, run, function, *arguments)
 
 
-class Watched:
+class CancellableSource:
     """A source with a deadline, stopped when its job is given up.
 
     Parameters
     ----------
     source : Source
         The source to wrap.
-    wanted : callable
+    is_wanted : callable
         Returns whether the job is still wanted.
     end : float
         Deadline, by `time.monotonic`.
     """
 
-    def __init__(self, source: Source, wanted: Callable[[], bool], end: float) -> None:
-        self._source, self._wanted, self._end = source, wanted, end
+    def __init__(self, source: Source, is_wanted: Callable[[], bool], end: float) -> None:
+        self._source, self._wanted, self._end = source, is_wanted, end
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)

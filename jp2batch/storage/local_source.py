@@ -141,5 +141,5 @@ class LocalSource(BaseSource):
             raise fault from None
 
 
-def _version_of(found: os.stat_result) -> Version:
-    return Version(found.st_size, f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}")
+def _version_of(stat: os.stat_result) -> Version:
+    return Version(stat.st_size, f"{stat.st_ino}-{stat.st_mtime_ns}-{stat.st_size}")

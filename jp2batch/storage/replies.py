@@ -64,22 +64,22 @@ def content_range(text: str | None) -> tuple[ByteRange | None, int | None]:
     return ByteRange(int(first), int(last) + 1) if first else None, None if total == "*" else int(total)
 
 
-def validate_reply(reply: Reply, span: ByteRange, known: Version) -> Reply:
+def validate_reply(reply: Reply, span: ByteRange, expected: Version) -> Reply:
     """Return `reply` if it answers the request for `span`.
 
     Raises
     ------
     ObjectChanged
-        The reply is from another version than `known`.
+        The reply is from another version than `expected`.
     StoreUnavailable
         The reply has other bytes than `span`, clipped to the object.
     """
-    if known.differs(reply.version):
+    if expected.differs(reply.version):
         raise replaced()
     if reply.whole:
         return reply
-    if known.size is not None:
-        span = ByteRange(span.start, max(span.start, min(span.stop, known.size)))
+    if expected.size is not None:
+        span = ByteRange(span.start, max(span.start, min(span.stop, expected.size)))
     if reply.span is not None and reply.span != span:
         raise StoreUnavailable("", f"requested {span}, but received {reply.span}", "try again")
     if len(reply.data) != span.size:

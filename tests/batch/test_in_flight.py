@@ -7,7 +7,7 @@ from jp2batch.batch.executors.in_flight import InFlightWindow
 def landing(every: float, count: int) -> InFlightWindow:
     pace = InFlightWindow(0.0)
     for number in range(1, count + 1):
-        pace.landed(1, number * every)
+        pace.note_completed(1, number * every)
     return pace
 
 
@@ -25,8 +25,8 @@ def test_of_short_requests_there_is_work_for_a_tenth_of_a_second():
 
 def test_a_batch_that_slows_down_has_fewer_under_way():
     pace = landing(every=0.002, count=1000)
-    pace.landed(1, 3.0)
-    pace.landed(1, 4.0)
+    pace.note_completed(1, 3.0)
+    pace.note_completed(1, 4.0)
     assert pace.window(2) == 2 * InFlightWindow.LEAST
 
 
@@ -35,5 +35,5 @@ def test_the_window_stays_within_its_bounds(landings, threads):
     pace, now = InFlightWindow(0.0), 0.0
     for count, passed in landings:
         now += passed
-        pace.landed(count, now)
+        pace.note_completed(count, now)
     assert InFlightWindow.LEAST * threads <= pace.window(threads) <= InFlightWindow.MOST * threads

@@ -344,7 +344,7 @@ def test_real_images_are_read_exactly_over_a_network_however_tiles_are_found(pat
     for rlevel, window in asked:
         source = MemorySource(data, profile=REMOTE, etag=known.etag)
         with dask.config.set({"jp2batch.max-whole-file": 0}):
-            pixels = read_from(source, lambda opened, r=rlevel, w=window: opened.selected(r, w), known=known)
+            pixels = read_from(source, lambda opened, r=rlevel, w=window: opened.selected(r, w), image_index=known)
         assert pixels.stats.located_by == "index"
         expected = oracle.window(rlevel, window) if window else oracle.at(rlevel)
         np.testing.assert_array_equal(pixels.values, expected)

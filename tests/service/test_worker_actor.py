@@ -16,7 +16,7 @@ from jp2batch.service import worker_actor
 from jp2batch.service.problems import NotInTime, problem_of
 from jp2batch.service.representations import JSON
 from jp2batch.service.roots import open_below
-from jp2batch.service.worker_actor import GivenUp, Hung, Job, ReadActor, Watched
+from jp2batch.service.worker_actor import CancellableSource, GivenUp, Hung, Job, ReadActor
 from jp2batch.storage.deadline import read_deadline, seconds_left
 from jp2batch.storage.source import MemorySource, open_source
 
@@ -49,7 +49,7 @@ class Stopping(MemorySource):
 def test_a_read_is_given_up_at_its_next_step():
     wanted = iter([True, False])
     source = MemorySource(bytes(100))
-    watched = Watched(source, lambda: next(wanted), FAR)
+    watched = CancellableSource(source, lambda: next(wanted), FAR)
     watched.read_many([ByteRange(0, 10)])
     with pytest.raises(GivenUp):
         watched.read_many([ByteRange(10, 20)])
@@ -79,7 +79,7 @@ def test_a_job_that_somebody_waits_for_is_done(band):
 def test_no_store_is_waited_for_beyond_the_time_there_is(http_server):
     http_server.files["a"] = bytes(1000)
     http_server.delay = 30.0
-    watched = Watched(open_source(http_server.url("a")), lambda: True, time.monotonic() + 0.2)
+    watched = CancellableSource(open_source(http_server.url("a")), lambda: True, time.monotonic() + 0.2)
     with pytest.raises(NotInTime) as raised:
         watched.read_many([ByteRange(0, 10)])
     problem = problem_of(raised.value)

@@ -91,7 +91,7 @@ def _reader(data: bytes, way: Way) -> Callable[[int, Window | None], Any]:
     def read(rlevel: int, window: Window | None) -> Any:
         source = MemorySource(data, path="memory://variant", profile=profile, etag='"1"')
         known = learned(rlevel) if way == "index" else None
-        return read_from(source, lambda opened: opened.selected(rlevel, window), known=known)
+        return read_from(source, lambda opened: opened.selected(rlevel, window), image_index=known)
 
     start_anew()
     return read
@@ -102,7 +102,7 @@ def _learned(data: bytes, rlevel: int) -> ImageIndex | None:
     try:
         opened = OpenImage.start(MemorySource(data, path="memory://variant", profile=LOCAL, etag='"1"'))
         selection = opened.selected(-1 if rlevel % 2 else rlevel, None)
-        return opened.known(run_steps(opened.steps(selection), fetcher(opened.source, opened.pieces)))
+        return opened.learned_index(run_steps(opened.steps(selection), fetcher(opened.source, opened.pieces)))
     except Jp2BatchError:
         return None  # the read that comes will tell
 

@@ -24,7 +24,7 @@ def learn(image: Made | bytes, rlevel: int = 0, window=None) -> ImageIndex:
     data = image if isinstance(image, bytes) else image.data
     opened = OpenImage.start(MemorySource(data, profile=FREE, etag='"1"'))
     steps = opened.steps(opened.selected(rlevel, window and Window.parse(window)))
-    known = opened.known(run_steps(steps, fetcher(opened.source, opened.pieces)))
+    known = opened.learned_index(run_steps(steps, fetcher(opened.source, opened.pieces)))
     assert known is not None
     return known
 

@@ -66,13 +66,13 @@ def on_cluster(
             flight.launch(run_task, islice(requests, flight.room()))
             if not flight.requests:
                 return
-            for request, outcome in flight.landed():
+            for request, outcome in flight.completed():
                 if isinstance(outcome, Result):
-                    yield flight.counted(outcome)
+                    yield flight.count(outcome)
                 elif flight.may_try_alone(request, outcome):
                     flight.launch(run_task_in_subprocess, [request])
                 else:
-                    yield flight.counted(Result(request, "failed", error=_lost(request, outcome), attempts=2))
+                    yield flight.count(Result(request, "failed", error=_lost(request, outcome), attempts=2))
     finally:
         flight.cancel()
 
@@ -118,7 +118,7 @@ class ClusterExecutor:
         self._futures.update(zip(keys, futures, strict=True))
         self._landing.update(futures)
 
-    def landed(self) -> Iterator[tuple[Request, object]]:
+    def completed(self) -> Iterator[tuple[Request, object]]:
         """Wait for results; iterate over (request, outcome).
 
         The outcome is a Result, or the exception of dask.
@@ -129,7 +129,7 @@ class ClusterExecutor:
             with self._landing.thread_condition:
                 self._landing.thread_condition.wait(_POLL)
         landed = self._landing.next_batch(block=False)
-        self._pace.landed(len(landed), time.monotonic())
+        self._pace.note_completed(len(landed), time.monotonic())
         for future, outcome in landed:
             self._check()
             request = self.requests.pop(future.key)
@@ -146,7 +146,7 @@ class ClusterExecutor:
             check_cluster(self._client)  # new workers may lack the package
         return self._alone.get(request, 0) < _MOST_TRIES_ALONE
 
-    def counted(self, result: Result) -> Result:
+    def count(self, result: Result) -> Result:
         """Return a result with its attempts, including attempts lost with workers."""
         return replace(result, attempts=result.attempts + max(0, self._alone.get(result.request, 0) - 1))
 

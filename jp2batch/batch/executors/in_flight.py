@@ -19,7 +19,7 @@ class InFlightWindow:
     def __init__(self, now: float) -> None:
         self._since, self._count, self._rate = now, 0, 0.0
 
-    def landed(self, count: int, now: float) -> None:
+    def note_completed(self, count: int, now: float) -> None:
         """Count finished requests."""
         self._count += count
         passed = now - self._since

@@ -59,10 +59,10 @@ class Output(Protocol):
         Without a local file, the copy beside the output is read.
         """
 
-    def stored(self, done: Mapping[str, RecordEntry]) -> set[str]:
+    def stored(self, entries: Mapping[str, RecordEntry]) -> set[str]:
         """Return the ids of finished items whose output exists; change nothing."""
 
-    def outdated(self, found: Mapping[str, RecordEntry], todo: Sequence[Request]) -> set[str]:
+    def outdated(self, entries: Mapping[str, RecordEntry], todo: Sequence[Request]) -> set[str]:
         """Return the ids of records whose output will get other content."""
 
     def open(self, todo: Sequence[Request], /, *, overwrite: bool) -> None:

@@ -29,13 +29,13 @@ _MOST_READINGS = 8  # of an image
 class _Held:
     """Index and recent reads of an image."""
 
-    known: ImageIndex
+    index: ImageIndex
     readings: OrderedDict[Selection, ResolvedRead] = field(default_factory=OrderedDict)
     """Resolved reads by selection: repeating a read needs no parsing of headers."""
 
     @property
     def weight(self) -> int:
-        return self.known.weight + sum(reading.weight for reading in self.readings.values())
+        return self.index.weight + sum(reading.weight for reading in self.readings.values())
 
 
 class _Memory:
@@ -51,39 +51,39 @@ class _Memory:
             if key in self._held:
                 self._held.move_to_end(key)
             held = self._held.get(key)
-            return None if held is None else held.known
+            return None if held is None else held.index
 
-    def put(self, key: str, known: ImageIndex, limit: int) -> None:
+    def put(self, key: str, index: ImageIndex, limit: int) -> None:
         with self._lock:
-            self._put(key, _Held(known), limit)
+            self._put(key, _Held(index), limit)
 
-    def join(self, key: str, known: ImageIndex, limit: int) -> bool:
+    def join(self, key: str, index: ImageIndex, limit: int) -> bool:
         """Merge an index into the cached index; return whether this changed it."""
         with self._lock:
             held = self._held.get(key)
-            joined = known if held is None else held.known.joined(known)
-            more = held is None or joined is not held.known
+            joined = index if held is None else held.index.joined(index)
+            more = held is None or joined is not held.index
             if more:
                 self._put(key, _Held(joined), limit)
             return more
 
-    def reading(self, key: str, known: ImageIndex, selection: Selection) -> ResolvedRead | None:
+    def reading(self, key: str, index: ImageIndex, selection: Selection) -> ResolvedRead | None:
         with self._lock:
             held = self._held.get(key)
-            if held is None or held.known is not known or selection not in held.readings:
+            if held is None or held.index is not index or selection not in held.readings:
                 return None
             held.readings.move_to_end(selection)
             return held.readings[selection]
 
-    def add_reading(self, key: str, known: ImageIndex, reading: ResolvedRead, limit: int) -> None:
+    def add_reading(self, key: str, index: ImageIndex, reading: ResolvedRead, limit: int) -> None:
         with self._lock:
             held = self._held.get(key)
-            if held is None or held.known is not known:
+            if held is None or held.index is not index:
                 return
             readings = held.readings | {reading.selection: reading}
             while len(readings) > _MOST_READINGS:
                 readings.popitem(last=False)
-            self._put(key, _Held(known, readings), limit)
+            self._put(key, _Held(index, readings), limit)
 
     def drop(self, key: str) -> None:
         with self._lock:
@@ -126,27 +126,27 @@ def recall(source: Source) -> ImageIndex | None:
     return known
 
 
-def keep(source: Source, known: ImageIndex) -> None:
+def keep(source: Source, index: ImageIndex) -> None:
     """Merge an index into the caches of memory and file."""
     settings = config.index_settings()
-    if not settings.enabled or known.etag is None:
+    if not settings.enabled or index.etag is None:
         return
-    if not _memory().join(source.key, known, settings.memory):
+    if not _memory().join(source.key, index, settings.memory):
         return
     if (file := _file_for(source, settings)) is not None:
-        file.update(source.key, lambda packed: _joined(packed, known))
+        file.update(source.key, lambda packed: _joined(packed, index))
 
 
-def recall_reading(source: Source, known: ImageIndex, selection: Selection) -> ResolvedRead | None:
+def recall_reading(source: Source, index: ImageIndex, selection: Selection) -> ResolvedRead | None:
     """Return the resolved read of a selection, if resolved with this index."""
-    return _memory().reading(source.key, known, selection)
+    return _memory().reading(source.key, index, selection)
 
 
-def keep_reading(source: Source, known: ImageIndex, reading: ResolvedRead) -> None:
+def keep_reading(source: Source, index: ImageIndex, reading: ResolvedRead) -> None:
     """Keep a resolved read in memory, if its index is current."""
     settings = config.index_settings()
     if settings.enabled and reading.weight <= settings.memory // _MOST_READINGS:
-        _memory().add_reading(source.key, known, reading, settings.memory)
+        _memory().add_reading(source.key, index, reading, settings.memory)
 
 
 def forget(source: Source) -> None:
@@ -178,9 +178,9 @@ def _file_at(path: Path, limit: int) -> SqliteCache:
     return SqliteCache(path, limit)
 
 
-def _joined(packed: bytes | None, known: ImageIndex) -> bytes:
+def _joined(packed: bytes | None, index: ImageIndex) -> bytes:
     held = None if packed is None else _unpacked(packed)
-    return (known if held is None else held.joined(known)).to_bytes()
+    return (index if held is None else held.joined(index)).to_bytes()
 
 
 def _unpacked(packed: bytes) -> ImageIndex | None:

@@ -116,7 +116,7 @@ def _loaded(url: str, options: str) -> Table:
 
 
 def write_table(
-    url: str, known: Mapping[str, ImageIndex], *, storage_options: Mapping[str, object] | None = None
+    url: str, indexes: Mapping[str, ImageIndex], *, storage_options: Mapping[str, object] | None = None
 ) -> None:
     """Write a table of image indexes, by key.
 
@@ -130,9 +130,9 @@ def write_table(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    known = {key: one for key, one in known.items() if _is_text(key)}
-    count = Counter(map(_path_of, known))
-    named = [(_path_of(key) if count[_path_of(key)] == 1 else key, one) for key, one in known.items()]
+    indexes = {key: one for key, one in indexes.items() if _is_text(key)}
+    count = Counter(map(_path_of, indexes))
+    named = [(_path_of(key) if count[_path_of(key)] == 1 else key, one) for key, one in indexes.items()]
     ordered = dict(sorted(named, key=itemgetter(0)))
     types = {"path": pa.string(), "size": pa.int64(), "etag": pa.string(), "tile_parts": pa.int32()}
     schema = pa.schema({**types, "known": pa.binary()})

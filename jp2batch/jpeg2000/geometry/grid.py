@@ -166,8 +166,8 @@ def _placed(window: Window, full: Rect) -> Rect:
     return Rect(full.y0 + rows.start, full.x0 + columns.start, full.y0 + rows.stop, full.x0 + columns.stop)
 
 
-def _no_sample(asked: Rect, rlevel: int) -> InvalidWindow:
-    largest = max(level for level in range(rlevel) if not asked.scaled(1 << level, 1 << level).empty)
+def _no_sample(area: Rect, rlevel: int) -> InvalidWindow:
+    largest = max(level for level in range(rlevel) if not area.scaled(1 << level, 1 << level).empty)
     return InvalidWindow("", f"the window holds no sample at rlevel {rlevel}", f"the largest with one is {largest}")
 
 

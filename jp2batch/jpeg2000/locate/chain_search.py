@@ -187,7 +187,7 @@ class ChainSearch:
             if run.stop >= left.stop:
                 left = run
 
-    def known(self) -> list[tuple[int, int]]:
+    def stretches(self) -> list[tuple[int, int]]:
         """Return known tiles and their start positions, in order."""
         ends = [(0, self.header.stop), (self.count, self.end)]
         return sorted({*ends, *(p for r in self._runs for p in ((r.first, r.start), (r.tile, r.stop)))})
@@ -201,7 +201,7 @@ class ChainSearch:
         while True:
             outcome = yield from self._come_to(run.stop, run.tile)
             if not isinstance(outcome, ChainedTilePart):
-                return links > 1 or (isinstance(outcome, ChainEnd) and outcome.told)
+                return links > 1 or (isinstance(outcome, ChainEnd) and outcome.has_eoc)
             links += 1
             last = outcome.sot.part + 1 >= outcome.sot.parts
             run.stop, run.tile = outcome.stop, outcome.sot.tile + last

@@ -56,16 +56,16 @@ class Completeness:
         The main header.
     count : int
         Tiles of the image.
-    wanted : collection of int
+    tiles : collection of int
         Tiles that must be complete.
     """
 
-    def __init__(self, header: MainHeader, count: int, wanted: Collection[int]) -> None:
+    def __init__(self, header: MainHeader, count: int, tiles: Collection[int]) -> None:
         self._header = header
         self._claims = _Claims(count)
-        self._lacking = set(wanted)
-        self._parts: dict[int, list[TilePartHeader]] = {tile: [] for tile in wanted}
-        self._unclaimed = set(wanted)
+        self._lacking = set(tiles)
+        self._parts: dict[int, list[TilePartHeader]] = {tile: [] for tile in tiles}
+        self._unclaimed = set(tiles)
         self._by_packets: bool | None = None
 
     @property
@@ -83,7 +83,7 @@ class Completeness:
     @property
     def parts(self) -> list[TilePartHeader]:
         """Tile-parts of the wanted tiles, in codestream order, without repetitions."""
-        counted = self._claims.found if self._claims.decided else {}
+        counted = self._claims.located if self._claims.decided else {}
         parts = (part for tile, own in self._parts.items() for part in own[: counted.get(tile)])
         return sorted(parts, key=lambda part: part.start)
 
@@ -121,7 +121,7 @@ class Completeness:
         if absent := sorted(tile for tile in self._lacking if not self._parts[tile]):
             raise missing_tiles(absent)
         for tile in sorted(self._lacking):
-            if self._claims.told.get(tile):
+            if self._claims.announced.get(tile):
                 raise InconsistentFile(f"tile {tile} has fewer tile-parts than its TNsot")
             if not eoc:
                 raise InconsistentFile(f"tile {tile} is not proven complete: EOC is missing")
@@ -141,9 +141,9 @@ class _Claims:
     """Tile-part counts of all tiles by TNsot, corrected like decoders do."""
 
     def __init__(self, count: int) -> None:
-        self.found: dict[int, int] = {}
+        self.located: dict[int, int] = {}
         """Number of tile-parts found, by tile."""
-        self.told: dict[int, int] = {}
+        self.announced: dict[int, int] = {}
         """Corrected TNsot by tile; absent or 0 if TNsot was 0."""
         self.complete: set[int] = set()
         """Tiles with all their tile-parts."""
@@ -175,28 +175,28 @@ class _Claims:
             return
         pending, self._pending = self._pending, []
         self.decided, self._correction = True, correction
-        self.found, self.told = {}, {}
+        self.located, self.announced = {}, {}
         for sot in pending:
             self._count_part(sot)
 
     def _note_first(self, sot: Sot) -> None:
         """Remember the first tile complete by uncorrected TNsot."""
-        self.found[sot.tile] = self.found.get(sot.tile, 0) + 1
-        self.told[sot.tile] = sot.parts or self.told.get(sot.tile, 0)
-        if self.told[sot.tile] == self.found[sot.tile]:
+        self.located[sot.tile] = self.located.get(sot.tile, 0) + 1
+        self.announced[sot.tile] = sot.parts or self.announced.get(sot.tile, 0)
+        if self.announced[sot.tile] == self.located[sot.tile]:
             self._first = sot.tile
 
     def _count_part(self, sot: Sot) -> None:
         if len(self.complete) == self._count:
             return  # all tiles are complete: no decoder reads further
-        found = self.found.get(sot.tile, 0)
-        if sot.part != found:
+        located = self.located.get(sot.tile, 0)
+        if sot.part != located:
             raise InconsistentFile(f"tile-part {sot.part} of tile {sot.tile} is out of order")
         if sot.parts:
-            self.told[sot.tile] = sot.parts + self._correction
-        told = self.told.get(sot.tile, 0)
-        if told and found >= told:
+            self.announced[sot.tile] = sot.parts + self._correction
+        announced = self.announced.get(sot.tile, 0)
+        if announced and located >= announced:
             raise InconsistentFile(f"tile {sot.tile} has more tile-parts than its TNsot")
-        self.found[sot.tile] = found + 1
-        if told == found + 1:
+        self.located[sot.tile] = located + 1
+        if announced == located + 1:
             self.complete.add(sot.tile)

@@ -38,14 +38,14 @@ _PATIENCE = 20  # rounds allowed beyond the rounds for walking along the tiles
 _MOST_CHECKS = 4  # limit of checks of gaps too long for their tiles
 
 
-def interpolation_cost(length: int, tiles: int, selected: Iterable[int], wanted: int, store: StoreCosts) -> Cost:
+def interpolation_cost(length: int, tiles: int, selected: Iterable[int], size: int, store: StoreCosts) -> Cost:
     """Estimate the cost of interpolation; see `choose_pace`."""
     runs = list(_runs(sorted(selected)))
     longest = max(last - first for first, last in runs)
     requests = sum(last - first + _ROUNDS for first, last in runs)
     searched = _SEARCHES * length / tiles + _LACKING * sot_proof.look_back(0, length)
-    in_vain = min(len(runs) * searched, max(0, length - wanted))
-    return Cost.estimate(requests, _ROUNDS + longest, wanted, in_vain, store)
+    in_vain = min(len(runs) * searched, max(0, length - size))
+    return Cost.estimate(requests, _ROUNDS + longest, size, in_vain, store)
 
 
 def locate_by_interpolation(
@@ -134,7 +134,7 @@ class _Interpolation:
 
         Sea and land change gradually along an image.
         """
-        known = self.front.known()
+        known = self.front.stretches()
         before = [place for place in known if place[0] <= gap.tile - _NEAR]
         behind = [place for place in known if place[0] >= gap.end + _NEAR]
         places = [*before[-1:], (gap.tile, gap.start), (gap.end, gap.stop), *behind[:1]]

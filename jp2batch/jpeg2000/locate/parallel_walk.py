@@ -40,10 +40,10 @@ class Cost:
     """Weighted price of the bytes read in vain, in seconds."""
 
     @classmethod
-    def estimate(cls, requests: int, rounds: int, wanted: int, in_vain: float, store: StoreCosts) -> Self:
-        """Estimate the cost of `wanted` bytes and bytes read `in_vain`."""
-        size = wanted + int(in_vain)
-        return cls(requests, size, store.seconds(requests, size, rounds), _PRICE * in_vain / store.bandwidth)
+    def estimate(cls, requests: int, rounds: int, size: int, in_vain: float, store: StoreCosts) -> Self:
+        """Estimate the cost of `size` useful bytes and of bytes read `in_vain`."""
+        total = size + int(in_vain)
+        return cls(requests, total, store.seconds(requests, total, rounds), _PRICE * in_vain / store.bandwidth)
 
     @property
     def weighed(self) -> float:
@@ -63,7 +63,7 @@ class WalkStrategy:
     """Expected cost."""
 
 
-def choose_pace(length: int, tiles: int, wanted: int, store: StoreCosts) -> WalkStrategy:
+def choose_pace(length: int, tiles: int, size: int, store: StoreCosts) -> WalkStrategy:
     """Choose the number of start positions of a walk.
 
     Parameters
@@ -72,15 +72,15 @@ def choose_pace(length: int, tiles: int, wanted: int, store: StoreCosts) -> Walk
         Bytes of all tile-parts.
     tiles : int
         Expected number of tile-parts.
-    wanted : int
+    size : int
         Bytes wanted of them, headers included.
     """
     of_a_tile = length / tiles
 
     def pace(starts: int) -> WalkStrategy:
         rounds, requests = math.ceil(tiles / starts) + (starts > 1), tiles + 2 * (starts - 1)
-        in_vain = min(_IN_VAIN * (starts - 1) * of_a_tile, max(0, length - wanted))
-        return WalkStrategy(starts, rounds, Cost.estimate(requests, rounds, wanted, in_vain, store))
+        in_vain = min(_IN_VAIN * (starts - 1) * of_a_tile, max(0, length - size))
+        return WalkStrategy(starts, rounds, Cost.estimate(requests, rounds, size, in_vain, store))
 
     if store.latency == 0:
         return pace(1)
@@ -178,7 +178,7 @@ class _Proof:
             if isinstance(outcome, Exception):
                 raise outcome
             if isinstance(outcome, ChainEnd):
-                self._found.end(outcome.told)
+                self._found.end(outcome.has_eoc)
                 return True
             if outcome is None:
                 return False

@@ -30,7 +30,7 @@ class ChainedTilePart:
 class ChainEnd:
     """End of the tile-part chain."""
 
-    told: bool
+    has_eoc: bool
     """Whether EOC ends the chain; else the codestream just ends."""
 
 

@@ -203,10 +203,10 @@ def fetch(pieces: SparseFile, ranges: Sequence[ByteRange]) -> Steps[None]:
         yield missing
 
 
-def disjoint(wanted: Iterable[Wanted]) -> list[Wanted]:
+def disjoint(ranges: Iterable[Wanted]) -> list[Wanted]:
     """Join overlapping ranges; their decisive bytes stay decisive."""
     result: list[Wanted] = []
-    for span, decisive in sorted(wanted, key=lambda entry: entry.range.start):
+    for span, decisive in sorted(ranges, key=lambda entry: entry.range.start):
         if not result or span.start >= result[-1].range.stop:
             result.append(Wanted(span, decisive))
             continue

@@ -14,13 +14,13 @@ from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.http_driver import (
     CHUNK,
     HttpReply,
+    confirmed_version,
     http_client,
     no_chunks,
     range_header,
     range_to_look_at,
     reply_of,
     unsatisfied,
-    version_told,
 )
 from jp2batch.storage.errors import response_of, status_of
 from jp2batch.storage.replies import Reply, Version, content_range
@@ -61,17 +61,17 @@ class Driver(ABC):
         self._fs, self._path, self._meter = fs, path, meter
 
     @abstractmethod
-    async def get(self, span: ByteRange, known: Version | None) -> Reply:
+    async def get(self, span: ByteRange, expected: Version | None) -> Reply:
         """Request a range once.
 
-        While no version is `known`, a reply with the whole body is accepted; afterwards it is refused.
+        While no version is `expected`, a reply with the whole body is accepted; afterwards it is refused.
         """
 
     @abstractmethod
-    async def look(self, known: Version | None) -> Version:
+    async def look(self, expected: Version | None) -> Version:
         """Request the size and the version alone, past all caches.
 
-        Returns `known` if the object still has it. Never uses HEAD: a link signed for GET may refuse it.
+        Returns `expected` if the object still has it. Never uses HEAD: a link signed for GET may refuse it.
         """
 
 
@@ -80,14 +80,14 @@ class _HttpStore(Driver):
 
     tells_version = True
 
-    async def get(self, span: ByteRange, known: Version | None) -> Reply:
+    async def get(self, span: ByteRange, expected: Version | None) -> Reply:
         async with self._answer({"Range": range_header(span)}) as answer:
-            return await reply_of(answer, span, known, self._meter)
+            return await reply_of(answer, span, expected, self._meter)
 
-    async def look(self, known: Version | None) -> Version:
-        condition = {"If-None-Match": known.etag or ""} if known and known.has_tag else {}
-        async with self._answer({"Range": range_to_look_at(known), **condition}) as answer:
-            return await version_told(answer, known, self._meter)
+    async def look(self, expected: Version | None) -> Version:
+        condition = {"If-None-Match": expected.etag or ""} if expected and expected.has_tag else {}
+        async with self._answer({"Range": range_to_look_at(expected), **condition}) as answer:
+            return await confirmed_version(answer, expected, self._meter)
 
     @asynccontextmanager
     async def _answer(self, headers: Mapping[str, str]) -> AsyncIterator[HttpReply]:
@@ -112,18 +112,18 @@ class _S3Store(Driver):
 
     tells_version = True
 
-    async def get(self, span: ByteRange, known: Version | None) -> Reply:
-        condition = {"IfMatch": known.etag} if known and known.has_tag else {}
+    async def get(self, span: ByteRange, expected: Version | None) -> Reply:
+        condition = {"IfMatch": expected.etag} if expected and expected.has_tag else {}
         async with self._answer(Range=range_header(span), **condition) as answer:
-            reply = await reply_of(answer, span, known, self._meter)
+            reply = await reply_of(answer, span, expected, self._meter)
         if self._path.endswith("/") and reply.version.size == 0:  # a folder's placeholder
             raise IsADirectoryError(self._path)
         return reply
 
-    async def look(self, known: Version | None) -> Version:
-        condition = {"IfNoneMatch": known.etag} if known and known.has_tag else {}
-        async with self._answer(Range=range_to_look_at(known), **condition) as answer:
-            return await version_told(answer, known, self._meter)
+    async def look(self, expected: Version | None) -> Version:
+        condition = {"IfNoneMatch": expected.etag} if expected and expected.has_tag else {}
+        async with self._answer(Range=range_to_look_at(expected), **condition) as answer:
+            return await confirmed_version(answer, expected, self._meter)
 
     @asynccontextmanager
     async def _answer(self, **parameters: object) -> AsyncIterator[HttpReply]:
@@ -170,14 +170,14 @@ class _AzureStore(Driver):
 
     tells_version = True
 
-    async def get(self, span: ByteRange, known: Version | None) -> Reply:
+    async def get(self, span: ByteRange, expected: Version | None) -> Reply:
         headers: dict[str, str] = {}
 
         def note(response: Any) -> None:
             headers.update((name.lower(), value) for name, value in response.http_response.headers.items())
 
         self._meter.requested()
-        options = {"retry_total": 0, "raw_response_hook": note, **_azure_condition(known, "IfNotModified")}
+        options = {"retry_total": 0, "raw_response_hook": note, **_azure_condition(expected, "IfNotModified")}
         try:
             stream = await self._blob().download_blob(span.start, span.stop - span.start, **options)
             data: bytes = await stream.readall()
@@ -189,14 +189,14 @@ class _AzureStore(Driver):
         given, size = content_range(headers.get("content-range"))
         return Reply(data, Version(size, headers.get("etag")), given)
 
-    async def look(self, known: Version | None) -> Version:
+    async def look(self, expected: Version | None) -> Version:
         self._meter.requested()
-        options = {"retry_total": 0, **_azure_condition(known, "IfModified")}
+        options = {"retry_total": 0, **_azure_condition(expected, "IfModified")}
         try:
             found = await self._blob().get_blob_properties(**options)
         except Exception as error:
-            if status_of(error) == 304 and known is not None:
-                return known
+            if status_of(error) == 304 and expected is not None:
+                return expected
             raise
         return Version(found.size, found.etag)
 
@@ -207,10 +207,10 @@ class _AzureStore(Driver):
         return self._fs.service_client.get_blob_client(container, key)
 
 
-def _azure_condition(known: Version | None, name: str) -> dict[str, Any]:
+def _azure_condition(expected: Version | None, name: str) -> dict[str, Any]:
     from azure.core import MatchConditions
 
-    return {"etag": known.etag, "match_condition": MatchConditions[name]} if known and known.has_tag else {}
+    return {"etag": expected.etag, "match_condition": MatchConditions[name]} if expected and expected.has_tag else {}
 
 
 class _PlainStore(Driver):
@@ -218,7 +218,7 @@ class _PlainStore(Driver):
 
     tells_version = False
 
-    async def get(self, span: ByteRange, known: Version | None) -> Reply:  # noqa: ARG002  (it never sends a whole body)
+    async def get(self, span: ByteRange, expected: Version | None) -> Reply:  # noqa: ARG002  (it never sends a whole body)
         self._meter.requested()
         reply = await self._read(span)
         self._meter.received(len(reply.data))
@@ -246,7 +246,7 @@ class _SyncStore(_PlainStore):
     async def _read(self, span: ByteRange) -> Reply:
         return Reply(await asyncio.to_thread(self._fs.cat_file, self._path, start=span.start, end=span.stop))
 
-    async def look(self, known: Version | None) -> Version:  # noqa: ARG002  (it takes no conditions)
+    async def look(self, expected: Version | None) -> Version:  # noqa: ARG002  (it takes no conditions)
         self._fs.invalidate_cache(self._path)
         self._meter.requested()
         return _version_of(await asyncio.to_thread(self._fs.info, self._path))
@@ -255,7 +255,7 @@ class _SyncStore(_PlainStore):
 class _MemoryStore(_SyncStore):
     """An object in memory; looking at it costs no request."""
 
-    async def look(self, known: Version | None) -> Version:  # noqa: ARG002  (it takes no conditions)
+    async def look(self, expected: Version | None) -> Version:  # noqa: ARG002  (it takes no conditions)
         return _version_of(self._fs.info(self._path))
 
 

@@ -79,12 +79,12 @@ def range_header(span: ByteRange) -> str:
     return f"bytes={span.start}-{span.stop - 1}"
 
 
-def range_to_look_at(known: Version | None) -> str:
+def range_to_look_at(expected: Version | None) -> str:
     """Return the Range header for a single byte.
 
-    The last byte if no version is `known`, since its position tells the size; else the first.
+    The last byte if no version is `expected`, since its position tells the size; else the first.
     """
-    return "bytes=-1" if known is None else range_header(_FIRST_BYTE)
+    return "bytes=-1" if expected is None else range_header(_FIRST_BYTE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +110,10 @@ class HttpReply:
         return self.headers.get("etag") or self.headers.get("last-modified")
 
 
-async def reply_of(answer: HttpReply, span: ByteRange, known: Version | None, meter: Meter) -> Reply:
+async def reply_of(answer: HttpReply, span: ByteRange, expected: Version | None, meter: Meter) -> Reply:
     """Return the reply to a request for `span`.
 
-    A whole body is accepted only while no version is `known`.
+    A whole body is accepted only while no version is `expected`.
     """
     if answer.status == 416:
         return unsatisfied(span, answer.headers)
@@ -121,22 +121,22 @@ async def reply_of(answer: HttpReply, span: ByteRange, known: Version | None, me
         return await _part(answer, span, meter)
     if answer.status != 200:
         raise HttpStatusError(answer.status, answer.headers.get("retry-after"))
-    if known is not None:
+    if expected is not None:
         raise RangesIgnored("", "the server stopped honouring Range", "try again")
     return await _whole(answer, meter)
 
 
-async def version_told(answer: HttpReply, known: Version | None, meter: Meter) -> Version:
+async def confirmed_version(answer: HttpReply, expected: Version | None, meter: Meter) -> Version:
     """Return the version from the answer to a single-byte request.
 
-    Returns `known` if the object has not changed.
+    Returns `expected` if the object has not changed.
     """
-    if answer.status == 304 and known is not None:
-        return known
+    if answer.status == 304 and expected is not None:
+        return expected
     if answer.status == 200:  # the server ignores ranges; the body is not taken
         return answer.version
-    reply = await reply_of(answer, _FIRST_BYTE, known, meter)
-    if reply.version.size is None and known is None and reply.span is not None and len(reply.data) == 1:
+    reply = await reply_of(answer, _FIRST_BYTE, expected, meter)
+    if reply.version.size is None and expected is None and reply.span is not None and len(reply.data) == 1:
         return Version(reply.span.stop, reply.version.etag)
     return reply.version
 

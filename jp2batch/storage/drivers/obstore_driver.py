@@ -38,15 +38,15 @@ class ObstoreObject(Driver):
     def __init__(self, store: Any, key: str, meter: Meter) -> None:
         self._store, self._key, self._meter = store, key, meter
 
-    async def get(self, span: ByteRange, known: Version | None) -> Reply:
+    async def get(self, span: ByteRange, expected: Version | None) -> Reply:
         """Request a range once; see `fsspec_driver.Driver`."""
         options: dict[str, object] = {"range": span}
-        if known is not None and known.has_tag:
-            options["if_match"] = known.etag
+        if expected is not None and expected.has_tag:
+            options["if_match"] = expected.etag
         try:
             return await self._get(options)
         except _NotPartial as error:
-            if known is not None:
+            if expected is not None:
                 raise ConnectionError(str(error)) from None
             return await self._get({})
         except HttpStatusError as error:
@@ -54,18 +54,18 @@ class ObstoreObject(Driver):
                 raise
             return unsatisfied(span, {})
 
-    async def look(self, known: Version | None) -> Version:
+    async def look(self, expected: Version | None) -> Version:
         """Request the size and the version alone; see `fsspec_driver.Driver`."""
         options: dict[str, object] = {"range": ByteRange(0, 1)}
-        if known is not None and known.has_tag:
-            options["if_none_match"] = known.etag
+        if expected is not None and expected.has_tag:
+            options["if_none_match"] = expected.etag
         try:
             return (await self._get(options)).version
         except _NotPartial:
             return _version_of((await self._ask({})).meta)  # the body is not taken
         except HttpStatusError as error:
-            if error.status == 304 and known is not None:
-                return known
+            if error.status == 304 and expected is not None:
+                return expected
             if error.status == 416:
                 return unsatisfied(ByteRange(0, 1), {}).version
             raise

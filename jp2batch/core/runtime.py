@@ -31,15 +31,15 @@ class Runtime:
     def __init__(self, *, forked: bool = False) -> None:
         self.forked = forked
         self._lock = threading.Lock()  # never held while a function runs
-        self._cells: dict[Callable[..., Any], OrderedDict[Hashable, _Cell]] = {}
+        self._cells: dict[Hashable, OrderedDict[Hashable, _Cell]] = {}
 
-    def get(self, make: Callable[..., T], arguments: tuple[Any, ...], limit: int | None = None) -> T:
+    def get(self, state: Hashable, make: Callable[..., T], arguments: tuple[Any, ...], limit: int | None) -> T:
         """Return the cached result of a call, or call the function.
 
         The first thread calls it; others with the same arguments wait.
         """
         with self._lock:
-            cells = self._cells.setdefault(make, OrderedDict())
+            cells = self._cells.setdefault(state, OrderedDict())
             cell = cells.setdefault(arguments, _Cell())
             cells.move_to_end(arguments)
             if limit is not None and len(cells) > limit:
@@ -77,7 +77,7 @@ def process_state(
     def decorate(make: Callable[[*Arguments], T]) -> Callable[[*Arguments], T]:
         @functools.wraps(make)
         def get(*arguments: *Arguments) -> T:
-            return Runtime.current.get(make, arguments, limit)
+            return Runtime.current.get(get, make, arguments, limit)
 
         return get
 

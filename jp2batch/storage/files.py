@@ -16,7 +16,7 @@ from jp2batch.core import config
 from jp2batch.core.errors import ImageNotFound, OutputError, StorageError, StoreUnavailable
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.store_settings import store_costs
-from jp2batch.storage.drivers.fsspec_driver import driver_options
+from jp2batch.storage.drivers.fsspec_driver import driver_options, repair_after_fork
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.retry import retried_now
 from jp2batch.storage.source import Source, open_source
@@ -184,6 +184,7 @@ def writing(url: str, storage_options: Mapping[str, object] | None) -> Iterator[
     location = locate(url, storage_options)
     try:
         options = driver_options(location, store_costs(location.scheme))
+        repair_after_fork()
         fs, path = fsspec.core.url_to_fs(url, **options)
         _repeat_nothing(fs)
         yield fs, path

@@ -6,7 +6,6 @@ An event loop would take longer than the reads.
 import os
 import stat
 import threading
-import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,13 +13,13 @@ from pathlib import Path
 
 from jp2batch.core.config import retry_policy
 from jp2batch.core.costs import StoreCosts
-from jp2batch.core.errors import Jp2BatchError, StorageError, StoreUnavailable
+from jp2batch.core.errors import Jp2BatchError, StorageError
 from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.base_source import BaseSource
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.replies import Piece, Reply, Version, replaced, validate_reply
-from jp2batch.storage.retry import backoff_seconds
+from jp2batch.storage.retry import retried_now
 
 
 class LocalSource(BaseSource):
@@ -38,20 +37,16 @@ class LocalSource(BaseSource):
     def read_many(self, ranges: Sequence[ByteRange]) -> list[Piece]:
         """Read ranges; see `source.Source`."""
         self._check_ranges(ranges)
-        policy = retry_policy()
-        failed = 0
-        while True:
-            try:
-                with self._meter.waiting():
-                    return self._read(ranges)
-            except Jp2BatchError as error:
-                failed += 1
-                wait = backoff_seconds(failed, error, policy, 1.0) if isinstance(error, StoreUnavailable) else None
-                if wait is None:
-                    error.__context__ = None  # as in `RemoteSource`
-                    raise
-            self._meter.retried()  # a network disk may fail for a moment
-            time.sleep(wait)
+
+        def attempt() -> list[Piece]:
+            with self._meter.waiting():
+                return self._read(ranges)
+
+        try:
+            return retried_now(attempt, retry_policy(), self._meter.retried)  # a network disk may fail for a moment
+        except Jp2BatchError as error:
+            error.__context__ = None  # as in `RemoteSource`
+            raise
 
     def verify(self) -> None:
         """Check the version again; looking at a file is not counted."""

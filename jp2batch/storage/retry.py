@@ -39,21 +39,12 @@ def backoff_seconds(failed: int, error: StoreUnavailable, policy: RetryPolicy, l
     return asked + min(grown, policy.longest_wait) * (0.5 + luck / 2)
 
 
-def retried_now(attempt: Callable[[], T], policy: RetryPolicy) -> T:
-    """Repeat a blocking attempt, such as a write; see `retried`."""
-    failed = 0
-    while True:
-        try:
-            return attempt()
-        except StoreUnavailable as error:
-            failed += 1
-            seconds = backoff_seconds(failed, error, policy, random.random())  # noqa: S311  # no secret
-            if seconds is None:
-                raise
-        time.sleep(seconds)
-
-
-async def retried(attempt: Callable[[], Awaitable[T]], policy: RetryPolicy, count: Callable[[], None]) -> T:
+async def retried(
+    attempt: Callable[[], Awaitable[T]],
+    policy: RetryPolicy,
+    count: Callable[[], None],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> T:
     """Repeat an attempt until it succeeds or fails permanently.
 
     `count` is called before each retry.
@@ -73,4 +64,21 @@ async def retried(attempt: Callable[[], Awaitable[T]], policy: RetryPolicy, coun
             if seconds is None:
                 raise
         count()
-        await asyncio.sleep(seconds)
+        await sleep(seconds)
+
+
+def retried_now(attempt: Callable[[], T], policy: RetryPolicy, count: Callable[[], None] = lambda: None) -> T:
+    """Repeat a blocking attempt, without an event loop; see `retried`."""
+
+    async def once() -> T:
+        return attempt()
+
+    async def sleep(seconds: float) -> None:
+        time.sleep(seconds)  # on purpose: no event loop runs this
+
+    try:
+        retried(once, policy, count, sleep).send(None)
+    except StopIteration as done:  # nothing suspends it
+        result: T = done.value
+        return result
+    raise AssertionError

@@ -12,7 +12,7 @@ from jp2batch.core.costs import StoreCosts
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.store_settings import store_costs
 from jp2batch.storage.base_source import BaseSource, Meter
-from jp2batch.storage.drivers.fsspec_driver import Driver, driver_options, store_class
+from jp2batch.storage.drivers.fsspec_driver import Driver, driver_options, repair_after_fork, store_class
 from jp2batch.storage.drivers.obstore_driver import ObstoreObject, obstore_store
 from jp2batch.storage.errors import not_opened
 from jp2batch.storage.local_source import LocalSource
@@ -194,6 +194,7 @@ def open_source(path: str, *, storage_options: Mapping[str, object] | None = Non
     StorageError
         The protocol is not known, its driver is not installed, or `storage_options` do not fit.
     """
+    repair_after_fork()
     location = locate(path, storage_options)
     host = store_host(location)
     profile, store = store_costs(location.scheme, host), host or location.scheme

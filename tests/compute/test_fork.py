@@ -28,7 +28,17 @@ from support.tile_part_rows import learn
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
 
-STATE = ("gauge", "_limiter", "_memory", "_file_at", "_loaded", "_opened", "_store", "_lost_its_threads")
+STATE = (
+    "gauge",
+    "_limiter",
+    "_memory",
+    "_file_at",
+    "_loaded",
+    "_opened",
+    "_store",
+    "_lost_its_threads",
+    "repair_after_fork",
+)
 OTHERS = {
     "Runtime._lock": lambda: [Runtime.current._lock],
     "loop of fsspec": lambda: [fsspec.asyn.get_lock()],

@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
+import fsspec.asyn
+
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
+from jp2batch.core.runtime import is_forked, process_state
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.http_driver import (
     CHUNK,
@@ -268,6 +271,16 @@ _STORES: dict[str, type[Driver]] = {
     "fsspec.spec.AbstractFileSystem": _SyncStore,
     "s3fs.core.S3FileSystem": _S3Store,
 }
+
+
+@process_state()
+def repair_after_fork() -> None:
+    """Replace fsspec's lock in a forked child, where a thread of the parent may have held it.
+
+    fsspec means to do so itself, but resets another name. Call this before any use of an asynchronous file system.
+    """
+    if is_forked() and fsspec.asyn.loop[0] is None:  # this child has not used it yet
+        fsspec.asyn.reset_lock()
 
 
 def store_class(fs: Any) -> type[Driver]:

@@ -275,9 +275,9 @@ _STORES: dict[str, type[Driver]] = {
 
 @process_state()
 def repair_after_fork() -> None:
-    """Replace fsspec's lock in a forked child, where a thread of the parent may have held it.
+    """Replace the lock of fsspec in a forked child.
 
-    fsspec means to do so itself, but resets another name. Call this before any use of an asynchronous file system.
+    A thread of the parent may have held it. fsspec means to do so itself, but resets another name. Call this before any use of an asynchronous file system.
     """
     if is_forked() and fsspec.asyn.loop[0] is None:  # this child has not used it yet
         fsspec.asyn.reset_lock()

@@ -277,7 +277,8 @@ _STORES: dict[str, type[Driver]] = {
 def repair_after_fork() -> None:
     """Replace the lock of fsspec in a forked child.
 
-    A thread of the parent may have held it. fsspec means to do so itself, but resets another name. Call this before any use of an asynchronous file system.
+    A thread of the parent may have held it. fsspec means to do so itself, but resets another name.
+    Call this before any use of an asynchronous file system.
     """
     if is_forked() and fsspec.asyn.loop[0] is None:  # this child has not used it yet
         fsspec.asyn.reset_lock()

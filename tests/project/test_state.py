@@ -17,7 +17,7 @@ PURE = "a pure function: a fork or another test may keep its results, and its ca
 ONE_LIBRARY = "a process has one OpenJPEG library, which a child of a fork inherits"
 EXCEPTIONS = {
     "array.cf": {"cache _crs_attributes": PURE},
-    "image.georeference": {"cache _look_up": PURE},
+    "image.geo_boxes": {"cache _look_up": PURE},
     "image.openjpeg": {
         "cache library": ONE_LIBRARY,
         "assignment to ctypes.util.find_library": "glymur has no other way to be given a library; a fork waits for it",

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.geometry.grid import Rect, image_area, samples, tile_counts, tile_precincts
 from jp2batch.jpeg2000.geometry.progression import packet_order
+from jp2batch.jpeg2000.geometry.reduction import reduced_siz
 from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile
 from jp2batch.jpeg2000.syntax.boxes import SIGNATURE, Container
 from jp2batch.jpeg2000.syntax.coding import Quantization
@@ -177,28 +178,6 @@ def block_siz(siz: Siz, block: TileBlock) -> Siz:
         yosiz=max(siz.yosiz, y),
         xsiz=min(siz.xsiz, x + block.columns * siz.xtsiz),
         ysiz=min(siz.ysiz, y + block.rows * siz.ytsiz),
-    )
-
-
-def reduced_siz(siz: Siz, rlevel: int) -> Siz | None:
-    """Return SIZ without the `rlevel` highest levels; None if impossible."""
-    step = 1 << rlevel
-    if any(value % step for value in (siz.xtsiz, siz.ytsiz, siz.xtosiz, siz.ytosiz)):
-        return None
-    image = image_area(siz).scaled(step, step)
-    xtsiz, ytsiz, xtosiz, ytosiz = (v // step for v in (siz.xtsiz, siz.ytsiz, siz.xtosiz, siz.ytosiz))
-    if image.empty or image.x0 >= xtosiz + xtsiz or image.y0 >= ytosiz + ytsiz:  # the first tile would be empty
-        return None
-    return replace(
-        siz,
-        xsiz=image.x1,
-        ysiz=image.y1,
-        xosiz=image.x0,
-        yosiz=image.y0,
-        xtsiz=xtsiz,
-        ytsiz=ytsiz,
-        xtosiz=xtosiz,
-        ytosiz=ytosiz,
     )
 
 

@@ -17,7 +17,7 @@ from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.base_source import BaseSource, Meter
 from jp2batch.storage.cluster_limits import cluster_lease
 from jp2batch.storage.deadline import seconds_left
-from jp2batch.storage.drivers.fsspec_driver import Driver
+from jp2batch.storage.drivers.driver import Driver
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.latency import gauge
 from jp2batch.storage.limits import Lease, slots_of

@@ -12,7 +12,8 @@ from jp2batch.core.costs import StoreCosts
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.store_settings import store_costs
 from jp2batch.storage.base_source import BaseSource, Meter
-from jp2batch.storage.drivers.fsspec_driver import Driver, driver_options, repair_after_fork, store_class
+from jp2batch.storage.drivers.driver import Driver
+from jp2batch.storage.drivers.fsspec_driver import driver_options, repair_after_fork, store_class
 from jp2batch.storage.drivers.obstore_driver import ObstoreObject, obstore_store
 from jp2batch.storage.errors import not_opened
 from jp2batch.storage.local_source import LocalSource

@@ -1,11 +1,11 @@
-"""Drivers over fsspec: ranged reads from HTTP, S3 and other file systems."""
+"""Drivers over fsspec: ranged reads from HTTP and other file systems, and the choice of the driver."""
 
 import asyncio
 import functools
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import fsspec.asyn
 
@@ -13,20 +13,19 @@ from jp2batch.core.costs import StoreCosts
 from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.runtime import is_forked, process_state
-from jp2batch.storage.base_source import Meter
+from jp2batch.storage.drivers.azure_driver import AzureBlob
+from jp2batch.storage.drivers.driver import Driver
 from jp2batch.storage.drivers.http_driver import (
     CHUNK,
     HttpReply,
     confirmed_version,
     http_client,
-    no_chunks,
     range_header,
     range_to_look_at,
     reply_of,
-    unsatisfied,
 )
-from jp2batch.storage.errors import response_of, status_of
-from jp2batch.storage.replies import Reply, Version, content_range
+from jp2batch.storage.drivers.s3fs_driver import S3Object
+from jp2batch.storage.replies import Reply, Version
 from jp2batch.storage.schemes import scheme_info
 
 # Keys of a file system's info whose values change with the content.
@@ -47,35 +46,6 @@ _CHANGING = (
     "modified",
     "created",
 )
-_WITHOUT_A_BODY = (304, 416)  # botocore raises these statuses; both are valid answers
-
-
-class Driver(ABC):
-    """An object of a store.
-
-    It caches nothing, runs on fsspec's event loop, and serves any number of `get` at once. It counts its requests and
-    bytes on the meter. Errors of the driver pass through unchanged.
-    """
-
-    tells_version: ClassVar[bool]
-    """Whether every reply tells the version; `look` is then redundant."""
-
-    def __init__(self, fs: Any, path: str, meter: Meter) -> None:
-        self._fs, self._path, self._meter = fs, path, meter
-
-    @abstractmethod
-    async def get(self, span: ByteRange, expected: Version | None) -> Reply:
-        """Request a range once.
-
-        While no version is `expected`, a reply with the whole body is accepted; afterwards it is refused.
-        """
-
-    @abstractmethod
-    async def look(self, expected: Version | None) -> Version:
-        """Request the size and the version alone, past all caches.
-
-        Returns `expected` if the object still has it. Never uses HEAD: a link signed for GET may refuse it.
-        """
 
 
 class _HttpStore(Driver):
@@ -107,115 +77,6 @@ class _HttpStore(Driver):
             self._meter.requested(max(1, len(sent)))
 
 
-class _S3Store(Driver):
-    """An object behind the S3 protocol.
-
-    It calls the client below s3fs's own retries, which multiply with botocore's to 25 attempts per range.
-    """
-
-    tells_version = True
-
-    async def get(self, span: ByteRange, expected: Version | None) -> Reply:
-        condition = {"IfMatch": expected.etag} if expected and expected.has_tag else {}
-        async with self._answer(Range=range_header(span), **condition) as answer:
-            reply = await reply_of(answer, span, expected, self._meter)
-        if self._path.endswith("/") and reply.version.size == 0:  # a folder's placeholder
-            raise IsADirectoryError(self._path)
-        return reply
-
-    async def look(self, expected: Version | None) -> Version:
-        condition = {"IfNoneMatch": expected.etag} if expected and expected.has_tag else {}
-        async with self._answer(Range=range_to_look_at(expected), **condition) as answer:
-            return await confirmed_version(answer, expected, self._meter)
-
-    @asynccontextmanager
-    async def _answer(self, **parameters: object) -> AsyncIterator[HttpReply]:
-        try:
-            got = await self._get_object(**parameters)
-        except Exception as error:
-            if status_of(error) not in _WITHOUT_A_BODY:
-                raise
-            got = response_of(error)
-        metadata, body = got["ResponseMetadata"], got.get("Body")
-        try:
-            chunks = no_chunks() if body is None else body.iter_chunks(CHUNK)
-            yield HttpReply(metadata["HTTPStatusCode"], metadata["HTTPHeaders"], chunks)
-        finally:
-            if body is not None:
-                body.close()
-
-    async def _get_object(self, **parameters: object) -> Mapping[str, Any]:
-        bucket, key, version = self._fs.split_path(self._path)
-        if not key:
-            raise IsADirectoryError(bucket)
-        slashes = self._path[len(self._path.rstrip("/")) :]  # older s3fs strips them
-        key = key if key.endswith(slashes) else key + slashes
-        await self._fs.set_session()
-        method = (await self._fs.get_s3(bucket)).get_object
-        parameters |= {"Bucket": bucket, "Key": key} | ({"VersionId": version} if version else {})
-        self._meter.requested()
-        answer: Mapping[str, Any] = {}
-        try:
-            answer = await method(**self._fs._get_s3_method_kwargs(method, self._fs.req_kw, **parameters))
-        except Exception as error:
-            answer = response_of(error)
-            raise
-        finally:
-            self._meter.requested(answer.get("ResponseMetadata", {}).get("RetryAttempts", 0))
-        return answer
-
-
-class _AzureStore(Driver):
-    """An object of Azure Blob Storage.
-
-    Calls azure-storage-blob directly: adlfs's own method tells no version, and repeats requests itself.
-    """
-
-    tells_version = True
-
-    async def get(self, span: ByteRange, expected: Version | None) -> Reply:
-        headers: dict[str, str] = {}
-
-        def note(response: Any) -> None:
-            headers.update((name.lower(), value) for name, value in response.http_response.headers.items())
-
-        self._meter.requested()
-        options = {"retry_total": 0, "raw_response_hook": note, **_azure_condition(expected, "IfNotModified")}
-        try:
-            stream = await self._blob().download_blob(span.start, span.stop - span.start, **options)
-            data: bytes = await stream.readall()
-        except Exception as error:
-            if status_of(error) != 416:
-                raise
-            return unsatisfied(span, headers)
-        self._meter.received(len(data))
-        given, size = content_range(headers.get("content-range"))
-        return Reply(data, Version(size, headers.get("etag")), given)
-
-    async def look(self, expected: Version | None) -> Version:
-        self._meter.requested()
-        options = {"retry_total": 0, **_azure_condition(expected, "IfModified")}
-        try:
-            found = await self._blob().get_blob_properties(**options)
-        except Exception as error:
-            if status_of(error) == 304 and expected is not None:
-                return expected
-            raise
-        return Version(found.size, found.etag)
-
-    def _blob(self) -> Any:
-        container, key, _ = self._fs.split_path(self._path)
-        if not key:
-            raise IsADirectoryError(container)
-        return self._fs.service_client.get_blob_client(container, key)
-
-
-def _azure_condition(expected: Version | None, name: str) -> dict[str, Any]:
-    from azure.core import MatchConditions
-
-    return {"etag": expected.etag, "match_condition": MatchConditions[name]} if expected and expected.has_tag else {}
-
-
 class _PlainStore(Driver):
     """An object of a file system whose replies are bytes alone."""
 
@@ -237,7 +98,7 @@ class _AsyncStore(_PlainStore):
     async def _read(self, span: ByteRange) -> Reply:
         return Reply(await self._fs._cat_file(self._path, start=span.start, end=span.stop))
 
-    async def look(self, known: Version | None) -> Version:  # noqa: ARG002  (it takes no conditions)
+    async def look(self, expected: Version | None) -> Version:  # noqa: ARG002  (it takes no conditions)
         self._fs.invalidate_cache(self._path)
         self._meter.requested()
         return _version_of(await self._fs._info(self._path))
@@ -264,12 +125,12 @@ class _MemoryStore(_SyncStore):
 
 # The nearest base class of a file system decides. Names instead of classes avoid importing drivers.
 _STORES: dict[str, type[Driver]] = {
-    "adlfs.spec.AzureBlobFileSystem": _AzureStore,
+    "adlfs.spec.AzureBlobFileSystem": AzureBlob,
     "fsspec.asyn.AsyncFileSystem": _AsyncStore,
     "fsspec.implementations.http.HTTPFileSystem": _HttpStore,
     "fsspec.implementations.memory.MemoryFileSystem": _MemoryStore,
     "fsspec.spec.AbstractFileSystem": _SyncStore,
-    "s3fs.core.S3FileSystem": _S3Store,
+    "s3fs.core.S3FileSystem": S3Object,
 }
 
 

@@ -15,7 +15,7 @@ from jp2batch.core.options import inner_options
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.runtime import is_forked, process_state
 from jp2batch.storage.base_source import Meter
-from jp2batch.storage.drivers.fsspec_driver import Driver
+from jp2batch.storage.drivers.driver import Driver
 from jp2batch.storage.drivers.http_driver import unsatisfied
 from jp2batch.storage.errors import HttpStatusError
 from jp2batch.storage.replies import Reply, Version
@@ -39,7 +39,7 @@ class ObstoreObject(Driver):
         self._store, self._key, self._meter = store, key, meter
 
     async def get(self, span: ByteRange, expected: Version | None) -> Reply:
-        """Request a range once; see `fsspec_driver.Driver`."""
+        """Request a range once; see `driver.Driver`."""
         options: dict[str, object] = {"range": span}
         if expected is not None and expected.has_tag:
             options["if_match"] = expected.etag
@@ -55,7 +55,7 @@ class ObstoreObject(Driver):
             return unsatisfied(span, {})
 
     async def look(self, expected: Version | None) -> Version:
-        """Request the size and the version alone; see `fsspec_driver.Driver`."""
+        """Request the size and the version alone; see `driver.Driver`."""
         options: dict[str, object] = {"range": ByteRange(0, 1)}
         if expected is not None and expected.has_tag:
             options["if_none_match"] = expected.etag

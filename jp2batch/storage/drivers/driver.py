@@ -1,0 +1,36 @@
+"""The interface of drivers: an object of a store, read in ranges."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from jp2batch.core.ranges import ByteRange
+from jp2batch.storage.base_source import Meter
+from jp2batch.storage.replies import Reply, Version
+
+
+class Driver(ABC):
+    """An object of a store.
+
+    It caches nothing, runs on fsspec's event loop, and serves any number of `get` at once. It counts its requests and
+    bytes on the meter. Errors of the driver pass through unchanged.
+    """
+
+    tells_version: ClassVar[bool]
+    """Whether every reply tells the version; `look` is then redundant."""
+
+    def __init__(self, fs: Any, path: str, meter: Meter) -> None:
+        self._fs, self._path, self._meter = fs, path, meter
+
+    @abstractmethod
+    async def get(self, span: ByteRange, expected: Version | None) -> Reply:
+        """Request a range once.
+
+        While no version is `expected`, a reply with the whole body is accepted; afterwards it is refused.
+        """
+
+    @abstractmethod
+    async def look(self, expected: Version | None) -> Version:
+        """Request the size and the version alone, past all caches.
+
+        Returns `expected` if the object still has it. Never uses HEAD: a link signed for GET may refuse it.
+        """

@@ -1,6 +1,7 @@
 """The same image reads alike from every store; what the store was asked for is what the statistics say."""
 
 import functools
+import gc
 import itertools
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -218,6 +219,7 @@ def test_a_bucket_that_cannot_be_is_told_in_short():
 
 
 def open_descriptors() -> int:
+    gc.collect()  # connections of earlier tests may still wait for it
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
@@ -231,7 +233,7 @@ def test_errors_that_are_kept_keep_no_file_open(tmp_path, act):
         with pytest.raises(jp2batch.Jp2BatchError) as raised:
             act(str(tmp_path / "cut.jp2"))
         kept.append((raised, act(str(tmp_path / "image.jp2"))))
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files here")
@@ -241,7 +243,7 @@ def test_a_report_of_failures_keeps_no_file_open(tmp_path):
     before = open_descriptors()
     report = jp2batch.run([Request(str(tmp_path / "cut.jp2"), 0, ((0, row), (0, 9))) for row in range(1, 60)])
     assert len(report.failed) == 59
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 def test_a_source_may_be_closed_while_it_is_read_and_read_again(tmp_path):

@@ -1,4 +1,4 @@
-"""Drivers over fsspec: ranged reads from HTTP and other file systems, and the choice of the driver."""
+"""Drivers over fsspec for HTTP and other file systems; choice of the driver."""
 
 import asyncio
 import functools

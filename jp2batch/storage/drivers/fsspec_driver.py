@@ -1,4 +1,4 @@
-"""Drivers over fsspec for HTTP and other file systems; choice of the driver."""
+"""Drivers for HTTP and other file systems of fsspec, and their choice."""
 
 import asyncio
 import functools

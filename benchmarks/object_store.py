@@ -85,10 +85,10 @@ def seconds_a_request(url: str, options: dict[str, Any], driver: str) -> float:
         starts = range(0, (source.size or 0) - _SMALL, 2 * _SMALL)[:_MANY]
         ranges = [ByteRange(start, start + _SMALL) for start in starts]
         source.read_many(ranges)  # connections are made, once
-        begin, asked = time.process_time(), source.requests
+        begin, asked = time.process_time(), source.meter.requests
         for _ in range(5):
             source.read_many(ranges)
-        return (time.process_time() - begin) / (source.requests - asked)
+        return (time.process_time() - begin) / (source.meter.requests - asked)
 
 
 def options_of(reader: str, server: S3Server) -> dict[str, Any]:

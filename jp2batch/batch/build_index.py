@@ -139,7 +139,7 @@ def learn_image(url: str, *, storage_options: StorageOptions = None) -> IndexedI
         error = fault
     else:
         index.keep(source, known)
-    return IndexedImage(source.path, source.key, known, error, source.requests, source.bytes_read)
+    return IndexedImage(source.path, source.key, known, error, source.meter.requests, source.meter.bytes_read)
 
 
 def _all_headers(opened: OpenImage) -> ImageIndex:

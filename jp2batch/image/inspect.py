@@ -96,7 +96,11 @@ class _Rehearsal:
 
     def __init__(self, opened: OpenImage) -> None:
         self._source, self._pieces = opened.source, opened.pieces
-        self.requests, self.bytes, self.seconds = opened.source.requests, opened.source.bytes_read, _begun(opened)
+        self.requests, self.bytes, self.seconds = (
+            opened.source.meter.requests,
+            opened.source.meter.bytes_read,
+            _begun(opened),
+        )
 
     def fetch(self, wanted: Sequence[Wanted]) -> None:
         store = self._source.profile
@@ -148,7 +152,7 @@ def _estimate(opened: OpenImage, selection: Selection) -> ReadPlan:
     if way == "walk":
         cost = walk_cost(opened.pieces, image, selection, source.profile)
         requests, size, seconds = cost.requests, cost.size, cost.seconds
-    requests, size = source.requests + requests, min(source.bytes_read + size, opened.pieces.size)
+    requests, size = source.meter.requests + requests, min(source.meter.bytes_read + size, opened.pieces.size)
     precision: Precision = "packets" if needs_packets(image.header, selection) else "tile-parts"
     return _plan(
         opened,
@@ -165,7 +169,7 @@ def _estimate(opened: OpenImage, selection: Selection) -> ReadPlan:
 def _begun(opened: OpenImage) -> float:
     """Estimate the time of reading the header, in seconds."""
     source = opened.source
-    return source.profile.seconds(source.requests, source.bytes_read, source.requests)
+    return source.profile.seconds(source.meter.requests, source.meter.bytes_read, source.meter.requests)
 
 
 def _way(opened: OpenImage, selection: Selection) -> LocatedBy:

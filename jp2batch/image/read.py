@@ -139,11 +139,11 @@ def read_opened(
 def counted(source: Source, begin: float) -> Stats:
     """Return the statistics of a source since `begin`, failed reads included."""
     return Stats(
-        bytes_read=source.bytes_read,
-        requests=source.requests,
-        retries=source.retries,
-        time_download=source.seconds,
-        time_processing=max(0.0, time.perf_counter() - begin - source.seconds),
+        bytes_read=source.meter.bytes_read,
+        requests=source.meter.requests,
+        retries=source.meter.retries,
+        time_download=source.meter.seconds,
+        time_processing=max(0.0, time.perf_counter() - begin - source.meter.seconds),
     )
 
 

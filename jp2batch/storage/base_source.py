@@ -58,12 +58,12 @@ class BaseSource:
         self.path = path
         self.profile = profile
         self.key = key or path
-        self._meter = Meter()
+        self.meter = Meter()
         self._version: Version | None = None
         self._confirmed = True
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.path}: {self.requests} requests, {self.bytes_read} bytes>"
+        return f"<{type(self).__name__} {self.path}: {self.meter.requests} requests, {self.meter.bytes_read} bytes>"
 
     @property
     def size(self) -> int | None:
@@ -74,26 +74,6 @@ class BaseSource:
     def etag(self) -> str | None:
         """The version tag, if the store sends it."""
         return self._version.etag if self._version else None
-
-    @property
-    def requests(self) -> int:
-        """Number of requests made."""
-        return self._meter.requests
-
-    @property
-    def bytes_read(self) -> int:
-        """Number of body bytes received."""
-        return self._meter.bytes_read
-
-    @property
-    def retries(self) -> int:
-        """Number of repeated requests."""
-        return self._meter.retries
-
-    @property
-    def seconds(self) -> float:
-        """Wall time spent waiting, in seconds."""
-        return self._meter.seconds
 
     def expect(self, version: Version | None) -> None:
         """Set the expected version; see `source.Source`."""

@@ -39,11 +39,11 @@ class LocalSource(BaseSource):
         self._check_ranges(ranges)
 
         def attempt() -> list[Piece]:
-            with self._meter.waiting():
+            with self.meter.waiting():
                 return self._read(ranges)
 
         try:
-            return retried_now(attempt, retry_policy(), self._meter.retried)  # a network disk may fail for a moment
+            return retried_now(attempt, retry_policy(), self.meter.retried)  # a network disk may fail for a moment
         except Jp2BatchError as error:
             error.__context__ = None  # as in `RemoteSource`
             raise
@@ -67,9 +67,9 @@ class LocalSource(BaseSource):
     def _read(self, ranges: Sequence[ByteRange]) -> list[Piece]:
         with self._errors(), self._opened() as descriptor:
             self._learn(version := _version_of(os.fstat(descriptor)))
-            self._meter.requested(len(ranges))
+            self.meter.requested(len(ranges))
             pieces = [(start, self._read_at(descriptor, start, stop)) for start, stop in ranges]
-            self._meter.received(sum(len(data) for _, data in pieces))
+            self.meter.received(sum(len(data) for _, data in pieces))
         for span, (_, data) in zip(ranges, pieces, strict=True):
             if len(data) != min(span.stop, version.size or 0) - span.start:
                 with self._errors(span):

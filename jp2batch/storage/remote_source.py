@@ -62,7 +62,7 @@ class RemoteSource(BaseSource):
         self._lease: Lease | None = None
         self._location = location
         self._loop = loop
-        self._store = make(self._meter)
+        self._store = make(self.meter)
         self._retries = retry_policy()
         self._whole: bytes | None = None
         self._lock = threading.Lock()
@@ -94,7 +94,7 @@ class RemoteSource(BaseSource):
         # Not cached: after a fork, fsspec has another loop.
         loop = self._loop or fsspec.asyn.get_loop()
         try:
-            with self._meter.waiting():
+            with self.meter.waiting():
                 result: T = fsspec.asyn.sync(loop, step, *arguments, timeout=seconds_left())
         except Jp2BatchError as error:
             error.__context__ = None  # the driver's error may hold secrets, or objects that dask cannot pickle
@@ -156,14 +156,14 @@ class RemoteSource(BaseSource):
                 known = self._version or reply.version  # the first reply has to agree with itself
                 return reply if known.size is None else validate_reply(reply, span, known)
 
-        return await retried(attempt, self._retries, self._meter.retried)
+        return await retried(attempt, self._retries, self.meter.retried)
 
     async def _look(self) -> Version:
         async def attempt() -> Version:
             async with self._slot():
                 return await self._store.look(self._version)
 
-        return await retried(attempt, self._retries, self._meter.retried)
+        return await retried(attempt, self._retries, self.meter.retried)
 
     @asynccontextmanager
     async def _slot(self, span: ByteRange | None = None) -> AsyncIterator[None]:

@@ -64,23 +64,8 @@ class Source(Protocol):
         ...
 
     @property
-    def requests(self) -> int:
-        """Number of requests made."""
-        ...
-
-    @property
-    def bytes_read(self) -> int:
-        """Number of body bytes received."""
-        ...
-
-    @property
-    def retries(self) -> int:
-        """Number of requests repeated after transient failures."""
-        ...
-
-    @property
-    def seconds(self) -> float:
-        """Wall time spent waiting for the store, in seconds."""
+    def meter(self) -> Meter:
+        """Counters of requests, bytes, retries and waiting time."""
         ...
 
     def read_many(self, ranges: Sequence[ByteRange]) -> list[Piece]:
@@ -161,8 +146,8 @@ class MemorySource(BaseSource):
         self._check_ranges(ranges)
         pieces = [(start, self._data[start:stop]) for start, stop in ranges]
         self.asked.extend(ranges)
-        self._meter.requested(len(pieces))
-        self._meter.received(sum(len(data) for _, data in pieces))
+        self.meter.requested(len(pieces))
+        self.meter.received(sum(len(data) for _, data in pieces))
         self.verify()
         self._version = self._own
         return pieces

@@ -167,7 +167,7 @@ def refusal(rlevel: int, window: object) -> Jp2BatchError:
     request = Request("a.jp2", rlevel, window)
     with pytest.raises(InvalidRequest) as raised, dask.config.set({"jp2batch.first-read": 300}):
         read_from(source, lambda opened: opened.selected(request.rlevel, request.window))
-    assert source.bytes_read == 300
+    assert source.meter.bytes_read == 300
     check_error(raised.value, InvalidRequest, "memory://a.jp2")
     return raised.value
 
@@ -204,7 +204,7 @@ def test_too_large_a_result_is_refused_before_its_bytes_are_fetched():
     ):
         read_from(source, lambda opened: opened.selected(0))
     check_error(raised.value, ImageTooLarge, "memory://")
-    assert source.bytes_read == 300
+    assert source.meter.bytes_read == 300
 
 
 def test_a_window_of_what_can_only_be_read_whole_is_refused_where_that_is_too_large():

@@ -139,7 +139,7 @@ def test_a_window_without_tlm_is_found_near_where_it_should_be():
         verify_fetched_once(source)
         assert (reading.located_by, reading.precision, reading.reasons) == ("walk", "packets", ())
         assert source.rounds <= 12
-        taken.append(source.bytes_read)
+        taken.append(source.meter.bytes_read)
     assert np.median(taken) <= 3_000_000
     assert max(taken) <= 8_000_000
 
@@ -213,14 +213,14 @@ def test_a_plan_is_exact_where_tlm_tells_positions_and_fetches_no_pixels(store):
     plan = plan_from(source, 0, None)
     assert plan.exact
     assert plan.bytes == len(twin(tlm=True)) - 2  # all but EOC
-    assert source.bytes_read < 30_000
+    assert source.meter.bytes_read < 30_000
 
 
 def test_a_plan_over_a_network_without_tlm_takes_one_request():
     source = MemorySource(twin(tlm=False), profile=SLOW)
     plan = plan_from(source, 4, None)
     assert not plan.exact
-    assert source.requests == 1
+    assert source.meter.requests == 1
     assert plan.bytes < 0.05 * len(twin(tlm=False))
 
 
@@ -228,4 +228,4 @@ def test_headers_are_read_in_one_request(band):
     assert inspect.inspect(band).shape == (183, 183)
     source = MemorySource(Path(band).read_bytes())
     OpenImage.start(source)
-    assert source.requests == 1
+    assert source.meter.requests == 1

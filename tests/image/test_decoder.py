@@ -86,7 +86,7 @@ def test_a_read_that_takes_the_decoder_too_much_memory_is_refused_before_its_byt
     limits = {"jp2batch.first-read": 300, "jp2batch.max-result": "1 GiB"}
     with decoding_by(FakeDecoder(needs=3 << 30)), dask.config.set(limits), pytest.raises(ImageTooLarge):
         read_from(source, lambda opened: opened.selected(0))
-    assert source.bytes_read < len(PLAIN.data) / 2
+    assert source.meter.bytes_read < len(PLAIN.data) / 2
 
 
 def test_memory_of_a_read_counts_that_of_its_decoder():

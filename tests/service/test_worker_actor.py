@@ -69,7 +69,7 @@ def test_a_job_that_nobody_waits_for_reads_no_more(band, monkeypatch):
         return await reading
 
     assert isinstance(asyncio.run(given_up()).error, GivenUp)
-    assert source.requests == 1
+    assert source.meter.requests == 1
 
 
 def test_a_job_that_somebody_waits_for_is_done(band):

@@ -179,7 +179,7 @@ def test_version_and_size_are_told_by_each_reply(server: BlobServer) -> None:
         (len(data) - 2, data[-2:]),
     ]
     source.verify()
-    assert (source.size, source.requests, source.bytes_read, len(server.asked)) == (len(data), 3, 11, 3)
+    assert (source.size, source.meter.requests, source.meter.bytes_read, len(server.asked)) == (len(data), 3, 11, 3)
     server.blobs["scenes/empty.jp2"] = b""
     assert open_source("az://scenes/empty.jp2", storage_options=server.options).read_many([ByteRange(0, 8)]) == [
         (0, b"")

@@ -186,7 +186,7 @@ def confirmed(link: Link, known: Version) -> tuple[int, int]:
     source = open_source(link.url, storage_options=link.options)
     source.expect(known)
     source.verify()
-    return source.requests, source.bytes_read
+    return source.meter.requests, source.meter.bytes_read
 
 
 def version_of(link: Link) -> Version:

@@ -175,19 +175,19 @@ def _read_and_verify(source: Source) -> None:
 def test_ranges_come_in_the_order_asked_and_are_counted(place: Somewhere) -> None:
     source = place.source()
     served = place.served() if place.served else 0
-    assert (source.size, source.etag, source.requests, source.bytes_read) == (None, None, 0, 0)
+    assert (source.size, source.etag, source.meter.requests, source.meter.bytes_read) == (None, None, 0, 0)
     assert source.read_many([FIRST]) == [(0, DATA[:8])]
     assert source.size == len(DATA)
     assert source.etag
-    assert source.requests == place.first_requests
+    assert source.meter.requests == place.first_requests
     ranges = RANGES[::-1]
     assert source.read_many(ranges) == [(start, DATA[start:stop]) for start, stop in ranges]
     source.verify()
-    assert source.requests == place.first_requests + len(RANGES) + place.verify_requests
-    assert source.bytes_read == 8 + sum(stop - start for start, stop in RANGES)
-    assert source.seconds > 0
+    assert source.meter.requests == place.first_requests + len(RANGES) + place.verify_requests
+    assert source.meter.bytes_read == 8 + sum(stop - start for start, stop in RANGES)
+    assert source.meter.seconds > 0
     if place.served:
-        assert place.served() - served == source.requests
+        assert place.served() - served == source.meter.requests
 
 
 def test_the_first_range_may_reach_beyond_the_end(place: Somewhere) -> None:
@@ -208,7 +208,7 @@ def test_one_range_is_tried_before_a_hundred(place: Somewhere) -> None:
     source = place.source()
     with pytest.raises(ValueError, match="one range is tried"):
         source.read_many(RANGES)
-    assert source.requests == 0
+    assert source.meter.requests == 0
     assert source.read_many([]) == []
 
 
@@ -252,7 +252,7 @@ def test_threads_may_read_from_one_source(place: Somewhere) -> None:
         rest = list(pool.map(lambda span: source.read_many([span, FIRST]), RANGES))
     assert firsts == [[(0, DATA[:8])]] * 8
     assert [pieces[0] for pieces in rest] == [(start, DATA[start:stop]) for start, stop in RANGES]
-    assert source.bytes_read == 8 * 8 + sum(stop - start + 8 for start, stop in RANGES)
+    assert source.meter.bytes_read == 8 * 8 + sum(stop - start + 8 for start, stop in RANGES)
 
 
 def test_it_works_where_an_event_loop_runs_already(place: Somewhere) -> None:
@@ -299,7 +299,7 @@ def test_a_body_without_length_is_read(http_server: Any) -> None:
     source = _http_source(http_server)
     source.read_many([FIRST])
     assert source.read_many([ByteRange(10, 5000)]) == [(10, DATA[10:5000])]
-    assert source.bytes_read == http_server.bytes_sent
+    assert source.meter.bytes_read == http_server.bytes_sent
 
 
 @pytest.mark.parametrize("fault", ["ignore-range", "ignore-range-chunked"])
@@ -310,8 +310,8 @@ def test_a_server_without_ranges_sends_the_whole_file_once(http_server: Any, fau
     assert source.size == len(DATA)
     assert source.read_many([ByteRange(5, 10), ByteRange(3, 4)]) == [(5, DATA[5:10]), (3, DATA[3:4])]
     source.verify()
-    assert source.requests == http_server.requests == 1
-    assert source.bytes_read == http_server.bytes_sent == len(DATA)
+    assert source.meter.requests == http_server.requests == 1
+    assert source.meter.bytes_read == http_server.bytes_sent == len(DATA)
 
 
 @pytest.mark.parametrize("fault", ["ignore-range", "ignore-range-chunked"])
@@ -328,7 +328,7 @@ def test_an_unknown_total_is_asked_for(http_server: Any) -> None:
     assert source.read_many([FIRST]) == [(0, DATA[:8])]
     assert source.size == len(DATA)
     assert http_server.asked == ["bytes=0-7", "bytes=-1"]
-    assert source.requests == 2
+    assert source.meter.requests == 2
     assert source.read_many([ByteRange(5, 10)]) == [(5, DATA[5:10])]
 
 
@@ -365,8 +365,8 @@ def test_a_fault_is_one_typed_line(
     assert type(error.value) is expected
     assert "sesame" not in str(error.value)
     # aiohttp sends once more what was asked on a connection that broke.
-    assert source.requests == http_server.requests == faultless + (2 if fault == "reset" else 1)
-    assert source.bytes_read <= http_server.bytes_sent
+    assert source.meter.requests == http_server.requests == faultless + (2 if fault == "reset" else 1)
+    assert source.meter.bytes_read <= http_server.bytes_sent
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ def test_a_server_may_not_change_its_mind(http_server: Any, fault: str | int, ex
     with pytest.raises(expected) as error:
         source.read_many(RANGES)
     _verify_one_line(error, source.path)
-    assert source.bytes_read < len(DATA)
+    assert source.meter.bytes_read < len(DATA)
 
 
 def test_redirects_are_counted(http_server: Any) -> None:
@@ -388,7 +388,7 @@ def test_redirects_are_counted(http_server: Any) -> None:
     http_server.moved["/moved/a.jp2"] = "/a.jp2"
     source = open_source(http_server.url("moved/a.jp2"))
     assert source.read_many([FIRST]) == [(0, DATA[:8])]
-    assert source.requests == http_server.requests == 2
+    assert source.meter.requests == http_server.requests == 2
 
 
 def test_a_failed_first_read_leaves_no_trace(http_server: Any) -> None:
@@ -398,7 +398,7 @@ def test_a_failed_first_read_leaves_no_trace(http_server: Any) -> None:
         source.read_many([FIRST])
     http_server.fault = ""
     assert source.read_many([FIRST]) == [(0, DATA[:8])]
-    assert source.requests == 2
+    assert source.meter.requests == 2
 
 
 def test_a_shrunken_file_is_noticed_without_etags(http_server: Any) -> None:
@@ -479,7 +479,7 @@ def test_a_fault_of_an_s3_store_is_one_typed_line(
     _verify_one_line(error, source.path)
     assert type(error.value) is expected
     if fault != "reset":  # botocore does not tell how often it tried
-        assert source.requests == http_server.requests
+        assert source.meter.requests == http_server.requests
 
 
 def test_an_s3_store_without_ranges_sends_the_whole_file_once(http_server: Any, driver: str) -> None:
@@ -487,7 +487,9 @@ def test_an_s3_store_without_ranges_sends_the_whole_file_once(http_server: Any, 
     source = _s3_source(http_server, driver)
     assert source.read_many([FIRST]) == [(0, DATA)]
     assert source.read_many([ByteRange(5, 10)]) == [(5, DATA[5:10])]
-    assert source.requests == http_server.requests == (1 if driver == "fsspec" else 2)  # obstore refuses it at first
+    assert (
+        source.meter.requests == http_server.requests == (1 if driver == "fsspec" else 2)
+    )  # obstore refuses it at first
 
 
 def test_an_s3_store_is_asked_for_the_same_version(http_server: Any, driver: str) -> None:
@@ -623,7 +625,7 @@ def test_a_local_fault_that_passes_costs_a_retry(tmp_path: Path, monkeypatch: py
     with dask.config.set({"jp2batch.retries.attempts": 2}):
         source = open_source(str(tmp_path / "a.jp2"))
         assert source.read_many([FIRST]) == [(0, DATA[:8])]
-    assert (source.requests, source.retries) == (1, 1)
+    assert (source.meter.requests, source.meter.retries) == (1, 1)
 
 
 def test_an_unknown_protocol_is_named() -> None:
@@ -759,7 +761,7 @@ def test_the_memory_source_notes_what_was_asked() -> None:
     assert source.read_many([ByteRange(0, 99)]) == [(0, b"0123456789")]
     assert source.read_many([ByteRange(5, 6), ByteRange(1, 3)]) == [(5, b"5"), (1, b"12")]
     source.verify()
-    assert (source.size, source.requests, source.bytes_read, source.profile) == (10, 3, 13, profile)
+    assert (source.size, source.meter.requests, source.meter.bytes_read, source.profile) == (10, 3, 13, profile)
     assert source.asked == [(0, 99), (5, 6), (1, 3)]
 
 

@@ -114,7 +114,7 @@ def _outcome(task: Task) -> Outcome:
         found = {"error": error}
     except Exception as error:  # noqa: BLE001  # any other is what the tests look for
         found = {"bug": f"{type(error).__name__}: {error}"}
-    found |= {"seconds": time.process_time() - begin, "memory": _peak() - before, "requests": source.requests}
+    found |= {"seconds": time.process_time() - begin, "memory": _peak() - before, "requests": source.meter.requests}
     if task.compare and "values" in found:
         found["expected"] = _whole(task, found["values"])
     return Outcome(**found)

@@ -102,7 +102,7 @@ def test_the_conda_environment_has_what_the_package_needs():
     assert pip == {"pip": ["-e ."]}
     extras = PROJECT["optional-dependencies"]
     assert "jp2batch[files]" in extras["notebook"]
-    wanted = {*PROJECT["dependencies"], *extras["files"], *extras["fast"], *extras["notebook"]} - {"jp2batch[files]"}
+    wanted = {*PROJECT["dependencies"], *extras["files"], *extras["fast"], *extras["azure"], *extras["gs"], *extras["notebook"]} - {"jp2batch[files]"}
     renamed = {re.sub(r"^[^<>=]+", lambda match: CONDA_NAMES.get(match[0], match[0]), one) for one in wanted}
     assert set(names) == renamed | {"openjpeg>=2.5", "pip"}
 

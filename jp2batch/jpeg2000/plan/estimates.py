@@ -34,13 +34,12 @@ def guess_ahead(header: MainHeader, codestream: ByteRange, selection: Selection,
     bytes may not be needed, or the whole read is large.
     """
     of_header = _expected_header(header)
-    little = expected_bytes(header, codestream, selection) <= LARGEST_AHEAD
+    has_data = store.latency > 0 and expected_bytes(header, codestream, selection) <= LARGEST_AHEAD
 
     def ahead(tile: int, length: int) -> Ahead:
         rest = max(0, length - Sot.SIZE)
-        data = _expected_data(header, length, selection.rlevel)
-        whole = not selection.rlevel and not is_partial(header, selection, tile)
-        if store.latency == 0 or not little or (data > _LARGEST_GUESS and not whole):
+        data = _expected_data(header, length, selection.rlevel) if has_data else 0
+        if data > _LARGEST_GUESS and (selection.rlevel or is_partial(header, selection, tile)):
             data = 0
         return Ahead(min(of_header, rest), min(data, max(0, rest - of_header)))
 

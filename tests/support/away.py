@@ -1,17 +1,13 @@
 """Read and decode in a subprocess, because hostile bytes can crash OpenJPEG."""
 
-import contextlib
-import multiprocessing
 import resource
 import sys
 import time
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from typing import Any
 
 import dask
 import numpy as np
-import psutil
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import Jp2BatchError
@@ -19,6 +15,7 @@ from jp2batch.core.window import Window
 from jp2batch.image import openjpeg
 from jp2batch.image.read import read_from
 from jp2batch.storage.source import MemorySource
+from support.children import Child, ChildLost
 
 FREE = StoreCosts(latency=0, bandwidth=1e9, connections=8)
 REMOTE = StoreCosts(latency=0.1, bandwidth=1e6, connections=8)
@@ -57,63 +54,19 @@ class Outcome:
 
 
 class Away:
-    """Run tasks in a subprocess, replaced when it dies.
-
-    `seconds` limits the CPU time of a task, which other work on the machine hardly changes; a task that only waits has
-    ten times as long.
-    """
+    """Run tasks in a subprocess, replaced when it dies; `seconds` limits a task's processor time."""
 
     def __init__(self, seconds: float = 20) -> None:
-        self._seconds = seconds
-        self._process: Any = None
+        self._child = Child(deadline=seconds, memory=resource.RLIM_INFINITY)
 
     def run(self, task: Task) -> Outcome:
-        if self._process is None:
-            context = multiprocessing.get_context("spawn")
-            self._ours, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-            self._process.start()
-            theirs.close()
-            self._ours.recv()
-        self._ours.send(task)
         try:
-            if self._answers():
-                return self._ours.recv()
-            self.close()
-            return Outcome(bug=f"it took more than {self._seconds} s")
-        except EOFError:
-            self._process.join()
-            code = self._process.exitcode
-            self._process = None
-            return Outcome(bug=f"the process died with {code}")
-
-    def _answers(self) -> bool:
-        """Wait for an answer; return whether it came within the limit."""
-        process = psutil.Process(self._process.pid)
-        before, end = sum(process.cpu_times()[:2]), time.monotonic() + 10 * self._seconds
-        while not self._ours.poll(0.5):
-            with contextlib.suppress(psutil.NoSuchProcess):  # its end is read from the pipe
-                if sum(process.cpu_times()[:2]) - before > self._seconds or time.monotonic() > end:
-                    return False
-        return True
+            return self._child.call(_outcome, task)
+        except ChildLost as lost:
+            return Outcome(bug=f"the process was lost: {lost.how}, {lost.detail}")
 
     def close(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-            self._ours.close()
-            self._process = None
-
-
-def _serve(connection: Connection) -> None:
-    openjpeg.library()
-    connection.send("ready")
-    while True:
-        try:
-            task = connection.recv()
-        except EOFError:
-            return
-        connection.send(_outcome(task))
+        self._child.close()
 
 
 def _outcome(task: Task) -> Outcome:

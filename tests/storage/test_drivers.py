@@ -4,6 +4,8 @@ import functools
 import gc
 import itertools
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -262,3 +264,23 @@ def test_a_source_may_be_closed_while_it_is_read_and_read_again(tmp_path):
     source.close()
     with pytest.raises(ObjectChanged):
         source.read_many([ByteRange(0, 1)])
+
+
+LEAVING_EARLY = """
+import asyncio, threading
+from jp2batch.storage.drivers.obstore_driver import _pending
+
+async def answer():
+    began.set()
+    await asyncio.sleep(0.2)
+    print("answered", flush=True)
+
+began = threading.Event()
+threading.Thread(target=asyncio.run, args=(_pending().run(answer()),), daemon=True).start()
+began.wait()
+"""
+
+
+def test_python_ends_after_the_answers_of_obstore():
+    done = subprocess.run([sys.executable, "-c", LEAVING_EARLY], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("answered\n", "")

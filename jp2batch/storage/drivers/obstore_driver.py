@@ -1,9 +1,11 @@
 """S3 through obstore: far less computing per request than s3fs."""
 
+import atexit
 import os
 import re
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -77,7 +79,7 @@ class ObstoreObject(Driver):
             problem = f"the server sends only whole files, and this one is larger than {max_whole_file()} bytes"
             raise ImageTooLarge("", problem, "raise jp2batch.max-whole-file")
         try:
-            data = bytes(await answer.bytes_async())
+            data = bytes(await _pending().run(answer.bytes_async()))
         except Exception as error:  # noqa: BLE001  # it has classes of its own
             raise _plain(error) from None
         self._meter.received(len(data))
@@ -92,9 +94,43 @@ class ObstoreObject(Driver):
 
         self._meter.requested()
         try:
-            return await obstore.get_async(self._store, self._key, options=options)
+            return await _pending().run(obstore.get_async(self._store, self._key, options=options))
         except Exception as error:  # noqa: BLE001  # it has classes of its own
             raise _plain(error) from None
+
+
+class _Pending:
+    """Calls of obstore in progress, awaited when Python ends.
+
+    A thread of obstore that returns from a call into Python at that moment would abort the process.
+    """
+
+    _PATIENCE = 1.0  # seconds to wait for answers
+    _TAIL = 0.01  # seconds for a thread to leave Python after its answer
+
+    def __init__(self) -> None:
+        self._count = 0
+        atexit.register(self._settle)
+
+    async def run(self, call: Awaitable[Any]) -> Any:
+        """Await a call."""
+        self._count += 1
+        try:
+            return await call
+        finally:
+            self._count -= 1
+
+    def _settle(self) -> None:
+        end = time.monotonic() + self._PATIENCE
+        while self._count and time.monotonic() < end:
+            time.sleep(self._TAIL)
+        time.sleep(self._TAIL)
+
+
+@process_state()
+def _pending() -> _Pending:
+    """Return the calls in progress of this process."""
+    return _Pending()
 
 
 class _NotPartial(Exception):  # internal: reading the whole object may still succeed

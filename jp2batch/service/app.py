@@ -8,6 +8,7 @@ import resource
 import signal
 import ssl
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,19 +60,33 @@ def serve(settings: Settings, engine: EngineOptions) -> None:
     load_distributed()
     log_to_stderr()
     _allow_files(settings.limits.connections + _SPARE_FILES)
-    for number in _STOPPING:
-        signal.signal(number, _stop_early)
+    stop = _stop_signal()
     with contextlib.ExitStack() as stack:
         client = engine.start(stack)
         if client is None or client.scheduler is None:
             raise ConfigurationError("", "the service needs a cluster", "give processes=True or client=")
-        check_cluster(client)
-        asyncio.run(_serve(settings, str(client.scheduler.address), context, own_workers=engine.client is None))
+        if not stop.done():
+            check_cluster(client)
+        if not stop.done():
+            own = engine.client is None
+            asyncio.run(_serve(settings, str(client.scheduler.address), context, stop, own_workers=own))
 
 
-def _stop_early(_number: int, _frame: object) -> None:
-    """Stop during startup; context managers end the started workers."""
-    raise SystemExit(0)
+def _stop_signal() -> Future[None]:
+    """Return a future of the first signal; a second ends the process.
+
+    A handler that raised an exception would interrupt dask in the middle of starting or closing its cluster.
+    """
+    stop: Future[None] = Future()
+
+    def receive(*_: object) -> None:
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_DFL)
+        stop.set_result(None)
+
+    for number in _STOPPING:
+        signal.signal(number, receive)
+    return stop
 
 
 def orders_for(roots: Mapping[str, Root], limits: Limits) -> dict[str, PickledSpec]:
@@ -122,25 +137,22 @@ class _Application(Application):
         return super().find_handler(request, **kwargs)
 
 
-async def _serve(settings: Settings, scheduler: str, context: ssl.SSLContext | None, *, own_workers: bool) -> None:
+async def _serve(
+    settings: Settings, scheduler: str, context: ssl.SSLContext | None, stop: Future[None], *, own_workers: bool
+) -> None:
     limits = settings.limits
     async with async_client(scheduler) as client:
         metrics = Metrics()
         orders = orders_for(settings.roots, limits)
         pool = Dispatcher(client, orders, queue=limits.queue, metrics=metrics, own_workers=own_workers)
         service = Service(settings, pool, metrics, SendQueue(limits.unsent, limits.sending))
-        stop = asyncio.Event()
-        for number in _STOPPING:
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         keeper = asyncio.ensure_future(pool.keep())
         server = server_of(service, application(service), context)
         _listen(server, settings)
-        waiting = asyncio.ensure_future(stop.wait())
-        await asyncio.wait({waiting, keeper}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({asyncio.wrap_future(stop), keeper}, return_when=asyncio.FIRST_COMPLETED)
         await _drain(service, server)
         _unlisten(settings)
         keeper.cancel()
-        waiting.cancel()
         await pool.close()
         if keeper.done() and not keeper.cancelled() and (error := keeper.exception()):
             raise error

@@ -8,7 +8,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from support.answers import oracle, verify_contract
 from support.images import REAL
 from support.processes import children_of
 from support.services import ROOT, Service, certificate, serving
+from support.waiting import wait_until
 
 MOST_PIXELS = 1_300_000
 
@@ -300,13 +300,15 @@ def test_a_signal_ends_it_in_order(root, tmp_path, number):
         assert not psutil.wait_procs(children, timeout=10)[1]
 
 
-def test_a_signal_before_it_listens_leaves_nothing_behind(root):
+@pytest.mark.parametrize(("again", "code"), [(False, 0), (True, -signal.SIGTERM)], ids=["once", "again"])
+def test_a_signal_before_it_listens_leaves_nothing_behind(root, again, code):
     with serving("--root", str(root), "--workers", "1", ready=False) as service:
-        end = time.monotonic() + 30
-        while not (children := children_of(service.process.pid)):
-            assert time.monotonic() < end
-            time.sleep(0.02)
-        assert service.stop() == 0
+        wait_until(lambda: children_of(service.process.pid))
+        children = children_of(service.process.pid)
+        service.process.terminate()
+        if again:
+            wait_until(lambda: service.process.poll() or service.process.terminate())
+        assert service.process.wait(40) == code
         assert not psutil.wait_procs(children, timeout=10)[1]
 
 

@@ -126,7 +126,7 @@ def _planned(
     request: Request, *, storage_options: StorageOptions = None
 ) -> tuple[ReadPlan, StoreCosts] | Jp2BatchError:
     try:
-        source = open_source(request.url, storage_options=storage_options)
+        source = open_source(request.location, storage_options=storage_options)
         return plan_from(source, request.rlevel, request.window), source.profile
     except Jp2BatchError as error:
         return error if error.path else error.at(request.shown_path)

@@ -80,14 +80,14 @@ def serve(
       jp2batch serve --root /data/images --root archive=s3://bucket --scheduler tcp://host:8786
     """
     from jp2batch.service.app import serve
-    from jp2batch.service.auth import load_tokens
+    from jp2batch.service.auth import Tokens
     from jp2batch.service.roots import parse_roots
     from jp2batch.service.settings import Limits, Settings
 
     settings = Settings(
         roots=parse_roots(roots, storage.options_for),
         limits=Limits(body=max_body, pixels=max_pixels, queue=queue, deadline=deadline, connections=max_connections),
-        tokens=load_tokens(token_file, os.environ.get("JP2BATCH_TOKENS")),
+        tokens=Tokens(token_file, os.environ.get("JP2BATCH_TOKENS")),
         cors_origins=frozenset(origin.rstrip("/") for origin in cors_origins),
         address=address,
         port=port,

@@ -15,7 +15,6 @@ from jp2batch.compute.worker import is_replaced, memory_to_spare, watchdog, work
 from jp2batch.core import config
 from jp2batch.core.display import format_bytes
 from jp2batch.core.errors import ImageTooLarge, Jp2BatchError, UnexpectedError
-from jp2batch.core.location import Location
 from jp2batch.core.options import SecretDict
 from jp2batch.core.request import Request
 from jp2batch.core.runtime import process_state
@@ -44,7 +43,7 @@ class WrittenOutput:
 
 def open_request(request: Request, storage_options: Mapping[str, object]) -> Source:
     """Open the file of a request."""
-    return open_source(request.url, storage_options=storage_options)
+    return open_source(request.location, storage_options=storage_options)
 
 
 def open_from(request: Request, storage_options: Mapping[str, object], *, folder: str) -> Source:
@@ -52,7 +51,7 @@ def open_from(request: Request, storage_options: Mapping[str, object], *, folder
 
     The working folder of the worker does not matter.
     """
-    return open_source(Location.of(request.url).absolute(folder).text, storage_options=storage_options)
+    return open_source(request.location.absolute(folder), storage_options=storage_options)
 
 
 def select_request(request: Request, opened: OpenImage) -> Selection:

@@ -10,6 +10,8 @@ from urllib.parse import unquote, urlsplit
 LOCAL = ("file", "local")
 """The schemes of files of this machine."""
 
+_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+
 _MARK, _LINK = "://", "::"
 # In an Azure URL, the text before the @ is the container, not a user.
 _USER = re.compile(r"(?<!az://)(?<!abfs://)(?<!abfss://)(?<=://)[^/?#\s]*@")
@@ -35,6 +37,8 @@ class Location:
     """The unredacted path or URL, for drivers only."""
     options: Mapping[str, object] = field(default_factory=dict, compare=False)
     """fsspec's options for its store; they may contain secrets."""
+    literal: str = ""
+    """End of the text with no chain, query or version in it: a key below its root."""
     scheme: str = field(init=False, compare=False)
     """Scheme of the first link, such as "s3"; "file" for a path."""
     path: str = field(init=False, compare=False)
@@ -43,7 +47,7 @@ class Location:
     """All links after the first; empty for a single link."""
 
     def __post_init__(self) -> None:
-        link, chained, chain = self.text.partition(_LINK)
+        link, chained, chain = (self.text, "", "") if self.literal else self.text.partition(_LINK)
         scheme, mark, path = link.partition(_MARK)
         object.__setattr__(self, "scheme", scheme if mark or chained else "file")
         object.__setattr__(self, "path", path if mark else link)
@@ -53,6 +57,14 @@ class Location:
     def of(cls, path: "str | os.PathLike[str] | Location") -> "Location":
         """Return the location of a path or URL."""
         return path if isinstance(path, Location) else Location(os.fspath(path))
+
+    @classmethod
+    def below(cls, root: str, key: str) -> "Location":
+        """Return the location of a key below a root.
+
+        In an object store, every character of the key is its own.
+        """
+        return Location(f"{root.rstrip('/')}/{key}", literal=key if Location.of(root).is_store else "")
 
     def __str__(self) -> str:
         return self.redacted
@@ -66,7 +78,7 @@ class Location:
 
         Of a URL with control characters, only the scheme is shown.
         """
-        if not self.is_url:
+        if not self.is_url or (self.literal and not _CONTROL.search(self.text)):
             return self.text
         return f"{self.text.partition(_MARK)[0]}{_MARK}…" if _CONTROL.search(self.text) else redact(self.text)
 
@@ -83,7 +95,12 @@ class Location:
     @property
     def is_chained(self) -> bool:
         """True if it is inside another file, or reached through a cache."""
-        return _LINK in self.text
+        return not self.literal and _LINK in self.text
+
+    @property
+    def is_store(self) -> bool:
+        """True if it is in an object store, whose keys are no paths."""
+        return self.scheme in _STORES and not self.is_chained
 
     @property
     def is_web(self) -> bool:
@@ -93,7 +110,7 @@ class Location:
     @property
     def links(self) -> list[str]:
         """The path or URL of each link, in order."""
-        return self.text.split(_LINK)
+        return [self.text] if self.literal else self.text.split(_LINK)
 
     @property
     def store(self) -> "Location":
@@ -113,12 +130,13 @@ class Location:
     @property
     def plain_path(self) -> str:
         """The path without the query of a URL."""
-        return self.path if self.text.startswith(self.path) else self.path.partition("?")[0]
+        is_plain = self.literal or self.text.startswith(self.path)
+        return self.path if is_plain else self.path.partition("?")[0]
 
     @property
     def query(self) -> str:
         """The query of a URL, signatures included."""
-        return self.text.partition("?")[2]
+        return "" if self.literal else self.text.partition("?")[2]
 
     @property
     def suffix(self) -> str:

@@ -96,7 +96,12 @@ class Request:
     @property
     def url(self) -> str:
         """The full path or URL of the image: `path` below `root`."""
-        return self.path if self.root is None else f"{self.root.rstrip('/')}/{self.path}"
+        return self.location.text
+
+    @property
+    def location(self) -> Location:
+        """The location of the image; below an object store, its key is taken literally."""
+        return Location.of(self.path) if self.root is None else Location.below(self.root, self.path)
 
     def __repr__(self) -> str:
         return f"Request({', '.join(f'{name}={value!r}' for name, value in self._shown() if value is not None)})"
@@ -123,7 +128,7 @@ class Request:
     @property
     def shown_path(self) -> str:
         """The path without credentials, for display."""
-        return redact(self.path) if Location.of(self.url).is_url else self.path
+        return redact(self.path) if self.location.is_url and not self.location.literal else self.path
 
     @property
     def shown_root(self) -> str | None:
@@ -207,19 +212,23 @@ def _checked_path(path: object, root: object) -> tuple[str, str | None]:
         problem = f"the path has {len(path)} characters"
         raise InvalidPath(f"{redact(path)[:57]}…", problem, f"give {LONGEST_PATH} at most")
     if root is not None:
-        _check_below(path)
+        _check_below(path, Location.of(root))
     return path, root
 
 
-def _check_below(path: str) -> None:
+def _check_below(path: str, root: Location) -> None:
+    """Refuse a path out of its root, in any spelling.
+
+    A key of an object store may hold colons, and empty or `.` segments; not `..`, which some stores resolve.
+    """
     plain = path
     while (plainer := unquote(plain)) != plain:  # servers may decode it more than once
         plain = plainer
     if _CONTROL.search(plain):
         raise InvalidPath("", "the path holds a control character", "remove it")
     location = Location.of(plain)
-    elsewhere = plain.startswith("/") or _SCHEME.match(plain) or ".." in plain.split("/") or "\\" in plain
-    if elsewhere or location.is_url or location.is_chained:
+    elsewhere = plain.startswith("/") or ".." in plain.split("/") or "\\" in plain
+    if elsewhere or (not root.is_store and (_SCHEME.match(plain) or location.is_url or location.is_chained)):
         raise InvalidPath(redact(path), "the path leads out of its root", "give a key below it, without '..' or scheme")
 
 

@@ -38,7 +38,7 @@ def inspect(path: str, *, root: str | None = None, storage_options: StorageOptio
     Jp2BatchError
         The image cannot be found, or the file is not JPEG 2000.
     """
-    source = open_source(Request(path, root=root).url, storage_options=storage_options)
+    source = open_source(Request(path, root=root).location, storage_options=storage_options)
     with contextlib.closing(source), naming(source.path):
         return _info(OpenImage.start(source))
 
@@ -71,7 +71,7 @@ def plan(
         As for `read`.
     """
     request = Request(path, rlevel, window, root)
-    return plan_from(open_source(request.url, storage_options=storage_options), request.rlevel, request.window)
+    return plan_from(open_source(request.location, storage_options=storage_options), request.rlevel, request.window)
 
 
 def plan_from(source: Source, rlevel: int, window: Window | None) -> ReadPlan:

@@ -71,7 +71,7 @@ def read_pixels(request: Request, *, storage_options: StorageOptions = None) -> 
     Jp2BatchError
         Always one of its subclasses, naming the path.
     """
-    source = open_source(request.url, storage_options=storage_options)
+    source = open_source(request.location, storage_options=storage_options)
     return read_from(source, lambda opened: opened.selected(request.rlevel, request.window))
 
 

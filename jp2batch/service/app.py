@@ -30,19 +30,20 @@ from jp2batch.service.handler import Service
 from jp2batch.service.log import FIELDS, log_to_stderr
 from jp2batch.service.metrics import Metrics
 from jp2batch.service.representations import JSON, deliver
-from jp2batch.service.roots import Root, open_below
+from jp2batch.service.roots import Root, check_roots, open_below
 from jp2batch.service.send_queue import SendQueue
 from jp2batch.service.settings import Limits, Settings
 from jp2batch.service.worker_actor import select_within
 
 _log = logging.getLogger("jp2batch.service")
 
-_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_BACKLOG = 1024  # connections not yet accepted
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 _SPARE_FILES = 512  # open files besides connections
 
 
 def serve(settings: Settings, engine: EngineOptions) -> None:
-    """Run the service until SIGTERM, SIGINT or SIGHUP.
+    """Run the service until SIGTERM or SIGINT.
 
     Parameters
     ----------
@@ -60,6 +61,7 @@ def serve(settings: Settings, engine: EngineOptions) -> None:
     load_distributed()
     log_to_stderr()
     _allow_files(settings.limits.connections + _SPARE_FILES)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     stop = _stop_signal()
     with contextlib.ExitStack() as stack:
         client = engine.start(stack)
@@ -67,6 +69,7 @@ def serve(settings: Settings, engine: EngineOptions) -> None:
             raise ConfigurationError("", "the service needs a cluster", "give processes=True or client=")
         if not stop.done():
             check_cluster(client)
+            check_roots(client, settings.roots)
         if not stop.done():
             own = engine.client is None
             asyncio.run(_serve(settings, str(client.scheduler.address), context, stop, own_workers=own))
@@ -149,6 +152,8 @@ async def _serve(
         keeper = asyncio.ensure_future(pool.keep())
         server = server_of(service, application(service), context)
         _listen(server, settings)
+        reload = functools.partial(_reload, settings, context)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         await asyncio.wait({asyncio.wrap_future(stop), keeper}, return_when=asyncio.FIRST_COMPLETED)
         await _drain(service, server)
         _unlisten(settings)
@@ -161,10 +166,10 @@ async def _serve(
 def _listen(server: Server, settings: Settings) -> None:
     try:
         if settings.unix_socket:
-            server.add_socket(bind_unix_socket(settings.unix_socket, mode=0o660))
+            server.add_socket(bind_unix_socket(settings.unix_socket, mode=0o660, backlog=_BACKLOG))
             where = f"unix:{settings.unix_socket}"
         else:
-            sockets = bind_sockets(settings.port, settings.address, backlog=1024)
+            sockets = bind_sockets(settings.port, settings.address, backlog=_BACKLOG)
             server.add_sockets(sockets)
             scheme = "https" if settings.certfile else "http"
             host = f"[{settings.address}]" if ":" in settings.address else settings.address
@@ -186,12 +191,28 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     if settings.certfile is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _load_certificate(settings, context)
+    return context
+
+
+def _reload(settings: Settings, context: ssl.SSLContext | None) -> None:
+    """Read the tokens and the certificate again; after an error, keep the old."""
     try:
-        context.load_cert_chain(settings.certfile, settings.keyfile, password=_no_password)
+        settings.tokens.reload()
+        if context is not None:
+            _load_certificate(settings, context)
+    except ConfigurationError as error:
+        _log.error("reload", extra={FIELDS: {"detail": str(error)}})  # a mistake of the operator
+    else:
+        _log.info("reloaded")
+
+
+def _load_certificate(settings: Settings, context: ssl.SSLContext) -> None:
+    try:
+        context.load_cert_chain(settings.certfile or "", settings.keyfile, password=_no_password)
     except (OSError, ssl.SSLError) as error:
         hint = "check certfile= and keyfile="
-        raise ConfigurationError(settings.certfile, f"cannot load the certificate: {error}", hint) from None
-    return context
+        raise ConfigurationError(settings.certfile or "", f"cannot load the certificate: {error}", hint) from None
 
 
 def _no_password() -> str:

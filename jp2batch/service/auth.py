@@ -2,8 +2,6 @@
 
 import hashlib
 import hmac
-import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from jp2batch.core.errors import ConfigurationError
@@ -16,13 +14,37 @@ _SHORTEST = 16  # characters
 
 
 class Tokens:
-    """Valid tokens; without tokens, every request is allowed."""
+    """Valid tokens; without tokens, every request is allowed.
 
-    def __init__(self, tokens: Iterable[str] = ()) -> None:
-        self._digests = [_digest(token) for token in tokens]
+    Parameters
+    ----------
+    file : str, optional
+        File with a token per line; # begins a comment.
+    variable : str, optional
+        Value of the environment variable.
+
+    Raises
+    ------
+    ConfigurationError
+        The file cannot be read or has no token, or a token is too short.
+    """
+
+    def __init__(self, file: str | None = None, variable: str | None = None) -> None:
+        self._file, self._variable = file, variable
+        self.reload()
 
     def __bool__(self) -> bool:
         return bool(self._digests)
+
+    def reload(self) -> None:
+        """Read the file again; after an error, the tokens stay as they are."""
+        tokens = (self._variable or "").replace(",", " ").split()
+        if self._file is not None:
+            tokens += _tokens_in(self._file)
+        if any(len(token) < _SHORTEST for token in tokens):
+            problem = f"a token is shorter than {_SHORTEST} characters"
+            raise ConfigurationError(self._file or VARIABLE, problem, "try: openssl rand -hex 32")
+        self._digests = [_digest(token) for token in tokens]
 
     def check(self, authorization: str) -> None:
         """Refuse a request without a valid token, in constant time.
@@ -41,32 +63,15 @@ class Tokens:
             raise Unauthorized("", "a valid token is required", "send the header Authorization: Bearer <token>")
 
 
-def load_tokens(file: str | None, variable: str | None) -> Tokens:
-    """Return the tokens of a file and of the environment variable.
-
-    The file has a token per line; # begins a comment.
-
-    Raises
-    ------
-    ConfigurationError
-        The file cannot be read or has no token, or a token is too short.
-    """
-    tokens = re.split(r"[\s,]+", variable.strip()) if variable and variable.strip() else []
-    if file is not None:
-        try:
-            lines = Path(file).read_bytes().decode("utf-8", "surrogateescape").splitlines()
-        except OSError as error:
-            raise ConfigurationError(file, f"cannot be read: {error}", "check token_file=") from None
-        if any("\udc80" <= letter <= "\udcff" for line in lines for letter in line):
-            raise ConfigurationError(file, "is not UTF-8", "save it as UTF-8")
-        found = [token for line in lines if (token := line.partition("#")[0].strip())]
-        if not found:
-            raise ConfigurationError(file, "contains no token", "write one token per line")
-        tokens += found
-    if any(len(token) < _SHORTEST for token in tokens):
-        where = file or VARIABLE
-        raise ConfigurationError(where, f"a token is shorter than {_SHORTEST} characters", "try: openssl rand -hex 32")
-    return Tokens(tokens)
+def _tokens_in(file: str) -> list[str]:
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(file, f"cannot be read: {error}", "check token_file=") from None
+    tokens = [token for line in lines if (token := line.partition("#")[0].strip())]
+    if not tokens:
+        raise ConfigurationError(file, "contains no token", "write one token per line")
+    return tokens
 
 
 def _digest(token: str) -> bytes:

@@ -73,7 +73,6 @@ class Handler(RequestHandler):
         """Begin a request."""
         self.began = time.perf_counter()
         self.notes: dict[str, float | str | None] = {}
-        self.hidden = ""
         self.body = bytearray()
         self._body_size = 0
         self._refusal: ServiceError | None = None
@@ -176,7 +175,7 @@ class Handler(RequestHandler):
             self.set_header("Allow", self._allowed())
         if isinstance(error, ServiceError) and error.closes:
             self.set_header("Connection", "close")
-        problem = problem_of(error, self.hidden)
+        problem = problem_of(error)
         self.set_status(problem.status)
         for name, value in problem.headers.items():
             self.set_header(name, value)

@@ -67,7 +67,6 @@ class ImageHandler(Handler):
 
     def _job(self, body: bytes) -> Job:
         root, request = parse_body(body, self.service.settings.roots)
-        self.hidden = root.url
         self.notes |= {"Path": redact(request.path), "rlevel": request.rlevel, "root": root.name}
         headers = self.request.headers
         form = form_for(headers.get("Accept", "*/*"))

@@ -66,6 +66,10 @@ class UnsupportedEncoding(ServiceError):
     """The body is compressed."""
 
 
+class NotAcceptable(ServiceError):
+    """No media type of the response is acceptable."""
+
+
 class UnknownRoot(ServiceError):
     """The root is unknown."""
 
@@ -109,6 +113,7 @@ STATUS: dict[type[Jp2BatchError], int] = {
     NoSuchPage: 404,
     errors.ImageNotFound: 404,
     MethodNotAllowed: 405,
+    NotAcceptable: 406,
     BodyTooSlow: 408,
     LengthRequired: 411,
     BodyTooLarge: 413,
@@ -131,6 +136,9 @@ STATUS: dict[type[Jp2BatchError], int] = {
 
 _OPERATORS = (errors.PermissionDenied, errors.StoreUnavailable)
 """Errors with hints for the operator: only the log has them."""
+
+_OF_A_STORE = (errors.StorageError, errors.InvalidPath)
+"""Errors with text of a driver behind a colon: it can name hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,15 +173,13 @@ class Problem:
         }
 
 
-def problem_of(error: Exception, secret: str = "") -> Problem:
+def problem_of(error: Exception) -> Problem:
     """Return the response to a client about an error.
 
     Parameters
     ----------
     error : Exception
         Any exception. Details are given only for a `Jp2BatchError`.
-    hidden : str
-        Address of the root, removed from the response.
     """
     if not isinstance(error, Jp2BatchError):
         error = errors.UnexpectedError("", "")
@@ -182,8 +188,8 @@ def problem_of(error: Exception, secret: str = "") -> Problem:
         detail = "Unexpected error; find it in the server's log by the request_id."
     else:
         hint = "" if isinstance(error, _OPERATORS) or type(error) is errors.StorageError else error.hint
-        detail = " ".join(f"{error.problem} ({hint})".split() if hint else error.problem.split())
-        detail = detail.replace(secret, "the root") if secret else detail
+        problem = error.problem.partition(": ")[0] if isinstance(error, _OF_A_STORE) else error.problem
+        detail = " ".join(f"{problem} ({hint})".split() if hint else problem.split())
     return Problem(
         status,
         type(error).__name__,

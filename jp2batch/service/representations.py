@@ -9,6 +9,7 @@ from jp2batch.array.formats import to_bytes
 from jp2batch.core.file_formats import FORMATS
 from jp2batch.core.request import Request
 from jp2batch.image.read import Pixels
+from jp2batch.service.problems import NotAcceptable
 
 JSON, NPY, PNG = (str(FORMATS[suffix].media_type) for suffix in (".json", ".npy", ".png"))
 FORMS = {JSON: ".json", NPY: ".npy", PNG: ".png"}
@@ -41,7 +42,10 @@ def deliver(pixels: Pixels, _request: Request, *, form: str, compress: bool) -> 
 def form_for(accept: str) -> str:
     """Return the media type preferred by a client.
 
-    JSON if it accepts none of ours, as in the old service.
+    Raises
+    ------
+    NotAcceptable
+        It accepts none of ours.
     """
     wanted = dict(_preferences(accept))
 
@@ -49,7 +53,10 @@ def form_for(accept: str) -> str:
         ranges = (form, f"{form.partition('/')[0]}/*", "*/*")
         return next((wanted[one] for one in ranges if one in wanted), 0.0)
 
-    return max(FORMS, key=quality)
+    best = max(FORMS, key=quality)
+    if not quality(best):
+        raise NotAcceptable("", "no media type in Accept can be sent", f"accept {', '.join(FORMS)}")
+    return best
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

@@ -1,7 +1,6 @@
 """Parse the body of `POST /api/jp2`, accepting only unambiguous JSON."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -41,7 +40,7 @@ def parse_body(data: bytes, roots: Mapping[str, Root]) -> tuple[Root, Request]:
     for name, value in known.items():
         _check_word(name, value)
     request = Request.from_json(known, root=root.url)
-    return root, replace(request, path=_key(request.path, root), id="")
+    return root, replace(request, path=root.key_of(request.path), id="")
 
 
 def _check_word(name: str, value: object) -> None:
@@ -49,16 +48,6 @@ def _check_word(name: str, value: object) -> None:
     if isinstance(value, types):
         shown = "an object" if isinstance(value, dict) else "an array" if isinstance(value, list) else json.dumps(value)
         raise error("", f"{name} cannot be {shown}", "see /openapi.json")
-
-
-def _key(path: str, root: Root) -> str:
-    """Return the canonical spelling of a key, used by the index."""
-    *folders, name = path.split("/")
-    if name in ("", "."):
-        raise InvalidPath(path, "the path is that of a folder", "give the path of an image")
-    if root.on_the_web and re.search(r"[?#]", path):
-        raise InvalidPath(path, "the path contains '?' or '#'", "give a plain path")
-    return "/".join([*(folder for folder in folders if folder not in ("", ".")), name])
 
 
 def _parsed(data: bytes) -> Any:

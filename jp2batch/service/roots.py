@@ -1,20 +1,41 @@
 """Roots: named base folders and buckets, which paths cannot escape."""
 
+import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jp2batch.core.errors import ConfigurationError, PermissionDenied
+from jp2batch.core import config
+from jp2batch.core.errors import (
+    ConfigurationError,
+    ImageNotFound,
+    InvalidPath,
+    Jp2BatchError,
+    PermissionDenied,
+    StoreUnavailable,
+)
 from jp2batch.core.location import Location
+from jp2batch.core.ranges import ByteRange
 from jp2batch.core.request import Request
+from jp2batch.service.log import FIELDS
 from jp2batch.service.problems import UnknownRoot
+from jp2batch.storage.deadline import read_deadline
 from jp2batch.storage.source import Source, known_protocols, open_source
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 DEFAULT = "default"
 """Name of the root of requests without a root."""
 
+_log = logging.getLogger(__name__)
+
+_START = 15.0  # seconds to read from a root
+_NOT_LISTED = ("403", "403 AccessDenied", "403 Forbidden")  # of a missing key as well, if keys cannot be listed
 _NAMED = re.compile(r"([A-Za-z][\w-]{0,63})=(.+)", re.DOTALL)
 
 
@@ -29,10 +50,25 @@ class Root:
     storage_options: Mapping[str, object] = field(default_factory=dict, repr=False)
     """fsspec's options for its store."""
 
-    @property
-    def on_the_web(self) -> bool:
-        """True for a web server: paths are parts of its URLs."""
-        return Location.of(self.url).is_web
+    def key_of(self, path: str) -> str:
+        """Return the key of an image, in the spelling used by the index.
+
+        In an object store, each path is another key. In a folder and on the web, empty and `.` segments mean nothing.
+
+        Raises
+        ------
+        InvalidPath
+            The path is that of a folder, or has a query.
+        """
+        root = Location.of(self.url)
+        if root.is_store:
+            return path
+        *folders, name = path.split("/")
+        if name in ("", "."):
+            raise InvalidPath(path, "the path is that of a folder", "give the path of an image")
+        if root.is_web and re.search(r"[?#]", path):
+            raise InvalidPath(path, "the path contains '?' or '#'", "give a plain path")
+        return "/".join([*(folder for folder in folders if folder not in ("", ".")), name])
 
     @property
     def shown(self) -> str:
@@ -99,14 +135,50 @@ def open_below(request: Request, storage_options: Mapping[str, object]) -> Sourc
     PermissionDenied
         A symbolic link leads out of the root.
     """
-    root, url = Location.of(request.root or ""), request.url
+    root, location = Location.of(request.root or ""), request.location
     if root.is_web:
         storage_options = _within(root.text, storage_options)
     if root.is_local:
-        url = os.path.realpath(url)
-        if not Path(url).is_relative_to(os.path.realpath(root.text)):
+        location = Location.of(os.path.realpath(location.text))
+        if not Path(location.text).is_relative_to(os.path.realpath(root.text)):
             raise PermissionDenied(request.shown_path, "a symbolic link leads out of the root")
-    return open_source(url, storage_options=storage_options)
+    return open_source(location, storage_options=storage_options)
+
+
+def check_roots(client: "Client", roots: Mapping[str, Root]) -> None:
+    """Refuse roots of which no image can be read: a package, credentials or a bucket is missing.
+
+    An error that can pass is only logged.
+
+    Raises
+    ------
+    ConfigurationError
+        A root cannot be read.
+    """
+    for root, found in [(root, client.submit(_error_of, root, pure=False)) for root in roots.values()]:
+        error: Jp2BatchError | None = found.result()
+        if error is None:
+            continue
+        problem = f"the root cannot be read: {error.problem}"
+        if not (isinstance(error, StoreUnavailable) or error.problem.endswith(_NOT_LISTED)):
+            raise ConfigurationError(root.shown, problem, error.hint)
+        _log.warning("root", extra={FIELDS: {"root": root.name, "detail": problem}})
+
+
+def _error_of(root: Root) -> Jp2BatchError | None:
+    """Return the error of a read from a root, on a worker."""
+    config.apply_settings(config.settings() | {"driver": "fsspec"})  # obstore tells no codes
+    try:
+        source = open_below(Request("jp2batch-start", root=root.url), root.storage_options)
+        with read_deadline(time.monotonic() + _START):
+            source.read_many([ByteRange(0, 1)])
+    except TimeoutError:
+        return StoreUnavailable(root.shown, "the store did not respond in time")
+    except ImageNotFound as error:
+        return error if re.search(r"NoSuchBucket|ContainerNotFound|AccountNotFound", error.problem) else None
+    except Jp2BatchError as error:
+        return error
+    return None
 
 
 def _within(root: str, storage_options: Mapping[str, object]) -> dict[str, object]:

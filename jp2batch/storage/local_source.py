@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jp2batch.core.config import retry_policy
 from jp2batch.core.costs import StoreCosts
-from jp2batch.core.errors import Jp2BatchError, StorageError
+from jp2batch.core.errors import ImageNotFound, Jp2BatchError
 from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.base_source import BaseSource
@@ -112,9 +112,9 @@ class LocalSource(BaseSource):
         mode = self._file.stat().st_mode
         if stat.S_ISDIR(mode):
             raise IsADirectoryError
-        if not stat.S_ISREG(mode):
-            raise StorageError("", "this is a pipe or a device", "give the path of a file")
-        return os.open(self._file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        if not stat.S_ISREG(mode):  # to open a device may have effects
+            raise ImageNotFound("", "this is a pipe or a device", "give the path of a file")
+        return os.open(self._file, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
 
     def _close_if_unused(self) -> None:
         if self._done and not self._users and self._descriptor is not None:

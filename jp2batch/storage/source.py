@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import fsspec
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.store_settings import store_costs
 from jp2batch.storage.base_source import BaseSource, Meter
@@ -162,12 +163,12 @@ def known_protocols() -> frozenset[str]:
     return frozenset(fsspec.available_protocols())
 
 
-def open_source(path: str, *, storage_options: Mapping[str, object] | None = None) -> Source:
+def open_source(path: str | Location, *, storage_options: Mapping[str, object] | None = None) -> Source:
     """Return a source over the object at `path`; requests nothing yet.
 
     Parameters
     ----------
-    path : str
+    path : str or Location
         Path or URL, as fsspec takes it: a local path, `s3://bucket/key`, `https://…`, `gs://…`, `memory://…`.
     storage_options : Mapping, optional
         Options of fsspec's file system: credentials, endpoint, headers; or options of several stores, by protocol:
@@ -188,17 +189,25 @@ def open_source(path: str, *, storage_options: Mapping[str, object] | None = Non
         make: Callable[[Meter], Driver] = functools.partial(ObstoreObject, *fast)
         return RemoteSource(make, location, profile, key=key_of(location), store=store)
     try:
-        fs, name = fsspec.core.url_to_fs(path, **driver_options(location, profile))
+        fs, name = _file_system(location, driver_options(location, profile))
     except Exception as error:  # noqa: BLE001  (each driver has its own)
         failure = not_opened(error, location)
     else:
         if isinstance(fs, LocalFileSystem):
             return LocalSource(name, location, profile, key_of(location, name))
         keeps_slashes = scheme_info(location.scheme) is S3 and not location.is_chained  # fsspec strips final ones
-        make = functools.partial(store_class(fs), fs, path if keeps_slashes else name)
+        make = functools.partial(
+            store_class(fs), fs, location.text if keeps_slashes else name, literal=location.literal
+        )
         loop = fs.loop if fs.async_impl else None
         return RemoteSource(make, location, profile, loop=loop, key=key_of(location), store=store)
     raise failure  # outside `except`, without the driver's error as its context
+
+
+def _file_system(location: Location, options: dict[str, Any]) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Return fsspec's file system of a location, and the path in it."""
+    fs, path = fsspec.core.url_to_fs(location.text.removesuffix(location.literal), **options)
+    return fs, f"{path.rstrip('/')}/{location.literal}" if location.literal else path
 
 
 _memory: type[Source] = MemorySource

@@ -10,7 +10,7 @@ from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions, inner_options, validate_options
 
 
-def locate(url: str, options: StorageOptions) -> Location:
+def locate(url: str | Location, options: StorageOptions) -> Location:
     """Return the location of a path, with its store's options.
 
     Raises

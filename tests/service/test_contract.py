@@ -90,14 +90,21 @@ def test_a_20_m_band_at_its_lowest_has_the_shape_of_the_old_readme(place):
 
 
 @pytest.mark.seaweedfs
-def test_a_bucket_that_refuses_is_told_without_its_secret(s3_server, image_of):
-    s3_server.put("tiles/B8A_60m.jp2", Path(image_of("B8A_60m")).read_bytes())
-    options = ["--root", f"s3://{S3_BUCKET}", "--endpoint-url", s3_server.endpoint, "--workers", "1"]
-    with serving(*options, env=CREDENTIALS | {"AWS_SECRET_ACCESS_KEY": "another-secret"}) as service:
-        refused = service.image("tiles/B8A_60m.jp2")
-        assert refused.status == 403
-        assert "the store refuses access" in refused.detail
-        assert b"another-secret" not in refused.body + json.dumps(service.lines).encode()
+@pytest.mark.parametrize(
+    ("bucket", "secret", "text"),
+    [
+        (S3_BUCKET, "another-secret", "the store refuses access: 403 SignatureDoesNotMatch"),
+        ("no-such-bucket", S3_SECRET, "there is no such object: 404 NoSuchBucket"),
+    ],
+)
+def test_a_bucket_that_cannot_be_read_is_told_before_it_listens(s3_server, bucket, secret, text):
+    options = ["--root", f"s3://{bucket}", "--endpoint-url", s3_server.endpoint, "--workers", "1"]
+    with serving(*options, env=CREDENTIALS | {"AWS_SECRET_ACCESS_KEY": secret}, ready=False) as service:
+        assert service.process.wait(60) == 3
+    written = "".join(service.text)
+    assert f"s3://{bucket}: the root cannot be read: {text}" in written
+    assert "another-secret" not in written + json.dumps(service.lines)
+    assert "listening" not in {line["message"] for line in service.lines}
 
 
 def test_what_is_not_there_is_told(place):

@@ -9,6 +9,7 @@ from jp2batch.service.request_body import parse_body
 from jp2batch.service.roots import Root
 
 FOLDER = {"default": Root("default", "/data/images")}
+BUCKET = {"default": Root("default", "s3://bucket/images")}
 WEB = {"default": Root("default", "https://example.org/images")}
 
 
@@ -18,6 +19,22 @@ def test_a_key_has_one_spelling(path):
     assert request.path == "a/b.jp2"
     assert request.url == "/data/images/a/b.jp2"
     assert request == parse_body(b'{"Path": "a/b.jp2"}', FOLDER)[1]
+
+
+KEYS = ["a//b.jp2", "./a/./b.jp2", "a/", "10:00/b.jp2", "a::b", "s3://c/d", "a.jp2?versionId=1", "a#b", "a%2Fb"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_in_an_object_store_each_path_is_a_key_of_its_own(key):
+    _, request = parse_body(json.dumps({"Path": key}).encode(), BUCKET)
+    assert request.path == key
+    assert request.location.path == f"bucket/images/{key}"
+
+
+@pytest.mark.parametrize("key", ["../a.jp2", "a/%2e%2e/b", "a\\b", "/a.jp2", "a\0", "a/.."])
+def test_what_a_store_could_resolve_is_no_key(key):
+    with pytest.raises(InvalidPath):
+        parse_body(json.dumps({"Path": key}).encode(), BUCKET)
 
 
 @pytest.mark.parametrize("path", ["a/", "a.jp2/", "a/.", "."])

@@ -3,15 +3,21 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
+from benchmarks.seaweedfs import free_ports
 from support.hostile_paths import PATHS_OUTSIDE
 from support.servers import RangeServer, range_server
 from support.services import Service, serving
 
 ROOTS = ["web", "bucket"]
 ODD = [
+    "file:///etc/passwd",
+    "http://127.0.0.1:1/secret.jp2",
+    "simplecache::file:///etc/passwd",
+    "B8A.jp2?versionId=1",
     "B8A.jp2?x=/secret.jp2",
     "B8A.jp2#../secret.jp2",
     "?list-type=2",
@@ -48,9 +54,25 @@ def service(store) -> Iterator[Service]:
 def test_no_path_leads_out(service, store, root, path):
     store.paths.clear()
     answer = service.ask(body=json.dumps({"Path": path, "root": root}).encode())
-    assert answer.status in {400, 403}
     assert answer.detail
-    assert store.paths == [], "it is refused before anything is asked"
+    if answer.status != 404:
+        assert answer.status in {400, 403}
+        assert store.paths == [], "it is refused before anything is asked"
+    else:
+        assert root == "bucket", "elsewhere it is no key"
+        assert [unquote(asked) for asked in store.paths] == [f"/bucket/images/{path}"]
+
+
+KEYS = ["a//B8A.jp2", "./B8A.jp2", "a/./B8A.jp2", "T10:00.jp2", "a::b", "s3://c/d", "B8A.jp2?versionId=1", "a?b#c"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_of_a_bucket_is_asked_for_as_it_is(service, store, data, key):
+    store.paths.clear()
+    store.files[f"bucket/images/{key}"] = data
+    assert service.ask(body={"Path": key, "root": "bucket"}).status == 200
+    assert {unquote(asked) for asked in store.paths} == {f"/bucket/images/{key}"}
+    del store.files[f"bucket/images/{key}"]
 
 
 @pytest.mark.parametrize("root", ROOTS)
@@ -63,11 +85,22 @@ def test_odd_paths_stay_below(service, store, root, path):
     assert all(asked.startswith("/bucket/images/") for asked in store.paths), store.paths
 
 
-@pytest.mark.parametrize("root", ROOTS)
-def test_what_is_below_is_read(service, store, root):
+@pytest.mark.parametrize(("root", "path"), [("web", ".//B8A.jp2"), ("bucket", "B8A.jp2")])
+def test_what_is_below_is_read(service, store, root, path):
     store.paths.clear()
-    assert service.ask(body={"Path": ".//B8A.jp2", "root": root}).status == 200
+    assert service.ask(body={"Path": path, "root": root}).status == 200
     assert set(store.paths) == {"/bucket/images/B8A.jp2"}
+
+
+def test_a_root_that_is_not_reached_is_not_named():
+    (port,) = free_ports(1)
+    roots = ["--root", "bucket=s3://bucket/images", "--root", f"web=http://localhost:{port}/images"]
+    more = ["--endpoint-url", f"http://localhost:{port}", "--no-sign-request", "--workers", "1"]
+    with serving(*roots, *more, env={"DASK_JP2BATCH__RETRIES__ATTEMPTS": "1"}) as service:
+        for root in ROOTS:
+            answer = service.ask(body={"Path": "a.jp2", "root": root})
+            assert (answer.status, answer.detail) == (502, "the store cannot be reached when reading bytes 0:16384")
+            assert str(port) in service.logged(answer.headers["x-request-id"])["detail"]
 
 
 @pytest.mark.parametrize(

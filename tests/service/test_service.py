@@ -3,11 +3,14 @@
 import gzip
 import io
 import json
+import os
 import re
 import shutil
 import signal
+import ssl
 import stat
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,7 @@ def root(product, tmp_path_factory) -> Path:
     (root / "text.jp2").write_text("no image")
     (root / "cut.jp2").write_bytes((root / "B8A_60m.jp2").read_bytes()[:5000])
     (root / "folder.jp2").mkdir()
+    os.mkfifo(root / "pipe.jp2")
     secret = tmp_path_factory.mktemp("outside") / "secret.jp2"
     shutil.copy(root / "B8A_60m.jp2", secret)
     (root / "link.jp2").symlink_to(secret)
@@ -104,6 +108,8 @@ def test_other_forms_are_given_when_asked_for(service, root):
     assert png.headers["content-type"] == "image/png"
     assert Image.open(io.BytesIO(png.body)).size == expected.shape[1::-1]
     assert "Accept" in png.headers["vary"]
+    refused = service.image("TCI_60m.jp2", 1, headers={"Accept": "text/html, image/png;q=0"})
+    assert (refused.status, refused.detail.split(" (")[0]) == (406, "no media type in Accept can be sent")
 
 
 def test_answers_are_compressed_when_asked_for(service, root):
@@ -177,6 +183,7 @@ def test_metrics_count(service):
     [
         ({"Path": "nothing.jp2"}, 404, "no such file"),
         ({"Path": "folder.jp2"}, 404, "folder"),
+        ({"Path": "pipe.jp2"}, 404, "a pipe or a device"),
         ({"Path": "text.jp2"}, 422, "JPEG 2000"),
         ({"Path": "cut.jp2", "rlevel": 0}, 422, "cut short"),
         ({"Path": "B8A_60m.jp2", "rlevel": 9}, 422, "rlevel 9"),
@@ -254,7 +261,21 @@ def test_tokens_keep_others_out(root, tmp_path):
         for token in ("a" * 32, "b" * 32):
             assert service.image("B8A_60m.jp2", headers={"Authorization": f"bearer {token}"}).status == 200
         assert service.ask("/healthz").status == 200
+        (tmp_path / "tokens").write_text("c" * 32)
+        reload(service, "reloaded")
+        answers = [service.image("B8A_60m.jp2", headers={"Authorization": f"Bearer {token * 32}"}) for token in "abc"]
+        assert [answer.status for answer in answers] == [401, 200, 200]
+        (tmp_path / "tokens").write_text("short")
+        reload(service, "reload")
+        assert service.image("B8A_60m.jp2", headers={"Authorization": "Bearer " + "c" * 32}).status == 200
         assert "a" * 32 not in json.dumps(service.lines)
+
+
+def reload(service: Service, message: str) -> None:
+    """Send SIGHUP, and wait for its line in the log."""
+    count = sum(line["message"] == message for line in service.lines)
+    service.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: sum(line["message"] == message for line in service.lines) > count)
 
 
 @pytest.mark.parametrize(
@@ -270,6 +291,7 @@ def test_tokens_keep_others_out(root, tmp_path):
         (["--root", ".", "--token-file", "no-such-file"], 3, "cannot be read"),
         (["--root", ".", "--address", "203.0.113.1"], 3, "cannot listen"),
         (["--root", ".", "--endpoint-url", "http://host"], 2, "--endpoint-url does not apply"),
+        (["--root", "archive=dropbox://images", "--workers", "1"], 3, "reading dropbox:// needs the package"),
         ([], 2, "--root"),
     ],
 )
@@ -288,7 +310,7 @@ def test_an_encrypted_key_is_refused_and_asks_nobody(tmp_path):
     assert "cannot load the certificate" in "".join(service.text)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order(root, tmp_path, number):
     socket = tmp_path / "s"
     with serving("--root", str(root), "--workers", "1", "--unix-socket", str(socket), ready=False) as service:
@@ -331,12 +353,15 @@ def test_it_speaks_tls(root, tmp_path):
         assert service.address.startswith("https://")
         answer = https(service, tmp_path / "cert.pem")
         assert answer == {"status": "ok"}
+        old = (tmp_path / "cert.pem").rename(tmp_path / "old.pem")
+        certificate(tmp_path)
+        reload(service, "reloaded")
+        assert https(service, tmp_path / "cert.pem") == {"status": "ok"}
+        with pytest.raises(urllib.error.URLError, match="certificate"):
+            https(service, old)
 
 
 def https(service: Service, certificate: Path) -> object:
-    import ssl
-    import urllib.request
-
     context = ssl.create_default_context(cafile=str(certificate))
     with urllib.request.urlopen(f"https://localhost:{service.port}/healthz", context=context, timeout=10) as answer:
         return json.load(answer)

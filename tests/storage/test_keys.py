@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import jp2batch
 from jp2batch.core.errors import ConfigurationError, ImageNotFound
+from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.drivers.obstore_driver import ObstoreObject
 from jp2batch.storage.remote_source import RemoteSource
@@ -145,6 +146,19 @@ def store() -> Iterator[RangeServer]:
     """A web server for all examples."""
     with range_server() as server:
         yield server
+
+
+@pytest.mark.parametrize("driver", ["fsspec", "auto"])
+@settings(max_examples=60)
+@given(key=st.text("ab:?/.%#=", min_size=1, max_size=8) | st.sampled_from(["a?versionId=1", "b::s3://c/d"]))
+def test_below_a_root_a_key_is_literal(store: RangeServer, driver: str, key: str) -> None:
+    store.paths.clear()
+    store.files = {f"bucket/root/{key}": b"this one"}
+    options = {"anon": True, "endpoint_url": store.url("").rstrip("/")}
+    with dask.config.set({"jp2batch.driver": driver}):
+        source = open_source(Location.below("s3://bucket/root", key), storage_options=options)
+        assert source.read_many([ByteRange(0, 8)]) == [(0, b"this one")]
+    assert unquote(store.paths[0]) == f"/bucket/root/{key}"
 
 
 @settings(max_examples=150)

@@ -608,7 +608,7 @@ def test_a_path_that_no_file_can_have_is_not_there(tmp_path: Path) -> None:
 
 def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.jp2")
-    with pytest.raises(errors.StorageError, match="a pipe or a device"):
+    with pytest.raises(errors.ImageNotFound, match="a pipe or a device"):
         open_source(str(tmp_path / "a.jp2")).read_many([FIRST])
 
 

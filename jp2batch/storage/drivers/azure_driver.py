@@ -50,7 +50,7 @@ class AzureBlob(Driver):
         return Version(found.size, found.etag)
 
     def _blob(self) -> Any:
-        container, key, _ = self._fs.split_path(self._path)
+        container, key, _ = self._split()
         if not key:
             raise IsADirectoryError(container)
         return self._fs.service_client.get_blob_client(container, key)

@@ -18,8 +18,18 @@ class Driver(ABC):
     tells_version: ClassVar[bool]
     """Whether every reply tells the version; `look` is then redundant."""
 
-    def __init__(self, fs: Any, path: str, meter: Meter) -> None:
-        self._fs, self._path, self._meter = fs, path, meter
+    def __init__(self, fs: Any, path: str, meter: Meter, *, literal: str = "") -> None:
+        self._fs, self._path, self._meter, self._literal = fs, path, meter, literal
+
+    def _split(self) -> tuple[str, str, str | None]:
+        """Return the bucket, the key and the version of the object.
+
+        A literal key has no version: drivers would find it in the text.
+        """
+        bucket, key, version = self._fs.split_path(self._path.removesuffix(self._literal))
+        if not self._literal:
+            return bucket, key, version
+        return bucket, f"{key.rstrip('/')}/{self._literal}" if key else self._literal, None
 
     @abstractmethod
     async def get(self, span: ByteRange, expected: Version | None) -> Reply:

@@ -179,7 +179,7 @@ def _obstacle_of_the_name(location: Location) -> str:
         return "it reads no key with an empty segment ('//', or '/' at an end), '.', '..' or a control character"
     if location.bucket.startswith("arn:"):
         return "it does not know ARNs"
-    return "it reads the newest version of an object only" if "?versionId=" in location.key else ""
+    return "it reads the newest version of an object only" if "?versionId=" in f"?{location.query}" else ""
 
 
 def _obstacle(location: Location, profile: StoreCosts, *, must: bool) -> str:

@@ -61,7 +61,7 @@ class S3Object(Driver):
                 body.close()
 
     async def _get_object(self, **parameters: object) -> Mapping[str, Any]:
-        bucket, key, version = self._fs.split_path(self._path)
+        bucket, key, version = self._split()
         if not key:
             raise IsADirectoryError(bucket)
         slashes = self._path[len(self._path.rstrip("/")) :]  # older s3fs strips them

@@ -38,7 +38,10 @@ class Location:
     options: Mapping[str, object] = field(default_factory=dict, compare=False)
     """fsspec's options for its store; they may contain secrets."""
     literal: str = ""
-    """End of the text with no chain, query or version in it: a key below its root."""
+    """The key below a root, which ends the text.
+
+    It has no chain, query or version.
+    """
     scheme: str = field(init=False, compare=False)
     """Scheme of the first link, such as "s3"; "file" for a path."""
     path: str = field(init=False, compare=False)
@@ -99,7 +102,7 @@ class Location:
 
     @property
     def is_store(self) -> bool:
-        """True if it is in an object store, whose keys are no paths."""
+        """True if it is in an object store."""
         return self.scheme in _STORES and not self.is_chained
 
     @property

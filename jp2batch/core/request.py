@@ -100,7 +100,10 @@ class Request:
 
     @property
     def location(self) -> Location:
-        """The location of the image; below an object store, its key is taken literally."""
+        """The location of the image.
+
+        Below an object store, its key is taken literally.
+        """
         return Location.of(self.path) if self.root is None else Location.below(self.root, self.path)
 
     def __repr__(self) -> str:

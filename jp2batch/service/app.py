@@ -196,7 +196,7 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
 
 
 def _reload(settings: Settings, context: ssl.SSLContext | None) -> None:
-    """Read the tokens and the certificate again; after an error, keep the old."""
+    """Read tokens and certificate again; after an error, keep the old."""
     try:
         settings.tokens.reload()
         if context is not None:

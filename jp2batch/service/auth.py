@@ -37,7 +37,7 @@ class Tokens:
         return bool(self._digests)
 
     def reload(self) -> None:
-        """Read the file again; after an error, the tokens stay as they are."""
+        """Read the file again; after an error, the tokens stay."""
         tokens = (self._variable or "").replace(",", " ").split()
         if self._file is not None:
             tokens += _tokens_in(self._file)

@@ -138,7 +138,7 @@ _OPERATORS = (errors.PermissionDenied, errors.StoreUnavailable)
 """Errors with hints for the operator: only the log has them."""
 
 _OF_A_STORE = (errors.StorageError, errors.InvalidPath)
-"""Errors with text of a driver behind a colon: it can name hosts."""
+"""Errors with a driver's text behind a colon; it can name hosts."""
 
 
 @dataclass(frozen=True, slots=True)

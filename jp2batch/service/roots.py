@@ -51,7 +51,7 @@ class Root:
     """fsspec's options for its store."""
 
     def key_of(self, path: str) -> str:
-        """Return the key of an image, in the spelling used by the index.
+        """Return the key of an image, spelt as in the index.
 
         In an object store, each path is another key. In a folder and on the web, empty and `.` segments mean nothing.
 
@@ -146,7 +146,7 @@ def open_below(request: Request, storage_options: Mapping[str, object]) -> Sourc
 
 
 def check_roots(client: "Client", roots: Mapping[str, Root]) -> None:
-    """Refuse roots of which no image can be read: a package, credentials or a bucket is missing.
+    """Refuse unreadable roots: a package, credentials or a bucket is missing.
 
     An error that can pass is only logged.
 

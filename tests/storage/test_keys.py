@@ -153,12 +153,12 @@ def store() -> Iterator[RangeServer]:
 @given(key=st.text("ab:?/.%#=", min_size=1, max_size=8) | st.sampled_from(["a?versionId=1", "b::s3://c/d"]))
 def test_below_a_root_a_key_is_literal(store: RangeServer, driver: str, key: str) -> None:
     store.paths.clear()
-    store.files = {f"bucket/root/{key}": b"this one"}
+    store.files = {f"bucket/scenes/{key}": b"this one"}
     options = {"anon": True, "endpoint_url": store.url("").rstrip("/")}
     with dask.config.set({"jp2batch.driver": driver}):
-        source = open_source(Location.below("s3://bucket/root", key), storage_options=options)
+        source = open_source(Location.below("s3://bucket/scenes", key), storage_options=options)
         assert source.read_many([ByteRange(0, 8)]) == [(0, b"this one")]
-    assert unquote(store.paths[0]) == f"/bucket/root/{key}"
+    assert unquote(store.paths[0]) == f"/bucket/scenes/{key}"
 
 
 @settings(max_examples=150)

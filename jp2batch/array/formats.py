@@ -6,7 +6,7 @@ import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -128,9 +128,9 @@ def _to_netcdf(pixels: Pixels) -> bytes:
 def _to_zarr(pixels: Pixels) -> dict[str, bytes]:
     import zarr  # noqa: F401  # if zarr is missing, xarray does not name it
 
-    stored: dict[str, Any] = {}
-    _dataarray(pixels).to_dataset().to_zarr(stored, consolidated=False)
-    return {name: buffer.to_bytes() for name, buffer in stored.items()}
+    from jp2batch.array.zarr_files import zarr_files
+
+    return zarr_files(_dataarray(pixels).to_dataset())
 
 
 def _dataarray(pixels: Pixels) -> "xr.DataArray":

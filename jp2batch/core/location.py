@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -149,7 +150,8 @@ class Location:
     @property
     def stem(self) -> str:
         """File name without folders and suffix, safe in file and task names."""
-        return re.sub(r"[^A-Za-z0-9_.+-]", "_", PurePosixPath(redact(self.text)).stem).lstrip(".")[-80:] or "image"
+        name = safe_name(PurePosixPath(redact(self.text)).stem).lstrip(".").encode()
+        return name[-80:].decode(errors="ignore") or "image"
 
     @property
     def names_a_user_of_a_store(self) -> bool:
@@ -187,6 +189,20 @@ class Location:
 def redact(text: str) -> str:
     """Return a text without users, passwords and queries in its URLs."""
     return _QUERY.sub("", _USER.sub("", _USER_OF_STORE.sub(rf"\1\2{_MARK}", text)))
+
+
+def safe_name(text: str) -> str:
+    """Return a text with letters, digits and "_.+-" only, in NFC.
+
+    Letters of all scripts are kept; other characters become "_".
+    """
+    normal = unicodedata.normalize("NFC", text)
+    return "".join(char if char.isalnum() or char in "_.+-" or _is_mark(char) else "_" for char in normal)
+
+
+def _is_mark(char: str) -> bool:
+    """Return whether a character belongs to the letter before it."""
+    return unicodedata.category(char).startswith("M")
 
 
 def host_of(address: str) -> str:

@@ -46,8 +46,14 @@ def read_head(url: str, *, storage_options: StorageOptions = None) -> Head:
     def act(opened: OpenImage) -> Head:
         opened.confirm()
         opened.check()
-        place = from_boxes(opened.image.container.boxes)
-        bands = len(opened.channels)
-        return Head(url, source.path, opened.image.header, place, bands, opened.dtype, opened.learned_index())
+        return head_of(opened, url)
 
     return with_image(source, act)
+
+
+def head_of(opened: OpenImage, url: str) -> Head:
+    """Return the header of an open image, at a path or URL."""
+    place = from_boxes(opened.image.container.boxes)
+    bands = len(opened.channels)
+    index = opened.learned_index()
+    return Head(url, opened.source.path, opened.image.header, place, bands, opened.dtype, index)

@@ -28,6 +28,20 @@ def test_the_scheme_is_that_of_fsspec(text):
     assert Location.of(text).scheme == fsspec.utils.get_protocol(text)
 
 
+@pytest.mark.parametrize(
+    ("path", "stem"),
+    [
+        ("Zu\u0308rich 1.jp2", "Z\xfcrich_1"),  # as macOS decomposes it
+        ("\u6771\u4eac/\u6771\u4eac.jp2", "\u6771\u4eac"),
+        ("\u0928\u092e\u0938\u094d\u0924\u0947.jp2", "\u0928\u092e\u0938\u094d\u0924\u0947"),  # marks belong to letters
+        ("\u6771" * 60 + ".jp2", "\u6771" * 26),  # at most 80 bytes
+        ("a\ud800\u202e.jp2", "a__"),
+    ],
+)
+def test_its_stem_keeps_letters_of_all_scripts(path, stem):
+    assert Location.of(path).stem == stem
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_with_its_own_path_it_stays_as_it_is(text):
     location = Location.of(text)

@@ -1,11 +1,11 @@
 """Coordinates and attributes of a cube."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from jp2batch.array.cube.alignment import AlignedImage, offset
 from jp2batch.array.cube.inputs import CubeImage
@@ -15,6 +15,8 @@ from jp2batch.image.header import Head
 
 AS_STORED = "as stored"
 """Quantity and scaling of bands other than reflectance."""
+
+_UNAPPLIED = ("radiometric_offset", "quantification_value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,7 @@ def _unapplied(
     bands: Sequence[str],
     by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
 ) -> dict[str, object]:
-    """Return the scaling of unscaled numbers, by time and band.
-
-    Warns if it changes with time.
-    """
+    """Return the scaling of unscaled numbers, by time and band."""
     known = {key: image.scaling for key, (image, _) in by_cell.items() if image.scaling is not None}
     if not known:
         return {}
@@ -70,13 +69,13 @@ def _unapplied(
         for column, band in enumerate(bands):
             if (scaling := known.get((time, band))) is not None:
                 offsets[row, column], quantifications[row, column] = scaling.offset, scaling.quantification
-    if any(len({*values[~np.isnan(values)]}) > 1 for table in (offsets, quantifications) for values in table.T):
-        text = "numbers of different times have different offsets: compare reflectance (scaled=True) instead"
-        warnings.warn(text, stacklevel=5)
-    return {
-        "radiometric_offset": (("time", "band"), offsets),
-        "quantification_value": (("time", "band"), quantifications),
-    }
+    return {name: (("time", "band"), table) for name, table in zip(_UNAPPLIED, (offsets, quantifications), strict=True)}
+
+
+def offsets_change(cube: xr.DataArray) -> bool:
+    """Return whether the scaling of unscaled numbers changes with time."""
+    tables = (cube[name].values for name in _UNAPPLIED if name in cube.coords)
+    return any(len({*values[~np.isnan(values)]}) > 1 for table in tables for values in table.T)
 
 
 def _applied(

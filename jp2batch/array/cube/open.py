@@ -1,8 +1,9 @@
 """Open Sentinel-2 images as a lazy cube."""
 
 import os
+import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,11 +11,12 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
-from jp2batch.array.cube.alignment import AlignedImage, offset, place_all, reference
+from jp2batch.array.cube.alignment import AlignedImage, offset
 from jp2batch.array.cube.inputs import CubeImage, add_scalings, heads_of, listed_images
+from jp2batch.array.cube.layout import cube_layout
 from jp2batch.array.cube.lazy import Cell, CubeArray
-from jp2batch.array.cube.metadata import CubeOptions, attributes, coordinates, fill_value
-from jp2batch.array.dataarray import chunked, tile_chunks
+from jp2batch.array.cube.metadata import CubeOptions, offsets_change
+from jp2batch.array.dataarray import chunked
 from jp2batch.array.lazy import ImageArray
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.bands import band_names, checked_metres
@@ -26,7 +28,7 @@ from jp2batch.image.header import Head
 if TYPE_CHECKING:
     from distributed import Client
 
-_SHOWN = 5  # missing cells in a message
+_SHOWN = 5  # tiles in a message
 
 
 def open_cube(
@@ -135,76 +137,24 @@ def _by_tile(images: Sequence[CubeImage], heads: Sequence[Head]) -> dict[str, li
 
 def _cube(members: Sequence[tuple[CubeImage, Head]], options: CubeOptions) -> xr.DataArray:
     """Return the cube of the images of a tile."""
-    _check_members(members)
-    placed = place_all([head for _, head in members], options.rlevel)
-    base = reference(placed)
-    by_cell = {(image.time, image.band): (image, one) for (image, _), one in zip(members, placed, strict=True)}
-    times = sorted({time for time, _ in by_cell})
-    bands = list(
-        options.bands or sorted({band for _, band in by_cell}, key=partial(_rank, members[0][0].mission.bands))
-    )
-    absent = [(time, band) for time in times for band in bands if (time, band) not in by_cell]
-    number = fill_value(members)
-    _check_absent(absent, by_cell, number, options)
+    layout = cube_layout(members, options)
     cells = tuple(
-        tuple(_cell(*by_cell[time, band], base, options) if (time, band) in by_cell else None for band in bands)
-        for time in times
+        tuple(
+            _cell(*layout.by_cell[time, band], layout.base, options) if (time, band) in layout.by_cell else None
+            for band in layout.bands
+        )
+        for time in layout.times
     )
     dtype = np.result_type(*(cell.image.dtype for row in cells for cell in row if cell is not None))
-    fill = np.nan if dtype.kind == "f" else number
-    lazy = CubeArray(cells, (len(times), len(bands), *base.shape), dtype, fill)
-    array = xr.DataArray(
-        indexing.LazilyIndexedArray(lazy),
-        coords=coordinates(times, bands, by_cell, base, options),
-        dims=("time", "band", "y", "x"),
-        name="cube",
-        attrs=attributes(members, absent, options),
-    )
-    finest = min(placed, key=lambda one: one.pixel)
-    array.encoding["grid_mapping"] = "spatial_ref"
+    fill = np.nan if dtype.kind == "f" else layout.fill
+    array = layout.array(indexing.LazilyIndexedArray(CubeArray(cells, layout.shape, dtype, fill)))
+    if offsets_change(array):
+        text = "numbers of different times have different offsets: compare reflectance (scaled=True) instead"
+        warnings.warn(text, stacklevel=3)
     if dtype.kind == "f":
         array.encoding["_FillValue"] = dtype.type(np.nan)
-    tiles = tile_chunks(finest.head.header.siz, finest.selection)
-    array.encoding["preferred_chunks"] = {"time": 1, "band": 1} | tiles
+    array.encoding["preferred_chunks"] = {"time": 1, "band": 1} | layout.chunks
     return chunked(array, options.chunks)
-
-
-def _check_members(members: Sequence[tuple[CubeImage, Head]]) -> None:
-    seen: dict[tuple[np.datetime64, str], Head] = {}
-    for image, head in members:
-        if head.channels != 1:
-            raise CubeMismatch(head.path, f"has {head.channels} bands", "leave it out of the cube; open it alone")
-        other = seen.setdefault((image.time, image.band), head)
-        if other is not head:
-            problem = f"is another image of {image.band} at {image.time.astype('datetime64[s]')} than {other.path}"
-            raise CubeMismatch(head.path, problem, "give only one of them: of a single pixel size and processing")
-    levels = {image.name.level for image, _ in members if image.band in image.mission.bands} - {None}
-    if len(levels) > 1:
-        shown = " and ".join(sorted(level.removeprefix("L") for level in levels if level))
-        raise CubeMismatch("", f"images of levels {shown} have different quantities", "open a cube of each level")
-
-
-def _check_absent(
-    absent: Sequence[tuple[np.datetime64, str]],
-    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
-    number: int,
-    options: CubeOptions,
-) -> None:
-    """Refuse cells without an image, unless `number` is their no-data value."""
-    if not absent:
-        return
-    named = ", ".join(f"{band} at {time.astype('datetime64[s]')}" for time, band in absent[:_SHOWN])
-    more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
-    if options.missing == "raise":
-        raise CubeMismatch("", f"missing images: {named}{more}", 'add them, or give missing="fill"')
-    lacking = {band for _, band in absent}
-    if nowhere := sorted(lacking - {band for _, band in by_cell}):
-        tile = next(iter(by_cell.values()))[0].name.tile
-        raise CubeMismatch("", f"tile {tile} has no image of {', '.join(nowhere)}", "leave it out")
-    for image, _ in by_cell.values():
-        if image.band in lacking and image.nodata != number:
-            problem = f"missing images: {named}{more}, and the no-data value of {image.band} is not {number}"
-            raise CubeMismatch("", problem, "add them, or leave the band out")
 
 
 def _cell(image: CubeImage, one: AlignedImage, base: AlignedImage, options: CubeOptions) -> Cell:
@@ -227,8 +177,3 @@ def _cell(image: CubeImage, one: AlignedImage, base: AlignedImage, options: Cube
         raise CubeMismatch(one.head.path, "classes cannot be interpolated", 'give align="snap"')
     (y, x), (a, e) = offset(one, base), (one.place.transform[0], one.place.transform[4])
     return Cell(lazy, (-y / (e * selection.step), -x / (a * selection.step)), image.nodata)
-
-
-def _rank(order: Sequence[str], band: str) -> tuple[int, str]:
-    """Order spectral bands as their mission does, and all others after them."""
-    return (order.index(band) if band in order else len(order), band)

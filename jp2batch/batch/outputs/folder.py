@@ -24,7 +24,7 @@ from jp2batch.batch.records import (
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import Delivery, WrittenOutput
 from jp2batch.core.errors import InvalidRequest, OutputError
-from jp2batch.core.location import Location
+from jp2batch.core.location import Location, safe_name
 from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image.read import Pixels
@@ -37,10 +37,10 @@ _GROUP = b'{"attributes": {}, "zarr_format": 3, "node_type": "group"}'
 def item_name(request: Request) -> str:
     """Return a file name for the output of an item.
 
-    Made of the name of the image, the level and the id, safe on any system. An id with unsafe characters is cleaned,
-    and its digest appended.
+    Made of the name of the image, the level and the id. Letters of all scripts are kept, in NFC. An id with other
+    characters, or more than 64 bytes, is cleaned, and its digest appended.
     """
-    safe = re.sub(r"[^A-Za-z0-9_.+-]", "_", request.id)[:64]
+    safe = safe_name(request.id).encode()[:64].decode(errors="ignore")
     if safe != request.id:
         safe = f"{safe}-{hashlib.sha256(request.id.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
     return f"{Location.of(request.path).stem}-r{request.rlevel}-{safe}"

@@ -1,0 +1,179 @@
+"""Cubes in Zarr stores: fixed by headers, then written by workers, a plane each.
+
+A plane is a band at a time, and a single object: no two workers write to the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jp2batch.array.cube.alignment import place_all
+from jp2batch.array.cube.inputs import CubeImage, add_scalings, listed_images
+from jp2batch.array.cube.layout import CubeLayout, cube_layout
+from jp2batch.array.cube.metadata import CubeOptions
+from jp2batch.array.zarr_files import zarr_files
+from jp2batch.compute.parallel import map_concurrently
+from jp2batch.core.errors import CubeMismatch, Jp2BatchError
+from jp2batch.core.options import StorageOptions
+from jp2batch.core.request import Request
+from jp2batch.image.header import Head, head_of, read_head
+from jp2batch.image.missions import identify
+from jp2batch.image.open import OpenImage
+from jp2batch.image.read import Pixels
+from jp2batch.jpeg2000.geometry.grid import Selection
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CUBE = "cube"
+"""Name of the array in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class CubeGrid:
+    """Axes and grid of a stored cube; picklable for workers."""
+
+    times: tuple[np.datetime64, ...]
+    bands: tuple[str, ...]
+    base: Head
+    """Header of an image of the largest pixels."""
+    rlevel: int
+    """Resolution levels to drop of the largest pixels."""
+    rows: int
+    columns: int
+    dtype: np.dtype[np.generic]
+    fill: int
+    """Value of planes that were not written."""
+    chunk: tuple[int, int]
+    """Rows and columns read together."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Numbers of times, bands, rows and columns."""
+        return len(self.times), len(self.bands), self.rows, self.columns
+
+    @property
+    def storage(self) -> dict[str, Any]:
+        """Chunks and codecs of the Zarr array: a plane is a shard, if it has several chunks."""
+        import zarr.codecs
+
+        whole = tuple(-(-length // chunk) * chunk for length, chunk in zip(self.shape[2:], self.chunk, strict=True))
+        return {
+            "chunks": (1, 1, *self.chunk),
+            "shards": None if whole == self.chunk else (1, 1, *whole),
+            "compressors": [zarr.codecs.ZstdCodec()],
+            "fill_value": self.fill,
+        }
+
+    def position(self, request: Request) -> tuple[int, int]:
+        """Return the numbers of time and band of a request."""
+        mission, name = identify(request.url)
+        image = CubeImage(request.url, name, mission)
+        return self.times.index(image.time), self.bands.index(image.band)
+
+    def plane_name(self, request: Request) -> str:
+        """Return the name of the plane of a request, below the store."""
+        time, band = self.position(request)
+        return f"{CUBE}/c/{time}/{band}/0/0"
+
+    def select(self, request: Request, opened: OpenImage) -> Selection:
+        """Select the samples of a plane.
+
+        Raises
+        ------
+        CubeMismatch
+            The image does not fit into the cube.
+        """
+        base, own = place_all([self.base, head_of(opened, request.url)], self.rlevel)
+        if base.shape != self.shape[2:] or not np.can_cast(opened.dtype, self.dtype) or len(opened.channels) != 1:
+            problem = "has larger pixels, wider numbers or more bands than the cube"
+            raise CubeMismatch(request.shown_path, problem, "write another cube with overwrite=True")
+        return opened.checked(own.selection)
+
+    def plane(self, pixels: Pixels, request: Request) -> bytes:
+        """Return the plane of an image as an object of the Zarr array."""
+        import zarr
+
+        stored: dict[str, Any] = {}
+        whole = {"write_empty_chunks": True}  # or a plane of no data would be no object
+        array = zarr.create_array(stored, shape=self.shape, dtype=self.dtype, config=whole, **self.storage)
+        array[self.position(request)] = pixels.values[0]
+        (data,) = (buffer for name, buffer in stored.items() if name.startswith("c/"))
+        found: bytes = data.to_bytes()
+        return found
+
+
+def plan_stored_cube(
+    requests: Sequence[Request], client: "Client | None", storage_options: StorageOptions
+) -> tuple[CubeGrid, dict[str, bytes]]:
+    """Return the grid of a cube of images, and the files of the empty cube.
+
+    Only headers and metadata are read. An image without readable header leaves its plane empty.
+
+    Raises
+    ------
+    CubeMismatch
+        The images do not fit into a single cube, or no image of a band can be read.
+    """
+    each = partial(map_concurrently, client=client, storage_options=storage_options)
+    levels = {request.rlevel for request in requests}
+    if len(levels) > 1:
+        problem = f"a cube has a single rlevel, but items have {', '.join(map(str, sorted(levels)))}"
+        raise CubeMismatch("", problem, "give the same rlevel to all")
+    images = listed_images(requests, None, None, each)
+    add_scalings(images, False, each)
+    heads = each(_head_or_error, [image.url for image in images])
+    _check_readable(images, heads)
+    members = [(image, head) for image, head in zip(images, heads, strict=True) if isinstance(head, Head)]
+    unread = [image for image, head in zip(images, heads, strict=True) if not isinstance(head, Head)]
+    options = CubeOptions(levels.pop(), None, None, "snap", "fill", False, storage_options)
+    layout = cube_layout(members, options, unread)
+    return _stored(layout)
+
+
+def _stored(layout: CubeLayout) -> tuple[CubeGrid, dict[str, bytes]]:
+    import dask.array
+
+    rows, columns = layout.base.shape
+    grid = CubeGrid(
+        tuple(layout.times),
+        tuple(layout.bands),
+        replace(layout.base.head, index=None),
+        layout.base.selection.rlevel,
+        rows,
+        columns,
+        np.result_type(*(head.dtype for _, head in layout.members)),
+        layout.fill,
+        (max(layout.chunks["y"]), max(layout.chunks["x"])),
+    )
+    shards = grid.storage["shards"] or grid.storage["chunks"]
+    array = layout.array(dask.array.zeros(grid.shape, dtype=grid.dtype, chunks=shards))
+    array.encoding |= grid.storage
+    return grid, zarr_files(array.to_dataset())
+
+
+def _head_or_error(url: str, *, storage_options: StorageOptions) -> Head | Jp2BatchError:
+    try:
+        return read_head(url, storage_options=storage_options)
+    except Jp2BatchError as error:
+        return error.with_traceback(None)
+
+
+def _check_readable(images: Sequence[CubeImage], heads: Sequence[Head | Jp2BatchError]) -> None:
+    """Refuse a cube with a band of which no header can be read.
+
+    Raises
+    ------
+    Jp2BatchError
+        The error of the first image of this band.
+    """
+    known = {image.band for image, head in zip(images, heads, strict=True) if isinstance(head, Head)}
+    tiles = sorted({image.name.tile or "" for image in images})
+    if len(tiles) > 1:
+        raise CubeMismatch("", f"images of {len(tiles)} tiles ({', '.join(tiles[:5])})", "write a cube of each tile")
+    for image, head in zip(images, heads, strict=True):
+        if isinstance(head, Jp2BatchError) and image.band not in known:
+            raise head

@@ -1,0 +1,48 @@
+"""Zarr groups as files, with consolidated metadata.
+
+zarr warns when it writes consolidated metadata, but not when it reads them. A reader then needs a single object, and no
+listing, to know all arrays of a group.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+METADATA = "zarr.json"
+"""Name of the metadata of a group or an array, in its folder."""
+
+EMPTY_GROUP = orjson.dumps({"attributes": {}, "zarr_format": 3, "node_type": "group"})
+"""Metadata of a group without members."""
+
+_CONSOLIDATED = "consolidated_metadata"
+
+
+def zarr_files(dataset: "xr.Dataset") -> dict[str, bytes]:
+    """Return the files of a dataset by name.
+
+    Chunks of dask arrays are left out.
+    """
+    stored: dict[str, Any] = {}
+    dataset.to_zarr(stored, consolidated=False, compute=False)
+    files = {name: buffer.to_bytes() for name, buffer in stored.items()}
+    group = files.pop(METADATA)
+    members = {name.removesuffix(f"/{METADATA}"): data for name, data in files.items() if name.endswith(METADATA)}
+    return files | {METADATA: consolidated(group, members)}
+
+
+def consolidated(group: bytes, members: Mapping[str, bytes]) -> bytes:
+    """Return the metadata of a group with those of its members, by path.
+
+    Members of members are included, if their metadata have them.
+    """
+    found: dict[str, object] = {}
+    for path, data in sorted(members.items()):
+        member = orjson.loads(data)
+        inner = member.pop(_CONSOLIDATED, {}).get("metadata", {})
+        found |= {path: member} | {f"{path}/{name}": one for name, one in sorted(inner.items())}
+    told = {"kind": "inline", "must_understand": False, "metadata": found}
+    return orjson.dumps(orjson.loads(group) | {_CONSOLIDATED: told})

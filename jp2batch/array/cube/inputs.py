@@ -67,7 +67,7 @@ def listed_images(
     products = [path for path in paths if is_product(path)]
     if products and bands is None:
         raise CubeMismatch(products[0], "bands are required when opening a product", 'give bands=["B04", …]')
-    named = [_named(path) for path in paths if not is_product(path)]
+    named = [named_image(path) for path in paths if not is_product(path)]
     listings = each(partial(product_images, bands=bands, metres=metres, finest=True), products)
     for product, (metadata, listed) in zip(products, listings, strict=True):
         named += [CubeImage(image.path, image.name, product_mission(product), metadata, product) for image in listed]
@@ -125,7 +125,14 @@ def _absence(image: CubeImage, product: str, images: Sequence[CubeImage], each: 
     return ImageNotFound(image.url, problem, f"give {' or '.join(whole)}" if whole else hint)
 
 
-def _named(path: str) -> CubeImage:
+def named_image(path: str) -> CubeImage:
+    """Return an image with band and time, by its name.
+
+    Raises
+    ------
+    CubeMismatch
+        The name lacks one of them.
+    """
     mission, name = identify(path)
     if name is None or name.band is None or (name.time or name.day) is None:
         hint = f"give images with names of {titles()}; join others by xarray.concat of jp2batch.open"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jp2batch.array.cube.alignment import place_all
-from jp2batch.array.cube.inputs import CubeImage, add_scalings, listed_images
+from jp2batch.array.cube.inputs import CubeImage, add_scalings, listed_images, named_image
 from jp2batch.array.cube.layout import CubeLayout, cube_layout
 from jp2batch.array.cube.metadata import CubeOptions
 from jp2batch.array.zarr_files import zarr_files
@@ -20,7 +20,6 @@ from jp2batch.core.errors import CubeMismatch, Jp2BatchError
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image.header import Head, head_of, read_head
-from jp2batch.image.missions import identify
 from jp2batch.image.open import OpenImage
 from jp2batch.image.read import Pixels
 from jp2batch.jpeg2000.geometry.grid import Selection
@@ -70,8 +69,7 @@ class CubeGrid:
 
     def position(self, request: Request) -> tuple[int, int]:
         """Return the numbers of time and band of a request."""
-        mission, name = identify(request.url)
-        image = CubeImage(request.url, name, mission)
+        image = named_image(request.url)
         return self.times.index(image.time), self.bands.index(image.band)
 
     def plane_name(self, request: Request) -> str:
@@ -98,8 +96,13 @@ class CubeGrid:
         import zarr
 
         stored: dict[str, Any] = {}
-        whole = {"write_empty_chunks": True}  # or a plane of no data would be no object
-        array = zarr.create_array(stored, shape=self.shape, dtype=self.dtype, config=whole, **self.storage)
+        array = zarr.create_array(
+            stored,
+            shape=self.shape,
+            dtype=self.dtype,
+            config={"write_empty_chunks": True},  # or a plane of no data would be no object
+            **self.storage,
+        )
         array[self.position(request)] = pixels.values[0]
         (data,) = (buffer for name, buffer in stored.items() if name.startswith("c/"))
         found: bytes = data.to_bytes()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 METADATA = "zarr.json"
-"""Name of the metadata of a group or an array, in its folder."""
+"""Name of the metadata in the folder of a group or array."""
 
 EMPTY_GROUP = orjson.dumps({"attributes": {}, "zarr_format": 3, "node_type": "group"})
 """Metadata of a group without members."""
@@ -35,7 +35,7 @@ def zarr_files(dataset: "xr.Dataset") -> dict[str, bytes]:
 
 
 def consolidated(group: bytes, members: Mapping[str, bytes]) -> bytes:
-    """Return the metadata of a group with those of its members, by path.
+    """Return the metadata of a group, including its members' by path.
 
     Members of members are included, if their metadata have them.
     """

@@ -31,7 +31,7 @@ class CubeLayout:
     base: AlignedImage
     """Image of the largest pixels, whose coordinates the cube has."""
     finest: AlignedImage
-    """Image of the smallest pixels, whose tiles are the chunks of the cube."""
+    """Image of the smallest pixels, whose tiles are the chunks."""
     absent: Sequence[tuple[np.datetime64, str]]
     """Times and bands without an image."""
     fill: int
@@ -64,7 +64,7 @@ class CubeLayout:
 def cube_layout(
     members: Sequence[tuple[CubeImage, Head]], options: CubeOptions, unread: Sequence[CubeImage] = ()
 ) -> CubeLayout:
-    """Return the layout of a cube; it has cells also for `unread` images.
+    """Return the layout of a cube, with cells also for `unread` images.
 
     Raises
     ------

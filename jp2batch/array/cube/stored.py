@@ -1,6 +1,6 @@
-"""Cubes in Zarr stores: fixed by headers, then written by workers, a plane each.
+"""Cubes in Zarr stores: planned from headers, written plane by plane.
 
-A plane is a band at a time, and a single object: no two workers write to the same.
+A plane is a band at a time. It is a single object: no two workers write to the same object.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,10 @@ class CubeGrid:
 
     @property
     def storage(self) -> dict[str, Any]:
-        """Chunks and codecs of the Zarr array: a plane is a shard, if it has several chunks."""
+        """Chunks and codecs of the Zarr array.
+
+        A plane of several chunks is a shard.
+        """
         import zarr.codecs
 
         whole = tuple(-(-length // chunk) * chunk for length, chunk in zip(self.shape[2:], self.chunk, strict=True))
@@ -92,7 +95,7 @@ class CubeGrid:
         return opened.checked(own.selection)
 
     def plane(self, pixels: Pixels, request: Request) -> bytes:
-        """Return the plane of an image as an object of the Zarr array."""
+        """Return an encoded plane: an object of the Zarr array."""
         import zarr
 
         stored: dict[str, Any] = {}
@@ -112,7 +115,7 @@ class CubeGrid:
 def plan_stored_cube(
     requests: Sequence[Request], client: "Client | None", storage_options: StorageOptions
 ) -> tuple[CubeGrid, dict[str, bytes]]:
-    """Return the grid of a cube of images, and the files of the empty cube.
+    """Plan a cube: return its grid, and the files without planes.
 
     Only headers and metadata are read. An image without readable header leaves its plane empty.
 
@@ -166,7 +169,7 @@ def _head_or_error(url: str, *, storage_options: StorageOptions) -> Head | Jp2Ba
 
 
 def _check_readable(images: Sequence[CubeImage], heads: Sequence[Head | Jp2BatchError]) -> None:
-    """Refuse a cube with a band of which no header can be read.
+    """Refuse several tiles, and a band without any readable header.
 
     Raises
     ------

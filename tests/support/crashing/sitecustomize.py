@@ -1,4 +1,4 @@
-"""Make OpenJPEG crash on images of 61 rows, and hang on 62 rows.
+"""Make OpenJPEG crash on images of 61 rows, and hang on 62 rows; with PAUSE=seconds, each decode takes longer.
 
 They stand for files that do so for real.
 
@@ -13,6 +13,7 @@ from typing import Any
 from jp2batch.image import openjpeg
 
 DEADLY, ENDLESS = 61, 62
+PAUSE = float(os.environ.get("PAUSE", "0"))
 
 _decode = openjpeg.decode
 
@@ -23,6 +24,7 @@ def decode(data: Any, target: Any, **options: Any) -> Any:
         os.kill(os.getpid(), signal.SIGSEGV)
     if target.shape[-2] == ENDLESS:
         time.sleep(600)
+    time.sleep(PAUSE)
     return _decode(data, target, **options)
 
 

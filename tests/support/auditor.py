@@ -1,0 +1,58 @@
+"""Answer questions about a store: a line of JSON in, a line out. Run on a host beside the store."""
+
+import json
+import sys
+import time
+import urllib.request
+
+import fsspec
+
+S3 = fsspec.filesystem("s3", use_listings_cache=False)
+
+
+def listing(prefix: str) -> dict[str, tuple[int, str, str]]:
+    """Return size, ETag and time of the objects below a prefix."""
+    found = S3.find(prefix, detail=True)
+    return {
+        name.removeprefix(f"{prefix}/"): (one["size"], one["ETag"].strip('"'), str(one["LastModified"]))
+        for name, one in found.items()
+    }
+
+
+def read(key: str) -> str:
+    """Return an object as text, its damaged characters replaced."""
+    return str(S3.cat_file(key).decode(errors="replace"))
+
+
+def write(key: str, text: str) -> None:
+    """Put an object."""
+    S3.pipe_file(key, text.encode())
+
+
+def fill(folder: str, bucket: str, *others: str) -> None:
+    """Make buckets as soon as the store answers, and copy the files of a folder into the first."""
+    end = time.monotonic() + 120
+    while True:
+        try:
+            for name in (bucket, *others):
+                S3.makedirs(name, exist_ok=True)
+            S3.put(f"{folder}/", f"{bucket}/", recursive=True)
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
+def fetch(url: str) -> str:
+    """Return the text at a URL."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        function, *arguments = json.loads(line)
+        sys.stdout.write(f"{json.dumps(globals()[function](*arguments))}\n")
+        sys.stdout.flush()

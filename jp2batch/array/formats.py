@@ -16,13 +16,15 @@ from jp2batch.core.options import StorageOptions
 from jp2batch.image.preview import to_png
 from jp2batch.image.read import Pixels
 from jp2batch.image.response import to_json
-from jp2batch.storage.files import write_bytes, write_folder
+from jp2batch.storage.files import WrittenBytes, write_bytes, write_folder
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_options: StorageOptions = None) -> None:
+def write(
+    pixels: Pixels, destination: str, form: str | None = None, *, storage_options: StorageOptions = None
+) -> WrittenBytes:
     """Write pixels to a file, in the format of its suffix.
 
     Parameters
@@ -37,6 +39,11 @@ def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_
     storage_options : mapping, optional
         fsspec's options for the store of the destination.
 
+    Returns
+    -------
+    WrittenBytes
+        Size and checksum of the file or store.
+
     Raises
     ------
     InvalidRequest
@@ -47,9 +54,8 @@ def write(pixels: Pixels, destination: str, form: str | None = None, *, storage_
     form = form_of(form or destination)
     try:
         if FORMATS[form].is_folder:
-            write_folder(destination.rstrip("/"), _to_zarr(pixels), storage_options=storage_options)
-        else:
-            write_bytes(destination, to_bytes(pixels, form), storage_options=storage_options)
+            return write_folder(destination.rstrip("/"), _to_zarr(pixels), storage_options=storage_options)
+        return write_bytes(destination, to_bytes(pixels, form), storage_options=storage_options)
     except ImportError as error:
         package = error.name or " ".join(needs(form))
         raise InvalidRequest(destination, f"writing {form} files needs {package}", f"pip install {package}") from None
@@ -61,6 +67,22 @@ def to_bytes(pixels: Pixels, form: str) -> bytes:
     `form` is the suffix of the format, which must be a single file.
     """
     return _WRITERS[form](pixels)
+
+
+def is_whole(path: Path, form: str) -> bool:
+    """Return whether a local file has the signature of its format.
+
+    It tells files that a power cut has emptied, filled with zeros or cut.
+    """
+    with contextlib.suppress(OSError, ValueError, EOFError):
+        if form == ".npy":
+            return bool(np.load(path, mmap_mode="r").size)  # it compares header and size
+        starts, end = _ENDS[form]
+        with path.open("rb") as file:
+            is_right = file.read(8).startswith(starts)
+            file.seek(-len(end), io.SEEK_END)
+            return is_right and file.read() == end
+    return False
 
 
 def form_of(destination: str) -> str:
@@ -155,3 +177,13 @@ _WRITERS: dict[str, Callable[[Pixels], bytes]] = {
     ".nc": _to_netcdf,
 }
 """Writers of single-file formats, by suffix."""
+
+_TIFF = ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), b"")
+_ENDS: dict[str, tuple[tuple[bytes, ...], bytes]] = {
+    ".json": ((b"{",), b"}"),
+    ".png": ((b"\x89PNG\r\n\x1a\n",), b"IEND\xaeB`\x82"),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".nc": ((b"\x89HDF\r\n\x1a\n",), b""),
+}
+"""Possible first bytes, and last bytes, of single-file formats by suffix."""

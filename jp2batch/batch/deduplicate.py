@@ -43,6 +43,10 @@ class Reads:
         """Return the request of each read: its first item."""
         return [items[0][1] for items in self._items.values()]
 
+    def first(self, item: Request) -> Request:
+        """Return the request of the read of an item."""
+        return self._items[_asked(item)][0][1]
+
     def of(self, items: Iterable[Request]) -> list[Request]:
         """Return the requests of the reads needed for some items."""
         return [self._items[asked][0][1] for asked in dict.fromkeys(map(_asked, items))]

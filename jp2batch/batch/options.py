@@ -15,13 +15,17 @@ class RunOptions:
     form: str | None = None
     """Format of the files in a folder."""
     records: str | None = None
-    """Path of the records; by default beside the output."""
+    """Local file of the records, or of a copy of them."""
     resume: bool = False
     """Continue an earlier run: read only the unfinished items."""
     retry_failed: bool = False
     """Read only the items failed in an earlier run."""
     overwrite: bool = False
     """Replace the output of an earlier run."""
+    verify: bool = False
+    """Compare the content of existing results with the records, too."""
+    clean: bool = False
+    """Remove recorded results that no item makes, and incomplete files."""
     fail_fast: bool = False
     """Stop at the first failure."""
     storage_options: StorageOptions = field(default=None, repr=False)

@@ -63,6 +63,12 @@ def announce(client: "Client | None", *, visible: bool) -> None:
         sys.stderr.write(f"dashboard: {client.dashboard_link}\n")
 
 
+def tell(text: str, *, visible: bool) -> None:
+    """Print a message to stderr."""
+    if visible:
+        sys.stderr.write(f"jp2batch: {text}\n")
+
+
 def _in_notebook() -> bool:
     ipython = sys.modules.get("IPython")  # if not imported, this is not a notebook
     shell = ipython.get_ipython() if ipython else None

@@ -1,255 +1,218 @@
-"""Resume a run: check existing output and records, list remaining items."""
+"""Resume a run: compare items with records and output, list remaining items."""
 
-import contextlib
-import errno
-import os
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
+from jp2batch.batch.deduplicate import Reads
 from jp2batch.batch.options import RunOptions
 from jp2batch.batch.outputs import Output
-from jp2batch.batch.records import RecordEntry, keep_records, read_records
-from jp2batch.core.errors import InvalidRequest, StorageError
+from jp2batch.batch.records.entry import RecordBook, RecordEntry
+from jp2batch.batch.records.log import RecordLog
+from jp2batch.batch.state.run_state import RunState
+from jp2batch.compute.result import Result
+from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.request import Request
+from jp2batch.storage.directory import StoredFile
 
-try:
-    import fcntl
-except ImportError:  # on Windows, where a second run is not prevented
-    fcntl = None  # type: ignore[assignment]
-
-
-def check_options(options: RunOptions) -> None:
-    """Refuse contradictory options.
-
-    Raises
-    ------
-    InvalidRequest
-        The options contradict each other.
-    """
-    if options.continues and options.overwrite:
-        problem = "overwrite=True contradicts resume=True and retry_failed=True"
-        raise InvalidRequest(options.output, problem, "leave one of them out")
-    if options.continues and options.output == "-":
-        raise InvalidRequest("", "results on the standard output cannot be resumed", "give a file as output=")
-
-
-def check_existing(sink: Output, options: RunOptions) -> None:
-    """Refuse to mix two batches.
-
-    Raises
-    ------
-    InvalidRequest
-        Results exist and no option says to resume or replace them; or there is nothing to resume; or the output exists
-        and is not of this package.
-    """
-    again = options.continues or options.overwrite
-    foreign = sink.foreign() if again else None
-    if foreign is not None:
-        raise InvalidRequest(foreign, "this was not written by an earlier run", "give another name")
-    if options.retry_failed and not sink.recorded():
-        raise InvalidRequest(options.output, "records of an earlier run are missing", "leave out retry_failed=True")
-    if not again and sink.exists():
-        hint = "continue it with resume=True, replace it with overwrite=True, or give another name"
-        raise InvalidRequest(options.output, "results exist already", hint)
-
-
-def check_apart(sink: Output, sources: Iterable[str]) -> None:
-    """Refuse to overwrite the input files of a batch.
-
-    Raises
-    ------
-    InvalidRequest
-        The output or its records are an input file, e.g. the manifest.
-    """
-    for source in filter(os.path.exists, sources):
-        for path in filter(os.path.exists, sink.locks):
-            if os.path.samefile(source, path):  # noqa: PTH121  # either may be text
-                raise InvalidRequest(str(path), "this is the manifest, and would be overwritten", "give another name")
-
-
-def check_writable(sink: Output) -> None:
-    """Refuse a local output without write access, without writing to it.
-
-    Raises
-    ------
-    OSError
-        A folder or the permission to write to it is missing.
-    """
-    for path in sink.locks:
-        _check_folder(path.parent, path, make=sink.folder is not None)
-        if path.exists() and not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    if sink.folder is not None:
-        _check_folder(sink.folder, sink.folder, make=True)
-
-
-def _check_folder(folder: Path, path: Path, *, make: bool) -> None:
-    """Refuse a folder without write access; if `make`, check its nearest parent."""
-    while make and not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    fault = 0 if os.access(folder, os.W_OK | os.X_OK) else errno.EACCES
-    if not folder.is_dir():
-        fault = errno.ENOTDIR if folder.exists() else errno.ENOENT
-    if fault:
-        raise OSError(fault, os.strerror(fault), str(path))
+Verdict = Literal["done", "failed", "whole", "todo"]
+"""Success or failure as recorded, an output without record, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
+class Name:
+    """Name of the result of an item, and its request."""
+
+    name: str
+    """Name of its file, group or line."""
+    digest: str
+    """Digest of its request."""
+    is_own: bool
+    """True if the id is the digest of the request."""
+
+
+class EarlierRun:
+    """State, records and results of earlier runs of an output."""
+
+    def __init__(self, output: Output, log: RecordLog, state: RunState | None) -> None:
+        self.output, self._log, self.state = output, log, state
+        self.stamp = log.stamp()
+        self._digests: Mapping[str, str] | None = None
+        self.book: RecordBook = log.read()
+        self._stored: Mapping[str, StoredFile] = output.stored()
+
+    def exists(self) -> bool:
+        """Return whether results or records exist."""
+        return bool(self.book.lines or self._stored or self.stamp)
+
+    def foreign(self) -> str | None:
+        """Return the path of an existing output not written by this package."""
+        return None if self.book.entries else self._log.foreign() or self.output.foreign()
+
+    def check_roots(self, roots: set[str | None], output: str) -> None:
+        """Refuse records of paths with other roots.
+
+        Raises
+        ------
+        InvalidRequest
+            No item has the root of a record.
+        """
+        if self.book.roots and self.book.roots.isdisjoint(roots):
+            earlier = min(root or "" for root in self.book.roots)
+            problem = "its records are of paths " + (f"with root {earlier}" if earlier else "without root")
+            hint = f"give root={earlier}" if earlier else "leave out root="
+            raise InvalidRequest(output, problem, f"{hint}, or another output")
+
+    def verdict(self, item: Request, name: Name, names: Mapping[str, Name], *, verify: bool, same: bool) -> Verdict:
+        """Compare an item with its record and result.
+
+        Parameters
+        ----------
+        item : Request
+            The item.
+        name : Name
+            Name of its result.
+        names : mapping
+            Names of all items.
+        verify : bool
+            True to compare the content, too.
+        same : bool
+            True if the unfinished run was of the same items.
+        """
+        entry = self.book.entries.get(item.id)
+        if entry is None:
+            return "whole" if self._is_adoptable(name, same=same) else "todo"
+        if not entry.is_of(item):
+            return "todo"
+        if not entry.ok:
+            return "failed"
+        other = names.get(entry.output)
+        is_right = self.output.fits(entry.output) and (other is None or other.digest == entry.digest)
+        return "done" if is_right and self._agrees(entry, verify=verify) else "todo"
+
+    def adopted(self, item: Request, name: str, first: Request) -> Result:
+        """Return the result of an item whose output has no record."""
+        file = self._stored[name]
+        return Result(
+            item,
+            "ok",
+            output=self.output.address_of(name),
+            output_size=file.size,
+            output_checksum=f"md5:{file.md5}" if file.md5 else None,
+            adopted=True,
+            same_as=None if first.id == item.id else first.id,
+        )
+
+    def others(self, names: Mapping[str, Name], *, recorded: bool) -> set[str]:
+        """Return existing results that no item makes.
+
+        If `recorded`, only those named by records.
+        """
+        known = self._recorded().keys() | self.book.void if recorded else self._stored.keys()
+        return {name for name in known if name in self._stored and name not in names}
+
+    def is_untidy(self, todo: Iterable[Request], *, overwrite: bool) -> bool:
+        """Return whether the log will have many useless lines."""
+        entries = self.book.entries
+        useless = len(entries) if overwrite else sum(item.id in entries for item in todo)
+        return self.book.damaged > 0 or (self.book.lines - len(entries) + useless) * 100 > self.book.lines
+
+    def outdated(self, todo: Iterable[Name]) -> list[str]:
+        """Return the ids of records whose results get other content."""
+        digests = {name.name: name.digest for name in todo}
+        return [id_ for id_, e in self.book.entries.items() if digests.get(e.output, e.digest) != e.digest]
+
+    def _agrees(self, entry: RecordEntry, *, verify: bool) -> bool:
+        """Return whether a result has the recorded size, and content if wanted."""
+        file = self._stored.get(entry.output)
+        if file is None or entry.size not in (None, file.size):
+            return False
+        if not verify or not entry.md5:
+            return True
+        return entry.md5 == file.md5 or entry.md5 == self.output.md5_of(entry.output)
+
+    def _is_adoptable(self, name: Name, *, same: bool) -> bool:
+        """Return whether a result without record is whole, and of this request."""
+        file = self._stored.get(name.name)
+        if file is None or not file.size or self._recorded().get(name.name, name.digest) != name.digest:
+            return False
+        since = self.state.since if self.state is not None and same else None
+        is_replaced = name.name in self.book.void or (self.state is not None and self.state.overwrite)
+        is_newer = since is not None and (file.modified > since if is_replaced else file.modified >= since)
+        return (is_newer or (name.is_own and not is_replaced)) and self.output.is_whole(name.name)
+
+    def _recorded(self) -> Mapping[str, str]:
+        """Return the digests of requests by the names of their recorded results."""
+        if self._digests is None:
+            self._digests = {entry.output: entry.digest for entry in self.book.entries.values()}
+        return self._digests
+
+
+@dataclass(slots=True)
 class Plan:
-    """Items of a run, after comparison with an earlier run."""
+    """Items of a run, after comparison with earlier runs."""
 
-    before: Mapping[str, RecordEntry]
-    """Valid records of these items, by id."""
-    todo: Sequence[Request]
+    todo: list[Request] = field(default_factory=list)
     """Items to run."""
-    outdated: set[str]
-    """Ids of records made invalid by the first new output."""
-    stamp: object
-    """Stamp of the file of records; another run changes it."""
+    adopted: list[Result] = field(default_factory=list)
+    """Results of items whose output has no record."""
+    kept: int = 0
+    """Number of items with a record of success, and their result."""
+    names: Mapping[str, Name] = field(default_factory=dict)
+    """Results of all items by name."""
+    names_by_id: Mapping[str, Name] = field(default_factory=dict)
+    """The same by id."""
 
 
-def plan_run(sink: Output, items: Sequence[Request], options: RunOptions) -> Plan:
-    """Compare items with an earlier run's records and output; change nothing.
+def plan_run(
+    earlier: EarlierRun, items: Sequence[Request], reads: Reads, options: RunOptions, *, fingerprint: str
+) -> Plan:
+    """Compare items with earlier runs; change nothing.
 
     Raises
     ------
     InvalidRequest
-        The records are of paths with another root.
+        Two items have the same output, or the records are of paths with another root.
     """
-    stamp = stamp_of(sink.records)
-    found = sink.recorded()
+    output = earlier.output
+    names = {item.id: _name_of(output, item, reads.first(item)) for item in items}
+    plan = Plan(names=_distinct(items, names, ignore_case=output.is_folder), names_by_id=names)
     if not options.continues:
-        return Plan({}, items, set(found), stamp)
-    _check_root(sink.records, found.values(), items)
-    changed = {item.id for item in items if item.id in found and not found[item.id].is_of(item)}
-    there = sink.stored({id_: entry for id_, entry in found.items() if entry.ok and id_ not in changed})
-    valid = {id_: entry for id_, entry in found.items() if id_ in there or not (entry.ok or id_ in changed)}
-    before = {item.id: valid[item.id] for item in items if item.id in valid}
-    todo = left_to_do(items, before, retry_failed=options.retry_failed)
-    return Plan(before, todo, sink.outdated(found, todo), stamp)
+        plan.todo = list(items)
+        return plan
+    earlier.check_roots({item.shown_root for item in items}, options.output)
+    same = earlier.state is not None and earlier.state.fingerprint == fingerprint
+    for item in items:
+        name = names[item.id]
+        verdict = earlier.verdict(item, name, plan.names, verify=options.verify, same=same)
+        if verdict == "done":
+            plan.kept += 1
+        elif verdict == "whole":
+            plan.adopted.append(earlier.adopted(item, name.name, reads.first(item)))
+        elif verdict == "failed" or not options.retry_failed:
+            plan.todo.append(item)
+    return plan
 
 
-def stamp_of(path: Path | None) -> tuple[int, int, int] | None:
-    """Return inode, size and modification time; None without a file."""
-    if path is None or not path.exists():
-        return None
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
+def _name_of(output: Output, item: Request, read: Request) -> Name:
+    return Name(output.name_of(item, read), item.digest, read.id == item.digest)
 
 
-def forget(sink: Output, outdated: Container[str]) -> None:
-    """Remove records of outputs about to be replaced.
+def _distinct(items: Sequence[Request], names: Mapping[str, Name], *, ignore_case: bool) -> dict[str, Name]:
+    """Return names by text, after checking that different requests have different names.
 
-    If the run is killed, no record may describe an output with other content.
-    """
-    if sink.records is not None:
-        keep_records(sink.records, (entry for id_, entry in read_records(sink.records).items() if id_ not in outdated))
-
-
-def tidy(sink: Output) -> None:
-    """Remove replaced outputs after a complete run; ignore a full disk.
-
-    The next run will do it again.
-    """
-    if sink.untidy:
-        with contextlib.suppress(OSError):
-            sink.tidy()
-
-
-def tidy_only(sink: Output) -> None:
-    """Finish a resumed run without remaining items."""
-    with locked(sink.locks, make=sink.folder is not None):
-        sink.fetch_records()
-        compact(sink)
-        tidy(sink)
-
-
-def compact(sink: Output) -> None:
-    """Keep only the last record of each item; ignore a full disk.
-
-    The next run will do it again.
-    """
-    with contextlib.suppress(OSError):
-        forget(sink, ())
-
-
-def left_to_do(items: Sequence[Request], before: Mapping[str, RecordEntry], *, retry_failed: bool) -> list[Request]:
-    """Return the items left to run by an earlier run."""
-    failed = {id_ for id_, entry in before.items() if not entry.ok}
-    if retry_failed:
-        return [item for item in items if item.id in failed]
-    return [item for item in items if item.id in failed or item.id not in before]
-
-
-def _check_root(records: Path | None, entries: Iterable[RecordEntry], items: Sequence[Request]) -> None:
-    roots = {entry.root for entry in entries}
-    if roots and roots.isdisjoint({item.shown_root for item in items}):
-        earlier = min(root or "" for root in roots)
-        problem = (
-            f"its records are of paths with root {earlier}" if earlier else "its records are of paths without root"
-        )
-        hint = f"give root={earlier}" if earlier else "leave out root="
-        raise InvalidRequest(str(records), problem, f"{hint}, or another output")
-
-
-@contextlib.contextmanager
-def locked(paths: Iterable[Path], *, make: bool) -> Iterator[None]:
-    """Lock files against other runs for a `with` block.
-
-    Locks a hidden file beside each with `flock`; the lock ends with the process. With `make`, missing folders are made,
-    and removed again if they stay empty.
+    Some file systems ignore case.
 
     Raises
     ------
-    StorageError
-        Another run holds a lock.
+    InvalidRequest
+        Two requests have the same name.
     """
-    with contextlib.ExitStack() as stack:
-        for path in sorted(set(paths)):
-            if make:
-                stack.enter_context(_made(path.parent))
-            stack.enter_context(_locked(path))
-        yield
-
-
-@contextlib.contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        if new:
-            with contextlib.suppress(OSError):  # not empty
-                folder.rmdir()
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    if fcntl is None:
-        yield
-        return
-    lock = path.with_name(f".{path.name}.lock")
-    handle = _held(lock, path)
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _held(lock: Path, path: Path) -> int:
-    while True:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            raise StorageError(str(path), "another run is writing to it", "wait for it, or give another name") from None
-        except OSError:  # a file system without locks
-            return handle
-        with contextlib.suppress(FileNotFoundError):
-            if os.fstat(handle).st_ino == lock.stat().st_ino:
-                return handle
-        os.close(handle)  # the lock file of a run that has just ended, and removed it
+    seen: dict[str, str] = {}
+    for item in items:
+        name = names[item.id]
+        text = name.name.lower() if ignore_case else name.name
+        if seen.setdefault(text, name.digest) != name.digest:
+            problem = f"its output {name.name} is also that of another request"
+            raise InvalidRequest(item.shown_path, problem, "give it another id")
+    return {name.name: name for name in names.values()}

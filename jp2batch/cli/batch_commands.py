@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     type=click.Choice(FORMAT_NAMES),
     help=f"Format of the files in a folder.  [default: {DEFAULT_FORMAT}]",
 )
-@click.option("--records", metavar="FILE", help="File for the records.  [default: beside the output]")
+@click.option(
+    "--records",
+    metavar="FILE",
+    help="Local file for the records, or for a copy of those in a store.  [default: beside the output]",
+)
 @click.option("--rlevel", type=int, default=-1, show_default=True, help="Resolution level for rows without rlevel.")
 @click.option("--root", metavar="URL", help="Base folder or bucket; paths are relative to it and cannot escape it.")
 @click.option("--scheduler", metavar="ADDRESS", help="Run on the dask cluster of this scheduler.")
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Continue an earlier run: read only the unfinished images.")
 @click.option("--retry-failed", is_flag=True, help="Read only the images that failed in an earlier run.")
 @click.option("--overwrite", is_flag=True, help="Replace the output of an earlier run.")
+@click.option("--verify", is_flag=True, help="Resume: compare the content of results, not only their sizes.")
+@click.option("--clean", is_flag=True, help="Resume: remove recorded results of other manifests, and incomplete files.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="Print only errors.")
@@ -60,6 +66,8 @@ def run(
     resume: bool,
     retry_failed: bool,
     overwrite: bool,
+    verify: bool,
+    clean: bool,
     fail_fast: bool,
     as_json: bool,
     quiet: bool,
@@ -88,6 +96,8 @@ def run(
         resume=resume,
         retry_failed=retry_failed,
         overwrite=overwrite,
+        verify=verify,
+        clean=clean,
         fail_fast=fail_fast,
         progress=not quiet,
         engine=engine_options(scheduler, workers, threads, memory_limit, local_threads=local_threads),

@@ -42,6 +42,12 @@ class Result:
     """Address of the worker, or host and process id."""
     output: str | None = None
     """Path or URL written by the worker."""
+    output_size: int | None = None
+    """Bytes of its output; None if unknown."""
+    output_checksum: str | None = None
+    """Checksum of its bytes: "md5:" and hex digits; None if unknown."""
+    adopted: bool = False
+    """True if a killed run has left the output without a record."""
     same_as: str | None = None
     """Id of an equal request, whose read also served this request.
 
@@ -109,6 +115,9 @@ class Result:
             "time_processing": stats.time_processing if stats else None,
             "worker": self.worker,
             "output": self.output,
+            "output_size": self.output_size,
+            "output_checksum": self.output_checksum,
+            "adopted": self.adopted,
             "same_as": self.same_as,
         }
         return dict(request.columns) | own  # own fields override columns of the same name

@@ -36,9 +36,14 @@ _BYTES_IN_LISTS = 40  # of a sample: a Python number, and its slot in a list
 
 @dataclass(frozen=True, slots=True)
 class WrittenOutput:
-    """Path or URL to which a delivery has written pixels."""
+    """Output to which a delivery has written pixels."""
 
     path: str
+    """Path or URL."""
+    size: int | None = None
+    """Its bytes; None if unknown."""
+    checksum: str | None = None
+    """Checksum of its bytes: "md5:" and hex digits; None if unknown."""
 
 
 def open_request(request: Request, storage_options: Mapping[str, object]) -> Source:
@@ -120,18 +125,20 @@ def run_task(request: Request, order: TaskSpec | PickledSpec) -> Result:
         told = _kept(error if isinstance(error, Jp2BatchError) else _unexpected(error, request))
         stats, size = (None, 0) if source is None else (counted(source, begin), source.size or 0)
         return Result(request, "failed", error=told, stats=stats, size=size, worker=worker)
-    output = value.path if isinstance(value, WrittenOutput) else None
+    written = value if isinstance(value, WrittenOutput) else None
     shape = pixels.values.shape
     return Result(
         request,
         "ok",
-        value=None if output else value,
+        value=None if written else value,
         stats=pixels.stats,
         shape=shape[1:] if shape[0] == 1 else shape,
         dtype=str(pixels.values.dtype),
         size=pixels.opened.pieces.size,
         worker=worker,
-        output=output,
+        output=written.path if written else None,
+        output_size=written.size if written else None,
+        output_checksum=written.checksum if written else None,
     )
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "InvalidRlevel",
     "InvalidWindow",
     "Jp2BatchError",
+    "LeaseLost",
     "ManifestError",
     "MetadataError",
     "NotJpeg2000",
@@ -182,6 +183,10 @@ class PermissionDenied(StorageError):
 
 class OutputError(StorageError):
     """The output cannot be written; its content is not at fault."""
+
+
+class LeaseLost(OutputError):
+    """Another run has taken over the output; this run has stopped."""
 
 
 class StoreUnavailable(StorageError):

@@ -1,9 +1,34 @@
 """Access to a folder of results, local or in a store."""
 
-from collections.abc import Iterable, Mapping
+import base64
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
+from typing import Self
 
+from jp2batch.storage.conditional import PreconditionFailed, VersionedBytes, put_new, put_over, read_version
 from jp2batch.storage.files import is_local, read_bytes, write_bytes, writing
+
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+_TOGETHER = 32  # files read at once
+_TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file in a listing."""
+
+    size: int
+    """Its size in bytes."""
+    modified: float
+    """Time of its last change in seconds; 0 if unknown."""
+    md5: str = ""
+    """Its MD5 in hex digits, if the store tells it."""
 
 
 class Directory:
@@ -26,6 +51,10 @@ class Directory:
         self.url = url.rstrip("/")
         self._options = storage_options
 
+    def below(self, name: str) -> Self:
+        """Return a folder in this folder."""
+        return type(self)(f"{self.url}/{name}", self._options)
+
     def names(self) -> set[str]:
         """Return the names in the folder; empty if the folder is missing."""
         with writing(self.url, self._options) as (fs, path):
@@ -38,6 +67,33 @@ class Directory:
                 raise NotADirectoryError(20, "Not a directory", path)
             own = path.rstrip("/")  # a store may also have an object with the folder's name
             return {name.rpartition("/")[2] for name in found if name != own}
+
+    def files(self, *, recursive: bool = False) -> dict[str, StoredFile]:
+        """Return the files in the folder by name; empty without a folder.
+
+        If recursive, those of its folders as well, by their relative paths.
+        """
+        with writing(self.url, self._options) as (fs, path):
+            if is_local(fs):
+                return dict(_scanned(path, "", recursive=recursive))
+            fs.invalidate_cache()
+            found = fs.find(path, maxdepth=None if recursive else 1, detail=True)
+            start = len(path.rstrip("/")) + 1
+            return {
+                name[start:]: StoredFile(int(info.get("size") or 0), _modified(info), _md5_of(info))
+                for name, info in found.items()
+                if len(name) > start and info.get("type") != "directory"
+            }
+
+    def file(self, name: str) -> StoredFile | None:
+        """Return a file of the folder; None if it is missing."""
+        with writing(self.url, self._options) as (fs, path):
+            fs.invalidate_cache()
+            try:
+                info = fs.info(f"{path}/{name}")
+            except FileNotFoundError:
+                return None
+            return StoredFile(int(info.get("size") or 0), _modified(info), _md5_of(info))
 
     def has(self, name: str) -> bool:
         """Return whether a file of this name exists; subfolders are allowed."""
@@ -64,6 +120,96 @@ class Directory:
             return None
         return read_bytes(f"{self.url}/{name}", storage_options=self._options)
 
+    def read_many(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Iterate over (name, content) of files, in order; some are read ahead."""
+        left = iter(names)
+        while group := list(islice(left, _TOGETHER)):
+            with writing(self.url, self._options) as (fs, path):
+                found = fs.cat([f"{path}/{name}" for name in group])
+                contents = [found[f"{path}/{name}"] for name in group] if isinstance(found, dict) else [found]
+            yield from zip(group, contents, strict=True)
+
     def write(self, name: str, data: bytes) -> None:
         """Write a file into the folder."""
         write_bytes(f"{self.url}/{name}", data, storage_options=self._options)
+
+    def read_version(self, name: str) -> VersionedBytes | None:
+        """Return content and version of a small file; None without a file."""
+        with writing(self.url, self._options) as (fs, path):
+            return read_version(fs, f"{path}/{name}")
+
+    def put(self, name: str, data: bytes, old: VersionedBytes | None) -> VersionedBytes | None:
+        """Write a small file if its version is still `old`.
+
+        None stands for a missing file. Returns None if another version is there. A store without conditional writes
+        replaces it nevertheless.
+        """
+        refused = False
+        with writing(self.url, self._options) as (fs, path):
+            target = f"{path}/{name}"
+            try:
+                if old is None:
+                    return VersionedBytes(data, put_new(fs, target, data))
+                if not is_local(fs):
+                    return VersionedBytes(data, put_over(fs, target, data, old.tag))
+            except PreconditionFailed:
+                refused = True
+        if refused:
+            return None
+        self.write(name, data)  # a local file is replaced by a rename
+        return VersionedBytes(data, None)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Make local files and folders durable, with their names."""
+    parents = set()
+    for path in paths:
+        for inner in path.rglob("*") if path.is_dir() else ():
+            _sync(inner)
+        _sync(path)
+        parents.add(path.parent)
+    for folder in parents:
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    with contextlib.suppress(PermissionError):  # Windows opens no folders
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _scanned(folder: str, above: str, *, recursive: bool) -> Iterator[tuple[str, StoredFile]]:
+    """Iterate over the files of a local folder."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                if recursive:
+                    yield from _scanned(entry.path, f"{above}{entry.name}/", recursive=True)
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                found = entry.stat()
+                yield f"{above}{entry.name}", StoredFile(found.st_size, found.st_mtime)
+
+
+def _modified(info: Mapping[str, object]) -> float:
+    """Return the time in a file system's info."""
+    found = next((info[name] for name in _TIMES if info.get(name)), None)
+    if isinstance(found, str):
+        with contextlib.suppress(ValueError):
+            found = datetime.fromisoformat(found)
+    if isinstance(found, datetime):
+        return found.timestamp()
+    return float(found) if isinstance(found, int | float) else 0.0
+
+
+def _md5_of(info: Mapping[str, object]) -> str:
+    """Return the MD5 in a file system's info, else empty."""
+    if match := _MD5.fullmatch(str(info.get("ETag") or "")):
+        return match[1]
+    told = info.get("md5Hash") or info.get("content_md5")  # of gcsfs, as base64; of adlfs, as bytes
+    with contextlib.suppress(ValueError):
+        return bytes(told).hex() if isinstance(told, bytes | bytearray) else base64.b64decode(str(told or "")).hex()
+    return ""

@@ -2,13 +2,15 @@
 
 import contextlib
 import gzip
+import hashlib
 import io
 import secrets
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import fsspec.core
 
@@ -30,6 +32,35 @@ Protects from gzip bombs.
 
 _GZIP = b"\x1f\x8b"
 _CHUNK = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenBytes:
+    """Size and checksum of a written file or folder."""
+
+    size: int
+    """Bytes of all its files."""
+    md5: str
+    """MD5 in hex digits.
+
+    Of a folder, the MD5 of the sorted names and MD5s of its files.
+    """
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Return size and checksum of the content of a file."""
+        return cls(len(data), _md5(data))
+
+    @classmethod
+    def of_folder(cls, files: Mapping[str, Self]) -> Self:
+        """Return size and checksum of a folder of files."""
+        names = "".join(f"{name}:{files[name].md5}\n" for name in sorted(files))
+        return cls(sum(file.size for file in files.values()), _md5(names.encode("utf-8", "surrogatepass")))
+
+
+def _md5(data: bytes) -> str:
+    """Return the MD5 of bytes, in most stores their ETag."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def read_bytes(url: str, *, storage_options: Mapping[str, object] | None = None, limit: int = LARGEST) -> bytes:
@@ -76,8 +107,8 @@ def read_stream(stream: BinaryIO, name: str, *, limit: int = LARGEST) -> bytes:
     return _unzipped(_read_to_end(stream, name, limit), name, limit)
 
 
-def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, object] | None = None) -> None:
-    """Write a file atomically.
+def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, object] | None = None) -> WrittenBytes:
+    """Write a file atomically; return its size and checksum.
 
     Parameters
     ----------
@@ -104,13 +135,17 @@ def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, object] 
                 fs.pipe_file(path, data)  # an object store shows the object after the last byte has arrived
 
     retried_now(put, config.retry_policy())
+    return WrittenBytes.of(data)
 
 
-def write_folder(url: str, files: Mapping[str, bytes], *, storage_options: Mapping[str, object] | None = None) -> None:
-    """Write a folder, replacing an existing folder.
+def write_folder(
+    url: str, files: Mapping[str, bytes], *, storage_options: Mapping[str, object] | None = None
+) -> WrittenBytes:
+    """Write a folder, replacing an existing folder; return size and checksum.
 
     A local folder is written completely before it replaces the old folder. In an object store, objects are replaced in
-    turn, and old objects without a successor are removed last.
+    turn, the shortest name last: the metadata of a Zarr group proves that its other objects are there. Old objects
+    without a successor are removed in the end.
 
     Parameters
     ----------
@@ -132,7 +167,9 @@ def write_folder(url: str, files: Mapping[str, bytes], *, storage_options: Mappi
             if is_local(fs):
                 _replace(Path(path), lambda temporary: _write_all(temporary, files))
             else:
-                fs.pipe({f"{path}/{name}": data for name, data in files.items()})
+                *first, last = sorted(files, key=lambda name: (-name.count("/"), name))
+                fs.pipe({f"{path}/{name}": files[name] for name in first})
+                fs.pipe_file(f"{path}/{last}", files[last])
                 fs.invalidate_cache()
                 new = {f"{path}/{name}" for name in files}
                 others = [name for name in fs.find(path) if name.startswith(f"{path}/") and name not in new]
@@ -140,6 +177,7 @@ def write_folder(url: str, files: Mapping[str, bytes], *, storage_options: Mappi
                     fs.rm(others)
 
     retried_now(put, config.retry_policy())
+    return WrittenBytes.of_folder({name: WrittenBytes.of(data) for name, data in files.items()})
 
 
 def _read_object(source: Source, limit: int) -> bytes:

@@ -54,7 +54,8 @@ def test_a_folder_has_one_file_an_item(form, manifest, tmp_path):
     assert done.exit_code == 0, done.stderr
     records = check_records(tmp_path / "out/records.ndjson", manifest)
     outputs = {Path(record["output"]) for record in records.values()}
-    assert {*outputs, tmp_path / "out/records.ndjson"} == set((tmp_path / "out").iterdir())
+    state = {tmp_path / "out" / name for name in ("records.ndjson", ".jp2batch-run.json")}
+    assert {*outputs, *state} == set((tmp_path / "out").iterdir())
     for request in jp2batch.read_manifest(manifest):
         path, expected = Path(records[request.id]["output"]), jp2batch.read(request.path, request.rlevel)
         if form == "npy":
@@ -217,7 +218,7 @@ def test_existing_output_is_replaced_only_on_demand(output, manifest, paths, tmp
     name = "out/records.ndjson" if output == "out/" else f"{output}.records.ndjson"
     assert len(check_records(tmp_path / name, fewer)) == 1
     if output == "out/":
-        assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".ndjson", ".npy", ".txt"]
+        assert sorted(path.suffix for path in (tmp_path / "out").glob("[!.]*")) == [".ndjson", ".npy", ".txt"]
 
 
 def test_overwriting_does_not_remove_what_is_no_store(manifest, tmp_path):
@@ -256,19 +257,21 @@ def test_names_that_are_the_same_on_some_systems_are_refused(paths, tmp_path):
     assert "give it another id" in done.stderr
 
 
-def test_what_a_killed_run_leaves_is_dropped(manifest, tmp_path):
+def test_what_a_killed_run_leaves_counts_if_whole(manifest, tmp_path):
     path, records = tmp_path / "r.ndjson", tmp_path / "r.ndjson.records.ndjson"
     assert run(manifest, path).exit_code == 0
     whole, told = path.read_bytes().splitlines(True), records.read_bytes().splitlines(True)
     for damaged, known, kept in [
         ([*whole[:5], whole[5][:40]], told[:5], 5),  # half a line
-        (whole[:6], [*told[:5], told[5][:30]], 5),  # half a record
-        (whole[:6], told[:5], 5),  # a line without its record
+        (whole[:6], [*told[:5], told[5][:30]], 6),  # half a record
+        (whole[:6], told[:5], 6),  # a line without its record
         (whole[1:5], told[:5], 4),  # a record without its line
+        (whole, [told[0][:90] + told[1], *told[2:]], 12),  # a record cut within the file
+        (whole, [b"\0" * 512 + told[0], *told[1:]], 12),  # zeros of a power cut, and lines appended later
         ([b"\0\0\n", *whole[:3]], [*told[:3], b"\0\0\n"], 3),  # what a disk may leave
-        ([whole[0], *whole], told[:8], 8),  # a line twice
+        ([whole[0], *whole[:10]], told[:8], 10),  # a line twice
         ([], told, 0),
-        (whole, [], 0),
+        (whole, [], 12),
     ]:
         path.write_bytes(b"".join(damaged))
         records.write_bytes(b"".join(known))
@@ -278,7 +281,7 @@ def test_what_a_killed_run_leaves_is_dropped(manifest, tmp_path):
 
 
 @pytest.mark.parametrize("output", ["out/", "results.zarr"])
-def test_files_of_a_killed_run_are_dropped(output, manifest, tmp_path):
+def test_incomplete_files_of_a_killed_run_are_removed_on_demand(output, manifest, tmp_path):
     target = tmp_path / output
     name = tmp_path / ("out/records.ndjson" if output == "out/" else f"{output}.records.ndjson")
     assert run(manifest, f"{tmp_path}/{output}").exit_code == 0
@@ -286,12 +289,15 @@ def test_files_of_a_killed_run_are_dropped(output, manifest, tmp_path):
     item = Path(json.loads(told[-1])["output"])
     (target / f".{item.name}.0123abcd").write_bytes(b"half of it")
     name.write_bytes(b"".join([*told[:-1], told[-1][:9]]))
+    item.rename(tmp_path / "lost")
     gone = Path(json.loads(told[0])["output"])
     gone.rename(tmp_path / "elsewhere")
-    done = run(manifest, f"{tmp_path}/{output}", "--resume", "--json")
+    done = run(manifest, f"{tmp_path}/{output}", "--resume", "--clean", "--json")
     assert (done.exit_code, json.loads(done.stdout)["kept"]) == (0, 10)
+    assert "removing 1 files of earlier runs" in done.stderr
     outputs = {Path(record["output"]) for record in check_records(name, manifest).values()}
-    assert {path for path in target.iterdir() if path.name not in ("records.ndjson", "zarr.json")} == outputs
+    own = ("records.ndjson", "zarr.json", ".jp2batch-run.json")
+    assert {path for path in target.iterdir() if path.name not in own} == outputs
 
 
 def test_an_id_with_another_meaning_is_done_again(paths, tmp_path):

@@ -3,7 +3,7 @@
 import json
 import os
 import random
-import shutil
+import re
 import signal
 import socket
 import time
@@ -18,10 +18,10 @@ from click.testing import CliRunner, Result
 
 import jp2batch
 from jp2batch import cli
-from jp2batch.batch import run_to
+from jp2batch.batch import stored_run
 from jp2batch.batch.deduplicate import items_of
 from jp2batch.batch.outputs.folder import Folder
-from jp2batch.batch.records import LineWriter, end_last_line
+from jp2batch.batch.records.lines import LineWriter, end_last_line
 from jp2batch.compute import cluster
 from jp2batch.compute.result import Result as ItemResult
 from jp2batch.core.errors import ClusterLost, ConfigurationError, OutputError
@@ -73,8 +73,9 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return what all files of a folder hold, but those of records."""
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and "records" not in path.name}
+    """Return what all files of a folder hold, but those of records and of the state of a run."""
+    found = (path for path in folder.rglob("*") if path.is_file() and not re.search(r"records|-run\.json", path.name))
+    return {str(path): path.read_bytes() for path in found}
 
 
 def check_output(place: Path, output: str, manifest: Path) -> None:
@@ -84,8 +85,7 @@ def check_output(place: Path, output: str, manifest: Path) -> None:
         return
     records = check_records(records_of(place, output), manifest)
     outputs = {Path(record["output"]) for record in records.values()}
-    left = {path for path in (place / output).iterdir() if path.name not in ("records.ndjson", "zarr.json")}
-    assert left == outputs
+    assert {path for path in (place / output).iterdir() if not re.match(r"\.|records|zarr\.json", path.name)} == outputs
     if output == "out/":
         check_pixels(records_of(place, output), manifest, {})
         return
@@ -96,17 +96,18 @@ def check_output(place: Path, output: str, manifest: Path) -> None:
 
 
 def as_if_killed(place: Path, output: str, manifest: Path) -> None:
-    """Do a batch, and leave of it what a run leaves that was killed on the way, and records of a part."""
+    """Do a batch, and leave of it what a killed run leaves: five records, three outputs more, a half one."""
     assert run(manifest, f"{place}/{output}").exit_code == 0
     records = records_of(place, output)
     told = records.read_bytes().splitlines(True)
     records.write_bytes(b"".join([*told[:5], told[5][:30]]))
     if output.endswith(".ndjson"):
-        with (place / output).open("ab") as file:
-            file.write(b'{"id":"half of')
-    else:
-        name = Path(json.loads(told[7])["output"]).name
-        (place / output / f".{name}.0123abcd").write_bytes(b"half of it")
+        whole = (place / output).read_bytes().splitlines(True)[:8]
+        (place / output).write_bytes(b"".join([*whole, b'{"id":"half of']))
+        return
+    for line in told[8:]:
+        path = Path(json.loads(line)["output"])
+        path.rename(path.with_name(f".{path.name}.0123abcd"))
 
 
 def on(scheduler: str, manifest: Path, output: object, *arguments: str) -> Result:
@@ -145,7 +146,7 @@ def test_a_program_that_does_not_reach_its_scheduler_loses_nothing(output, manif
     with pytest.raises(ConfigurationError, match="the cluster does not start"):
         jp2batch.run_to(jp2batch.read_manifest(manifest), place / output, nobody, resume=True)
     assert snapshot(place) == before
-    assert jp2batch.run_to(jp2batch.read_manifest(manifest), place / output, resume=True).kept == 5
+    assert jp2batch.run_to(jp2batch.read_manifest(manifest), place / output, resume=True).kept == 8
     check_output(place, output, manifest)
 
 
@@ -156,7 +157,7 @@ def test_a_scheduler_lost_before_the_work_begins_counts_as_not_started(manifest,
     def lost(*_: object) -> None:
         raise ClusterLost("", "the scheduler does not answer: OSError", "start it again")
 
-    monkeypatch.setattr(run_to, "check_cluster", lost)
+    monkeypatch.setattr(stored_run, "check_cluster", lost)
     done = CliRunner().invoke(cli.main, ["run", str(manifest), "-o", f"{place}/out/", "--resume", "--workers", "1"])
     assert (done.exit_code, "the scheduler does not answer" in done.stderr) == (NOT_STARTED, True)
     assert snapshot(place) == before
@@ -226,9 +227,10 @@ def test_a_folder_that_is_no_store_of_ours_is_not_made_one(mode, manifest, place
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_output_without_records_stays_while_items_fail(output, manifest, place, image):
+def test_output_that_does_not_count_stays_while_items_fail(output, manifest, place, image):
     assert run(manifest, f"{place}/{output}").exit_code == 0
-    records_of(place, output).unlink()
+    damaged = records_of(place, output)
+    damaged.write_text(damaged.read_text().replace('"output_size":', '"output_size":1'))
     before = contents(place)
     image.rename(image.with_suffix(".away"))
     done = run(manifest, f"{place}/{output}", "--resume", "--json")
@@ -330,7 +332,7 @@ def no_line_is_lost(path: Path) -> Callable[[], None]:
 
 def no_output_is_lost(folder: Path) -> Callable[[], None]:
     """Return a check that all outputs of now are in a folder; a group may stand beside its name between two renames."""
-    names = {path.name for path in folder.iterdir()} - {"records.ndjson"}
+    names = {path.name for path in folder.iterdir() if not re.match(r"\.|records", path.name)}
     files_of = {name: contents(folder / name) or {"": (folder / name).read_bytes()} for name in names}
 
     def check() -> None:
@@ -383,13 +385,12 @@ def test_a_line_replaced_by_a_later_one_goes_when_the_run_is_complete(manifest, 
     assert snapshot(path.parent)[str(path)] == before
 
 
-def test_a_line_that_another_program_has_spaced_counts(manifest, place):
+def test_a_line_that_another_program_has_changed_is_read_again(manifest, place):
     path = place / "r.ndjson"
     assert run(manifest, path).exit_code == 0
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines(path)))
-    before = path.read_bytes()
-    assert json.loads(run(manifest, path, "--resume", "--json").stdout)["kept"] == 12
-    assert path.read_bytes() == before
+    assert json.loads(run(manifest, path, "--resume", "--json").stdout)["kept"] == 0
+    check_output(place, "r.ndjson", manifest)
 
 
 # Groups
@@ -450,12 +451,13 @@ def test_a_group_in_a_store_that_refuses_the_new_one_stays(monkeypatch):
 
 def test_an_old_file_does_not_stand_for_one_that_a_worker_wrote_on_a_disk_of_its_own(tmp_path):
     request = Request("a.jp2", 0, id="a")
-    folder = Folder(f"{tmp_path}/out", ".npy", None, [request])
+    folder = Folder(f"{tmp_path}/out", ".npy")
     name = tmp_path / "out/a-r0-a.npy"
     files.write_bytes(f"{tmp_path}/elsewhere", b"new")
     name.parent.mkdir()
     name.write_bytes(b"old")
-    folder.open([request], overwrite=False)
+    folder.stored()
+    folder.open(overwrite=False)
     result = ItemResult(request, "ok", worker="tcp://elsewhere:1", output=str(name))
     with pytest.raises(OutputError, match="missing on this machine"):
         folder.put(result)
@@ -471,6 +473,11 @@ def listing(fs, url: str) -> dict[str, tuple]:
     return {name: (info["size"], info["ETag"], info["LastModified"]) for name, info in found.items()}
 
 
+def run_file(output: str) -> str:
+    """Return the path of the state of a run into a store."""
+    return "out/.jp2batch-run.json" if output == "out/" else f"{output}.jp2batch-run.json"
+
+
 def settled(fs, url: str) -> dict[str, tuple]:
     """Return the listing once it no longer changes: what a killed run has sent may still arrive at the store."""
     before = None
@@ -481,9 +488,9 @@ def settled(fs, url: str) -> dict[str, tuple]:
 
 
 def kill_one_into(url: str, manifest: Path, records: Path) -> None:
-    """Begin a run into a store, and kill it when it has done much: its copy of the records is empty."""
+    """Begin a run into a store, and kill it when it has put its first records."""
     process = start(manifest, "-o", url, "--records", records, "--local-threads")
-    wait_for_records(records, 40)
+    wait_for_records(records, 1)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=30)
 
@@ -497,7 +504,6 @@ def test_another_machine_without_records_removes_nothing_from_a_store(output, aw
     url = f"{away}/{output}"
     kill_one_into(url, manifest, tmp_path / "lost")
     before = settled(fs, away)
-    assert len(before) > 40
     done = on(nobody, manifest, url, "--resume", "--quiet")
     assert (done.exit_code, done.stderr.count("\n")) == (NOT_STARTED, 1)
     assert listing(fs, away) == before
@@ -505,14 +511,12 @@ def test_another_machine_without_records_removes_nothing_from_a_store(output, aw
     image.rename(image.with_suffix(".away"))
     assert run(manifest, url, "--resume").exit_code == 1
     after = listing(fs, away)
-    changed = {name.rpartition("/")[2] for name in before if after[name] != before[name]}
-    assert changed <= {"records.ndjson", "results.zarr.records.ndjson", "zarr.json"}
+    assert {name for name in before if after[name] != before[name]} == {f"{away[5:]}/{run_file(output)}"}
     image.with_suffix(".away").rename(image)
-    shutil.rmtree(place)
-    place.mkdir()
+    assert list(place.iterdir()) == []
     done = run(manifest, url, "--resume", "--records", tmp_path / "third", "--json")
     assert (done.exit_code, json.loads(done.stdout)["ok"]) == (0, 60)
-    assert before.keys() <= listing(fs, away).keys()
+    assert {name for name in before if "records" not in name} <= listing(fs, away).keys()
     found = check_records(tmp_path / "third", manifest)
     for item in items_of(jp2batch.read_manifest(manifest)):
         expected = jp2batch.read(item.path, item.rlevel, item.window)
@@ -536,26 +540,19 @@ def test_a_store_that_cannot_be_written_changes_no_records(away, fs, manifest, p
     def refuse(folder: Directory, *_: object) -> None:
         raise OutputError(folder.url, "cannot be written: the store refuses access", "check the rights")
 
-    monkeypatch.setattr(Directory, "write", refuse)
+    monkeypatch.setattr(Directory, "put", refuse)
     assert run(manifest, f"{away}/out/", "--resume").exit_code == NOT_STARTED
     assert listing(fs, away) == before
     assert list(place.iterdir()) == []
 
 
 @pytest.mark.seaweedfs
-def test_a_machine_with_an_empty_file_of_records_takes_the_copy(away, manifest, tmp_path):
-    assert run(manifest, f"{away}/out/", "--records", tmp_path / "first").exit_code == 0
-    (tmp_path / "second").touch()
-    done = run(manifest, f"{away}/out/", "--records", tmp_path / "second", "--resume", "--json")
-    assert json.loads(done.stdout)["kept"] == 12
-    assert (tmp_path / "second").read_bytes() == (tmp_path / "first").read_bytes()
-
-
-@pytest.mark.seaweedfs
-def test_an_object_in_the_place_of_the_copy_is_not_replaced(away, fs, manifest, place):
-    fs.pipe_file(f"{away}/out/records.ndjson", b"one\ntwo\n")
-    for mode in ("--resume", "--overwrite"):
-        done = run(manifest, f"{away}/out/", mode)
-        assert (done.exit_code, "not written by an earlier run" in done.stderr) == (2, True)
-    assert fs.cat_file(f"{away}/out/records.ndjson") == b"one\ntwo\n"
+def test_an_object_in_the_place_of_the_records_is_not_replaced(away, fs, manifest, place):
+    for name in ("records.ndjson", "records/00000001.ndjson"):
+        fs.pipe_file(f"{away}/out/{name}", b"one\ntwo\n")
+        for mode in ("--resume", "--overwrite"):
+            done = run(manifest, f"{away}/out/", mode)
+            assert (done.exit_code, "not written by an earlier run" in done.stderr) == (2, True)
+        assert fs.cat_file(f"{away}/out/{name}") == b"one\ntwo\n"
+        fs.rm(f"{away}/out/{name}")
     assert list(place.iterdir()) == []

@@ -19,7 +19,8 @@ from jp2batch.core.errors import StorageError, StoreUnavailable
 from jp2batch.storage import files
 from jp2batch.storage.directory import Directory
 from support.images import PLAIN
-from support.runs import check_records, lines, run, start, wait_for_records, write_rows
+from support.runs import check_records, lines, run, start, write_rows
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.seaweedfs
 
@@ -35,14 +36,24 @@ def names(fs, url: str) -> set[str]:
     return {name.rpartition("/")[2] for name in fs.ls(url, refresh=True)}
 
 
-def check_files(fs, url: str, records: Path, manifest: Path) -> None:
+def records_in(fs, url: str, into: Path) -> Path:
+    """Return a local file with the records in a store."""
+    segments = [fs.cat_file(name) for name in sorted(fs.find(url, refresh=True))]
+    into.write_bytes(b"".join(segments))
+    return into
+
+
+def check_files(fs, url: str, manifest: Path, tmp_path: Path) -> None:
     """Check that each item has its record and its file, with the right pixels, and that nothing else is there."""
-    found = check_records(records, manifest)
-    assert names(fs, url) == {Path(record["output"]).name for record in found.values()} | {"records.ndjson"}
+    found = check_records(records_in(fs, f"{url}/records", tmp_path / "all"), manifest)
+    outputs = {Path(record["output"]).name for record in found.values()}
+    assert names(fs, url) == outputs | {"records", ".jp2batch-run.json"}
+    for record in found.values():
+        info = fs.info(record["output"])
+        assert (info["size"], f"md5:{info['ETag'][1:-1]}") == (record["output_size"], record["output_checksum"])
     for item in items_of(jp2batch.read_manifest(manifest)):
         values = np.load(io.BytesIO(fs.cat_file(found[item.id]["output"])))
         np.testing.assert_array_equal(values, jp2batch.read(item.path, item.rlevel, item.window))
-    assert fs.cat_file(f"{url}/records.ndjson") == records.read_bytes()
 
 
 @pytest.mark.parametrize("engine", [["--local-threads"], ["--workers", "2"]])
@@ -51,15 +62,13 @@ def test_files_are_put_into_the_store(engine, fs, away, manifest, tmp_path):
     output, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors
     assert json.loads(output)["ok"] == 13
-    records = tmp_path / f"{S3_BUCKET}_{tmp_path.name}_out.records.ndjson"
-    assert {path.name for path in tmp_path.iterdir()} == {"image.jp2", "manifest.ndjson", records.name}
-    check_files(fs, f"{away}/out", records, manifest)
+    assert {path.name for path in tmp_path.iterdir()} == {"image.jp2", "manifest.ndjson"}
+    check_files(fs, f"{away}/out", manifest, tmp_path)
 
 
 def test_a_zarr_store_opens_from_there(away, fs, manifest, tmp_path, s3_server):
     assert run(manifest, f"{away}/results.zarr").exit_code == 0
-    (records,) = tmp_path.glob("*.records.ndjson")
-    found = check_records(records, manifest)
+    found = check_records(records_in(fs, f"{away}/results.zarr.records", tmp_path / "all"), manifest)
     assert names(fs, f"{away}/results.zarr") == {Path(r["output"]).name for r in found.values()} | {"zarr.json"}
     options = {"storage_options": s3_server.options, "consolidated": False}
     with xr.open_datatree(f"{away}/results.zarr", engine="zarr", decode_coords="all", **options) as tree:
@@ -72,45 +81,48 @@ def test_a_zarr_store_opens_from_there(away, fs, manifest, tmp_path, s3_server):
 
 
 def test_a_batch_in_a_store_is_resumed_replaced_and_kept_apart(away, fs, manifest, tmp_path):
-    records = tmp_path / "mine.ndjson"
-    target = [f"{away}/out/", "--records", records]
-    assert run(manifest, *target).exit_code == 0
+    assert run(manifest, f"{away}/out/").exit_code == 0
     fs.pipe_file(f"{away}/out/theirs.txt", b"dear")
-    done = run(manifest, *target)
+    done = run(manifest, f"{away}/out/")
     assert (done.exit_code, "results exist already" in done.stderr) == (2, True)
-    told = records.read_bytes().splitlines(True)
-    records.write_bytes(b"".join([*told[:4], told[4][:30]]))
-    fs.rm(json.loads(told[1])["output"])
-    done = run(manifest, *target, "--resume", "--json")
-    gone, *others = (json.loads(line)["output"] for line in (told[1], told[0], *told[2:4]))
-    assert (done.exit_code, json.loads(done.stdout)["kept"]) == (0, sum(other != gone for other in others))
+    first, *others = lines(records_in(fs, f"{away}/out/records", tmp_path / "all"))
+    fs.rm(first["output"])
+    done = run(manifest, f"{away}/out/", "--resume", "--json")
+    kept = sum(other["output"] != first["output"] for other in others)
+    assert (done.exit_code, json.loads(done.stdout)["kept"]) == (0, kept)
     assert fs.cat_file(f"{away}/out/theirs.txt") == b"dear"
-    done = run(manifest, *target, "--overwrite", "--json")
+    done = run(manifest, f"{away}/out/", "--overwrite", "--json")
     assert (done.exit_code, json.loads(done.stdout)["kept"]) == (0, 0)
     fs.rm(f"{away}/out/theirs.txt")
-    check_files(fs, f"{away}/out", records, manifest)
+    check_files(fs, f"{away}/out", manifest, tmp_path)
 
 
-def test_another_machine_resumes_from_the_copy_of_the_records(away, fs, manifest, tmp_path):
-    assert run(manifest, f"{away}/out/", "--records", tmp_path / "here").exit_code == 0
-    done = run(manifest, f"{away}/out/", "--records", tmp_path / "there", "--resume", "--json")
+def test_records_of_an_earlier_version_count(away, fs, manifest, tmp_path):
+    assert run(manifest, f"{away}/out/").exit_code == 0
+    old = [
+        {name: value for name, value in record.items() if not name.startswith("output_")}
+        for record in lines(records_in(fs, f"{away}/out/records", tmp_path / "all"))
+    ]
+    fs.rm(f"{away}/out/records", recursive=True)
+    fs.pipe_file(f"{away}/out/records.ndjson", write_rows(tmp_path / "old", old[:9]).read_bytes())
+    done = run(manifest, f"{away}/out/", "--resume", "--records", tmp_path / "copy", "--json")
     assert (done.exit_code, json.loads(done.stdout)["kept"]) == (0, 13)
-    check_files(fs, f"{away}/out", tmp_path / "there", manifest)
+    assert [record["adopted"] for record in check_records(tmp_path / "copy", manifest).values()].count(True) == 4
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
 def test_a_killed_run_into_a_store_is_resumed(away, fs, tmp_path):
     (tmp_path / "image.jp2").write_bytes(PLAIN.data)
     rows = [{"Path": str(tmp_path / "image.jp2"), "rlevel": 0, "window": f"{r}:{r + 5},0:20"} for r in range(90)]
-    manifest, records = write_rows(tmp_path / "m.ndjson", rows), tmp_path / "records"
+    manifest = write_rows(tmp_path / "m.ndjson", rows)
     for number in (10, 30, 50):
-        process = start(manifest, "-o", f"{away}/out/", "--records", records, "--resume", "--local-threads")
-        wait_for_records(records, number)
+        process = start(manifest, "-o", f"{away}/out/", "--resume", "--local-threads")
+        wait_until(lambda: len(fs.find(f"{away}/out", refresh=True)) >= number)  # noqa: B023
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate(timeout=30)
-    done = run(manifest, f"{away}/out/", "--records", records, "--resume", "--json")
+    done = run(manifest, f"{away}/out/", "--resume", "--json")
     assert (done.exit_code, json.loads(done.stdout)["ok"]) == (0, 90)
-    check_files(fs, f"{away}/out", records, manifest)
+    check_files(fs, f"{away}/out", manifest, tmp_path)
 
 
 def test_what_cannot_be_written_is_told_before_anything_is_read(away, manifest, tmp_path, s3_server):

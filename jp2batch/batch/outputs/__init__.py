@@ -1,13 +1,14 @@
 """Outputs of a batch: NDJSON, folders of files, Zarr stores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from jp2batch.array.formats import check_installed
 from jp2batch.batch.outputs.folder import Folder
 from jp2batch.batch.outputs.ndjson import Lines
-from jp2batch.batch.records import RecordEntry
+from jp2batch.batch.records.entry import RecordBook
+from jp2batch.batch.state.place import StatePlace
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import Delivery
 from jp2batch.core.errors import InvalidRequest
@@ -15,82 +16,81 @@ from jp2batch.core.file_formats import DEFAULT_FORMAT
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
+from jp2batch.storage.directory import StoredFile
 
 
 class Output(Protocol):
-    """Output of a batch."""
+    """Output of a batch.
 
-    @property
-    def deliver(self) -> Delivery:
-        """Function of workers to deliver pixels."""
+    Results have names: of their files or groups, or the ids of their lines.
+    """
 
-    @property
-    def records(self) -> Path | None:
-        """Local file of the records; None without records.
+    deliver: Delivery
+    """Function of workers to deliver pixels."""
+    place: StatePlace | None
+    """Place of the state of a run; None on stdout."""
+    path: Path | None
+    """Local file or folder of the output."""
+    is_folder: bool
+    """True if the output is a folder, made if missing."""
+    is_exclusive: bool
+    """True if the output holds nothing but results."""
+    packages: Sequence[str]
+    """Packages needed by workers besides this package."""
 
-        Always local, because objects in a store cannot be appended to.
+    def name_of(self, item: Request, read: Request) -> str:
+        """Return the name of an item's result.
+
+        `read` is the first of equal requests.
         """
 
-    @property
-    def locks(self) -> Sequence[Path]:
-        """Files to lock against other runs."""
-
-    @property
-    def folder(self) -> Path | None:
-        """Local folder of the output, made if missing."""
-
-    @property
-    def packages(self) -> Sequence[str]:
-        """Packages needed by workers besides this package."""
-
-    @property
-    def untidy(self) -> bool:
-        """True if `tidy` may have something to remove."""
-
-    def exists(self) -> bool:
-        """Return whether results exist already."""
+    def fits(self, name: str) -> bool:
+        """Return whether a recorded name is of the requested format."""
 
     def foreign(self) -> str | None:
         """Return the path of an existing output not written by this package."""
 
-    def recorded(self) -> Mapping[str, RecordEntry]:
-        """Return the records of an earlier run.
+    def stored(self) -> Mapping[str, StoredFile]:
+        """Return the existing results by name, with a single listing."""
 
-        Without a local file, the copy beside the output is read.
+    def address_of(self, name: str) -> str | None:
+        """Return path or URL of a result for its record, without credentials."""
+
+    def is_whole(self, name: str) -> bool:
+        """Return whether a result is complete, by its header."""
+
+    def md5_of(self, name: str) -> str:
+        """Read a result; return its MD5 in hex digits."""
+
+    def position(self, now: float, *, overwrite: bool) -> float | None:
+        """Return the least `StoredFile.modified` of results written from now on."""
+
+    def open(self, *, overwrite: bool) -> None:
+        """Create the output; remove nothing."""
+
+    def put(self, result: Result) -> Result:
+        """Store a result, unless stored by a worker; return it without value."""
+
+    def sync(self) -> None:
+        """Make the results durable that `put` has stored."""
+
+    def tidy(self, read_records: Callable[[], RecordBook]) -> None:
+        """Remove superseded lines after a complete run.
+
+        `read_records` is called if necessary.
         """
 
-    def stored(self, entries: Mapping[str, RecordEntry]) -> set[str]:
-        """Return the ids of finished items whose output exists; change nothing."""
+    def temporaries(self) -> set[str]:
+        """Return the names of incomplete files of killed runs."""
 
-    def outdated(self, entries: Mapping[str, RecordEntry], todo: Sequence[Request]) -> set[str]:
-        """Return the ids of records whose output will get other content."""
-
-    def open(self, todo: Sequence[Request], /, *, overwrite: bool) -> None:
-        """Create the output, and check write access; remove nothing."""
-
-    def fetch_records(self) -> None:
-        """Download the copy of the records, if this machine has none."""
-
-    def copy_records(self) -> None:
-        """Upload a copy of the records beside an output in a store."""
-
-    def put(self, result: Result) -> None:
-        """Store a result, unless a worker has stored it."""
-
-    def tidy(self) -> None:
-        """Remove replaced outputs, and incomplete files of killed runs."""
+    def remove(self, names: Container[str]) -> None:
+        """Remove results and temporary files."""
 
     def close(self) -> None:
         """Close the output."""
 
 
-def sink_for(
-    output: str,
-    reads: Sequence[Request],
-    form: str | None = None,
-    records: str | None = None,
-    storage_options: StorageOptions = None,
-) -> Output:
+def sink_for(output: str, form: str | None = None, storage_options: StorageOptions = None) -> Output:
     """Return the output of a name.
 
     Parameters
@@ -98,27 +98,19 @@ def sink_for(
     output : str
         "-" (stdout), a name ending in .ndjson, .jsonl or .zarr, or a folder: a name ending in "/", an existing folder,
         or any name together with `form`. Folders and Zarr stores can be URLs.
-    reads : sequence of Request
-        All reads of the batch, with distinct ids.
     form : str, optional
         Format of the files in a folder, one of `FORMAT_NAMES`.
-    records : str, optional
-        Local file for the records; by default beside the output, or in the working directory if the output is a URL.
     storage_options : mapping, optional
         fsspec's options for the store of the output.
 
     Raises
     ------
     InvalidRequest
-        The name is not that of an output, two items have the same output file, or a package is missing.
+        The name is not that of an output, or a package is missing.
     """
     location = Location.of(output)
     output = location.path if location.is_local else output
     remote = not location.is_local
-    beside = Location.of(records) if records else None
-    if beside and not beside.is_local:
-        raise InvalidRequest(beside, "records are appended to a local file", "give a local path")
-    own_records = Path(beside.path) if beside else None
     if not output.strip():
         raise InvalidRequest("", "the name of the output is empty", "give a name ending in .ndjson, .zarr or /")
     suffix = location.suffix
@@ -127,7 +119,7 @@ def sink_for(
         _refuse_remote_lines(output, remote)
         if Path(output).is_dir():
             raise InvalidRequest(output, "this is a folder, but its name is that of an NDJSON file", "add a /")
-        return Lines(None if output == "-" else Path(output), own_records)
+        return Lines(None if output == "-" else Path(output))
     if suffix == ".zarr":
         _refuse_form(output, form)
     elif form is None and not (output.endswith("/") or (not remote and Path(output).is_dir())):
@@ -136,7 +128,7 @@ def sink_for(
     place = output if remote else str(Path(output).absolute())
     file_suffix = "" if suffix == ".zarr" else f".{form or DEFAULT_FORMAT}"
     check_installed(output, file_suffix or ".zarr")
-    return Folder(place, file_suffix, own_records, reads, storage_options)
+    return Folder(place, file_suffix, storage_options)
 
 
 def _refuse_form(output: str, form: str | None) -> None:

@@ -1,36 +1,29 @@
 """Output as files in a folder or groups in a Zarr store."""
 
-import contextlib
 import hashlib
-import io
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from jp2batch.array.formats import needs, write
-from jp2batch.batch.records import (
-    RECORDS,
-    RecordEntry,
-    are_records,
-    parse_records,
-    read_records,
-    records_beside,
-    rewrite,
-    starts_records,
-)
+from jp2batch.array.formats import is_whole, needs, write
+from jp2batch.batch.records.entry import RecordBook
+from jp2batch.batch.state.place import RECORDS, StatePlace
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import Delivery, WrittenOutput
-from jp2batch.core.errors import InvalidRequest, OutputError
+from jp2batch.core.errors import OutputError
+from jp2batch.core.file_formats import FORMATS
 from jp2batch.core.location import Location, safe_name
 from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image.read import Pixels
-from jp2batch.storage.directory import Directory
+from jp2batch.storage.directory import Directory, StoredFile, sync_files
+from jp2batch.storage.files import WrittenBytes
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}(\.old)?")  # of jp2batch.storage.files
+_METADATA = "zarr.json"
 _GROUP = b'{"attributes": {}, "zarr_format": 3, "node_type": "group"}'
 
 
@@ -57,112 +50,89 @@ class AsFile:
     storage_options: SecretDict
 
     def __call__(self, pixels: Pixels, request: Request) -> WrittenOutput:
-        """Write pixels; return their path."""
+        """Write pixels; return their path, size and checksum."""
         path = f"{self.folder}/{item_name(request)}{self.suffix}"
-        write(pixels, path, self.suffix or ".zarr", storage_options=self.storage_options)
-        return WrittenOutput(Location.of(path).redacted)
+        written = write(pixels, path, self.suffix or ".zarr", storage_options=self.storage_options)
+        return WrittenOutput(Location.of(path).redacted, written.size, f"md5:{written.md5}")
 
 
 class Folder:
     """Files in a folder or groups in a Zarr store.
 
-    Workers write them. Other files in the folder are not touched. In an object store, each file is one PUT. When a run
-    begins and when it ends, a copy of the records is uploaded beside the output; with it, another machine can resume.
+    Workers write them. Other files in the folder are not touched. In an object store, each file is one PUT.
     """
 
-    def __init__(
-        self,
-        url: str,
-        suffix: str,
-        records: Path | None,
-        reads: Iterable[Request],
-        storage_options: StorageOptions = None,
-    ) -> None:
-        self.records = records or _records_of(url, suffix)
-        self.packages = needs(suffix or ".zarr")
-        self.deliver: Delivery = AsFile(url.rstrip("/"), suffix, SecretDict(storage_options or {}))
-        self._folder = Directory(url, storage_options)
-        parent, _, name = self._folder.url.rpartition("/")
-        self._copy = f"{name}.{RECORDS}" if not suffix else RECORDS  # a Zarr store holds no other files
-        self._beside = self._folder if suffix else Directory(parent, storage_options)
-        self._is_store, self._is_remote, self._seen = not suffix, not Location.of(url).is_local, False
-        self.folder = None if self._is_remote else Path(url)
-        self.untidy = False
-        self._earlier: set[str] = set()  # outputs of an earlier run, removed by overwrite=True
-        self._old: dict[str, tuple[int, int] | None] = {}  # existing outputs about to be replaced
-        self.locks = [self.records] if self._is_remote or not self._is_store else [Path(url), self.records]
-        self._suffix = suffix
-        self._digests = self._named(reads)
+    is_folder = True
 
-    def exists(self) -> bool:
-        """Return whether results exist already."""
-        recorded = self.records.exists() or self._fetched() is not None
-        return recorded or any(not name.startswith(".") for name in self._folder.names())
+    def __init__(self, url: str, suffix: str, storage_options: StorageOptions = None) -> None:
+        self._form, self._suffix = suffix or ".zarr", suffix
+        self.packages: Sequence[str] = needs(self._form)
+        self.deliver: Delivery = AsFile(url.rstrip("/"), suffix, SecretDict(storage_options or {}))
+        is_store = not suffix  # a Zarr store holds no other files
+        self.place: StatePlace | None = (StatePlace.beside if is_store else StatePlace.inside)(url, storage_options)
+        self.path = Path(url) if Location.of(url).is_local else None
+        self._folder, self.is_exclusive = Directory(url, storage_options), is_store
+        self._groups = FORMATS[self._form].is_folder
+        self._listed: dict[str, StoredFile] = {}
+        self._fresh: list[Path] = []  # local results to make durable
+        self._seen = False
+
+    def name_of(self, item: Request, read: Request) -> str:  # noqa: ARG002  # equal requests share a file
+        """Return the name of the file or group of a read."""
+        return f"{item_name(read)}{self._suffix}"
+
+    def fits(self, name: str) -> bool:
+        """Return whether a recorded name is of the requested format."""
+        return name.endswith(self._suffix)
 
     def foreign(self) -> str | None:
-        """Return the path of an existing output not written by this package."""
-        if not are_records(self.records):
-            return str(self.records)
-        if not starts_records(io.BytesIO(self._fetched() or b"").readline()):
-            return f"{Location.of(self._beside.url)}/{self._copy}"
-        there = {name for name in self._folder.names() if not _TEMPORARY.fullmatch(name)} if self._is_store else set()
-        if there and not there & {"zarr.json", ".zgroup"}:
+        """Return the path of an existing store not written by this package."""
+        there = (
+            {name for name in self._folder.names() if not _TEMPORARY.fullmatch(name)} if self.is_exclusive else set()
+        )
+        if there and not there & {_METADATA, ".zgroup"}:
             return Location.of(self._folder.url).redacted
         return None
 
-    def recorded(self) -> Mapping[str, RecordEntry]:
-        """Return the records of an earlier run.
+    def stored(self) -> Mapping[str, StoredFile]:
+        """Return the files or groups by name."""
+        files = self._folder.files(recursive=self._groups)
+        self._listed = _groups_of(files) if self._groups else files
+        own = {f"{RECORDS}.ndjson", _METADATA}
+        return {name: file for name, file in self._listed.items() if name not in own and not name.startswith(".")}
 
-        Without a local file, the copy beside the output is read.
+    def address_of(self, name: str) -> str | None:
+        """Return the path or URL of a file or group."""
+        return Location.of(f"{self._folder.url}/{name}").redacted
+
+    def is_whole(self, name: str) -> bool:
+        """Return whether a file is complete, by its header.
+
+        An object appears when its last byte has arrived, and of a group its metadata come last.
         """
-        copy = self._fetched()
-        return read_records(self.records) if copy is None else parse_records(io.BytesIO(copy))
+        return self.path is None or self._groups or is_whole(self.path / name, self._form)
 
-    def stored(self, done: Mapping[str, RecordEntry]) -> set[str]:
-        """Return the ids of finished items with a file or group.
+    def md5_of(self, name: str) -> str:
+        """Read a file or group; return its MD5."""
+        if not self._groups:
+            return WrittenBytes.of(next(data for _, data in self._folder.read_many([name]))).md5
+        group = self._folder.below(name)
+        files = group.read_many(sorted(group.files(recursive=True)))
+        return WrittenBytes.of_folder({file: WrittenBytes.of(data) for file, data in files}).md5
 
-        Change nothing.
-        """
-        there = self._folder.names()
-        self.untidy = any(map(self._original, there))
-        return {id_ for id_, entry in done.items() if entry.output in there and self._is_right(entry)}
+    def position(self, now: float, *, overwrite: bool) -> float | None:  # noqa: ARG002
+        """Return the time of the store."""
+        return now
 
-    def outdated(self, found: Mapping[str, RecordEntry], todo: Sequence[Request]) -> set[str]:
-        """Return the ids of records whose output will get other content."""
-        names = self._names(todo)
-        return {id_ for id_, e in found.items() if e.output in names and self._digests[e.output] != e.digest}
-
-    def open(self, todo: Sequence[Request], *, overwrite: bool) -> None:
-        """Create the folder or the root group, and check write access.
-
-        Remove nothing.
-        """
-        there = self._folder.names()
-        self._old = {name: _file_number(self.folder / name) for name in there & self._names(todo) if self.folder}
-        if overwrite:
-            recorded = {entry.output for entry in self.recorded().values()}
-            own = {name.lower() for name in ("zarr.json", *self._digests)}  # some file systems ignore case
-            self._earlier = {
-                name for name in (there if self._is_store else there & recorded) if name.lower() not in own
-            }
-            self.untidy |= bool(self._earlier)
+    def open(self, *, overwrite: bool) -> None:  # noqa: ARG002  # each file is replaced by its successor
+        """Create the folder or the root group; restore groups moved aside."""
         self._folder.make()
-        self._put_copy(self._fetched())  # the first write to a store: if it is refused, nothing has changed
-        if self._is_store:
-            self._folder.write("zarr.json", _GROUP)
-        self._put_back(there)
+        if self.is_exclusive and not self._folder.has(_METADATA):
+            self._folder.write(_METADATA, _GROUP)
+        if self._groups and self.path is not None:
+            self._put_back(self.path)
 
-    def fetch_records(self) -> None:
-        """Download the copy of the records, if this machine has none."""
-        copy = self._fetched()
-        if copy is not None:
-            rewrite(self.records, [copy])
-
-    def copy_records(self) -> None:
-        """Upload a copy of the records beside an output in a store."""
-        self._put_copy(None)
-
-    def put(self, result: Result) -> None:
+    def put(self, result: Result) -> Result:
         """Check once for a worker's file on this machine.
 
         The worker has written the file, perhaps on a disk of its own machine.
@@ -172,93 +142,67 @@ class Folder:
         OutputError
             The file does not exist here.
         """
-        if self._seen or self._is_remote or result.output is None:
-            return
-        path = Path(result.output)
-        if _file_number(path) == self._old.get(path.name):
-            problem = f"worker {result.worker} has written it, but it is missing on this machine"
-            raise OutputError(result.output, problem, "give a folder that all machines share, or a URL")
-        self._seen = True
+        if self.path is None or result.output is None:
+            return result
+        if not (self._seen or result.adopted):
+            self._seen = self._is_new(Path(result.output))
+            if not self._seen:
+                problem = f"worker {result.worker} has written it, but it is missing on this machine"
+                raise OutputError(result.output, problem, "give a folder that all machines share, or a URL")
+        self._fresh.append(Path(result.output))
+        return result
 
-    def tidy(self) -> None:
-        """Remove incomplete files of killed runs, and outputs replaced by `overwrite`."""
-        there = self._folder.names()
-        halves = {name for name in there if self._original(name) in there}
-        replaced = any(entry.ok for entry in read_records(self.records).values())
-        self._folder.remove(halves | (self._earlier & there if replaced else set()))
+    def sync(self) -> None:
+        """Make local files durable."""
+        fresh, self._fresh = self._fresh, []
+        sync_files(fresh)
+
+    def tidy(self, read_records: Callable[[], RecordBook]) -> None:
+        """Do nothing: a file is replaced by its successor."""
+
+    def temporaries(self) -> set[str]:
+        """Return the names of incomplete files of killed runs."""
+        there = self._folder.names() if self.path is not None else set()
+        return {name for name in there if (found := _TEMPORARY.fullmatch(name)) and self.fits(found[1])}
+
+    def remove(self, names: Container[str]) -> None:
+        """Remove files and groups."""
+        self._folder.remove(name for name in self._folder.names() if name in names)
 
     def close(self) -> None:
-        """Upload a copy of the records beside an output in a store."""
-        self.copy_records()
+        """Do nothing: files are closed."""
 
-    def _fetched(self) -> bytes | None:
-        """Return the copy of the records, if this machine has none."""
-        has_own = self.records.exists() and self.records.stat().st_size > 0
-        return self._beside.read(self._copy) if self._is_remote and not has_own else None
-
-    def _put_copy(self, copy: bytes | None) -> None:
-        if self._is_remote:
-            own = self.records.read_bytes() if self.records.exists() else b""
-            self._beside.write(self._copy, own if copy is None else copy)
-
-    def _put_back(self, there: set[str]) -> None:
-        """Restore groups moved aside by a killed run."""
-        for name in there if self.folder else ():
-            original = self._original(name)
-            if self.folder and original and name.endswith(".old") and original not in there:
-                (self.folder / name).rename(self.folder / original)
-
-    def _names(self, items: Iterable[Request]) -> set[str]:
-        """Return the names of the outputs of items."""
-        digests = {item.digest for item in items}
-        return {name for name, digest in self._digests.items() if digest in digests}
-
-    def _is_right(self, entry: RecordEntry) -> bool:
-        """Return whether an existing output has the requested format and content."""
-        if self._digests.get(entry.output, entry.digest) != entry.digest:
+    def _is_new(self, path: Path) -> bool:
+        """Return whether a file or group differs from the earlier listing."""
+        try:
+            # Opening a file makes network file systems refresh its metadata.
+            handle = os.open(path / _METADATA if self._groups else path, os.O_RDONLY)
+        except OSError:
             return False
-        if self._is_store:  # every group has metadata
-            return self._is_remote or self._folder.has(f"{entry.output}/zarr.json")
-        return entry.output.endswith(self._suffix)
+        found = os.fstat(handle)
+        os.close(handle)
+        before = self._listed.get(path.name)
+        return before is None or before.modified != found.st_mtime
 
-    def _original(self, name: str) -> str:
-        """Return the final name of a temporary file of this batch.
-
-        Empty for other files.
-        """
-        temporary = _TEMPORARY.fullmatch(name)
-        return temporary[1] if temporary is not None and temporary[1] in self._digests else ""
-
-    def _named(self, reads: Iterable[Request]) -> dict[str, str]:
-        """Return the digest of each read by the name of its output."""
-        names: dict[str, Request] = {}
-        for request in reads:
-            name = f"{item_name(request)}{self._suffix}"
-            other = names.setdefault(name.lower(), request)
-            if other is not request:
-                problem = f"its output {name} is also that of another request"
-                raise InvalidRequest(request.shown_path, problem, "give it another id")
-        return {f"{item_name(request)}{self._suffix}": request.digest for request in names.values()}
+    def _put_back(self, folder: Path) -> None:
+        """Restore groups moved aside by a killed run."""
+        there = self._folder.names()
+        for name in there:
+            temporary = _TEMPORARY.fullmatch(name)
+            if temporary and temporary[2] and self.fits(temporary[1]) and temporary[1] not in there:
+                (folder / name).rename(folder / temporary[1])
 
 
-def _file_number(path: Path) -> tuple[int, int] | None:
-    """Return inode and modification time; None without a file."""
-    with contextlib.suppress(OSError):  # opening a file makes network file systems refresh its metadata
-        os.close(os.open(path, os.O_RDONLY))
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns
+def _groups_of(files: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
+    """Return groups with metadata by name, from the files in them."""
+    members: dict[str, dict[str, StoredFile]] = {}
+    for path, file in files.items():
+        name, _, inner = path.partition("/")
+        members.setdefault(name, {})[inner] = file
+    return {name: _group_of(inside) for name, inside in members.items() if _METADATA in inside}
 
 
-def _records_of(url: str, suffix: str) -> Path:
-    """Return the default path of the records.
-
-    In the folder, beside the Zarr store, or in the working directory if the output is a URL.
-    """
-    if not (location := Location.of(url)).is_local:
-        named = Location.of(location.redacted)
-        name = re.sub(r"[^A-Za-z0-9.+-]+", "_", "_".join([named.path, named.chain])).strip("_")
-        return records_beside(Path(name))
-    return Path(url, RECORDS) if suffix else records_beside(Path(url))
+def _group_of(files: Mapping[str, StoredFile]) -> StoredFile:
+    whole = WrittenBytes.of_folder({name: WrittenBytes(file.size, file.md5) for name, file in files.items()})
+    is_told = all(file.md5 for file in files.values())
+    return StoredFile(whole.size, files[_METADATA].modified, whole.md5 if is_told else "")

@@ -2,29 +2,23 @@
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import orjson
 
-from jp2batch.batch.records import (
-    LineWriter,
-    RecordEntry,
-    are_records,
-    end_last_line,
-    is_json,
-    read_records,
-    records_beside,
-    rewrite,
-    whole_lines,
-)
+from jp2batch.batch.records.entry import RecordBook
+from jp2batch.batch.records.lines import LineWriter, end_last_line, is_json, rewrite, whole_lines
+from jp2batch.batch.state.place import StatePlace
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import Delivery
 from jp2batch.core.request import Request
 from jp2batch.image.read import Pixels
 from jp2batch.image.response import to_json
+from jp2batch.storage.directory import StoredFile
+from jp2batch.storage.files import WrittenBytes
 
 _START = b'{"id":"'
 _OURS = re.compile(rb'\{"id":"(?:[^"\\]|\\.)*","img_data":')
@@ -48,69 +42,80 @@ class Lines:
     """NDJSON: a response per line, id first; on stdout without a path."""
 
     deliver: Delivery = AsJson()
-    folder: Path | None = None
+    is_folder = is_exclusive = False
     packages: Sequence[str] = ()
 
-    def __init__(self, path: Path | None, records: Path | None = None) -> None:
-        self.path = path
-        self.records = records or (path and records_beside(path))
-        self.locks = [path for path in (self.path, self.records) if path is not None]
-        self.untidy = False
+    def __init__(self, path: Path | None) -> None:
+        self.path = None if path is None else path.absolute()
+        self.place = None if self.path is None else StatePlace.beside(str(self.path))
+        self._untidy = False
         self._file: LineWriter | None = None
         self._replaced = False
+        self._listed: dict[str, StoredFile] = {}
 
-    def exists(self) -> bool:
-        """Return whether results exist already."""
-        return any(path.exists() for path in self.locks)
+    def name_of(self, item: Request, read: Request) -> str:  # noqa: ARG002  # each item has its line
+        """Return the id of an item."""
+        return item.id
+
+    def fits(self, name: str) -> bool:  # noqa: ARG002
+        """Return True: all lines have a single format."""
+        return True
 
     def foreign(self) -> str | None:
-        """Return the path of an existing output not written by this package."""
-        if self.records is not None and read_records(self.records):
-            return None
+        """Return the path of a file whose first line is no result."""
         if self.path is not None and self.path.exists():
             with self.path.open("rb") as file:
                 head = file.read(_HEAD)
             if not (_OURS.match(head) or (_START.startswith(head[: len(_START)]) and b"\n" not in head)):
                 return str(self.path)
-        return str(self.records) if self.records and not are_records(self.records) else None
+        return None
 
-    def recorded(self) -> Mapping[str, RecordEntry]:
-        """Return the records of an earlier run."""
-        return read_records(self.records) if self.records else {}
+    def stored(self) -> Mapping[str, StoredFile]:
+        """Return the last whole line of each id.
 
-    def stored(self, done: Mapping[str, RecordEntry]) -> set[str]:
-        """Return the ids of finished items with a line; change nothing."""
-        found: set[str] = set()
+        Its offset stands for its time.
+        """
+        found: dict[str, StoredFile] = {}
+        self._listed, self._untidy, end = found, False, 0
         if self.path is None or not self.path.exists():
             return found
-        end = 0
         with self.path.open("rb") as file:
             for offset, line in whole_lines(file):
                 id_, end = _id_of(line), offset + len(line)
-                if id_ is not None and id_ in done and id_ not in found:
-                    found.add(id_)
-                else:
-                    self.untidy = True
-        self.untidy |= end < self.path.stat().st_size
+                self._untidy |= id_ is None or id_ in found
+                if id_ is not None:
+                    found[id_] = StoredFile(len(line), float(offset))
+        self._untidy |= end < self.path.stat().st_size
         return found
 
-    def outdated(self, found: Mapping[str, RecordEntry], todo: Sequence[Request]) -> set[str]:
-        """Return the ids of records made by other requests."""
-        return {item.id for item in todo if item.id in found and not found[item.id].is_of(item)}
+    def address_of(self, name: str) -> str | None:  # noqa: ARG002
+        """Return None: lines have no path of their own."""
+        return None
 
-    def open(self, _todo: Sequence[Request], *, overwrite: bool) -> None:
+    def is_whole(self, name: str) -> bool:
+        """Return whether a line is complete JSON."""
+        return is_json(self._line(name))
+
+    def md5_of(self, name: str) -> str:
+        """Read a line; return its MD5."""
+        return WrittenBytes.of(self._line(name)).md5
+
+    def position(self, now: float, *, overwrite: bool) -> float | None:  # noqa: ARG002
+        """Return the size of the file; None if it will be replaced."""
+        if overwrite or self.path is None:
+            return None
+        return float(self.path.stat().st_size) if self.path.exists() else 0.0
+
+    def open(self, *, overwrite: bool) -> None:
         """Open the file to append; if `overwrite`, the first line replaces it."""
         self._replaced = overwrite
         self._file = None if self.path is None else LineWriter(self.path)
 
-    def fetch_records(self) -> None:
-        """Do nothing: NDJSON has no copy of the records."""
-
-    def copy_records(self) -> None:
-        """Do nothing: the records are beside the output."""
-
-    def put(self, result: Result) -> None:
+    def put(self, result: Result) -> Result:
         """Append a line."""
+        if result.adopted:
+            return result
+        self._untidy |= result.request.id in self._listed
         line = b"".join([b'{"id":', orjson.dumps(result.request.id), b",", result.value[1:], b"\n"])
         if self.path is None:
             sys.stdout.buffer.write(line)
@@ -122,17 +127,24 @@ class Lines:
             self._file = LineWriter(self.path)
         elif self._file is not None:
             self._file.append(line)
+        written = WrittenBytes.of(line)
+        return replace(result, value=None, output_size=written.size, output_checksum=f"md5:{written.md5}")
 
-    def tidy(self) -> None:
+    def sync(self) -> None:
+        """Make all lines durable."""
+        if self._file is not None:
+            self._file.sync()
+
+    def tidy(self, read_records: Callable[[], RecordBook]) -> None:
         """Keep the last line of each finished item; remove truncated lines.
 
         Other lines are kept.
         """
-        if self.path is None or not self.path.exists():
+        if self.path is None or not self._untidy or not self.path.exists():
             return
         self.close()
         end_last_line(self.path)
-        done = {id_ for id_, entry in self.recorded().items() if entry.ok}
+        done = {id_ for id_, entry in read_records().entries.items() if entry.ok}
         last: dict[str, int] = {}
         waste: set[int] = set()
         with self.path.open("rb") as file:
@@ -143,14 +155,37 @@ class Lines:
                     last[id_] = offset
                 elif id_ is None and not is_json(line):
                     waste.add(offset)
-            if waste:
-                file.seek(0)
-                rewrite(self.path, (line for offset, line in whole_lines(file) if offset not in waste))
+        self._keep(lambda offset, _: offset not in waste)
+
+    def temporaries(self) -> set[str]:
+        """Return nothing: lines are appended."""
+        return set()
+
+    def remove(self, names: Container[str]) -> None:
+        """Remove the lines of ids."""
+        self.close()
+        self._keep(lambda _, line: _id_of(line) not in names)
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+    def _line(self, id_: str) -> bytes:
+        if self.path is None:
+            return b""
+        with self.path.open("rb") as file:
+            file.seek(int(self._listed[id_].modified))
+            return file.read(self._listed[id_].size)
+
+    def _keep(self, is_kept: Callable[[int, bytes], bool]) -> None:
+        """Remove the other lines, atomically."""
+        if self.path is None or not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            if not all(is_kept(offset, line) for offset, line in whole_lines(file)):
+                file.seek(0)
+                rewrite(self.path, (line for offset, line in whole_lines(file) if is_kept(offset, line)))
 
 
 def _id_of(line: bytes) -> str | None:

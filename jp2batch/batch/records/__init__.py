@@ -1,0 +1,1 @@
+"""Records: a JSON line per item, beside the output."""

@@ -1,0 +1,1 @@
+"""State of a run beside its output: lease, marker, place."""

@@ -1,0 +1,256 @@
+"""A run with an output, in steps: plan, begin, write, finish."""
+
+import contextlib
+import errno
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jp2batch.batch.checks import check_apart, check_existing, check_options, check_writable
+from jp2batch.batch.commit import Committer
+from jp2batch.batch.deduplicate import Reads, items_of
+from jp2batch.batch.options import RunOptions
+from jp2batch.batch.outputs import Output, sink_for
+from jp2batch.batch.progress import announce, progress_bar, tell
+from jp2batch.batch.records.entry import void_line
+from jp2batch.batch.records.log import FileLog, NoLog, RecordLog
+from jp2batch.batch.report import BatchSummary
+from jp2batch.batch.resume import EarlierRun, Plan, plan_run
+from jp2batch.batch.run import results
+from jp2batch.batch.state.lease import OutputLease, in_use
+from jp2batch.batch.state.locks import locked
+from jp2batch.batch.state.run_state import RunState, fingerprint_of
+from jp2batch.compute.cluster import check_cluster
+from jp2batch.compute.engine import EngineOptions
+from jp2batch.compute.result import Result
+from jp2batch.core.errors import (
+    ClusterLost,
+    ConfigurationError,
+    InvalidRequest,
+    Jp2BatchError,
+    OutputError,
+    StorageError,
+)
+from jp2batch.core.location import Location
+from jp2batch.core.request import Request
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+class StoredRun:
+    """A batch with an output: planned, begun, written, finished."""
+
+    _plan: Plan
+    _earlier: EarlierRun
+
+    def __init__(self, requests: Sequence[Request], options: RunOptions, sources: Sequence[str]) -> None:
+        check_options(options)
+        self._options, self._items = options, items_of(requests)
+        self._reads, self._fingerprint = Reads(self._items), fingerprint_of(self._items)
+        self._output = sink_for(options.output, options.form, options.storage_options)
+        own, place = _local_records(options), self._output.place
+        self._lease = None if place is None else OutputLease(place)
+        self._log: RecordLog = place.log(own) if place else NoLog() if own is None else FileLog(own)
+        self._locks = list(place.locks(own)) if place else [own] if own else []
+        self._paths = [*self._locks[-1:], *([self._output.path] if self._output.path else [])]
+        check_apart(self._paths, sources)
+        self.summary = BatchSummary(len(self._items))
+
+    def plan(self) -> bool:
+        """Compare items with earlier runs; return whether to begin."""
+        with _preparing(self._options.output):
+            self._compare(None if self._lease is None else self._lease.look())
+        return bool(self._plan.todo or self._options.continues)
+
+    def begin(self, stack: contextlib.ExitStack, check: Callable[[], object]) -> "Client | None":
+        """Start the cluster, then take the lease of the output."""
+        with contextlib.ExitStack() as starting:
+            client = _start(starting, self._options.engine, self._output) if self._plan.todo else None
+            check()
+            with _preparing(self._options.output):
+                refusal = self._refusal
+                stack.enter_context(locked(self._locks, make=self._output.is_folder, refusal=refusal))
+                self._take_lease(stack, check)
+            stack.push(starting.pop_all())  # the cluster ends before the lock is released
+        return client
+
+    def write(self, stack: contextlib.ExitStack, client: "Client | None", check: Callable[[], object]) -> None:
+        """Read the remaining items; store and count their results."""
+        options, todo = self._options, self._plan.todo
+        committer = self._opened(stack)
+
+        def tick() -> None:
+            check()
+            self._check_lease()
+            with _storing(options.output):
+                committer.tick()
+
+        announce(client, visible=options.progress)
+        total, wanted = len(self._items), {item.id for item in todo}
+        bar = stack.enter_context(progress_bar(total, before=total - len(todo), visible=options.progress and None))
+        engine = EngineOptions(client=client)
+        stream = results(self._reads.of(todo), engine, self._output.deliver, options.storage_options, check=tick)
+        for found in stack.enter_context(contextlib.closing(stream)):
+            for _, result in self._reads.results(found, wanted):
+                with _storing(options.output):
+                    committer.add(result)
+                bar.add(result)
+            if options.fail_fast and found.error is not None:
+                return
+        with _storing(options.output):
+            committer.flush()
+            self._finish()
+
+    def _compare(self, state: RunState | None) -> None:
+        """Compare the items with the records and results of earlier runs."""
+        self._earlier = EarlierRun(self._output, self._log, state)
+        check_existing(self._earlier, self._options)
+        check_writable(self._output, self._paths)
+        self._plan = plan_run(self._earlier, self._items, self._reads, self._options, fingerprint=self._fingerprint)
+        self.summary.kept = self._plan.kept
+
+    def _take_lease(self, stack: contextlib.ExitStack, check: Callable[[], object]) -> None:
+        """Take the lease; compare again if another run has written meanwhile."""
+        if self._lease is None or self._output.place is None:
+            return
+        stack.enter_context(self._lease)
+        state = self._state_after(self._earlier.state)
+        before = self._lease.take(state, check, self._tell_of_wait)
+        if self._log.stamp() != self._earlier.stamp:
+            self._compare(before)
+        state = self._state_after(before)
+        now = self._output.place.directory.file(self._output.place.run)
+        if state.since is None and now is not None:
+            since = self._output.position(now.modified, overwrite=self._options.overwrite)
+            self._lease.update(since=since, overwrite=state.overwrite)
+
+    def _state_after(self, before: RunState | None) -> RunState:
+        """Return the state of this run, which may continue another."""
+        overwrite = self._options.overwrite or (self._options.continues and before is not None and before.overwrite)
+        is_same = before is not None and before.fingerprint == self._fingerprint and not self._options.overwrite
+        since = before.since if before is not None and is_same else None
+        return RunState.begin(self._fingerprint, overwrite=overwrite, since=since)
+
+    def _opened(self, stack: contextlib.ExitStack) -> Committer:
+        """Open output and records; record adopted results."""
+        committer = Committer(self._output, self._log, self._check_lease, self._count)
+        with _preparing(self._options.output):
+            self._output.open(overwrite=self._options.overwrite)
+            stack.callback(self._output.close)
+            self._log.open()
+            stack.callback(self._log.close)
+            names = [self._plan.names_by_id[item.id] for item in self._plan.todo]
+            outdated = None if self._options.overwrite else self._earlier.outdated(names)
+            if self._earlier.book.lines and outdated != []:
+                self._log.append([void_line(outdated)])
+            for result in self._plan.adopted:
+                committer.add(result)
+            committer.flush()
+        stack.enter_context(_committed(committer, self._options.output))
+        return committer
+
+    def _finish(self) -> None:
+        """Tidy output and records after a complete run."""
+        options = self._options
+        if options.clean or (options.overwrite and self.summary.done):
+            recorded = options.clean or not self._output.is_exclusive
+            gone = self._earlier.others(self._plan.names, recorded=recorded)
+            gone |= self._output.temporaries() if options.clean else set()
+            if gone:
+                tell(f"{options.output}: removing {len(gone)} files of earlier runs", visible=options.progress)
+                self._output.remove(gone)
+        self._output.tidy(self._log.read)
+        self._log.compact(untidy=self._earlier.is_untidy(self._plan.todo, overwrite=options.overwrite))
+        if self._lease is not None:
+            self._lease.outcome = "complete"
+
+    def _count(self, result: Result) -> None:
+        """Count a result whose record is durable."""
+        if result.adopted:
+            self.summary.kept += 1
+        else:
+            self.summary.add(result)
+
+    def _check_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.check()
+
+    def _refusal(self, path: Path) -> StorageError:
+        return in_use(str(path), None if self._lease is None else self._lease.look())
+
+    def _tell_of_wait(self, holder: RunState) -> None:
+        text = f"{self._options.output}: waiting for the end of another run, {holder}"
+        tell(text, visible=self._options.progress)
+
+
+def _local_records(options: RunOptions) -> Path | None:
+    """Return the local file for the records, if one is given.
+
+    Raises
+    ------
+    InvalidRequest
+        It is a URL.
+    """
+    location = Location.of(options.records) if options.records else None
+    if location is not None and not location.is_local:
+        raise InvalidRequest(location, "records are appended to a local file", "give a local path")
+    return None if location is None else Path(location.path)
+
+
+def _start(stack: contextlib.ExitStack, engine: EngineOptions, output: Output) -> "Client | None":
+    """Start the cluster, and check its workers.
+
+    Raises
+    ------
+    ConfigurationError
+        The cluster does not start, or is lost before the first request.
+    """
+    client = engine.start(stack)
+    if client is not None:
+        try:
+            check_cluster(client, output.packages)
+        except ClusterLost as error:
+            raise ConfigurationError(*error.args) from None
+    return client
+
+
+@contextlib.contextmanager
+def _committed(committer: Committer, output: str) -> Iterator[None]:
+    """Commit the last results at the end of a `with` block."""
+    try:
+        yield
+    finally:
+        with _storing(output):
+            committer.flush()
+
+
+@contextlib.contextmanager
+def _preparing(output: str) -> Iterator[None]:
+    """Raise StorageError if preparing the output fails."""
+    try:
+        yield
+    except OutputError as error:
+        raise StorageError(*error.args) from None
+    except Jp2BatchError:
+        raise
+    except OSError as error:
+        raise _refused(output, error, StorageError) from None
+
+
+@contextlib.contextmanager
+def _storing(output: str) -> Iterator[None]:
+    """Raise OutputError if storing results or records fails."""
+    try:
+        yield
+    except Jp2BatchError:
+        raise
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise  # the reader of stdout is gone
+        raise _refused(output, error, OutputError) from None
+
+
+def _refused(output: str, error: OSError, kind: type[StorageError]) -> StorageError:
+    name = str(error.filename or "the standard output") if output == "-" else output
+    return kind(name, f"cannot be written: {error.strerror or error}", "check path, permissions and disk space")

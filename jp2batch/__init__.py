@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jp2batch.array.dataarray import open, read  # noqa: A004  # named as xarray's and rasterio's
     from jp2batch.array.product import open_product
     from jp2batch.batch.catalog import list_requests
-    from jp2batch.batch.manifest.read import read_manifest
+    from jp2batch.batch.manifest.read import iter_manifest, read_manifest
     from jp2batch.batch.report import BatchInterrupted, BatchReport, BatchSummary
     from jp2batch.batch.run import as_completed, run, to_delayed
     from jp2batch.batch.run_to import run_to
@@ -40,6 +40,7 @@ _HOMES = {
     "Window": "core.window",
     "as_completed": "batch.run",
     "inspect": "image.inspect",
+    "iter_manifest": "batch.manifest.read",
     "list_requests": "batch.catalog",
     "open": "array.dataarray",
     "open_cube": "array.cube.open",
@@ -65,6 +66,7 @@ __all__ = [
     "Window",
     "as_completed",
     "inspect",
+    "iter_manifest",
     "list_requests",
     "open",
     "open_cube",

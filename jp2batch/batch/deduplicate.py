@@ -6,6 +6,9 @@ from dataclasses import replace
 from jp2batch.compute.result import Result
 from jp2batch.core.request import Request
 
+_BITS = 60
+_MASK = (1 << _BITS) - 1
+
 
 def items_of(requests: Iterable[Request]) -> list[Request]:
     """Return an item for each request, all with different ids.
@@ -13,22 +16,47 @@ def items_of(requests: Iterable[Request]) -> list[Request]:
     Equal requests can share an id, e.g. two rows without an id. The first keeps it; the others get "-2", "-3" and so on
     appended, in order, skipping ids in use. The same manifest always gives the same items.
     """
-    rows = list(requests)
-    taken = {row.id for row in rows}
-    if len(taken) == len(rows):
-        return rows
-    met: dict[str, int] = {}
-    return [_distinct(row, met, taken) for row in rows]
+    rows, ids = list(requests), ItemIds()
+    for row in rows:
+        ids.claim(row)
+    return [ids.item(row) for row in rows]
 
 
-def _distinct(row: Request, met: dict[str, int], taken: set[str]) -> Request:
-    number = met.get(row.id, 0) + 1
-    id_ = row.id
-    while number > 1 and (id_ := f"{row.id}-{number}") in taken:
-        number += 1
-    met[row.id] = number
-    taken.add(id_)
-    return row if number == 1 else replace(row, id=id_)
+class ItemIds:
+    """Ids of the rows of a batch, kept as hashes.
+
+    A million ids take some 120 MB.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, int] = {}  # of the hash of an id: row number, hash of the request, whether it is issued
+        self._last: dict[str, int] = {}  # the last number appended to an id
+
+    def claim(self, row: Request, number: int = 0) -> int | None:
+        """Keep an id for a row.
+
+        Return the number of an earlier row of another request with this id, if any.
+        """
+        asked = hash(row) & _MASK
+        found = self._rows.setdefault(hash(row.id) & _MASK, (number << _BITS | asked) << 1)
+        first = found >> _BITS + 1
+        return first if first and (found >> 1) & _MASK != asked else None
+
+    def item(self, row: Request) -> Request:
+        """Return the item of a row whose id was claimed.
+
+        A number is appended to an id that another item has.
+        """
+        key = hash(row.id) & _MASK
+        if not self._rows[key] & 1:
+            self._rows[key] |= 1
+            return row
+        number = self._last.get(row.id, 1) + 1
+        while (key := hash(f"{row.id}-{number}") & _MASK) in self._rows:
+            number += 1
+        self._last[row.id] = number
+        self._rows[key] = 1
+        return replace(row, id=f"{row.id}-{number}")
 
 
 class Reads:

@@ -51,7 +51,9 @@ class Window:
     """Columns of the full image."""
 
     def __init__(self, rows: Sequence[int], columns: Sequence[int]) -> None:
-        r0, r1, c0, c1 = _bounds((rows, columns))
+        self._set(*_bounds((rows, columns)))
+
+    def _set(self, r0: int, r1: int, c0: int, c1: int) -> None:
         if max(r1, c1) > _LARGEST_SIZE:
             raise InvalidWindow("", f"a window to {described(max(r1, c1))} is larger than any image", _HINT)
         object.__setattr__(self, "rows", PixelRange(r0, r1))
@@ -70,11 +72,12 @@ class Window:
         """
         if isinstance(window, cls):
             return window
+        parsed = cls.__new__(cls)
         try:
-            r0, r1, c0, c1 = _bounds(window)
-            return cls((r0, r1), (c0, c1))
+            parsed._set(*_bounds(window))
         except InvalidWindow as error:
             raise error.at(path) from None
+        return parsed
 
     def __str__(self) -> str:
         return ",".join(f"{start}:{stop}" for start, stop in self)
@@ -121,7 +124,9 @@ def _bounds(window: object) -> list[int]:
     """Return the four bounds of a window from text or two pairs."""
     if isinstance(window, str):
         match = _TEXT.fullmatch(window) if len(window) <= _LONGEST_TEXT else None
-        bounds: list[Any] = list(map(int, match.groups())) if match else []
+        if match:
+            return list(map(int, match.groups()))
+        bounds: list[Any] = []
     else:
         bounds = _flattened(window)
     if len(bounds) != 4 or not all(map(is_whole, bounds)):

@@ -1,37 +1,30 @@
 """Reading and writing of whole small files: manifests, metadata, results."""
 
 import contextlib
-import gzip
 import hashlib
-import io
 import secrets
 import shutil
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import fsspec.core
 
 from jp2batch.core import config
-from jp2batch.core.errors import ImageNotFound, OutputError, StorageError, StoreUnavailable
-from jp2batch.core.ranges import ByteRange
+from jp2batch.core.errors import OutputError, StoreUnavailable
 from jp2batch.core.store_settings import store_costs
 from jp2batch.storage.drivers.fsspec_driver import driver_options, repair_after_fork
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.retry import retried_now
-from jp2batch.storage.source import Source, open_source
 from jp2batch.storage.store_options import locate
+from jp2batch.storage.streams import read_chunks
 
 LARGEST = 2**30
 """Largest size of a file in bytes, also after decompression.
 
 Protects from gzip bombs.
 """
-
-_GZIP = b"\x1f\x8b"
-_CHUNK = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,31 +73,7 @@ def read_bytes(url: str, *, storage_options: Mapping[str, object] | None = None,
     StorageError
         The file cannot be read, is larger than `limit`, or is damaged.
     """
-    location = locate(url, storage_options)
-    try:
-        if location.is_local:
-            with Path(fsspec.core.url_to_fs(url, **location.options)[1]).open("rb") as file:
-                return read_stream(file, location.redacted, limit=limit)
-        data = _read_object(open_source(url, storage_options=storage_options), limit)
-    except Exception as error:  # noqa: BLE001  # each driver has its own
-        fault = translate_error(error, location)
-        if isinstance(fault, ImageNotFound):  # the file need not be an image
-            fault = StorageError(location, f"cannot be read: {fault.problem}", "check the path")
-        raise fault from None
-    return _unzipped(data, location.redacted, limit)
-
-
-def read_stream(stream: BinaryIO, name: str, *, limit: int = LARGEST) -> bytes:
-    """Read an open file to its end, as `read_bytes` does.
-
-    Messages name the file `name`.
-
-    Raises
-    ------
-    StorageError
-        The file is larger than `limit`, or is damaged.
-    """
-    return _unzipped(_read_to_end(stream, name, limit), name, limit)
+    return b"".join(read_chunks(url, storage_options=storage_options, limit=limit))
 
 
 def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, object] | None = None) -> WrittenBytes:
@@ -178,42 +147,6 @@ def write_folder(
 
     retried_now(put, config.retry_policy())
     return WrittenBytes.of_folder({name: WrittenBytes.of(data) for name, data in files.items()})
-
-
-def _read_object(source: Source, limit: int) -> bytes:
-    ((_, data),) = source.read_many([ByteRange(0, min(_CHUNK, limit + 1))])
-    size = source.size or 0
-    if size > limit:
-        raise _too_large(source.path, limit)
-    starts = range(len(data), size, _CHUNK)
-    rest = [ByteRange(start, min(size, start + _CHUNK)) for start in starts]
-    pieces = source.read_many(rest) if rest else []
-    source.verify()
-    return b"".join([data, *(piece for _, piece in pieces)])
-
-
-def _unzipped(data: bytes, name: str, limit: int) -> bytes:
-    if not data.startswith(_GZIP):
-        return data
-    try:
-        return _read_to_end(gzip.GzipFile(fileobj=io.BytesIO(data)), name, limit)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise StorageError(name, "its gzip data is damaged or cut short", "compress it again") from None
-
-
-def _read_to_end(stream: BinaryIO | gzip.GzipFile, name: str, limit: int) -> bytes:
-    """Read a stream in chunks, and stop once it exceeds `limit`."""
-    read = getattr(stream, "read1", stream.read)  # a pipe's available bytes: a longer wait blocks signals
-    data = bytearray()
-    while chunk := read(_CHUNK):
-        data += chunk
-        if len(data) > limit:
-            raise _too_large(name, limit)
-    return bytes(data)
-
-
-def _too_large(name: str, limit: int) -> StorageError:
-    return StorageError(name, f"is larger than {limit} bytes", "check the path, or split the file")
 
 
 @contextlib.contextmanager

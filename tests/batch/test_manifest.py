@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jp2batch.batch.manifest.read import parse_manifest, read_manifest
+from jp2batch.batch.manifest.read import manifest_of, read_manifest
 from jp2batch.batch.manifest.write import write_manifest
 from jp2batch.cli import main
 from jp2batch.core.errors import (
@@ -41,6 +41,12 @@ ROWS: list[dict[str, Any]] = [
 ]
 REQUESTS = [Request("a.jp2", 2, "0:500,10:20", id="first"), Request("b/ü, c.jp2")]
 COLUMNS = [(("cloud", "clear"), ("Tile", "32TQM")), (("cloud", ""), ("Tile", "32TQM"))]
+
+
+def parse_manifest(data: bytes, name: str = "-", size: int = 2**20, **options: Any) -> list[Request]:
+    """Return the requests of a manifest that arrives in chunks of a size."""
+    chunks = [data[start : start + size] for start in range(0, len(data), size)]
+    return list(manifest_of(chunks, name, **options).requests())
 
 
 def _csv(separator: str) -> bytes:

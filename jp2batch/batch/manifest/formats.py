@@ -8,74 +8,111 @@ such as a missing comma in an array, ends the rows.
 import codecs
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TextIO
 
 import orjson
 
-from jp2batch.batch.manifest.json_rows import Row, array_rows, ndjson_rows
+from jp2batch.batch.manifest.json_rows import array_rows, ndjson_rows
+from jp2batch.batch.manifest.parquet_rows import parquet_rows
+from jp2batch.batch.manifest.rows import OWN_COLUMNS, PlainRow, Row, fault_of_names
 from jp2batch.core.errors import InvalidRequest
+from jp2batch.storage.files import LARGEST
+from jp2batch.storage.streams import ChunkReader, with_head
 
-OWN_COLUMNS = ("path", "rlevel", "window", "id")
-"""Columns of a request, case-insensitive; other columns are passed through."""
-
-_EXTRA = "pip install 'jp2batch[files]'"
 _PARQUET = b"PAR1"
+_WHITE = " \t\n\r\v\f"
 
 
-def rows_of(data: bytes, suffix: str = "") -> tuple[str, Iterator[Row]]:
-    """Return the unit of row numbers, and the rows.
+def rows_of(chunks: Iterable[bytes], suffix: str = "") -> tuple[str, Iterator[Row]]:
+    """Return the unit of row numbers, and an iterator of rows.
 
-    The unit is "line", "row", or "item" for a JSON array on a single line.
+    The unit is "line", "row", or "item" for a JSON array on a single line. An array is read whole.
 
     Parameters
     ----------
-    data : bytes
+    chunks : iterable of bytes
         The manifest, uncompressed. Its content determines the format.
     suffix : str, optional
         Suffix of its name, e.g. ".csv", used if the content is ambiguous.
     """
-    if data.startswith(_PARQUET) or suffix == ".parquet":
-        return "row", _parquet_rows(data)
-    data = data.removeprefix(codecs.BOM_UTF8)
-    fault = _no_text(data)
-    return ("line", iter([fault])) if fault else _text_rows(data, suffix)
+    head, chunks = with_head(iter(chunks), len(_PARQUET))
+    if head.startswith(_PARQUET) or suffix == ".parquet":
+        return "row", parquet_rows(chunks)
+    text = _Text(chunks)
+    unit, rows = _text_rows(text.lines(), suffix)
+    return unit, text.rows(rows)
 
 
-def _no_text(data: bytes) -> Row | None:
-    """Return an error if a manifest is not text.
+class _Text:
+    """Text of a manifest.
 
-    A byte that is not UTF-8 is an error of its row only.
+    It ends before a byte 0x00, an error of the manifest.
     """
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return 1, InvalidRequest("", "this is UTF-16", "save it as UTF-8")
-    offset = data.find(b"\0")
-    if offset < 0:
-        return None
-    problem = f"this is not text: byte 0x00 at offset {offset}"
-    return data.count(b"\n", 0, offset) + 1, InvalidRequest("", problem, "give CSV, JSON, Parquet or one path per line")
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._fault: Row | None = None
+
+    def lines(self) -> TextIO:
+        """Return an iterator over lines with their ends.
+
+        Bytes not in UTF-8 become surrogates; rows with surrogates are refused later.
+        """
+        file = io.BufferedReader(ChunkReader(self._sound()))
+        return io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+
+    def rows(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Iterate over rows before the error, and the error."""
+        for row in rows:
+            if self._fault is not None and row[0] >= self._fault[0]:
+                break  # cut short
+            yield row
+        if self._fault is not None:
+            yield self._fault
+
+    def _sound(self) -> Iterator[bytes]:
+        number, offset, unended = 1, 0, 0
+        for chunk in self._chunks:
+            data = chunk
+            if offset == 0:
+                data = data.removeprefix(codecs.BOM_UTF8)
+                if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    self._fault = 1, InvalidRequest("", "this is UTF-16", "save it as UTF-8")
+                    return
+            if (at := data.find(b"\0")) >= 0:
+                hint = "give CSV, JSON, Parquet or one path per line"
+                fault = InvalidRequest("", f"this is not text: byte 0x00 at offset {offset + at}", hint)
+                self._fault = number + data.count(b"\n", 0, at), fault
+                if offset:  # a file without text is reported once, not by each of its lines
+                    yield data[:at]
+                return
+            ended = data.rfind(b"\n")
+            unended = len(data) - ended - 1 if ended >= 0 else unended + len(data)
+            if unended > LARGEST:
+                self._fault = number, InvalidRequest("", f"a line has more than {LARGEST} bytes", "check the path")
+                return
+            yield data
+            number, offset = number + data.count(b"\n"), offset + len(data)
 
 
-def _text_rows(data: bytes, suffix: str) -> tuple[str, Iterator[Row]]:
-    first = re.search(rb"\S", data)
-    if first is None:
-        return "line", iter(())
-    if first[0] == b"[":
-        return array_rows(data.decode("utf-8", "surrogateescape"), first.start())
-    if first[0] == b"{" or suffix in (".ndjson", ".jsonl", ".json"):
-        return "line", ndjson_rows(_lines(data))
-    separator = _separator_of(data) or {".csv": ",", ".tsv": "\t"}.get(suffix)
-    return "line", _csv_rows(_lines(data, newline=""), separator) if separator else _plain_rows(_lines(data))
-
-
-def _lines(data: bytes, newline: str | None = None) -> TextIO:
-    """Return an iterator over lines; bytes not in UTF-8 become surrogates.
-
-    Rows with surrogates are refused later.
-    """
-    return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape", newline=newline)
+def _text_rows(lines: TextIO, suffix: str) -> tuple[str, Iterator[Row]]:
+    first = list[str]()
+    begin = ""
+    for line in lines:
+        first.append(line)
+        begin = begin or line.lstrip(_WHITE)[:1]
+        if begin in ("[", "{") or not _is_comment(line):
+            break
+    if begin == "[":
+        text = "".join(chain(first, lines))
+        return array_rows(text, len(text) - len(text.lstrip(_WHITE)))
+    every = chain(first, lines)
+    if begin == "{" or (begin and suffix in (".ndjson", ".jsonl", ".json")):
+        return "line", ndjson_rows(every)
+    separator = (first and _separator_of(first[-1])) or {".csv": ",", ".tsv": "\t"}.get(suffix)
+    return "line", _csv_rows(every, separator) if separator else _plain_rows(every)
 
 
 # A path per line
@@ -97,12 +134,11 @@ def _is_comment(line: str) -> bool:
 # CSV
 
 
-def _separator_of(data: bytes) -> str | None:
+def _separator_of(header: str) -> str | None:
     """Return the separator of a CSV header; None if not a header."""
-    first = next((line for line in _lines(data) if not _is_comment(line)), "")
     found: list[tuple[int, str]] = []
     for separator in ",;\t":
-        names = _own_names(first, separator)
+        names = _own_names(header, separator)
         # A header without Path is an error to report, but a path can be called "id".
         if "path" in names or (len(names) > 1 and names.intersection(OWN_COLUMNS)):
             found.append((len(names), separator))
@@ -116,7 +152,7 @@ def _own_names(line: str, separator: str) -> set[str]:
         return set()
 
 
-def _csv_rows(lines: TextIO, separator: str) -> Iterator[Row]:
+def _csv_rows(lines: Iterator[str], separator: str) -> Iterator[Row]:
     skipped, header = next((pair for pair in enumerate(lines) if not _is_comment(pair[1])), (0, ""))
     if not header:
         return
@@ -136,7 +172,7 @@ def _csv_rows(lines: TextIO, separator: str) -> Iterator[Row]:
             continue
         if names is None:
             names = cells
-            fault = _bad_names(names)
+            fault = fault_of_names(names)
             if fault:
                 yield number, fault
                 return
@@ -144,54 +180,12 @@ def _csv_rows(lines: TextIO, separator: str) -> Iterator[Row]:
             yield number, _csv_row(names, cells)
 
 
-def _bad_names(names: Sequence[str]) -> InvalidRequest | None:
-    known = [name.strip().lower() for name in names]
-    if "path" not in known:
-        return InvalidRequest("", "no column is called Path", "name the column of paths Path")
-    for own in OWN_COLUMNS:
-        if known.count(own) > 1:
-            return InvalidRequest("", f"two columns are called {own}", "leave one of them out")
-    for place, name in enumerate(names, 1):
-        if name and name in names[: place - 1]:
-            problem = f"columns {names.index(name) + 1} and {place} have the same name"
-            return InvalidRequest("", problem, "leave one of them out")
-    if not "".join(names).isascii() and any("\ud800" <= letter <= "\udfff" for name in names for letter in name):
-        return InvalidRequest("", "the names of the columns are not UTF-8", "save the file as UTF-8")
-    return None
-
-
 def _csv_row(names: Sequence[str], cells: Sequence[str]) -> object:
     if len(cells) < len(names) or any(cells[len(names) :]):
         problem = f"{len(cells)} cells, but the header names {len(names)}"
         return InvalidRequest("", problem, 'quote cells with the separator, e.g. the window "0:500,0:500"')
-    return {
-        name: cell for name, cell in zip(names, cells, strict=False) if name
-    }  # the index column of pandas has no name
-
-
-# Parquet
-
-
-def _parquet_rows(data: bytes) -> Iterator[Row]:
-    number = 0
-    try:
-        import pyarrow
-        from pyarrow.parquet import ParquetFile
-
-        file = ParquetFile(pyarrow.BufferReader(data))
-        fault = _bad_names(file.schema_arrow.names)
-        if fault:
-            yield 1, fault
-            return
-        for batch in file.iter_batches():
-            for values in batch.to_pylist():
-                number += 1
-                yield number, values
-    except ImportError:
-        yield number + 1, InvalidRequest("", "reading Parquet needs pyarrow", _EXTRA)
-    except Exception as error:  # noqa: BLE001  # Arrow raises many types for damaged files
-        problem = f"this is not Parquet, or damaged: {type(error).__name__}"
-        yield number + 1, InvalidRequest("", problem, "write it again")
+    row = {name: cell for name, cell in zip(names, cells, strict=False) if name}  # the index of pandas has no name
+    return PlainRow(row) if "".join(cells).isascii() else row
 
 
 # Rows to bytes

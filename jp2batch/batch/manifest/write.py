@@ -4,8 +4,9 @@ import gzip
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from jp2batch.batch.manifest.formats import OWN_COLUMNS, csv_of, ndjson_of
+from jp2batch.batch.manifest.formats import csv_of, ndjson_of
 from jp2batch.batch.manifest.read import suffix_of
+from jp2batch.batch.manifest.rows import OWN_COLUMNS
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions

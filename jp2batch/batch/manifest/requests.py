@@ -1,0 +1,174 @@
+"""Rows of a manifest to requests, or to messages about bad rows."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+
+from jp2batch.batch.manifest.rows import OWN_COLUMNS, PlainRow, Row
+from jp2batch.core.errors import InvalidPath, InvalidRequest
+from jp2batch.core.location import Location, redact
+from jp2batch.core.request import Request
+from jp2batch.core.window import Window
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_LONGEST = 300  # characters of a message about one row
+_REMEMBERED = 1000  # sets of names, and windows
+
+
+ReadRow = tuple[int, Request | str]
+"""Row number, and its request or a message about it, without credentials."""
+
+
+def requests_of(rows: Iterable[Row], *, rlevel: int, root: str | None) -> Iterator[ReadRow]:
+    """Iterate over row numbers with their requests or messages."""
+    maker = _Maker(rlevel, root)
+    for number, row in rows:
+        path = ""
+        try:
+            fields, columns = maker.divided(_as_mapping(row))
+            path = _path(fields.get("path"))
+            yield number, maker.request(path, fields, columns)
+        except InvalidRequest as error:
+            yield number, message_of(path, error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Names of the columns of a row."""
+
+    fields: tuple[tuple[str, str], ...]
+    """Fields in lower case, and the names of their columns."""
+    others: tuple[str, ...]
+    """Names of the other columns."""
+
+
+class _Maker:
+    """Make requests of rows; most rows have the names of earlier rows."""
+
+    def __init__(self, rlevel: int, root: str | None) -> None:
+        self._rlevel, self._root = rlevel, root
+        self._shapes: dict[tuple[str, ...], _Shape] = {}
+        self._windows: dict[str, Window] = {}
+
+    def divided(self, row: Mapping[str, object]) -> tuple[dict[str, object], tuple[tuple[str, object], ...]]:
+        """Divide a row into fields of a request and other columns.
+
+        The names of fields become lower case.
+        """
+        names = tuple(row)
+        shape = self._shapes.get(names)
+        if shape is None:
+            shape = _shape_of(names)
+            _remember(self._shapes, names, shape)
+        return {own: row[name] for own, name in shape.fields}, tuple([(name, row[name]) for name in shape.others])
+
+    def request(self, path: str, fields: Mapping[str, object], columns: tuple[tuple[str, object], ...]) -> Request:
+        """Return the request of a row."""
+        level: Any = _level(fields.get("rlevel"), self._rlevel)
+        window: Any = fields.get("window")  # Request checks both
+        text = window if isinstance(window, str) else ""
+        if isinstance(window, str):
+            window = self._windows.get(text) or (text if text.strip() else None)
+        request = Request(path, level, window, self._root, _id(fields.get("id")), columns)
+        if window is text and request.window is not None:
+            _remember(self._windows, text, request.window)
+        return request
+
+
+def _remember(memory: dict[K, V], key: K, value: V) -> None:
+    if len(memory) >= _REMEMBERED:
+        memory.clear()
+    memory[key] = value
+
+
+def _shape_of(names: Iterable[str]) -> _Shape:
+    fields: dict[str, str] = {}
+    others = []
+    for name in names:
+        own = name.strip().lower()
+        if own in fields:
+            raise InvalidRequest("", f"it has {own} twice, in upper and lower case", "leave one of them out")
+        if own in OWN_COLUMNS:
+            fields[own] = name
+        else:
+            others.append(name)
+    return _Shape(tuple(fields.items()), tuple(others))
+
+
+def _as_mapping(row: object) -> dict[str, object]:
+    """Return a row as JSON-compatible values.
+
+    A row that cannot be written to the records later is refused now.
+    """
+    if isinstance(row, PlainRow):
+        return row
+    if isinstance(row, InvalidRequest):
+        raise row
+    if isinstance(row, str):
+        row = {"Path": row}
+    if not isinstance(row, Mapping):
+        raise InvalidRequest("", f"a row must be an object or text, not {type(row).__name__}", 'give {"Path": "…"}')
+    try:
+        plain: dict[str, object] = orjson.loads(orjson.dumps(row, default=_plain))
+    except orjson.JSONEncodeError as error:
+        hint = "use UTF-8 text, finite numbers of at most 64 bits, and lists without deep nesting"
+        fault = InvalidRequest("", f"the row cannot be kept: {error}", hint)
+        fault = error.__cause__ if isinstance(error.__cause__, InvalidRequest) else fault
+    else:
+        return plain
+    raise fault
+
+
+def _plain(value: object) -> object:
+    """Return a Parquet value as text; raise an InvalidRequest found as value."""
+    if isinstance(value, InvalidRequest):
+        raise value
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+
+
+def _path(value: object) -> str:
+    if value is None or value == "":
+        raise InvalidPath("", "it has no Path", "give the path of a JPEG 2000 file")
+    if not isinstance(value, str):
+        raise InvalidPath("", f"Path must be text, not {type(value).__name__}", "give it as text")
+    return value
+
+
+def _level(value: object, default: int) -> object:
+    """Return a level as a number.
+
+    CSV has text, and pandas writes 2.0 if other rows have no level.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return default
+    if isinstance(value, str):
+        number = re.fullmatch(r"\s*([+-]?[0-9]{1,9})(\.0*)?\s*", value)
+        return int(number[1]) if number else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _id(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InvalidRequest("", f"id must be text, not {type(value).__name__}", "give it as text")
+    return str(value) if str(value).strip() else ""
+
+
+def message_of(path: str, error: InvalidRequest) -> str:
+    """Return a short message about a bad row, without credentials."""
+    where = f"{_shortened(Location.of(path).redacted, 100)}: " if path else ""
+    hint = f" ({error.hint})" if error.hint else ""
+    text = " ".join(f"{where}{redact(error.problem)}{hint}".split())
+    return _shortened("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), _LONGEST)
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -129,8 +129,8 @@ class Manifest:
             At the end, for all bad rows.
         """
         ids, count, bad = ItemIds(), 0, list[tuple[int, str]]()
-        for number, row in self.rows:
-            row = self.claimed(number, row, ids)
+        for number, read in self.rows:
+            row = self.claimed(number, read, ids)
             if isinstance(row, Request):
                 count += 1
                 yield row

@@ -17,7 +17,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 import jp2batch
-from jp2batch.batch.manifest.read import parse_manifest
+from jp2batch.batch.manifest.read import manifest_of
 from jp2batch.cli import main
 from jp2batch.core import config
 from jp2batch.core.errors import InvalidPath, Jp2BatchError
@@ -259,7 +259,7 @@ def test_no_row_of_a_manifest_is_told(row: str | bytes, tmp_path: Path) -> None:
     data = row.encode() if isinstance(row, str) else row
     path = tmp_path / "manifest.ndjson"
     path.write_bytes(data)
-    for act in (lambda: parse_manifest(data), lambda: jp2batch.read_manifest(path, root="s3://bucket")):
+    for act in (lambda: list(manifest_of([data]).requests()), lambda: jp2batch.read_manifest(path, root="s3://bucket")):
         try:
             verify_no_secret(repr(act()))
         except Jp2BatchError as error:
@@ -275,7 +275,8 @@ def test_no_row_of_a_manifest_is_told(row: str | bytes, tmp_path: Path) -> None:
 
 def test_the_type_and_the_line_of_a_row_are_told() -> None:
     with pytest.raises(Jp2BatchError, match="line 3: Path must be text, not dict"):
-        parse_manifest(f'{{"Path": "a"}}\n{{"Path": "b"}}\n{{"Path": {{"token": "{SECRET}"}}}}'.encode())
+        data = f'{{"Path": "a"}}\n{{"Path": "b"}}\n{{"Path": {{"token": "{SECRET}"}}}}'.encode()
+        list(manifest_of([data]).requests())
 
 
 COMMANDS = [

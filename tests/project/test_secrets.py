@@ -274,8 +274,8 @@ def test_no_row_of_a_manifest_is_told(row: str | bytes, tmp_path: Path) -> None:
 
 
 def test_the_type_and_the_line_of_a_row_are_told() -> None:
+    data = f'{{"Path": "a"}}\n{{"Path": "b"}}\n{{"Path": {{"token": "{SECRET}"}}}}'.encode()
     with pytest.raises(Jp2BatchError, match="line 3: Path must be text, not dict"):
-        data = f'{{"Path": "a"}}\n{{"Path": "b"}}\n{{"Path": {{"token": "{SECRET}"}}}}'.encode()
         list(manifest_of([data]).requests())
 
 

@@ -14,7 +14,7 @@ def listing(prefix: str) -> dict[str, tuple[int, str, str]]:
     """Return size, ETag and time of the objects below a prefix."""
     found = S3.find(prefix, detail=True)
     return {
-        name.removeprefix(f"{prefix}/"): (one["size"], one["ETag"].strip('"'), str(one["LastModified"]))
+        name.removeprefix(f"{prefix}/"): (one["size"], one.get("ETag", "").strip('"'), str(one.get("LastModified")))
         for name, one in found.items()
     }
 

@@ -4,7 +4,7 @@ import signal
 import time
 
 from support.site import workforce
-from support.trial import PAUSE, Seen, Trial, fault
+from support.trial import PAUSE, SHORT, Seen, Trial, fault
 
 WAIT = ("--wait-workers", "40s")
 
@@ -184,8 +184,8 @@ def frozen(trial: Trial) -> Seen:
 def bad_images(trial: Trial, name: str, *, nanny: bool, **settings: str) -> Seen:
     """Run with an image that crashes or hangs the decoder."""
     trial.rows = [*trial.rows[:40], {"Path": f"s3://images/{name}.jp2", "rlevel": 0}, *trial.rows[40:80]]
-    with workforce(trial.site, nanny=nanny, PAUSE=PAUSE, DASK_JP2BATCH__DEADLINE="5s", **settings) as force:
-        return trial.end(trial.start(force, *trial.site.known(*WAIT), DASK_JP2BATCH__DEADLINE="5s"))
+    with workforce(trial.site, nanny=nanny, PAUSE=PAUSE, **SHORT, **settings) as force:
+        return trial.end(trial.start(force, *trial.site.known(*WAIT), **SHORT))
 
 
 @fault("an image crashes the decoder (SIGSEGV), workers with nannies", 1)

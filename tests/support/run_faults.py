@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from support.namespaces import Host
 from support.site import Workforce, workforce
-from support.trial import PAUSE, ROWS, Seen, Trial, fault
+from support.trial import PAUSE, ROWS, THREADS, Seen, Trial, fault
 
 
-def killed(trial: Trial, force: Workforce | None, number: int = 30, on: str = "client") -> None:
+def killed(trial: Trial, force: Workforce, number: int = 30, on: str = "client") -> None:
     """Run, and kill the client after some results."""
     process = trial.start(force, "--resume", on=on)
     trial.wait_for(number, process)
@@ -45,7 +45,7 @@ def second_run(trial: Trial) -> Seen:
     with workforce(trial.site, PAUSE=PAUSE) as force:
         first = trial.start(force)
         trial.wait_for(30, first)
-        seen = trial.end(trial.start(None, "--resume", on="other"))
+        seen = trial.end(trial.start(THREADS, "--resume", on="other"))
         trial.notes.append(f"the first: {trial.end(first)}")
     return seen
 
@@ -56,7 +56,7 @@ def second_run_overwrites(trial: Trial) -> Seen:
     with workforce(trial.site, PAUSE=PAUSE) as force:
         first = trial.start(force)
         trial.wait_for(30, first)
-        seen = trial.end(trial.start(None, "--overwrite", on="other"))
+        seen = trial.end(trial.start(THREADS, "--overwrite", on="other"))
         trial.notes.append(f"the first: {trial.end(first)}")
     return seen
 
@@ -142,20 +142,20 @@ def host_down(trial: Trial) -> Seen:
 @fault("resume: a damaged manifest", 2)
 def damaged_manifest(trial: Trial) -> Seen:
     """Resume with a manifest that has a bad row."""
-    return unchanged(trial, "--local-threads", rows=[*ROWS[:50], {"Pth": "x"}, *ROWS[50:]])
+    return unchanged(trial, THREADS, rows=[*ROWS[:50], {"Pth": "x"}, *ROWS[50:]])
 
 
 @fault("resume: another manifest", 1)
 def another_manifest(trial: Trial) -> Seen:
     """Resume with a manifest of other items, which do not exist."""
-    return unchanged(trial, "--local-threads", rows=[{"Path": "s3://images/none.jp2", "rlevel": 0}])
+    return unchanged(trial, THREADS, rows=[{"Path": "s3://images/none.jp2", "rlevel": 0}])
 
 
 @fault("resume: another root", 2)
 def another_root(trial: Trial) -> Seen:
     """Resume with a root that the records do not have."""
     rows = [{**row, "Path": str(row["Path"]).removeprefix("s3://images/")} for row in ROWS]
-    return unchanged(trial, "--local-threads", "--root", "s3://elsewhere/", rows=rows)
+    return unchanged(trial, THREADS, "--root", "s3://elsewhere/", rows=rows)
 
 
 # Damage
@@ -191,7 +191,7 @@ def damaged_records(trial: Trial) -> Seen:
 def half_files(trial: Trial) -> Seen:
     """Kill a run into a local folder; cut files with and without a record, and damage records."""
     trial.output = "out/"
-    process = trial.start(None, PAUSE=PAUSE)
+    process = trial.start(THREADS, PAUSE=PAUSE)
     trial.wait_for(40, process)
     process.send(signal.SIGKILL)
     process.wait()
@@ -202,7 +202,7 @@ def half_files(trial: Trial) -> Seen:
     files[4].write_bytes(b"\0" * files[4].stat().st_size)
     records = trial.client().folder / "out/records.ndjson"
     records.write_text(damage_records(records.read_text()))
-    return trial.end(trial.start(None, "--resume"))
+    return trial.end(trial.start(THREADS, "--resume"))
 
 
 def on_small_disk(host: Host, folder: str, size: str) -> None:
@@ -216,7 +216,7 @@ def disk_full(trial: Trial) -> Seen:
     """Fill the disk of the output."""
     trial.output = "full/"
     on_small_disk(trial.client(), "full", "400k")
-    seen = trial.end(trial.start(None, PAUSE="0.01"))
+    seen = trial.end(trial.start(THREADS, PAUSE="0.01"))
     assert trial.client().start("mount", "-o", "remount,size=99m", "full").wait() == 0
     return seen
 

@@ -20,11 +20,14 @@ ROWS = [
     {"Path": f"s3://{IMAGES}/{n % 4}.jp2", "rlevel": 0, "window": f"{n % 60}:{n % 60 + 20},{n // 60}:50"}
     for n in range(240)
 ]
+THREADS = "--local-threads"
+SHORT = {"DASK_JP2BATCH__DEADLINE": "5s"}
+"""Settings to end a hanging decode soon."""
 PAUSE = "0.15"
 """Seconds that each decode takes longer."""
 BAD = ("deadly.jp2", "endless.jp2")
 """Ends of paths of images that crash or hang the decoder."""
-_CHATTER = ("dashboard:", "requests ", "fetched ", "time ", "retries ")
+_CHATTER = ("dashboard:", "scheduler:", "requests ", "fetched ", "time ", "retries ")
 
 
 @dataclass
@@ -50,10 +53,10 @@ class Trial:
         """Return a host for clients."""
         return self.site.hosts.host(name)
 
-    def start(self, force: Workforce | None, *arguments: object, on: str = "client", **settings: str) -> HostProcess:
-        """Start the run; without a workforce in threads of its own."""
-        engine = ["--scheduler", force.address] if force else ["--local-threads"]
-        return self.site.run(self.client(on), self.rows, "-o", self.output, *engine, *arguments, **settings)
+    def start(self, engine: Workforce | str, *arguments: object, on: str = "client", **settings: str) -> HostProcess:
+        """Start the run, with a workforce or as a flag says."""
+        flags = [engine] if isinstance(engine, str) else ["--scheduler", engine.address]
+        return self.site.run(self.client(on), self.rows, "-o", self.output, *flags, *arguments, **settings)
 
     def listing(self) -> dict[str, StoredObject]:
         """Return the objects of the output."""
@@ -103,7 +106,11 @@ class Trial:
             return self._parsed([path.read_text(errors="replace") for path in self._local_records()])
         names = sorted(name for name in self.listing() if "records" in name and name.endswith(".ndjson"))
         texts = [self.site.ask("read", f"{RESULTS}/{self.name}/{name}") for name in names]
-        texts += [path.read_text() for host in on for path in self.client(host).folder.glob("*.records.ndjson")]
+        texts += [
+            path.read_text()
+            for host in on
+            for path in self.client(host).folder.glob(f"{RESULTS}_{self.name}.records.ndjson")
+        ]
         return self._parsed(texts)
 
     def _local_records(self) -> list[Path]:
@@ -181,7 +188,7 @@ def fill(folder: Path) -> Path:
 def reference_of(place: Site) -> Mapping[str, StoredObject]:
     """Return the results of a run without a fault."""
     trial = Trial(place, "reference")
-    seen = trial.end(trial.start(None, on="reference"))
+    seen = trial.end(trial.start(THREADS, on="reference"))
     assert seen.code == 0, seen
     assert len(trial.results()) == len(ROWS)
     return trial.results()
@@ -229,8 +236,9 @@ def put_to(title: str, trial: Trial, reference: Mapping[str, StoredObject]) -> O
     if seen.code == 0 and (wrong := trial.wrong(reference)):
         problems.append(f"exit 0, but {wrong}")
     before, reads, here = trial.results(), trial.site.reads(), "elsewhere" if trial.is_remote else "client"
-    again = trial.end(trial.start(None, "--resume", on=here))
-    after, failing = trial.results(), any(str(row["Path"]).endswith(BAD) for row in trial.rows)
+    failing = any(str(row["Path"]).endswith(BAD) for row in trial.rows)
+    again = trial.end(trial.start("--workers=2" if failing else THREADS, "--resume", on=here, **SHORT))
+    after = trial.results()
     problems += [f"resumed: {text}" for text in again.problems(Fault(given.act, (int(failing),), 0))]
     if wrong := trial.wrong(reference, ("client", here)):
         problems.append(f"resumed: {wrong}")

@@ -24,8 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 _ENTER = ["--user", "--preserve-credentials", "--net"]
 _SETTLE = """
 mount --bind {own} {here} && mount -t tmpfs none {all} && hostname {name} && ip link set lo up && echo ready
-exec sleep infinity
+exec cat
 """
+"""Commands of the first process of a host: it ends, and all others with it, when its stdin is closed."""
 
 
 @functools.cache
@@ -156,8 +157,8 @@ class Hosts:
         self.stack = ExitStack()
         """Is closed after the hosts have ended."""
         (folder / "here").mkdir(parents=True)
-        hub = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", "echo ready; exec sleep infinity"]
-        self._hub = subprocess.Popen(hub, stdout=subprocess.PIPE)
+        hub = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", "echo ready; exec cat"]
+        self._hub = subprocess.Popen(hub, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._hub.stdout is not None
         self._hub.stdout.readline()
         self.ip("link", "add", "switch", "type", "bridge")
@@ -166,7 +167,7 @@ class Hosts:
     def enter(self, *command: str) -> "subprocess.Popen[bytes]":
         """Start a command in the namespace of the network."""
         words = ["nsenter", "--target", str(self._hub.pid), *_ENTER, *command]
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def ip(self, *words: str) -> None:
         """Configure the network."""

@@ -1,10 +1,13 @@
 """Build a shared index table from the headers of many images."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from jp2batch.compute.checked_cluster import CheckedCluster, checked
+from jp2batch.compute.connection import ClientLike
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.errors import Jp2BatchError, UnsupportedImage
 from jp2batch.core.options import StorageOptions
@@ -18,7 +21,7 @@ from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.storage.source import open_source
 
 if TYPE_CHECKING:
-    from distributed import Client
+    pass
 
 _TOGETHER = 128  # images per concurrent group
 
@@ -82,7 +85,7 @@ def build_index(
     requests: Sequence[Request],
     output: str,
     *,
-    client: "Client | None" = None,
+    client: ClientLike | CheckedCluster | None = None,
     storage_options: StorageOptions = None,
     output_options: StorageOptions = None,
     on_lesson: Callable[[IndexedImage], object] = lambda _: None,
@@ -95,8 +98,8 @@ def build_index(
         Requests for the images; levels and windows are ignored.
     output : str
         Path or URL of the table; an existing table is replaced.
-    client : distributed.Client, optional
-        Cluster to run on; by default threads of this process.
+    client : optional
+        Cluster to run on, as for `jp2batch.run`, or checked; by default threads of this process.
     storage_options, output_options : mapping, optional
         fsspec's options for the store of the images, and for the store of the table.
     on_lesson : callable, optional
@@ -113,13 +116,14 @@ def build_index(
     start = time.perf_counter()
     urls = list(dict.fromkeys(request.url for request in requests))
     summary, known = IndexSummary(len(urls)), dict[str, ImageIndex]()
-    for first in range(0, len(urls), _TOGETHER):
-        some = urls[first : first + _TOGETHER]
-        for lesson in map_concurrently(learn_image, some, client=client, storage_options=storage_options):
-            summary.add(lesson)
-            if lesson.index is not None:
-                known[lesson.key] = lesson.index
-            on_lesson(lesson)
+    with contextlib.nullcontext() if client is None else checked(client) as cluster:
+        for first in range(0, len(urls), _TOGETHER):
+            some = urls[first : first + _TOGETHER]
+            for lesson in map_concurrently(learn_image, some, client=cluster, storage_options=storage_options):
+                summary.add(lesson)
+                if lesson.index is not None:
+                    known[lesson.key] = lesson.index
+                on_lesson(lesson)
     write_table(output, known, storage_options=output_options)
     summary.seconds = time.perf_counter() - start
     return summary

@@ -4,13 +4,11 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jp2batch.batch.report import BatchSummary
+from jp2batch.compute.checked_cluster import CheckedCluster
 from jp2batch.compute.result import Result
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 
 class Progress:
@@ -57,10 +55,11 @@ def progress_bar(total: int, *, before: int = 0, visible: bool | None = None) ->
         yield Progress(bar, total - before)
 
 
-def announce(client: "Client | None", *, visible: bool) -> None:
-    """Print the dashboard address of a client's cluster to stderr."""
-    if visible and client is not None and client.dashboard_link:
-        sys.stderr.write(f"dashboard: {client.dashboard_link}\n")
+def announce(cluster: CheckedCluster | None, *, visible: bool) -> None:
+    """Print the addresses of a cluster's scheduler and dashboard to stderr."""
+    if visible and cluster is not None:
+        link = cluster.client.dashboard_link
+        sys.stderr.write(f"scheduler: {cluster.address}{f', dashboard: {link}' if link else ''}\n")
 
 
 def tell(text: str, *, visible: bool) -> None:

@@ -18,6 +18,8 @@ from jp2batch.batch.executors.cluster import key_of, on_cluster
 from jp2batch.batch.executors.threads import in_threads
 from jp2batch.batch.progress import progress_bar
 from jp2batch.batch.report import BatchInterrupted, BatchReport
+from jp2batch.compute.checked_cluster import CheckedCluster
+from jp2batch.compute.connection import ClientLike
 from jp2batch.compute.engine import EngineOptions
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import Delivery, TaskSpec, as_response, open_from, open_request, run_task
@@ -29,7 +31,6 @@ from jp2batch.image.read import Pixels
 
 if TYPE_CHECKING:
     import xarray as xr
-    from distributed import Client
 
 OutputForm = Literal["xarray", "response"] | Delivery
 """Form of results: DataArray, response dict, or a function's return value."""
@@ -82,12 +83,13 @@ def to_delayed(
 
 def run(
     requests: Asked,
-    client: "Client | str | None" = None,
+    client: ClientLike | None = None,
     output: OutputForm = "xarray",
     *,
     on_error: OnError = "collect",
     storage_options: StorageOptions = None,
     processes: bool = False,
+    wait_workers: str | float = "10 minutes",
     on_result: Callable[[Result], object] | None = None,
     progress: bool = True,
 ) -> BatchReport:
@@ -97,9 +99,11 @@ def run(
     ----------
     requests : iterable of Request, paths or mappings
         Requests to read; a single request is accepted, too. Equal requests are read once.
-    client : distributed.Client or str, optional
-        Cluster to run on, or the address of its scheduler; by default threads of this process. A file that crashes the
-        decoder ends this process, too; use `processes=True` to avoid it.
+    client : distributed.Client, cluster, str or path, optional
+        Cluster to run on: an open client, a cluster object such as `LocalCluster`, the address of a scheduler, or the
+        path of its file as a `Path`. By default threads of this process: a file that crashes the decoder ends this
+        process, too; use `processes=True` to avoid it. dask's variable DASK_SCHEDULER_ADDRESS is ignored here: pass
+        `Client()`.
     output : {"xarray", "response"} or callable
         Value of results: a DataArray, a response dict of the web service, or the return value of a function called with
         (Pixels, Request).
@@ -109,6 +113,8 @@ def run(
         fsspec's options for the store.
     processes : bool
         True to start a cluster of local processes for this run, if there is no client.
+    wait_workers : str or float
+        Time to wait while the cluster has no workers, such as "2h", or in seconds.
     on_result : callable, optional
         Called with each result as it arrives.
     progress : bool
@@ -123,11 +129,12 @@ def run(
     ConfigurationError
         `processes=True` in a script without `if __name__ == "__main__":`, which each process would run again.
     ClusterMismatch
-        The workers have another version of this package, or none.
+        All workers have another version of this package, or none. Such a worker among others is logged, and gets no
+        work.
     """
     if on_error not in get_args(OnError):
         raise ConfigurationError("", "unknown value of on_error", 'give "collect" or "raise"')
-    engine = EngineOptions(client=client, processes=processes)
+    engine = EngineOptions(client=client, processes=processes, wait_workers=wait_workers)
     return _Batch(engine, output, storage_options, on_error, on_result, progress).run(requests)
 
 
@@ -170,25 +177,27 @@ class _Batch:
 
 def as_completed(
     requests: Asked,
-    client: "Client | str | None" = None,
+    client: ClientLike | None = None,
     output: OutputForm = "xarray",
     *,
     storage_options: StorageOptions = None,
     processes: bool = False,
+    wait_workers: str | float = "10 minutes",
 ) -> Generator[Result, None, None]:
     """Iterate over results as they arrive; few requests run at a time.
 
     Parameters
     ----------
-    requests, client, output, storage_options, processes
+    requests, client, output, storage_options, processes, wait_workers
         As for `run`.
 
     Raises
     ------
     ClusterMismatch
-        The workers have another version of this package, or none.
+        All workers have another version of this package, or none. Such a worker among others is logged, and gets no
+        work.
     """
-    engine = EngineOptions(client=client, processes=processes)
+    engine = EngineOptions(client=client, processes=processes, wait_workers=wait_workers)
     for _, result in _results(as_requests(requests), engine, output, storage_options):
         yield result
 
@@ -198,14 +207,15 @@ def _results(
 ) -> Generator[tuple[int, Result], None, None]:
     """Iterate over (index, result) of items as results arrive."""
     reads = Reads(items)
-    with contextlib.closing(results(reads.all(), engine, output, storage_options)) as stream:
-        for found in stream:
+    with contextlib.ExitStack() as stack:
+        stream = results(reads.all(), engine.start(stack), output, storage_options)
+        for found in stack.enter_context(contextlib.closing(stream)):
             yield from reads.results(found)
 
 
 def results(
     reads: Sequence[Request],
-    engine: EngineOptions,
+    cluster: CheckedCluster | None,
     output: OutputForm,
     storage_options: StorageOptions,
     *,
@@ -213,15 +223,13 @@ def results(
 ) -> Generator[Result, None, None]:
     """Iterate over the results of different requests as they arrive.
 
-    Equal requests are read once. `check` is called periodically; an exception it raises ends the batch. Other
+    Without a cluster, they run in threads. `check` is called periodically; an exception it raises ends the batch. Other
     parameters are as for `run`.
     """
-    with contextlib.ExitStack() as stack:
-        client = engine.start(stack)
-        order = _order(output, storage_options, local=client is None)
-        requests = iter(reads)
-        stream = in_threads(requests, order, check) if client is None else on_cluster(requests, order, client, check)
-        yield from stack.enter_context(contextlib.closing(stream))
+    order, requests = _order(output, storage_options, local=cluster is None), iter(reads)
+    stream = in_threads(requests, order, check) if cluster is None else on_cluster(requests, order, cluster, check)
+    with contextlib.closing(stream):
+        yield from stream
 
 
 def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) -> TaskSpec:

@@ -11,20 +11,22 @@ from jp2batch.batch.options import RunOptions
 from jp2batch.batch.report import BatchSummary
 from jp2batch.batch.run import Asked
 from jp2batch.batch.stored_run import StoredRun
+from jp2batch.compute.connection import ClientLike
 from jp2batch.compute.engine import EngineOptions
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request, as_requests
 
 if TYPE_CHECKING:
-    from distributed import Client
+    pass
 
 
 def run_to(
     requests: Asked,
     output: str | os.PathLike[str],
-    client: "Client | str | None" = None,
+    client: ClientLike | None = None,
     *,
     processes: bool = False,
+    wait_workers: str | float = "10 minutes",
     form: str | None = None,
     records: str | None = None,
     resume: bool = False,
@@ -40,7 +42,7 @@ def run_to(
 
     Parameters
     ----------
-    requests, client, processes, storage_options, progress
+    requests, client, processes, wait_workers, storage_options, progress
         As for `jp2batch.run`. Each request is an item; equal requests are read once. The options are for the stores of
         images and output, or a mapping of protocols to such options.
     output : str or path
@@ -78,7 +80,7 @@ def run_to(
         fail_fast=fail_fast,
         storage_options=storage_options,
         progress=progress,
-        engine=EngineOptions(client=client, processes=processes),
+        engine=EngineOptions(client=client, processes=processes, wait_workers=wait_workers),
     )
     return run_items(as_requests(requests), options)
 
@@ -126,8 +128,8 @@ def run_items(
         if run.plan():
             on_begin(run.summary)
             stack.enter_context(_telling_the_end(run.summary, start))
-            client = run.begin(stack, check)
-            run.write(stack, client, check)
+            cluster = run.begin(stack, check)
+            run.write(stack, cluster, check)
     run.summary.seconds = time.perf_counter() - start
     return run.summary
 

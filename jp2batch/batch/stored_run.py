@@ -10,7 +10,7 @@ from jp2batch.batch.checks import check_apart, check_existing, check_options, ch
 from jp2batch.batch.commit import Committer
 from jp2batch.batch.deduplicate import Reads, items_of
 from jp2batch.batch.options import RunOptions
-from jp2batch.batch.outputs import Output, sink_for
+from jp2batch.batch.outputs import sink_for
 from jp2batch.batch.progress import announce, progress_bar, tell
 from jp2batch.batch.records.entry import void_line
 from jp2batch.batch.records.log import FileLog, NoLog, RecordLog
@@ -20,12 +20,9 @@ from jp2batch.batch.run import results
 from jp2batch.batch.state.lease import OutputLease, in_use
 from jp2batch.batch.state.locks import locked
 from jp2batch.batch.state.run_state import RunState, fingerprint_of
-from jp2batch.compute.cluster import check_cluster
-from jp2batch.compute.engine import EngineOptions
+from jp2batch.compute.checked_cluster import CheckedCluster
 from jp2batch.compute.result import Result
 from jp2batch.core.errors import (
-    ClusterLost,
-    ConfigurationError,
     InvalidRequest,
     Jp2BatchError,
     OutputError,
@@ -35,7 +32,7 @@ from jp2batch.core.location import Location
 from jp2batch.core.request import Request
 
 if TYPE_CHECKING:
-    from distributed import Client
+    pass
 
 
 class StoredRun:
@@ -63,19 +60,19 @@ class StoredRun:
             self._compare(None if self._lease is None else self._lease.look())
         return bool(self._plan.todo or self._options.continues)
 
-    def begin(self, stack: contextlib.ExitStack, check: Callable[[], object]) -> "Client | None":
+    def begin(self, stack: contextlib.ExitStack, check: Callable[[], object]) -> CheckedCluster | None:
         """Start the cluster, then take the lease of the output."""
         with contextlib.ExitStack() as starting:
-            client = _start(starting, self._options.engine, self._output) if self._plan.todo else None
+            cluster = self._options.engine.start(starting, self._output.packages, check) if self._plan.todo else None
             check()
             with _preparing(self._options.output):
                 refusal = self._refusal
                 stack.enter_context(locked(self._locks, make=self._output.is_folder, refusal=refusal))
                 self._take_lease(stack, check)
             stack.push(starting.pop_all())  # the cluster ends before the lock is released
-        return client
+        return cluster
 
-    def write(self, stack: contextlib.ExitStack, client: "Client | None", check: Callable[[], object]) -> None:
+    def write(self, stack: contextlib.ExitStack, cluster: CheckedCluster | None, check: Callable[[], object]) -> None:
         """Read the remaining items; store and count their results."""
         options, todo = self._options, self._plan.todo
         committer = self._opened(stack)
@@ -86,11 +83,10 @@ class StoredRun:
             with _storing(options.output):
                 committer.tick()
 
-        announce(client, visible=options.progress)
+        announce(cluster, visible=options.progress)
         total, wanted = len(self._items), {item.id for item in todo}
         bar = stack.enter_context(progress_bar(total, before=total - len(todo), visible=options.progress and None))
-        engine = EngineOptions(client=client)
-        stream = results(self._reads.of(todo), engine, self._output.deliver, options.storage_options, check=tick)
+        stream = results(self._reads.of(todo), cluster, self._output.deliver, options.storage_options, check=tick)
         for found in stack.enter_context(contextlib.closing(stream)):
             for _, result in self._reads.results(found, wanted):
                 with _storing(options.output):
@@ -196,23 +192,6 @@ def _local_records(options: RunOptions) -> Path | None:
     if location is not None and not location.is_local:
         raise InvalidRequest(location, "records are appended to a local file", "give a local path")
     return None if location is None else Path(location.path)
-
-
-def _start(stack: contextlib.ExitStack, engine: EngineOptions, output: Output) -> "Client | None":
-    """Start the cluster, and check its workers.
-
-    Raises
-    ------
-    ConfigurationError
-        The cluster does not start, or is lost before the first request.
-    """
-    client = engine.start(stack)
-    if client is not None:
-        try:
-            check_cluster(client, output.packages)
-        except ClusterLost as error:
-            raise ConfigurationError(*error.args) from None
-    return client
 
 
 @contextlib.contextmanager

@@ -3,12 +3,22 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from jp2batch.cli.messages import complain, say
-from jp2batch.cli.options import FAILED, INTERRUPTED, NOT_STARTED, engine_options, index_flag, use_index
+from jp2batch.cli.options import (
+    FAILED,
+    INTERRUPTED,
+    NOT_STARTED,
+    engine_options,
+    index_flag,
+    scheduler_flags,
+    use_index,
+    wait_flag,
+)
 from jp2batch.cli.storage_flags import StorageFlags, options_in_flags, storage_flags
 from jp2batch.core.errors import ClusterLost, OutputError, StorageError
 from jp2batch.core.file_formats import DEFAULT_FORMAT, FORMAT_NAMES
@@ -35,7 +45,8 @@ if TYPE_CHECKING:
 )
 @click.option("--rlevel", type=int, default=-1, show_default=True, help="Resolution level for rows without rlevel.")
 @click.option("--root", metavar="URL", help="Base folder or bucket; paths are relative to it and cannot escape it.")
-@click.option("--scheduler", metavar="ADDRESS", help="Run on the dask cluster of this scheduler.")
+@scheduler_flags
+@wait_flag
 @click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one per core]")
 @click.option("--threads", type=click.IntRange(1), help="Threads per worker process.  [default: 1]")
 @click.option("--memory-limit", metavar="SIZE", help="Memory per worker process, e.g. 2GB.")
@@ -58,7 +69,8 @@ def run(
     records: str | None,
     rlevel: int,
     root: str | None,
-    scheduler: str | None,
+    scheduler: str | Path | None,
+    wait_workers: str,
     workers: int | None,
     threads: int | None,
     memory_limit: str | None,
@@ -100,7 +112,9 @@ def run(
         clean=clean,
         fail_fast=fail_fast,
         progress=not quiet,
-        engine=engine_options(scheduler, workers, threads, memory_limit, local_threads=local_threads),
+        engine=engine_options(
+            scheduler, workers, threads, memory_limit, wait_workers=wait_workers, local_threads=local_threads
+        ),
     )
     with _ending(as_json=as_json, quiet=quiet) as begun:
         use_index(table, storage)
@@ -141,7 +155,8 @@ def _tell(*summaries: "BatchSummary", as_json: bool, quiet: bool) -> None:
 @click.argument("manifest", metavar="MANIFEST|-")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Index file to write: index.parquet, or a URL.")
 @click.option("--root", metavar="URL", help="Base folder or bucket; paths are relative to it and cannot escape it.")
-@click.option("--scheduler", metavar="ADDRESS", help="Run on the dask cluster of this scheduler.")
+@scheduler_flags
+@wait_flag
 @click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: threads of this process]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="Print only errors.")
@@ -151,7 +166,8 @@ def index(
     *,
     output: str,
     root: str | None,
-    scheduler: str | None,
+    scheduler: str | Path | None,
+    wait_workers: str,
     workers: int | None,
     as_json: bool,
     quiet: bool,
@@ -169,9 +185,12 @@ def index(
       jp2batch read scene.jp2 --index index.parquet -o scene.npy
     """
     from jp2batch.cli.manifests import index_manifest
+    from jp2batch.compute.connection import configured_address
 
     context = click.get_current_context()
-    engine = engine_options(scheduler, workers, local_threads=scheduler is None and workers is None)
+    scheduler = scheduler or (None if workers else configured_address())
+    local_threads = scheduler is None and workers is None
+    engine = engine_options(scheduler, workers, wait_workers=wait_workers, local_threads=local_threads)
     summary = index_manifest(manifest, output, storage, engine, root=root, progress=not quiet)
     for error in summary.errors:
         complain(error)

@@ -116,10 +116,10 @@ def index_manifest(
     """
     requests, storage_options = manifest_requests(manifest, storage, rlevel=LOWEST, root=root)
     with contextlib.ExitStack() as stack:
-        client = engine.start(stack)
+        cluster = engine.start(stack)
         images = len({request.url for request in requests})
         bar = stack.enter_context(progress_bar(images, visible=progress and None))
-        announce(client, visible=progress)
+        announce(cluster, visible=progress)
         failed: list[str] = []
 
         def on_lesson(lesson: IndexedImage) -> None:
@@ -129,7 +129,7 @@ def index_manifest(
         return build_index(
             requests,
             output,
-            client=client,
+            client=cluster,
             storage_options=storage_options,
             output_options=storage.options_beside(output),
             on_lesson=on_lesson,

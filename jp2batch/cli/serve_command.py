@@ -1,10 +1,11 @@
 """The command serve."""
 
 import os
+from pathlib import Path
 
 import click
 
-from jp2batch.cli.options import engine_options
+from jp2batch.cli.options import engine_options, scheduler_flags, wait_flag
 from jp2batch.cli.storage_flags import StorageFlags, storage_flags
 
 
@@ -23,7 +24,8 @@ from jp2batch.cli.storage_flags import StorageFlags, storage_flags
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="TCP port; 0: a free port."
 )
 @click.option("--unix-socket", metavar="FILE", help="Listen on this socket instead.")
-@click.option("--scheduler", metavar="ADDRESS", help="Run on the dask cluster of this scheduler.")
+@scheduler_flags
+@wait_flag
 @click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one per core]")
 @click.option("--memory-limit", metavar="SIZE", help="Memory per worker process, e.g. 2GB.")
 @click.option("--queue", type=click.IntRange(0), default=64, show_default=True, help="Requests that can wait.")
@@ -52,7 +54,8 @@ def serve(
     address: str,
     port: int,
     unix_socket: str | None,
-    scheduler: str | None,
+    scheduler: str | Path | None,
+    wait_workers: str,
     workers: int | None,
     memory_limit: str | None,
     queue: int,
@@ -97,4 +100,4 @@ def serve(
         behind_proxy=behind_proxy,
         drain=drain,
     )
-    serve(settings, engine_options(scheduler, workers, memory_limit=memory_limit))
+    serve(settings, engine_options(scheduler, workers, memory_limit=memory_limit, wait_workers=wait_workers))

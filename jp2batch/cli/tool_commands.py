@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
 from jp2batch.cli.messages import in_flags, say
-from jp2batch.cli.options import FAILED, image_flags
+from jp2batch.cli.options import FAILED, image_flags, scheduler_flags
 from jp2batch.cli.storage_flags import StorageFlags, storage_flags
 
 
@@ -80,10 +81,10 @@ def manifest(
 
 @click.command(short_help="Check the installation, the configuration and an image.")
 @click.argument("path", required=False)
-@click.option("--scheduler", metavar="ADDRESS", help="Also check the dask cluster of this scheduler.")
+@scheduler_flags
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @storage_flags
-def doctor(path: str | None, *, scheduler: str | None, as_json: bool, storage: StorageFlags) -> None:
+def doctor(path: str | None, *, scheduler: str | Path | None, as_json: bool, storage: StorageFlags) -> None:
     """Check the installation, the configuration, and the image at PATH.
 
     Each problem comes with a hint. With --scheduler, also check that the workers of a cluster have the same
@@ -95,9 +96,10 @@ def doctor(path: str | None, *, scheduler: str | None, as_json: bool, storage: S
       jp2batch doctor s3://bucket/B04.jp2 --no-sign-request
       jp2batch doctor s3://bucket/B04.jp2 --scheduler tcp://host:8786
     """
+    from jp2batch.compute.connection import configured_address
     from jp2batch.doctor.examine import examine
 
-    found = examine(path, scheduler=scheduler, storage_options=storage.options_for(path or ""))
+    found = examine(path, scheduler=scheduler or configured_address(), storage_options=storage.options_for(path or ""))
     findings = [replace(finding, detail=in_flags(finding.detail)) for finding in found]
     if as_json:
         click.echo(json.dumps([finding.to_dict() for finding in findings]))

@@ -1,16 +1,12 @@
-"""Dask clusters: start a local cluster, connect to others, check them."""
+"""Clusters of dask on this machine, and connections to their schedulers."""
 
 import contextlib
 import importlib
 import logging
-import os
-import pkgutil
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +14,11 @@ from dask.utils import parse_bytes
 
 from jp2batch.core import config
 from jp2batch.core.config import threads
-from jp2batch.core.errors import ClusterLost, ClusterMismatch, ConfigurationError
-from jp2batch.core.version import __version__
+from jp2batch.core.errors import ClusterLost, ConfigurationError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-_PATIENCE = 15  # seconds to wait for a scheduler's answer
-_ASKED = 3  # attempts to call workers, if any dies meanwhile
-_PAUSE = 1.0  # seconds between attempts, for its nanny to start it again
 _OWN_MEMORY = 150e6  # bytes: a worker takes some 130 MB before it reads anything
 
 
@@ -108,65 +100,6 @@ def _check_memory(limit: str | int) -> None:
 
 
 @contextlib.contextmanager
-def cluster_at(address: str, *, patience: float = _PATIENCE) -> Iterator["Client"]:
-    """Connect to a scheduler for a `with` block; await its first worker."""
-    from distributed import Client
-
-    with Client(address, timeout=_PATIENCE) as client:
-        client.submit(os.getpid, pure=False).result(timeout=patience)
-        yield client
-
-
-def threads_of(client: "Client") -> int:
-    """Return the number of threads of a cluster.
-
-    Raises
-    ------
-    ClusterLost
-        Its scheduler does not answer.
-    """
-    with reaching():
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return sum(worker["nthreads"] for worker in workers)
-
-
-def check_cluster(client: "Client", packages: Iterable[str] = ()) -> None:
-    """Refuse a cluster if its workers lack packages or have other versions.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        The cluster.
-    packages : iterable of str
-        Further packages for its workers.
-
-    Raises
-    ------
-    ClusterMismatch
-        Workers cannot import this package, have another version of it, or lack one of `packages`.
-    ClusterLost
-        Its scheduler does not answer.
-    ConfigurationError
-        Workers die as soon as they have started.
-    """
-    own = __version__
-    hint = f"pip install jp2batch=={own} there"
-    for worker, found in _answers(client, pkgutil.resolve_name, "jp2batch:__version__"):
-        if isinstance(found, BaseException):
-            raise ClusterMismatch("", f"worker {worker} has no jp2batch: {_reason(found)}", hint)
-        if found != own:
-            raise ClusterMismatch("", f"worker {worker} has jp2batch {found}, and the client {own}", hint)
-    for worker, found in _answers(client, pkgutil.resolve_name, "jp2batch.compute.isolated:__doc__"):
-        if isinstance(found, BaseException):
-            raise ClusterMismatch("", f"worker {worker} cannot import jp2batch: {_reason(found)}", hint)
-    for package in packages:
-        for worker, found in _answers(client, metadata.version, package):
-            if isinstance(found, BaseException):
-                problem = f"worker {worker} lacks {package}, which the output needs"
-                raise ClusterMismatch("", problem, "pip install 'jp2batch[files]' there")
-
-
-@contextlib.contextmanager
 def reaching() -> Iterator[None]:
     """Turn connection errors of a client into `ClusterLost`.
 
@@ -181,25 +114,6 @@ def reaching() -> Iterator[None]:
         yield
     except (OSError, ClosedClientError, CancelledError) as error:
         raise ClusterLost("", f"the scheduler does not answer: {_reason(error)}", "start it again") from None
-
-
-def _answers(client: "Client", function: Callable[..., object], *arguments: object) -> Iterator[tuple[str, object]]:
-    """Call a function on all workers; iterate over (worker, value or error).
-
-    The function must be of the standard library, which any worker has. If a worker dies meanwhile, its answer is an
-    error of its connection, and the function is called again on all workers.
-    """
-    for _ in range(_ASKED):
-        with reaching():
-            answers: dict[str, object] = client.run(function, *arguments, on_error="return")
-        lost = [(worker, found) for worker, found in answers.items() if isinstance(found, OSError)]
-        if not lost:
-            yield from answers.items()
-            return
-        time.sleep(_PAUSE)
-    worker, found = lost[0]
-    problem = f"worker {worker} dies as soon as it has started: {_reason(found)}"
-    raise ConfigurationError("", problem, "give workers more memory, or see their log")
 
 
 def _reason(error: BaseException) -> str:

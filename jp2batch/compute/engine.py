@@ -1,17 +1,21 @@
 """The engine of tasks: threads, processes of this machine, or a cluster."""
 
 import contextlib
+import math
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jp2batch.compute.cluster import cluster_at, local_cluster
-from jp2batch.core.errors import ConfigurationError, InvalidRequest, Jp2BatchError
+from dask.utils import parse_timedelta
+
+from jp2batch.compute.checked_cluster import CheckedCluster
+from jp2batch.compute.cluster import local_cluster
+from jp2batch.compute.connection import ClientLike, connected
+from jp2batch.core.errors import ClusterLost, ConfigurationError, InvalidRequest, Jp2BatchError
 
 if TYPE_CHECKING:
     from distributed import Client
-
-_GROWING = 60  # seconds to wait for the first worker: an adaptive cluster starts it on demand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +28,8 @@ class EngineOptions:
         The options contradict each other.
     """
 
-    client: "Client | str | None" = None
-    """An open client, or the address of a scheduler."""
+    client: ClientLike | None = None
+    """A client, a cluster object, the address of a scheduler, or the path of its file."""
     processes: bool = False
     """True to start processes on this machine; ignored with a client."""
     workers: int | None = None
@@ -34,22 +38,45 @@ class EngineOptions:
     """Threads per process; by default 1."""
     memory_limit: str | None = None
     """Memory per process, in dask's notation."""
+    wait_workers: str | float = "10 minutes"
+    """Time to wait for workers while a cluster has none."""
 
     def __post_init__(self) -> None:
         if self._own and not self._starts_processes:
             other = "without processes=True" if self.client is None else "with client="
             raise InvalidRequest("", f"{self._own[0]}= means nothing {other}", "leave one of them out")
+        if self._patience is None:
+            raise InvalidRequest("", "wait_workers= is not a duration", 'give a duration such as "2h"')
 
-    def start(self, stack: contextlib.ExitStack) -> "Client | None":
+    def start(
+        self,
+        stack: contextlib.ExitStack,
+        packages: Iterable[str] = (),
+        check: Callable[[], object] = lambda: None,
+    ) -> CheckedCluster | None:
         """Start the engine until a stack is closed; None means threads.
+
+        Parameters
+        ----------
+        stack : contextlib.ExitStack
+            Closes the connection, and the processes started.
+        packages : iterable of str
+            Packages required on workers besides this package.
+        check : callable
+            Called while waiting for workers; an exception it raises ends the waiting.
 
         Raises
         ------
         ConfigurationError
-            The cluster does not start.
+            The cluster does not start or cannot be reached, has no worker in time, or all its workers lack a package.
         """
         try:
-            return stack.enter_context(self._engine())
+            client = stack.enter_context(self._engine())
+            if client is None:
+                return None
+            return stack.enter_context(CheckedCluster(client, packages, self._patience or 0.0, check))
+        except ClusterLost as error:
+            raise ConfigurationError(*error.args) from None
         except Jp2BatchError:
             raise
         except (OSError, RuntimeError, ValueError, CancelledError) as error:
@@ -57,11 +84,19 @@ class EngineOptions:
             raise ConfigurationError("", f"the cluster does not start: {reason}", self._hint) from error
 
     def _engine(self) -> contextlib.AbstractContextManager["Client | None"]:
-        if isinstance(self.client, str):
-            return cluster_at(self.client, patience=_GROWING)
-        if self._starts_processes:
+        if self.client is not None:
+            return connected(self.client)
+        if self.processes:
             return local_cluster(self.workers, self.threads or 1, self.memory_limit or "auto")
-        return contextlib.nullcontext(self.client)
+        return contextlib.nullcontext()
+
+    @property
+    def _patience(self) -> float | None:
+        """Seconds of `wait_workers`; None if it is no duration."""
+        with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
+            seconds = float(parse_timedelta(self.wait_workers))
+            return seconds if seconds >= 0 and math.isfinite(seconds) else None
+        return None
 
     @property
     def _starts_processes(self) -> bool:
@@ -75,7 +110,5 @@ class EngineOptions:
 
     @property
     def _hint(self) -> str:
-        if isinstance(self.client, str):
-            return "check client=, the address of the scheduler"
         check = f"check {' and '.join(f'{name}=' for name in self._own)}, or " if self._own else ""
         return f"{check}work in threads of this process"

@@ -4,15 +4,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from jp2batch.compute.cluster import check_cluster
+from jp2batch.compute.checked_cluster import CheckedCluster, checked
+from jp2batch.compute.connection import ClientLike
 from jp2batch.core import config
 from jp2batch.core.location import Location
 from jp2batch.core.options import SecretDict, StorageOptions, validate_options
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -21,7 +19,11 @@ _THREADS = 32  # a header has few bytes: the threads only wait
 
 
 def map_concurrently(
-    function: Callable[..., U], items: Iterable[T], *, client: "Client | None", storage_options: StorageOptions
+    function: Callable[..., U],
+    items: Iterable[T],
+    *,
+    client: ClientLike | CheckedCluster | None,
+    storage_options: StorageOptions,
 ) -> list[U]:
     """Apply a function to items concurrently, in threads or on a cluster.
 
@@ -30,7 +32,7 @@ def map_concurrently(
     Raises
     ------
     Jp2BatchError
-        The first error of the function.
+        The first error of the function; or the cluster cannot be used.
     """
     task = partial(function, storage_options=SecretDict(validate_options(storage_options)))
     if client is None:
@@ -39,12 +41,13 @@ def map_concurrently(
             return list(pool.map(task, items))
         finally:
             pool.shutdown(cancel_futures=True)
-    check_cluster(client)
     folder = str(Path.cwd())  # workers may run in another folder
     there = [Location.of(item).absolute(folder).text if isinstance(item, str) else item for item in items]
-    futures = client.map(partial(_there, task, config.settings()), there, pure=False, key="jp2batch-open")
-    found: list[U] = client.gather(futures)
-    return found
+    on_worker = partial(_there, task, config.settings())
+    with checked(client) as cluster:
+        futures = cluster.client.map(on_worker, there, pure=False, key="jp2batch-open", resources=cluster.resources)
+        found: list[U] = cluster.client.gather(futures)
+        return found
 
 
 def _there(task: Callable[[T], U], settings: dict[str, object], item: T) -> U:

@@ -1,9 +1,11 @@
 """Check a cluster: packages of workers, and access to an image."""
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, cast
 
-from jp2batch.compute.cluster import cluster_at
+from jp2batch.compute.connection import connected
 from jp2batch.core.errors import Jp2BatchError
 from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.doctor.findings import Finding
@@ -14,24 +16,30 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _PACKAGES = ("jp2batch", "dask", "distributed", "cloudpickle", "numpy", "xarray", "glymur", "fsspec", "s3fs")
+_PATIENCE = 15  # seconds to wait for the first worker
 _SHOWN = 3  # workers named in a message
 
 
-def examine_cluster(address: str, path: str | None, storage_options: StorageOptions) -> list[Finding]:
+def examine_cluster(
+    cluster: str | os.PathLike[str], path: str | None, storage_options: StorageOptions
+) -> list[Finding]:
     """Check a cluster; with a path, check access from each worker."""
     try:
-        with cluster_at(address) as client:
-            return _examine(client, address, path, storage_options)
-    except (OSError, TimeoutError, ValueError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        hint = "check the address (tcp://HOST:8786), the scheduler, its workers, and firewalls"
-        return [Finding("scheduler", "problem", f"{address}: {reason} ({hint})")]
+        with connected(cluster) as client:
+            client.submit(os.getpid, pure=False).result(timeout=_PATIENCE)  # an adaptive cluster starts a worker
+            return _examine(client, path, storage_options)
+    except Jp2BatchError as error:
+        return [Finding("scheduler", "problem", str(error))]
+    except (OSError, CancelledError) as error:
+        reason = f"no worker within {_PATIENCE} s" if isinstance(error, TimeoutError) else type(error).__name__
+        return [Finding("scheduler", "problem", f"{cluster}: {reason} (start workers, and check their logs)")]
 
 
-def _examine(client: "Client", address: str, path: str | None, storage_options: StorageOptions) -> list[Finding]:
-    workers = client.scheduler_info(n_workers=-1)["workers"]
+def _examine(client: "Client", path: str | None, storage_options: StorageOptions) -> list[Finding]:
+    info = client.scheduler_info(n_workers=-1)
+    workers = info["workers"]
     threads = sum(worker["nthreads"] for worker in workers.values())
-    found = [Finding("scheduler", "ok", f"{address}: {len(workers)} workers, {threads} threads")]
+    found = [Finding("scheduler", "ok", f"{info['address']}: {len(workers)} workers, {threads} threads")]
     versions = compare_versions(cast(Any, client.get_versions(packages=list(_PACKAGES))))
     found += versions
     if any(finding.topic == "on workers" and finding.status == "problem" for finding in versions):

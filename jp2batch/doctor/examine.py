@@ -1,6 +1,7 @@
 """Check installation and configuration; hint at repairs."""
 
 import importlib.metadata
+import os
 import platform
 import re
 
@@ -29,7 +30,7 @@ _OLDEST_OPENJPEG = (2, 5)
 
 
 def examine(
-    path: str | None = None, *, scheduler: str | None = None, storage_options: StorageOptions = None
+    path: str | None = None, *, scheduler: str | os.PathLike[str] | None = None, storage_options: StorageOptions = None
 ) -> list[Finding]:
     """Check the installation and, if given, an image and a cluster.
 
@@ -37,8 +38,8 @@ def examine(
     ----------
     path : str, optional
         An image, which this process and the workers of the cluster should be able to read.
-    scheduler : str, optional
-        Address of the scheduler of a cluster.
+    scheduler : str or path, optional
+        Address of the scheduler of a cluster, or its scheduler file.
     storage_options : mapping, optional
         fsspec's options for the store of the image.
     """

@@ -17,7 +17,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.web import Application
 
-from jp2batch.compute.cluster import async_client, check_cluster, load_distributed
+from jp2batch.compute.cluster import async_client, load_distributed
 from jp2batch.compute.engine import EngineOptions
 from jp2batch.compute.task import PickledSpec, TaskSpec
 from jp2batch.core import config
@@ -64,15 +64,14 @@ def serve(settings: Settings, engine: EngineOptions) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     stop = _stop_signal()
     with contextlib.ExitStack() as stack:
-        client = engine.start(stack)
-        if client is None or client.scheduler is None:
+        cluster = engine.start(stack, check=functools.partial(_end_if, stop))
+        if cluster is None:
             raise ConfigurationError("", "the service needs a cluster", "give processes=True or client=")
         if not stop.done():
-            check_cluster(client)
-            check_roots(client, settings.roots)
+            check_roots(cluster.client, settings.roots)
         if not stop.done():
             own = engine.client is None
-            asyncio.run(_serve(settings, str(client.scheduler.address), context, stop, own_workers=own))
+            asyncio.run(_serve(settings, cluster.address, context, stop, own_workers=own))
 
 
 def _stop_signal() -> Future[None]:
@@ -90,6 +89,12 @@ def _stop_signal() -> Future[None]:
     for number in _STOPPING:
         signal.signal(number, receive)
     return stop
+
+
+def _end_if(stop: Future[None]) -> None:
+    """End this process if a signal came while it was waiting for workers."""
+    if stop.done():
+        raise SystemExit(0)
 
 
 def orders_for(roots: Mapping[str, Root], limits: Limits) -> dict[str, PickledSpec]:

@@ -94,7 +94,7 @@ def test_a_cluster_of_processes_gives_the_same(manifest, tmp_path):
     output, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors
     assert json.loads(output)["ok"] == 12
-    assert b"dashboard: http://127.0.0.1:" in errors
+    assert b", dashboard: http://127.0.0.1:" in errors
     assert b"12 ok, 0 failed" in errors
     assert b"item/s" not in errors  # nobody looks
     check_records(tmp_path / "results.zarr.records.ndjson", manifest)
@@ -151,7 +151,7 @@ def test_a_bad_manifest_starts_nothing(tmp_path, paths):
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--workers", "2", "--local-threads"], 2, "does not apply with"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--scheduler", "x:1", "--local-threads"], 2, "exclude each other"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--memory-limit", "lots", "--workers", "1"], 3, "does not start"),
-        (["{manifest}", "-o", "{tmp}/r.ndjson", "--scheduler", "nonsense://x"], 3, "does not start"),
+        (["{manifest}", "-o", "{tmp}/r.ndjson", "--scheduler", "nonsense://x"], 3, "cannot be reached"),
         (["{tmp}/nowhere.csv", "-o", "{tmp}/r.ndjson"], 3, "nowhere.csv: cannot be read"),
         (["{manifest}", "-o", "{tmp}/no/r.ndjson", "--local-threads"], 3, "cannot be written"),
     ],

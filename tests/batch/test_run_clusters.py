@@ -14,7 +14,6 @@ from distributed import Client
 
 import jp2batch
 from jp2batch import cli
-from jp2batch.batch.executors import cluster as cluster_executor
 from jp2batch.batch.outputs.folder import Folder
 from jp2batch.compute.cluster import local_cluster
 from jp2batch.compute.isolated import run_task_in_subprocess
@@ -70,14 +69,13 @@ def test_a_scheduler_that_is_killed_ends_a_run_that_can_be_resumed(manifest, tmp
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_cluster_without_workers_is_waited_for_only_so_long(many, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster_executor, "_DESERTED", 1.0)
+def test_a_cluster_without_workers_is_waited_for_only_so_long(many, tmp_path):
     with (
         cluster_by_hand(tmp_path / "cluster", 1, env=IMPORTABLE) as cluster,
         Client(cluster.address, timeout=10) as client,
     ):
         client.wait_for_workers(1, timeout=60)
-        results = jp2batch.as_completed(many, client, output=slow)
+        results = jp2batch.as_completed(many, client, output=slow, wait_workers="1s")
         next(results)
         kill_family(cluster.workers[0])
         with pytest.raises(ClusterLost, match="has had no worker for 1 s"):

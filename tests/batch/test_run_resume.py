@@ -18,11 +18,11 @@ from click.testing import CliRunner, Result
 
 import jp2batch
 from jp2batch import cli
-from jp2batch.batch import stored_run
 from jp2batch.batch.deduplicate import items_of
 from jp2batch.batch.outputs.folder import Folder
 from jp2batch.batch.records.lines import LineWriter, end_last_line
 from jp2batch.compute import cluster
+from jp2batch.compute.checked_cluster import CheckedCluster
 from jp2batch.compute.result import Result as ItemResult
 from jp2batch.core.errors import ClusterLost, ConfigurationError, OutputError
 from jp2batch.core.request import Request
@@ -128,7 +128,7 @@ def test_an_unreachable_scheduler_leaves_all_as_it_is(output, mode, manifest, pl
     before = snapshot(place)
     done = on(nobody, manifest, f"{place}/{output}", mode, "--quiet")
     assert (done.exit_code, done.stderr.count("\n")) == (NOT_STARTED, 1)
-    assert "the cluster does not start" in done.stderr
+    assert "the scheduler cannot be reached" in done.stderr
     assert snapshot(place) == before
 
 
@@ -143,7 +143,7 @@ def test_an_unreachable_scheduler_makes_nothing(output, manifest, place, nobody)
 def test_a_program_that_does_not_reach_its_scheduler_loses_nothing(output, manifest, place, nobody):
     as_if_killed(place, output, manifest)
     before = snapshot(place)
-    with pytest.raises(ConfigurationError, match="the cluster does not start"):
+    with pytest.raises(ConfigurationError, match="the scheduler cannot be reached"):
         jp2batch.run_to(jp2batch.read_manifest(manifest), place / output, nobody, resume=True)
     assert snapshot(place) == before
     assert jp2batch.run_to(jp2batch.read_manifest(manifest), place / output, resume=True).kept == 8
@@ -157,7 +157,7 @@ def test_a_scheduler_lost_before_the_work_begins_counts_as_not_started(manifest,
     def lost(*_: object) -> None:
         raise ClusterLost("", "the scheduler does not answer: OSError", "start it again")
 
-    monkeypatch.setattr(stored_run, "check_cluster", lost)
+    monkeypatch.setattr(CheckedCluster, "__enter__", lost)
     done = CliRunner().invoke(cli.main, ["run", str(manifest), "-o", f"{place}/out/", "--resume", "--workers", "1"])
     assert (done.exit_code, "the scheduler does not answer" in done.stderr) == (NOT_STARTED, True)
     assert snapshot(place) == before

@@ -18,6 +18,7 @@ from jp2batch.array.cube.lazy import Cell, CubeArray
 from jp2batch.array.cube.metadata import CubeOptions, offsets_change
 from jp2batch.array.dataarray import chunked
 from jp2batch.array.lazy import ImageArray
+from jp2batch.compute.connection import ClientLike
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.bands import band_names, checked_metres
 from jp2batch.core.errors import CubeMismatch
@@ -26,7 +27,7 @@ from jp2batch.core.request import Request, validate_rlevel
 from jp2batch.image.header import Head
 
 if TYPE_CHECKING:
-    from distributed import Client
+    pass
 
 _SHOWN = 5  # tiles in a message
 
@@ -42,7 +43,7 @@ def open_cube(
     missing: Literal["raise", "fill"] = "raise",
     scaled: bool = False,
     by_tile: bool = False,
-    client: "Client | None" = None,
+    client: ClientLike | None = None,
     storage_options: StorageOptions = None,
 ) -> Any:
     """Open Sentinel-2 images as a lazy cube, reading headers and metadata only.
@@ -78,8 +79,8 @@ def open_cube(
         cube.quantification_value.
     by_tile : bool
         True to open a cube for each tile. Otherwise images of several tiles are refused: mosaics are not built.
-    client : distributed.Client, optional
-        The cluster on which to read the headers; by default they are read in threads of this process.
+    client : distributed.Client, cluster, str or path, optional
+        The cluster on which to read the headers, as for `run`; by default they are read in threads of this process.
     storage_options : mapping, optional
         fsspec's options for the store.
 

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dask.base import tokenize
 
 from jp2batch.batch.executors.in_flight import InFlightWindow
-from jp2batch.compute.cluster import check_cluster, reaching, threads_of
+from jp2batch.compute.checked_cluster import CheckedCluster
+from jp2batch.compute.cluster import reaching
 from jp2batch.compute.isolated import run_task_in_subprocess
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import PickledSpec, TaskSpec, run_task
@@ -22,12 +23,8 @@ from jp2batch.core.errors import ClusterLost, UnexpectedError
 from jp2batch.core.location import Location
 from jp2batch.core.request import Request
 
-if TYPE_CHECKING:
-    from distributed import Client
-
 _POLL = 0.1  # seconds between calls of `check`
 _GLANCE = 1.0  # seconds between queries of the cluster: a query costs as much as a request
-_DESERTED = 60.0  # seconds without workers until the run is given up
 _MOST_TRIES_ALONE = 3  # a worker can also be killed from outside
 
 
@@ -37,7 +34,7 @@ def key_of(request: Request, *more: object) -> str:
 
 
 def on_cluster(
-    requests: Iterator[Request], order: TaskSpec, client: "Client", check: Callable[[], object]
+    requests: Iterator[Request], order: TaskSpec, cluster: CheckedCluster, check: Callable[[], object]
 ) -> Generator[Result, None, None]:
     """Run requests on a cluster.
 
@@ -47,20 +44,17 @@ def on_cluster(
         Requests to run.
     order : TaskSpec
         Settings of all tasks.
-    client : distributed.Client
-        Client of the cluster.
+    cluster : CheckedCluster
+        The cluster; only workers that have passed its check run requests.
     check : callable
         Called periodically; an exception it raises ends the batch.
 
     Raises
     ------
-    ClusterMismatch
-        Workers lack this package, or have another version.
     ClusterLost
-        The scheduler does not respond, or had no worker for a minute.
+        The scheduler does not respond, or has had no worker for a time.
     """
-    check_cluster(client)
-    flight = ClusterExecutor(client, order, check)
+    flight = ClusterExecutor(cluster, order, check)
     try:
         while True:
             flight.launch(run_task, islice(requests, flight.room()))
@@ -80,12 +74,14 @@ def on_cluster(
 class ClusterExecutor:
     """Running requests on a cluster."""
 
-    def __init__(self, client: "Client", order: TaskSpec, check: Callable[[], object]) -> None:
+    def __init__(self, cluster: CheckedCluster, order: TaskSpec, check: Callable[[], object]) -> None:
         from distributed import as_completed as futures_as_completed
 
         self.requests: dict[str, Request] = {}
-        self._client, self._order, self._check = client, PickledSpec.of(order), check
-        loop = client.loop  # the default is the loop of the client opened last: both would write to the same connection
+        self._cluster, self._client = cluster, cluster.client
+        self._order, self._check = PickledSpec.of(order), check
+        # The default is the loop of the client opened last: both would write to the same connection
+        loop = self._client.loop
         self._landing: Any = futures_as_completed(loop=loop, with_results=True, raise_errors=False)
         self._futures: dict[str, object] = {}
         self._alone: dict[Request, int] = {}
@@ -113,7 +109,9 @@ class ClusterExecutor:
             if function is run_task_in_subprocess:
                 self._alone[request] = self._alone.get(request, 0) + 1
         with reaching():
-            futures = self._client.map(function, batch, order=self._order, key=keys, pure=False)
+            futures = self._client.map(
+                function, batch, order=self._order, key=keys, pure=False, resources=self._cluster.resources
+            )
         self.requests.update(zip(keys, batch, strict=True))
         self._futures.update(zip(keys, futures, strict=True))
         self._landing.update(futures)
@@ -143,7 +141,6 @@ class ClusterExecutor:
         if not isinstance(outcome, KilledWorker):
             self._next_look = 0.0
             self._look()
-            check_cluster(self._client)  # new workers may lack the package
         return self._alone.get(request, 0) < _MOST_TRIES_ALONE
 
     def count(self, result: Result) -> Result:
@@ -163,17 +160,18 @@ class ClusterExecutor:
         Raises
         ------
         ClusterLost
-            The cluster had no worker for a minute.
+            The cluster has had no worker for `wait_workers`.
         """
         now = time.monotonic()
         if now < self._next_look:
             return
         self._next_look = now + _GLANCE
-        self._threads = threads_of(self._client)
+        self._threads = self._cluster.counts().threads
         if self._threads:
             self._last_seen = now
-        elif now - self._last_seen > _DESERTED:
-            raise ClusterLost("", f"the cluster has had no worker for {_DESERTED:.0f} s", "start workers")
+        elif now - self._last_seen > self._cluster.wait_workers:
+            problem = f"the cluster has had no worker for {self._cluster.wait_workers:.0f} s"
+            raise ClusterLost("", problem, "start workers, or raise wait_workers=")
 
 
 def _lost(request: Request, outcome: object) -> UnexpectedError:

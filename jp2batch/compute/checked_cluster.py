@@ -1,0 +1,208 @@
+"""A connected cluster, whose tasks run on checked workers only."""
+
+import contextlib
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from jp2batch.compute.cluster import reaching
+from jp2batch.compute.connection import ClientLike, connected
+from jp2batch.core.errors import ClusterMismatch, ConfigurationError
+from jp2batch.core.version import __version__
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+logger = logging.getLogger(__name__)
+
+WAIT_WORKERS = 600.0
+"""Seconds to wait for workers, by default."""
+
+_SENT = 3  # attempts to send the check, if workers die meanwhile
+_ANSWER = 5.0  # seconds to wait for the answers of workers: one that hangs does not stop the others
+_PAUSE = 1.0  # seconds between attempts, for nannies to start workers again
+_GLANCE = 0.1  # seconds between looks at a cluster without workers
+_SILENCE = 10.0  # seconds until waiting is logged
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCounts:
+    """Numbers of the workers of a cluster."""
+
+    threads: int
+    """Threads of the running workers."""
+    running: int
+    """Workers that get tasks."""
+    paused: int
+    """Workers that are paused, for lack of memory, or about to leave."""
+    refused: int
+    """Workers that failed the check, and get no tasks."""
+    unchecked: int
+    """Workers that have just joined."""
+
+
+class CheckedCluster:
+    """A client of a cluster, and the check of its workers.
+
+    The check is a plugin of the workers, for the time of a `with` block. Workers that fail are logged, each once.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Client of the cluster.
+    packages : iterable of str
+        Packages required on workers besides this package.
+    wait_workers : float
+        Seconds to wait for workers while there are none.
+    check : callable
+        Called while waiting; an exception it raises ends the waiting.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        packages: Iterable[str] = (),
+        wait_workers: float = WAIT_WORKERS,
+        check: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.client, self.wait_workers, self._check = client, wait_workers, check
+        self._packages, self._name = sorted(packages), f"jp2batch-{uuid.uuid4().hex[:12]}"
+        self._resource = "-".join(["jp2batch", __version__, *self._packages])
+        self._scheduler: Any = client.scheduler  # its methods are remote
+        self._checked_by = ""  # id of the scheduler with the check
+        self._refused: dict[str, tuple[str, str]] = {}
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """Return `resources` for `Client.map` and `submit`: checked workers only."""
+        return {self._resource: 1}
+
+    @property
+    def address(self) -> str:
+        """Address of the scheduler."""
+        return str(self._scheduler.address)
+
+    def __enter__(self) -> Self:
+        """Check the workers; wait for the first that passes.
+
+        Raises
+        ------
+        ClusterMismatch
+            All workers fail.
+        ClusterLost
+            The scheduler does not answer.
+        ConfigurationError
+            There is no worker in time, or workers die as soon as they have started.
+        """
+        try:
+            self._send_check()
+            self._wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the check; workers that have passed keep the resource."""
+        with contextlib.suppress(Exception):  # the cluster may be gone
+            self.client.sync(self._scheduler.unregister_worker_plugin, name=self._name, callback_timeout=_ANSWER)
+
+    def counts(self) -> WorkerCounts:
+        """Return the numbers of workers; log workers that fail the check.
+
+        Raises
+        ------
+        ClusterLost
+            The scheduler does not answer.
+        """
+        found = self._identity()
+        if found["id"] != self._checked_by:  # another scheduler at this address
+            self._send_check()
+        workers: Mapping[str, Mapping[str, Any]] = found["workers"]
+        passed = {address for address, worker in workers.items() if self._resource in worker["resources"]}
+        if workers.keys() - passed - self._refused.keys():
+            self._note_refused()
+        running = [workers[address] for address in passed if workers[address]["status"] == "running"]
+        refused = len(self._refused.keys() & workers.keys() - passed)
+        return WorkerCounts(
+            threads=sum(worker["nthreads"] for worker in running),
+            running=len(running),
+            paused=len(passed) - len(running),
+            refused=refused,
+            unchecked=len(workers) - len(passed) - refused,
+        )
+
+    def _send_check(self) -> None:
+        """Send the check to all workers; the scheduler sends it to later ones.
+
+        Workers that die meanwhile get it from the scheduler as well, when they have started again.
+        """
+        from distributed.protocol.pickle import dumps
+
+        from jp2batch.compute.worker_check import WorkerCheck
+
+        self._checked_by = self._identity()["id"]
+        plugin = dumps(WorkerCheck(__version__, self._packages, self._resource, self._name))
+        send = self._scheduler.register_worker_plugin
+        for _ in range(_SENT):
+            try:
+                self.client.sync(send, plugin=plugin, name=self._name, idempotent=False, callback_timeout=_ANSWER)
+            except TimeoutError:
+                return  # a worker hangs
+            except OSError as error:
+                self._identity()  # or else the scheduler is lost
+                lost = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+                time.sleep(_PAUSE)
+            else:
+                return
+        problem = f"workers die as soon as they have started: {lost}"
+        raise ConfigurationError("", problem, "give workers more memory, or see their log")
+
+    def _wait(self) -> None:
+        """Wait for a worker that has passed; its first task makes adaptive clusters grow."""
+        with reaching():
+            task = self.client.submit(os.getpid, resources=self.resources, pure=False)
+        begin, told = time.monotonic(), False
+        while not task.done():
+            self._check()
+            counts, waited = self.counts(), time.monotonic() - begin
+            if counts.refused and not (counts.running or counts.paused or counts.unchecked):
+                worker, (problem, hint) = next(iter(self._refused.items()))
+                raise ClusterMismatch("", f"worker {worker} {problem}", hint)
+            if waited > self.wait_workers:
+                problem = f"no worker came within {self.wait_workers:.0f} s"
+                raise ConfigurationError("", problem, "start workers, or raise wait_workers=")
+            if waited > _SILENCE and not told:
+                logger.warning("waiting for workers, up to %.0f s", self.wait_workers)
+                told = True
+            time.sleep(_GLANCE)
+
+    def _note_refused(self) -> None:
+        """Log workers that failed the check; each once."""
+        with reaching():
+            events = self.client.get_events(self._name)
+        for _, event in events:
+            worker, problem, hint = event["worker"], event["problem"], event["hint"]
+            if worker not in self._refused:
+                self._refused[worker] = problem, hint
+                logger.warning("worker %s gets no work: it %s (%s)", worker, problem, hint)
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what the scheduler tells of itself and its workers."""
+        with reaching():  # `Client.scheduler_info` would return old values if the scheduler does not answer
+            found: dict[str, Any] = self.client.sync(self._scheduler.identity, n_workers=-1)
+        return found
+
+
+@contextlib.contextmanager
+def checked(cluster: ClientLike | CheckedCluster) -> Iterator[CheckedCluster]:
+    """Connect to a cluster and check its workers, unless done, for a `with` block."""
+    if isinstance(cluster, CheckedCluster):
+        yield cluster
+        return
+    with connected(cluster) as client, CheckedCluster(client) as found:
+        yield found

@@ -74,7 +74,8 @@ class CheckedCluster:
         self._resource = "-".join(["jp2batch", __version__, *self._packages])
         self._scheduler: Any = client.scheduler  # its methods are remote
         self._checked_by = ""  # id of the scheduler with the check
-        self._refused: dict[str, tuple[str, str]] = {}
+        self._refused: dict[str, tuple[str, str]] = {}  # problem and hint by address
+        self._logged: set[str] = set()
 
     @property
     def resources(self) -> dict[str, float]:
@@ -112,13 +113,18 @@ class CheckedCluster:
             self.client.sync(self._scheduler.unregister_worker_plugin, name=self._name, callback_timeout=_ANSWER)
 
     def counts(self) -> WorkerCounts:
-        """Return the numbers of workers; log workers that fail the check.
+        """Return the numbers of workers; log workers that failed the check.
 
         Raises
         ------
         ClusterLost
             The scheduler does not answer.
         """
+        counts = self._counts()
+        self._log_refused()
+        return counts
+
+    def _counts(self) -> WorkerCounts:
         found = self._identity()
         if found["id"] != self._checked_by:  # another scheduler at this address
             self._send_check()
@@ -169,7 +175,7 @@ class CheckedCluster:
         begin, told = time.monotonic(), False
         while not task.done():
             self._check()
-            counts, waited = self.counts(), time.monotonic() - begin
+            counts, waited = self._counts(), time.monotonic() - begin
             if counts.refused and not (counts.running or counts.paused or counts.unchecked):
                 worker, (problem, hint) = next(iter(self._refused.items()))
                 raise ClusterMismatch("", f"worker {worker} {problem}", hint)
@@ -180,16 +186,19 @@ class CheckedCluster:
                 logger.warning("waiting for workers, up to %.0f s", self.wait_workers)
                 told = True
             time.sleep(_GLANCE)
+        self._log_refused()
 
     def _note_refused(self) -> None:
-        """Log workers that failed the check; each once."""
+        """Ask the scheduler for the workers that failed the check."""
         with reaching():
             events = self.client.get_events(self._name)
-        for _, event in events:
-            worker, problem, hint = event["worker"], event["problem"], event["hint"]
-            if worker not in self._refused:
-                self._refused[worker] = problem, hint
-                logger.warning("worker %s gets no work: it %s (%s)", worker, problem, hint)
+        self._refused |= {event["worker"]: (event["problem"], event["hint"]) for _, event in events}
+
+    def _log_refused(self) -> None:
+        """Log workers that failed the check, each once."""
+        for worker in self._refused.keys() - self._logged:
+            logger.warning("worker %s gets no work: it %s (%s)", worker, *self._refused[worker])
+            self._logged.add(worker)
 
     def _identity(self) -> dict[str, Any]:
         """Return what the scheduler tells of itself and its workers."""

@@ -44,10 +44,10 @@ class Cluster:
 
 
 @contextmanager
-def cluster_by_hand(folder: Path, workers: int = 2, **options: Any) -> Iterator[Cluster]:
+def cluster_by_hand(folder: Path, workers: int = 2, *, protocol: str = "tcp", **options: Any) -> Iterator[Cluster]:
     """Run a cluster in a `with` block; `options` are those of its workers."""
     folder.mkdir()
-    told = ["--port", "0", "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    told = ["--protocol", protocol, "--port", "0", "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
     scheduler = _start(folder, "scheduler", "--scheduler-file", str(folder / "scheduler.json"), *told)
     cluster = Cluster(folder, scheduler)
     try:

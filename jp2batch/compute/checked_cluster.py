@@ -180,10 +180,10 @@ class CheckedCluster:
                 worker, (problem, hint) = next(iter(self._refused.items()))
                 raise ClusterMismatch("", f"worker {worker} {problem}", hint)
             if waited > self.wait_workers:
-                problem = f"no worker came within {self.wait_workers:.0f} s"
+                problem = f"no worker came within {self.wait_workers:g} s"
                 raise ConfigurationError("", problem, "start workers, or raise wait_workers=")
             if waited > _SILENCE and not told:
-                logger.warning("waiting for workers, up to %.0f s", self.wait_workers)
+                logger.warning("waiting for workers, up to %g s", self.wait_workers)
                 told = True
             time.sleep(_GLANCE)
         self._log_refused()

@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster, Security
 
 import jp2batch
 from jp2batch import cli
-from jp2batch.core.errors import ConfigurationError
+from jp2batch.core.errors import ConfigurationError, InvalidRequest
 from jp2batch.core.request import Request
 from support.clusters import cluster_by_hand
 from support.deliveries import slow
@@ -135,7 +135,7 @@ def test_what_is_no_open_cluster_is_refused_in_one_line(make, said, cluster, req
 
 @pytest.mark.parametrize("wait", ["soon", -1, "inf", None])
 def test_a_time_that_is_none_is_refused(wait, requests):
-    with pytest.raises(jp2batch.InvalidRequest, match="wait_workers= is not a duration"):
+    with pytest.raises(InvalidRequest, match="wait_workers= is not a duration"):
         jp2batch.run(requests[:1], wait_workers=wait)
 
 

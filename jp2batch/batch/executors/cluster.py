@@ -170,7 +170,7 @@ class ClusterExecutor:
         if self._threads:
             self._last_seen = now
         elif now - self._last_seen > self._cluster.wait_workers:
-            problem = f"the cluster has had no worker for {self._cluster.wait_workers:.0f} s"
+            problem = f"the cluster has had no worker for {self._cluster.wait_workers:g} s"
             raise ClusterLost("", problem, "start workers, or raise wait_workers=")
 
 

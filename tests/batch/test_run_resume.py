@@ -21,7 +21,7 @@ from jp2batch import cli
 from jp2batch.batch.deduplicate import items_of
 from jp2batch.batch.outputs.folder import Folder
 from jp2batch.batch.records.lines import LineWriter, end_last_line
-from jp2batch.compute import cluster
+from jp2batch.compute import connection
 from jp2batch.compute.checked_cluster import CheckedCluster
 from jp2batch.compute.result import Result as ItemResult
 from jp2batch.core.errors import ClusterLost, ConfigurationError, OutputError
@@ -52,7 +52,7 @@ def place(tmp_path) -> Path:
 @pytest.fixture
 def nobody(monkeypatch) -> str:
     """Return the address of a scheduler that is not there."""
-    monkeypatch.setattr(cluster, "_PATIENCE", 1.0)
+    monkeypatch.setattr(connection, "_PATIENCE", 1.0)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"tcp://127.0.0.1:{free.getsockname()[1]}"

@@ -143,9 +143,9 @@ class CheckedCluster:
         )
 
     def _send_check(self) -> None:
-        """Send the check to all workers; the scheduler sends it to later ones.
+        """Send the check to all workers.
 
-        Workers that die meanwhile get it from the scheduler as well, when they have started again.
+        The scheduler sends it to workers that join later. Workers that die meanwhile get it from the scheduler as well, when they have started again.
         """
         from distributed.protocol.pickle import dumps
 
@@ -169,7 +169,10 @@ class CheckedCluster:
         raise ConfigurationError("", problem, "give workers more memory, or see their log")
 
     def _wait(self) -> None:
-        """Wait for a worker that has passed; its first task makes adaptive clusters grow."""
+        """Wait for a worker that has passed.
+
+        The waiting task makes an adaptive cluster start workers.
+        """
         with reaching():
             task = self.client.submit(os.getpid, resources=self.resources, pure=False)
         begin, told = time.monotonic(), False
@@ -209,7 +212,7 @@ class CheckedCluster:
 
 @contextlib.contextmanager
 def checked(cluster: ClientLike | CheckedCluster) -> Iterator[CheckedCluster]:
-    """Connect to a cluster and check its workers, unless done, for a `with` block."""
+    """Connect to a cluster and check its workers, unless done."""
     if isinstance(cluster, CheckedCluster):
         yield cluster
         return

@@ -29,7 +29,7 @@ class DaskCluster(Protocol):
 
 
 ClientLike = Union["Client", DaskCluster, str, os.PathLike[str]]
-"""A client, a cluster object, the address of a scheduler, or the path of its file."""
+"""A client, cluster object, address of a scheduler, or path of its file."""
 
 
 @contextlib.contextmanager
@@ -68,7 +68,10 @@ def configured_address() -> str | None:
 
 
 def _connect(cluster: "DaskCluster | str | os.PathLike[str]") -> "Client":
-    """Open a client; the TLS settings are dask's, or of the cluster object."""
+    """Open a client.
+
+    The TLS settings are dask's, or of the cluster object.
+    """
     from distributed import Client
 
     address = _address_in(Path(cluster)) if isinstance(cluster, os.PathLike) else cluster
@@ -105,7 +108,7 @@ def _check_open(cluster: object) -> None:
 
 
 def _address_in(file: Path) -> str:
-    """Return the address in a scheduler file, which its scheduler may still have to write."""
+    """Return the address in a scheduler file; wait until it is written."""
     end = time.monotonic() + _PATIENCE
     while True:
         try:

@@ -29,7 +29,7 @@ class EngineOptions:
     """
 
     client: ClientLike | None = None
-    """A client, a cluster object, the address of a scheduler, or the path of its file."""
+    """A client, cluster object, address of a scheduler, or path of its file."""
     processes: bool = False
     """True to start processes on this machine; ignored with a client."""
     workers: int | None = None

@@ -56,7 +56,7 @@ class WorkerCheck(WorkerPlugin):
 
 
 def problem_here(version: str, packages: Sequence[str]) -> tuple[str, str]:
-    """Return why this process cannot work, and a hint; empty if it can."""
+    """Return what this process lacks, and a hint; empty if nothing."""
     hint = f"pip install jp2batch=={version} there"
     try:
         found = pkgutil.resolve_name("jp2batch:__version__")

@@ -92,7 +92,7 @@ def _stop_signal() -> Future[None]:
 
 
 def _end_if(stop: Future[None]) -> None:
-    """End this process if a signal came while it was waiting for workers."""
+    """End this process if a signal came meanwhile."""
     if stop.done():
         raise SystemExit(0)
 

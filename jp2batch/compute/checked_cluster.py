@@ -145,7 +145,8 @@ class CheckedCluster:
     def _send_check(self) -> None:
         """Send the check to all workers.
 
-        The scheduler sends it to workers that join later. Workers that die meanwhile get it from the scheduler as well, when they have started again.
+        The scheduler sends it to workers that join later, and to workers that die meanwhile, when they have started
+        again.
         """
         from distributed.protocol.pickle import dumps
 

@@ -29,7 +29,7 @@ class DaskCluster(Protocol):
 
 
 ClientLike = Union["Client", DaskCluster, str, os.PathLike[str]]
-"""A client, cluster object, address of a scheduler, or path of its file."""
+"""Client, cluster object, address, or path of a scheduler file."""
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ class EngineOptions:
     """
 
     client: ClientLike | None = None
-    """A client, cluster object, address of a scheduler, or path of its file."""
+    """Client, cluster object, address, or path of a scheduler file."""
     processes: bool = False
     """True to start processes on this machine; ignored with a client."""
     workers: int | None = None

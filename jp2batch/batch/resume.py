@@ -1,6 +1,6 @@
 """Resume a run: compare items with records and output, list remaining items."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -116,6 +116,10 @@ class EarlierRun:
         entries = self.book.entries
         useless = len(entries) if overwrite else sum(item.id in entries for item in todo)
         return self.book.damaged > 0 or (self.book.lines - len(entries) + useless) * 100 > self.book.lines
+
+    def ids_of(self, names: Container[str]) -> list[str]:
+        """Return the ids of the records of results."""
+        return [id_ for id_, entry in self.book.entries.items() if entry.output in names]
 
     def outdated(self, todo: Iterable[Name]) -> list[str]:
         """Return the ids of records whose results get other content."""

@@ -152,12 +152,15 @@ class StoredRun:
         if options.clean or (options.overwrite and self.summary.done):
             recorded = options.clean or not self._output.is_exclusive
             gone = self._earlier.others(self._plan.names, recorded=recorded)
-            gone |= self._output.temporaries() if options.clean else set()
-            if gone:
-                tell(f"{options.output}: removing {len(gone)} files of earlier runs", visible=options.progress)
-                self._output.remove(gone)
+            halves = self._output.temporaries() if options.clean else set()
+            if gone or halves:
+                text = f"removing {len(gone)} results of other items, {len(halves)} incomplete files"
+                tell(f"{options.output}: {text}", visible=options.progress)
+                self._log.append([void_line(self._earlier.ids_of(gone))])
+                self._output.remove(gone | halves)
         self._output.tidy(self._log.read)
-        self._log.compact(untidy=self._earlier.is_untidy(self._plan.todo, overwrite=options.overwrite))
+        is_untidy = self._earlier.is_untidy(self._plan.todo, overwrite=options.overwrite)
+        self._log.compact(untidy=is_untidy or options.clean)
         if self._lease is not None:
             self._lease.outcome = "complete"
 

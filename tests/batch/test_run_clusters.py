@@ -170,7 +170,7 @@ def test_relative_paths_are_those_of_the_client(by_hand, tmp_path):
 
 
 def test_files_that_workers_write_on_disks_of_their_own_are_missed(tmp_path):
-    folder = Folder(f"{tmp_path}/out", ".npy", None, [])
+    folder = Folder(f"{tmp_path}/out", ".npy")
     there = Result(Request("a.jp2"), "ok", worker="tcp://elsewhere:1", output=f"{tmp_path}/out/a.npy")
     with pytest.raises(OutputError, match="tcp://elsewhere:1 has written it, but it is missing on this machine"):
         folder.put(there)

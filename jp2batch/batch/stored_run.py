@@ -4,7 +4,6 @@ import contextlib
 import errno
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jp2batch.batch.checks import check_apart, check_existing, check_options, check_writable
 from jp2batch.batch.commit import Committer
@@ -22,17 +21,9 @@ from jp2batch.batch.state.locks import locked
 from jp2batch.batch.state.run_state import RunState, fingerprint_of
 from jp2batch.compute.checked_cluster import CheckedCluster
 from jp2batch.compute.result import Result
-from jp2batch.core.errors import (
-    InvalidRequest,
-    Jp2BatchError,
-    OutputError,
-    StorageError,
-)
+from jp2batch.core.errors import InvalidRequest, Jp2BatchError, OutputError, StorageError
 from jp2batch.core.location import Location
 from jp2batch.core.request import Request
-
-if TYPE_CHECKING:
-    pass
 
 
 class StoredRun:

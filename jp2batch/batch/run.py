@@ -40,6 +40,9 @@ Asked = Iterable[One] | One
 """Requests, paths or request bodies; a single item or several."""
 
 
+_HERE = "the environment of this machine"  # in hints of stores
+
+
 def as_dataarray(pixels: Pixels, _request: Request) -> "xr.DataArray":
     """Deliver an `xarray.DataArray`."""
     from jp2batch.array.dataarray import to_dataarray  # slow: the largest share of the imports of a short process
@@ -229,7 +232,17 @@ def results(
     order, requests = _order(output, storage_options, local=cluster is None), iter(reads)
     stream = in_threads(requests, order, check) if cluster is None else on_cluster(requests, order, cluster, check)
     with contextlib.closing(stream):
-        yield from stream
+        yield from stream if cluster is None or cluster.is_own else map(_with_worker, stream)
+
+
+def _with_worker(result: Result) -> Result:
+    """Name the worker in a hint about its environment."""
+    error = result.error
+    if error is None or _HERE not in error.hint:
+        return result
+    error.hint = error.hint.replace(_HERE, f"the environment of worker {result.worker}")
+    error.args = (*error.args[:2], error.hint, *error.args[3:])
+    return result
 
 
 def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) -> TaskSpec:

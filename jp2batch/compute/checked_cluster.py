@@ -60,6 +60,8 @@ class CheckedCluster:
         Seconds to wait for workers while there are none.
     check : callable
         Called while waiting; an exception it raises ends the waiting.
+    is_own : bool
+        True if its workers are processes of this one.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class CheckedCluster:
         packages: Iterable[str] = (),
         wait_workers: float = WAIT_WORKERS,
         check: Callable[[], object] = lambda: None,
+        *,
+        is_own: bool = False,
     ) -> None:
-        self.client, self.wait_workers, self._check = client, wait_workers, check
+        self.is_own, self.client, self.wait_workers, self._check = is_own, client, wait_workers, check
         self._packages, self._name = sorted(packages), f"jp2batch-{uuid.uuid4().hex[:12]}"
         self._resource = "-".join(["jp2batch", __version__, *self._packages])
         self._scheduler: Any = client.scheduler  # its methods are remote

@@ -74,7 +74,9 @@ class EngineOptions:
             client = stack.enter_context(self._engine())
             if client is None:
                 return None
-            return stack.enter_context(CheckedCluster(client, packages, self._patience or 0.0, check))
+            return stack.enter_context(
+                CheckedCluster(client, packages, self._patience or 0.0, check, is_own=self.client is None)
+            )
         except ClusterLost as error:
             raise ConfigurationError(*error.args) from None
         except Jp2BatchError:

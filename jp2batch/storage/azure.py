@@ -67,7 +67,8 @@ def azure_options(location: Location, _connections: int) -> dict[str, object]:
     options = dict(location.options)
     address = azure_address(location, options)
     if not address:
-        hint = 'give storage_options={"account_name": …}, or AZURE_STORAGE_ACCOUNT_NAME in the environment'
+        variable = "AZURE_STORAGE_ACCOUNT_NAME in the environment of this machine"
+        hint = f'give storage_options={{"account_name": …}}, or {variable}'
         raise StorageError(location, "no storage account is named", hint)
     connection = _connection(location, options)
     key = options.get("account_key") or connection.get("accountkey") or _environment("account_key")

@@ -110,8 +110,8 @@ S3 = SchemeInfo(
         "profile": lambda name: {"profile": name},
         "region": lambda name: {"client_kwargs": {"region_name": name}},
     },
-    denied='give credentials in the environment; for a public bucket, storage_options={"anon": True}; if the requester'
-    ' pays, storage_options={"requester_pays": True}; a missing key can look like this too',
+    denied='give credentials in the environment of this machine; for a public bucket, storage_options={"anon": True};'
+    ' if the requester pays, storage_options={"requester_pays": True}; a missing key can look like this too',
     credentials=_s3_credentials,
     address=_s3_address,
     driver_options=_s3_options,
@@ -131,7 +131,8 @@ SCHEMES = (
             "no_sign_request": lambda _: {"token": "anon"},
             "request_payer": lambda _: {"requester_pays": True},
         },
-        denied='give credentials in the environment; for a public bucket, storage_options={"token": "anon"}',
+        denied="give credentials in the environment of this machine; for a public bucket,"
+        ' storage_options={"token": "anon"}',
         credentials=_gs_credentials,
     ),
     SchemeInfo(
@@ -144,8 +145,8 @@ SCHEMES = (
             "endpoint_url": lambda url: {"endpoint_url": url},
             "no_sign_request": lambda _: {"anon": True},
         },
-        denied='give credentials in the environment or storage_options={"account_name": …, "account_key": …}; for a'
-        ' public container, storage_options={"anon": True}',
+        denied='give credentials in the environment of this machine or storage_options={"account_name": …,'
+        ' "account_key": …}; for a public container, storage_options={"anon": True}',
         credentials=azure_credentials,
         address=azure_address,
         driver_options=azure_options,

@@ -104,6 +104,18 @@ def test_a_cluster_of_a_loop_is_used_from_another_thread(cluster, requests):
     asyncio.run(in_a_program_of_coroutines())
 
 
+def test_a_worker_without_credentials_is_named(cluster, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    options = {"endpoint_url": "http://127.0.0.1:9"}
+    (there,) = jp2batch.run([Request("s3://bucket/a.jp2")], cluster, storage_options=options)
+    (here,) = jp2batch.run([Request("s3://bucket/a.jp2")], storage_options=options)
+    assert f"give credentials in the environment of worker {there.worker};" in str(there.error)
+    assert "give credentials in the environment of this machine;" in str(here.error)
+
+
 def closed_client(cluster: LocalCluster) -> Client:
     client = Client(cluster)
     client.close()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 15.0  # seconds to wait for a scheduler's answer, or for its file
 _PAUSE = 0.1  # seconds between looks at a scheduler file
-_HINT = "check client=, the address of the scheduler"
+_HINT = "check client=, the address of the scheduler, and firewalls"
 
 
 class DaskCluster(Protocol):

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from jp2batch.cli import main
-from jp2batch.compute import cluster
+from jp2batch.compute import connection
 from jp2batch.compute.cluster import local_cluster
 from jp2batch.core import config
 from jp2batch.doctor.cluster import compare_versions
@@ -275,10 +275,10 @@ def test_workers_that_do_not_reach_the_image_are_named(client, tmp_path):
 
 
 def test_no_cluster_at_the_address(monkeypatch):
-    monkeypatch.setattr(cluster, "_PATIENCE", 0.3)
+    monkeypatch.setattr(connection, "_PATIENCE", 0.3)
     finding = examine(scheduler="tcp://127.0.0.1:9")[-1]
     assert (finding.topic, finding.status) == ("scheduler", "problem")
-    assert "tcp://127.0.0.1:9: Timed out" in finding.detail
+    assert "Timed out trying to connect to tcp://127.0.0.1:9" in finding.detail
     assert "firewall" in finding.detail
 
 

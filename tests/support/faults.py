@@ -172,12 +172,8 @@ def frozen(trial: Trial) -> Seen:
     with workforce(trial.site, PAUSE=PAUSE) as force:
         process = trial.start(force)
         trial.wait_for(30, process)
-        stopped = force.workers["w2"].family
-        for one in stopped:
-            one.suspend()
-        time.sleep(60)
-        for one in stopped:
-            one.resume()
+        with force.frozen("w2"):
+            time.sleep(60)
         return trial.end(process)
 
 

@@ -56,6 +56,18 @@ class HostProcess:
         with contextlib.suppress(IndexError, psutil.NoSuchProcess):
             self.family[0].send_signal(number)
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop the process and its descendants for a `with` block."""
+        stopped = self.family
+        for one in stopped:
+            one.suspend()
+        try:
+            yield
+        finally:
+            for one in (*stopped, psutil.Process(self._entering.pid)):  # nsenter stops with its child
+                one.resume()
+
     def kill(self) -> None:
         """Kill the process and its descendants."""
         for process in self.family:

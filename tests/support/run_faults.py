@@ -21,17 +21,17 @@ def killed(trial: Trial, force: Workforce, number: int = 30, on: str = "client")
 @fault("client killed at 20 random moments, resumed elsewhere each time", 0)
 def killed_often(trial: Trial) -> Seen:
     """Kill the client again and again; count results that were written anew."""
-    chance, redone, left = random.Random(7), 0, dict[str, object]()
+    chance, redone = random.Random(7), 0
     with workforce(trial.site, PAUSE=PAUSE) as force:
         for turn in range(20):
             present = trial.results()
-            redone += sum(present.get(name) != found for name, found in left.items())
             process = trial.start(force, "--resume", on=f"client{turn % 3}")
             trial.wait_for(len(present) + chance.randrange(12), process)
             time.sleep(chance.random())
             process.send(signal.SIGKILL)
             process.wait()
-            left = dict(trial.results())
+            left = trial.results()
+            redone += sum(left.get(name) != found for name, found in present.items())
             for old in trial.client(f"client{(turn + 1) % 3}").folder.glob("*records*"):
                 old.unlink()
         if redone:
@@ -39,7 +39,7 @@ def killed_often(trial: Trial) -> Seen:
         return trial.end(trial.start(force, "--resume", on="client2"))
 
 
-@fault("two runs at an output: the second", 3)
+@fault("two runs at an output: the second", 3, lines=2)
 def second_run(trial: Trial) -> Seen:
     """Start another run at the output of the first."""
     with workforce(trial.site, PAUSE=PAUSE) as force:
@@ -50,7 +50,7 @@ def second_run(trial: Trial) -> Seen:
     return seen
 
 
-@fault("two runs at an output, the second with --overwrite", 3)
+@fault("two runs at an output, the second with --overwrite", 3, lines=2)
 def second_run_overwrites(trial: Trial) -> Seen:
     """Start another run that would replace the output of the first."""
     with workforce(trial.site, PAUSE=PAUSE) as force:
@@ -75,10 +75,9 @@ def holder_frozen(trial: Trial) -> Seen:
     with workforce(trial.site, PAUSE=PAUSE) as force:
         first = trial.start(force)
         trial.wait_for(30, first)
-        first.send(signal.SIGSTOP)
-        second = trial.start(force, "--resume", on="other")
-        time.sleep(90)
-        first.send(signal.SIGCONT)
+        with first.frozen():
+            second = trial.start(force, "--resume", on="other")
+            time.sleep(90)
         seen = trial.end(first)
         trial.notes.append(f"the second: {trial.end(second)}")
     return seen
@@ -121,7 +120,8 @@ def unchanged(trial: Trial, *arguments: object, rows: list[dict[str, object]] | 
     wrong = trial if rows is None else replace(trial, rows=rows)
     seen = trial.end(trial.site.run(trial.client("other"), wrong.rows, "-o", trial.output, "--resume", *arguments))
     after = trial.listing()
-    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    names = before.keys() | after.keys() if rows is None or seen.code != 1 else trial.results()
+    changed = sorted(name for name in names if before.get(name) != after.get(name))
     if changed:
         trial.problems.append(f"{len(changed)} of {len(before)} objects changed: {changed[:4]}")
     return seen
@@ -165,8 +165,10 @@ def damage_records(text: str) -> str:
     """Return records with NUL bytes, a cut line in the middle, and a cut end."""
     lines = text.splitlines()
     middle = len(lines) // 2
-    lines[middle] = lines[middle][:40] + "\0" * 4096
-    lines[middle + 1] = lines[middle + 1][:60]
+    lines[middle : middle + 2] = [
+        lines[middle][:40] + "\0" * 4096,
+        *(line[:60] for line in lines[middle + 1 : middle + 2]),
+    ]
     return "\n".join(lines)[:-30]
 
 

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,14 @@ class Workforce:
     def start_paused(self, name: str) -> HostProcess:
         """Start a worker that dask pauses at once."""
         return self.start_worker(name, "--memory-limit", "400MB", DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE="0.05")
+
+    @contextmanager
+    def frozen(self, *names: str) -> Iterator[None]:
+        """Stop all processes of workers for a `with` block; by default of all workers."""
+        with ExitStack() as stack:
+            for name in names or self.names:
+                stack.enter_context(self.workers[name].frozen())
+            yield
 
     def close(self) -> None:
         """End all of its processes."""

@@ -27,7 +27,7 @@ PAUSE = "0.15"
 """Seconds that each decode takes longer."""
 BAD = ("deadly.jp2", "endless.jp2")
 """Ends of paths of images that crash or hang the decoder."""
-_CHATTER = ("dashboard:", "scheduler:", "requests ", "fetched ", "time ", "retries ")
+_CHATTER = ("dashboard:", "scheduler:", "ended  ", "failed  ", "first  ", "requests ", "fetched ", "time ", "retries ")
 
 
 @dataclass
@@ -37,6 +37,8 @@ class Trial:
     site: Site
     name: str
     rows: Sequence[Mapping[str, object]] = field(default_factory=lambda: ROWS)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of all clients."""
     output: str = ""
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Trial:
     def start(self, engine: Workforce | str, *arguments: object, on: str = "client", **settings: str) -> HostProcess:
         """Start the run, with a workforce or as a flag says."""
         flags = [engine] if isinstance(engine, str) else ["--scheduler", engine.address]
+        settings = {**self.settings, **settings}
         return self.site.run(self.client(on), self.rows, "-o", self.output, *flags, *arguments, **settings)
 
     def listing(self) -> dict[str, StoredObject]:
@@ -129,7 +132,8 @@ class Trial:
 
     def wrong(self, reference: Mapping[str, StoredObject], on: Sequence[str] = ("client",)) -> str:
         """Return differences from the results of a run without a fault; "" if whole."""
-        found, statuses = self.results(), [record["status"] for record in self.records(on).values()]
+        found, paths = self.results(), {row["Path"] for row in self.rows}
+        statuses = [record["status"] for record in self.records(on).values() if record["Path"] in paths]
         failed = sum(str(row["Path"]).endswith(BAD) for row in self.rows)
         good, problems = len(self.rows) - failed, []
         if other := [name for name in found if name in reference and found[name].etag != reference[name].etag]:
@@ -185,12 +189,12 @@ def fill(folder: Path) -> Path:
     return folder
 
 
-def reference_of(place: Site) -> Mapping[str, StoredObject]:
+def reference_of(place: Site, rows: Sequence[Mapping[str, object]] = ROWS) -> Mapping[str, StoredObject]:
     """Return the results of a run without a fault."""
-    trial = Trial(place, "reference")
+    trial = Trial(place, f"reference-{len(rows)}", rows)
     seen = trial.end(trial.start(THREADS, on="reference"))
     assert seen.code == 0, seen
-    assert len(trial.results()) == len(ROWS)
+    assert len(trial.results()) == len(rows)
     return trial.results()
 
 
@@ -239,7 +243,7 @@ def put_to(title: str, trial: Trial, reference: Mapping[str, StoredObject]) -> O
     failing = any(str(row["Path"]).endswith(BAD) for row in trial.rows)
     again = trial.end(trial.start("--workers=2" if failing else THREADS, "--resume", on=here, **SHORT))
     after = trial.results()
-    problems += [f"resumed: {text}" for text in again.problems(Fault(given.act, (int(failing),), 0))]
+    problems += [f"resumed: {text}" for text in again.problems(Fault(given.act, (int(failing),), 1))]
     if wrong := trial.wrong(reference, ("client", here)):
         problems.append(f"resumed: {wrong}")
     kept = sum(after.get(name) == found for name, found in before.items())

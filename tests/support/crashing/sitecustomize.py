@@ -1,4 +1,6 @@
-"""Make OpenJPEG crash on images of 61 rows, and hang on 62 rows; with PAUSE=seconds, each decode takes longer.
+"""Make OpenJPEG crash on images of 61 rows, and hang on 62 rows.
+
+With PAUSE=seconds, each decode takes longer; with LEASE=seconds, leases expire sooner.
 
 They stand for files that do so for real.
 
@@ -29,3 +31,9 @@ def decode(data: Any, target: Any, **options: Any) -> Any:
 
 
 openjpeg.decode = decode
+
+if "LEASE" in os.environ:
+    from jp2batch.batch.state import lease
+
+    lease._EXPIRY = float(os.environ["LEASE"])
+    lease._EVERY, lease._GLANCE = lease._EXPIRY / 6, lease._EXPIRY / 30

@@ -170,7 +170,7 @@ class StoredRun:
         return in_use(str(path), None if self._lease is None else self._lease.look())
 
     def _tell_of_wait(self, holder: RunState) -> None:
-        text = f"{self._options.output}: waiting for the end of another run, {holder}"
+        text = f"{self._options.output}: waiting 30 s, in case that another run is still writing: {holder}"
         tell(text, visible=self._options.progress)
 
 

@@ -506,6 +506,11 @@ def test_another_machine_without_records_removes_nothing_from_a_store(output, aw
     before = settled(fs, away)
     done = on(nobody, manifest, url, "--resume", "--quiet")
     assert (done.exit_code, done.stderr.count("\n")) == (NOT_STARTED, 1)
+    bad = write_rows(tmp_path / "bad.ndjson", [*windows(image, 2), {"Path": ""}])
+    assert run(bad, url, "--resume").exit_code == 2
+    elsewhere = write_rows(tmp_path / "elsewhere.ndjson", [{"Path": image.name, "rlevel": 0}])
+    done = run(elsewhere, url, "--resume", "--root", tmp_path)
+    assert (done.exit_code, "its records are of paths without root" in done.stderr) == (2, True)
     assert listing(fs, away) == before
     assert list(place.iterdir()) == []
     image.rename(image.with_suffix(".away"))

@@ -233,10 +233,10 @@ def test_a_run_killed_five_times_is_resumed(engine, kill, manifest, tmp_path):
         kill(process.pid, signal.SIGKILL)
         process.communicate(timeout=30)
         assert process.returncode == -signal.SIGKILL
-    done = run(manifest, f"{tmp_path}/out/", "--resume", "--json")
+    done = run(manifest, f"{tmp_path}/out/", "--resume", "--clean", "--json")
     summary = json.loads(done.stdout)
     assert (done.exit_code, summary["ok"], summary["kept"] > 30) == (0, 200, True)
     check_pixels(records, manifest, {})
     outputs = {Path(record["output"]) for record in lines(records)}
-    assert {*outputs, records} == set((tmp_path / "out").iterdir())
+    assert {*outputs, records, tmp_path / "out/.jp2batch-run.json"} == set((tmp_path / "out").iterdir())
     assert len(jp2batch.read_manifest(manifest)) == 200

@@ -29,9 +29,13 @@ def zarr_files(dataset: "xr.Dataset") -> dict[str, bytes]:
     stored: dict[str, Any] = {}
     dataset.to_zarr(stored, consolidated=False, compute=False)
     files = {name: buffer.to_bytes() for name, buffer in stored.items()}
-    group = files.pop(METADATA)
-    members = {name.removesuffix(f"/{METADATA}"): data for name, data in files.items() if name.endswith(METADATA)}
-    return files | {METADATA: consolidated(group, members)}
+    return regrouped(files)
+
+
+def regrouped(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the files of a group with new consolidated metadata."""
+    members = {name.removesuffix(f"/{METADATA}"): data for name, data in files.items() if name.endswith(f"/{METADATA}")}
+    return {**files, METADATA: consolidated(files[METADATA], members)}
 
 
 def consolidated(group: bytes, members: Mapping[str, bytes]) -> bytes:

@@ -42,7 +42,7 @@ def test_a_stored_cube_is_identical_to_the_opened_cube(paths, rlevel, chunks, tm
         monkeypatch.setattr(CubeLayout, "chunks", chunks)
     requests = [Request(path, rlevel) for path in paths]
     grid, files = plan_stored_cube(requests, None, None)
-    planes = {grid.plane_name(request): plane(grid, request) for request in requests}
+    planes = {f"cube/{grid.axes.plane_name(request)}": plane(grid, request) for request in requests}
     write_folder(str(tmp_path / "cube.zarr"), files | planes)
     with xr.open_dataset(tmp_path / "cube.zarr", engine="zarr", decode_coords="all") as stored:  # consolidated
         xr.testing.assert_identical(stored["cube"].compute(), jp2batch.open_cube(paths, rlevel).compute())
@@ -54,7 +54,7 @@ def test_planes_without_an_image_are_filled(paths, tmp_path):
     broken.write_bytes(b"no image")
     requests = [Request(path, 0) for path in (*paths[:3], str(broken))]
     grid, files = plan_stored_cube(requests, None, None)
-    planes = {grid.plane_name(request): plane(grid, request) for request in requests[:3]}
+    planes = {f"cube/{grid.axes.plane_name(request)}": plane(grid, request) for request in requests[:3]}
     write_folder(str(tmp_path / "cube.zarr"), files | planes)
     with xr.open_dataset(tmp_path / "cube.zarr", engine="zarr", decode_coords="all") as stored:
         expected = jp2batch.open_cube(paths[:3], missing="fill").compute()

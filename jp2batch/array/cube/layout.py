@@ -76,7 +76,7 @@ def cube_layout(
     by_cell = {(image.time, image.band): (image, one) for (image, _), one in zip(members, placed, strict=True)}
     cells = [*by_cell, *((image.time, image.band) for image in unread)]
     times = sorted({time for time, _ in cells})
-    bands = list(options.bands or sorted({band for _, band in cells}, key=partial(_rank, members[0][0].mission.bands)))
+    bands = list(options.bands or sorted_bands([image for image, _ in members] + list(unread)))
     absent = [(time, band) for time in times for band in bands if (time, band) not in cells]
     fill = fill_value(members)
     _check_absent(absent, by_cell, fill, options)
@@ -120,6 +120,11 @@ def _check_absent(
         if image.band in lacking and image.nodata != number:
             problem = f"missing images: {named}{more}, and the no-data value of {image.band} is not {number}"
             raise CubeMismatch("", problem, "add them, or leave the band out")
+
+
+def sorted_bands(images: Sequence[CubeImage]) -> list[str]:
+    """Return the bands of images, in the order of their mission."""
+    return sorted({image.band for image in images}, key=partial(_rank, images[0].mission.bands))
 
 
 def _rank(order: Sequence[str], band: str) -> tuple[int, str]:

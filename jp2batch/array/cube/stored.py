@@ -3,18 +3,20 @@
 A plane is a band at a time. It is a single object: no two workers write to the same object.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import orjson
+import xarray as xr
 
 from jp2batch.array.cube.alignment import place_all
 from jp2batch.array.cube.inputs import CubeImage, add_scalings, listed_images, named_image
-from jp2batch.array.cube.layout import CubeLayout, cube_layout
+from jp2batch.array.cube.layout import CubeLayout, cube_layout, sorted_bands
 from jp2batch.array.cube.metadata import CubeOptions
-from jp2batch.array.zarr_files import zarr_files
+from jp2batch.array.zarr_files import METADATA, regrouped, zarr_files
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.errors import CubeMismatch, Jp2BatchError
 from jp2batch.core.options import StorageOptions
@@ -30,13 +32,44 @@ if TYPE_CHECKING:
 CUBE = "cube"
 """Name of the array in the store."""
 
+_GRID = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs")
+
+
+@dataclass(frozen=True, slots=True)
+class CubeAxes:
+    """Times and bands of a stored cube, by the names of its images."""
+
+    times: tuple[np.datetime64, ...]
+    bands: tuple[str, ...]
+
+    @classmethod
+    def of(cls, requests: Iterable[Request]) -> Self:
+        """Return the axes of requests; nothing is read.
+
+        Raises
+        ------
+        CubeMismatch
+            A name lacks band or time, or a request has a window.
+        """
+        images = listed_images(requests, None, None, _no_products)
+        return cls(tuple(sorted({image.time for image in images})), tuple(sorted_bands(images)))
+
+    def position(self, request: Request) -> tuple[int, int]:
+        """Return the numbers of time and band of a request."""
+        image = named_image(request.url)
+        return self.times.index(image.time), self.bands.index(image.band)
+
+    def plane_name(self, request: Request) -> str:
+        """Return the name of the plane of a request, in the folder `CUBE`."""
+        time, band = self.position(request)
+        return f"c.{time}.{band}.0.0"
+
 
 @dataclass(frozen=True, slots=True)
 class CubeGrid:
     """Axes and grid of a stored cube; picklable for workers."""
 
-    times: tuple[np.datetime64, ...]
-    bands: tuple[str, ...]
+    axes: CubeAxes
     base: Head
     """Header of an image of the largest pixels."""
     rlevel: int
@@ -52,7 +85,7 @@ class CubeGrid:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Numbers of times, bands, rows and columns."""
-        return len(self.times), len(self.bands), self.rows, self.columns
+        return len(self.axes.times), len(self.axes.bands), self.rows, self.columns
 
     @property
     def storage(self) -> dict[str, Any]:
@@ -68,17 +101,8 @@ class CubeGrid:
             "shards": None if whole == self.chunk else (1, 1, *whole),
             "compressors": [zarr.codecs.ZstdCodec()],
             "fill_value": self.fill,
+            "chunk_key_encoding": {"name": "default", "separator": "."},  # planes in a single folder
         }
-
-    def position(self, request: Request) -> tuple[int, int]:
-        """Return the numbers of time and band of a request."""
-        image = named_image(request.url)
-        return self.times.index(image.time), self.bands.index(image.band)
-
-    def plane_name(self, request: Request) -> str:
-        """Return the name of the plane of a request, below the store."""
-        time, band = self.position(request)
-        return f"{CUBE}/c/{time}/{band}/0/0"
 
     def select(self, request: Request, opened: OpenImage) -> Selection:
         """Select the samples of a plane.
@@ -96,20 +120,32 @@ class CubeGrid:
 
     def plane(self, pixels: Pixels, request: Request) -> bytes:
         """Return an encoded plane: an object of the Zarr array."""
+        stored: dict[str, Any] = {}
+        self.create(stored)[self.axes.position(request)] = pixels.values[0]
+        (data,) = (buffer for name, buffer in stored.items() if name.startswith("c."))
+        found: bytes = data.to_bytes()
+        return found
+
+    def create(self, store: dict[str, Any]) -> Any:
+        """Return the Zarr array in a new store, without any plane."""
         import zarr
 
-        stored: dict[str, Any] = {}
-        array = zarr.create_array(
-            stored,
+        return zarr.create_array(
+            store,
             shape=self.shape,
             dtype=self.dtype,
             config={"write_empty_chunks": True},  # or a plane of no data would be no object
             **self.storage,
         )
-        array[self.position(request)] = pixels.values[0]
-        (data,) = (buffer for name, buffer in stored.items() if name.startswith("c/"))
-        found: bytes = data.to_bytes()
-        return found
+
+    def files(self, array: xr.DataArray) -> dict[str, bytes]:
+        """Return the files of a cube without planes, by its coordinates and attributes."""
+        files = zarr_files(array.to_dataset(name=CUBE))
+        own: dict[str, Any] = {}
+        self.create(own)
+        described = orjson.loads(files[f"{CUBE}/{METADATA}"])  # xarray may ignore a part of the encoding
+        described |= {name: value for name, value in orjson.loads(own[METADATA].to_bytes()).items() if name in _GRID}
+        return regrouped(files | {f"{CUBE}/{METADATA}": orjson.dumps(described)})
 
 
 def plan_stored_cube(
@@ -145,8 +181,7 @@ def _stored(layout: CubeLayout) -> tuple[CubeGrid, dict[str, bytes]]:
 
     rows, columns = layout.base.shape
     grid = CubeGrid(
-        tuple(layout.times),
-        tuple(layout.bands),
+        CubeAxes(tuple(layout.times), tuple(layout.bands)),
         replace(layout.base.head, index=None),
         layout.base.selection.rlevel,
         rows,
@@ -155,10 +190,23 @@ def _stored(layout: CubeLayout) -> tuple[CubeGrid, dict[str, bytes]]:
         layout.fill,
         (max(layout.chunks["y"]), max(layout.chunks["x"])),
     )
-    shards = grid.storage["shards"] or grid.storage["chunks"]
-    array = layout.array(dask.array.zeros(grid.shape, dtype=grid.dtype, chunks=shards))
-    array.encoding |= grid.storage
-    return grid, zarr_files(array.to_dataset())
+    array = layout.array(dask.array.zeros(grid.shape, dtype=grid.dtype))
+    return grid, grid.files(array)
+
+
+def _no_products(_function: object, products: Sequence[str]) -> list[Any]:
+    """List the images of no products.
+
+    Raises
+    ------
+    CubeMismatch
+        An item is a product.
+    """
+    for product in products:
+        raise CubeMismatch(
+            product, "is a product, but an item is an image", "list its images with jp2batch.list_requests"
+        )
+    return []
 
 
 def _head_or_error(url: str, *, storage_options: StorageOptions) -> Head | Jp2BatchError:

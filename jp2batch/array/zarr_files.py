@@ -38,6 +38,11 @@ def regrouped(files: Mapping[str, bytes]) -> dict[str, bytes]:
     return {**files, METADATA: consolidated(files[METADATA], members)}
 
 
+def has_consolidated(group: bytes) -> bool:
+    """Return whether metadata of a group include those of its members."""
+    return _CONSOLIDATED in orjson.loads(group)
+
+
 def consolidated(group: bytes, members: Mapping[str, bytes]) -> bytes:
     """Return the metadata of a group, including its members' by path.
 

@@ -22,7 +22,7 @@ from jp2batch.compute.checked_cluster import CheckedCluster
 from jp2batch.compute.connection import ClientLike
 from jp2batch.compute.engine import EngineOptions
 from jp2batch.compute.result import Result
-from jp2batch.compute.task import Delivery, TaskSpec, as_response, open_from, open_request, run_task
+from jp2batch.compute.task import Delivery, TaskSpec, as_response, open_from, open_request, run_task, select_request
 from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError
 from jp2batch.core.options import SecretDict, StorageOptions
@@ -254,6 +254,7 @@ def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) 
         storage_options=SecretDict(storage_options or {}),
         settings=None if local else config.settings(),
         deadline=None if local else config.deadline(),
+        select=getattr(deliver, "select", select_request),
         open=open_request if local else partial(open_from, folder=str(Path.cwd())),
     )
 

@@ -43,6 +43,7 @@ class StoredRun:
         self._locks = list(place.locks(own)) if place else [own] if own else []
         self._paths = [*self._locks[-1:], *([self._output.path] if self._output.path else [])]
         check_apart(self._paths, sources)
+        self._output.expect(self._items)
         self.summary = BatchSummary(len(self._items))
 
     def plan(self) -> bool:
@@ -57,6 +58,8 @@ class StoredRun:
             cluster = self._options.engine.start(starting, self._output.packages, check) if self._plan.todo else None
             check()
             with _preparing(self._options.output):
+                if self._plan.todo:
+                    self._output.prepare(None if cluster is None else cluster.client)
                 refusal = self._refusal
                 stack.enter_context(locked(self._locks, make=self._output.is_folder, refusal=refusal))
                 self._take_lease(stack, check)

@@ -21,7 +21,7 @@ from jp2batch.cli.options import (
 )
 from jp2batch.cli.storage_flags import StorageFlags, options_in_flags, storage_flags
 from jp2batch.core.errors import ClusterLost, OutputError, StorageError
-from jp2batch.core.file_formats import DEFAULT_FORMAT, FORMAT_NAMES
+from jp2batch.core.file_formats import CUBE_FORMAT, DEFAULT_FORMAT, FORMAT_NAMES
 
 if TYPE_CHECKING:
     from jp2batch.batch.report import BatchSummary
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(FORMAT_NAMES),
-    help=f"Format of the files in a folder.  [default: {DEFAULT_FORMAT}]",
+    type=click.Choice((*FORMAT_NAMES, CUBE_FORMAT)),
+    help=f"Format of the files in a folder, or cube for NAME.zarr.  [default: {DEFAULT_FORMAT}; cube for cube.zarr]",
 )
 @click.option(
     "--records",

@@ -28,7 +28,7 @@ Delivery = Callable[[Pixels, Request], object]
 """Function from pixels to the value of a result.
 
 It may write the pixels, and return a `WrittenOutput`. An attribute `bytes_per_sample`, if present, is its memory in
-addition to the pixels.
+addition to the pixels; a method `select` selects the samples to read.
 """
 
 _BYTES_IN_LISTS = 40  # of a sample: a Python number, and its slot in a list

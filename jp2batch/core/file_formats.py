@@ -52,3 +52,6 @@ FORMAT_NAMES = (
     *(row.name for row in FORMATS.values() if not row.is_alias and row.name != DEFAULT_FORMAT),
 )
 """Formats of the files in an output folder, the default first."""
+
+CUBE_FORMAT = "cube"
+"""Format of an output that is a single array in a Zarr store."""

@@ -10,7 +10,7 @@ import xarray as xr
 
 from jp2batch.array.cube.alignment import AlignedImage, place_all, reference
 from jp2batch.array.cube.inputs import CubeImage
-from jp2batch.array.cube.metadata import CubeOptions, attributes, coordinates, fill_value
+from jp2batch.array.cube.metadata import CubeOptions, attributes, coordinates, fill_value, unapplied
 from jp2batch.array.dataarray import tile_chunks
 from jp2batch.core.errors import CubeMismatch
 from jp2batch.image.header import Head
@@ -32,6 +32,8 @@ class CubeLayout:
     """Image of the largest pixels, whose coordinates the cube has."""
     finest: AlignedImage
     """Image of the smallest pixels, whose tiles are the chunks."""
+    unread: Sequence[CubeImage]
+    """Images without readable header."""
     absent: Sequence[tuple[np.datetime64, str]]
     """Times and bands without an image."""
     fill: int
@@ -43,6 +45,13 @@ class CubeLayout:
         """Numbers of times, bands, rows and columns."""
         return (len(self.times), len(self.bands), *self.base.shape)
 
+    def _coordinates(self) -> dict[str, object]:
+        found = coordinates(self.times, self.bands, self.by_cell, self.base, self.options)
+        if self.options.scaled:
+            return found
+        images = [*(image for image, _ in self.by_cell.values()), *self.unread]
+        return unapplied(self.times, self.bands, images) | found
+
     @property
     def chunks(self) -> dict[str, tuple[int, ...]]:
         """Chunks of whole tiles for y and x."""
@@ -52,7 +61,7 @@ class CubeLayout:
         """Return a DataArray of values, with coordinates and attributes."""
         array = xr.DataArray(
             values,
-            coords=coordinates(self.times, self.bands, self.by_cell, self.base, self.options),
+            coords=self._coordinates(),
             dims=("time", "band", "y", "x"),
             name="cube",
             attrs=attributes(self.members, self.absent, self.options),
@@ -81,7 +90,7 @@ def cube_layout(
     fill = fill_value(members)
     _check_absent(absent, by_cell, fill, options)
     finest = min(placed, key=lambda one: one.pixel)
-    return CubeLayout(members, by_cell, times, bands, reference(placed), finest, absent, fill, options)
+    return CubeLayout(members, by_cell, times, bands, reference(placed), finest, unread, absent, fill, options)
 
 
 def _check_members(members: Sequence[tuple[CubeImage, Head]]) -> None:

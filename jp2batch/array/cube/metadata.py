@@ -50,17 +50,13 @@ def coordinates(
         "offset_y": ("band", [y for y, _ in offsets], {"long_name": "true northing of samples, minus y"} | unit),
         "offset_x": ("band", [x for _, x in offsets], {"long_name": "true easting of samples, minus x"} | unit),
     }
-    coords |= _applied(times, bands, by_cell) if options.scaled else _unapplied(times, bands, by_cell)
+    coords |= _applied(times, bands, by_cell) if options.scaled else {}
     return coords | axes(base.place, base.selection) | spatial_ref(base.place, base.selection)
 
 
-def _unapplied(
-    times: Sequence[np.datetime64],
-    bands: Sequence[str],
-    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
-) -> dict[str, object]:
+def unapplied(times: Sequence[np.datetime64], bands: Sequence[str], images: Sequence[CubeImage]) -> dict[str, object]:
     """Return the scaling of unscaled numbers, by time and band."""
-    known = {key: image.scaling for key, (image, _) in by_cell.items() if image.scaling is not None}
+    known = {(image.time, image.band): image.scaling for image in images if image.scaling is not None}
     if not known:
         return {}
     offsets = np.full((len(times), len(bands)), np.nan)

@@ -3,9 +3,10 @@
 A plane is a band at a time. It is a single object: no two workers write to the same object.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 CUBE = "cube"
 """Name of the array in the store."""
 
+AXES_FILES = (METADATA, *(f"{name}/{file}" for name in ("time", "band") for file in (METADATA, "c/0")))
+"""Names of the files with times and bands."""
+
 _GRID = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs")
 
 
@@ -53,6 +57,12 @@ class CubeAxes:
         """
         images = listed_images(requests, None, None, _no_products)
         return cls(tuple(sorted({image.time for image in images})), tuple(sorted_bands(images)))
+
+    @classmethod
+    def read(cls, files: Mapping[str, bytes]) -> Self:
+        """Return the axes of a stored cube, by its `AXES_FILES`."""
+        found = _opened(files)
+        return cls(tuple(found["time"].values.astype("datetime64[ns]")), tuple(map(str, found["band"].values)))
 
     def position(self, request: Request) -> tuple[int, int]:
         """Return the numbers of time and band of a request."""
@@ -231,3 +241,33 @@ def _check_readable(images: Sequence[CubeImage], heads: Sequence[Head | Jp2Batch
     for image, head in zip(images, heads, strict=True):
         if isinstance(head, Jp2BatchError) and image.band not in known:
             raise head
+
+
+def is_same_cube(files: Mapping[str, bytes], others: Mapping[str, bytes]) -> bool:
+    """Return whether two cubes without planes have the same grid."""
+    ours, theirs = (orjson.loads(found[f"{CUBE}/{METADATA}"]) for found in (files, others))
+    if any(ours[name] != theirs.get(name) for name in _GRID):
+        return False
+    one, other = (_opened(found) for found in (files, others))
+    return all(one[name].equals(other[name]) for name in ("y", "x"))
+
+
+def is_readable(array: Path, name: str) -> bool:
+    """Return whether a plane of a local Zarr array can be decoded."""
+    import zarr
+
+    time, band = map(int, name.split(".")[1:3])
+    try:
+        zarr.open_array(str(array), mode="r")[time, band]
+    except Exception:  # noqa: BLE001  # each codec has its own errors
+        return False
+    return True
+
+
+def _opened(files: Mapping[str, bytes]) -> xr.Dataset:
+    """Open a cube, or some of its coordinates."""
+    from zarr.core.buffer import default_buffer_prototype
+
+    buffer = default_buffer_prototype().buffer
+    store: Any = {name: buffer.from_bytes(data) for name, data in files.items()}
+    return xr.open_dataset(store, engine="zarr", consolidated=False)

@@ -1,22 +1,27 @@
-"""Outputs of a batch: NDJSON, folders of files, Zarr stores."""
+"""Outputs of a batch: NDJSON, folders of files, Zarr stores, cubes."""
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from jp2batch.array.formats import check_installed
+from jp2batch.batch.outputs.cube import CubeStore, is_cube
 from jp2batch.batch.outputs.folder import Folder
+from jp2batch.batch.outputs.groups import GroupStore
 from jp2batch.batch.outputs.ndjson import Lines
 from jp2batch.batch.records.entry import RecordBook
 from jp2batch.batch.state.place import StatePlace
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import Delivery
 from jp2batch.core.errors import InvalidRequest
-from jp2batch.core.file_formats import DEFAULT_FORMAT
+from jp2batch.core.file_formats import CUBE_FORMAT, DEFAULT_FORMAT
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.storage.directory import StoredFile
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 class Output(Protocol):
@@ -37,6 +42,12 @@ class Output(Protocol):
     """True if the output holds nothing but results."""
     packages: Sequence[str]
     """Packages needed by workers besides this package."""
+
+    def expect(self, items: Sequence[Request], /) -> None:
+        """Take what depends on all items, such as axes; read nothing."""
+
+    def prepare(self, client: "Client | None", /) -> None:
+        """Prepare `deliver`; read headers if necessary, change nothing."""
 
     def name_of(self, item: Request, read: Request) -> str:
         """Return the name of an item's result.
@@ -99,7 +110,8 @@ def sink_for(output: str, form: str | None = None, storage_options: StorageOptio
         "-" (stdout), a name ending in .ndjson, .jsonl or .zarr, or a folder: a name ending in "/", an existing folder,
         or any name together with `form`. Folders and Zarr stores can be URLs.
     form : str, optional
-        Format of the files in a folder, one of `FORMAT_NAMES`.
+        Format of the files in a folder, one of `FORMAT_NAMES`; or "cube" for a name ending in .zarr, the default for
+        cube.zarr.
     storage_options : mapping, optional
         fsspec's options for the store of the output.
 
@@ -120,14 +132,20 @@ def sink_for(output: str, form: str | None = None, storage_options: StorageOptio
         if Path(output).is_dir():
             raise InvalidRequest(output, "this is a folder, but its name is that of an NDJSON file", "add a /")
         return Lines(None if output == "-" else Path(output))
+    place = output if remote else str(Path(output).absolute())
     if suffix == ".zarr":
+        check_installed(output, suffix)
+        if is_cube(location, form):
+            return CubeStore(place, storage_options)
         _refuse_form(output, form)
-    elif form is None and not (output.endswith("/") or (not remote and Path(output).is_dir())):
+        return GroupStore(place, storage_options)
+    if form is None and not (output.endswith("/") or (not remote and Path(output).is_dir())):
         hint = "give a name ending in .ndjson, .zarr or, for a folder of files, in /"
         raise InvalidRequest(output, "cannot tell the output format from the name", hint)
-    place = output if remote else str(Path(output).absolute())
-    file_suffix = "" if suffix == ".zarr" else f".{form or DEFAULT_FORMAT}"
-    check_installed(output, file_suffix or ".zarr")
+    if form == CUBE_FORMAT:
+        raise InvalidRequest(output, "a cube is a Zarr store", "give a name ending in .zarr")
+    file_suffix = f".{form or DEFAULT_FORMAT}"
+    check_installed(output, file_suffix)
     return Folder(place, file_suffix, storage_options)
 
 

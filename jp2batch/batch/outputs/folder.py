@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from jp2batch.array.formats import is_whole, needs, write
+from jp2batch.array.zarr_files import METADATA
 from jp2batch.batch.records.entry import RecordBook
 from jp2batch.batch.state.place import RECORDS, StatePlace
 from jp2batch.compute.result import Result
@@ -22,9 +23,10 @@ from jp2batch.image.read import Pixels
 from jp2batch.storage.directory import Directory, StoredFile, sync_files
 from jp2batch.storage.files import WrittenBytes
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}(\.old)?")  # of jp2batch.storage.files
-_METADATA = "zarr.json"
-_GROUP = b'{"attributes": {}, "zarr_format": 3, "node_type": "group"}'
 
 
 def item_name(request: Request) -> str:
@@ -77,6 +79,12 @@ class Folder:
         self._fresh: list[Path] = []  # local results to make durable
         self._seen = False
 
+    def expect(self, items: Sequence[Request]) -> None:
+        """Do nothing: results do not depend on other items."""
+
+    def prepare(self, client: "Client | None") -> None:
+        """Do nothing: `deliver` is ready."""
+
     def name_of(self, item: Request, read: Request) -> str:  # noqa: ARG002  # equal requests share a file
         """Return the name of the file or group of a read."""
         return f"{item_name(read)}{self._suffix}"
@@ -90,7 +98,7 @@ class Folder:
         there = (
             {name for name in self._folder.names() if not _TEMPORARY.fullmatch(name)} if self.is_exclusive else set()
         )
-        if there and not there & {_METADATA, ".zgroup"}:
+        if there and not there & {METADATA, ".zgroup"}:
             return Location.of(self._folder.url).redacted
         return None
 
@@ -98,7 +106,7 @@ class Folder:
         """Return the files or groups by name."""
         files = self._folder.files(recursive=self._groups)
         self._listed = _groups_of(files) if self._groups else files
-        own = {f"{RECORDS}.ndjson", _METADATA}
+        own = {f"{RECORDS}.ndjson", METADATA}
         return {name: file for name, file in self._listed.items() if name not in own and not name.startswith(".")}
 
     def address_of(self, name: str) -> str | None:
@@ -125,10 +133,8 @@ class Folder:
         return now
 
     def open(self, *, overwrite: bool) -> None:  # noqa: ARG002  # each file is replaced by its successor
-        """Create the folder or the root group; restore groups moved aside."""
+        """Create the folder; restore groups moved aside."""
         self._folder.make()
-        if self.is_exclusive and not self._folder.has(_METADATA):
-            self._folder.write(_METADATA, _GROUP)
         if self._groups and self.path is not None:
             self._put_back(self.path)
 
@@ -176,7 +182,7 @@ class Folder:
         """Return whether a file or group differs from the earlier listing."""
         try:
             # Opening a file makes network file systems refresh its metadata.
-            handle = os.open(path / _METADATA if self._groups else path, os.O_RDONLY)
+            handle = os.open(path / METADATA if self._groups else path, os.O_RDONLY)
         except OSError:
             return False
         found = os.fstat(handle)
@@ -199,10 +205,10 @@ def _groups_of(files: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
     for path, file in files.items():
         name, _, inner = path.partition("/")
         members.setdefault(name, {})[inner] = file
-    return {name: _group_of(inside) for name, inside in members.items() if _METADATA in inside}
+    return {name: _group_of(inside) for name, inside in members.items() if METADATA in inside}
 
 
 def _group_of(files: Mapping[str, StoredFile]) -> StoredFile:
     whole = WrittenBytes.of_folder({name: WrittenBytes(file.size, file.md5) for name, file in files.items()})
     is_told = all(file.md5 for file in files.values())
-    return StoredFile(whole.size, files[_METADATA].modified, whole.md5 if is_told else "")
+    return StoredFile(whole.size, files[METADATA].modified, whole.md5 if is_told else "")

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import orjson
 
@@ -19,6 +19,9 @@ from jp2batch.image.read import Pixels
 from jp2batch.image.response import to_json
 from jp2batch.storage.directory import StoredFile
 from jp2batch.storage.files import WrittenBytes
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _START = b'{"id":"'
 _OURS = re.compile(rb'\{"id":"(?:[^"\\]|\\.)*","img_data":')
@@ -52,6 +55,12 @@ class Lines:
         self._file: LineWriter | None = None
         self._replaced = False
         self._listed: dict[str, StoredFile] = {}
+
+    def expect(self, items: Sequence[Request]) -> None:
+        """Do nothing: results do not depend on other items."""
+
+    def prepare(self, client: "Client | None") -> None:
+        """Do nothing: `deliver` is ready."""
 
     def name_of(self, item: Request, read: Request) -> str:  # noqa: ARG002  # each item has its line
         """Return the id of an item."""

@@ -54,4 +54,4 @@ FORMAT_NAMES = (
 """Formats of the files in an output folder, the default first."""
 
 CUBE_FORMAT = "cube"
-"""Format of an output that is a single array in a Zarr store."""
+"""Format of an output: a single array in a Zarr store."""

@@ -41,7 +41,7 @@ _GRID = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value",
 
 @dataclass(frozen=True, slots=True)
 class CubeAxes:
-    """Times and bands of a stored cube, by the names of its images."""
+    """Times and bands of a stored cube, by names of images."""
 
     times: tuple[np.datetime64, ...]
     bands: tuple[str, ...]
@@ -70,7 +70,7 @@ class CubeAxes:
         return self.times.index(image.time), self.bands.index(image.band)
 
     def plane_name(self, request: Request) -> str:
-        """Return the name of the plane of a request, in the folder `CUBE`."""
+        """Return the name of a request's plane in the folder `CUBE`."""
         time, band = self.position(request)
         return f"c.{time}.{band}.0.0"
 
@@ -149,7 +149,7 @@ class CubeGrid:
         )
 
     def files(self, array: xr.DataArray) -> dict[str, bytes]:
-        """Return the files of a cube without planes, by its coordinates and attributes."""
+        """Return the files of a cube with its coordinates, without planes."""
         files = zarr_files(array.to_dataset(name=CUBE))
         own: dict[str, Any] = {}
         self.create(own)

@@ -37,7 +37,7 @@ class AsPlane:
     storage_options: SecretDict
 
     def select(self, request: Request, opened: OpenImage) -> Selection:
-        """Select the samples of the plane; refuse an image that does not fit."""
+        """Select the samples of the plane; refuse an unfit image."""
         return self.grid.select(request, opened)
 
     def __call__(self, pixels: Pixels, request: Request) -> WrittenOutput:
@@ -132,5 +132,5 @@ class CubeStore(Folder):
 
 
 def is_cube(location: Location, form: str | None) -> bool:
-    """Return whether an output is a cube: by its format, or by the name cube.zarr."""
+    """Return whether an output is a cube, by format or name."""
     return form == CUBE_FORMAT or (form is None and Path(location.plain_path).name.lower() == "cube.zarr")

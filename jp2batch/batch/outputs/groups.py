@@ -40,7 +40,7 @@ class GroupStore(Folder):
         return super().put(result)
 
     def tidy(self, read_records: Callable[[], RecordBook]) -> None:  # noqa: ARG002
-        """Copy the metadata of all groups to the root, if not yet done.
+        """Copy the metadata of all groups to the root.
 
         It is not done for very many groups, nor for groups of earlier versions. A failure changes nothing.
         """

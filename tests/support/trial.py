@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ PAUSE = "0.15"
 """Seconds that each decode takes longer."""
 BAD = ("deadly.jp2", "endless.jp2")
 """Ends of paths of images that crash or hang the decoder."""
+_WAITING = re.compile(r"jp2batch: (waiting for (the scheduler|workers)|\d+ of \d+ workers)")
 _CHATTER = ("dashboard:", "scheduler:", "ended  ", "failed  ", "first  ", "requests ", "fetched ", "time ", "retries ")
 
 
@@ -176,7 +178,7 @@ class Seen:
 def told(text: str) -> list[str]:
     """Return lines on stderr besides the usual."""
     lines = [part.rstrip() for line in text.splitlines() for part in line.split("\r")]
-    return [line for line in lines if line.strip() and not line.startswith(_CHATTER)]
+    return [line for line in lines if line.strip() and not line.startswith(_CHATTER) and not _WAITING.match(line)]
 
 
 def fill(folder: Path) -> Path:

@@ -82,7 +82,7 @@ class Location:
 
         Of a URL with control characters, only the scheme is shown.
         """
-        if not self.is_url or (self.literal and not _CONTROL.search(self.text)):
+        if not self.is_url:
             return self.text
         return f"{self.text.partition(_MARK)[0]}{_MARK}…" if _CONTROL.search(self.text) else redact(self.text)
 

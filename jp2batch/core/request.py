@@ -29,6 +29,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.+= -][A-Za-z0-9_.+= /-]*")
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 _ASKED = "give paths, or Requests, or the result of jp2batch.read_manifest"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_URL = re.compile(rf"{_SCHEME.pattern}//")
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -137,7 +138,7 @@ class Request:
     @property
     def shown_path(self) -> str:
         """The path without credentials, for display."""
-        return redact(self.path) if self.location.is_url and not self.location.literal else self.path
+        return redact(self.path) if self.location.is_url else self.path
 
     @property
     def shown_root(self) -> str | None:
@@ -229,7 +230,8 @@ def _checked_path(path: object, root: object) -> tuple[str, str | None]:
 def _check_below(path: str, root: Location) -> None:
     """Refuse a path out of its root, in any spelling.
 
-    A key of an object store may hold colons, and empty or `.` segments; not `..`, which some stores resolve.
+    A key of an object store may hold colons, and empty or `.` segments; not `..`, which some stores resolve. A URL is
+    taken for a mistake.
     """
     plain = path
     while (plainer := unquote(plain)) != plain:  # servers may decode it more than once
@@ -237,6 +239,6 @@ def _check_below(path: str, root: Location) -> None:
     if _CONTROL.search(plain):
         raise InvalidPath("", "the path holds a control character", "remove it")
     location = Location.of(plain)
-    elsewhere = plain.startswith("/") or ".." in plain.split("/") or "\\" in plain
+    elsewhere = plain.startswith("/") or ".." in plain.split("/") or "\\" in plain or _URL.match(plain)
     if elsewhere or (not root.is_store and (_SCHEME.match(plain) or location.is_url or location.is_chained)):
         raise InvalidPath(redact(path), "the path leads out of its root", "give a key below it, without '..' or scheme")

@@ -90,7 +90,7 @@ def serve(
     settings = Settings(
         roots=parse_roots(roots, storage.options_for),
         limits=Limits(body=max_body, pixels=max_pixels, queue=queue, deadline=deadline, connections=max_connections),
-        tokens=Tokens(token_file, os.environ.get("JP2BATCH_TOKENS")),
+        tokens=Tokens(token_file, os.environ.pop("JP2BATCH_TOKENS", None)),
         cors_origins=frozenset(origin.rstrip("/") for origin in cors_origins),
         address=address,
         port=port,

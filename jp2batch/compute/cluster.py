@@ -19,6 +19,7 @@ from jp2batch.core.errors import ClusterLost, ConfigurationError
 if TYPE_CHECKING:
     from distributed import Client
 
+_NO_PAGES: dict[str, object] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 _OWN_MEMORY = 150e6  # bytes: a worker takes some 130 MB before it reads anything
 
 
@@ -30,15 +31,19 @@ def load_distributed() -> None:
     importlib.import_module("distributed")
 
 
-def async_client(scheduler: str) -> "Client":
-    """Return an asynchronous client, connected to workers directly."""
+def async_client(client: "Client") -> "Client":
+    """Return an asynchronous client of the same cluster, connected to workers directly."""
     from distributed import Client
 
-    return Client(scheduler, asynchronous=True, direct_to_workers=True)
+    return Client(
+        client.scheduler_info()["address"], security=client.security, asynchronous=True, direct_to_workers=True
+    )
 
 
 @contextlib.contextmanager
-def local_cluster(workers: int | None = None, threads: int = 1, memory_limit: str | int = "auto") -> Iterator["Client"]:
+def local_cluster(
+    workers: int | None = None, threads: int = 1, memory_limit: str | int = "auto", *, private: bool = False
+) -> Iterator["Client"]:
     """Start a cluster of local processes for a `with` block.
 
     Parameters
@@ -49,6 +54,9 @@ def local_cluster(workers: int | None = None, threads: int = 1, memory_limit: st
         Threads per process.
     memory_limit : str or int
         Memory per process, in dask's notation.
+    private : bool
+        True to accept only connections with the certificate of this cluster, which is in no file, and to serve no
+        dashboard. Other users of the machine can otherwise run code in its processes.
 
     Raises
     ------
@@ -62,13 +70,16 @@ def local_cluster(workers: int | None = None, threads: int = 1, memory_limit: st
     # A task is suspect as soon as a worker dies while running it; by default dask would let it kill three more.
     with (
         own_cluster(),
+        config.with_dask_values(_NO_PAGES if private else {}),
         LocalCluster(
             n_workers=workers or config.threads(),
             threads_per_worker=threads,
             memory_limit=memory_limit,
             processes=True,
             silence_logs=logging.CRITICAL,  # the records tell of workers that die
-            dashboard_address="127.0.0.1:0",
+            host="127.0.0.1",
+            security=private or None,
+            dashboard_address=None if private else "127.0.0.1:0",
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -135,6 +146,7 @@ def own_cluster() -> AbstractContextManager[object]:
     preload = config.dask_value("distributed.worker.preload") or []
     deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
     values = {
+        "deploy.lost-worker-timeout": "1000 days",  # by default, dask ends nannies of workers that die twice in 15 s
         "scheduler.allowed-failures": 0,
         "worker.preload": [*([preload] if isinstance(preload, str) else preload), deaf],
     }

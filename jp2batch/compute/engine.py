@@ -53,6 +53,8 @@ class EngineOptions:
         stack: contextlib.ExitStack,
         packages: Iterable[str] = (),
         check: Callable[[], object] = lambda: None,
+        *,
+        private: bool = False,
     ) -> CheckedCluster | None:
         """Start the engine until a stack is closed; None means threads.
 
@@ -64,6 +66,8 @@ class EngineOptions:
             Packages required on workers besides this package.
         check : callable
             Called while waiting for workers; an exception it raises ends the waiting.
+        private : bool
+            True to keep other users from processes of this machine; see `local_cluster`.
 
         Raises
         ------
@@ -71,7 +75,7 @@ class EngineOptions:
             The cluster does not start or cannot be reached, has no worker in time, or all its workers lack a package.
         """
         try:
-            client = stack.enter_context(self._engine())
+            client = stack.enter_context(self._engine(private))
             if client is None:
                 return None
             return stack.enter_context(
@@ -85,11 +89,11 @@ class EngineOptions:
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise ConfigurationError("", f"the cluster does not start: {reason}", self._hint) from error
 
-    def _engine(self) -> contextlib.AbstractContextManager["Client | None"]:
+    def _engine(self, private: bool) -> contextlib.AbstractContextManager["Client | None"]:
         if self.client is not None:
             return connected(self.client)
         if self.processes:
-            return local_cluster(self.workers, self.threads or 1, self.memory_limit or "auto")
+            return local_cluster(self.workers, self.threads or 1, self.memory_limit or "auto", private=private)
         return contextlib.nullcontext()
 
     @property

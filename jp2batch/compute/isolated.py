@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import IO, cast
@@ -16,10 +17,12 @@ from jp2batch.compute.result import Result
 from jp2batch.compute.task import PickledSpec, TaskSpec, run_task, unsealed
 from jp2batch.compute.worker import LATE, memory_to_spare, watchdog, worker_name
 from jp2batch.core.errors import DecoderCrashed, DecodeTimedOut, Jp2BatchError, UnexpectedError
+from jp2batch.core.giving_up import current_check
 from jp2batch.core.request import Request
 
 _TRIES = 2  # attempts before a task is blamed for the death of its process
 _GRACE = 10.0  # seconds beyond the deadline, for a process to start and end
+_LOOK = 0.2  # seconds between checks whether anybody waits
 _PYTHON_FAILED = 1  # exit code of Python after an exception
 
 
@@ -45,10 +48,7 @@ def _in_a_child(request: Request, order: TaskSpec) -> Result:
     """Run a task in a child process; raise if it returns nothing."""
     patience = None if order.deadline is None else order.deadline + _GRACE
     with _child() as child, _told(child, cloudpickle.dumps((request, order))):
-        try:
-            output, errors = child.communicate(timeout=patience)
-        except subprocess.TimeoutExpired:
-            raise _late(request, order) from None
+        output, errors = _communicate(child, patience, _late(request, order))
     code = child.returncode
     if code == 0:
         result: Result = pickle.loads(output)  # noqa: S301  # our own child
@@ -62,6 +62,16 @@ def _in_a_child(request: Request, order: TaskSpec) -> Result:
     raise DecoderCrashed(
         request.shown_path, f"decoding it ends the process ({how})", "the file is damaged: fetch it again"
     )
+
+
+def _communicate(child: "subprocess.Popen[bytes]", patience: float | None, late: DecodeTimedOut) -> tuple[bytes, bytes]:
+    """Return the output of a child, unless it is late or nobody waits for it."""
+    check, begin = current_check(), time.monotonic()
+    while patience is None or time.monotonic() - begin < patience:
+        check()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.communicate(timeout=_LOOK)
+    raise late
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from jp2batch.compute.worker import is_replaced, memory_to_spare, watchdog, work
 from jp2batch.core import config
 from jp2batch.core.display import format_bytes
 from jp2batch.core.errors import ImageTooLarge, Jp2BatchError, UnexpectedError
+from jp2batch.core.giving_up import current_check
 from jp2batch.core.options import SecretDict
 from jp2batch.core.request import Request
 from jp2batch.core.runtime import process_state
@@ -120,6 +121,7 @@ def run_task(request: Request, order: TaskSpec | PickledSpec) -> Result:
         with watchdog(order.deadline if is_replaced() else None):
             source = order.open(request, order.storage_options)
             pixels = _read(source, request, order)
+            current_check()()
             value = order.deliver(pixels, request)
     except Exception as error:  # noqa: BLE001  # an unexpected error of an item must not end the batch
         told = _kept(error if isinstance(error, Jp2BatchError) else _unexpected(error, request))

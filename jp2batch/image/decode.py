@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from jp2batch.core import config
 from jp2batch.core.errors import CorruptImage, ImageTooLarge
+from jp2batch.core.giving_up import current_check
 from jp2batch.image.decoder import Decoder, Samples
 from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, whole_file
 from jp2batch.jpeg2000.geometry.grid import image_area, tile_count
@@ -51,8 +52,10 @@ def decode(
     CorruptImage
         The decoder could not decode it.
     """
+    check = current_check()
 
     def decode_codestream(codestream: Codestream) -> list[str]:
+        check()
         return _decode_codestream(decoder, codestream, reading, out)
 
     def assembled(batch: Batch) -> Iterator[Codestream]:

@@ -9,8 +9,9 @@ import signal
 import ssl
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest
@@ -24,6 +25,8 @@ from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError
 from jp2batch.core.options import SecretDict
 from jp2batch.service import handlers
+from jp2batch.service.canary import ROOT as CANARY
+from jp2batch.service.canary import Canary, open_canary
 from jp2batch.service.connections import Server, server_of
 from jp2batch.service.dispatcher import Dispatcher
 from jp2batch.service.handler import Service
@@ -34,6 +37,9 @@ from jp2batch.service.roots import Root, check_roots, open_below
 from jp2batch.service.send_queue import SendQueue
 from jp2batch.service.settings import Limits, Settings
 from jp2batch.service.worker_actor import select_within
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _log = logging.getLogger("jp2batch.service")
 
@@ -64,14 +70,14 @@ def serve(settings: Settings, engine: EngineOptions) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     stop = _stop_signal()
     with contextlib.ExitStack() as stack:
-        cluster = engine.start(stack, check=functools.partial(_end_if, stop))
+        cluster = engine.start(stack, check=functools.partial(_end_if, stop), private=True)
         if cluster is None:
             raise ConfigurationError("", "the service needs a cluster", "give processes=True or client=")
         if not stop.done():
             check_roots(cluster.client, settings.roots)
         if not stop.done():
             own = engine.client is None
-            asyncio.run(_serve(settings, cluster.address, context, stop, own_workers=own))
+            asyncio.run(_serve(settings, cluster.client, context, stop, own_workers=own))
 
 
 def _stop_signal() -> Future[None]:
@@ -99,19 +105,19 @@ def _end_if(stop: Future[None]) -> None:
 
 def orders_for(roots: Mapping[str, Root], limits: Limits) -> dict[str, PickledSpec]:
     """Return the task settings of each root."""
-    return {
-        name: PickledSpec.of(
-            TaskSpec(
-                deliver=functools.partial(deliver, form=JSON, compress=False),
-                storage_options=SecretDict(root.storage_options),
-                settings=config.settings(),
-                deadline=None,  # set for each request
-                open=open_below,
-                select=functools.partial(select_within, most=limits.pixels),
-            )
-        )
+    plain = TaskSpec(
+        deliver=functools.partial(deliver, form=JSON, compress=False),
+        storage_options=SecretDict(),
+        settings=config.settings(),
+        deadline=None,  # set for each request
+        open=open_canary,
+    )
+    select = functools.partial(select_within, most=limits.pixels)
+    orders = {CANARY: plain} | {
+        name: replace(plain, storage_options=SecretDict(root.storage_options), open=open_below, select=select)
         for name, root in roots.items()
     }
+    return {name: PickledSpec.of(order) for name, order in orders.items()}
 
 
 def application(service: Service) -> Application:
@@ -146,15 +152,16 @@ class _Application(Application):
 
 
 async def _serve(
-    settings: Settings, scheduler: str, context: ssl.SSLContext | None, stop: Future[None], *, own_workers: bool
+    settings: Settings, cluster: "Client", context: ssl.SSLContext | None, stop: Future[None], *, own_workers: bool
 ) -> None:
     limits = settings.limits
-    async with async_client(scheduler) as client:
+    async with async_client(cluster) as client:
         metrics = Metrics()
         orders = orders_for(settings.roots, limits)
         pool = Dispatcher(client, orders, queue=limits.queue, metrics=metrics, own_workers=own_workers)
-        service = Service(settings, pool, metrics, SendQueue(limits.unsent, limits.sending))
-        keeper = asyncio.ensure_future(pool.keep())
+        canary = Canary(pool, limits.deadline, fatal=own_workers)
+        service = Service(settings, pool, canary, metrics, SendQueue(limits.unsent, limits.sending))
+        keeper = asyncio.ensure_future(_keep(pool, canary))
         server = server_of(service, application(service), context)
         _listen(server, settings)
         reload = functools.partial(_reload, settings, context)
@@ -166,6 +173,10 @@ async def _serve(
         await pool.close()
         if keeper.done() and not keeper.cancelled() and (error := keeper.exception()):
             raise error
+
+
+async def _keep(pool: Dispatcher, canary: Canary) -> None:
+    await asyncio.gather(pool.keep(), canary.keep())
 
 
 def _listen(server: Server, settings: Settings) -> None:

@@ -1,26 +1,25 @@
-"""Assign jobs to slots of workers: a bounded queue, and retries.
+"""Run jobs in places on workers: a bounded, fair queue, and retries.
 
-The workers are dask's. Each has an actor (`worker_actor.ReadActor`) and a slot per thread; jobs wait here for a slot,
-never on the workers.
-
-A slot does not belong to a client, which can disconnect at any time, but to the task that calls the worker. It is
-occupied exactly as long as the task runs: free slots and running tasks always add up to all slots. A client has only a
-future for its result. When the future is done, for any reason, the job is no longer wanted.
+The workers are dask's. Each has an actor (`worker_actor.ReadActor`) and a place per thread. A place is an asyncio task,
+which takes a job from the queue, calls the worker, and takes the next: it either waits for the queue, i.e. is free, or
+runs a job. A client has no place, only a future for its result. When the future is done, for any reason, nobody waits
+for the job: the place asks its worker to stop.
 """
 
 import asyncio
-import contextlib
-import functools
 import logging
-from collections import OrderedDict
+import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import PickledSpec
+from jp2batch.service.fair_queue import FairQueue, Turn
 from jp2batch.service.metrics import Metrics
 from jp2batch.service.problems import Busy
+from jp2batch.service.suspects import Suspects
 from jp2batch.service.worker_actor import Hung, Job
 from jp2batch.service.workers import Tasks, Worker, Workers, reason_of, retrieve
 
@@ -30,28 +29,17 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _TRIES = 4  # attempts of a job: a worker can also be killed from outside
-_SUSPECTS = 1000  # suspect files remembered
 _LONGEST_WAIT = 30.0  # seconds, the longest Retry-After
-_GIVING_UP = 10.0  # seconds to notify a worker of a disconnected client
-
-
-@dataclass(eq=False, slots=True)
-class Turn:
-    """A job, and the future of its result."""
-
-    job: Job
-    result: "asyncio.Future[Result]"
-    """Done when the client has the result, or has disconnected."""
-    losses: int = 0
-    """Number of workers lost while running the job."""
+_SLOW = 2.0  # seconds after which a job is slow
+_STUCK = 10.0  # seconds after the end of a job until its worker is restarted; its actor ends the job earlier
 
 
 class WorkerLost(Exception):
-    """A worker died while running a job."""
+    """A worker does not answer."""
 
 
 class Dispatcher:
-    """Queue of jobs, and slots on the workers of a cluster.
+    """Queue of jobs, and places on the workers of a cluster.
 
     Parameters
     ----------
@@ -70,68 +58,62 @@ class Dispatcher:
     def __init__(
         self, client: "Client", orders: Mapping[str, PickledSpec], *, queue: int, metrics: Metrics, own_workers: bool
     ) -> None:
-        self._queue = queue
+        self._most, self._own = queue, own_workers
+        self._queue = FairQueue()
         self._tasks = Tasks()
         self._workers = Workers(
-            client, orders, own=own_workers, metrics=metrics, tasks=self._tasks, on_ready=self._hand_out
+            client, orders, own=own_workers, metrics=metrics, tasks=self._tasks, serve=self._serve_place
         )
-        self._waiting: OrderedDict[Turn, None] = OrderedDict()
-        self._suspects: OrderedDict[str, None] = OrderedDict()
+        self._running: dict[Turn, tuple[Worker, float]] = {}
+        self._suspects = Suspects()
         self._seconds = 0.5  # of a job, moving average
-        metrics.watch(
-            queue=lambda: self.waiting,
-            running=lambda: self.running,
-            free=lambda: self.free,
-            workers=lambda: len(self._workers),
-        )
-
-    @property
-    def ready(self) -> bool:
-        """True if a worker is ready."""
-        return len(self._workers) > 0
+        self.last_read = -math.inf
+        """Time of the last successful read, by the clock of the event loop."""
+        metrics.gauge("queue_length", "Requests waiting for a worker.", lambda: self.waiting)
+        metrics.gauge("requests_in_flight", "Requests on workers.", lambda: self.running)
+        metrics.gauge("free_places", "Free places of workers.", lambda: self.free)
+        metrics.gauge("workers", "Workers ready for requests.", lambda: len(self._workers))
 
     @property
     def places(self) -> int:
-        """Number of slots of all workers."""
+        """Number of places of all workers."""
         return self._workers.places
 
     @property
     def free(self) -> int:
-        """Number of free slots of all workers."""
-        return self._workers.free
+        """Number of free places of all workers."""
+        return self.places - self.running
 
     @property
     def waiting(self) -> int:
         """Number of waiting jobs."""
-        return len(self._waiting)
+        return self._queue.qsize()
 
     @property
     def running(self) -> int:
         """Number of running jobs."""
-        return self._workers.running
+        return sum(not worker.lost for worker, _ in self._running.values())
 
-    async def run(self, job: Job) -> Result:
-        """Run a job; cancelling the coroutine gives it up.
+    async def run(self, job: Job, client: str = "") -> Result:
+        """Run a job of a client; cancelling the coroutine gives it up.
 
         Raises
         ------
         Busy
             Too many jobs are waiting, or its workers were lost repeatedly.
         """
-        if len(self._waiting) >= self._queue and not self._workers.freest():
-            wait = min(_LONGEST_WAIT, 1 + self._seconds * len(self._waiting) / max(1, self.places))
-            raise Busy("", "the server is busy", "try again later", retry_after=wait)
-        if job.request.url in self._suspects:
-            job = replace(job, alone=True)
-        turn = Turn(job, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        self._make_room(client)
+        turn = Turn(self._suspects.marked(job, loop.time()), client, loop.create_future())
         turn.result.add_done_callback(retrieve)
-        self._waiting[turn] = None
-        self._hand_out()
+        self._queue.put_nowait(turn)
+        relief = loop.call_later(_SLOW, self._relieve, turn)
         try:
             return await turn.result
         finally:
+            relief.cancel()
             turn.result.cancel()  # also if the wait was cancelled
-            self._waiting.pop(turn, None)
+            self._queue.remove(turn)
 
     async def keep(self) -> None:
         """Keep an actor on every worker, until cancelled."""
@@ -141,94 +123,97 @@ class Dispatcher:
         """End all jobs, and start no more."""
         self._workers.clear()
         await self._tasks.cancel()
-        for turn in self._waiting:
+        for turn in self._queue:
             turn.result.cancel()
 
-    def _hand_out(self) -> None:
-        """Start waiting jobs while slots are free."""
-        while self._waiting and (worker := self._workers.freest()):
-            turn, _ = self._waiting.popitem(last=False)
-            if not turn.result.done():
-                self._start(turn, worker)
-
-    def _start(self, turn: Turn, worker: Worker) -> None:
-        """Start the task of a job in a slot.
-
-        Only this method and `_ended` change which tasks have slots.
-        """
-        task: asyncio.Task[Result] = self._tasks.spawn(self._work(turn, worker))
-        worker.tasks.add(task)
-        task.add_done_callback(functools.partial(self._ended, turn, worker))
-
-    def _ended(self, turn: Turn, worker: Worker, task: "asyncio.Task[Result]") -> None:
-        """Free the slot of a task; set the result of its job."""
-        worker.tasks.remove(task)
-        if not turn.result.done():
-            self._settle(turn, task)
-        self._hand_out()
-
-    def _settle(self, turn: Turn, task: "asyncio.Task[Result]") -> None:
-        if task.cancelled():
-            turn.result.cancel()
-        elif (error := task.exception()) is None:
-            turn.result.set_result(task.result())
-        elif isinstance(error, WorkerLost):
-            self._try_again(turn)
-        else:
-            turn.result.set_exception(error)
-
-    def _try_again(self, turn: Turn) -> None:
-        """Put a job whose worker was lost at the queue's head."""
-        turn.losses += 1
-        if turn.losses == _TRIES:
-            turn.result.set_exception(Busy("", "its workers were lost repeatedly", retry_after=5))
+    def _make_room(self, client: str) -> None:
+        """Refuse a job if the queue is full: of the client with most jobs."""
+        if self.waiting < self._most + self.free:
             return
-        turn.job = replace(turn.job, id=f"{turn.job.id}+", alone=True)
-        self._waiting[turn] = None
-        self._waiting.move_to_end(turn, last=False)
+        wait = min(_LONGEST_WAIT, 1 + self._seconds * self.waiting / max(1, self.places))
+        error = Busy("", "the server is busy", "try again later", retry_after=wait)
+        rival = self._queue.rival(client)
+        if rival is None:
+            raise error
+        self._queue.remove(rival)
+        rival.result.set_exception(error)
 
-    async def _work(self, turn: Turn, worker: Worker) -> Result:
-        """Run a job on a worker to its end, even without client."""
-        loop = asyncio.get_running_loop()
-        begin = loop.time()
-        try:
-            result = await self._call(turn, worker, max(0.0, turn.job.end - begin))
-        except Exception as error:
-            _log.warning("worker %s was lost: %s", worker.address, reason_of(error))
-            self._workers.lose(worker)
-            if not turn.result.done():
-                self._suspect(turn.job)
-            raise WorkerLost from error
-        self._seconds += (loop.time() - begin - self._seconds) / 20
-        if isinstance(result.error, Hung):
-            self._suspect(turn.job)
-        return result
+    def _relieve(self, turn: Turn) -> None:
+        """End a slow job if the jobs of another client take all places."""
+        if not self._running or self.free or turn in self._running:
+            return
+        youngest, (_, begin) = list(self._running.items())[-1]
+        alone = self._queue.running[youngest.client] == self.places > 1
+        slow = asyncio.get_running_loop().time() - begin >= _SLOW
+        if alone and slow and youngest.client != turn.client and not youngest.result.done():
+            wait = min(_LONGEST_WAIT, 1 + self._seconds)
+            youngest.result.set_exception(Busy("", "slow requests of this client take all places", retry_after=wait))
 
-    async def _call(self, turn: Turn, worker: Worker, seconds: float) -> Result:
-        """Call a worker; if the client disconnects, ask the worker to stop."""
-        call = asyncio.ensure_future(worker.actor.read(turn.job, seconds))
-        try:
-            ends: set[asyncio.Future[Any]] = {call, worker.lost}
-            await asyncio.wait({*ends, turn.result}, return_when=asyncio.FIRST_COMPLETED)
+    async def _serve_place(self, worker: Worker) -> None:
+        """Run jobs in a place of a worker, until the worker is lost."""
+        while not worker.lost:
+            turn = await self._queue.get()
             if turn.result.done():
-                self._tasks.spawn(self._give_up(worker, turn.job))
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if not call.done():
+                continue
+            begin = asyncio.get_running_loop().time()
+            self._running[turn] = worker, begin
+            self._queue.running[turn.client] += 1
+            try:
+                result = await self._read(turn, worker)
+            except asyncio.CancelledError:  # the worker was lost
+                self._try_again(turn)
+                raise
+            except Exception as error:  # noqa: BLE001  # the worker died, or its reply cannot be read
+                _log.warning("worker %s was lost: %s", worker.address, reason_of(error))
+                self._workers.lose(worker, restart=isinstance(error, TimeoutError))
+                self._try_again(turn)
+                return
+            finally:
+                del self._running[turn]
+                self._queue.running -= Counter((turn.client,))
+            self._settle(turn, worker, result, begin)
+
+    async def _read(self, turn: Turn, worker: Worker) -> Result:
+        """Call a worker; if the client disconnects, ask the worker to stop."""
+        loop = asyncio.get_running_loop()
+        seconds = max(0.0, turn.job.end - loop.time())
+        call = asyncio.ensure_future(worker.actor.read(turn.job, seconds))
+        call.add_done_callback(retrieve)
+        try:
+            async with asyncio.timeout(seconds + _STUCK) as limit:
+                await asyncio.wait({call, turn.result}, return_when=asyncio.FIRST_COMPLETED)
+                if not call.done():
+                    limit.reschedule(loop.time() + _STUCK)
+                    await worker.actor.give_up(turn.job.id)
+                    await asyncio.wait({call})
+            if call.cancelled():
                 raise WorkerLost
             return call.result()
         finally:
             call.cancel()
 
-    async def _give_up(self, worker: Worker, job: Job) -> None:
-        with contextlib.suppress(Exception):  # the worker is lost, or the job done
-            async with asyncio.timeout(_GIVING_UP):
-                await worker.actor.give_up(job.id)
+    def _settle(self, turn: Turn, worker: Worker, result: Result, begin: float) -> None:
+        """Give a client its result, and learn from it."""
+        now = asyncio.get_running_loop().time()
+        self._seconds += (now - begin - self._seconds) / 20
+        if isinstance(result.error, Hung):
+            self._suspects.hung(turn.job, result.error, now)
+            if self._own:
+                self._workers.lose(worker)  # it ends itself, because a thread cannot be ended
+        elif result.error is None:
+            self.last_read = now
+            self._suspects.clear(turn.job)
+        if not turn.result.done():
+            turn.result.set_result(result)
 
-    def _suspect(self, job: Job) -> None:
-        """Remember a file as suspect: a worker died or hung while reading.
-
-        It is read in a subprocess from now on.
-        """
-        self._suspects[job.request.url] = None
-        while len(self._suspects) > _SUSPECTS:
-            self._suspects.popitem(last=False)
+    def _try_again(self, turn: Turn) -> None:
+        """Return a job whose worker was lost to the queue, if wanted."""
+        self._suspects.died(turn.job)
+        if turn.result.done():
+            return
+        turn.losses += 1
+        if turn.losses == _TRIES:
+            turn.result.set_exception(Busy("", "its workers were lost repeatedly", retry_after=5))
+            return
+        turn.job = replace(turn.job, id=f"{turn.job.id}+", alone=True)
+        self._queue.put_nowait(turn)

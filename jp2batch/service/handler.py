@@ -17,6 +17,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jp2batch.core.errors import InvalidRequest, Jp2BatchError, UnexpectedError
 from jp2batch.core.location import redact
+from jp2batch.service.canary import Canary
 from jp2batch.service.dispatcher import Dispatcher
 from jp2batch.service.log import FIELDS
 from jp2batch.service.metrics import Metrics
@@ -50,6 +51,7 @@ class Service:
 
     settings: Settings
     pool: Dispatcher
+    canary: Canary
     metrics: Metrics
     outbox: SendQueue
     open_requests: int = 0

@@ -74,10 +74,16 @@ class ImageHandler(Handler):
         end = asyncio.get_running_loop().time() + self.service.settings.limits.deadline
         return Job(secrets.token_hex(8), root.name, request, form, compress, end)
 
+    @property
+    def _client(self) -> str:
+        """Client for fair shares: its token, or else its address."""
+        token = self.request.headers.get("Authorization", "").strip().rpartition(" ")[2]
+        return token if self.service.settings.tokens else str(self.request.remote_ip)
+
     async def _result(self, job: Job) -> Result:
         try:
             async with asyncio.timeout_at(job.end):
-                result = await self.service.pool.run(job)
+                result = await self.service.pool.run(job, self._client)
         except TimeoutError:
             seconds = self.service.settings.limits.deadline
             hint = "try again later, or request fewer pixels"
@@ -150,7 +156,7 @@ class ReadyHandler(_Readable):
     def get(self) -> None:
         """Send the status."""
         service = self.service
-        state = "draining" if service.draining else "ok" if service.pool.ready else "no worker is ready"
+        state = "draining" if service.draining else "ok" if service.canary.ready else "no read has succeeded lately"
         self.set_status(200 if state == "ok" else 503)
         self.respond(json.dumps({"status": state}).encode(), "application/json")
 

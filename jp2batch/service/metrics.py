@@ -43,24 +43,10 @@ class Metrics:
         self._decode = seconds("decode", "Seconds planning, assembling and decoding, per image.")
         self._dropped = count("answers_dropped", "Responses not read by clients.")
         self._lost = count("workers_lost", "Workers that died.")
-        self._queue = Gauge("jp2batch_queue_length", "Requests waiting for a worker.", registry=registry)
-        self._running = Gauge("jp2batch_requests_in_flight", "Requests on workers.", registry=registry)
-        self._free = Gauge("jp2batch_free_places", "Free slots of workers.", registry=registry)
-        self._workers = Gauge("jp2batch_workers", "Workers ready for requests.", registry=registry)
 
-    def watch(
-        self,
-        *,
-        queue: Callable[[], int],
-        running: Callable[[], int],
-        free: Callable[[], int],
-        workers: Callable[[], int],
-    ) -> None:
-        """Set the functions called for the values of gauges."""
-        self._queue.set_function(queue)
-        self._running.set_function(running)
-        self._free.set_function(free)
-        self._workers.set_function(workers)
+    def gauge(self, name: str, text: str, value: Callable[[], int]) -> None:
+        """Add a gauge, with a function that returns its value."""
+        Gauge(f"jp2batch_{name}", text, registry=self._registry).set_function(value)
 
     def answered(self, route: str, status: int, seconds: float, size: int) -> None:
         """Count a response."""

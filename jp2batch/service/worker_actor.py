@@ -14,30 +14,36 @@ from typing import Any, TypeVar, cast
 
 from jp2batch.compute.isolated import run_task_in_subprocess
 from jp2batch.compute.result import Result
-from jp2batch.compute.task import PickledSpec, run_task
-from jp2batch.core.errors import InvalidRequest, Jp2BatchError, TooManyPixels
+from jp2batch.compute.task import PickledSpec, TaskSpec, run_task
+from jp2batch.core.errors import DecoderCrashed, InvalidRequest, TooManyPixels
+from jp2batch.core.giving_up import GivenUp, checking, current_check
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.request import Request
 from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.geometry.grid import Selection, select
 from jp2batch.service.problems import NotInTime
 from jp2batch.service.representations import deliver
-from jp2batch.service.roots import open_below
 from jp2batch.storage.deadline import read_deadline
 from jp2batch.storage.source import Piece, Source
 
 T = TypeVar("T")
 
-_GRACE = 5.0  # seconds after its deadline until a decode is given up
+_GRACE = 5.0  # seconds from the end of a job until its thread is left behind
+_FAREWELL = 0.5  # seconds to send a last result
 _HUNG = 86  # exit code of a worker that ends itself
 
 
-class GivenUp(Jp2BatchError):
-    """The client has disconnected."""
-
-
 class Hung(NotInTime):
-    """The decoder was still running long after the deadline."""
+    """The decoder was still running long after it was to stop."""
+
+    def __init__(self, path: str, problem: str, hint: str = "", etag: str | None = None) -> None:
+        super().__init__(path, problem, hint)
+        self.args = (path, problem, hint, etag)
+        self.etag = etag
+
+
+class DecoderHangs(DecoderCrashed):
+    """The decoder hangs on this image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ class Job:
     """Deadline, by the clock of the server's event loop."""
     alone: bool = False
     """True to run in a subprocess: a worker died while running it."""
+    hung: tuple[str | None] | None = None
+    """Tag of a version of the file on which the decoder hangs, if any."""
 
 
 class ReadActor:
@@ -83,71 +91,97 @@ class ReadActor:
         self._orders = {name: sealed.opened() for name, sealed in orders.items()}
         self._threads, self._own = threads, own
         self._pool = self._new_pool()
-        self._running: set[str] = set()
+        self._running: dict[str, asyncio.Future[None]] = {}
 
     async def read(self, job: Job, seconds: float) -> Result:
         """Run a job with a deadline; errors are in the Result."""
-        end = time.monotonic() + seconds
-        deliver_it = functools.partial(deliver, form=job.form, compress=job.compress)
-        order = replace(self._orders[job.root], deliver=deliver_it)
-        self._running.add(job.id)
+        loop = asyncio.get_running_loop()
+        stop = self._running[job.id] = loop.create_future()
+        watched = _Watched(job, stop, time.monotonic() + seconds)
+        order = replace(
+            self._orders[job.root], deliver=functools.partial(deliver, form=job.form, compress=job.compress)
+        )
+        work = loop.run_in_executor(self._pool, contextvars.copy_context().run, watched.run, order)
         try:
-            if job.alone:
-                return await self._in_thread(
-                    run_task_in_subprocess, job.request, replace(order, deadline=seconds + _GRACE)
-                )
-            work = self._in_thread(run_task, job.request, replace(order, open=self._opener(job.id, end)))
-            return await asyncio.wait_for(asyncio.shield(work), seconds + _GRACE)
+            await asyncio.wait({work, stop}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await self.give_up(job.id)
+            return await asyncio.wait_for(asyncio.shield(work), _GRACE)
         except TimeoutError:  # not a store, whose reads have a deadline: the decoder hangs
-            return self._without(job)
+            self._replace_pool()
+            error = Hung(job.request.path, "the decoder hangs", "read another image", watched.etag)
+            return Result(job.request, "failed", error=error)
         finally:
-            self._running.discard(job.id)
+            del self._running[job.id]
 
     async def give_up(self, job_id: str) -> None:
         """Ask a job to stop."""
-        self._running.discard(job_id)
+        stop = self._running.get(job_id)
+        if stop is not None and not stop.done():
+            stop.set_result(None)
 
-    def _opener(self, job_id: str, end: float) -> Callable[[Request, Mapping[str, object]], Source]:
-        def wanted() -> bool:
-            return job_id in self._running
+    def _replace_pool(self) -> None:
+        """Leave a hanging thread behind: it ends only with its process.
 
-        return lambda request, options: cast(Source, CancellableSource(open_below(request, options), wanted, end))
-
-    def _without(self, job: Job) -> Result:
-        """Recover from a hanging thread: end the process, or replace the pool.
-
-        A thread ends only with its process. If the process is ours, end it: its nanny starts another, and the server
-        retries. Otherwise leave the thread behind and use a new pool.
+        If the process is ours, end it soon: its nanny starts another.
         """
         if self._own:
-            os._exit(_HUNG)
+            asyncio.get_running_loop().call_later(_FAREWELL, os._exit, _HUNG)
         self._pool.shutdown(wait=False)
         self._pool = self._new_pool()
-        return Result(job.request, "failed", error=Hung(job.request.path, "the decoder hangs", "read another image"))
 
     def _new_pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._threads, thread_name_prefix="jp2batch-service")
 
-    def _in_thread(self, function: Callable[..., Result], *arguments: object) -> "asyncio.Future[Result]":
-        run = contextvars.copy_context().run  # the context has the worker of this thread
-        return asyncio.get_running_loop().run_in_executor(self._pool, run, function, *arguments)
+
+class _Watched:
+    """A job in a thread of a worker, until nobody waits for it."""
+
+    def __init__(self, job: Job, stop: "asyncio.Future[None]", end: float) -> None:
+        self._job, self._stop, self._end = job, stop, end
+        self._source: Source | None = None
+
+    @property
+    def etag(self) -> str | None:
+        """Tag of the version of its file, if known."""
+        return None if self._source is None else self._source.etag
+
+    def run(self, order: TaskSpec) -> Result:
+        """Run the job."""
+        with checking(self._check):
+            if self._job.alone:
+                seconds = max(0.0, self._end - time.monotonic()) + _GRACE
+                return run_task_in_subprocess(self._job.request, replace(order, deadline=seconds))
+            return run_task(self._job.request, replace(order, open=functools.partial(self._open, order.open)))
+
+    def _check(self) -> None:
+        if self._stop.done():
+            raise GivenUp(self._job.request.path, "the client has disconnected")
+        if self._job.hung is not None and self._source is not None and self._source.size is not None:
+            self._check_version(*self._job.hung)
+
+    def _check_version(self, etag: str | None) -> None:
+        if self.etag == etag:
+            problem, hint = "the decoder hangs on this image", "try again in some minutes, or fetch the file again"
+            raise DecoderHangs(self._job.request.path, problem, hint)
+
+    def _open(self, open_source: Callable[..., Source], request: Request, options: Mapping[str, object]) -> Source:
+        self._source = open_source(request, options)
+        return cast(Source, DeadlineSource(self._source, self._end))
 
 
-class CancellableSource:
-    """A source with a deadline, stopped when its job is given up.
+class DeadlineSource:
+    """A source with a deadline for its reads.
 
     Parameters
     ----------
     source : Source
         The source to wrap.
-    is_wanted : callable
-        Returns whether the job is still wanted.
     end : float
         Deadline, by `time.monotonic`.
     """
 
-    def __init__(self, source: Source, is_wanted: Callable[[], bool], end: float) -> None:
-        self._source, self._wanted, self._end = source, is_wanted, end
+    def __init__(self, source: Source, end: float) -> None:
+        self._source, self._end = source, end
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
@@ -161,10 +195,12 @@ class CancellableSource:
         self._bounded(self._source.verify)
 
     def _bounded(self, step: Callable[..., T], *arguments: object) -> T:
-        if not self._wanted():
-            raise GivenUp(self._source.path, "the client has disconnected")
+        check = current_check()
+        check()
         with contextlib.suppress(TimeoutError), read_deadline(self._end):
-            return step(*arguments)
+            found = step(*arguments)
+            check()
+            return found
         raise NotInTime(self._source.path, "the store did not respond in time", "try again later")
 
 

@@ -1,4 +1,4 @@
-"""Actors on the workers of a cluster, and their slots."""
+"""Actors on the workers of a cluster, and their places."""
 
 import asyncio
 import contextlib
@@ -39,17 +39,10 @@ class Worker:
 
     address: str
     actor: Actor
-    places: int
-    """Number of slots: jobs it runs at once."""
-    lost: "asyncio.Future[None]"
-    """Done when the worker is lost."""
-    tasks: "set[asyncio.Task[Result]]" = field(default_factory=set)
-    """Running tasks, each in a slot until it ends."""
-
-    @property
-    def free(self) -> int:
-        """Number of free slots."""
-        return 0 if self.lost.done() else self.places - len(self.tasks)
+    places: "set[asyncio.Task[None]]" = field(default_factory=set)
+    """Tasks that run its jobs, one each."""
+    lost: bool = False
+    """True if it is lost."""
 
 
 class Tasks:
@@ -80,7 +73,7 @@ class Tasks:
 
 
 class Workers:
-    """Actors on the workers of a cluster, and their slots.
+    """Actors on the workers of a cluster, and their places.
 
     Parameters
     ----------
@@ -93,9 +86,9 @@ class Workers:
     metrics : Metrics
         Counts lost workers.
     tasks : Tasks
-        Holds the tasks that start actors.
-    on_ready : callable
-        Called when a worker is ready.
+        Holds the tasks that start actors, and the places.
+    serve : callable
+        Returns the coroutine of a place: it runs jobs on a worker, and ends only if the worker is lost.
     """
 
     def __init__(
@@ -106,10 +99,10 @@ class Workers:
         own: bool,
         metrics: Metrics,
         tasks: Tasks,
-        on_ready: Callable[[], None],
+        serve: Callable[[Worker], Coroutine[object, object, None]],
     ) -> None:
         self._client, self._orders, self._own = client, dict(orders), own
-        self._metrics, self._tasks, self._on_ready = metrics, tasks, on_ready
+        self._metrics, self._tasks, self._serve = metrics, tasks, serve
         self._workers: dict[str, Worker] = {}
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._look_now = asyncio.Event()
@@ -119,18 +112,8 @@ class Workers:
 
     @property
     def places(self) -> int:
-        """Number of slots of all workers."""
-        return sum(worker.places for worker in self._workers.values())
-
-    @property
-    def free(self) -> int:
-        """Number of free slots of all workers."""
-        return sum(worker.free for worker in self._workers.values())
-
-    @property
-    def running(self) -> int:
-        """Number of running jobs."""
-        return sum(len(worker.tasks) for worker in self._workers.values())
+        """Number of places of all workers."""
+        return sum(len(worker.places) for worker in self._workers.values())
 
     async def keep(self) -> None:
         """Keep an actor on every worker, until cancelled."""
@@ -144,17 +127,14 @@ class Workers:
                 async with asyncio.timeout(_LOOK):
                     await self._look_now.wait()
 
-    def freest(self) -> Worker | None:
-        """Return the worker with the most free slots, if any."""
-        best = max(self._workers.values(), key=lambda worker: worker.free, default=None)
-        return best if best is not None and best.free > 0 else None
-
     def look_soon(self) -> None:
         """Query the list of workers now, without waiting."""
         self._look_now.set()
 
     def clear(self) -> None:
         """Forget all workers: no more jobs start."""
+        for worker in self._workers.values():
+            worker.lost = True
         self._workers.clear()
 
     async def _look(self) -> None:
@@ -188,18 +168,28 @@ class Workers:
             return
         finally:
             del self._starting[address]
-        self._workers[address] = Worker(address, actor, places, asyncio.get_running_loop().create_future())
+        self._workers[address] = worker = Worker(address, actor)
+        for _ in range(places):
+            place = self._tasks.spawn(self._serve(worker))
+            place.add_done_callback(lambda _: self.lose(worker))
+            worker.places.add(place)
         _log.info("worker %s is ready", address)
-        self._on_ready()
 
-    def lose(self, worker: Worker) -> None:
-        """Drop a lost worker; its jobs end."""
-        if self._workers.get(worker.address) is worker:
-            del self._workers[worker.address]
-            self._metrics.worker_lost()
-        if not worker.lost.done():
-            worker.lost.set_result(None)
+    def lose(self, worker: Worker, *, restart: bool = False) -> None:
+        """Drop a lost worker, and end its places; restart it if it is stuck."""
+        if worker.lost:
+            return
+        worker.lost = True
+        del self._workers[worker.address]
+        self._metrics.worker_lost()
+        for place in worker.places:
+            place.cancel()
+        if restart and self._own:
+            self._tasks.spawn(self._restart(worker.address))
         self.look_soon()
+
+    async def _restart(self, address: str) -> None:
+        await self._client.restart_workers([address], timeout=_START, raise_for_error=False)
 
 
 def retrieve(future: "asyncio.Future[_T]") -> None:

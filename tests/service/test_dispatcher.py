@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jp2batch.compute.result import Result
+from jp2batch.core.errors import ClusterLost
 from jp2batch.core.request import Request
+from jp2batch.service.canary import Canary
 from jp2batch.service.dispatcher import Dispatcher
 from jp2batch.service.metrics import Metrics
 from jp2batch.service.problems import Busy
 from jp2batch.service.representations import JSON
-from jp2batch.service.worker_actor import Job
+from jp2batch.service.suspects import Suspects
+from jp2batch.service.worker_actor import Hung, Job
 
 QUEUE = 4
 GRACE = 5.0  # seconds after its deadline in which a worker ends a job, as `decoder.Decoder` does
@@ -94,6 +97,12 @@ class FakeCluster:
             if not silently:
                 worker.fail(OSError("the connection is closed"))
 
+    async def restart_workers(self, addresses: Sequence[str], **_: object) -> None:
+        for address in addresses:
+            worker = self.workers.pop(address)
+            worker.fail(OSError("the connection is closed"))
+            self.add(FakeWorker(worker.places))
+
     async def nthreads(self) -> dict[str, int]:
         await asyncio.sleep(0)
         return {address: worker.places for address, worker in self.workers.items()}
@@ -113,17 +122,17 @@ class Bench:
         self.clients: list[asyncio.Task[Result]] = []
         self.arrived = 0
 
-    def arrive(self, seconds: float = 30.0) -> "asyncio.Task[Result]":
+    def arrive(self, seconds: float = 30.0, client: str | None = None) -> "asyncio.Task[Result]":
         self.arrived += 1
         end = asyncio.get_running_loop().time() + seconds
         job = Job(str(self.arrived), "default", Request(f"{self.arrived % 7}.jp2"), JSON, compress=False, end=end)
-        client = asyncio.ensure_future(self._ask(job))
-        self.clients.append(client)
-        return client
+        asking = asyncio.ensure_future(self._ask(job, str(self.arrived % 3) if client is None else client))
+        self.clients.append(asking)
+        return asking
 
-    async def _ask(self, job: Job) -> Result:
+    async def _ask(self, job: Job, client: str) -> Result:
         async with asyncio.timeout_at(job.end):
-            return await self.pool.run(job)
+            return await self.pool.run(job, client)
 
     def leave(self, number: int) -> None:
         waiting = [client for client in self.clients if not client.done()]
@@ -145,7 +154,10 @@ class Bench:
         pool = self.pool
         assert pool.free + pool.running == pool.places
         assert min(pool.free, pool.running) >= 0
-        assert not (pool.free and pool.waiting), "somebody waits though there is a place"
+        assert pool.running <= pool._queue.running.total() == len(pool._running)
+        idle = sum(not getter.done() for getter in pool._queue._getters)
+        assert idle <= pool.free
+        assert not (idle and pool.waiting > pool.free - idle), "somebody waits though there is a place"
 
     async def settle(self) -> None:
         """Let all clients leave, and all workers end what they do."""
@@ -154,6 +166,17 @@ class Bench:
         await asyncio.gather(*self.clients, return_exceptions=True)
         await asyncio.sleep(30 + 2 * GRACE)  # beyond all deadlines, and long enough to take on new workers
         self.verify()
+
+    async def all_places_work(self) -> None:
+        """Verify that there can be as many jobs at once as places."""
+        clients = [self.arrive() for _ in range(self.pool.places)]
+        await asyncio.sleep(0.01)
+        assert self.pool.running == len(clients) > 0
+        assert sum(len(worker.jobs) for worker in self.cluster.workers.values()) == len(clients)
+        for _ in clients:
+            self.finish(0)
+            await asyncio.sleep(0.01)
+        assert [client.result().status for client in clients] == ["ok"] * len(clients)
 
     async def answered(self) -> Result:
         client = self.arrive()
@@ -202,8 +225,8 @@ def play(steps: Sequence[tuple[str, int]]) -> None:
         pool = bench.pool
         assert (pool.free, pool.running, pool.waiting) == (pool.places, 0, 0)
         assert pool.places == sum(worker.places for worker in bench.cluster.workers.values())
-        assert not pool._tasks, "something runs on"
-        assert (await bench.answered()).status == "ok"
+        assert len(pool._tasks) == pool.places, "something runs on"
+        await bench.all_places_work()
         keeper.cancel()
         await drained(bench)
 
@@ -252,7 +275,7 @@ async def crowded() -> tuple[Bench, FakeWorker, "asyncio.Task[Result]", "asyncio
     bench.cluster.add(worker)
     bench.pool._tasks.spawn(bench.pool.keep())
     await asyncio.sleep(1.5)
-    first, second = bench.arrive(), bench.arrive()
+    first, second = bench.arrive(client="one"), bench.arrive(client="one")
     while not worker.jobs:
         await asyncio.sleep(0)
     return bench, worker, first, second
@@ -338,7 +361,7 @@ def test_a_place_is_taken_as_long_as_a_worker_is_at_it():
 def test_who_waits_is_served_in_order_and_who_was_lost_first():
     async def played() -> None:
         bench, worker, first, _second = await crowded()
-        third = bench.arrive()
+        third = bench.arrive(client="one")
         await asyncio.sleep(0)
         worker.fail(OSError("the connection is closed"))
         await asyncio.sleep(0.01)
@@ -402,3 +425,104 @@ def test_without_a_queue_free_places_are_given():
         await bench.pool.close()
 
     run(played())
+
+
+def test_clients_take_turns_and_the_newest_of_the_greediest_makes_room():
+    async def played() -> None:
+        bench, worker, *_ = await crowded()
+        greedy = [bench.arrive(client="one") for _ in range(QUEUE - 1)]
+        polite, third = bench.arrive(client="two"), bench.arrive(client="three")
+        await asyncio.sleep(0.01)
+        for refused in greedy[-2:]:
+            with pytest.raises(Busy, match="the server is busy"):
+                await refused
+        served = []
+        for _ in range(4):
+            served += worker.jobs
+            bench.finish(0)
+            await asyncio.sleep(0.01)
+        assert served == ["1", "6", "2", "7"]
+        assert [client.result().status for client in (polite, third)] == ["ok", "ok"]
+        await bench.pool.close()
+
+    run(played())
+
+
+@pytest.mark.parametrize(("client", "relieved"), [("two", True), ("one", False)])
+def test_slow_jobs_of_a_client_do_not_take_all_places(client, relieved):
+    async def played() -> None:
+        bench = Bench()
+        bench.cluster.add(FakeWorker(2))
+        bench.pool._tasks.spawn(bench.pool.keep())
+        await asyncio.sleep(1.5)
+        slow = [bench.arrive(client="one") for _ in range(3)]
+        await asyncio.sleep(5)
+        other = bench.arrive(client=client)
+        await asyncio.sleep(5)
+        assert [job.done() for job in slow] == [False, relieved, False]
+        if relieved:
+            with pytest.raises(Busy, match="slow requests"):
+                await slow[1]
+            bench.finish(1)
+            assert (await other).status == "ok"
+        await bench.pool.close()
+
+    run(played())
+
+
+def test_a_worker_that_does_not_stop_is_restarted():
+    async def played() -> None:
+        bench, worker, first, second = await crowded()
+        worker.deaf = True
+        first.cancel()
+        await asyncio.sleep(9)
+        assert bench.pool.running == 1
+        await asyncio.sleep(3)
+        assert list(bench.cluster.workers) == ["tcp://2"]
+        bench.finish(0)
+        assert (await second).value == "2"
+        await bench.pool.close()
+
+    run(played())
+
+
+def test_it_is_ready_while_reads_succeed():
+    async def played() -> None:
+        bench = Bench()
+        canary = Canary(bench.pool, 30.0, fatal=True)
+        keeping = asyncio.gather(bench.pool.keep(), canary.keep())
+        worker = FakeWorker(1)
+        bench.cluster.add(worker)
+        await asyncio.sleep(2)
+        assert not canary.ready
+        bench.finish(0)
+        await asyncio.sleep(0.1)
+        assert canary.ready
+        await asyncio.sleep(44)
+        assert canary.ready
+        bench.cluster.workers.clear()
+        await asyncio.sleep(2)
+        assert not canary.ready
+        with pytest.raises(ClusterLost, match="no read has succeeded"):
+            await keeping
+        await bench.pool.close()
+
+    run(played())
+
+
+def an_error(etag: str) -> Hung:
+    return Hung("a.jp2", "the decoder hangs", etag=etag)
+
+
+def test_a_file_is_suspect_until_a_good_read_and_refused_after_two_hangs_of_a_version():
+    suspects = Suspects()
+    job = Job("1", "default", Request("a.jp2"), JSON, compress=False, end=0)
+    suspects.died(job)
+    assert suspects.marked(job, 0).alone
+    suspects.clear(job)
+    assert suspects.marked(job, 0) == job
+    for etag in "abb":
+        assert suspects.marked(job, 0).hung is None
+        suspects.hung(job, an_error(etag), 0)
+    assert suspects.marked(job, 599).hung == ("b",)
+    assert suspects.marked(job, 601).hung is None

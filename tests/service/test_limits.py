@@ -198,7 +198,7 @@ def test_killed_workers_cost_nobody_an_answer(root):
             running.result()
         assert set(statuses) <= OK_OR_BUSY
         assert statuses.count(503) <= 3
-        service.wait_for_metric("jp2batch_workers", 2)
+        service.wait_for_metric("jp2batch_workers", 2, 60)
         assert service.metric("jp2batch_workers_lost_total") == 3
         assert service.image("plain.jp2").status == 200
 

@@ -1,0 +1,72 @@
+"""Queue of waiting jobs, fair between clients."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jp2batch.compute.result import Result
+from jp2batch.service.worker_actor import Job
+
+
+@dataclass(eq=False, slots=True)
+class Turn:
+    """A job, its client, and the future of its result."""
+
+    job: Job
+    client: str
+    """Name of the client, for fairness."""
+    result: "asyncio.Future[Result]"
+    """Done when the client has the result, or has disconnected."""
+    losses: int = 0
+    """Number of workers lost while running the job."""
+
+
+class FairQueue(asyncio.Queue[Turn]):
+    """Waiting turns; the next is of the client with the fewest running jobs.
+
+    Clients with equally many take turns. A turn whose worker was lost is the next of its client.
+    """
+
+    def _init(self, maxsize: int) -> None:  # noqa: ARG002
+        self.running: Counter[str] = Counter()
+        """Number of running jobs of each client."""
+        self._turns: dict[str, deque[Turn]] = {}
+        self._latest = ""
+
+    def __iter__(self) -> Iterator[Turn]:
+        return (turn for turns in self._turns.values() for turn in turns)
+
+    def qsize(self) -> int:
+        """Return the number of waiting turns."""
+        return sum(map(len, self._turns.values()))
+
+    def empty(self) -> bool:
+        """Return whether no turn waits."""
+        return not self._turns
+
+    def rival(self, client: str) -> Turn | None:
+        """Return the newest turn of a client with more waiting turns, if any."""
+        longest = max(self._turns.values(), key=len, default=deque[Turn]())
+        return longest[-1] if len(longest) > len(self._turns.get(client, ())) + 1 else None
+
+    def remove(self, turn: Turn) -> None:
+        """Remove a turn, if it waits."""
+        turns = self._turns.get(turn.client)
+        if turns is not None and turn in turns:
+            turns.remove(turn)
+            if not turns:
+                del self._turns[turn.client]
+
+    def _put(self, turn: Turn) -> None:
+        turns = self._turns.setdefault(turn.client, deque())
+        turns.insert(0 if turn.losses else len(turns), turn)
+
+    def _get(self) -> Turn:
+        client = min(self._turns, key=lambda name: (self.running[name], name == self._latest))
+        self._latest = client
+        turns = self._turns.pop(client)
+        turn = turns.popleft()
+        if turns:
+            self._turns[client] = turns  # behind the others
+        return turn

@@ -28,6 +28,7 @@ BENCHMARKS = {
     "store_limits": "store_limits.measure",
     "object_store": "object_store.measure",
     "service": "service.measure",
+    "service_abuse": "service_abuse.measure",
 }
 """Benchmarks by name, in the order of the README."""
 README = ROOT / "benchmarks" / "README.md"

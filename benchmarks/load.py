@@ -48,7 +48,7 @@ class Load:
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-async def load(port: int, body: bytes, *, clients: int, seconds: float, warm_up: float = 0.0) -> Load:
+async def load(port: int, body: bytes, *, clients: int, seconds: float, warm_up: float = 0.0, token: str = "") -> Load:
     """POST a body to `/api/jp2` from several clients for some time.
 
     Parameters
@@ -61,11 +61,14 @@ async def load(port: int, body: bytes, *, clients: int, seconds: float, warm_up:
         Number of concurrent clients. A refused client retries a moment later.
     seconds, warm_up : float
         Seconds of measuring, and of requests before it.
+    token : str
+        Bearer token of the clients, if any.
     """
     found = Load()
     start = time.perf_counter() + warm_up
     stop = start + seconds
     head = f"POST /api/jp2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    head += f"\r\nAuthorization: Bearer {token}" if token else ""
     message = f"{head}\r\n\r\n".encode() + body
     await asyncio.gather(*(_client(port, message, start, stop, found) for _ in range(clients)))
     found.seconds = time.perf_counter() - start

@@ -31,7 +31,7 @@ _CLIENTS = 4
 _CROWD = 500
 _FASTER = {"SCL": 4, "scene": 2.5}  # answers a second beside the old design, at least
 _SOON = 5  # milliseconds of an answer that needs no decode, at most
-_OLD, _OURS = "flask, gunicorn with 4 workers", "jp2batch serve"
+_OLD, OURS = "flask, gunicorn with 4 workers", "jp2batch serve"
 _REAL = "../shared/data/**/*_SCL_20m.jp2"
 
 
@@ -40,10 +40,10 @@ def measure(setting: Setting) -> Table:
     seconds = 1.0 if setting.quick else 3.0
     root = setting.folder / "service"
     root.mkdir(parents=True, exist_ok=True)
-    names = [_classes(root).name, _link(setting.scene.plain, root / setting.scene.plain.name).name]
-    found = {(name, design): Load() for name in names for design in (_OLD, _OURS)}
-    with serving(_OLD, root) as old_port, serving(_OURS, root) as port:
-        ports = {_OLD: old_port, _OURS: port}
+    names = [classes(root).name, _link(setting.scene.plain, root / setting.scene.plain.name).name]
+    found = {(name, design): Load() for name in names for design in (_OLD, OURS)}
+    with serving(_OLD, root) as old_port, serving(OURS, root) as port:
+        ports = {_OLD: old_port, OURS: port}
         for _ in range(setting.rounds):  # in turns: what disturbs a machine, disturbs both
             for (name, design), one in found.items():
                 one.add(_ask(ports[design], name, seconds))
@@ -51,17 +51,17 @@ def measure(setting: Setting) -> Table:
         crowd = _ask(port, "SCL_20m.jp2", seconds, _CROWD)
     rows, demands = list[tuple[str, ...]](), list[Demand]()
     for name in names:
-        old, ours = found[name, _OLD], found[name, _OURS]
+        old, ours = found[name, _OLD], found[name, OURS]
         assert _pixels(old) == _pixels(ours), f"the two answer differently for {name}"
         told = [
             Demand(f"{name}, a second", ours.rate / old.rate, "≥", _FASTER[name.partition("_")[0]]),
             Demand(f"{name}, p99", ours.quantile(0.99) * 1e3, "<", round(old.quantile(0.99) * 1e3, 1), "ms"),
         ]
-        rows += [_row(name, _OLD, _CLIENTS, old), _row(name, _OURS, _CLIENTS, ours, old=old, told=told)]
+        rows += [_row(name, _OLD, _CLIENTS, old), _row(name, OURS, _CLIENTS, ours, old=old, told=told)]
         demands += told
     for clients, one in missing.items():
         told = [Demand("no such image, p50", one.quantile(0.5) * 1e3, "<", _SOON, "ms")] if clients == 1 else []
-        rows.append(_row("no such image", _OURS, clients, one, told=told))
+        rows.append(_row("no such image", OURS, clients, one, told=told))
         demands += told
     head = ("lowest resolution of", "", "clients", "per second", "p50, ms", "p99, ms", "faster by", *DEMANDED)
     refused = crowd.statuses[503]
@@ -78,16 +78,20 @@ def measure(setting: Setting) -> Table:
 
 
 @contextmanager
-def serving(design: str, root: Path) -> Iterator[int]:
+def serving(design: str, root: Path, *, tokens: Sequence[str] = ()) -> Iterator[int]:
     """Run a server in a `with` block; yield its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     commands = {
-        _OURS: ["jp2batch", "serve", "--root", str(root), "--port", str(port)],
+        OURS: ["jp2batch", "serve", "--root", str(root), "--port", str(port)],
         _OLD: ["gunicorn", "--workers", "4", "--bind", f"127.0.0.1:{port}", "benchmarks.old_design:app"],
     }
-    environment = os.environ | {"OLD_DESIGN_ROOT": str(root), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {
+        "OLD_DESIGN_ROOT": str(root),
+        "PYTHONPATH": str(ROOT),
+        "JP2BATCH_TOKENS": " ".join(tokens),
+    }
     program, *arguments = commands[design]
     launch = [sys.executable, "-m", program if program == "jp2batch" else "gunicorn", *arguments]
     with tempfile.TemporaryFile() as log:
@@ -135,7 +139,7 @@ def _pixels(one: Load) -> object:
     return answer["shape"], answer["img_data"]
 
 
-def _classes(root: Path) -> Path:
+def classes(root: Path) -> Path:
     """Return a band of classes of 5490 x 5490: real, if beside the repository."""
     path = root / "SCL_20m.jp2"
     if not path.exists():

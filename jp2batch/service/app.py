@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
-from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.web import Application
 
@@ -130,25 +128,12 @@ def application(service: Service) -> Application:
         "/metrics": handlers.MetricsHandler,
         "/openapi.json": handlers.OpenApiHandler,
     }
-    return _Application(
+    return Application(
         list(routes.items()),
         default_handler_class=handlers.NothingHandler,
         service=service,
         log_function=lambda _: None,  # handlers log themselves
     )
-
-
-class _Application(Application):
-    """Application of tornado, also for absolute URLs as request target.
-
-    RFC 9112, section 3.2.2.
-    """
-
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        """Return the handler of a request."""
-        if request.path.lower().startswith(("http://", "https://")):
-            request.path = urlsplit(request.path).path or "/"
-        return super().find_handler(request, **kwargs)
 
 
 async def _serve(

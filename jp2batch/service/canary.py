@@ -75,4 +75,4 @@ class Canary:
         job = Job(secrets.token_hex(8), ROOT, Request("canary.jp2"), JSON, compress=False, end=end)
         with contextlib.suppress(TimeoutError, Busy):
             async with asyncio.timeout_at(end):
-                await self._pool.run(job, ROOT)
+                await self._pool.run(job)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import PickledSpec
-from jp2batch.service.fair_queue import FairQueue, Turn
+from jp2batch.service.fair_queue import OWN, FairQueue, Turn
 from jp2batch.service.metrics import Metrics
 from jp2batch.service.problems import Busy
 from jp2batch.service.suspects import Suspects
@@ -59,7 +59,7 @@ class Dispatcher:
         self, client: "Client", orders: Mapping[str, PickledSpec], *, queue: int, metrics: Metrics, own_workers: bool
     ) -> None:
         self._most, self._own = queue, own_workers
-        self._queue = FairQueue()
+        self._queue = FairQueue(lambda: self.places)
         self._tasks = Tasks()
         self._workers = Workers(
             client, orders, own=own_workers, metrics=metrics, tasks=self._tasks, serve=self._serve_place
@@ -94,7 +94,7 @@ class Dispatcher:
         """Number of running jobs."""
         return sum(not worker.lost for worker, _ in self._running.values())
 
-    async def run(self, job: Job, client: str = "") -> Result:
+    async def run(self, job: Job, client: str = OWN) -> Result:
         """Run a job of a client; cancelling the coroutine gives it up.
 
         Raises

@@ -2,11 +2,16 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from jp2batch.compute.result import Result
 from jp2batch.service.worker_actor import Job
+
+OWN = ""
+"""Client of the service's own turns."""
+
+_LATELY = 10.0  # seconds
 
 
 @dataclass(eq=False, slots=True)
@@ -25,8 +30,19 @@ class Turn:
 class FairQueue(asyncio.Queue[Turn]):
     """Waiting turns; the next is of the client with the fewest running jobs.
 
-    Clients with equally many take turns. A turn whose worker was lost is the next of its client.
+    Clients with equally many take turns. A client leaves a place free for others, if any has asked lately. A turn whose
+    worker was lost is the next of its client.
+
+    Parameters
+    ----------
+    places : callable
+        Returns the number of places of all workers.
     """
+
+    def __init__(self, places: Callable[[], int]) -> None:
+        super().__init__()
+        self._places = places
+        self._asked: dict[str, float] = {}  # times of the latest turns of clients, in order
 
     def _init(self, maxsize: int) -> None:  # noqa: ARG002
         self.running: Counter[str] = Counter()
@@ -42,8 +58,8 @@ class FairQueue(asyncio.Queue[Turn]):
         return sum(map(len, self._turns.values()))
 
     def empty(self) -> bool:
-        """Return whether no turn waits."""
-        return not self._turns
+        """Return whether no turn waits that may run."""
+        return not self._eligible()
 
     def rival(self, client: str) -> Turn | None:
         """Return the newest turn of a client with more waiting turns, if any."""
@@ -59,11 +75,22 @@ class FairQueue(asyncio.Queue[Turn]):
                 del self._turns[turn.client]
 
     def _put(self, turn: Turn) -> None:
+        now = asyncio.get_running_loop().time()
+        self._asked.pop(turn.client, None)
+        self._asked[turn.client] = now
+        while next(iter(self._asked.values())) < now - _LATELY:
+            del self._asked[next(iter(self._asked))]
         turns = self._turns.setdefault(turn.client, deque())
         turns.insert(0 if turn.losses else len(turns), turn)
 
+    def _eligible(self) -> list[str]:
+        """Return the clients whose next turn may run."""
+        most = max(1, self._places() - 1)
+        alone = len(self._asked.keys() - {OWN}) < 2
+        return [name for name in self._turns if alone or self.running[name] < most]
+
     def _get(self) -> Turn:
-        client = min(self._turns, key=lambda name: (self.running[name], name == self._latest))
+        client = min(self._eligible(), key=lambda name: (self.running[name], name == self._latest))
         self._latest = client
         turns = self._turns.pop(client)
         turn = turns.popleft()

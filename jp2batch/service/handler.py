@@ -56,8 +56,6 @@ class Service:
     outbox: SendQueue
     open_requests: int = 0
     """Number of complete requests without a finished response."""
-    farewells: int = 0
-    """Number of connections being refused with a response."""
     draining: bool = False
     """True after a signal to stop."""
 
@@ -111,7 +109,6 @@ class Handler(RequestHandler):
 
     def prepare(self) -> None:
         """Refuse requests by their headers, before the body is read."""
-        self._stream.handler = self
         if self.service.draining:
             self.set_header("Connection", "close")
         seconds = self.service.settings.limits.receiving
@@ -265,7 +262,6 @@ class Handler(RequestHandler):
             return
         self._accounted = True
         self._heard()
-        self._stream.handler = None
         seconds = time.perf_counter() - self.began
         self.service.open_requests -= self._whole
         self.service.metrics.answered(self.route, status, seconds, int(self.notes.get("bytes_sent") or 0))

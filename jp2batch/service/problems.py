@@ -31,12 +31,6 @@ class Unauthorized(ServiceError):
     """A token is required."""
 
 
-class Malformed(ServiceError):
-    """The request is not valid HTTP."""
-
-    closes = True
-
-
 class HeadersTooLarge(ServiceError):
     """The headers are too large."""
 
@@ -99,14 +93,9 @@ class Busy(ServiceError):
         self.retry_after = retry_after
 
 
-class TooManyConnections(Busy):
-    """Too many connections."""
-
-
 STATUS: dict[type[Jp2BatchError], int] = {
     errors.InvalidRequest: 400,
     errors.InvalidPath: 400,
-    Malformed: 400,
     Unauthorized: 401,
     UnknownRoot: 403,
     errors.PermissionDenied: 403,

@@ -157,7 +157,7 @@ class Bench:
         assert pool.running <= pool._queue.running.total() == len(pool._running)
         idle = sum(not getter.done() for getter in pool._queue._getters)
         assert idle <= pool.free
-        assert not (idle and pool.waiting > pool.free - idle), "somebody waits though there is a place"
+        assert not (idle > 1 and pool.waiting > pool.free - idle), "somebody waits though there are places"
 
     async def settle(self) -> None:
         """Let all clients leave, and all workers end what they do."""
@@ -169,7 +169,8 @@ class Bench:
 
     async def all_places_work(self) -> None:
         """Verify that there can be as many jobs at once as places."""
-        clients = [self.arrive() for _ in range(self.pool.places)]
+        await asyncio.sleep(11)  # a client alone may take all places
+        clients = [self.arrive(client="one") for _ in range(self.pool.places)]
         await asyncio.sleep(0.01)
         assert self.pool.running == len(clients) > 0
         assert sum(len(worker.jobs) for worker in self.cluster.workers.values()) == len(clients)
@@ -443,6 +444,29 @@ def test_clients_take_turns_and_the_newest_of_the_greediest_makes_room():
             await asyncio.sleep(0.01)
         assert served == ["1", "6", "2", "7"]
         assert [client.result().status for client in (polite, third)] == ["ok", "ok"]
+        await bench.pool.close()
+
+    run(played())
+
+
+def test_a_client_leaves_a_place_to_others_that_have_asked_lately():
+    async def played() -> None:
+        bench = Bench()
+        bench.cluster.add(FakeWorker(2))
+        bench.pool._tasks.spawn(bench.pool.keep())
+        await asyncio.sleep(1.5)
+        polite = bench.arrive(client="two")
+        await asyncio.sleep(0.01)
+        bench.finish(0)
+        await polite
+        for _ in range(2):
+            bench.arrive(client="one")
+        await asyncio.sleep(0.01)
+        assert (bench.pool.running, bench.pool.waiting) == (1, 1)
+        await asyncio.sleep(11)
+        bench.arrive(client="one")
+        await asyncio.sleep(0.01)
+        assert (bench.pool.running, bench.pool.waiting) == (2, 1)
         await bench.pool.close()
 
     run(played())

@@ -1,0 +1,159 @@
+"""Measure the service under abuse: clients that leave, killed workers, a greedy client, reads that are given up.
+
+`python -m benchmarks.service_abuse` prints only the table.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+import psutil
+
+from benchmarks.load import Load, load
+from benchmarks.service import OURS, classes, serving
+from benchmarks.setting import Setting
+from benchmarks.table import DEMANDED, Demand, Table, cells_of, circumstances
+
+_CROWD, _STAY = 200, 2.0  # connections, and seconds until they leave
+_GREEDY = 120  # connections of a greedy client
+_TOKENS = ("g" * 32, "p" * 32)  # of a greedy and a polite client
+
+
+def measure(setting: Setting) -> Table:
+    """Measure what others notice of abuse."""
+    root = setting.folder / "service"
+    root.mkdir(parents=True, exist_ok=True)
+    name, large = classes(root).name, setting.scene.plain
+    if not (root / large.name).exists():
+        os.link(large, root / large.name)
+    demands = list[Demand]()
+    with serving(OURS, root) as port:
+        demands += _crowds(port, name, 2 if setting.quick else 20)
+        demands += _giving_up(port, large.name, 3 if setting.quick else 10)
+        demands += _kills(port, name, 5 if setting.quick else 30)
+    with serving(OURS, root, tokens=_TOKENS) as port:
+        demands += _fairness(port, name, 3.0 if setting.quick else 15.0)
+    rows = [(demand.what, f"{demand.figure:.3g} {demand.unit}", *cells_of(demand)) for demand in demands]
+    return Table(("", "measured", *DEMANDED), rows, [f"The image is {name}."], demands)
+
+
+def _body(name: str, rlevel: int = -1) -> bytes:
+    return json.dumps({"Path": name, "rlevel": rlevel}).encode()
+
+
+def _metric(port: int, name: str) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split()[0] == name)
+
+
+def _ask(port: int, name: str, seconds: float = 2.0, token: str = "") -> Load:
+    return asyncio.run(load(port, _body(name), clients=1, seconds=seconds, warm_up=0.5, token=token))
+
+
+def _crowds(port: int, name: str, rounds: int) -> list[Demand]:
+    """Let crowds of clients leave in the middle of their requests."""
+    places, before = _metric(port, "jp2batch_free_places"), _ask(port, name).quantile(0.5)
+    for _ in range(rounds):
+        asyncio.run(_crowd(port, name))
+    time.sleep(1)
+    free, after = _metric(port, "jp2batch_free_places"), _ask(port, name).quantile(0.5)
+    return [
+        Demand(f"places free after {rounds} crowds of {_CROWD} have left", free, "≥", places, ""),
+        Demand("p50 after these crowds, beside before", after / before, "<", 1.5),
+    ]
+
+
+async def _crowd(port: int, name: str) -> None:
+    async def client() -> None:
+        with contextlib.suppress(TimeoutError, OSError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(_STAY):
+                await load(port, _body(name), clients=1, seconds=2 * _STAY)
+
+    await asyncio.gather(*(client() for _ in range(_CROWD)))
+
+
+def _giving_up(port: int, name: str, times: int) -> list[Demand]:
+    """Disconnect during reads of a full image; wait until its place is free."""
+    seconds = []
+    for number in range(times):
+        places = _metric(port, "jp2batch_free_places")
+        asyncio.run(_leave(port, _body(name, 0), 0.3 + number / 10))
+        begin = time.perf_counter()
+        while _metric(port, "jp2batch_free_places") < places:
+            time.sleep(0.01)
+        seconds.append(time.perf_counter() - begin)
+    return [Demand("seconds of work after a client has left, at most", max(seconds), "<", 0.5, "s")]
+
+
+async def _leave(port: int, body: bytes, seconds: float) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /api/jp2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    await asyncio.sleep(seconds)
+    writer.transport.abort()
+
+
+def _kills(port: int, name: str, times: int) -> list[Demand]:
+    """Kill a worker each second under load."""
+
+    async def killed() -> Load:
+        loading = asyncio.ensure_future(load(port, _body(name), clients=8, seconds=times))
+        for number in range(times):
+            await asyncio.sleep(1)
+            workers = _workers(port)
+            if workers:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    workers[number % len(workers)].send_signal(signal.SIGKILL)
+        return await loading
+
+    found = asyncio.run(killed())
+    others = Counter({status: count for status, count in found.statuses.items() if status not in (200, 503)})
+    note = f"other answers than 200 and 503 while {times} workers are killed ({found.statuses[200]} times 200)"
+    return [Demand(note, others.total(), "≤", 0, ""), Demand("503 without Retry-After", found.without_wait, "≤", 0, "")]
+
+
+def _workers(port: int) -> list[psutil.Process]:
+    server = next(one.pid for one in psutil.net_connections("tcp") if one.laddr.port == port and one.status == "LISTEN")
+    children = psutil.Process(server).children()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [child for child in children if any("spawn_main" in part for part in child.cmdline())]
+    return []
+
+
+def _fairness(port: int, name: str, seconds: float) -> list[Demand]:
+    """Ask politely beside a greedy client."""
+    greedy, polite = _TOKENS
+    alone = _ask(port, name, seconds, token=polite)
+
+    async def beside() -> Load:
+        crowd = asyncio.ensure_future(load(port, _body(name), clients=_GREEDY, seconds=seconds + 1, token=greedy))
+        await asyncio.sleep(0.5)
+        found = await load(port, _body(name), clients=1, seconds=seconds, warm_up=0.5, token=polite)
+        await crowd
+        return found
+
+    found = asyncio.run(beside())
+    ratio = found.quantile(0.99) / alone.quantile(0.99)
+    refused = found.statuses[503]
+    return [
+        Demand(f"p99 of a polite client beside {_GREEDY} connections of a greedy one, beside alone", ratio, "≤", 3),
+        Demand("503 for the polite client", refused, "≤", 0, ""),
+    ]
+
+
+def main() -> None:
+    """Print the table."""
+    setting = Setting(Path(tempfile.gettempdir(), "jp2batch-benchmarks"), "--quick" in sys.argv[1:])
+    print(f"{measure(setting)}\n\n{circumstances()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -52,7 +52,6 @@ def ports(service, processes) -> list[int]:
 
 
 def received(connection: socket.socket, message: bytes) -> bytes:
-    connection.settimeout(5)
     with contextlib.suppress(OSError):
         connection.sendall(message)
         return connection.recv(1000)
@@ -64,27 +63,18 @@ def test_a_connection_without_the_certificate_gets_nothing(ports):
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     encrypted = 0
     for port in ports:
-        with another_user(), socket.create_connection(("127.0.0.1", port)) as plain:
+        with another_user(), socket.create_connection(("127.0.0.1", port), timeout=2) as plain:
             reply = received(plain, b"GET /json/counts.json HTTP/1.0\r\n\r\n")
             assert not reply or reply.startswith(b"HTTP/1.1 404 ")
         with (
             another_user(),
-            socket.create_connection(("127.0.0.1", port)) as connection,
+            socket.create_connection(("127.0.0.1", port), timeout=2) as connection,
             contextlib.suppress(OSError),
             context.wrap_socket(connection) as wrapped,
         ):
             encrypted += 1
             assert received(wrapped, bytes(16)) == b""
     assert encrypted >= 3, "scheduler, nanny and worker"
-
-
-def test_dask_cannot_connect_without_the_certificate(ports):
-    from distributed import Client
-
-    for port in ports:
-        for scheme in ("tcp", "tls"):
-            with another_user(), pytest.raises((OSError, TypeError)):
-                Client(f"{scheme}://127.0.0.1:{port}", timeout=0.5)
 
 
 def test_tokens_are_in_the_environment_of_no_worker(service, processes):

@@ -65,7 +65,7 @@ def _in_a_child(request: Request, order: TaskSpec) -> Result:
 
 
 def _communicate(child: "subprocess.Popen[bytes]", patience: float | None, late: DecodeTimedOut) -> tuple[bytes, bytes]:
-    """Return the output of a child, unless it is late or nobody waits for it."""
+    """Return the output of a child, unless it is late or unwanted."""
     check, begin = current_check(), time.monotonic()
     while patience is None or time.monotonic() - begin < patience:
         check()

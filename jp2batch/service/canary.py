@@ -16,7 +16,7 @@ from jp2batch.service.worker_actor import Job
 from jp2batch.storage.source import MemorySource, Source
 
 ROOT = ""
-"""Name of the root of the canary's image; no other root has it."""
+"""Name of the root of the canary's image, and of no other."""
 
 _PAUSE = 5.0  # seconds between reads, if the service is idle
 _AGAIN = 0.2  # seconds until the next attempt after a failure

@@ -68,7 +68,7 @@ class Dispatcher:
         self._suspects = Suspects()
         self._seconds = 0.5  # of a job, moving average
         self.last_read = -math.inf
-        """Time of the last successful read, by the clock of the event loop."""
+        """Time of the last successful read, by the event loop."""
         metrics.gauge("queue_length", "Requests waiting for a worker.", lambda: self.waiting)
         metrics.gauge("requests_in_flight", "Requests on workers.", lambda: self.running)
         metrics.gauge("free_places", "Free places of workers.", lambda: self.free)
@@ -127,7 +127,7 @@ class Dispatcher:
             turn.result.cancel()
 
     def _make_room(self, client: str) -> None:
-        """Refuse a job if the queue is full: of the client with most jobs."""
+        """Refuse a job of the client with most jobs, if necessary."""
         if self.waiting < self._most + self.free:
             return
         wait = min(_LONGEST_WAIT, 1 + self._seconds * self.waiting / max(1, self.places))
@@ -139,7 +139,7 @@ class Dispatcher:
         rival.result.set_exception(error)
 
     def _relieve(self, turn: Turn) -> None:
-        """End a slow job if the jobs of another client take all places."""
+        """End a slow job of a client that has all places."""
         if not self._running or self.free or turn in self._running:
             return
         youngest, (_, begin) = list(self._running.items())[-1]
@@ -150,7 +150,7 @@ class Dispatcher:
             youngest.result.set_exception(Busy("", "slow requests of this client take all places", retry_after=wait))
 
     async def _serve_place(self, worker: Worker) -> None:
-        """Run jobs in a place of a worker, until the worker is lost."""
+        """Run jobs in a place of a worker, until it is lost."""
         while not worker.lost:
             turn = await self._queue.get()
             if turn.result.done():

@@ -28,7 +28,7 @@ class Turn:
 
 
 class FairQueue(asyncio.Queue[Turn]):
-    """Waiting turns; the next is of the client with the fewest running jobs.
+    """Waiting turns; clients with the fewest running jobs are next.
 
     Clients with equally many take turns. A client leaves a place free for others, if any has asked lately. A turn whose
     worker was lost is the next of its client.
@@ -62,7 +62,7 @@ class FairQueue(asyncio.Queue[Turn]):
         return not self._eligible()
 
     def rival(self, client: str) -> Turn | None:
-        """Return the newest turn of a client with more waiting turns, if any."""
+        """Return the newest turn of a client with more turns, if any."""
         longest = max(self._turns.values(), key=len, default=deque[Turn]())
         return longest[-1] if len(longest) > len(self._turns.get(client, ())) + 1 else None
 

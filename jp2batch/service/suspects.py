@@ -21,7 +21,7 @@ class Suspicion:
     etag: str | None = None
     """Version of the file on which the decoder hung."""
     until: float = 0.0
-    """End of the suspicion of hanging, by the clock of the event loop."""
+    """End of the suspicion of hanging, by the event loop."""
 
 
 class Suspects:

@@ -65,7 +65,7 @@ class Job:
     alone: bool = False
     """True to run in a subprocess: a worker died while running it."""
     hung: tuple[str | None] | None = None
-    """Tag of a version of the file on which the decoder hangs, if any."""
+    """Tag of a version of the file that makes the decoder hang."""
 
 
 class ReadActor:
@@ -134,7 +134,7 @@ class ReadActor:
 
 
 class _Watched:
-    """A job in a thread of a worker, until nobody waits for it."""
+    """A job in a thread of a worker, while it is wanted."""
 
     def __init__(self, job: Job, stop: "asyncio.Future[None]", end: float) -> None:
         self._job, self._stop, self._end = job, stop, end

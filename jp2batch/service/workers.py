@@ -176,7 +176,7 @@ class Workers:
         _log.info("worker %s is ready", address)
 
     def lose(self, worker: Worker, *, restart: bool = False) -> None:
-        """Drop a lost worker, and end its places; restart it if it is stuck."""
+        """Drop a lost worker and its places; restart it if stuck."""
         if worker.lost:
             return
         worker.lost = True

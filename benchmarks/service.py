@@ -78,13 +78,13 @@ def measure(setting: Setting) -> Table:
 
 
 @contextmanager
-def serving(design: str, root: Path, *, tokens: Sequence[str] = ()) -> Iterator[int]:
+def serving(design: str, root: Path, *options: str, tokens: Sequence[str] = ()) -> Iterator[int]:
     """Run a server in a `with` block; yield its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     commands = {
-        OURS: ["jp2batch", "serve", "--root", str(root), "--port", str(port)],
+        OURS: ["jp2batch", "serve", "--root", str(root), "--port", str(port), *options],
         _OLD: ["gunicorn", "--workers", "4", "--bind", f"127.0.0.1:{port}", "benchmarks.old_design:app"],
     }
     environment = os.environ | {

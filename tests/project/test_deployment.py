@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, cast
 
 import click
 import pytest
@@ -33,6 +34,7 @@ from benchmarks.seaweedfs import free_ports
 from jp2batch.cli import main
 from jp2batch.cli.serve_command import serve
 from jp2batch.core.config import DEFAULTS
+from jp2batch.service.dispatcher import Dispatcher
 from jp2batch.service.metrics import Metrics
 from jp2batch.storage.schemes import scheme_info
 from support.waiting import wait_until
@@ -430,7 +432,9 @@ def test_the_limits_are_those_of_the_command():
 def test_everything_the_guide_names_is_there():
     flags = set(re.findall(r"`(--[\w-]+)", GUIDE)) - {"--format"}
     assert flags <= {name for option in serve.params for name in option.opts}
-    text = Metrics().text().decode()
+    metrics, client = Metrics(), cast("Any", None)
+    Dispatcher(client, {}, queue=0, metrics=metrics, own_workers=True)  # adds its gauges
+    text = metrics.text().decode()
     named = set(re.findall(r"`(jp2batch_\w+)`", GUIDE))
     assert len(named) >= 12
     assert [name for name in named if name not in text] == []

@@ -92,7 +92,7 @@ def test_a_second_run_is_refused_and_the_first_does_not_notice(trial, force, ref
     with force.frozen():
         second = trial.end(trial.start(THREADS, "--overwrite", on="other"))
     assert (second.code, len(second.lines)) == (NOT_STARTED, 2), second
-    assert "waiting for the end of another run, process " in second.lines[0]
+    assert second.lines[0].startswith(f"jp2batch: {trial.output}: waiting ")
     assert "another run is writing to it: process " in second.lines[1]
     assert " on client, since " in second.lines[1]
     seen = trial.end(first)

@@ -82,8 +82,7 @@ class HostProcess:
 
     def wait(self, seconds: float = 120) -> int:
         """Wait for the end; return the exit code, negative for a signal."""
-        code = self._entering.wait(seconds)
-        return 128 - code if code > 128 else code
+        return self._entering.wait(seconds)
 
     @property
     def stdout(self) -> str:

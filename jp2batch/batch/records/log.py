@@ -186,7 +186,7 @@ class SegmentLog:
         name = f"{self._last:08}.ndjson"
         if self._folder.put(name, data, None) is None and self._folder.read(name) != data:
             raise LeaseLost(
-                f"{self._folder.url}/{name}", "another run has written records", "continue with resume=True"
+                f"{self._folder.url}/{name}", "another run has written records", "see which run should go on"
             )
         if self._copy is not None:
             self._copy.append(lines)

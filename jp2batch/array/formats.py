@@ -118,6 +118,11 @@ def check_installed(destination: str, form: str) -> None:
             raise InvalidRequest(destination, f"writing {form} files needs {package}", f"pip install {package}")
 
 
+def is_installed(form: str) -> bool:
+    """Return whether the packages of a format are installed."""
+    return all(map(_is_there, needs(form)))
+
+
 def _is_there(package: str) -> bool:
     with contextlib.suppress(ValueError):  # imported, without a spec
         return importlib.util.find_spec(package) is not None

@@ -31,7 +31,11 @@ from jp2batch.cli.storage_flags import StorageFlags, storage_flags
 @click.option("--queue", type=click.IntRange(0), default=64, show_default=True, help="Requests that can wait.")
 @click.option("--deadline", type=click.FloatRange(0.1), default=30, show_default=True, help="Seconds per request.")
 @click.option(
-    "--max-pixels", type=click.IntRange(1), default=16 * 2**20, show_default=True, help="Largest response, times bands."
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=400_000_000,
+    show_default=True,
+    help="Largest response, times bands.",
 )
 @click.option(
     "--max-body", type=click.IntRange(64), default=64 * 1024, show_default=True, help="Largest body in bytes."
@@ -45,6 +49,9 @@ from jp2batch.cli.storage_flags import StorageFlags, storage_flags
 @click.option("--keyfile", metavar="FILE", help="Private key, if not in the same file.")
 @click.option(
     "--cors-origin", "cors_origins", multiple=True, metavar="ORIGIN", help="Site whose pages can send requests."
+)
+@click.option(
+    "--cache-control", default="no-cache", show_default=True, metavar="VALUE", help="Cache-Control of GET /api/jp2."
 )
 @click.option("--behind-proxy", is_flag=True, help="Log the client address of X-Forwarded-For.")
 @storage_flags
@@ -68,6 +75,7 @@ def serve(
     certfile: str | None,
     keyfile: str | None,
     cors_origins: tuple[str, ...],
+    cache_control: str,
     behind_proxy: bool,
     storage: StorageFlags,
 ) -> None:
@@ -97,6 +105,7 @@ def serve(
         unix_socket=unix_socket,
         certfile=certfile,
         keyfile=keyfile,
+        cache_control=cache_control,
         behind_proxy=behind_proxy,
         drain=drain,
     )

@@ -1,5 +1,6 @@
 """Windows: the parts of images to read, in pixels."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from jp2batch.core.location import described
 
 _LARGEST_SIZE = 2**32 - 1  # of an image, T.800 table A.9
 _LONGEST_TEXT = 99
+_TINY = 1e-6  # pixels, lost in arithmetic
 _TEXT = re.compile(r"\s*(\d+):(\d+)\s*,\s*(\d+):(\d+)\s*")
 _HINT = "give r0:r1,c0:c1"
 
@@ -79,6 +81,31 @@ class Window:
             raise error.at(path) from None
         return parsed
 
+    @classmethod
+    def from_bounds(cls, bounds: Sequence[float], transform: Sequence[float], shape: tuple[int, int]) -> Self:
+        """Return the pixels of an image under a box on the map.
+
+        Parameters
+        ----------
+        bounds : sequence of float
+            Smallest x, smallest y, largest x, largest y, in the reference system of the image.
+        transform : sequence of float
+            Coefficients a to f, from corners of pixels to the map, as in rasterio: x = a*col + b*row + c,
+            y = d*col + e*row + f.
+        shape : (int, int)
+            Rows and columns of the image.
+
+        Raises
+        ------
+        InvalidWindow
+            The box does not meet the image.
+        """
+        a, b, c, d, e, f = transform
+        corners = [(x - c, y - f) for x in bounds[::2] for y in bounds[1::2]]
+        area = a * e - b * d
+        rows = _touched([(a * y - d * x) / area for x, y in corners], shape[0])
+        return cls(rows, _touched([(e * x - b * y) / area for x, y in corners], shape[1]))
+
     def __str__(self) -> str:
         return ",".join(f"{start}:{stop}" for start, stop in self)
 
@@ -118,6 +145,14 @@ def is_whole(value: object) -> TypeGuard[SupportsIndex]:
     """Return whether a value is an integer, but not a bool."""
     # int first: a Protocol takes 5 us to check, which counts in a manifest of a million rows.
     return type(value) is int or (isinstance(value, SupportsIndex) and not isinstance(value, bool))
+
+
+def _touched(positions: list[float], size: int) -> tuple[int, int]:
+    """Return the rows or columns between positions, within the image."""
+    if not all(map(math.isfinite, positions)) or max(positions) <= 0 or min(positions) >= size:
+        raise InvalidWindow("", "the bbox does not meet the image", "see the bounds of the image")
+    start = max(0, math.floor(min(positions) + _TINY))
+    return start, max(start + 1, min(size, math.ceil(max(positions) - _TINY)))
 
 
 def _bounds(window: object) -> list[int]:

@@ -40,7 +40,7 @@ def inspect(path: str, *, root: str | None = None, storage_options: StorageOptio
     """
     source = open_source(Request(path, root=root).location, storage_options=storage_options)
     with contextlib.closing(source), naming(source.path):
-        return _info(OpenImage.start(source))
+        return info_of(OpenImage.start(source))
 
 
 def plan(
@@ -79,13 +79,16 @@ def plan_from(source: Source, rlevel: int, window: Window | None) -> ReadPlan:
 
     def act(opened: OpenImage) -> ReadPlan:
         opened.confirm()
-        selection = opened.selected(rlevel, window)
-        way = _way(opened, selection)
-        if way == "walk" and source.profile.latency:
-            return _estimate(opened, selection)
-        return _rehearse(opened, selection) or _estimate(opened, selection)
+        return plan_of(opened, opened.selected(rlevel, window))
 
     return with_image(source, act)
+
+
+def plan_of(opened: OpenImage, selection: Selection) -> ReadPlan:
+    """Estimate the cost of a read of an open image."""
+    if _way(opened, selection) == "walk" and opened.source.profile.latency:
+        return _estimate(opened, selection)
+    return _rehearse(opened, selection) or _estimate(opened, selection)
 
 
 class _Rehearsal:
@@ -213,7 +216,8 @@ def _plan(
     )
 
 
-def _info(opened: OpenImage) -> ImageInfo:
+def info_of(opened: OpenImage) -> ImageInfo:
+    """Describe an open image."""
     header, siz = opened.image.header, opened.image.header.siz
     levels = [samples(siz, image_area(siz), level) for level in range(header.levels + 1)]
     place = from_boxes(opened.image.container.boxes)

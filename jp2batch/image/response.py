@@ -59,9 +59,24 @@ def to_json(pixels: Pixels) -> bytes:
     return orjson.dumps(_answer(pixels, np.ascontiguousarray), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+def json_of(values: NDArray[np.generic]) -> bytes:
+    """Return the web service's JSON without times."""
+    return b'{"img_data":[%s],"shape":%s}' % (json_rows(values), orjson.dumps(values.shape))
+
+
+def json_rows(values: NDArray[np.generic]) -> bytes:
+    """Return rows as JSON, separated by commas, for the array `img_data`."""
+    return orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+
+
+def values_of(pixels: Pixels) -> NDArray[np.generic]:
+    """Return samples as rows and columns; with several bands, bands last."""
+    return pixels.values[0] if len(pixels.values) == 1 else np.moveaxis(pixels.values, 0, 2)
+
+
 def _answer(pixels: Pixels, form: Callable[[NDArray[np.generic]], Any]) -> Response:
     begin = time.perf_counter()
-    values = pixels.values[0] if len(pixels.values) == 1 else np.moveaxis(pixels.values, 0, 2)
+    values = values_of(pixels)
     data = form(values)
     return {
         "img_data": data,

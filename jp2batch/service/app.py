@@ -18,11 +18,11 @@ from tornado.web import Application
 
 from jp2batch.compute.cluster import async_client, load_distributed
 from jp2batch.compute.engine import EngineOptions
-from jp2batch.compute.task import PickledSpec, TaskSpec
+from jp2batch.compute.task import PickledSpec, TaskSpec, as_response
 from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError
 from jp2batch.core.options import SecretDict
-from jp2batch.service import handlers
+from jp2batch.service import handlers, image_handlers
 from jp2batch.service.canary import ROOT as CANARY
 from jp2batch.service.canary import Canary, open_canary
 from jp2batch.service.connections import Server, server_of
@@ -30,11 +30,9 @@ from jp2batch.service.dispatcher import Dispatcher
 from jp2batch.service.handler import Service
 from jp2batch.service.log import FIELDS, log_to_stderr
 from jp2batch.service.metrics import Metrics
-from jp2batch.service.representations import JSON, deliver
 from jp2batch.service.roots import Root, check_roots, open_below
 from jp2batch.service.send_queue import SendQueue
-from jp2batch.service.settings import Limits, Settings
-from jp2batch.service.worker_actor import select_within
+from jp2batch.service.settings import Settings
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -101,18 +99,17 @@ def _end_if(stop: Future[None]) -> None:
         raise SystemExit(0)
 
 
-def orders_for(roots: Mapping[str, Root], limits: Limits) -> dict[str, PickledSpec]:
+def orders_for(roots: Mapping[str, Root]) -> dict[str, PickledSpec]:
     """Return the task settings of each root."""
     plain = TaskSpec(
-        deliver=functools.partial(deliver, form=JSON, compress=False),
+        deliver=as_response,  # set for each request, with `select`
         storage_options=SecretDict(),
         settings=config.settings(),
         deadline=None,  # set for each request
         open=open_canary,
     )
-    select = functools.partial(select_within, most=limits.pixels)
     orders = {CANARY: plain} | {
-        name: replace(plain, storage_options=SecretDict(root.storage_options), open=open_below, select=select)
+        name: replace(plain, storage_options=SecretDict(root.storage_options), open=open_below)
         for name, root in roots.items()
     }
     return {name: PickledSpec.of(order) for name, order in orders.items()}
@@ -121,7 +118,10 @@ def orders_for(roots: Mapping[str, Root], limits: Limits) -> dict[str, PickledSp
 def application(service: Service) -> Application:
     """Return the tornado application with all routes."""
     routes = {
-        "/api/jp2": handlers.ImageHandler,
+        "/api/jp2": image_handlers.ImageHandler,
+        "/api/jp2/batch": image_handlers.BatchHandler,
+        "/api/jp2/info": image_handlers.DescriptionHandler,
+        "/api/jp2/plan": image_handlers.DescriptionHandler,
         "/": handlers.PageHandler,
         "/healthz": handlers.HealthHandler,
         "/readyz": handlers.ReadyHandler,
@@ -142,7 +142,7 @@ async def _serve(
     limits = settings.limits
     async with async_client(cluster) as client:
         metrics = Metrics()
-        orders = orders_for(settings.roots, limits)
+        orders = orders_for(settings.roots)
         pool = Dispatcher(client, orders, queue=limits.queue, metrics=metrics, own_workers=own_workers)
         canary = Canary(pool, limits.deadline, fatal=own_workers)
         service = Service(settings, pool, canary, metrics, SendQueue(limits.unsent, limits.sending))

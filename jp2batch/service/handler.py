@@ -42,7 +42,8 @@ _LINGER = 8 * 2**20  # bytes of a refused body to read: a client still sending d
 _GONE = 499  # in the log, as in nginx: the client closed the connection before the response
 _ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _METHODS = ("GET", "HEAD", "POST")
-_TOLD = ("Server-Timing", "Jp2-Shape", "Jp2-Bytes-Read", "Jp2-File-Size", "X-Request-ID", "Retry-After")
+_ASKED = "Accept, Authorization, Content-Type, If-None-Match, X-Request-ID"
+_TOLD = ("ETag", "Server-Timing", "Jp2-Shape", "Jp2-Bytes-Read", "Jp2-File-Size", "X-Request-ID", "Retry-After")
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ class Handler(RequestHandler):
         self.body = bytearray()
         self._body_size = 0
         self._refusal: ServiceError | None = None
-        self._accounted = self._whole = False
+        self.is_accounted = self._whole = False
         self._receiving: asyncio.TimerHandle | None = None
 
     @property
@@ -122,12 +123,13 @@ class Handler(RequestHandler):
 
         A short body is read first, because a client still sending may not read the response.
         """
-        if self.request.method != "POST" or not self._implements("POST"):
+        if self.request.method not in ("GET", "POST") or not self._implements(self.request.method):
             return
         try:
             if self.protected:
                 self.service.settings.tokens.check(self.request.headers.get("Authorization", ""))
-            self._check_framing()
+            if self.request.method == "POST":
+                self._check_framing()
         except ServiceError as error:
             if "Expect" in self.request.headers or self._length() > _LINGER:
                 raise
@@ -147,7 +149,9 @@ class Handler(RequestHandler):
         self.set_header("Allow", self._allowed())
         if "Access-Control-Allow-Origin" in self._headers:
             self.set_header("Access-Control-Allow-Methods", self._allowed())
-            self.set_header("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type, X-Request-ID")
+            self.set_header(
+                "Access-Control-Allow-Headers", "Accept, Authorization, Content-Type, If-None-Match, X-Request-ID"
+            )
             self.set_header("Access-Control-Max-Age", "600")
         self.set_status(204)
 
@@ -161,6 +165,26 @@ class Handler(RequestHandler):
         if ends:  # tornado ignores this header
             sent.add_done_callback(lambda _: stream.close())
         self.service.outbox.add(sent, len(data), functools.partial(self._drop, stream))
+
+    def begin(self, media_type: str) -> None:
+        """Begin a response of unknown length."""
+        self.set_header("Content-Type", media_type)
+        self.notes["bytes_sent"] = 0
+        if self.request.version == "HTTP/1.0":  # only the end of the connection tells that of the response
+            self.set_header("Connection", "close")
+
+    async def send(self, data: bytes) -> None:
+        """Send a part of a response; wait until the connection takes it."""
+        self.write(data)
+        sent = self.flush()
+        self.service.outbox.add(sent, len(data), functools.partial(self._drop, self._stream))
+        await sent
+        self.notes["bytes_sent"] = int(self.notes["bytes_sent"] or 0) + len(data)
+
+    def cut(self) -> None:
+        """Close the connection before the end of a response."""
+        self._account(self.get_status())
+        self._stream.close()
 
     def compute_etag(self) -> None:
         """Return no ETag: responses are not cached, a digest would be wasted."""
@@ -242,6 +266,11 @@ class Handler(RequestHandler):
         _log.warning("dropped", extra={FIELDS: {"id": self.id, "detail": "the client does not read the response"}})
         stream.close()
 
+    def query(self) -> dict[str, list[bytes]]:
+        """Return the parameters of the query, unless refused."""
+        self.check_body()
+        return dict(self.request.query_arguments)
+
     def check_body(self) -> bytes:
         """Return the body, unless refused; count the request as open."""
         self._heard()
@@ -258,9 +287,9 @@ class Handler(RequestHandler):
             self._receiving.cancel()
 
     def _account(self, status: int) -> None:
-        if self._accounted:
+        if self.is_accounted:
             return
-        self._accounted = True
+        self.is_accounted = True
         self._heard()
         seconds = time.perf_counter() - self.began
         self.service.open_requests -= self._whole

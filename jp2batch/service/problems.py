@@ -123,6 +123,25 @@ STATUS: dict[type[Jp2BatchError], int] = {
 }
 """HTTP status by error class; the nearest base class counts."""
 
+TITLES = {
+    400: "The body, the query or the path is malformed",
+    401: "A token is required",
+    403: "The store or the server refuses access",
+    404: "Image not found",
+    406: "The client accepts no media type of the response",
+    408: "The body did not arrive in time",
+    411: "Content-Length is missing",
+    413: "The body or the requested image is too large; `rlevel` is the lowest level that fits",
+    415: "The body is compressed",
+    422: "The image has no such rlevel or window, or cannot be decoded as JPEG 2000",
+    431: "The headers are too large",
+    500: "Unexpected error",
+    502: "The object store failed",
+    503: "The server is busy; Retry-After has the seconds to wait",
+    504: "The request took too long",
+}
+"""Meaning of each status, for the OpenAPI document."""
+
 _OPERATORS = (errors.PermissionDenied, errors.StoreUnavailable)
 """Errors with hints for the operator: only the log has them."""
 

@@ -1,15 +1,19 @@
-"""Parse the body of `POST /api/jp2`, accepting only unambiguous JSON."""
+"""Parse bodies and queries of requests, accepting only unambiguous JSON."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
 from jp2batch.core.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
 from jp2batch.core.request import Request
+from jp2batch.image.map_area import MapArea
 from jp2batch.service.roots import Root, root_of
 
 _HINT = 'give {"Path": "<key>", "rlevel": -1}'
+
+_QUERY = ("path", "root", "rlevel", "resolution", "window", "bbox", "crs")  # parameters of GET
 
 # Refused types of values; messages use the words of JSON. A null window is allowed: no window.
 _WORDS: dict[str, tuple[type[InvalidRequest], tuple[type, ...]]] = {
@@ -30,7 +34,50 @@ def parse_body(data: bytes, roots: Mapping[str, Root]) -> tuple[Root, Request]:
     UnknownRoot
         The operator has no root of this name.
     """
-    body = _parsed(data)
+    return parse_values(_parsed(data), roots)
+
+
+def parse_batch(data: bytes) -> list[object]:
+    """Return the requests in the body of a batch, not yet parsed.
+
+    Raises
+    ------
+    InvalidRequest
+        The body is not a JSON array.
+    """
+    bodies = _parsed(data)
+    if not isinstance(bodies, list):
+        raise InvalidRequest("", "the body is not a JSON array", f"{_HINT[:5]}[{_HINT[5:]}, …]")
+    return bodies
+
+
+def parse_query(
+    query: Mapping[str, Sequence[bytes]], roots: Mapping[str, Root]
+) -> tuple[Root, Request, MapArea | None]:
+    """Return the root, the request and the map area of a query.
+
+    Raises
+    ------
+    InvalidRequest
+        A parameter is unknown, given twice, or contradicts another; mostly a subclass of this error.
+    UnknownRoot
+        The operator has no root of this name.
+    """
+    values: dict[str, Any] = {name: texts[0].decode("utf-8", "replace") for name, texts in query.items()}
+    if values.keys() - _QUERY or any(len(texts) > 1 for texts in query.values()):
+        raise InvalidRequest("", "a parameter is unknown or given twice", f"known are {', '.join(_QUERY)}")
+    for first, second in (("rlevel", "resolution"), ("window", "bbox"), ("crs", "window")):
+        if first in values and second in values:
+            raise InvalidRequest("", f"{first} and {second} exclude each other", "leave out either")
+    if "rlevel" in values:
+        values["rlevel"] = int(values["rlevel"]) if re.fullmatch(r"-?\d{1,4}", values["rlevel"]) else values["rlevel"]
+    area = MapArea.parse(*(values.pop(name, None) for name in ("bbox", "crs", "resolution")))
+    root, request = parse_values(values, roots)
+    return root, request, None if area == MapArea() else area
+
+
+def parse_values(body: object, roots: Mapping[str, Root]) -> tuple[Root, Request]:
+    """Return the root and the request of parsed JSON, as `parse_body`."""
     if not isinstance(body, dict):
         raise InvalidRequest("", "the body is not a JSON object", _HINT)
     if "Path" in body and "path" in body:

@@ -14,12 +14,15 @@ class Limits:
 
     body: int = 64 * 1024
     """Size of a request body in bytes."""
-    pixels: int = 16 * 2**20
-    """Pixels of a response, times its bands."""
+    pixels: int = 400_000_000
+    """Pixels of a response, times its bands: enough for every Sentinel-2 image."""
     queue: int = 64
     """Number of requests waiting for a worker."""
     deadline: float = 30.0
-    """Seconds from the last byte of a request to its response."""
+    """Seconds from the last byte of a request to its response.
+
+    Of a response in parts, seconds for each part.
+    """
     connections: int = 2000
     """Number of open connections."""
     idle: float = 75.0
@@ -30,7 +33,7 @@ class Limits:
     receiving: float = 20.0
     """Seconds to receive a body."""
     sending: float = 60.0
-    """Seconds to send a response."""
+    """Seconds to send a response, or a part of it."""
     unsent: int = 256 * 2**20
     """Size of all unsent responses in bytes."""
 
@@ -63,6 +66,8 @@ class Settings:
     """File of the certificate; turns on HTTPS."""
     keyfile: str | None = None
     """File of the private key, if not in the certificate file."""
+    cache_control: str = "no-cache"
+    """Cache-Control of images: by default, caches ask whether they are current."""
     behind_proxy: bool = False
     """True to trust X-Forwarded-For."""
     drain: float = 30.0

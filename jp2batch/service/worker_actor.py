@@ -15,14 +15,12 @@ from typing import Any, TypeVar, cast
 from jp2batch.compute.isolated import run_task_in_subprocess
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import PickledSpec, TaskSpec, run_task
-from jp2batch.core.errors import DecoderCrashed, InvalidRequest, TooManyPixels
+from jp2batch.core.errors import DecoderCrashed
 from jp2batch.core.giving_up import GivenUp, checking, current_check
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.request import Request
-from jp2batch.image.open import OpenImage
-from jp2batch.jpeg2000.geometry.grid import Selection, select
 from jp2batch.service.problems import NotInTime
-from jp2batch.service.representations import deliver
+from jp2batch.service.reading import Reading
 from jp2batch.storage.deadline import read_deadline
 from jp2batch.storage.source import Piece, Source
 
@@ -56,10 +54,8 @@ class Job:
     """Name of its root."""
     request: Request
     """The request."""
-    form: str
-    """Media type of the response."""
-    compress: bool
-    """True to compress the response."""
+    reading: Reading
+    """Part of the image, and its representation."""
     end: float
     """Deadline, by the clock of the server's event loop."""
     alone: bool = False
@@ -98,9 +94,7 @@ class ReadActor:
         loop = asyncio.get_running_loop()
         stop = self._running[job.id] = loop.create_future()
         watched = _Watched(job, stop, time.monotonic() + seconds)
-        order = replace(
-            self._orders[job.root], deliver=functools.partial(deliver, form=job.form, compress=job.compress)
-        )
+        order = replace(self._orders[job.root], deliver=job.reading.deliver, select=job.reading.select)
         work = loop.run_in_executor(self._pool, contextvars.copy_context().run, watched.run, order)
         try:
             await asyncio.wait({work, stop}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -202,36 +196,3 @@ class DeadlineSource:
             check()
             return found
         raise NotInTime(self._source.path, "the store did not respond in time", "try again later")
-
-
-def select_within(request: Request, opened: OpenImage, *, most: int) -> Selection:
-    """Return the samples of a request; refuse too many pixels.
-
-    Raises
-    ------
-    TooManyPixels
-        There are too many; the hint names the lowest rlevel that fits.
-    """
-    header = opened.image.header
-    opened.check()
-    bands = len(opened.channels)
-    selection = select(header, request.rlevel, request.window)
-    if _pixels(selection, bands) <= most:
-        return opened.checked(selection)
-    problem = f"{_shape(selection, bands)} pixels are more than the limit of {most}"
-    with contextlib.suppress(InvalidRequest):  # no such level, or the window is empty at it
-        for rlevel in range(selection.rlevel + 1, header.levels + 1):
-            lower = select(header, rlevel, request.window)
-            if _pixels(lower, bands) <= most:
-                hint = f"rlevel {rlevel} gives {_shape(lower, bands)}"
-                raise TooManyPixels(request.shown_path, problem, hint, rlevel)
-    raise TooManyPixels(request.shown_path, problem, "give a smaller window")
-
-
-def _pixels(selection: Selection, bands: int) -> int:
-    return selection.area.height * selection.area.width * bands
-
-
-def _shape(selection: Selection, bands: int) -> str:
-    area = selection.area
-    return f"{area.height} x {area.width}" + (f" x {bands}" if bands > 1 else "")

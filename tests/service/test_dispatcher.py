@@ -18,7 +18,7 @@ from jp2batch.service.canary import Canary
 from jp2batch.service.dispatcher import Dispatcher
 from jp2batch.service.metrics import Metrics
 from jp2batch.service.problems import Busy
-from jp2batch.service.representations import JSON
+from jp2batch.service.reading import Reading
 from jp2batch.service.suspects import Suspects
 from jp2batch.service.worker_actor import Hung, Job
 
@@ -125,7 +125,7 @@ class Bench:
     def arrive(self, seconds: float = 30.0, client: str | None = None) -> "asyncio.Task[Result]":
         self.arrived += 1
         end = asyncio.get_running_loop().time() + seconds
-        job = Job(str(self.arrived), "default", Request(f"{self.arrived % 7}.jp2"), JSON, compress=False, end=end)
+        job = Job(str(self.arrived), "default", Request(f"{self.arrived % 7}.jp2"), Reading(), end=end)
         asking = asyncio.ensure_future(self._ask(job, str(self.arrived % 3) if client is None else client))
         self.clients.append(asking)
         return asking
@@ -540,7 +540,7 @@ def an_error(etag: str) -> Hung:
 
 def test_a_file_is_suspect_until_a_good_read_and_refused_after_two_hangs_of_a_version():
     suspects = Suspects()
-    job = Job("1", "default", Request("a.jp2"), JSON, compress=False, end=0)
+    job = Job("1", "default", Request("a.jp2"), Reading(), end=0)
     suspects.died(job)
     assert suspects.marked(job, 0).alone
     suspects.clear(job)

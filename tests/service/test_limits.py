@@ -20,7 +20,7 @@ OK_OR_BUSY = {200, 503}
 
 @pytest.fixture(scope="module")
 def root(image_of, tmp_path_factory) -> Path:
-    """Return a folder with one image by names that `deliveries.dangerous_select` knows."""
+    """Return a folder with one image by names that `deliveries.dangerous_open` knows."""
     root = tmp_path_factory.mktemp("root")
     for name in ("plain", "poison", "hangs", "slow"):
         shutil.copy(image_of("B8A_60m"), root / f"{name}.jp2")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jp2batch.service.openapi import document
-from jp2batch.service.representations import JSON, NPY, PNG
+from jp2batch.service.representations import TYPES
 from jp2batch.service.roots import Root
 from jp2batch.service.settings import Settings
 from support.services import Service, serving
@@ -21,6 +21,9 @@ CONFIG = """
 [checks.positive_data_acceptance]
 # A path may lead out of its root; an image may lack an rlevel or a window; and an answer may be too large.
 expected-statuses = ["2xx", "400", "401", "403", "404", "413", "422", "503"]
+[checks.negative_data_rejection]
+# A path can be too long for a query.
+expected-statuses = ["400", "401", "403", "404", "405", "406", "415", "422", "431", "503"]
 """
 
 
@@ -53,11 +56,11 @@ def forms_given(server: Service) -> set[str]:
 
 def test_what_it_says_is_what_the_server_does(server, tmp_path):
     said = schemathesis(server, tmp_path, "--phases=examples,coverage,fuzzing", "--max-examples=15")
-    assert re.search(r"^ *Tested: 5$", said, re.MULTILINE), said[-1500:]  # all but the document itself
-    assert JSON in forms_given(server)
+    assert re.search(r"^ *Tested: 9$", said, re.MULTILINE), said[-1500:]  # all but the document itself
+    assert {*TYPES} & forms_given(server)
 
 
-@pytest.mark.parametrize("form", [JSON, NPY, PNG])
+@pytest.mark.parametrize("form", TYPES)
 def test_each_form_is_as_it_says(server, tmp_path, form):
     schemathesis(server, tmp_path, f"--header=Accept: {form}", "--phases=examples", "--include-path=/api/jp2")
     assert form in forms_given(server)

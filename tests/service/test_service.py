@@ -214,9 +214,9 @@ def test_too_many_pixels_come_with_what_would_fit(service, root):
 @pytest.mark.parametrize(
     ("method", "path", "status", "allowed"),
     [
-        ("GET", "/api/jp2", 405, "POST, OPTIONS"),
-        ("PUT", "/api/jp2", 405, "POST, OPTIONS"),
-        ("BREW", "/api/jp2", 405, "POST, OPTIONS"),
+        ("GET", "/api/jp2/batch", 405, "POST, OPTIONS"),
+        ("PUT", "/api/jp2", 405, "GET, POST, OPTIONS"),
+        ("BREW", "/api/jp2", 405, "GET, POST, OPTIONS"),
         ("POST", "/healthz", 405, "GET, HEAD, OPTIONS"),
         ("GET", "/nothing", 404, None),
         ("POST", "/api/jp2/", 404, None),

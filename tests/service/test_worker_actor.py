@@ -17,7 +17,7 @@ from jp2batch.core.ranges import ByteRange
 from jp2batch.core.request import Request
 from jp2batch.service import worker_actor
 from jp2batch.service.problems import NotInTime, problem_of
-from jp2batch.service.representations import JSON
+from jp2batch.service.reading import Reading
 from jp2batch.service.roots import open_below
 from jp2batch.service.worker_actor import DeadlineSource, Hung, Job, ReadActor
 from jp2batch.storage.deadline import read_deadline, seconds_left
@@ -27,7 +27,7 @@ FAR = time.monotonic() + 3600
 
 
 def a_job(path: str) -> Job:
-    return Job("1", "default", Request(Path(path).name, root=str(Path(path).parent)), JSON, compress=False, end=0)
+    return Job("1", "default", Request(Path(path).name, root=str(Path(path).parent)), Reading(), end=0)
 
 
 def a_decoder(**order: object) -> ReadActor:

@@ -12,6 +12,6 @@ from jp2batch.service import app, settings
 from support import deliveries
 
 if __name__ == "__main__":
-    app.select_within = deliveries.dangerous_select
+    app.open_below = deliveries.dangerous_open
     settings.Limits = functools.partial(settings.Limits, **json.loads(os.environ.get("LIMITS", "{}")))
     main()

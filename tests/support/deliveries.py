@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jp2batch.service.worker_actor import select_within
+from jp2batch.service.roots import open_below
 
 
 class NoteEach:
@@ -45,15 +45,30 @@ def slow(pixels, _request):
     return int(pixels.values.sum())
 
 
-def dangerous_select(request, opened, *, most):
-    """Select and note the selection, but kill, hang or wait for marked files."""
-    if "NOTES" in os.environ:
-        with Path(os.environ["NOTES"]).open("a") as notes:
-            notes.write(f"{request.path}\n")
-    if "poison" in request.path:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if "hangs" in request.path:
-        time.sleep(600)
-    if "slow" in request.path:
-        time.sleep(0.5)
-    return select_within(request, opened, most=most)
+class DangerousSource:
+    """A source that notes its first read, but kills, hangs or waits for marked files."""
+
+    def __init__(self, source, path):
+        self._source, self._path = source, path
+
+    def __getattr__(self, name):
+        return getattr(self._source, name)
+
+    def read_many(self, ranges):
+        pieces, path = self._source.read_many(ranges), self._path
+        self._path = ""
+        if path and "NOTES" in os.environ:
+            with Path(os.environ["NOTES"]).open("a") as notes:
+                notes.write(f"{path}\n")
+        if "poison" in path:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if "hangs" in path:
+            time.sleep(600)
+        if "slow" in path:
+            time.sleep(0.5)
+        return pieces
+
+
+def dangerous_open(request, storage_options):
+    """Open a file below a root; reads of marked files are dangerous."""
+    return DangerousSource(open_below(request, storage_options), request.path)

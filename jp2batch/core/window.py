@@ -151,7 +151,7 @@ def _touched(positions: list[float], size: int) -> tuple[int, int]:
     """Return the rows or columns between positions, within the image."""
     if not all(map(math.isfinite, positions)) or max(positions) <= 0 or min(positions) >= size:
         raise InvalidWindow("", "the bbox does not meet the image", "see the bounds of the image")
-    start = max(0, math.floor(min(positions) + _TINY))
+    start = min(size - 1, max(0, math.floor(min(positions) + _TINY)))
     return start, max(start + 1, min(size, math.ceil(max(positions) - _TINY)))
 
 

@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _TRIES = 4  # attempts of a job: a worker can also be killed from outside
 _LONGEST_WAIT = 30.0  # seconds, the longest Retry-After
+_EARLY = 0.05  # seconds before the deadline of a job, when it is refused rather than late
 _SLOW = 2.0  # seconds after which a job is slow
 _STUCK = 10.0  # seconds after the end of a job until its worker is restarted; its actor ends the job earlier
 
@@ -108,10 +109,12 @@ class Dispatcher:
         turn.result.add_done_callback(retrieve)
         self._queue.put_nowait(turn)
         relief = loop.call_later(_SLOW, self._relieve, turn)
+        expiry = loop.call_at(job.end - _EARLY, self._expire, turn, loop.time())
         try:
             return await turn.result
         finally:
             relief.cancel()
+            expiry.cancel()
             turn.result.cancel()  # also if the wait was cancelled
             self._queue.remove(turn)
 
@@ -130,13 +133,22 @@ class Dispatcher:
         """Refuse a job of the client with most jobs, if necessary."""
         if self.waiting < self._most + self.free:
             return
-        wait = min(_LONGEST_WAIT, 1 + self._seconds * self.waiting / max(1, self.places))
-        error = Busy("", "the server is busy", "try again later", retry_after=wait)
         rival = self._queue.rival(client)
         if rival is None:
-            raise error
+            raise self._busy()
         self._queue.remove(rival)
-        rival.result.set_exception(error)
+        rival.result.set_exception(self._busy())
+
+    def _expire(self, turn: Turn, arrival: float) -> None:
+        """Refuse a job at its deadline, if it has mostly waited."""
+        now = asyncio.get_running_loop().time()
+        _, begin = self._running.get(turn, (None, now))
+        if begin - arrival >= now - begin and not turn.result.done():
+            turn.result.set_exception(self._busy())
+
+    def _busy(self) -> Busy:
+        wait = min(_LONGEST_WAIT, 1 + self._seconds * self.waiting / max(1, self.places))
+        return Busy("", "the server is busy", "try again later", retry_after=wait)
 
     def _relieve(self, turn: Turn) -> None:
         """End a slow job of a client that has all places."""

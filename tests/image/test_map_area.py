@@ -30,6 +30,10 @@ def test_a_box_is_the_pixels_that_it_touches(bounds, window):
     assert MapArea(bounds, "EPSG:32629").window(UTM, SHAPE) == Window.parse(window)
 
 
+def test_a_box_at_the_very_edge_is_its_last_pixel():
+    assert Window.from_bounds((0.0, -5.0, 5.0, -2.0 + 1e-9), (1, 0, 0, 0, -1, 0), (2, 5)) == Window((1, 2), (0, 5))
+
+
 def test_a_box_may_lie_on_a_turned_grid():
     turned = (0.0, 10.0, 0.0, -10.0, 0.0, 0.0)  # x = 10 row, y = -10 column
     assert Window.from_bounds((10, -30, 20, -10), turned, (5, 5)) == Window((1, 2), (1, 3))

@@ -412,6 +412,25 @@ def test_more_than_places_and_queue_are_refused_until_some_leave():
     run(played())
 
 
+def test_a_job_that_has_mostly_waited_is_refused_and_one_that_has_run_is_late():
+    async def played() -> None:
+        bench = Bench()
+        keeper = asyncio.ensure_future(bench.pool.keep())
+        await asyncio.sleep(1)
+        running = [bench.arrive(10, client="one") for _ in range(bench.pool.places)]
+        await asyncio.sleep(0.01)
+        waiting = bench.arrive(10, client="one")
+        with pytest.raises(Busy, match="the server is busy"):
+            await waiting
+        for client in running:
+            with pytest.raises(TimeoutError):
+                await client
+        keeper.cancel()
+        await bench.pool.close()
+
+    run(played())
+
+
 def test_without_a_queue_free_places_are_given():
     async def played() -> None:
         bench = Bench(queue=0)

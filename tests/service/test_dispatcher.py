@@ -415,8 +415,9 @@ def test_more_than_places_and_queue_are_refused_until_some_leave():
 def test_a_job_that_has_mostly_waited_is_refused_and_one_that_has_run_is_late():
     async def played() -> None:
         bench = Bench()
-        keeper = asyncio.ensure_future(bench.pool.keep())
-        await asyncio.sleep(1)
+        bench.cluster.add(FakeWorker(2))
+        bench.pool._tasks.spawn(bench.pool.keep())
+        await asyncio.sleep(1.5)
         running = [bench.arrive(10, client="one") for _ in range(bench.pool.places)]
         await asyncio.sleep(0.01)
         waiting = bench.arrive(10, client="one")
@@ -425,7 +426,6 @@ def test_a_job_that_has_mostly_waited_is_refused_and_one_that_has_run_is_late():
         for client in running:
             with pytest.raises(TimeoutError):
                 await client
-        keeper.cancel()
         await bench.pool.close()
 
     run(played())

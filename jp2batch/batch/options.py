@@ -28,6 +28,8 @@ class RunOptions:
     """Remove recorded results that no item makes, and incomplete files."""
     fail_fast: bool = False
     """Stop at the first failure."""
+    max_failures: str | int | None = None
+    """Failures allowed: a number, or a percentage such as "5%"."""
     storage_options: StorageOptions = field(default=None, repr=False)
     """Storage options of images and output, or a mapping by protocol."""
     progress: bool = False

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -10,18 +11,33 @@ from jp2batch.batch.report import BatchSummary
 from jp2batch.compute.checked_cluster import CheckedCluster
 from jp2batch.compute.result import Result
 
+_BETWEEN_LINES = 10.0  # seconds
+
 
 class Progress:
-    """Count results on a progress bar: items, failures, bytes fetched."""
+    """Count results on a progress bar: items, failures, bytes fetched.
 
-    def __init__(self, bar: Any, total: int) -> None:
-        self._bar, self._summary = bar, BatchSummary(total)
+    Without a bar, only missing workers are told, in lines on stderr.
+    """
+
+    def __init__(self, bar: Any, total: int, *, lines: bool = False) -> None:
+        self._bar, self._summary, self._lines = bar, BatchSummary(total), lines
+        self._workers, self._line_at = "", -_BETWEEN_LINES
 
     def add(self, result: Result) -> None:
         """Add a result and advance the bar."""
         if not self._bar.disable:
             self._summary.add(result)
             self.move(self.text)
+
+    def tell(self, workers: str) -> None:
+        """Show a text about missing workers; empty if all run."""
+        self._workers = workers
+        if not self._bar.disable:
+            self._bar.set_postfix_str(self.text)
+        elif self._lines and (workers.startswith("waiting") or time.monotonic() - self._line_at >= _BETWEEN_LINES):
+            self._line_at = time.monotonic()
+            sys.stderr.write(f"jp2batch: {workers or 'all workers are running'}\n")
 
     def move(self, text: str) -> None:
         """Advance the bar by an item, and set the text behind it."""
@@ -33,7 +49,8 @@ class Progress:
         """Text behind the bar."""
         found = self._summary
         failed = [f"{found.failed} failed"] if found.failed else []
-        return ", ".join([*failed, str(found.traffic)])
+        workers = [self._workers] if self._workers else []
+        return ", ".join([*workers, *failed, str(found.traffic)])
 
 
 @contextlib.contextmanager
@@ -47,12 +64,13 @@ def progress_bar(total: int, *, before: int = 0, visible: bool | None = None) ->
     before : int
         Number of items done by an earlier run.
     visible : bool, optional
-        True to show it; by default only in terminals and notebooks.
+        True to show it; by default only in terminals and notebooks: elsewhere, lines tell of missing workers.
     """
+    lines = visible is None
     if visible is None:
         visible = sys.stderr.isatty() or _in_notebook()
     with _tqdm()(total=total, initial=before, unit="item", disable=not visible) as bar:
-        yield Progress(bar, total - before)
+        yield Progress(bar, total - before, lines=lines)
 
 
 def announce(cluster: CheckedCluster | None, *, visible: bool) -> None:

@@ -165,7 +165,7 @@ class _Batch:
 
     def _collect(self, items: Sequence[Request], by_place: dict[int, Result]) -> None:
         with progress_bar(len(items), visible=self.progress and None) as bar:
-            for place, result in _results(items, self.engine, self.output, self.storage_options):
+            for place, result in _results(items, self.engine, self.output, self.storage_options, bar.tell):
                 by_place[place] = result
                 bar.add(result)
                 if self.on_result is not None:
@@ -206,31 +206,40 @@ def as_completed(
 
 
 def _results(
-    items: Sequence[Request], engine: EngineOptions, output: OutputForm, storage_options: StorageOptions
+    items: Sequence[Request],
+    engine: EngineOptions,
+    output: OutputForm,
+    storage_options: StorageOptions,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> Generator[tuple[int, Result], None, None]:
     """Iterate over (index, result) of items as results arrive."""
     reads = Reads(items)
     with contextlib.ExitStack() as stack:
-        stream = results(reads.all(), engine.start(stack), output, storage_options)
+        stream = results(reads.all(), engine.start(stack), output, storage_options, tell=tell)
         for found in stack.enter_context(contextlib.closing(stream)):
             yield from reads.results(found)
 
 
 def results(
-    reads: Sequence[Request],
+    reads: Iterable[Request],
     cluster: CheckedCluster | None,
     output: OutputForm,
     storage_options: StorageOptions,
     *,
     check: Callable[[], object] = lambda: None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> Generator[Result, None, None]:
     """Iterate over the results of different requests as they arrive.
 
-    Without a cluster, they run in threads. `check` is called periodically; an exception it raises ends the batch. Other
-    parameters are as for `run`.
+    Without a cluster, they run in threads. The requests can be endless: they are taken as there is room for them.
+    `check` is called periodically; an exception it raises ends the batch. `tell` is called with a text about missing or
+    paused workers, empty if all run. Other parameters are as for `run`.
     """
     order, requests = _order(output, storage_options, local=cluster is None), iter(reads)
-    stream = in_threads(requests, order, check) if cluster is None else on_cluster(requests, order, cluster, check)
+    if cluster is None:
+        stream = in_threads(requests, order, check)
+    else:
+        stream = on_cluster(requests, order, cluster, check, tell)
     with contextlib.closing(stream):
         yield from stream if cluster is None or cluster.is_own else map(_with_worker, stream)
 

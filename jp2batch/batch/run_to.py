@@ -35,6 +35,7 @@ def run_to(
     verify: bool = False,
     clean: bool = False,
     fail_fast: bool = False,
+    max_failures: str | int | None = None,
     storage_options: StorageOptions = None,
     progress: bool = True,
 ) -> BatchSummary:
@@ -54,6 +55,10 @@ def run_to(
     resume, retry_failed, overwrite, fail_fast : bool
         True to read only the unfinished items of an earlier run, or only its failed items, without removing results; to
         replace its output as new results arrive; to stop at the first failure.
+    max_failures : str or int, optional
+        Stop when more items failed: a number, or a percentage of the finished items, such as "5%", which applies from
+        100 finished items on. By default a run stops only if its first 10 items fail alike, for a reason that others
+        will share, such as credentials or a missing bucket.
     verify, clean : bool
         When resuming, True to compare the content of results with their checksums, not only their sizes; to remove
         recorded results that no item makes, and incomplete files.
@@ -78,6 +83,7 @@ def run_to(
         verify=verify,
         clean=clean,
         fail_fast=fail_fast,
+        max_failures=max_failures,
         storage_options=storage_options,
         progress=progress,
         engine=EngineOptions(client=client, processes=processes, wait_workers=wait_workers),

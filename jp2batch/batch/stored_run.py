@@ -8,6 +8,7 @@ from pathlib import Path
 from jp2batch.batch.checks import check_apart, check_existing, check_options, check_writable
 from jp2batch.batch.commit import Committer
 from jp2batch.batch.deduplicate import Reads, items_of
+from jp2batch.batch.failures import FailureLimit
 from jp2batch.batch.options import RunOptions
 from jp2batch.batch.outputs import sink_for
 from jp2batch.batch.progress import announce, progress_bar, tell
@@ -34,6 +35,7 @@ class StoredRun:
 
     def __init__(self, requests: Sequence[Request], options: RunOptions, sources: Sequence[str]) -> None:
         check_options(options)
+        self._failures = FailureLimit(options.max_failures)
         self._options, self._items = options, items_of(requests)
         self._reads, self._fingerprint = Reads(self._items), fingerprint_of(self._items)
         self._output = sink_for(options.output, options.form, options.storage_options)
@@ -68,7 +70,7 @@ class StoredRun:
 
     def write(self, stack: contextlib.ExitStack, cluster: CheckedCluster | None, check: Callable[[], object]) -> None:
         """Read the remaining items; store and count their results."""
-        options, todo = self._options, self._plan.todo
+        options, todo, failures = self._options, self._plan.todo, self._failures
         committer = self._opened(stack)
 
         def tick() -> None:
@@ -80,12 +82,15 @@ class StoredRun:
         announce(cluster, visible=options.progress)
         total, wanted = len(self._items), {item.id for item in todo}
         bar = stack.enter_context(progress_bar(total, before=total - len(todo), visible=options.progress and None))
-        stream = results(self._reads.of(todo), cluster, self._output.deliver, options.storage_options, check=tick)
+        stream = results(
+            self._reads.of(todo), cluster, self._output.deliver, options.storage_options, check=tick, tell=bar.tell
+        )
         for found in stack.enter_context(contextlib.closing(stream)):
             for _, result in self._reads.results(found, wanted):
                 with _storing(options.output):
                     committer.add(result)
                 bar.add(result)
+                failures.add(result)
             if options.fail_fast and found.error is not None:
                 return
         with _storing(options.output):

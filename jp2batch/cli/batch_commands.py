@@ -20,7 +20,7 @@ from jp2batch.cli.options import (
     wait_flag,
 )
 from jp2batch.cli.storage_flags import StorageFlags, options_in_flags, storage_flags
-from jp2batch.core.errors import ClusterLost, OutputError, StorageError
+from jp2batch.core.errors import ClusterLost, OutputError, StorageError, TooManyFailures
 from jp2batch.core.file_formats import CUBE_FORMAT, DEFAULT_FORMAT, FORMAT_NAMES
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 @click.option("--verify", is_flag=True, help="Resume: compare the content of results, not only their sizes.")
 @click.option("--clean", is_flag=True, help="Resume: remove recorded results of other manifests, and incomplete files.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
+@click.option("--max-failures", metavar="N|P%", help="Stop when more images failed: a number or a percentage.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="Print only errors.")
 @index_flag
@@ -81,6 +82,7 @@ def run(
     verify: bool,
     clean: bool,
     fail_fast: bool,
+    max_failures: str | None,
     as_json: bool,
     quiet: bool,
     table: str | None,
@@ -111,6 +113,7 @@ def run(
         verify=verify,
         clean=clean,
         fail_fast=fail_fast,
+        max_failures=max_failures,
         progress=not quiet,
         engine=engine_options(
             scheduler, workers, threads, memory_limit, wait_workers=wait_workers, local_threads=local_threads
@@ -130,7 +133,7 @@ def _ending(*, as_json: bool, quiet: bool) -> Iterator[list["BatchSummary"]]:
     context, kept = click.get_current_context(), "records are kept: continue with --resume"
     try:
         yield begun
-    except (ClusterLost, OutputError) as error:
+    except (ClusterLost, OutputError, TooManyFailures) as error:
         _tell(*begun, as_json=as_json, quiet=quiet)
         complain(error, f"; {kept}")
         context.exit(FAILED)

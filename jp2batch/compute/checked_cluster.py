@@ -76,7 +76,9 @@ class CheckedCluster:
         self.is_own, self.client, self.wait_workers, self._check = is_own, client, wait_workers, check
         self._packages, self._name = sorted(packages), f"jp2batch-{uuid.uuid4().hex[:12]}"
         self._resource = "-".join(["jp2batch", __version__, *self._packages])
-        self._scheduler: Any = client.scheduler  # its methods are remote
+        scheduler: Any = client.scheduler
+        self._scheduler = scheduler  # its methods are remote
+        self._address, self._own = str(scheduler.address), contextlib.ExitStack()
         self._checked_by = ""  # id of the scheduler with the check
         self._refused: dict[str, tuple[str, str]] = {}  # problem and hint by address
         self._logged: set[str] = set()
@@ -89,7 +91,7 @@ class CheckedCluster:
     @property
     def address(self) -> str:
         """Address of the scheduler."""
-        return str(self._scheduler.address)
+        return self._address
 
     def __enter__(self) -> Self:
         """Check the workers; wait for the first that passes.
@@ -115,6 +117,23 @@ class CheckedCluster:
         """Remove the check; workers that have passed keep the resource."""
         with contextlib.suppress(Exception):  # the cluster may be gone
             self.client.sync(self._scheduler.unregister_worker_plugin, name=self._name, callback_timeout=_ANSWER)
+        self._own.close()
+
+    def connect(self) -> None:
+        """Connect another client, if distributed has closed the last.
+
+        distributed does so if the scheduler does not answer for some time.
+
+        Raises
+        ------
+        OSError
+            The scheduler does not answer.
+        """
+        from distributed import Client
+
+        client = Client(self._address, timeout=_ANSWER, security=self.client.security, set_as_default=False)
+        self._own.callback(client.close, timeout=_ANSWER)
+        self.client, self._scheduler = client, client.scheduler
 
     def counts(self) -> WorkerCounts:
         """Return the numbers of workers; log workers that failed the check.
@@ -145,6 +164,26 @@ class CheckedCluster:
             refused=refused,
             unchecked=len(workers) - len(passed) - refused,
         )
+
+    def stuck(self) -> set[str]:
+        """Return the keys of tasks that wait on paused workers.
+
+        dask leaves them there, for as long as the workers are paused.
+
+        Raises
+        ------
+        ClusterLost
+            The scheduler does not answer.
+        """
+        workers: Mapping[str, Mapping[str, Any]] = self._identity()["workers"]
+        idle = [
+            address
+            for address, worker in workers.items()
+            if worker["status"] == "paused" and not worker["metrics"].get("task_counts", {}).get("executing")
+        ]
+        with reaching():
+            waiting = self.client.processing(workers=idle) if idle else {}
+        return {key for keys in waiting.values() for key in keys}
 
     def _send_check(self) -> None:
         """Send the check to all workers.
@@ -211,7 +250,7 @@ class CheckedCluster:
     def _identity(self) -> dict[str, Any]:
         """Return what the scheduler tells of itself and its workers."""
         with reaching():  # `Client.scheduler_info` would return old values if the scheduler does not answer
-            found: dict[str, Any] = self.client.sync(self._scheduler.identity, n_workers=-1)
+            found: dict[str, Any] = self.client.sync(self._scheduler.identity, n_workers=-1, callback_timeout=_ANSWER)
         return found
 
 

@@ -31,6 +31,21 @@ def load_distributed() -> None:
     importlib.import_module("distributed")
 
 
+@contextlib.contextmanager
+def without_connection_logs() -> Iterator[None]:
+    """Silence distributed about broken connections for a `with` block."""
+    load_distributed()
+    loggers = [logging.getLogger(f"distributed.{name}") for name in ("batched", "client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def async_client(client: "Client") -> "Client":
     """Return an asynchronous client of the same cluster, connected to workers directly."""
     from distributed import Client

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dask.utils import parse_timedelta
 
 from jp2batch.compute.checked_cluster import CheckedCluster
-from jp2batch.compute.cluster import local_cluster
+from jp2batch.compute.cluster import local_cluster, without_connection_logs
 from jp2batch.compute.connection import ClientLike, connected
 from jp2batch.core.errors import ClusterLost, ConfigurationError, InvalidRequest, Jp2BatchError
 
@@ -75,6 +75,8 @@ class EngineOptions:
             The cluster does not start or cannot be reached, has no worker in time, or all its workers lack a package.
         """
         try:
+            if self.client is not None or self.processes:
+                stack.enter_context(without_connection_logs())
             client = stack.enter_context(self._engine(private))
             if client is None:
                 return None

@@ -1,14 +1,19 @@
 """Result of a request, in memory."""
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import pickle
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Self
+
+import cloudpickle
 
 from jp2batch.core import display
 from jp2batch.core.display import format_bytes
-from jp2batch.core.errors import Jp2BatchError
+from jp2batch.core.errors import Jp2BatchError, UnexpectedError
 from jp2batch.core.request import Request
 from jp2batch.image.preview import thumbnail
 from jp2batch.image.read import Stats
+
+_PICKLED = "return a value that can be pickled"
 
 Status = Literal["ok", "failed"]
 
@@ -87,6 +92,31 @@ class Result:
             ]
         return rows + ([("written to", self.output)] if self.output else [])
 
+    def pack(self) -> bytes:
+        """Return this result without its request, pickled.
+
+        A value that cannot be pickled makes it a failed result.
+        """
+        fields = tuple(getattr(self, name) for name in _PACKED)
+        try:
+            return _pickled(fields)
+        except Exception as error:  # noqa: BLE001  # of any `__reduce__`
+            problem = f"its value cannot be sent: {type(error).__name__}: {error}".partition("\n")[0][:500]
+            told = UnexpectedError(self.request.shown_path, problem, _PICKLED)
+            return replace(self, status="failed", value=None, error=told).pack()
+
+    @classmethod
+    def unpack(cls, request: Request, packed: bytes) -> Self:
+        """Return a result of a request, from `pack`.
+
+        A value that cannot be unpickled makes it a failed result.
+        """
+        try:
+            return cls(request, *pickle.loads(packed))  # noqa: S301  # from our own workers
+        except Exception as error:  # noqa: BLE001  # of any class's making
+            problem = f"its value cannot be received: {type(error).__name__}: {error}".partition("\n")[0][:500]
+            return cls(request, "failed", error=UnexpectedError(request.shown_path, problem, _PICKLED))
+
     def record(self) -> dict[str, object]:
         """Return the fields except the value as a JSON-serializable dict.
 
@@ -121,6 +151,17 @@ class Result:
             "same_as": self.same_as,
         }
         return dict(request.columns) | own  # own fields override columns of the same name
+
+
+_PACKED = tuple(field.name for field in fields(Result))[1:]
+
+
+def _pickled(value: object) -> bytes:
+    try:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, AttributeError, TypeError):  # e.g. of a class in a notebook
+        data: bytes = cloudpickle.dumps(value)
+        return data
 
 
 def describe(error: Jp2BatchError) -> dict[str, object]:

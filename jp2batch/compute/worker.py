@@ -3,9 +3,9 @@
 import contextlib
 import os
 import platform
-import threading
-from collections.abc import Iterator
+from functools import partial
 
+from jp2batch.compute.alarms import alarms
 from jp2batch.core.runtime import process_state
 from jp2batch.storage.cluster_limits import current_worker
 
@@ -38,22 +38,14 @@ def memory_to_spare() -> int | None:
     return max(0, int(limit * _SHARE - least - _LATER) // int(worker.state.nthreads))
 
 
-@contextlib.contextmanager
-def watchdog(seconds: float | None) -> Iterator[None]:
+def watchdog(seconds: float | None) -> contextlib.AbstractContextManager[None]:
     """End this process if a `with` block takes longer than `seconds`.
 
     Nothing else ends a decode that hangs.
     """
     if seconds is None:
-        yield
-        return
-    timer = threading.Timer(seconds, os._exit, (LATE,))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+        return contextlib.nullcontext()
+    return alarms().after(seconds, partial(os._exit, LATE))
 
 
 def is_replaced() -> bool:
@@ -62,6 +54,15 @@ def is_replaced() -> bool:
     True for a dask worker with a nanny; the batch notices the restart.
     """
     return getattr(current_worker(), "nanny", None) is not None
+
+
+def is_irreplaceable() -> bool:
+    """Return whether a crash here would cost the cluster a worker.
+
+    True for a dask worker without a nanny, if it does not run in the process of its scheduler.
+    """
+    worker = current_worker()
+    return worker is not None and worker.nanny is None and not str(worker.address).startswith("inproc")
 
 
 @process_state()

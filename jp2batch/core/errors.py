@@ -36,6 +36,7 @@ __all__ = [
     "RangesIgnored",
     "StorageError",
     "StoreUnavailable",
+    "TooManyFailures",
     "TooManyPixels",
     "UnexpectedError",
     "UnsupportedImage",
@@ -271,6 +272,10 @@ class ClusterLost(Jp2BatchError):
 
 class ClusterMismatch(ConfigurationError):
     """Workers of a cluster lack this package, or have another version."""
+
+
+class TooManyFailures(Jp2BatchError):
+    """The run was stopped, because too many items failed."""
 
 
 class UnexpectedError(Jp2BatchError):

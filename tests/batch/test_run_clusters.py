@@ -9,26 +9,23 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from distributed import Client
 
 import jp2batch
-from jp2batch import cli
 from jp2batch.batch.outputs.folder import Folder
 from jp2batch.compute.cluster import local_cluster
 from jp2batch.compute.isolated import run_task_in_subprocess
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import PickledSpec, TaskSpec, as_response
-from jp2batch.core.errors import ClusterLost, DecoderCrashed, ImageTooLarge, OutputError
+from jp2batch.core.errors import DecoderCrashed, ImageTooLarge, OutputError
 from jp2batch.core.options import SecretDict
 from jp2batch.core.request import Request
 from jp2batch.sample.encode import Coding, encode
 from support.clusters import cluster_by_hand
-from support.deliveries import dangerous, digest, slow, surprise
+from support.deliveries import dangerous, digest, surprise
 from support.images import PLAIN
 from support.oracle import Oracle
-from support.processes import kill_family
-from support.runs import check_lines, check_pixels, lines, start, wait_for_records, write_rows
+from support.runs import check_pixels, lines, start, write_rows
 
 FAILED, NOT_STARTED = 1, 3
 TESTS = Path(__file__).resolve().parents[1]
@@ -44,42 +41,6 @@ def many(band) -> list[Request]:
 def manifest(many, tmp_path) -> Path:
     rows = [{"Path": one.path, "rlevel": 0, "window": one.window and str(one.window)} for one in many]
     return write_rows(tmp_path / "manifest.ndjson", rows * 5)
-
-
-# A cluster that is lost
-
-
-def test_a_scheduler_that_is_killed_ends_a_run_that_can_be_resumed(manifest, tmp_path):
-    environment = IMPORTABLE | {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
-    with cluster_by_hand(tmp_path / "cluster", env=IMPORTABLE) as cluster:
-        process = start(manifest, "-o", tmp_path / "r.ndjson", "--scheduler", cluster.address, env=environment)
-        wait_for_records(tmp_path / "r.ndjson.records.ndjson", 20)
-        cluster.scheduler.kill()
-        _, errors = process.communicate(timeout=100)
-    assert process.returncode == 1, errors
-    told = errors.decode().splitlines()[-1]
-    assert told.startswith("jp2batch: the scheduler does not answer: ")
-    assert told.endswith("records are kept: continue with --resume")
-    assert b"jp2batch.core.errors" not in errors  # no traceback of ours; the client's heartbeat may log one of its own
-    done = CliRunner().invoke(
-        cli.main, ["run", str(manifest), "-o", str(tmp_path / "r.ndjson"), "--resume", "--local-threads", "--json"]
-    )
-    assert (done.exit_code, json.loads(done.stdout)["kept"] >= 20) == (0, True)
-    check_lines(tmp_path / "r.ndjson", manifest)
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_cluster_without_workers_is_waited_for_only_so_long(many, tmp_path):
-    with (
-        cluster_by_hand(tmp_path / "cluster", 1, env=IMPORTABLE) as cluster,
-        Client(cluster.address, timeout=10) as client,
-    ):
-        client.wait_for_workers(1, timeout=60)
-        results = jp2batch.as_completed(many, client, output=slow, wait_workers="1s")
-        next(results)
-        kill_family(cluster.workers[0])
-        with pytest.raises(ClusterLost, match="has had no worker for 1 s"):
-            list(results)
 
 
 # Memory

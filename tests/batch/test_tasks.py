@@ -15,9 +15,8 @@ import xarray as xr
 
 import jp2batch
 from jp2batch.batch import run as batch
-from jp2batch.batch.executors.in_flight import InFlightWindow
-from jp2batch.compute import cluster as cluster_module
-from jp2batch.compute import task
+from jp2batch.batch.executors import cluster as cluster_executor
+from jp2batch.compute import checked_cluster, task
 from jp2batch.compute.cluster import local_cluster
 from jp2batch.core.errors import (
     ClusterMismatch,
@@ -119,7 +118,7 @@ def test_only_a_few_requests_are_under_way(client, paths):
     most = 0
     for _ in jp2batch.as_completed(requests, client):
         most = max(most, len(client.futures))
-    assert 0 < most <= 2 * InFlightWindow.MOST + 1
+    assert 0 < most <= 2 * cluster_executor._PER_THREAD + 1
     check_released(client)
 
 
@@ -213,7 +212,7 @@ def test_an_item_too_large_for_its_worker_is_refused_before_it_is_fetched(paths,
 
 
 def test_a_cluster_with_another_version_is_refused(client, paths, monkeypatch):
-    monkeypatch.setattr(cluster_module, "__version__", "99.0")
+    monkeypatch.setattr(checked_cluster, "__version__", "99.0")
     with pytest.raises(ClusterMismatch, match=r"pip install jp2batch==99\.0"):
         jp2batch.run([Request(paths[0])], client)
 

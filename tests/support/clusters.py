@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,14 @@ class Cluster:
         self.workers.append(process)
         return process
 
+    def restart_scheduler(self, wait: Callable[[], object] = lambda: None) -> None:
+        """Kill the scheduler, whose workers end; wait, and start another at its address."""
+        port = self.address.rpartition(":")[2]
+        kill_family(self.scheduler)
+        wait()
+        (self.folder / "scheduler.json").unlink()
+        self.scheduler = _start_scheduler(self.folder, port)
+
     def log(self) -> str:
         """Return the log of its processes."""
         return "".join(path.read_text() for path in self.folder.glob("*.log"))
@@ -47,16 +55,19 @@ class Cluster:
 def cluster_by_hand(folder: Path, workers: int = 2, *, protocol: str = "tcp", **options: Any) -> Iterator[Cluster]:
     """Run a cluster in a `with` block; `options` are those of its workers."""
     folder.mkdir()
-    told = ["--protocol", protocol, "--port", "0", "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
-    scheduler = _start(folder, "scheduler", "--scheduler-file", str(folder / "scheduler.json"), *told)
-    cluster = Cluster(folder, scheduler)
+    cluster = Cluster(folder, _start_scheduler(folder, protocol=protocol))
     try:
         for _ in range(workers):
             cluster.add_worker(**options)
         yield cluster
     finally:
-        for process in (*cluster.workers, scheduler):
+        for process in (*cluster.workers, cluster.scheduler):
             kill_family(process)
+
+
+def _start_scheduler(folder: Path, port: str = "0", protocol: str = "tcp") -> "subprocess.Popen[bytes]":
+    told = ["--protocol", protocol, "--port", port, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    return _start(folder, "scheduler", "--scheduler-file", str(folder / "scheduler.json"), *told)
 
 
 def _start(folder: Path, kind: str, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":

@@ -61,7 +61,7 @@ def check_lines(path: Path, manifest: Path, *, failed: int = 0) -> None:
 
 
 def wait_for_records(path: Path, number: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not path.exists() or path.read_bytes().count(b"\n") < number:
         assert time.monotonic() < deadline
         time.sleep(0.005)

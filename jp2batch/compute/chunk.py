@@ -1,0 +1,48 @@
+"""Run a chunk of requests as a single dask task.
+
+The scheduler handles tasks, not items: with many items in a task, it has little to do for each. Requests and results
+travel as bytes, which it neither unpickles nor copies.
+"""
+
+import pickle
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from jp2batch.compute.isolated import run_task_in_child
+from jp2batch.compute.result import Result
+from jp2batch.compute.task import PickledSpec, run_task
+from jp2batch.compute.worker import is_irreplaceable
+from jp2batch.core.request import Request
+
+_LONGEST = 2.0  # seconds after which a chunk starts no further request
+_LARGEST = 4 << 20  # bytes of results, likewise: all must fit into the memory of the client
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkResult:
+    """Results of the first requests of a chunk."""
+
+    packed: Sequence[bytes]
+    """Results by `Result.pack`; fewer than requests, if they took long."""
+    seconds: float
+    """Seconds taken by them."""
+
+    def results(self, requests: Iterable[Request]) -> list[Result]:
+        """Return the results of the requests."""
+        return [Result.unpack(request, data) for request, data in zip(requests, self.packed, strict=False)]
+
+
+def run_chunk(requests: bytes, order: PickledSpec, isolated: bool) -> ChunkResult:
+    """Run pickled requests, one after another, until they took long.
+
+    They run in a child process, if `isolated`, or if the end of this process would cost the cluster a worker.
+    """
+    begin, size, packed = time.monotonic(), 0, []
+    isolated = isolated or is_irreplaceable()
+    for request in pickle.loads(requests):  # noqa: S301  # from our own client
+        packed.append(run_task_in_child(request, order) if isolated else run_task(request, order).pack())
+        size += len(packed[-1])
+        if time.monotonic() - begin > _LONGEST or size > _LARGEST:
+            break
+    return ChunkResult(packed, time.monotonic() - begin)

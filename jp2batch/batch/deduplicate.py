@@ -1,7 +1,9 @@
 """Give items distinct ids; read equal requests once."""
 
-from collections.abc import Container, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Self
 
 from jp2batch.compute.result import Result
 from jp2batch.core.request import Request
@@ -42,6 +44,9 @@ class ItemIds:
         first = found >> _BITS + 1
         return first if first and (found >> 1) & _MASK != asked else None
 
+    def __contains__(self, id_: str) -> bool:
+        return hash(id_) & _MASK in self._rows
+
     def item(self, row: Request) -> Request:
         """Return the item of a row whose id was claimed.
 
@@ -59,38 +64,66 @@ class ItemIds:
         return replace(row, id=f"{row.id}-{number}")
 
 
-class Reads:
-    """Map from reads to items: equal requests are read once."""
+def reads_of(items: Iterable[Request]) -> list[Request]:
+    """Return the read of each item: the first of equal requests."""
+    first: dict[object, Request] = {}
+    return [first.setdefault(_asked(item), item) for item in items]
 
-    def __init__(self, items: Iterable[Request]) -> None:
-        self._items: dict[object, list[tuple[int, Request]]] = {}
-        for place, item in enumerate(items):
-            self._items.setdefault(_asked(item), []).append((place, item))
 
-    def all(self) -> list[Request]:
-        """Return the request of each read: its first item."""
-        return [items[0][1] for items in self._items.values()]
+Pair = tuple[Request, Request]
+"""An item, and its read."""
 
-    def first(self, item: Request) -> Request:
-        """Return the request of the read of an item."""
-        return self._items[_asked(item)][0][1]
 
-    def of(self, items: Iterable[Request]) -> list[Request]:
-        """Return the requests of the reads needed for some items."""
-        return [self._items[asked][0][1] for asked in dict.fromkeys(map(_asked, items))]
+class ReadQueue:
+    """Reads in order, for items that may become known later.
 
-    def results(self, result: Result, wanted: Container[str] | None = None) -> list[tuple[int, Result]]:
-        """Return (index, result) of the items of a read.
+    Equal requests are read once if they are known before their read ends.
 
-        `wanted` limits them to items with these ids.
-        """
-        items = self._items[_asked(result.request)]
-        if wanted is not None:
-            items = [(place, item) for place, item in items if item.id in wanted]
-        first = items[0][1]
+    Parameters
+    ----------
+    more : callable
+        Returns further items with their reads; none if none are known yet; None at the end.
+    """
+
+    def __init__(self, more: Callable[[], Sequence[Pair] | None]) -> None:
+        self._more = more
+        self._reads, self._items = deque[Request](), dict[object, list[tuple[int, Request]]]()
+        self._count, self._ended = 0, False
+
+    @classmethod
+    def of(cls, items: Sequence[Request]) -> Self:
+        """Return the queue of items that are all known."""
+        parts = iter([list(zip(items, reads_of(items), strict=True))])
+        return cls(lambda: next(parts, None))
+
+    @property
+    def exhausted(self) -> bool:
+        """True if all reads have been taken."""
+        return self._ended and not self._reads
+
+    def take(self, count: int) -> list[Request]:
+        """Return the next reads as far as they are known."""
+        while len(self._reads) < count and not self._ended:
+            pairs = self._more()
+            if not pairs:
+                self._ended = pairs is None
+                break
+            for item, read in pairs:
+                self._enter(item, read)
+        return [self._reads.popleft() for _ in range(min(count, len(self._reads)))]
+
+    def results(self, result: Result) -> list[tuple[int, Result]]:
+        """Return (index, result) of the items of a read."""
+        (place, first), *others = self._items.pop(_asked(result.request))
         own = replace(result, request=first, same_as=None)
-        others = [(place, replace(result, request=item, same_as=first.id)) for place, item in items[1:]]
-        return [(items[0][0], own), *others]
+        return [(place, own), *((n, replace(result, request=item, same_as=first.id)) for n, item in others)]
+
+    def _enter(self, item: Request, read: Request) -> None:
+        items = self._items.setdefault(_asked(read), [])
+        if not items:
+            self._reads.append(read)
+        items.append((self._count, item))
+        self._count += 1
 
 
 def _asked(request: Request) -> object:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from jp2batch.batch.deduplicate import Reads
+from jp2batch.batch.deduplicate import reads_of
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core import config, display
 from jp2batch.core.costs import StoreCosts
@@ -109,7 +109,7 @@ def plan_batch(
     on_plan : callable, optional
         Called after each read is planned.
     """
-    reads = Reads(requests).all()
+    reads = [read for read, item in zip(reads_of(requests), requests, strict=True) if read is item]
     total = BatchPlan(len(requests), len(reads), readers or config.threads())
     for first in range(0, len(reads), _TOGETHER):
         some = reads[first : first + _TOGETHER]

@@ -39,6 +39,11 @@ class Progress:
             self._line_at = time.monotonic()
             sys.stderr.write(f"jp2batch: {workers or 'all workers are running'}\n")
 
+    def grow(self, count: int, before: int) -> None:
+        """Add items that have become known, some of them done before."""
+        self._bar.total += count
+        self._bar.update(before)
+
     def move(self, text: str) -> None:
         """Advance the bar by an item, and set the text behind it."""
         self._bar.set_postfix_str(text, refresh=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jp2batch.compute.result import Result
 from jp2batch.core import display
+from jp2batch.core.errors import ManifestError
 from jp2batch.core.request import Request
 from jp2batch.core.traffic import Traffic
 from jp2batch.image.preview import thumbnail
@@ -46,6 +47,8 @@ class BatchSummary:
     """End of the run: "complete", "interrupted", or a type of error."""
     first_failure: str = ""
     """Message of the first failure in this run."""
+    bad_rows: ManifestError | None = None
+    """Error of bad rows of the manifest that were found during the run."""
 
     @property
     def bytes_read(self) -> int:
@@ -81,6 +84,13 @@ class BatchSummary:
             self.first_failure = self.first_failure or str(result.error)
         if result.stats and result.same_as is None:
             self.traffic.add(result.stats.requests, result.stats.bytes_read, result.size)
+
+    def refuse(self, bad_rows: ManifestError | None) -> None:
+        """Add bad rows of the manifest as failed items."""
+        if bad_rows is not None:
+            self.bad_rows = bad_rows
+            self.requests += len(bad_rows.rows)
+            self.failures[type(bad_rows).__name__] += len(bad_rows.rows)
 
     def summary(self) -> dict[str, object]:
         """Return counts and sums as a JSON-compatible dict."""

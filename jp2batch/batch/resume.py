@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jp2batch.batch.deduplicate import Reads
+from jp2batch.batch.deduplicate import ItemIds, Pair, reads_of
 from jp2batch.batch.options import RunOptions
 from jp2batch.batch.outputs import Output
 from jp2batch.batch.records.entry import RecordBook, RecordEntry
@@ -37,7 +37,7 @@ class EarlierRun:
     def __init__(self, output: Output, log: RecordLog, state: RunState | None) -> None:
         self.output, self._log, self.state = output, log, state
         self.stamp = log.stamp()
-        self._digests: Mapping[str, str] | None = None
+        self._digests: dict[str, str] | None = None
         self.book: RecordBook = log.read()
         self._stored: Mapping[str, StoredFile] = output.stored()
 
@@ -63,7 +63,7 @@ class EarlierRun:
             hint = f"give root={earlier}" if earlier else "leave out root="
             raise InvalidRequest(output, problem, f"{hint}, or another output")
 
-    def verdict(self, item: Request, name: Name, names: Mapping[str, Name], *, verify: bool, same: bool) -> Verdict:
+    def verdict(self, item: Request, name: Name, names: "OutputNames", *, verify: bool, same: bool) -> Verdict:
         """Compare an item with its record and result.
 
         Parameters
@@ -72,8 +72,8 @@ class EarlierRun:
             The item.
         name : Name
             Name of its result.
-        names : mapping
-            Names of all items.
+        names : OutputNames
+            Names of all items so far.
         verify : bool
             True to compare the content, too.
         same : bool
@@ -82,12 +82,11 @@ class EarlierRun:
         entry = self.book.entries.get(item.id)
         if entry is None:
             return "whole" if self._is_adoptable(name, same=same) else "todo"
-        if not entry.is_of(item):
+        if entry.digest != name.digest:  # the manifest may have changed, and use the same id for another request
             return "todo"
         if not entry.ok:
             return "failed"
-        other = names.get(entry.output)
-        is_right = self.output.fits(entry.output) and (other is None or other.digest == entry.digest)
+        is_right = self.output.fits(entry.output) and names.agree(entry.output, entry.digest)
         return "done" if is_right and self._agrees(entry, verify=verify) else "todo"
 
     def adopted(self, item: Request, name: str, first: Request) -> Result:
@@ -103,7 +102,7 @@ class EarlierRun:
             same_as=None if first.id == item.id else first.id,
         )
 
-    def others(self, names: Mapping[str, Name], *, recorded: bool) -> set[str]:
+    def others(self, names: Container[str], *, recorded: bool) -> set[str]:
         """Return existing results that no item makes.
 
         If `recorded`, only those named by records.
@@ -111,10 +110,13 @@ class EarlierRun:
         known = self._recorded().keys() | self.book.void if recorded else self._stored.keys()
         return {name for name in known if name in self._stored and name not in names}
 
-    def is_untidy(self, todo: Iterable[Request], *, overwrite: bool) -> bool:
-        """Return whether the log will have many useless lines."""
+    def is_untidy(self, replaced: int, *, overwrite: bool) -> bool:
+        """Return whether the log has many useless lines.
+
+        `replaced` is the number of records with successors.
+        """
         entries = self.book.entries
-        useless = len(entries) if overwrite else sum(item.id in entries for item in todo)
+        useless = len(entries) if overwrite else replaced
         return self.book.damaged > 0 or (self.book.lines - len(entries) + useless) * 100 > self.book.lines
 
     def ids_of(self, names: Container[str]) -> list[str]:
@@ -123,8 +125,16 @@ class EarlierRun:
 
     def outdated(self, todo: Iterable[Name]) -> list[str]:
         """Return the ids of records whose results get other content."""
-        digests = {name.name: name.digest for name in todo}
+        recorded = self._recorded()
+        digests = {name.name: name.digest for name in todo if recorded.get(name.name, name.digest) != name.digest}
+        if not digests:
+            return []
         return [id_ for id_, e in self.book.entries.items() if digests.get(e.output, e.digest) != e.digest]
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Leave out records that are void from now on."""
+        for id_ in ids:
+            self.book.void.add(self.book.entries.pop(id_).output)
 
     def _agrees(self, entry: RecordEntry, *, verify: bool) -> bool:
         """Return whether a result has the recorded size, and content if wanted."""
@@ -146,77 +156,102 @@ class EarlierRun:
         return (is_newer or (name.is_own and not is_replaced)) and self.output.is_whole(name.name)
 
     def _recorded(self) -> Mapping[str, str]:
-        """Return the digests of requests by the names of their recorded results."""
+        """Return the digests of requests by the names of their recorded results.
+
+        Empty for a result of several requests.
+        """
         if self._digests is None:
-            self._digests = {entry.output: entry.digest for entry in self.book.entries.values()}
+            self._digests = {}
+            for entry in self.book.entries.values():
+                if self._digests.setdefault(entry.output, entry.digest) != entry.digest:
+                    self._digests[entry.output] = ""
         return self._digests
+
+
+class OutputNames:
+    """Names of the results of all items so far, kept as hashes.
+
+    The name of a line is its id, which is in `ids`.
+    """
+
+    def __init__(self, ids: ItemIds, *, ignore_case: bool) -> None:
+        self._ids, self._ignore_case = ids, ignore_case  # some file systems ignore case
+        self._digests: dict[int, int] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (name in self._ids or self._key(name) in self._digests)
+
+    def agree(self, name: str, digest: str) -> bool:
+        """Return whether a name is of no other request."""
+        return self._digests.get(self._key(name), hash(digest)) == hash(digest)
+
+    def claim(self, item: Request, name: Name) -> None:
+        """Keep the name of an item.
+
+        Raises
+        ------
+        InvalidRequest
+            It is also the name of another request.
+        """
+        if name.name == item.id:
+            return
+        digest = hash(name.digest)
+        if self._digests.setdefault(self._key(name.name), digest) != digest:
+            problem = f"its output {name.name} is also that of another request"
+            raise InvalidRequest(item.shown_path, problem, "give it another id")
+
+    def _key(self, name: str) -> int:
+        return hash(name.lower() if self._ignore_case else name)
 
 
 @dataclass(slots=True)
 class Plan:
-    """Items of a run, after comparison with earlier runs."""
+    """Some items of a run, after comparison with earlier runs."""
 
-    todo: list[Request] = field(default_factory=list)
-    """Items to run."""
+    todo: list[Pair] = field(default_factory=list)
+    """Items to run, and their reads."""
+    names: list[Name] = field(default_factory=list)
+    """Names of their results."""
     adopted: list[Result] = field(default_factory=list)
     """Results of items whose output has no record."""
     kept: int = 0
     """Number of items with a record of success, and their result."""
-    names: Mapping[str, Name] = field(default_factory=dict)
-    """Results of all items by name."""
-    names_by_id: Mapping[str, Name] = field(default_factory=dict)
-    """The same by id."""
+
+    @property
+    def ids(self) -> set[str]:
+        """Ids of the items to run."""
+        return {item.id for item, _ in self.todo}
 
 
 def plan_run(
-    earlier: EarlierRun, items: Sequence[Request], reads: Reads, options: RunOptions, *, fingerprint: str
+    earlier: EarlierRun, items: Sequence[Request], taken: OutputNames, options: RunOptions, *, same: bool
 ) -> Plan:
     """Compare items with earlier runs; change nothing.
+
+    `same` is True if the unfinished run was of the same items.
 
     Raises
     ------
     InvalidRequest
         Two items have the same output, or the records are of paths with another root.
     """
-    output = earlier.output
-    names = {item.id: _name_of(output, item, reads.first(item)) for item in items}
-    plan = Plan(names=_distinct(items, names, ignore_case=output.is_folder), names_by_id=names)
-    if not options.continues:
-        plan.todo = list(items)
-        return plan
-    earlier.check_roots({item.shown_root for item in items}, options.output)
-    same = earlier.state is not None and earlier.state.fingerprint == fingerprint
-    for item in items:
-        name = names[item.id]
-        verdict = earlier.verdict(item, name, plan.names, verify=options.verify, same=same)
+    reads, plan = reads_of(items), Plan()
+    names = [_name_of(earlier.output, item, read) for item, read in zip(items, reads, strict=True)]
+    for item, name in zip(items, names, strict=True):
+        taken.claim(item, name)
+    if options.continues:
+        earlier.check_roots({item.shown_root for item in items}, options.output)
+    for item, read, name in zip(items, reads, names, strict=True):
+        verdict = earlier.verdict(item, name, taken, verify=options.verify, same=same) if options.continues else "todo"
         if verdict == "done":
             plan.kept += 1
         elif verdict == "whole":
-            plan.adopted.append(earlier.adopted(item, name.name, reads.first(item)))
+            plan.adopted.append(earlier.adopted(item, name.name, read))
         elif verdict == "failed" or not options.retry_failed:
-            plan.todo.append(item)
+            plan.todo.append((item, read))
+            plan.names.append(name)
     return plan
 
 
 def _name_of(output: Output, item: Request, read: Request) -> Name:
     return Name(output.name_of(item, read), item.digest, read.id == item.digest)
-
-
-def _distinct(items: Sequence[Request], names: Mapping[str, Name], *, ignore_case: bool) -> dict[str, Name]:
-    """Return names by text, after checking that different requests have different names.
-
-    Some file systems ignore case.
-
-    Raises
-    ------
-    InvalidRequest
-        Two requests have the same name.
-    """
-    seen: dict[str, str] = {}
-    for item in items:
-        name = names[item.id]
-        text = name.name.lower() if ignore_case else name.name
-        if seen.setdefault(text, name.digest) != name.digest:
-            problem = f"its output {name.name} is also that of another request"
-            raise InvalidRequest(item.shown_path, problem, "give it another id")
-    return {name.name: name for name in names.values()}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from dask.base import tokenize
 from dask.delayed import Delayed, delayed
 
-from jp2batch.batch.deduplicate import Reads
+from jp2batch.batch.deduplicate import ReadQueue
 from jp2batch.batch.executors.cluster import key_of, on_cluster
 from jp2batch.batch.executors.threads import in_threads
 from jp2batch.batch.progress import progress_bar
@@ -213,15 +213,15 @@ def _results(
     tell: Callable[[str], object] = lambda _: None,
 ) -> Generator[tuple[int, Result], None, None]:
     """Iterate over (index, result) of items as results arrive."""
-    reads = Reads(items)
+    reads = ReadQueue.of(items)
     with contextlib.ExitStack() as stack:
-        stream = results(reads.all(), engine.start(stack), output, storage_options, tell=tell)
+        stream = results(reads, engine.start(stack), output, storage_options, tell=tell)
         for found in stack.enter_context(contextlib.closing(stream)):
             yield from reads.results(found)
 
 
 def results(
-    reads: Iterable[Request],
+    reads: ReadQueue,
     cluster: CheckedCluster | None,
     output: OutputForm,
     storage_options: StorageOptions,
@@ -231,15 +231,12 @@ def results(
 ) -> Generator[Result, None, None]:
     """Iterate over the results of different requests as they arrive.
 
-    Without a cluster, they run in threads. The requests can be endless: they are taken as there is room for them.
+    Without a cluster, they run in threads. Reads are taken as there is room for them, and may become known later.
     `check` is called periodically; an exception it raises ends the batch. `tell` is called with a text about missing or
     paused workers, empty if all run. Other parameters are as for `run`.
     """
-    order, requests = _order(output, storage_options, local=cluster is None), iter(reads)
-    if cluster is None:
-        stream = in_threads(requests, order, check)
-    else:
-        stream = on_cluster(requests, order, cluster, check, tell)
+    order = _order(output, storage_options, local=cluster is None)
+    stream = in_threads(reads, order, check) if cluster is None else on_cluster(reads, order, cluster, check, tell)
     with contextlib.closing(stream):
         yield from stream if cluster is None or cluster.is_own else map(_with_worker, stream)
 

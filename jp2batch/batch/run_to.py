@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from jp2batch.batch.interrupts import interrupted_between
+from jp2batch.batch.item_source import ItemList, ItemSource, ItemStream
+from jp2batch.batch.manifest.read import Manifest
 from jp2batch.batch.options import RunOptions
 from jp2batch.batch.report import BatchSummary
 from jp2batch.batch.run import Asked
@@ -14,7 +16,7 @@ from jp2batch.batch.stored_run import StoredRun
 from jp2batch.compute.connection import ClientLike
 from jp2batch.compute.engine import EngineOptions
 from jp2batch.core.options import StorageOptions
-from jp2batch.core.request import Request, as_requests
+from jp2batch.core.request import as_requests
 
 if TYPE_CHECKING:
     pass
@@ -88,11 +90,12 @@ def run_to(
         progress=progress,
         engine=EngineOptions(client=client, processes=processes, wait_workers=wait_workers),
     )
-    return run_items(as_requests(requests), options)
+    items = ItemStream(requests) if isinstance(requests, Manifest) else ItemList(as_requests(requests))
+    return run_items(items, options)
 
 
 def run_items(
-    requests: Sequence[Request],
+    items: ItemSource,
     options: RunOptions,
     *,
     sources: Sequence[str] = (),
@@ -102,8 +105,8 @@ def run_items(
 
     Parameters
     ----------
-    requests : sequence of Request
-        Requests to read, an item each, with ids by `jp2batch.batch.deduplicate.items_of`. Equal requests are read once.
+    items : ItemSource
+        Items to read, with different ids. Equal requests are read once if they are known at the same time.
     options : RunOptions
         Options of the run.
     sources : sequence of str, optional
@@ -128,7 +131,7 @@ def run_items(
         Writing the output failed during the run. Records are kept.
     """
     start = time.perf_counter()
-    run = StoredRun(requests, options, sources)
+    run = StoredRun(items, options, sources)
     with contextlib.ExitStack() as stack:
         check = stack.enter_context(interrupted_between())
         if run.plan():

@@ -2,20 +2,22 @@
 
 import contextlib
 import errno
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from jp2batch.batch.checks import check_apart, check_existing, check_options, check_writable
 from jp2batch.batch.commit import Committer
-from jp2batch.batch.deduplicate import Reads, items_of
+from jp2batch.batch.deduplicate import Pair, ReadQueue
 from jp2batch.batch.failures import FailureLimit
+from jp2batch.batch.item_source import ItemSource
 from jp2batch.batch.options import RunOptions
 from jp2batch.batch.outputs import sink_for
-from jp2batch.batch.progress import announce, progress_bar, tell
+from jp2batch.batch.progress import Progress, announce, progress_bar, tell
 from jp2batch.batch.records.entry import void_line
 from jp2batch.batch.records.log import FileLog, NoLog, RecordLog
 from jp2batch.batch.report import BatchSummary
-from jp2batch.batch.resume import EarlierRun, Plan, plan_run
+from jp2batch.batch.resume import EarlierRun, OutputNames, Plan, plan_run
 from jp2batch.batch.run import results
 from jp2batch.batch.state.lease import OutputLease, in_use
 from jp2batch.batch.state.locks import locked
@@ -24,20 +26,20 @@ from jp2batch.compute.checked_cluster import CheckedCluster
 from jp2batch.compute.result import Result
 from jp2batch.core.errors import InvalidRequest, Jp2BatchError, OutputError, StorageError
 from jp2batch.core.location import Location
-from jp2batch.core.request import Request
 
 
 class StoredRun:
     """A batch with an output: planned, begun, written, finished."""
 
     _plan: Plan
+    _names: OutputNames
     _earlier: EarlierRun
 
-    def __init__(self, requests: Sequence[Request], options: RunOptions, sources: Sequence[str]) -> None:
+    def __init__(self, items: ItemSource, options: RunOptions, sources: Sequence[str]) -> None:
         check_options(options)
         self._failures = FailureLimit(options.max_failures)
-        self._options, self._items = options, items_of(requests)
-        self._reads, self._fingerprint = Reads(self._items), fingerprint_of(self._items)
+        self._options, self._items = options, items
+        self._replaced = 0  # records
         self._output = sink_for(options.output, options.form, options.storage_options)
         own, place = _local_records(options), self._output.place
         self._lease = None if place is None else OutputLease(place)
@@ -45,22 +47,26 @@ class StoredRun:
         self._locks = list(place.locks(own)) if place else [own] if own else []
         self._paths = [*self._locks[-1:], *([self._output.path] if self._output.path else [])]
         check_apart(self._paths, sources)
-        self._output.expect(self._items)
-        self.summary = BatchSummary(len(self._items))
+        if self._output.needs_all:
+            items.read_all()
+        self._fingerprint = fingerprint_of(items.first) if items.whole else secrets.token_hex()  # not known yet
+        self._output.expect(items.first)
+        self.summary = BatchSummary(len(items.first))
 
     def plan(self) -> bool:
         """Compare items with earlier runs; return whether to begin."""
         with _preparing(self._options.output):
             self._compare(None if self._lease is None else self._lease.look())
-        return bool(self._plan.todo or self._options.continues)
+        return bool(self._plan.todo or self._options.continues or not self._items.whole)
 
     def begin(self, stack: contextlib.ExitStack, check: Callable[[], object]) -> CheckedCluster | None:
         """Start the cluster, then take the lease of the output."""
         with contextlib.ExitStack() as starting:
-            cluster = self._options.engine.start(starting, self._output.packages, check) if self._plan.todo else None
+            is_needed = self._plan.todo or not self._items.whole
+            cluster = self._options.engine.start(starting, self._output.packages, check) if is_needed else None
             check()
             with _preparing(self._options.output):
-                if self._plan.todo:
+                if is_needed:
                     self._output.prepare(None if cluster is None else cluster.client)
                 refusal = self._refusal
                 stack.enter_context(locked(self._locks, make=self._output.is_folder, refusal=refusal))
@@ -70,8 +76,9 @@ class StoredRun:
 
     def write(self, stack: contextlib.ExitStack, cluster: CheckedCluster | None, check: Callable[[], object]) -> None:
         """Read the remaining items; store and count their results."""
-        options, todo, failures = self._options, self._plan.todo, self._failures
+        options, failures = self._options, self._failures
         committer = self._opened(stack)
+        stack.callback(self._items.close)
 
         def tick() -> None:
             check()
@@ -80,13 +87,13 @@ class StoredRun:
                 committer.tick()
 
         announce(cluster, visible=options.progress)
-        total, wanted = len(self._items), {item.id for item in todo}
-        bar = stack.enter_context(progress_bar(total, before=total - len(todo), visible=options.progress and None))
-        stream = results(
-            self._reads.of(todo), cluster, self._output.deliver, options.storage_options, check=tick, tell=bar.tell
-        )
+        total, before = len(self._items.first), len(self._items.first) - len(self._plan.todo)
+        bar = stack.enter_context(progress_bar(total, before=before, visible=options.progress and None))
+        parts = self._parts(committer, bar, tick)
+        reads = ReadQueue(lambda: next(parts))
+        stream = results(reads, cluster, self._output.deliver, options.storage_options, check=tick, tell=bar.tell)
         for found in stack.enter_context(contextlib.closing(stream)):
-            for _, result in self._reads.results(found, wanted):
+            for _, result in reads.results(found):
                 with _storing(options.output):
                     committer.add(result)
                 bar.add(result)
@@ -102,7 +109,9 @@ class StoredRun:
         self._earlier = EarlierRun(self._output, self._log, state)
         check_existing(self._earlier, self._options)
         check_writable(self._output, self._paths)
-        self._plan = plan_run(self._earlier, self._items, self._reads, self._options, fingerprint=self._fingerprint)
+        self._names = OutputNames(self._items.ids, ignore_case=self._output.is_folder)
+        same = state is not None and state.fingerprint == self._fingerprint
+        self._plan = plan_run(self._earlier, self._items.first, self._names, self._options, same=same)
         self.summary.kept = self._plan.kept
 
     def _take_lease(self, stack: contextlib.ExitStack, check: Callable[[], object]) -> None:
@@ -135,22 +144,53 @@ class StoredRun:
             stack.callback(self._output.close)
             self._log.open()
             stack.callback(self._log.close)
-            names = [self._plan.names_by_id[item.id] for item in self._plan.todo]
-            outdated = None if self._options.overwrite else self._earlier.outdated(names)
-            if self._earlier.book.lines and outdated != []:
-                self._log.append([void_line(outdated)])
-            for result in self._plan.adopted:
-                committer.add(result)
-            committer.flush()
+            if self._options.overwrite and self._earlier.book.lines:
+                self._log.append([void_line(None)])
+            self._prepare(self._plan, committer)
         stack.enter_context(_committed(committer, self._options.output))
         return committer
 
+    def _parts(
+        self, committer: Committer, bar: Progress, tick: Callable[[], object]
+    ) -> Iterator[Sequence[Pair] | None]:
+        """Iterate over the items to run as they become known; None at the end."""
+        yield self._plan.todo
+        while (items := self._items.more()) is not None:
+            tick()
+            if not items:
+                yield []
+                continue
+            plan = plan_run(self._earlier, items, self._names, self._options, same=False)
+            if not plan.ids.issuperset(self._earlier.outdated(plan.names)):
+                problem = "an id of the manifest is of another request than before, and shares its output"
+                raise InvalidRequest(self._options.output, problem, "give it another id, or another output")
+            self.summary.requests += len(items)
+            self.summary.kept += plan.kept
+            bar.grow(len(items), len(items) - len(plan.todo))
+            with _storing(self._options.output):
+                self._prepare(plan, committer)
+            if plan.todo:
+                yield plan.todo
+        yield None
+
+    def _prepare(self, plan: Plan, committer: Committer) -> None:
+        """Void the records of outputs about to be replaced; record adopted results."""
+        outdated = [] if self._options.overwrite else self._earlier.outdated(plan.names)
+        self._replaced += sum(item.id in self._earlier.book.entries for item, _ in plan.todo)
+        if outdated:
+            self._log.append([void_line(outdated)])
+            self._earlier.forget(outdated)
+        for result in plan.adopted:
+            committer.add(result)
+        committer.flush()
+
     def _finish(self) -> None:
         """Tidy output and records after a complete run."""
-        options = self._options
-        if options.clean or (options.overwrite and self.summary.done):
+        options, bad = self._options, self._items.refusal()
+        self.summary.refuse(bad)
+        if bad is None and (options.clean or (options.overwrite and self.summary.done)):
             recorded = options.clean or not self._output.is_exclusive
-            gone = self._earlier.others(self._plan.names, recorded=recorded)
+            gone = self._earlier.others(self._names, recorded=recorded)
             halves = self._output.temporaries() if options.clean else set()
             if gone or halves:
                 text = f"removing {len(gone)} results of other items, {len(halves)} incomplete files"
@@ -158,7 +198,7 @@ class StoredRun:
                 self._log.append([void_line(self._earlier.ids_of(gone))])
                 self._output.remove(gone | halves)
         self._output.tidy(self._log.read)
-        is_untidy = self._earlier.is_untidy(self._plan.todo, overwrite=options.overwrite)
+        is_untidy = self._earlier.is_untidy(self._replaced, overwrite=options.overwrite)
         self._log.compact(untidy=is_untidy or options.clean)
         if self._lease is not None:
             self._lease.outcome = "complete"

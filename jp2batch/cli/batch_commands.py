@@ -123,6 +123,8 @@ def run(
         use_index(table, storage)
         summary = run_manifest(manifest, options, storage, rlevel=rlevel, root=root, on_begin=begun.append)
     _tell(summary, as_json=as_json, quiet=quiet)
+    if summary.bad_rows is not None:
+        say(summary.bad_rows.all_rows)
     click.get_current_context().exit(0 if summary.ok == summary.requests else FAILED)
 
 

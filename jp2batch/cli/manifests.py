@@ -1,13 +1,14 @@
 """Batches of the command line: manifest, storage flags, cluster flags."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from jp2batch.batch.build_index import IndexedImage, IndexSummary, build_index
-from jp2batch.batch.deduplicate import Reads
+from jp2batch.batch.deduplicate import reads_of
 from jp2batch.batch.interrupts import ended_by_sigterm
-from jp2batch.batch.manifest.read import read_manifest
+from jp2batch.batch.item_source import ItemStream
+from jp2batch.batch.manifest.read import open_manifest, read_manifest
 from jp2batch.batch.options import RunOptions
 from jp2batch.batch.plan import BatchPlan, plan_batch
 from jp2batch.batch.progress import announce, progress_bar
@@ -45,16 +46,17 @@ def run_manifest(
     Raises
     ------
     Jp2BatchError
-        As for these functions; a ManifestError lists all bad rows, and no image has been read.
+        As for these functions; a ManifestError lists all bad rows that were found before an image was read.
     KeyboardInterrupt
         On SIGINT and, in the main thread, on SIGTERM. The records are kept.
     """
     with ended_by_sigterm():
         also = [] if Location.of(options.output).is_local else [options.output]
-        requests, storage_options = manifest_requests(manifest, storage, rlevel=rlevel, root=root, also=also)
-        remark_on_level(rlevel, requests, visible=options.progress)
-        options = replace(options, storage_options=storage_options)
-        return run_items(requests, options, sources=[manifest], on_begin=on_begin)
+        own_options = storage.options_for_manifest(manifest, root)
+        items = ItemStream(open_manifest(manifest, rlevel=rlevel, root=root, storage_options=own_options))
+        remark_on_level(rlevel, items.first, visible=options.progress)
+        options = replace(options, storage_options=storage.options_for(*(item.url for item in items.first), *also))
+        return run_items(items, options, sources=[manifest], on_begin=on_begin)
 
 
 def remark_on_level(rlevel: int, requests: Iterable[Request], *, visible: bool) -> None:
@@ -64,7 +66,7 @@ def remark_on_level(rlevel: int, requests: Iterable[Request], *, visible: bool) 
 
 
 def manifest_requests(
-    manifest: str, storage: StorageFlags, *, rlevel: int, root: str | None, also: Sequence[str] = ()
+    manifest: str, storage: StorageFlags, *, rlevel: int, root: str | None
 ) -> tuple[list[Request], Options]:
     """Return the requests of a manifest, and storage options from the flags.
 
@@ -74,8 +76,6 @@ def manifest_requests(
         As for `jp2batch.read_manifest`.
     storage : StorageFlags
         The storage flags.
-    also : sequence of str
-        Further URLs the flags apply to.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def manifest_requests(
     """
     options = storage.options_for_manifest(manifest, root)
     requests = read_manifest(manifest, rlevel=rlevel, root=root, storage_options=options)
-    return requests, storage.options_for(*(request.url for request in requests), *also)
+    return requests, storage.options_for(*(request.url for request in requests))
 
 
 def plan_manifest(
@@ -98,7 +98,7 @@ def plan_manifest(
         Rows are bad, all of which it names; or the manifest has none.
     """
     requests, storage_options = manifest_requests(manifest, storage, rlevel=rlevel, root=root)
-    with progress_bar(len(Reads(requests).all()), visible=progress and None) as bar:
+    with progress_bar(len({id(read) for read in reads_of(requests)}), visible=progress and None) as bar:
         return plan_batch(
             requests, storage_options=storage_options, readers=readers, on_plan=lambda: bar.move("planned")
         )

@@ -9,10 +9,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from dask.base import tokenize
 
+from jp2batch.batch.deduplicate import ReadQueue
 from jp2batch.batch.executors.chunk_size import ChunkSize
 from jp2batch.batch.executors.link import ClusterLink, Ended
 from jp2batch.batch.executors.patience import Patience
@@ -34,7 +34,7 @@ def key_of(request: Request, *more: object) -> str:
 
 
 def on_cluster(
-    requests: Iterator[Request],
+    reads: ReadQueue,
     order: TaskSpec,
     cluster: CheckedCluster,
     check: Callable[[], object],
@@ -44,7 +44,7 @@ def on_cluster(
 
     Parameters
     ----------
-    requests : iterator of Request
+    reads : ReadQueue
         Requests to run; taken as the cluster has room for them.
     order : TaskSpec
         Settings of all tasks.
@@ -61,7 +61,7 @@ def on_cluster(
         The scheduler, or all workers, were lost for longer than `wait_workers`.
     """
     with ClusterLink(cluster, check, Patience(cluster.wait_workers, tell)) as link:
-        yield from ClusterExecutor(requests, order, link).results()
+        yield from ClusterExecutor(reads, order, link).results()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +87,18 @@ class Chunk:
 class ClusterExecutor:
     """Requests on a cluster: waiting, or in flight in chunks."""
 
-    def __init__(self, requests: Iterator[Request], order: TaskSpec, link: ClusterLink) -> None:
-        self._requests, self._order, self._link = requests, PickledSpec.of(order), link
+    def __init__(self, reads: ReadQueue, order: TaskSpec, link: ClusterLink) -> None:
+        self._reads, self._order, self._link = reads, PickledSpec.of(order), link
         self._again: deque[Chunk] = deque()
         self._flying: dict[str, Chunk] = {}
-        self._size, self._launched, self._exhausted = ChunkSize(), 0, False
+        self._size, self._launched = ChunkSize(), 0
         self._run = tokenize(time.time_ns())[:6]  # makes keys distinct from other runs, whose results dask would reuse
 
     def results(self) -> Iterator[Result]:
         """Iterate over the results of all requests."""
         while True:
             self._launch()
-            if self._exhausted and not self._flying and not self._again:
+            if self._reads.exhausted and not self._flying and not self._again:
                 return
             for end in self._link.ended():
                 yield from self._results_of(end)
@@ -108,7 +108,6 @@ class ClusterExecutor:
         while self._link.ready and len(self._flying) < _PER_THREAD * self._link.threads:
             chunk = self._again.popleft() if self._again else self._next()
             if not chunk.requests:
-                self._exhausted = True
                 return
             self._launched += 1
             key = f"{_prefix_of(chunk.requests[0])}-{self._run}-{self._launched}"
@@ -121,7 +120,7 @@ class ClusterExecutor:
             self._flying[key] = chunk
 
     def _next(self) -> Chunk:
-        return Chunk(tuple(islice(self._requests, self._size.items)))
+        return Chunk(tuple(self._reads.take(self._size.items)))
 
     def _results_of(self, end: Ended) -> Iterator[Result]:
         """Iterate over the results of a task; run again the requests without."""

@@ -1,20 +1,19 @@
 """Run a batch in threads of this process."""
 
-from collections.abc import Callable, Generator, Iterator
+import time
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
 
+from jp2batch.batch.deduplicate import ReadQueue
 from jp2batch.compute.cluster import dask_threads
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import TaskSpec, run_task
-from jp2batch.core.request import Request
 
 _POLL = 0.1  # seconds between calls of `check`
+_PAUSE = 0.02  # seconds between looks for reads that become known
 
 
-def in_threads(
-    requests: Iterator[Request], order: TaskSpec, check: Callable[[], object]
-) -> Generator[Result, None, None]:
+def in_threads(reads: ReadQueue, order: TaskSpec, check: Callable[[], object]) -> Generator[Result, None, None]:
     """Run requests in threads of this process, with dask's thread count."""
     threads = dask_threads()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="jp2batch")
@@ -22,11 +21,11 @@ def in_threads(
         pending: set[Future[Result]] = set()
         while True:
             check()
-            pending |= {
-                pool.submit(run_task, request, order) for request in islice(requests, 2 * threads - len(pending))
-            }
+            pending |= {pool.submit(run_task, read, order) for read in reads.take(2 * threads - len(pending))}
             if not pending:
-                return
+                if reads.exhausted:
+                    return
+                time.sleep(_PAUSE)
             done, pending = wait(pending, timeout=_POLL, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
     finally:

@@ -3,8 +3,9 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 from jp2batch.batch.deduplicate import ItemIds
 from jp2batch.batch.manifest.formats import rows_of
@@ -85,7 +86,7 @@ def iter_manifest(
     rlevel: int = LOWEST,
     root: str | None = None,
     storage_options: StorageOptions = None,
-) -> Iterator[Request]:
+) -> "Manifest":
     """Iterate over the requests of a manifest while it is read.
 
     Parameters
@@ -94,10 +95,10 @@ def iter_manifest(
         As for `read_manifest`. NDJSON, CSV and paths are read line by line, Parquet by groups of rows; a JSON array is
         read whole.
 
-    Yields
-    ------
-    Request
-        As for `read_manifest`.
+    Returns
+    -------
+    iterator of Request
+        As for `read_manifest`. `run_to` takes it as a whole, and reads the first images before the last row.
 
     Raises
     ------
@@ -106,12 +107,12 @@ def iter_manifest(
     StorageError
         The manifest cannot be read.
     """
-    return open_manifest(source, rlevel=rlevel, root=root, storage_options=storage_options).requests()
+    return open_manifest(source, rlevel=rlevel, root=root, storage_options=storage_options)
 
 
 @dataclass
 class Manifest:
-    """A manifest being read."""
+    """A manifest being read; an iterator of its requests."""
 
     source: str
     """Name of the manifest, for messages."""
@@ -119,6 +120,16 @@ class Manifest:
     """Unit of row numbers."""
     rows: Iterator[ReadRow]
     """Requests, or messages about bad rows."""
+    is_pipe: bool = False
+    """True if rows may be written while they are read."""
+    _requests: Iterator[Request] | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Request:
+        self._requests = self._requests or self.requests()
+        return next(self._requests)
 
     def requests(self) -> Iterator[Request]:
         """Iterate over the requests.
@@ -179,7 +190,8 @@ def open_manifest(
     """
     name = as_path(source)
     chunks = _stdin_chunks(limit) if name == "-" else read_chunks(name, storage_options=storage_options, limit=limit)
-    return manifest_of(chunks, name, rlevel=rlevel, root=root)
+    manifest = manifest_of(chunks, name, rlevel=rlevel, root=root)
+    return replace(manifest, is_pipe=name == "-" or Path(name).is_fifo())
 
 
 def manifest_of(chunks: Iterable[bytes], name: str = "-", *, rlevel: int = LOWEST, root: str | None = None) -> Manifest:

@@ -42,6 +42,8 @@ class Output(Protocol):
     """True if the output holds nothing but results."""
     packages: Sequence[str]
     """Packages needed by workers besides this package."""
+    needs_all: bool
+    """True if all items must be known before the first is read."""
 
     def expect(self, items: Sequence[Request], /) -> None:
         """Take what depends on all items, such as axes; read nothing."""

@@ -54,6 +54,7 @@ class CubeStore(Folder):
     item is filled with no data.
     """
 
+    needs_all = True
     _axes: "CubeAxes"
 
     def __init__(self, url: str, storage_options: StorageOptions = None) -> None:

@@ -66,6 +66,8 @@ class Folder:
 
     is_folder = True
 
+    needs_all = False
+
     def __init__(self, url: str, suffix: str, storage_options: StorageOptions = None) -> None:
         self._form, self._suffix = suffix or ".zarr", suffix
         self.packages: Sequence[str] = needs(self._form)

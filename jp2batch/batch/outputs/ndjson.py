@@ -45,7 +45,7 @@ class Lines:
     """NDJSON: a response per line, id first; on stdout without a path."""
 
     deliver: Delivery = AsJson()
-    is_folder = is_exclusive = False
+    is_folder = is_exclusive = needs_all = False
     packages: Sequence[str] = ()
 
     def __init__(self, path: Path | None) -> None:

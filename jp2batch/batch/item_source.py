@@ -1,0 +1,136 @@
+"""Items of a batch: all known, or coming in as their manifest is read."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from jp2batch.batch.deduplicate import ItemIds
+from jp2batch.batch.manifest.read import Manifest
+from jp2batch.batch.manifest.requests import ReadRow
+from jp2batch.batch.read_ahead import ReadAhead
+from jp2batch.core.errors import ManifestError
+from jp2batch.core.request import Request
+
+AHEAD = 50_000
+"""Rows of a manifest that are checked before anything begins."""
+_PART = 5_000  # later rows that are read ahead
+_PATIENCE = 2.0  # seconds to collect the first rows of a pipe
+_FOREVER = 10.0**9
+_MOST_BAD = 1000  # rows that are kept to be told
+
+
+class ItemSource(Protocol):
+    """Items of a batch, part by part."""
+
+    first: list[Request]
+    """Items that are known before the batch begins."""
+    whole: bool
+    """True if these are all items."""
+    ids: ItemIds
+    """Ids of the items so far."""
+
+    def read_all(self) -> None:
+        """Wait for all items, and make them the first."""
+
+    def more(self) -> list[Request] | None:
+        """Return the next items as far as they are there; None at the end."""
+
+    def refusal(self) -> ManifestError | None:
+        """Return the error of bad rows among the later rows, if any."""
+
+    def close(self) -> None:
+        """Stop reading."""
+
+
+class ItemList:
+    """Items of requests that are all known."""
+
+    whole = True
+
+    def __init__(self, requests: Iterable[Request]) -> None:
+        rows, self.ids = list(requests), ItemIds()
+        for row in rows:
+            self.ids.claim(row)
+        self.first = [self.ids.item(row) for row in rows]
+
+    def read_all(self) -> None:
+        """Do nothing."""
+
+    def more(self) -> list[Request] | None:
+        """Return None."""
+        return None
+
+    def refusal(self) -> ManifestError | None:
+        """Return None."""
+        return None
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class ItemStream:
+    """Items of a manifest that is being read.
+
+    The first 50,000 rows are checked before anything begins; of a pipe, those that arrive within 2 seconds. Their ids
+    are not given to other rows. Later bad rows are kept to be told.
+
+    Raises
+    ------
+    ManifestError
+        First rows are bad, or there are no rows.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.ids = ItemIds()
+        self._manifest, self._bad = manifest, list[tuple[int, str]]()
+        self._rows: ReadAhead[ReadRow] = ReadAhead(manifest.rows, AHEAD)
+        self._rows.wait(_PATIENCE if manifest.is_pipe else _FOREVER, AHEAD)
+        self._rows.wait(_FOREVER)
+        claimed = self._claimed(self._rows.take(AHEAD))
+        if self._bad or not claimed:
+            self.close()
+            raise manifest.refusal(self._bad)
+        self.first = [self.ids.item(row) for row in claimed]
+        self.whole = self._rows.exhausted
+        self._rows.most = _PART
+
+    def read_all(self) -> None:
+        """Wait for all items, and make them the first.
+
+        Raises
+        ------
+        ManifestError
+            Rows are bad.
+        """
+        while (items := self.more()) is not None:
+            self.first += items
+            self._rows.wait(_PATIENCE)
+        self.whole = True
+        if bad := self.refusal():
+            raise bad
+
+    def more(self) -> list[Request] | None:
+        """Return the next items as far as they are there; None at the end."""
+        rows = self._rows.take(_PART)
+        if not rows and self._rows.exhausted:
+            return None
+        return [self.ids.item(row) for one in rows for row in self._claimed([one])]
+
+    def refusal(self) -> ManifestError | None:
+        """Return the error of bad rows among the later rows, if any."""
+        return self._manifest.refusal(self._bad) if self._bad else None
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._rows.close()
+
+    def _claimed(self, rows: Iterable[ReadRow]) -> list[Request]:
+        claimed = []
+        for number, read in rows:
+            row = self._manifest.claimed(number, read, self.ids)
+            if isinstance(row, Request):
+                claimed.append(row)
+            elif len(self._bad) < _MOST_BAD:
+                self._bad.append((number, row))
+            else:
+                raise self._manifest.refusal(self._bad)
+        return claimed

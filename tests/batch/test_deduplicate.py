@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jp2batch
-from jp2batch.batch.deduplicate import Reads, items_of
+from jp2batch.batch.deduplicate import ReadQueue, items_of
 from jp2batch.compute.result import Result
 from jp2batch.core.request import Request
 from support.images import PLAIN
@@ -58,12 +58,23 @@ def test_rows_that_are_added_at_the_end_change_no_id(given_ids, added):
 
 def test_a_read_serves_all_that_ask_the_same():
     items = [Request("a.jp2", id="x"), Request("b.jp2"), Request("a.jp2", id="y"), Request("a.jp2", 1)]
-    reads = Reads(items)
-    assert reads.all() == [items[0], items[1], items[3]]
-    assert reads.of([items[2], items[3]]) == [items[0], items[3]]
-    found = reads.results(Result(items[0], "ok"), {"x", "y"})
+    reads = ReadQueue.of(items)
+    assert reads.take(2) == [items[0], items[1]]
+    assert not reads.exhausted
+    assert (reads.take(2), reads.take(1), reads.exhausted) == ([items[3]], [], True)
+    found = reads.results(Result(items[0], "ok"))
     assert [(place, result.request.id, result.same_as) for place, result in found] == [(0, "x", None), (2, "y", "x")]
-    assert [result.same_as for _, result in reads.results(Result(items[0], "ok"), {"y"})] == [None]
+
+
+def test_a_read_serves_items_that_become_known_before_it_ends():
+    first, second, third = (Request("a.jp2", id=id_) for id_ in "xyz")
+    parts = iter([[(second, first)], [], [(third, third)], [(first, first)], None])
+    reads = ReadQueue(lambda: next(parts))
+    assert reads.take(1) == [first]
+    assert (reads.take(5), reads.exhausted) == ([], False)
+    assert (reads.take(5), reads.exhausted) == ([], True)
+    found = reads.results(Result(first, "ok"))
+    assert [(result.request.id, result.same_as) for _, result in found] == [("y", None), ("z", "y"), ("x", "y")]
 
 
 @pytest.mark.parametrize("output", OUTPUTS)

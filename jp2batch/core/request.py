@@ -57,6 +57,8 @@ class Request:
 
     They are not compared.
     """
+    digest: str = field(init=False, compare=False)
+    """Short name of the request, for comparison; reveals no secret."""
 
     def __init__(  # noqa: PLR0917  # in this order since the first version
         self,
@@ -76,6 +78,7 @@ class Request:
         put(self, "window", None if window is None else Window.parse(window, path))
         put(self, "root", root)
         put(self, "columns", columns)
+        put(self, "digest", self._digested())
         put(self, "id", id or self.digest)
 
     @classmethod
@@ -123,9 +126,7 @@ class Request:
         columns = ", ".join(name for name, _ in self.columns) or None
         return [*own, ("root", self.shown_root), ("id", Location.of(self.id).redacted), ("columns", columns)]
 
-    @property
-    def digest(self) -> str:
-        """Short name of the request, for comparison; reveals no secret."""
+    def _digested(self) -> str:
         root = "null" if self.root is None else quoted(self.root.rstrip("/"))
         # As JSON without spaces; json.dumps takes three times as long, which counts in a manifest of a million rows.
         window = "null"

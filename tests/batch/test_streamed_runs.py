@@ -92,9 +92,11 @@ def test_a_bad_row_among_the_first_refuses_all(few_ahead: None, rows: list, tmp_
 def test_the_first_item_is_done_before_the_last_row_is_written(few_ahead: None, rows: list, tmp_path: Path) -> None:
     pipe, records, done = tmp_path / "pipe", tmp_path / "out/records.ndjson", list[BatchSummary]()
     os.mkfifo(pipe)
-    batch = threading.Thread(
-        target=lambda: done.append(jp2batch.run_to(jp2batch.iter_manifest(pipe), tmp_path / "out/"))
-    )
+
+    def run_batch() -> None:
+        done.append(jp2batch.run_to(jp2batch.iter_manifest(pipe), f"{tmp_path}/out/"))
+
+    batch = threading.Thread(target=run_batch)
     batch.start()
     with pipe.open("w", buffering=1) as file:
         for number in (0, 1, 2):  # each row is done before the next is written

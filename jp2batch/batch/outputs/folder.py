@@ -65,7 +65,6 @@ class Folder:
     """
 
     is_folder = True
-
     needs_all = False
 
     def __init__(self, url: str, suffix: str, storage_options: StorageOptions = None) -> None:

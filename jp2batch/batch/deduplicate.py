@@ -39,7 +39,7 @@ class ItemIds:
 
         Return the number of an earlier row of another request with this id, if any.
         """
-        asked = hash(row) & _MASK
+        asked = hash(row.digest) & _MASK
         found = self._rows.setdefault(hash(row.id) & _MASK, (number << _BITS | asked) << 1)
         first = found >> _BITS + 1
         return first if first and (found >> 1) & _MASK != asked else None

@@ -1,4 +1,4 @@
-"""Items of a batch: all known, or coming in as their manifest is read."""
+"""Items of a batch, known or still being read."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -32,7 +32,7 @@ class ItemSource(Protocol):
         """Wait for all items, and make them the first."""
 
     def more(self) -> list[Request] | None:
-        """Return the next items as far as they are there; None at the end."""
+        """Return the next items available; None at the end."""
 
     def refusal(self) -> ManifestError | None:
         """Return the error of bad rows among the later rows, if any."""
@@ -85,7 +85,8 @@ class ItemStream:
         self._rows: ReadAhead[ReadRow] = ReadAhead(manifest.rows, AHEAD)
         self._rows.wait(_PATIENCE if manifest.is_pipe else _FOREVER, AHEAD)
         self._rows.wait(_FOREVER)
-        claimed = self._claimed(self._rows.take(AHEAD))
+        rows = self._rows.take(AHEAD)
+        claimed = [row for number, read in rows if (row := self._claimed(number, read)) is not None]
         if self._bad or not claimed:
             self.close()
             raise manifest.refusal(self._bad)
@@ -109,11 +110,16 @@ class ItemStream:
             raise bad
 
     def more(self) -> list[Request] | None:
-        """Return the next items as far as they are there; None at the end."""
+        """Return the next items available; None at the end."""
         rows = self._rows.take(_PART)
         if not rows and self._rows.exhausted:
             return None
-        return [self.ids.item(row) for one in rows for row in self._claimed([one])]
+        items = []
+        for number, read in rows:  # one by one: an id must not depend on how many rows are there already
+            row = self._claimed(number, read)
+            if row is not None:
+                items.append(self.ids.item(row))
+        return items
 
     def refusal(self) -> ManifestError | None:
         """Return the error of bad rows among the later rows, if any."""
@@ -123,14 +129,12 @@ class ItemStream:
         """Stop reading."""
         self._rows.close()
 
-    def _claimed(self, rows: Iterable[ReadRow]) -> list[Request]:
-        claimed = []
-        for number, read in rows:
-            row = self._manifest.claimed(number, read, self.ids)
-            if isinstance(row, Request):
-                claimed.append(row)
-            elif len(self._bad) < _MOST_BAD:
-                self._bad.append((number, row))
-            else:
-                raise self._manifest.refusal(self._bad)
-        return claimed
+    def _claimed(self, number: int, read: Request | str) -> Request | None:
+        """Return a request whose id is claimed; None for a bad row."""
+        row = self._manifest.claimed(number, read, self.ids)
+        if isinstance(row, Request):
+            return row
+        if len(self._bad) >= _MOST_BAD:
+            raise self._manifest.refusal(self._bad)
+        self._bad.append((number, row))
+        return None

@@ -49,7 +49,7 @@ class ReadAhead(Generic[T]):
         return taken
 
     def wait(self, seconds: float, least: int = 1) -> None:
-        """Wait for a number of values, at most until the end of the iterator."""
+        """Wait for a number of values or the last."""
         end = time.monotonic() + seconds
         while len(self._values) < least and not self._done and (left := end - time.monotonic()) > 0:
             with self._changed:

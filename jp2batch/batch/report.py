@@ -48,7 +48,7 @@ class BatchSummary:
     first_failure: str = ""
     """Message of the first failure in this run."""
     bad_rows: ManifestError | None = None
-    """Error of bad rows of the manifest that were found during the run."""
+    """Error of bad rows found during the run, if any."""
 
     @property
     def bytes_read(self) -> int:

@@ -153,7 +153,10 @@ class StoredRun:
     def _parts(
         self, committer: Committer, bar: Progress, tick: Callable[[], object]
     ) -> Iterator[Sequence[Pair] | None]:
-        """Iterate over the items to run as they become known; None at the end."""
+        """Iterate over items to run; None at the end.
+
+        The items are none while no more are known.
+        """
         yield self._plan.todo
         while (items := self._items.more()) is not None:
             tick()

@@ -198,6 +198,9 @@ class Lines:
 
 
 def _id_of(line: bytes) -> str | None:
+    end = line.find(b'",', len(_START))
+    if line.startswith(_START) and line.endswith(b"}\n") and (id_ := line[len(_START) : end]).isalnum():
+        return id_.decode()  # an id as jp2batch makes them
     match = _ID.match(line)
     try:  # another program may have rewritten the line with spaces
         found = orjson.loads(match[1]) if match and line.endswith(b"}\n") else orjson.loads(line)["id"]

@@ -218,6 +218,7 @@ def check_answer(text: str, band: str) -> None:
     assert answer["img_data"] == jp2batch.read(band).values.tolist()
 
 
+BOX = "11.9,47.8,12.1,48.0"
 STORE = "https://storage.googleapis.com"
 
 
@@ -239,10 +240,12 @@ def install(machine: Machine, endpoint: str) -> None:
 
 
 def test_to_try_it_one_command_is_enough(machine, band):
-    command, sample, *_ = re.findall(r"^```sh\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    command, sample, get, *_ = re.findall(r"^```sh\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
     process = machine.start(command.strip() + f" --port {machine.ports['8080']} --workers 1")
     machine.wait_for("curl -sf http://localhost:8080/readyz", process)
     check_answer(machine.run(sample), band)
+    image = json.loads(machine.run(get.replace("T33UUP_B8A.jp2", SAMPLE["Path"]).replace(BOX, "-8.9,53.1,-8.8,53.2")))
+    assert list(image) == ["img_data", "shape"]
 
 
 @pytest.mark.skipif(NGINX is None, reason="needs nginx")
@@ -452,5 +455,5 @@ def test_prometheus_can_be_told_so():
 
 def test_no_command_is_forgotten():
     tested = ["systemd", "nginx", "TLS", "Access", "Container", "More than one machine"]
-    counted = 2 + sum(len(blocks(heading)) for heading in tested)
+    counted = 3 + sum(len(blocks(heading)) for heading in tested)
     assert counted == len(re.findall(r"^```sh$", GUIDE, re.MULTILINE))

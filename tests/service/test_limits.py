@@ -72,7 +72,8 @@ def test_a_request_that_takes_too_long_is_given_up_and_its_worker_replaced(servi
     service.wait_for_metric("jp2batch_requests_in_flight", 1)
     waiting = ask("plain")
     answers = [stuck.result(), waiting.result()]
-    assert [answer.status for answer in answers] == [504, 504]
+    assert [answer.status for answer in answers] == [504, 503], "not what waited for it"
+    assert int(answers[1].headers["retry-after"]) > 0
     assert "not done within 3 s" in answers[0].detail
     assert answers[0].json["retryable"] is True
     assert answers[0].json["type"].endswith(":not-in-time")

@@ -73,12 +73,7 @@ def _crowds(port: int, name: str, rounds: int) -> list[Demand]:
 
 
 async def _crowd(port: int, name: str) -> None:
-    async def client() -> None:
-        with contextlib.suppress(TimeoutError, OSError, asyncio.IncompleteReadError):
-            async with asyncio.timeout(_STAY):
-                await load(port, _body(name), clients=1, seconds=2 * _STAY)
-
-    await asyncio.gather(*(client() for _ in range(_CROWD)))
+    await asyncio.gather(*(_leave(port, _body(name), _STAY) for _ in range(_CROWD)))
 
 
 def _giving_up(port: int, name: str, times: int) -> list[Demand]:
@@ -95,9 +90,16 @@ def _giving_up(port: int, name: str, times: int) -> list[Demand]:
 
 
 async def _leave(port: int, body: bytes, seconds: float) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"POST /api/jp2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-    await asyncio.sleep(seconds)
+    """Request again and again over a connection; reset it after some seconds, in the middle of a request."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
+    message = b"POST /api/jp2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                writer.write(message)
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+                await asyncio.sleep(0.2 if b" 503 " in head[:20] else 0)
     writer.transport.abort()
 
 

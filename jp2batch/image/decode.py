@@ -59,7 +59,9 @@ def decode(
         return _decode_codestream(decoder, codestream, reading, out)
 
     def assembled(batch: Batch) -> Iterator[Codestream]:
-        return (in_jp2(assemble(pieces, image, reading, block), image.container) for block in batch.blocks)
+        for block in batch.blocks:
+            check()
+            yield in_jp2(assemble(pieces, image, reading, block), image.container)
 
     if reading.unit == "file":
         return decode_codestream(whole_file(pieces, image, reading.selection.rlevel))

@@ -36,6 +36,7 @@ STATE = (
     "_loaded",
     "_opened",
     "_store",
+    "_pending",
     "_lost_its_threads",
     "repair_after_fork",
 )

@@ -187,7 +187,9 @@ def test_a_crash_and_a_hang_among_a_hundred_cost_their_own_items(images, tmp_pat
     failed = {"deadly.jp2": "DecoderCrashed", "endless.jp2": "DecodeTimedOut"}
     check_pixels(tmp_path / "out/records.ndjson", manifest, failed)
     found = {Path(record["Path"]).name: record["attempts"] for record in lines(tmp_path / "out/records.ndjson")}
-    assert (found["deadly.jp2"], found["endless.jp2"]) == (3, 2)  # one of each took its worker along
+    # Each took its worker along once; a chunk can also be lost with the worker of the other.
+    assert found["deadly.jp2"] in (3, 4)
+    assert found["endless.jp2"] in (2, 3)
     assert b"distributed" not in errors
 
 

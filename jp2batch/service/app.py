@@ -27,11 +27,11 @@ from jp2batch.service.canary import ROOT as CANARY
 from jp2batch.service.canary import Canary, open_canary
 from jp2batch.service.connections import Server, server_of
 from jp2batch.service.dispatcher import Dispatcher
-from jp2batch.service.handler import Service
 from jp2batch.service.log import FIELDS, log_to_stderr
 from jp2batch.service.metrics import Metrics
 from jp2batch.service.roots import Root, check_roots, open_below
 from jp2batch.service.send_queue import SendQueue
+from jp2batch.service.server_state import Service
 from jp2batch.service.settings import Settings
 
 if TYPE_CHECKING:

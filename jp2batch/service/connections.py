@@ -7,7 +7,7 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.web import Application
 
-from jp2batch.service.handler import Service
+from jp2batch.service.server_state import Service
 
 _HEADERS = 64 * 1024  # bytes; handlers refuse less, with a response
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"

@@ -8,7 +8,6 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tornado.httputil import HTTPServerRequest
@@ -17,10 +16,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jp2batch.core.errors import InvalidRequest, Jp2BatchError, UnexpectedError
 from jp2batch.core.location import redact
-from jp2batch.service.canary import Canary
-from jp2batch.service.dispatcher import Dispatcher
 from jp2batch.service.log import FIELDS
-from jp2batch.service.metrics import Metrics
 from jp2batch.service.problems import (
     BodyTooLarge,
     BodyTooSlow,
@@ -32,8 +28,7 @@ from jp2batch.service.problems import (
     UnsupportedEncoding,
     problem_of,
 )
-from jp2batch.service.send_queue import SendQueue
-from jp2batch.service.settings import Settings
+from jp2batch.service.server_state import Service
 
 _log = logging.getLogger("jp2batch.service.requests")
 
@@ -44,21 +39,6 @@ _ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _METHODS = ("GET", "HEAD", "POST")
 _ASKED = "Accept, Authorization, Content-Type, If-None-Match, X-Request-ID"
 _TOLD = ("ETag", "Server-Timing", "Jp2-Shape", "Jp2-Bytes-Read", "Jp2-File-Size", "X-Request-ID", "Retry-After")
-
-
-@dataclass(slots=True)
-class Service:
-    """State shared by the handlers of a server."""
-
-    settings: Settings
-    pool: Dispatcher
-    canary: Canary
-    metrics: Metrics
-    outbox: SendQueue
-    open_requests: int = 0
-    """Number of complete requests without a finished response."""
-    draining: bool = False
-    """True after a signal to stop."""
 
 
 @stream_request_body
@@ -119,10 +99,7 @@ class Handler(RequestHandler):
         self._refuse_early()
 
     def _refuse_early(self) -> None:
-        """Refuse a request by its headers.
-
-        A short body is read first, because a client still sending may not read the response.
-        """
+        """Refuse a request by its headers; a short body is read first."""
         if self.request.method not in ("GET", "POST") or not self._implements(self.request.method):
             return
         try:
@@ -149,9 +126,7 @@ class Handler(RequestHandler):
         self.set_header("Allow", self._allowed())
         if "Access-Control-Allow-Origin" in self._headers:
             self.set_header("Access-Control-Allow-Methods", self._allowed())
-            self.set_header(
-                "Access-Control-Allow-Headers", "Accept, Authorization, Content-Type, If-None-Match, X-Request-ID"
-            )
+            self.set_header("Access-Control-Allow-Headers", _ASKED)
             self.set_header("Access-Control-Max-Age", "600")
         self.set_status(204)
 

@@ -36,7 +36,7 @@ STATE = (
     "_loaded",
     "_opened",
     "_store",
-    "_pending",
+    "pending_calls",
     "_lost_its_threads",
     "repair_after_fork",
 )

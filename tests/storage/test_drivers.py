@@ -268,7 +268,7 @@ def test_a_source_may_be_closed_while_it_is_read_and_read_again(tmp_path):
 
 LEAVING_EARLY = """
 import asyncio, threading
-from jp2batch.storage.drivers.obstore_driver import _pending
+from jp2batch.storage.drivers.pending_calls import pending_calls
 
 async def answer():
     began.set()
@@ -276,7 +276,7 @@ async def answer():
     print("answered", flush=True)
 
 began = threading.Event()
-threading.Thread(target=asyncio.run, args=(_pending().run(answer()),), daemon=True).start()
+threading.Thread(target=asyncio.run, args=(pending_calls().run(answer()),), daemon=True).start()
 began.wait()
 """
 

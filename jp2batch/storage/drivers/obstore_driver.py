@@ -1,11 +1,9 @@
 """S3 through obstore: far less computing per request than s3fs."""
 
-import atexit
 import os
 import re
 import sys
-import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,6 +17,7 @@ from jp2batch.core.runtime import is_forked, process_state
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.driver import Driver
 from jp2batch.storage.drivers.http_driver import unsatisfied
+from jp2batch.storage.drivers.pending_calls import pending_calls
 from jp2batch.storage.errors import HttpStatusError
 from jp2batch.storage.replies import Reply, Version
 from jp2batch.storage.schemes import S3, scheme_info
@@ -29,6 +28,7 @@ _CONTROL = re.compile("[\0-\x1f\x7f]")
 _STATUS = re.compile(r"status code: (\d{3})")
 _OTHER_RANGE = re.compile(r"Requested (\d+)\.\.(\d+), got (\d+)\.\.(\d+)")
 _UNREACHABLE = re.compile(r"kind: Connect,(?s:.*)(dns error|tcp connect error)")
+_HOST = re.compile(r"performing [A-Z]+ https?://(?:[^/@\s]*@)?([^/\s]+)/")
 _PASSING = re.compile(r"(HTTP error: .*|Content-Range header .*|.* for CONTENT_RANGE header)")  # may succeed later
 
 
@@ -79,7 +79,7 @@ class ObstoreObject(Driver):
             problem = f"the server sends only whole files, and this one is larger than {max_whole_file()} bytes"
             raise ImageTooLarge("", problem, "raise jp2batch.max-whole-file")
         try:
-            data = bytes(await _pending().run(answer.bytes_async()))
+            data = bytes(await pending_calls().run(answer.bytes_async()))
         except Exception as error:  # noqa: BLE001  # it has classes of its own
             raise _plain(error) from None
         self._meter.received(len(data))
@@ -94,43 +94,9 @@ class ObstoreObject(Driver):
 
         self._meter.requested()
         try:
-            return await _pending().run(obstore.get_async(self._store, self._key, options=options))
+            return await pending_calls().run(obstore.get_async(self._store, self._key, options=options))
         except Exception as error:  # noqa: BLE001  # it has classes of its own
             raise _plain(error) from None
-
-
-class _Pending:
-    """Calls of obstore in progress, awaited when Python ends.
-
-    A thread of obstore that returns from a call into Python at that moment would abort the process.
-    """
-
-    _PATIENCE = 1.0  # seconds to wait for answers
-    _TAIL = 0.01  # seconds for a thread to leave Python after its answer
-
-    def __init__(self) -> None:
-        self._count = 0
-        atexit.register(self._settle)
-
-    async def run(self, call: Awaitable[Any]) -> Any:
-        """Await a call."""
-        self._count += 1
-        try:
-            return await call
-        finally:
-            self._count -= 1
-
-    def _settle(self) -> None:
-        end = time.monotonic() + self._PATIENCE
-        while self._count and time.monotonic() < end:
-            time.sleep(self._TAIL)
-        time.sleep(self._TAIL)
-
-
-@process_state()
-def _pending() -> _Pending:
-    """Return the calls in progress of this process."""
-    return _Pending()
 
 
 class _NotPartial(Exception):  # internal: reading the whole object may still succeed
@@ -284,6 +250,12 @@ def _version_of(meta: Mapping[str, Any]) -> Version:
     return Version(int(meta["size"]), meta["e_tag"] or (str(changed) if changed.timestamp() else None))
 
 
+def _unreachable(problem: str, text: str) -> ConnectionRefusedError:
+    """Return the error of a host that cannot be reached, with its name."""
+    host = _HOST.search(text)
+    return ConnectionRefusedError(f"{problem}: {host[1]}" if host else problem)
+
+
 def _plain(error: Exception) -> Exception:
     """Return a plain exception for an error of obstore.
 
@@ -300,5 +272,5 @@ def _plain(error: Exception) -> Exception:
         asked, came = (ByteRange(int(other[n]), int(other[n + 1])) for n in (1, 3))
         return StoreUnavailable("", f"requested {asked}, but received {came}", "try again")
     if passing := _UNREACHABLE.search(str(error)) or _PASSING.search(text):
-        return (ConnectionRefusedError if passing.re is _UNREACHABLE else ConnectionError)(passing[1])
+        return _unreachable(passing[1], text) if passing.re is _UNREACHABLE else ConnectionError(passing[1])
     return error.with_traceback(None) if isinstance(error, OSError) else OSError(text)

@@ -251,7 +251,7 @@ def _version_of(meta: Mapping[str, Any]) -> Version:
 
 
 def _unreachable(problem: str, text: str) -> ConnectionRefusedError:
-    """Return the error of a host that cannot be reached, with its name."""
+    """Return the error of an unreachable host, with its name."""
     host = _HOST.search(text)
     return ConnectionRefusedError(f"{problem}: {host[1]}" if host else problem)
 

@@ -75,8 +75,8 @@ def _connect(cluster: "DaskCluster | str | os.PathLike[str]") -> "Client":
     from distributed import Client
 
     address = _address_in(Path(cluster)) if isinstance(cluster, os.PathLike) else cluster
-    if isinstance(address, str) and address.startswith("tls:"):
-        _check_tls()
+    if isinstance(address, str):
+        _check_address(address)
     if isinstance(address, str) or isinstance(getattr(address, "scheduler_address", None), str):
         return Client(address, timeout=_PATIENCE, set_as_default=False)
     if hasattr(address, "get_client"):
@@ -86,10 +86,15 @@ def _connect(cluster: "DaskCluster | str | os.PathLike[str]") -> "Client":
     raise ConfigurationError("", problem, "give a distributed.Client, a cluster object, an address or a Path")
 
 
-def _check_tls() -> None:
-    """Refuse a missing TLS configuration, with which a client would not close."""
+def _check_address(address: str) -> None:
+    """Refuse a malformed address or a missing TLS configuration, with which a client would not close."""
     from distributed import Security
+    from distributed.comm import get_address_host
 
+    if not address.startswith("inproc:"):
+        get_address_host(address)
+    if not address.startswith("tls:"):
+        return
     if Security().get_connection_args("client").get("ssl_context") is None:
         hint = "set distributed.comm.tls.ca-file, client.cert and client.key in dask's configuration"
         raise ConfigurationError("", "client= is a tls:// address, but dask has no TLS configuration", hint)

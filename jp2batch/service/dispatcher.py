@@ -177,7 +177,7 @@ class Dispatcher:
                 raise
             except Exception as error:  # noqa: BLE001  # the worker died, or its reply cannot be read
                 _log.warning("worker %s was lost: %s", worker.address, reason_of(error))
-                self._workers.lose(worker, restart=isinstance(error, TimeoutError))
+                self._workers.lose(worker, restart=_may_be_alive(error))
                 self._try_again(turn)
                 return
             finally:
@@ -229,3 +229,8 @@ class Dispatcher:
             return
         turn.job = replace(turn.job, id=f"{turn.job.id}+", alone=True)
         self._queue.put_nowait(turn)
+
+
+def _may_be_alive(error: Exception) -> bool:
+    """Return whether a lost worker may still be running, and with it its jobs."""
+    return isinstance(error, TimeoutError) or not isinstance(error, OSError | WorkerLost)

@@ -22,7 +22,7 @@ from support.waiting import wait_until
 
 NOT_STARTED, USAGE = 3, 2
 TESTS = Path(__file__).resolve().parents[1]
-IN_THREADS = {"processes": False, "protocol": "tcp://", "dashboard_address": None, "threads_per_worker": 1}
+IN_THREADS = {"processes": False, "protocol": "tcp://", "dashboard_address": ":0", "threads_per_worker": 1}
 
 
 def importable() -> dict[str, str]:

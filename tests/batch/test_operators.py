@@ -105,7 +105,7 @@ def test_a_resume_that_cannot_start_changes_no_object(trial, force):
     trial.wait_for(20, process)
     process.send(signal.SIGTERM)
     process.wait()
-    before = trial.listing()
+    before = trial.settled()
     root = [{**row, "Path": str(row["Path"]).removeprefix("s3://images/")} for row in FEW]
     wrong = {
         "no scheduler": (NOT_STARTED, FEW, "--scheduler", "tcp://192.0.2.1:1"),

@@ -154,7 +154,7 @@ def test_a_child_says_that_it_cannot_use_obstore(requests):
 
 def test_a_worker_is_none_of_a_child():
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster:
         assert cluster_lease("store", 2) is not None
 
         def act() -> None:

@@ -232,7 +232,7 @@ def test_a_lease_that_is_granted_is_given_back_once(semaphore):
 
 def test_cancelled_requests_leave_no_lease_at_the_scheduler():
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster:
         lease = cluster_lease("store", 2)
         leases = cluster.scheduler.extensions["semaphores"].leases
 

@@ -115,8 +115,7 @@ def unchanged(trial: Trial, *arguments: object, rows: list[dict[str, object]] | 
     """Kill a run; resume it wrongly; note each object changed by that."""
     with workforce(trial.site, PAUSE=PAUSE) as force:
         killed(trial, force)
-    time.sleep(2)
-    before = trial.listing()
+    before = trial.settled()
     wrong = trial if rows is None else replace(trial, rows=rows)
     seen = trial.end(trial.site.run(trial.client("other"), wrong.rows, "-o", trial.output, "--resume", *arguments))
     after = trial.listing()

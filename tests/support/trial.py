@@ -67,6 +67,14 @@ class Trial:
         """Return the objects of the output."""
         return self.site.listing(self.name)
 
+    def settled(self) -> dict[str, StoredObject]:
+        """Return the listing once it no longer changes: workers of an ended run may still write."""
+        before = None
+        while (now := self.listing()) != before:
+            before = now
+            time.sleep(1)
+        return now
+
     def results(self) -> dict[str, StoredObject]:
         """Return the objects of the output that are results."""
         if not self.is_remote:

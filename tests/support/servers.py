@@ -5,10 +5,12 @@ import functools
 import hashlib
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from queue import Queue
 from typing import Literal
 from urllib.parse import unquote
 
@@ -196,6 +198,45 @@ def range_server() -> Iterator[RangeServer]:
     finally:
         server.stop()
         thread.join()
+
+
+@contextmanager
+def tls_relay(address: str, certfile: str, keyfile: str) -> Iterator[str]:
+    """Put TLS in front of a web server in a `with` block; yield the address."""
+    port = int(address.rpartition(":")[2])
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certfile, keyfile)
+    loop, addresses = asyncio.new_event_loop(), Queue[str]()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(2**18):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to, back = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, back), pump(to, writer))
+
+    async def run() -> None:
+        async with await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context) as server:
+            addresses.put(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            with suppress(asyncio.CancelledError):
+                await server.serve_forever()
+
+    task = loop.create_task(run())
+    thread = threading.Thread(target=loop.run_until_complete, args=(task,))
+    thread.start()
+    try:
+        yield addresses.get(timeout=10)
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        for left in asyncio.all_tasks(loop):
+            left.cancel()
+        loop.run_until_complete(asyncio.sleep(0.1))
+        loop.close()
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def _connect(cluster: "DaskCluster | str | os.PathLike[str]") -> "Client":
 def _check_address(address: str) -> None:
     """Refuse a malformed address or a missing TLS configuration, with which a client would not close."""
     from distributed import Security
-    from distributed.comm import get_address_host
+    from distributed.comm.addressing import get_address_host
 
     if not address.startswith("inproc:"):
         get_address_host(address)

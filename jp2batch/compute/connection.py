@@ -87,7 +87,7 @@ def _connect(cluster: "DaskCluster | str | os.PathLike[str]") -> "Client":
 
 
 def _check_address(address: str) -> None:
-    """Refuse a malformed address or a missing TLS configuration, with which a client would not close."""
+    """Refuse a malformed address, and TLS without a configuration."""
     from distributed import Security
     from distributed.comm.addressing import get_address_host
 

@@ -232,5 +232,5 @@ class Dispatcher:
 
 
 def _may_be_alive(error: Exception) -> bool:
-    """Return whether a lost worker may still be running, and with it its jobs."""
+    """Return whether a lost worker may still be running."""
     return isinstance(error, TimeoutError) or not isinstance(error, OSError | WorkerLost)

@@ -39,7 +39,7 @@ def regrouped(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def has_consolidated(group: bytes) -> bool:
-    """Return whether metadata of a group include those of its members."""
+    """Return whether metadata of a group include its members'."""
     return _CONSOLIDATED in orjson.loads(group)
 
 

@@ -36,13 +36,13 @@ class WorkerCounts:
     threads: int
     """Threads of the running workers."""
     running: int
-    """Workers that get tasks."""
+    """Number of workers with tasks."""
     paused: int
-    """Workers that are paused, for lack of memory, or about to leave."""
+    """Number of workers paused, for lack of memory, or about to leave."""
     refused: int
-    """Workers that failed the check, and get no tasks."""
+    """Number of workers refused by the check, hence without tasks."""
     unchecked: int
-    """Workers that have just joined."""
+    """Number of workers not checked yet."""
 
 
 class CheckedCluster:
@@ -94,7 +94,7 @@ class CheckedCluster:
         return self._address
 
     def __enter__(self) -> Self:
-        """Check the workers; wait for the first that passes.
+        """Check the workers; wait for the first to pass.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class CheckedCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the check; workers that have passed keep the resource."""
+        """Remove the check; checked workers keep the resource."""
         with contextlib.suppress(Exception):  # the cluster may be gone
             self.client.sync(self._scheduler.unregister_worker_plugin, name=self._name, callback_timeout=_ANSWER)
         self._own.close()
@@ -136,7 +136,7 @@ class CheckedCluster:
         self.client, self._scheduler = client, client.scheduler
 
     def counts(self) -> WorkerCounts:
-        """Return the numbers of workers; log workers that failed the check.
+        """Return the numbers of workers; log refused workers.
 
         Raises
         ------
@@ -166,7 +166,7 @@ class CheckedCluster:
         )
 
     def stuck(self) -> set[str]:
-        """Return the keys of tasks that wait on paused workers.
+        """Return the keys of tasks waiting on paused workers.
 
         dask leaves them there, for as long as the workers are paused.
 
@@ -213,7 +213,7 @@ class CheckedCluster:
         raise ConfigurationError("", problem, "give workers more memory, or see their log")
 
     def _wait(self) -> None:
-        """Wait for a worker that has passed.
+        """Wait for a worker to pass the check.
 
         The waiting task makes an adaptive cluster start workers.
         """
@@ -236,19 +236,19 @@ class CheckedCluster:
         self._log_refused()
 
     def _note_refused(self) -> None:
-        """Ask the scheduler for the workers that failed the check."""
+        """Ask the scheduler for refused workers."""
         with reaching():
             events = self.client.get_events(self._name)
         self._refused |= {event["worker"]: (event["problem"], event["hint"]) for _, event in events}
 
     def _log_refused(self) -> None:
-        """Log workers that failed the check, each once."""
+        """Log refused workers, each once."""
         for worker in self._refused.keys() - self._logged:
             logger.warning("worker %s gets no work: it %s (%s)", worker, *self._refused[worker])
             self._logged.add(worker)
 
     def _identity(self) -> dict[str, Any]:
-        """Return what the scheduler tells of itself and its workers."""
+        """Return the scheduler's description of itself and its workers."""
         with reaching():  # `Client.scheduler_info` would return old values if the scheduler does not answer
             found: dict[str, Any] = self.client.sync(self._scheduler.identity, n_workers=-1, callback_timeout=_ANSWER)
         return found

@@ -34,7 +34,7 @@ class ChunkResult:
 
 
 def run_chunk(requests: bytes, order: PickledSpec, isolated: bool) -> ChunkResult:
-    """Run pickled requests, one after another, until they took long.
+    """Run pickled requests in turn, up to limits of time and size.
 
     They run in a child process, if `isolated`, or if the end of this process would cost the cluster a worker.
     """

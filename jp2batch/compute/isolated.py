@@ -137,7 +137,7 @@ class _Child:
         return None
 
     def last_words(self) -> str:
-        """Return the last line that the process printed."""
+        """Return the last line printed by the process."""
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - _LOG_END))
         return self._log.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
 

@@ -17,7 +17,7 @@ _AMPLE = 1e9  # units of the resource of a worker; each task takes one
 
 
 class WorkerCheck(WorkerPlugin):
-    """Check of a worker; a worker that passes gets a resource.
+    """Check of a worker; passing it gives a resource.
 
     Tasks that require this resource run only on workers that have passed. dask sets up the plugins of a worker before
     the worker reads its first task.
@@ -56,7 +56,7 @@ class WorkerCheck(WorkerPlugin):
 
 
 def problem_here(version: str, packages: Sequence[str]) -> tuple[str, str]:
-    """Return what this process lacks, and a hint; empty if nothing."""
+    """Return a problem of this process, and a hint; empty without any."""
     hint = f"pip install jp2batch=={version} there"
     try:
         found = pkgutil.resolve_name("jp2batch:__version__")

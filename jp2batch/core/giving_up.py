@@ -1,4 +1,4 @@
-"""Giving up reads: a check between their steps whether anybody waits."""
+"""Check between the steps of a read, to end unwanted reads."""
 
 import contextlib
 import contextvars

@@ -42,7 +42,7 @@ def read_version(fs: Any, path: str) -> VersionedBytes | None:
 
 
 def put_new(fs: Any, path: str, data: bytes) -> str | None:
-    """Write an object that must not exist; return its version tag.
+    """Create an object; return its version tag.
 
     Raises
     ------

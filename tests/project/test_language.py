@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[2] / "jp2batch"
 RIDDLE = re.compile(r"\b(what|that|those|one|there|so|whatever|whom?|somebody|anybody)\b", re.IGNORECASE)
 LONGEST = 12  # words
-MOST_RIDDLES = 0.1
+MOST_RIDDLES = 0.02
 """Share of first lines."""
 
 

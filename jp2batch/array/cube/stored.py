@@ -88,7 +88,7 @@ class CubeGrid:
     columns: int
     dtype: np.dtype[np.generic]
     fill: int
-    """Value of planes that were not written."""
+    """Value of missing planes."""
     chunk: tuple[int, int]
     """Rows and columns read together."""
 

@@ -102,7 +102,7 @@ def form_of(destination: str) -> str:
 
 def needs(form: str) -> tuple[str, ...]:
     """Return the packages for writing a format."""
-    return FORMATS[form].packages if form in FORMATS else ()
+    return ("pyarrow",) if form == ".parquet" else FORMATS[form].packages if form in FORMATS else ()
 
 
 def check_installed(destination: str, form: str) -> None:

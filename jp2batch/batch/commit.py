@@ -10,6 +10,7 @@ from jp2batch.compute.result import Result
 from jp2batch.core.errors import OutputError
 
 _MOST = 1000  # results in a group
+_HEAVIEST = 32 << 20  # bytes of values in a group
 _LOCAL = (0.05, 1.0)  # limits in seconds between groups on local disks
 _REMOTE = (0.5, 5.0)  # the same in stores
 _SHARE = 0.05  # share of the time that the disk may take
@@ -33,6 +34,7 @@ class Committer:
     ) -> None:
         self._output, self._log, self._check, self._on_commit = output, log, check, on_commit
         self._results: list[Result] = []
+        self._held = 0  # bytes of their values
         self._begin = time.monotonic()
         self._least, self._most = _REMOTE if log.is_remote else _LOCAL
         self._due = self._begin + self._least
@@ -48,7 +50,9 @@ class Committer:
         if isinstance(result.error, OutputError):
             raise result.error
         self._results.append(self._output.put(result) if result.error is None else result)
-        if len(self._results) >= _MOST:
+        value = self._results[-1].value
+        self._held += 0 if value is None else len(value)
+        if len(self._results) >= _MOST or self._held >= _HEAVIEST:
             self.flush()
 
     def tick(self) -> None:
@@ -58,12 +62,12 @@ class Committer:
 
     def flush(self) -> None:
         """Make results durable, then write their records."""
-        results, self._results = self._results, []
+        results, self._results, self._held = self._results, [], 0
         if not results:
             return
         self._check()
         begin = time.monotonic()
-        self._output.sync()
+        results = list(self._output.sync(results))
         self._log.append([line_of(result) for result in results])
         for result in results:
             self._on_commit(result)

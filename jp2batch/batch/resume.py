@@ -107,6 +107,8 @@ class EarlierRun:
 
         If `recorded`, only those named by records.
         """
+        if self.output.in_parts:
+            return {id_ for id_, entry in self.book.entries.items() if entry.ok and id_ not in names}
         known = self._recorded().keys() | self.book.void if recorded else self._stored.keys()
         return {name for name in known if name in self._stored and name not in names}
 
@@ -121,10 +123,14 @@ class EarlierRun:
 
     def ids_of(self, names: Container[str]) -> list[str]:
         """Return the ids of the records of results."""
-        return [id_ for id_, entry in self.book.entries.items() if entry.output in names]
+        return [
+            id_ for id_, entry in self.book.entries.items() if (id_ if self.output.in_parts else entry.output) in names
+        ]
 
     def outdated(self, todo: Iterable[Name]) -> list[str]:
         """Return the ids of records whose results get other content."""
+        if self.output.in_parts:
+            return []
         recorded = self._recorded()
         digests = {name.name: name.digest for name in todo if recorded.get(name.name, name.digest) != name.digest}
         if not digests:
@@ -248,7 +254,7 @@ def plan_run(
         elif verdict == "whole":
             plan.adopted.append(earlier.adopted(item, name.name, read))
         elif verdict == "failed" or not options.retry_failed:
-            plan.todo.append((item, read))
+            plan.todo.append((item, item if earlier.output.in_parts else read))  # a row has the id of its item
             plan.names.append(name)
     return plan
 

@@ -49,8 +49,9 @@ def run_to(
         As for `jp2batch.run`. Each request is an item; equal requests are read once. The options are for the stores of
         images and output, or a mapping of protocols to such options.
     output : str or path
-        `results.ndjson`, `results.zarr`, or a folder: an existing folder, a name ending in `/`, or any name together
-        with `form`. Zarr stores and folders can be URLs.
+        `results.ndjson`, `results.parquet`, `results.zarr`, or a folder: an existing folder, a name ending in `/`, or
+        any name together with `form`. All can be URLs. `results.parquet`, and `results.ndjson` in a store, are folders
+        of parts, written by workers.
     form, records : str, optional
         Format of the files in a folder: "json", "npy", "png", "tif", "nc" or "zarr"; by default "npy". Local file for
         the records instead of the file beside a local output, or a copy of those beside an output in a store.

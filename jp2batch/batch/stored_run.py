@@ -200,7 +200,7 @@ class StoredRun:
                 tell(f"{options.output}: {text}", visible=options.progress)
                 self._log.append([void_line(self._earlier.ids_of(gone))])
                 self._output.remove(gone | halves)
-        self._output.tidy(self._log.read)
+        self._output.tidy(self._log)
         is_untidy = self._earlier.is_untidy(self._replaced, overwrite=options.overwrite)
         self._log.compact(untidy=is_untidy or options.clean)
         if self._lease is not None:

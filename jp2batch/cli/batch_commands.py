@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 @click.command(short_help="Read all images of a manifest, with a record of each.")
 @click.argument("manifest", metavar="MANIFEST|-")
 @click.option(
-    "-o", "--output", required=True, metavar="OUT", help="results.ndjson, results.zarr, a folder DIR/, or - for stdout."
+    "-o",
+    "--output",
+    required=True,
+    metavar="OUT",
+    help="results.ndjson, .parquet or .zarr, a folder DIR/, or - for stdout.",
 )
 @click.option(
     "--format",

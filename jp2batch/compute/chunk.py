@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from jp2batch.compute.isolated import run_task_in_child
 from jp2batch.compute.result import Result
-from jp2batch.compute.task import PickledSpec, run_task
+from jp2batch.compute.task import PickledSpec, run_task, stored
 from jp2batch.compute.worker import is_irreplaceable
 from jp2batch.core.request import Request
 
@@ -45,4 +45,13 @@ def run_chunk(requests: bytes, order: PickledSpec, isolated: bool) -> ChunkResul
         size += len(packed[-1])
         if time.monotonic() - begin > _LONGEST or size > _LARGEST:
             break
-    return ChunkResult(packed, time.monotonic() - begin)
+    return ChunkResult(_stored(requests, packed, order), time.monotonic() - begin)
+
+
+def _stored(requests: bytes, packed: list[bytes], order: PickledSpec) -> list[bytes]:
+    """Let the delivery store the results of a chunk together, if it does."""
+    if not order.stores:
+        return packed
+    asked = pickle.loads(requests)  # noqa: S301  # as above
+    results = [Result.unpack(request, data) for request, data in zip(asked, packed, strict=False)]
+    return [result.pack() for result in stored(results, order)]

@@ -6,7 +6,7 @@ Module-level functions on plain data. A failing request yields a result with its
 import pickle
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cloudpickle
 
@@ -29,7 +29,8 @@ Delivery = Callable[[Pixels, Request], object]
 """Function from pixels to the value of a result.
 
 It may write the pixels, and return a `WrittenOutput`. An attribute `bytes_per_sample`, if present, is its memory in
-addition to the pixels; a method `select` selects the samples to read.
+addition to the pixels; a method `select` selects the samples to read; a method `store` writes the values of results
+together, and returns these results without values.
 """
 
 _BYTES_IN_LISTS = 40  # of a sample: a Python number, and its slot in a list
@@ -96,11 +97,13 @@ class PickledSpec:
     """
 
     data: bytes = field(repr=False)
+    stores: bool = False
+    """True if the delivery has a method `store`."""
 
     @classmethod
     def of(cls, order: TaskSpec) -> "PickledSpec":
         """Pickle a `TaskSpec`."""
-        return cls(cloudpickle.dumps(order))
+        return cls(cloudpickle.dumps(order), hasattr(order.deliver, "store"))
 
     def opened(self) -> TaskSpec:
         """Return the unpickled `TaskSpec`."""
@@ -167,6 +170,29 @@ def unsealed(order: TaskSpec | PickledSpec, request: Request) -> TaskSpec:
 def _opened(data: bytes) -> TaskSpec:
     order: TaskSpec = pickle.loads(data)  # noqa: S301  # from our own client
     return order
+
+
+def stored(results: list[Result], order: TaskSpec | PickledSpec) -> list[Result]:
+    """Return results after their delivery has stored their values, if it does.
+
+    An error of it makes all results with values failed results.
+    """
+    if all(result.value is None for result in results):
+        return results
+    try:
+        order = unsealed(order, results[0].request)
+        store = getattr(order.deliver, "store", None)
+        if store is None:
+            return results
+        config.apply_settings(order.settings)
+        found: list[Result] = store(results)
+    except Exception as error:  # noqa: BLE001  # as in `run_task`
+        told = _kept(error if isinstance(error, Jp2BatchError) else _unexpected(error, results[0].request))
+        return [
+            result if result.value is None else replace(result, status="failed", value=None, error=told)
+            for result in results
+        ]
+    return found
 
 
 def _read(source: Source, request: Request, order: TaskSpec) -> Pixels:

@@ -1,6 +1,6 @@
 """Outputs of a batch: NDJSON, folders of files, Zarr stores, cubes."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,7 +9,8 @@ from jp2batch.batch.outputs.cube import CubeStore, is_cube
 from jp2batch.batch.outputs.folder import Folder
 from jp2batch.batch.outputs.groups import GroupStore
 from jp2batch.batch.outputs.ndjson import Lines
-from jp2batch.batch.records.entry import RecordBook
+from jp2batch.batch.outputs.parts import Parts
+from jp2batch.batch.records.log import RecordLog
 from jp2batch.batch.state.place import StatePlace
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import Delivery
@@ -40,6 +41,8 @@ class Output(Protocol):
     """True if the output is a folder, made if missing."""
     is_exclusive: bool
     """True if the output holds nothing but results."""
+    in_parts: bool
+    """True if several results share a file: names are ids, and `tidy` removes superseded results."""
     packages: Sequence[str]
     """Packages needed by workers besides this package."""
     needs_all: bool
@@ -82,16 +85,13 @@ class Output(Protocol):
         """Create the output; remove nothing."""
 
     def put(self, result: Result) -> Result:
-        """Store a result, unless stored by a worker; return it without value."""
+        """Store a result, unless stored by a worker; `sync` may do it instead."""
 
-    def sync(self) -> None:
-        """Make the results durable that `put` has stored."""
+    def sync(self, results: Sequence[Result], /) -> Sequence[Result]:
+        """Make the results durable that `put` has returned; return them without values."""
 
-    def tidy(self, read_records: Callable[[], RecordBook]) -> None:
-        """Remove superseded lines after a complete run.
-
-        `read_records` is called if necessary.
-        """
+    def tidy(self, log: RecordLog, /) -> None:
+        """Remove superseded lines and rows after a complete run."""
 
     def temporaries(self) -> set[str]:
         """Return the names of incomplete files of killed runs."""
@@ -109,8 +109,8 @@ def sink_for(output: str, form: str | None = None, storage_options: StorageOptio
     Parameters
     ----------
     output : str
-        "-" (stdout), a name ending in .ndjson, .jsonl or .zarr, or a folder: a name ending in "/", an existing folder,
-        or any name together with `form`. Folders and Zarr stores can be URLs.
+        "-" (stdout), a name ending in .ndjson, .jsonl, .parquet or .zarr, or a folder: a name ending in "/", an
+        existing folder, or any name together with `form`. All can be URLs, except "-".
     form : str, optional
         Format of the files in a folder, one of `FORMAT_NAMES`; or "cube" for a name ending in .zarr, the default for
         cube.zarr.
@@ -126,15 +126,22 @@ def sink_for(output: str, form: str | None = None, storage_options: StorageOptio
     output = location.path if location.is_local else output
     remote = not location.is_local
     if not output.strip():
-        raise InvalidRequest("", "the name of the output is empty", "give a name ending in .ndjson, .zarr or /")
+        raise InvalidRequest(
+            "", "the name of the output is empty", "give a name ending in .ndjson, .parquet, .zarr or /"
+        )
     suffix = location.suffix
     if output == "-" or (suffix in (".ndjson", ".jsonl") and not output.endswith("/")):
         _refuse_form(output, form)
-        _refuse_remote_lines(output, remote)
+        if remote:
+            return Parts(output, suffix, storage_options)
         if Path(output).is_dir():
             raise InvalidRequest(output, "this is a folder, but its name is that of an NDJSON file", "add a /")
         return Lines(None if output == "-" else Path(output))
     place = output if remote else str(Path(output).absolute())
+    if suffix == ".parquet":
+        _refuse_form(output, form)
+        check_installed(output, suffix)
+        return Parts(place, suffix, storage_options)
     if suffix == ".zarr":
         check_installed(output, suffix)
         if is_cube(location, form):
@@ -142,7 +149,7 @@ def sink_for(output: str, form: str | None = None, storage_options: StorageOptio
         _refuse_form(output, form)
         return GroupStore(place, storage_options)
     if form is None and not (output.endswith("/") or (not remote and Path(output).is_dir())):
-        hint = "give a name ending in .ndjson, .zarr or, for a folder of files, in /"
+        hint = "give a name ending in .ndjson, .parquet, .zarr or, for a folder of files, in /"
         raise InvalidRequest(output, "cannot tell the output format from the name", hint)
     if form == CUBE_FORMAT:
         raise InvalidRequest(output, "a cube is a Zarr store", "give a name ending in .zarr")
@@ -155,9 +162,3 @@ def _refuse_form(output: str, form: str | None) -> None:
     if form is not None:
         problem = f"form={form} is for folders of files"
         raise InvalidRequest(output, problem, "leave it out, or give a folder")
-
-
-def _refuse_remote_lines(output: str, remote: bool) -> None:
-    if remote:
-        hint = "give a folder, e.g. s3://bucket/results/ with form=json, or a local file to copy there afterwards"
-        raise InvalidRequest(output, "objects in a store cannot be appended to", hint)

@@ -3,14 +3,14 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from jp2batch.array.formats import is_whole, needs, write
 from jp2batch.array.zarr_files import METADATA
-from jp2batch.batch.records.entry import RecordBook
+from jp2batch.batch.records.log import RecordLog
 from jp2batch.batch.state.place import RECORDS, StatePlace
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import Delivery, WrittenOutput
@@ -26,7 +26,8 @@ from jp2batch.storage.files import WrittenBytes
 if TYPE_CHECKING:
     from distributed import Client
 
-_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}(\.old)?")  # of jp2batch.storage.files
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}(\.old)?")  # of jp2batch.storage.files
+"""Pattern of the names of incomplete files."""
 
 
 def item_name(request: Request) -> str:
@@ -65,7 +66,7 @@ class Folder:
     """
 
     is_folder = True
-    needs_all = False
+    needs_all = in_parts = False
 
     def __init__(self, url: str, suffix: str, storage_options: StorageOptions = None) -> None:
         self._form, self._suffix = suffix or ".zarr", suffix
@@ -75,7 +76,7 @@ class Folder:
         self.place: StatePlace | None = (StatePlace.beside if is_store else StatePlace.inside)(url, storage_options)
         self.path = Path(url) if Location.of(url).is_local else None
         self._folder, self.is_exclusive = Directory(url, storage_options), is_store
-        self._groups = FORMATS[self._form].is_folder
+        self._groups = self._form in FORMATS and FORMATS[self._form].is_folder
         self._listed: dict[str, StoredFile] = {}
         self._fresh: list[Path] = []  # local results to make durable
         self._seen = False
@@ -96,9 +97,7 @@ class Folder:
 
     def foreign(self) -> str | None:
         """Return the path of an existing store not written by this package."""
-        there = (
-            {name for name in self._folder.names() if not _TEMPORARY.fullmatch(name)} if self.is_exclusive else set()
-        )
+        there = {name for name in self._folder.names() if not TEMPORARY.fullmatch(name)} if self.is_exclusive else set()
         if there and not there & {METADATA, ".zgroup"}:
             return Location.of(self._folder.url).redacted
         return None
@@ -159,18 +158,19 @@ class Folder:
         self._fresh.append(Path(result.output))
         return result
 
-    def sync(self) -> None:
+    def sync(self, results: Sequence[Result]) -> Sequence[Result]:
         """Make local files durable."""
         fresh, self._fresh = self._fresh, []
-        sync_files(fresh)
+        sync_files(dict.fromkeys(fresh))
+        return results
 
-    def tidy(self, read_records: Callable[[], RecordBook]) -> None:
+    def tidy(self, log: RecordLog) -> None:
         """Do nothing: a file is replaced by its successor."""
 
     def temporaries(self) -> set[str]:
         """Return the names of incomplete files of killed runs."""
         there = self._folder.names() if self.path is not None else set()
-        return {name for name in there if (found := _TEMPORARY.fullmatch(name)) and self.fits(found[1])}
+        return {name for name in there if (found := TEMPORARY.fullmatch(name)) and self.fits(found[1])}
 
     def remove(self, names: Container[str]) -> None:
         """Remove files and groups."""
@@ -195,7 +195,7 @@ class Folder:
         """Restore groups moved aside by a killed run."""
         there = self._folder.names()
         for name in there:
-            temporary = _TEMPORARY.fullmatch(name)
+            temporary = TEMPORARY.fullmatch(name)
             if temporary and temporary[2] and self.fits(temporary[1]) and temporary[1] not in there:
                 (folder / name).rename(folder / temporary[1])
 

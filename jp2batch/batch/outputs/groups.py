@@ -1,11 +1,10 @@
 """Output as groups in a Zarr store."""
 
 import contextlib
-from collections.abc import Callable
 
 from jp2batch.array.zarr_files import EMPTY_GROUP, METADATA, consolidated, has_consolidated
 from jp2batch.batch.outputs.folder import Folder
-from jp2batch.batch.records.entry import RecordBook
+from jp2batch.batch.records.log import RecordLog
 from jp2batch.compute.result import Result
 from jp2batch.core.errors import StorageError
 from jp2batch.core.options import StorageOptions
@@ -39,7 +38,7 @@ class GroupStore(Folder):
             self._is_consolidated = False
         return super().put(result)
 
-    def tidy(self, read_records: Callable[[], RecordBook]) -> None:  # noqa: ARG002
+    def tidy(self, log: RecordLog) -> None:  # noqa: ARG002
         """Copy the metadata of all groups to the root.
 
         It is not done for very many groups, nor for groups of earlier versions. A failure changes nothing.

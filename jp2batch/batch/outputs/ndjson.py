@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import orjson
 
-from jp2batch.batch.records.entry import RecordBook
 from jp2batch.batch.records.lines import LineWriter, end_last_line, is_json, rewrite, whole_lines
+from jp2batch.batch.records.log import RecordLog
 from jp2batch.batch.state.place import StatePlace
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import Delivery
@@ -45,7 +45,7 @@ class Lines:
     """NDJSON: a response per line, id first; on stdout without a path."""
 
     deliver: Delivery = AsJson()
-    is_folder = is_exclusive = needs_all = False
+    is_folder = is_exclusive = needs_all = in_parts = False
     packages: Sequence[str] = ()
 
     def __init__(self, path: Path | None) -> None:
@@ -90,7 +90,7 @@ class Lines:
             return found
         with self.path.open("rb") as file:
             for offset, line in whole_lines(file):
-                id_, end = _id_of(line), offset + len(line)
+                id_, end = id_of_line(line), offset + len(line)
                 self._untidy |= id_ is None or id_ in found
                 if id_ is not None:
                     found[id_] = StoredFile(len(line), float(offset))
@@ -125,7 +125,7 @@ class Lines:
         if result.adopted:
             return result
         self._untidy |= result.request.id in self._listed
-        line = b"".join([b'{"id":', orjson.dumps(result.request.id), b",", result.value[1:], b"\n"])
+        line = line_of_result(result)
         if self.path is None:
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
@@ -139,12 +139,13 @@ class Lines:
         written = WrittenBytes.of(line)
         return replace(result, value=None, output_size=written.size, output_checksum=f"md5:{written.md5}")
 
-    def sync(self) -> None:
+    def sync(self, results: Sequence[Result]) -> Sequence[Result]:
         """Make all lines durable."""
         if self._file is not None:
             self._file.sync()
+        return results
 
-    def tidy(self, read_records: Callable[[], RecordBook]) -> None:
+    def tidy(self, log: RecordLog) -> None:
         """Keep the last line of each finished item; remove truncated lines.
 
         Other lines are kept.
@@ -153,12 +154,12 @@ class Lines:
             return
         self.close()
         end_last_line(self.path)
-        done = {id_ for id_, entry in read_records().entries.items() if entry.ok}
+        done = {id_ for id_, entry in log.read().entries.items() if entry.ok}
         last: dict[str, int] = {}
         waste: set[int] = set()
         with self.path.open("rb") as file:
             for offset, line in whole_lines(file):
-                id_ = _id_of(line)
+                id_ = id_of_line(line)
                 if id_ is not None and id_ in done:
                     waste |= {last[id_]} if id_ in last else set()
                     last[id_] = offset
@@ -173,7 +174,7 @@ class Lines:
     def remove(self, names: Container[str]) -> None:
         """Remove the lines of ids."""
         self.close()
-        self._keep(lambda _, line: _id_of(line) not in names)
+        self._keep(lambda _, line: id_of_line(line) not in names)
 
     def close(self) -> None:
         """Close the file."""
@@ -197,7 +198,13 @@ class Lines:
                 rewrite(self.path, (line for offset, line in whole_lines(file) if is_kept(offset, line)))
 
 
-def _id_of(line: bytes) -> str | None:
+def line_of_result(result: Result) -> bytes:
+    """Return a result of `AsJson` as a line, id first."""
+    return b"".join([b'{"id":', orjson.dumps(result.request.id), b",", result.value[1:], b"\n"])
+
+
+def id_of_line(line: bytes) -> str | None:
+    """Return the id in a line; None if it is no result."""
     end = line.find(b'",', len(_START))
     if line.startswith(_START) and line.endswith(b"}\n") and (id_ := line[len(_START) : end]).isalnum():
         return id_.decode()  # an id as jp2batch makes them

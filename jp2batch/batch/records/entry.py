@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from jp2batch.compute.result import Result
+from jp2batch.compute.task import WrittenOutput
 from jp2batch.core.request import Request
 
 
@@ -114,6 +115,12 @@ def line_of(result: Result) -> bytes:
 def void_line(ids: Sequence[str] | None) -> bytes:
     """Return a line that voids the records of ids, or all."""
     return orjson.dumps({"void": "all" if ids is None else list(ids)}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def moved_line(line: bytes, written: WrittenOutput) -> bytes:
+    """Return a record with another output."""
+    moved = {"output": written.path, "output_size": written.size, "output_checksum": written.checksum}
+    return orjson.dumps(orjson.loads(sound(line)) | moved, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def starts_records(first: bytes) -> bool:

@@ -34,6 +34,9 @@ class RecordLog(Protocol):
     def read(self) -> RecordBook:
         """Return the records; change nothing."""
 
+    def lines(self) -> Iterator[bytes]:
+        """Iterate over all lines, those of old records included."""
+
     def open(self) -> None:
         """Prepare to append."""
 
@@ -63,6 +66,10 @@ class NoLog:
     def read(self) -> RecordBook:
         """Return no records."""
         return RecordBook()
+
+    def lines(self) -> Iterator[bytes]:
+        """Iterate over nothing."""
+        return iter(())
 
     def open(self) -> None:
         """Do nothing."""
@@ -95,12 +102,17 @@ class FileLog:
 
     def foreign(self) -> str | None:
         """Return its path if the file holds no records."""
-        first = next(self._lines(), b"")
+        first = next(self.lines(), b"")
         return None if starts_records(first) else str(self._path)
 
     def read(self) -> RecordBook:
         """Return the records; empty without a file."""
-        return book_of(self._lines())
+        return book_of(self.lines())
+
+    def lines(self) -> Iterator[bytes]:
+        """Iterate over the lines; none without a file."""
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
+            yield from file
 
     def open(self) -> None:
         """Open the file.
@@ -124,16 +136,12 @@ class FileLog:
             self.close()
             live = self.read().live_lines()
             with contextlib.suppress(OSError):
-                rewrite(self._path, (sound(line) for number, line in enumerate(self._lines()) if number in live))
+                rewrite(self._path, (sound(line) for number, line in enumerate(self.lines()) if number in live))
 
     def close(self) -> None:
         """Close the file."""
         if self._writer is not None:
             self._writer.close()
-
-    def _lines(self) -> Iterator[bytes]:
-        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
-            yield from file
 
 
 class SegmentLog:
@@ -164,7 +172,11 @@ class SegmentLog:
 
     def read(self) -> RecordBook:
         """Return the records of all segments."""
-        return book_of(self._lines(self._names()))
+        return book_of(self.lines())
+
+    def lines(self) -> Iterator[bytes]:
+        """Iterate over the lines of all segments."""
+        return self._lines(self._names())
 
     def open(self) -> None:
         """Find the number of the next segment; write the local copy."""

@@ -1,0 +1,122 @@
+"""Formats of parts: files with a row for each of several results."""
+
+import io
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+
+from jp2batch.batch.outputs.ndjson import id_of_line, line_of_result
+from jp2batch.compute.result import Result
+from jp2batch.image.read import Pixels
+from jp2batch.image.response import to_json
+
+
+class RowFormat(Protocol):
+    """Format of a part. The value of a result is bytes."""
+
+    def value_of(self, pixels: Pixels) -> bytes:
+        """Return pixels as the value of a result."""
+
+    def part_of(self, results: Sequence[Result]) -> bytes:
+        """Return results with values as a part."""
+
+    def only(self, part: bytes, ids: Collection[str]) -> bytes:
+        """Return a part without the rows of other ids."""
+
+    def values_in(self, part: bytes, ids: Collection[str]) -> Mapping[str, bytes]:
+        """Return values by id."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonRows:
+    """Lines as in a local NDJSON file."""
+
+    def value_of(self, pixels: Pixels) -> bytes:
+        """Return the response of the web service."""
+        return to_json(pixels)
+
+    def part_of(self, results: Sequence[Result]) -> bytes:
+        """Return lines."""
+        return b"".join(line_of_result(result) for result in results)
+
+    def only(self, part: bytes, ids: Collection[str]) -> bytes:
+        """Return the lines of some ids."""
+        return b"".join(line for line in io.BytesIO(part) if id_of_line(line) in ids)
+
+    def values_in(self, part: bytes, ids: Collection[str]) -> Mapping[str, bytes]:
+        """Return responses by id."""
+        lines = ((id_of_line(line), line) for line in io.BytesIO(part))
+        return {id_: b"{" + line[len(_start_of(id_)) : -1] for id_, line in lines if id_ in ids and id_ is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetRows:
+    """Rows of a Parquet file, all with the same columns."""
+
+    def value_of(self, pixels: Pixels) -> bytes:
+        """Return samples as int32: of bands, their rows, their columns."""
+        return np.ascontiguousarray(pixels.values, np.int32).tobytes()
+
+    def part_of(self, results: Sequence[Result]) -> bytes:
+        """Return a Parquet file."""
+        import pyarrow as pa
+
+        requests = [result.request for result in results]
+        ends = np.cumsum([0, *(len(result.value) // 4 for result in results)], dtype=np.int64)
+        samples = pa.array(np.frombuffer(b"".join(result.value for result in results), np.int32))
+        return _parquet_of(
+            pa.table(
+                {
+                    "id": pa.array([request.id for request in requests], pa.string()),
+                    "Path": pa.array([request.shown_path for request in requests], pa.string()),
+                    "rlevel": pa.array([request.rlevel for request in requests], pa.int32()),
+                    "window": pa.array([request.window and str(request.window) for request in requests], pa.string()),
+                    "columns": pa.array([_text_of(dict(request.columns)) for request in requests], pa.string()),
+                    "shape": pa.array([result.shape for result in results], pa.list_(pa.int32())),
+                    "dtype": pa.array([result.dtype for result in results], pa.string()),
+                    "values": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), samples),
+                }
+            )
+        )
+
+    def only(self, part: bytes, ids: Collection[str]) -> bytes:
+        """Return the rows of some ids."""
+        return _parquet_of(_rows_of(part, ids))
+
+    def values_in(self, part: bytes, ids: Collection[str]) -> Mapping[str, bytes]:
+        """Return samples by id."""
+        rows = _rows_of(part, ids)
+        values = (np.asarray(row.values).tobytes() for row in rows["values"])
+        return dict(zip(rows["id"].to_pylist(), values, strict=True))
+
+
+def _start_of(id_: str | None) -> bytes:
+    return b'{"id":' + orjson.dumps(id_) + b","
+
+
+def _text_of(columns: dict[str, object]) -> str:
+    return orjson.dumps(columns, default=str).decode()
+
+
+def _rows_of(part: bytes, ids: Collection[str]) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(pa.BufferReader(part))
+    return table.filter(pc.is_in(table["id"], pa.array(list(ids), pa.string())))
+
+
+def _parquet_of(table: Any) -> bytes:
+    import pyarrow.parquet as pq
+
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd", use_dictionary=["Path", "dtype"])
+    return file.getvalue()
+
+
+ROW_FORMATS: Mapping[str, RowFormat] = {".ndjson": JsonRows(), ".jsonl": JsonRows(), ".parquet": ParquetRows()}
+"""Formats of parts by suffix."""

@@ -1,0 +1,166 @@
+"""Outputs in parts: rows that workers write, a part for each chunk of items."""
+
+import importlib.util
+import io
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.dataset as ds
+import pytest
+
+import jp2batch
+from jp2batch.batch.deduplicate import items_of
+from support.runs import check_records, lines, run, start, write_rows
+from support.waiting import wait_until
+
+ENGINES = [["--local-threads"], ["--workers", "2"]]
+
+
+def rows_of(image: Path, number: int) -> list[dict]:
+    return [{"Path": str(image), "rlevel": 0, "window": f"{r}:{r + 5},0:20", "site": r} for r in range(number)]
+
+
+@pytest.fixture
+def manifest(image, tmp_path) -> Path:
+    """Return a manifest with equal requests, an image that is missing, and a lowest level."""
+    rows = rows_of(image, 12)
+    more = [rows[0], rows[0] | {"id": "again"}, {"Path": str(tmp_path / "missing.jp2")}, {"Path": str(image)}]
+    return write_rows(tmp_path / "m.ndjson", rows + more)
+
+
+def expected(manifest: Path) -> dict[str, np.ndarray]:
+    """Return the pixels of all items but the missing images."""
+    items = [item for item in items_of(jp2batch.read_manifest(manifest)) if "missing" not in item.path]
+    return {item.id: np.asarray(jp2batch.read(item.path, item.rlevel, item.window)) for item in items}
+
+
+def check_parquet(folder: Path, manifest: Path) -> pd.DataFrame:
+    """Check each item's row, record and part, and that there is no other row or part."""
+    frame, pixels = pd.read_parquet(folder).set_index("id"), expected(manifest)
+    assert frame.index.is_unique
+    assert set(frame.index) == set(pixels)
+    for id_, row in frame.iterrows():
+        np.testing.assert_array_equal(row["values"].reshape(row["shape"]).astype(row["dtype"]), pixels[id_])
+    records = check_records(folder.with_name(f"{folder.name}.records.ndjson"), manifest)
+    parts = {}
+    for record in records.values():
+        if record["status"] == "ok":
+            part = Path(record["output"])
+            assert record["output_size"] == part.stat().st_size
+            parts.setdefault(part, set()).add(record["id"])
+    assert set(folder.iterdir()) == set(parts)
+    assert all(set(pd.read_parquet(part)["id"]) == ids for part, ids in parts.items())
+    return frame
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=["threads", "processes"])
+def test_a_folder_of_parts_is_a_table_of_all_items(engine, manifest, image, tmp_path):
+    folder = tmp_path / "results.parquet"
+    process = start(manifest, "-o", folder, "--json", *engine)
+    output, errors = process.communicate(timeout=100)
+    assert process.returncode == 1, errors
+    assert (json.loads(output)["ok"], json.loads(output)["failed"]) == (15, 1)
+    frame = check_parquet(folder, manifest)
+    assert list(frame.columns) == ["Path", "rlevel", "window", "columns", "shape", "dtype", "values"]
+    assert str(ds.dataset(folder).schema.field("values").type) == "list<element: int32>"
+    assert [json.loads(text).get("site") for text in frame.loc[["again"], "columns"]] == [0]
+    assert len(list(folder.iterdir())) < 15
+    done = run(manifest, folder, "--resume", "--verify", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["kept"]) == (1, 15)
+    check_parquet(folder, manifest)
+
+
+def test_rows_of_items_that_change_or_go_leave_their_parts(image, tmp_path):
+    folder, rows = tmp_path / "results.parquet", [row | {"id": f"i{row['site']}"} for row in rows_of(image, 10)]
+    assert run(write_rows(tmp_path / "m.ndjson", rows), folder).exit_code == 0
+    changed = [rows[0] | {"window": "7:9,3:8"}, *rows[1:8]]
+    manifest = write_rows(tmp_path / "changed.ndjson", changed)
+    done = run(manifest, folder, "--resume", "--clean", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["kept"]) == (0, 7)
+    check_parquet(folder, manifest)
+    assert json.loads(run(manifest, folder, "--resume", "--verify", "--json").stdout)["kept"] == 8
+    assert run(manifest, folder, "--overwrite").exit_code == 0
+    check_parquet(folder, manifest)
+
+
+def test_a_lost_part_is_read_again_and_one_without_records_is_removed(manifest, tmp_path):
+    folder = tmp_path / "results.parquet"
+    records = tmp_path / "results.parquet.records.ndjson"
+    run(manifest, folder)
+    part = min(folder.iterdir())
+    lost = len(pd.read_parquet(part))
+    part.write_bytes(part.read_bytes()[:50])
+    assert json.loads(run(manifest, folder, "--resume", "--json").stdout)["kept"] == 15 - lost
+    check_parquet(folder, manifest)
+    kept = records.read_bytes().splitlines(keepends=True)
+    records.write_bytes(b"".join(kept[::2]))  # as after a kill between a part and its records
+    run(manifest, folder, "--resume")
+    check_parquet(folder, manifest)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+def test_a_killed_run_is_resumed_without_double_rows(image, tmp_path):
+    manifest, folder = write_rows(tmp_path / "m.ndjson", rows_of(image, 90)), tmp_path / "results.parquet"
+    for number in (1, 3):
+        process = start(manifest, "-o", folder, "--resume", "--workers", "2")
+        wait_until(lambda: folder.is_dir() and len(list(folder.glob("part-*"))) >= number, 60)  # noqa: B023
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=30)
+    done = run(manifest, folder, "--resume", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["ok"]) == (0, 90)
+    check_parquet(folder, manifest)
+
+
+@pytest.mark.seaweedfs
+@pytest.mark.parametrize("engine", ENGINES, ids=["threads", "processes"])
+@pytest.mark.parametrize("name", ["results.ndjson", "results.parquet"])
+def test_workers_put_parts_into_a_store(name, engine, away, fs, manifest, tmp_path):  # noqa: PLR0917
+    process = start(manifest, "-o", f"{away}/{name}", "--json", *engine)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 1, errors
+    parts = {f"s3://{path}": fs.cat_file(path) for path in fs.find(f"{away}/{name}", refresh=True)}
+    if name.endswith(".parquet"):
+        frames = [pd.read_parquet(io.BytesIO(part)).assign(part=url) for url, part in parts.items()]
+        found = [
+            (row["id"], row["part"], row["values"].reshape(row["shape"])) for _, row in pd.concat(frames).iterrows()
+        ]
+    else:
+        rows = [(url, json.loads(line)) for url, part in parts.items() for line in part.splitlines()]
+        found = [(row["id"], url, np.array(row["img_data"])) for url, row in rows]
+    pixels = expected(manifest)
+    assert sorted(id_ for id_, *_ in found) == sorted(pixels)
+    segments = b"".join(fs.cat_file(path) for path in sorted(fs.find(f"{away}/{name}.records", refresh=True)))
+    (tmp_path / "all").write_bytes(segments)
+    records = {record["id"]: record for record in lines(tmp_path / "all")}
+    for id_, url, values in found:
+        np.testing.assert_array_equal(values, pixels[id_])
+        assert (records[id_]["output"], records[id_]["output_size"]) == (url, len(parts[url]))
+    done = run(manifest, f"{away}/{name}", "--resume", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["kept"]) == (1, 15)
+
+
+def test_what_is_no_folder_of_parts_is_refused_and_stays(manifest, tmp_path):
+    file, folder = tmp_path / "file.parquet", tmp_path / "theirs.parquet"
+    file.write_bytes(b"PAR1")
+    folder.mkdir()
+    (folder / "0.parquet").write_bytes(b"PAR1")
+    for output in (file, folder):
+        for flags in ([], ["--overwrite"]):
+            done = run(manifest, output, *flags)
+            assert (done.exit_code in (2, 3), done.stderr.count("\n")) == (True, 1), done.stderr
+    assert file.read_bytes() == (folder / "0.parquet").read_bytes() == b"PAR1"
+
+
+def test_without_pyarrow_parquet_is_refused(manifest, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "pyarrow" else find(name, *more)
+    )
+    monkeypatch.delitem(sys.modules, "pyarrow", raising=False)
+    done = run(manifest, tmp_path / "results.parquet")
+    assert (done.exit_code, "writing .parquet files needs pyarrow" in done.stderr) == (2, True)

@@ -49,7 +49,7 @@ def run_chunk(requests: bytes, order: PickledSpec, isolated: bool) -> ChunkResul
 
 
 def _stored(requests: bytes, packed: list[bytes], order: PickledSpec) -> list[bytes]:
-    """Let the delivery store the results of a chunk together, if it does."""
+    """Store the results of a chunk together, by the delivery."""
     if not order.stores:
         return packed
     asked = pickle.loads(requests)  # noqa: S301  # as above

@@ -42,7 +42,7 @@ class Output(Protocol):
     is_exclusive: bool
     """True if the output holds nothing but results."""
     in_parts: bool
-    """True if several results share a file: names are ids, and `tidy` removes superseded results."""
+    """True if several results share a file; their names are ids."""
     packages: Sequence[str]
     """Packages needed by workers besides this package."""
     needs_all: bool
@@ -85,10 +85,10 @@ class Output(Protocol):
         """Create the output; remove nothing."""
 
     def put(self, result: Result) -> Result:
-        """Store a result, unless stored by a worker; `sync` may do it instead."""
+        """Store a result, unless stored by a worker or `sync`."""
 
     def sync(self, results: Sequence[Result], /) -> Sequence[Result]:
-        """Make the results durable that `put` has returned; return them without values."""
+        """Make stored results durable; return them without values."""
 
     def tidy(self, log: RecordLog, /) -> None:
         """Remove superseded lines and rows after a complete run."""

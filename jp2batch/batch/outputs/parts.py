@@ -1,4 +1,4 @@
-"""Output as a folder of parts: files with a row for each of several results."""
+"""Output as a folder of parts: files of rows."""
 
 import hashlib
 import re
@@ -40,7 +40,7 @@ class AsRow:
         return ROW_FORMATS[self.suffix].value_of(pixels)
 
     def store(self, results: Sequence[Result]) -> list[Result]:
-        """Write a part with the results that have values; return all without values."""
+        """Write values as a part; return all results without values."""
         rows = [result for result in results if result.value is not None]
         if not rows:
             return list(results)
@@ -108,14 +108,14 @@ class Parts(Folder):
         return super().put(result) if result.value is None else result
 
     def sync(self, results: Sequence[Result]) -> Sequence[Result]:
-        """Write a part with the rows that no worker has written."""
+        """Write a part with the values sent by workers."""
         done = self._deliver.store(self._with_copies(results))
         if self.path is not None:
             self._fresh += [Path(result.output) for result in done if result.output]
         return super().sync(done)
 
     def tidy(self, log: RecordLog) -> None:
-        """Remove rows that no record names."""
+        """Remove rows without a record."""
         live: dict[str, dict[str, RecordEntry]] = defaultdict(dict)
         for id_, entry in log.read().entries.items():
             if entry.ok:
@@ -150,7 +150,7 @@ class Parts(Folder):
         super().sync([])
 
     def _with_copies(self, results: Sequence[Result]) -> list[Result]:
-        """Give values to equal requests, of whose rows a worker has written the first."""
+        """Copy the values of rows for equal requests."""
         wanted: dict[str, set[str]] = defaultdict(set)
         for result in results:
             if result.output is not None and result.same_as is not None:

@@ -1,4 +1,4 @@
-"""Formats of parts: files with a row for each of several results."""
+"""Formats of parts: files of rows."""
 
 import io
 from collections.abc import Collection, Mapping, Sequence

@@ -35,7 +35,7 @@ class RecordLog(Protocol):
         """Return the records; change nothing."""
 
     def lines(self) -> Iterator[bytes]:
-        """Iterate over all lines, those of old records included."""
+        """Iterate over all lines, old records included."""
 
     def open(self) -> None:
         """Prepare to append."""

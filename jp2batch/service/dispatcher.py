@@ -164,26 +164,29 @@ class Dispatcher:
     async def _serve_place(self, worker: Worker) -> None:
         """Run jobs in a place of a worker, until it is lost."""
         while not worker.lost:
-            turn = await self._queue.get()
-            if turn.result.done():
-                continue
-            begin = asyncio.get_running_loop().time()
-            self._running[turn] = worker, begin
-            self._queue.running[turn.client] += 1
-            try:
-                result = await self._read(turn, worker)
-            except asyncio.CancelledError:  # the worker was lost
-                self._try_again(turn)
-                raise
-            except Exception as error:  # noqa: BLE001  # the worker died, or its reply cannot be read
-                _log.warning("worker %s was lost: %s", worker.address, reason_of(error))
-                self._workers.lose(worker, restart=_may_be_alive(error))
-                self._try_again(turn)
-                return
-            finally:
-                del self._running[turn]
-                self._queue.running -= Counter((turn.client,))
-            self._settle(turn, worker, result, begin)
+            await self._run_turn(await self._queue.get(), worker)
+
+    async def _run_turn(self, turn: Turn, worker: Worker) -> None:
+        """Run a job on a worker; while waiting for the next, its place holds no result."""
+        if turn.result.done():
+            return
+        begin = asyncio.get_running_loop().time()
+        self._running[turn] = worker, begin
+        self._queue.running[turn.client] += 1
+        try:
+            result = await self._read(turn, worker)
+        except asyncio.CancelledError:  # the worker was lost
+            self._try_again(turn)
+            raise
+        except Exception as error:  # noqa: BLE001  # the worker died, or its reply cannot be read
+            _log.warning("worker %s was lost: %s", worker.address, reason_of(error))
+            self._workers.lose(worker, restart=_may_be_alive(error))
+            self._try_again(turn)
+            return
+        finally:
+            del self._running[turn]
+            self._queue.running -= Counter((turn.client,))
+        self._settle(turn, worker, result, begin)
 
     async def _read(self, turn: Turn, worker: Worker) -> Result:
         """Call a worker; if the client disconnects, ask the worker to stop."""

@@ -1,7 +1,7 @@
 """Readings: parts of images to read and represent, on the workers.
 
-A response of many samples is read in parts, of whole rows of tiles: a part is an ordinary read of a window, so that no
-process ever has the whole image. A part knows the row of the next.
+A response of many samples is read in parts: first a few rows, for an early first byte, then whole rows of tiles. A part
+is an ordinary read of a window, so that no process ever has the whole image. A part knows the row of the next.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ MOST_AT_ONCE = 4 * 2**20
 """Samples of a response made at once; more are sent in parts."""
 
 _PART = 40 * 2**20  # bytes of the samples of a part: a row of tiles of a 10 m image has 34 MB at most
+_FIRST = 2 * 2**20  # bytes of the samples of the first part: soon decoded
 _PICTURE = 16 * 2**20  # samples of a picture or a GeoTIFF, which are made at once
 GZIP_LEVEL = 1  # a third of the size, in a fifth of the time of the default level
 _OF_THE_ROOT = ("path", "store")  # fields that tell where the images are
@@ -164,11 +165,12 @@ class Reading:
         return self.suffix in IN_PARTS and _count(whole, len(opened.channels)) > MOST_AT_ONCE
 
     def _part(self, opened: OpenImage, whole: Selection) -> Selection:
-        """Return rows from `row` on: whole tiles, if possible."""
+        """Return rows from `row` on: few at first, then whole tiles if possible."""
         if not self._is_in_parts(opened, whole):
             return whole
         area = whole.area
-        stop = self.row + max(1, _PART // (area.width * len(opened.channels) * opened.dtype.itemsize))
+        most = _PART if self.row else _FIRST
+        stop = self.row + max(1, most // (area.width * len(opened.channels) * opened.dtype.itemsize))
         edges = [edge for edge in tile_bounds(opened.image.header.siz, whole)[0] if self.row < edge <= stop]
         last = max(edges, default=min(stop, area.height))
         rows = area._replace(y0=area.y0 + self.row, y1=area.y0 + last)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import selectors
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -524,6 +525,30 @@ def test_a_worker_that_does_not_stop_is_restarted():
         assert list(bench.cluster.workers) == ["tcp://2"]
         bench.finish(0)
         assert (await second).value == "2"
+        await bench.pool.close()
+
+    run(played())
+
+
+def test_a_free_place_holds_no_result():
+    class Samples:
+        """Samples of a part."""
+
+    async def played() -> None:
+        bench = Bench()
+        keeping, worker = asyncio.ensure_future(bench.pool.keep()), FakeWorker(1)
+        bench.cluster.add(worker)
+        asking = bench.arrive()
+        await asyncio.sleep(2)
+        (name,), held = worker.jobs, Samples()
+        worker.end(name, Result(Request("a.jp2"), "ok", value=held))
+        assert (await asking).value is held
+        still_there = weakref.ref(held)
+        bench.clients.clear()
+        del held, asking
+        await asyncio.sleep(0.1)
+        assert still_there() is None
+        keeping.cancel()
         await bench.pool.close()
 
     run(played())

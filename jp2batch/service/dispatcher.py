@@ -167,7 +167,7 @@ class Dispatcher:
             await self._run_turn(await self._queue.get(), worker)
 
     async def _run_turn(self, turn: Turn, worker: Worker) -> None:
-        """Run a job on a worker; while waiting for the next, its place holds no result."""
+        """Run a job; afterwards, its place holds no result."""
         if turn.result.done():
             return
         begin = asyncio.get_running_loop().time()

@@ -165,7 +165,7 @@ class Reading:
         return self.suffix in IN_PARTS and _count(whole, len(opened.channels)) > MOST_AT_ONCE
 
     def _part(self, opened: OpenImage, whole: Selection) -> Selection:
-        """Return rows from `row` on: few at first, then whole tiles if possible."""
+        """Return rows from `row` on; later parts are whole tiles."""
         if not self._is_in_parts(opened, whole):
             return whole
         area = whole.area

@@ -69,6 +69,7 @@ class Committer:
         begin = time.monotonic()
         results = list(self._output.sync(results))
         self._log.append([line_of(result) for result in results])
+        self._output.publish(results)
         for result in results:
             self._on_commit(result)
         now = time.monotonic()

@@ -100,6 +100,7 @@ def run(
     Examples:
       jp2batch run scenes.csv -o results.ndjson
       jp2batch run scenes.csv -o results.ndjson --resume
+      jp2batch run scenes.csv -o s3://bucket/results.parquet --workers 4
       ls *.jp2 | jp2batch run - -o pictures/ --format png --rlevel 3
     """
     from jp2batch.batch.options import RunOptions

@@ -12,12 +12,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Self
 
+from jp2batch.core import config
 from jp2batch.storage.conditional import PreconditionFailed, VersionedBytes, put_new, put_over, read_version
 from jp2batch.storage.files import is_local, read_bytes, write_bytes, writing
+from jp2batch.storage.retry import retried_now
 
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 _TOGETHER = 32  # files read at once
 _SYNCED = 8  # files made durable at once
+_MOVED = 8  # files moved at once
+_COPYING = frozenset({"s3", "gs"})  # stores that copy an object before they answer
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 
 
@@ -116,6 +120,18 @@ class Directory:
             if gone:
                 fs.rm(gone, recursive=True)
 
+    def drop(self) -> None:
+        """Remove the folder if it is local and empty."""
+        with writing(self.url, self._options) as (fs, path), contextlib.suppress(OSError):
+            if is_local(fs):
+                Path(path).rmdir()
+
+    def move(self, names: Iterable[str], target: Self) -> None:
+        """Move files into another folder of the store."""
+        policy = config.retry_policy()
+        with ThreadPoolExecutor(_MOVED) as pool:
+            list(pool.map(lambda name: retried_now(lambda: self._move(name, target), policy), names))
+
     def read(self, name: str) -> bytes | None:
         """Return the content of a file; None if it does not exist."""
         if not self.has(name):
@@ -160,6 +176,23 @@ class Directory:
             return None
         self.write(name, data)  # a local file is replaced by a rename
         return VersionedBytes(data, None)
+
+    def _move(self, name: str, target: Self) -> None:
+        with writing(self.url, self._options) as (fs, path), writing(target.url, self._options) as (_, to):
+            old, new = f"{path}/{name}", f"{to}/{name}"
+            if is_local(fs):
+                Path(old).replace(new)
+                return
+            fs.invalidate_cache()
+            try:
+                if _COPYING.isdisjoint(fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
+                    fs.pipe_file(new, fs.cat_file(old))
+                else:
+                    fs.cp_file(old, new)
+                fs.rm_file(old)
+            except FileNotFoundError:  # an earlier attempt may have moved it, and its reply was lost
+                if not fs.exists(new):
+                    raise
 
 
 def sync_files(paths: Iterable[Path]) -> None:

@@ -4,9 +4,11 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,8 @@ import pytest
 
 import jp2batch
 from jp2batch.batch.deduplicate import items_of
+from jp2batch.batch.outputs.row_formats import ROW_FORMATS
+from jp2batch.core.errors import UnsupportedImage
 from support.runs import check_records, lines, run, start, write_rows
 from support.waiting import wait_until
 
@@ -58,6 +62,10 @@ def check_parquet(folder: Path, manifest: Path) -> pd.DataFrame:
     return frame
 
 
+def largest_in(folder: Path) -> Path:
+    return max(folder.iterdir(), key=lambda part: int(part.stem.rpartition("-")[2]))
+
+
 @pytest.mark.parametrize("engine", ENGINES, ids=["threads", "processes"])
 def test_a_folder_of_parts_is_a_table_of_all_items(engine, manifest, image, tmp_path):
     folder = tmp_path / "results.parquet"
@@ -66,7 +74,7 @@ def test_a_folder_of_parts_is_a_table_of_all_items(engine, manifest, image, tmp_
     assert process.returncode == 1, errors
     assert (json.loads(output)["ok"], json.loads(output)["failed"]) == (15, 1)
     frame = check_parquet(folder, manifest)
-    assert list(frame.columns) == ["Path", "rlevel", "window", "columns", "shape", "dtype", "values"]
+    assert list(frame.columns) == ["Path", "rlevel", "window", "site", "columns", "shape", "dtype", "values"]
     assert str(ds.dataset(folder).schema.field("values").type) == "list<element: int32>"
     assert [json.loads(text).get("site") for text in frame.loc[["again"], "columns"]] == [0]
     assert len(list(folder.iterdir())) < 15
@@ -101,6 +109,86 @@ def test_a_lost_part_is_read_again_and_one_without_records_is_removed(manifest, 
     records.write_bytes(b"".join(kept[::2]))  # as after a kill between a part and its records
     run(manifest, folder, "--resume")
     check_parquet(folder, manifest)
+
+
+def test_a_part_of_a_lost_worker_or_a_killed_run_is_no_result(manifest, tmp_path):
+    folder, pending = tmp_path / "results.parquet", tmp_path / "results.parquet.pending"
+    run(manifest, folder)
+    part = largest_in(folder)
+    pending.mkdir()
+    shutil.copy(part, pending / "part-0123456789abcdef-15.parquet")
+    (pending / f".{part.name}.0123abcd").write_bytes(b"PAR1")
+    (pending / "theirs").touch()
+    check_parquet(folder, manifest)
+    part.rename(pending / part.name)  # as after a kill between the records and the move
+    assert json.loads(run(manifest, folder, "--resume", "--json").stdout)["kept"] == 15
+    check_parquet(folder, manifest)
+    assert [path.name for path in pending.iterdir()] == ["theirs"]
+
+
+def test_a_part_whose_rows_have_not_all_records_is_hidden_until_it_is_split(manifest, tmp_path):
+    folder, pending = tmp_path / "results.parquet", tmp_path / "results.parquet.pending"
+    records = tmp_path / "results.parquet.records.ndjson"
+    run(manifest, folder)
+    part = largest_in(folder)
+    pending.mkdir()
+    part.rename(pending / part.name)
+    kept = records.read_bytes().splitlines(keepends=True)
+    kept.remove(next(line for line in kept if part.name.encode() in line))
+    records.write_bytes(b"".join(kept))
+    assert json.loads(run(manifest, folder, "--resume", "--json").stdout)["kept"] == 14
+    check_parquet(folder, manifest)
+    assert not pending.exists()
+
+
+def test_an_item_of_a_known_request_gets_a_row_of_its_own(manifest, image, tmp_path):
+    folder = tmp_path / "results.parquet"
+    rows = rows_of(image, 2)
+    run(write_rows(tmp_path / "few.ndjson", rows), folder)
+    more = write_rows(tmp_path / "more.ndjson", [*rows, rows[0] | {"id": "β/1"}, rows[0] | {"id": "..", "site": "x"}])
+    assert json.loads(run(more, folder, "--resume", "--json").stdout)["kept"] == 2
+    frame = check_parquet(folder, more)
+    assert (frame.loc["β/1", "site"], pd.isna(frame.loc["..", "site"])) == (0, True)
+    assert json.loads(frame.loc["..", "columns"]) == {"site": "x"}
+
+
+def test_columns_of_a_single_type_are_columns_of_the_table(image, tmp_path):
+    values = {
+        "text": ["a", "β", None],
+        "whole": [1, -5, None],
+        "number": [1, 2.5, None],
+        "flag": [True, None, False],
+        "mixed": [1, "1", None],
+        "nested": [{"a": [None]}, [1], {}],
+        "nothing": [None] * 3,
+        "large": [2**63, 1, 2],
+        "Shape": ["mine", "is", "other"],
+    }
+    rows = [row | {name: some[n] for name, some in values.items()} for n, row in enumerate(rows_of(image, 3))]
+    assert run(write_rows(tmp_path / "m.ndjson", rows), tmp_path / "results.parquet").exit_code == 0
+    table = ds.dataset(tmp_path / "results.parquet").to_table().sort_by("site")
+    found = {field.name: str(field.type) for field in table.schema}
+    assert {name: found.get(name) for name in values} == {
+        "text": "string", "whole": "int64", "number": "double", "flag": "bool", "large": "int64"
+    } | dict.fromkeys(["mixed", "nested", "nothing", "Shape"])  # fmt: skip
+    for name in ("text", "whole", "number", "flag"):
+        assert table[name].to_pylist() == values[name]
+    assert table["large"].to_pylist() == [None, 1, 2]
+    assert [json.loads(text) for text in table["columns"].to_pylist()] == [
+        {name: value for name, value in row.items() if name not in {"Path", "rlevel", "window"}} for row in rows
+    ]
+
+
+def test_samples_beyond_int32_are_refused():
+    def value_of(*samples: int, dtype: str) -> list[int]:
+        pixels = SimpleNamespace(values=np.array([[samples]], dtype))
+        return np.frombuffer(ROW_FORMATS[".parquet"].value_of(pixels, jp2batch.Request("a.jp2")), np.int32).tolist()
+
+    assert value_of(0, 2**31 - 1, dtype="uint32") == [0, 2**31 - 1]
+    assert value_of(-(2**31), 5, dtype="int32") == [-(2**31), 5]
+    for samples, dtype in [([2**31], "uint32"), ([2**40], "int64"), ([0.5], "float32")]:
+        with pytest.raises(UnsupportedImage, match=r"a\.jp2: its 1 samples of \w+ do not fit"):
+            value_of(*samples, dtype=dtype)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")

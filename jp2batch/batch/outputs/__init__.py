@@ -90,6 +90,9 @@ class Output(Protocol):
     def sync(self, results: Sequence[Result], /) -> Sequence[Result]:
         """Make stored results durable; return them without values."""
 
+    def publish(self, results: Sequence[Result], /) -> None:
+        """Show results to readers; they have records."""
+
     def tidy(self, log: RecordLog, /) -> None:
         """Remove superseded lines and rows after a complete run."""
 

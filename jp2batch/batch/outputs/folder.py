@@ -150,12 +150,13 @@ class Folder:
         """
         if self.path is None or result.output is None:
             return result
+        path = self._path_of(result.output)
         if not (self._seen or result.adopted):
-            self._seen = self._is_new(Path(result.output))
+            self._seen = self._is_new(path)
             if not self._seen:
                 problem = f"worker {result.worker} has written it, but it is missing on this machine"
                 raise OutputError(result.output, problem, "give a folder that all machines share, or a URL")
-        self._fresh.append(Path(result.output))
+        self._fresh.append(path)
         return result
 
     def sync(self, results: Sequence[Result]) -> Sequence[Result]:
@@ -163,6 +164,9 @@ class Folder:
         fresh, self._fresh = self._fresh, []
         sync_files(dict.fromkeys(fresh))
         return results
+
+    def publish(self, results: Sequence[Result]) -> None:
+        """Do nothing: files are in place."""
 
     def tidy(self, log: RecordLog) -> None:
         """Do nothing: a file is replaced by its successor."""
@@ -178,6 +182,9 @@ class Folder:
 
     def close(self) -> None:
         """Do nothing: files are closed."""
+
+    def _path_of(self, output: str) -> Path:
+        return Path(output)
 
     def _is_new(self, path: Path) -> bool:
         """Return whether a file or group differs from the earlier listing."""

@@ -1,16 +1,17 @@
 """Output as a folder of parts: files of rows."""
 
-import hashlib
+import contextlib
 import re
-from collections import defaultdict
+import secrets
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from jp2batch.batch.outputs.folder import TEMPORARY, Folder
-from jp2batch.batch.outputs.row_formats import ROW_FORMATS
-from jp2batch.batch.records.entry import RecordEntry, moved_line
+from jp2batch.batch.outputs.row_formats import ROW_FORMATS, Columns
+from jp2batch.batch.records.entry import moved_line
 from jp2batch.batch.records.log import RecordLog
 from jp2batch.batch.state.place import StatePlace
 from jp2batch.compute.result import Result
@@ -19,8 +20,11 @@ from jp2batch.core.location import Location
 from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image.read import Pixels
-from jp2batch.storage.directory import StoredFile
-from jp2batch.storage.files import write_bytes
+from jp2batch.storage.directory import Directory, StoredFile
+from jp2batch.storage.files import WrittenBytes, write_bytes
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _PART = re.compile(r"part-[0-9a-f]{16}-([1-9][0-9]*)\.[a-z]+")  # with its number of rows
 
@@ -31,39 +35,40 @@ class AsRow:
 
     bytes_per_sample: ClassVar[int] = 24  # the value, its pickles, and the part
 
+    pending: str
+    """Folder of parts without records."""
     folder: str
+    """Folder of parts with records, without credentials."""
     suffix: str
+    columns: Columns
     storage_options: SecretDict
 
-    def __call__(self, pixels: Pixels, _request: Request) -> bytes:
+    def __call__(self, pixels: Pixels, request: Request) -> bytes:
         """Return pixels as the value of a row."""
-        return ROW_FORMATS[self.suffix].value_of(pixels)
+        return ROW_FORMATS[self.suffix].value_of(pixels, request)
 
     def store(self, results: Sequence[Result]) -> list[Result]:
         """Write values as a part; return all results without values."""
         rows = [result for result in results if result.value is not None]
         if not rows:
             return list(results)
-        part = ROW_FORMATS[self.suffix].part_of(rows)
-        written = self.write(part, [(row.request.id, row.request.digest) for row in rows])
+        written = self.write(ROW_FORMATS[self.suffix].part_of(rows, self.columns), len(rows))
         return [result if result.value is None else _without_value(result, written) for result in results]
 
-    def write(self, part: bytes, rows: Iterable[tuple[str, str]]) -> WrittenOutput:
-        """Write a part, named by ids and digests of its rows.
-
-        A repeated chunk replaces its part.
-        """
-        rows = sorted(rows)
-        name = f"part-{hashlib.sha256(repr(rows).encode()).hexdigest()[:16]}-{len(rows)}{self.suffix}"
-        written = write_bytes(f"{self.folder}/{name}", part, storage_options=self.storage_options)
-        return WrittenOutput(f"{Location.of(self.folder).redacted}/{name}", written.size, f"md5:{written.md5}")
+    def write(self, part: bytes, rows: int) -> WrittenOutput:
+        """Write a new part; return the path that it will have."""
+        name = f"part-{secrets.token_hex(8)}-{rows}{self.suffix}"
+        written = write_bytes(f"{self.pending}/{name}", part, storage_options=self.storage_options)
+        return WrittenOutput(f"{self.folder}/{name}", written.size, f"md5:{written.md5}")
 
 
 class Parts(Folder):
     """A folder of parts, which together are a single table.
 
-    Workers write a part for each chunk of items. Results that reach the client with their values, as those of threads,
-    are written by `sync`. Rows count only if a record names their part; `tidy` removes the others.
+    Workers write a part for each chunk of items into a folder beside it, of pending parts. Results that reach the
+    client with their values, as those of threads, are written by `sync`. A part is moved into the folder of the table
+    when all its rows have records: a reader does not see the rows of lost workers and killed runs. `tidy` removes rows
+    without records, and pending parts.
     """
 
     is_folder = False
@@ -72,11 +77,25 @@ class Parts(Folder):
     def __init__(self, url: str, suffix: str, storage_options: StorageOptions = None) -> None:
         super().__init__(url, suffix, storage_options)
         self._rows = ROW_FORMATS[suffix]
-        self._deliver = AsRow(self._folder.url, suffix, SecretDict(storage_options or {}))
+        self._pending = Directory(f"{self._folder.url}.pending", storage_options)
+        shown = Location.of(self._folder.url).redacted
+        self._deliver = AsRow(self._pending.url, shown, suffix, (), SecretDict(storage_options or {}))
         self.deliver = self._deliver
         self.place = StatePlace.beside(url, storage_options)
+        self._recorded = Counter[str]()  # rows of pending parts
         self._cleaned = False
         self._md5s: dict[str, str] = {}
+
+    def expect(self, items: Sequence[Request]) -> None:
+        """Find the columns of the manifest."""
+        self._with(self._rows.columns_of(items))
+
+    def prepare(self, client: "Client | None") -> None:  # noqa: ARG002
+        """Keep to the columns of existing parts."""
+        for name in sorted(_parts_in(self._folder.names())):
+            with contextlib.suppress(ValueError):  # it is damaged
+                self._with(self._rows.columns_in(self._read(name)))
+                return
 
     def name_of(self, item: Request, read: Request) -> str:  # noqa: ARG002  # each item has its row
         """Return the id of an item."""
@@ -89,8 +108,8 @@ class Parts(Folder):
         return None if is_ours else Location.of(self._folder.url).redacted
 
     def stored(self) -> Mapping[str, StoredFile]:
-        """Return the parts, and files of others, by name."""
-        self._listed = self._folder.files()
+        """Return the parts, pending or not, and files of others, by name."""
+        self._listed = self._pending.files() | self._folder.files()
         return {name: file for name, file in self._listed.items() if not name.startswith(".")}
 
     def is_whole(self, name: str) -> bool:  # noqa: ARG002
@@ -100,8 +119,13 @@ class Parts(Folder):
     def md5_of(self, name: str) -> str:
         """Read a part once; return its MD5."""
         if name not in self._md5s:
-            self._md5s[name] = super().md5_of(name)
+            self._md5s[name] = WrittenBytes.of(self._read(name)).md5
         return self._md5s[name]
+
+    def open(self, *, overwrite: bool) -> None:
+        """Create both folders."""
+        super().open(overwrite=overwrite)
+        self._pending.make()
 
     def put(self, result: Result) -> Result:
         """Check a worker's part; keep a value until `sync`."""
@@ -111,43 +135,61 @@ class Parts(Folder):
         """Write a part with the values sent by workers."""
         done = self._deliver.store(self._with_copies(results))
         if self.path is not None:
-            self._fresh += [Path(result.output) for result in done if result.output]
+            self._fresh += [self._path_of(result.output) for result in done if result.output]
         return super().sync(done)
 
+    def publish(self, results: Sequence[Result]) -> None:
+        """Show parts to readers; all rows of them have records."""
+        names = [_name_in(result.output) for result in results if result.output]
+        self._recorded.update(names)
+        whole = {name for name in names if self._recorded[name] == _rows_in(name)}
+        self._pending.move(whole, self._folder)
+        for name in whole:
+            del self._recorded[name]
+
     def tidy(self, log: RecordLog) -> None:
-        """Remove rows without a record."""
-        live: dict[str, dict[str, RecordEntry]] = defaultdict(dict)
+        """Remove rows without a record, and pending parts."""
+        live: dict[str, dict[str, int]] = defaultdict(dict)  # ids and lines of records by part
         for id_, entry in log.read().entries.items():
             if entry.ok:
-                live[entry.output][id_] = entry
-        there = {name: int(match[1]) for name in self.stored() if (match := _PART.fullmatch(name))}
+                live[entry.output][id_] = entry.line
+        shown, waiting = self._folder.names(), self._pending.names()
+        parts, pending = _parts_in(shown), _parts_in(waiting)
+        mixed = {name for name in parts | pending if name in live and len(live[name]) != _rows_in(name)}
+        self._split({name: live[name] for name in mixed}, log)
+        self._pending.move((pending & live.keys()) - parts - mixed, self._folder)
         if live or self._cleaned:
-            mixed = {name for name, rows in there.items() if name in live and len(live[name]) != rows}
-            self._move([live[name] for name in mixed], log)
-            self._folder.remove((there.keys() - live.keys()) | mixed)
+            self._folder.remove(name for name in parts if name not in live or name in mixed)
+        halves = {name for name in waiting if (half := TEMPORARY.fullmatch(name)) and _PART.fullmatch(half[1])}
+        self._pending.remove((pending - (live.keys() - parts - mixed)) | halves)
+        self._pending.drop()
 
-    def remove(self, names: Container[str]) -> None:
-        """Remove temporary files; `tidy` removes the rows of ids."""
-        self._folder.remove(name for name in self._folder.names() if name in names and TEMPORARY.fullmatch(name))
+    def remove(self, names: Container[str]) -> None:  # noqa: ARG002
+        """Let `tidy` remove rows."""
         self._cleaned = True
 
-    def _move(self, parts: Iterable[Mapping[str, RecordEntry]], log: RecordLog) -> None:
-        """Write the named rows of parts to other parts, then their records."""
-        moved: dict[int, WrittenOutput] = {}
-        for entries in parts:
-            name = next(iter(entries.values())).output
-            part = self._rows.only(self._read(name), entries.keys())
-            written = self._deliver.write(part, [(id_, entry.digest) for id_, entry in entries.items()])
-            moved |= dict.fromkeys((entry.line for entry in entries.values()), written)
-        if moved:
-            self._sync_written(moved.values())
-            log.append([moved_line(line, moved[n]) for n, line in enumerate(log.lines()) if n in moved])
-            log.compact(untidy=True)
+    def _with(self, columns: Columns) -> None:
+        self._deliver = replace(self._deliver, columns=columns)
+        self.deliver = self._deliver
 
-    def _sync_written(self, written: Iterable[WrittenOutput]) -> None:
-        if self.path is not None:
-            self._fresh += [Path(part.path) for part in written]
-        super().sync([])
+    def _path_of(self, output: str) -> Path:
+        return Path(self._pending.url, _name_in(output))
+
+    def _split(self, parts: Mapping[str, Mapping[str, int]], log: RecordLog) -> None:
+        """Write the recorded rows of parts to other parts, then their records."""
+        moved: dict[int, WrittenOutput] = {}
+        for name, lines in parts.items():
+            with contextlib.suppress(ValueError):  # a damaged part is removed, and its rows are missing
+                written = self._deliver.write(self._rows.only(self._read(name), lines.keys()), len(lines))
+                moved |= dict.fromkeys(lines.values(), written)
+        if moved:
+            paths = {written.path for written in moved.values()}
+            if self.path is not None:
+                self._fresh += map(self._path_of, paths)
+            super().sync([])
+            log.append([moved_line(line, moved[n]) for n, line in enumerate(log.lines()) if n in moved])
+            self._pending.move(map(_name_in, paths), self._folder)
+            log.compact(untidy=True)
 
     def _with_copies(self, results: Sequence[Result]) -> list[Result]:
         """Copy the values of rows for equal requests."""
@@ -155,7 +197,7 @@ class Parts(Folder):
         for result in results:
             if result.output is not None and result.same_as is not None:
                 wanted[result.output].add(result.same_as)
-        values = {part: self._rows.values_in(self._read(part.rpartition("/")[2]), ids) for part, ids in wanted.items()}
+        values = {part: self._rows.values_in(self._read(_name_in(part)), ids) for part, ids in wanted.items()}
         return [
             replace(result, value=values[result.output][result.same_as], output=None)
             if result.output is not None and result.same_as is not None
@@ -164,8 +206,24 @@ class Parts(Folder):
         ]
 
     def _read(self, name: str) -> bytes:
-        return next(data for _, data in self._folder.read_many([name]))
+        for folder in (self._folder, self._pending):
+            if (found := folder.read(name)) is not None:
+                return found
+        raise FileNotFoundError(2, "No such file", f"{self._deliver.folder}/{name}")
 
 
 def _without_value(result: Result, written: WrittenOutput) -> Result:
     return replace(result, value=None, output=written.path, output_size=written.size, output_checksum=written.checksum)
+
+
+def _name_in(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _rows_in(name: str) -> int:
+    match = _PART.fullmatch(name)
+    return int(match[1]) if match else 0
+
+
+def _parts_in(names: Iterable[str]) -> set[str]:
+    return set(filter(_PART.fullmatch, names))

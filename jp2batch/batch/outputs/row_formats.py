@@ -1,7 +1,8 @@
 """Formats of parts: files of rows."""
 
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,17 +11,32 @@ import orjson
 
 from jp2batch.batch.outputs.ndjson import id_of_line, line_of_result
 from jp2batch.compute.result import Result
+from jp2batch.core.errors import UnsupportedImage
+from jp2batch.core.request import Request
 from jp2batch.image.read import Pixels
 from jp2batch.image.response import to_json
+
+Columns = tuple[tuple[str, str], ...]
+"""Names and types of columns of the manifest."""
+
+_KINDS = {"string": str, "bool": bool, "int64": int, "double": float}
+_FIXED = ("id", "Path", "rlevel", "window", "columns", "shape", "dtype", "values")
+_MOST_SAMPLES = 2**31 - 2**25  # in a part, less the samples of other rows
 
 
 class RowFormat(Protocol):
     """Format of a part. The value of a result is bytes."""
 
-    def value_of(self, pixels: Pixels) -> bytes:
+    def columns_of(self, items: Iterable[Request]) -> Columns:
+        """Return the columns of items besides the fixed columns."""
+
+    def columns_in(self, part: bytes) -> Columns:
+        """Return the columns of a part besides the fixed columns."""
+
+    def value_of(self, pixels: Pixels, request: Request) -> bytes:
         """Return pixels as the value of a result."""
 
-    def part_of(self, results: Sequence[Result]) -> bytes:
+    def part_of(self, results: Sequence[Result], columns: Columns) -> bytes:
         """Return results with values as a part."""
 
     def only(self, part: bytes, ids: Collection[str]) -> bytes:
@@ -34,11 +50,19 @@ class RowFormat(Protocol):
 class JsonRows:
     """Lines as in a local NDJSON file."""
 
-    def value_of(self, pixels: Pixels) -> bytes:
+    def columns_of(self, items: Iterable[Request]) -> Columns:  # noqa: ARG002
+        """Return nothing: lines are as those of a local file."""
+        return ()
+
+    def columns_in(self, part: bytes) -> Columns:  # noqa: ARG002
+        """Return nothing."""
+        return ()
+
+    def value_of(self, pixels: Pixels, request: Request) -> bytes:  # noqa: ARG002
         """Return the response of the web service."""
         return to_json(pixels)
 
-    def part_of(self, results: Sequence[Result]) -> bytes:
+    def part_of(self, results: Sequence[Result], columns: Columns) -> bytes:  # noqa: ARG002
         """Return lines."""
         return b"".join(line_of_result(result) for result in results)
 
@@ -56,11 +80,42 @@ class JsonRows:
 class ParquetRows:
     """Rows of a Parquet file, all with the same columns."""
 
-    def value_of(self, pixels: Pixels) -> bytes:
-        """Return samples as int32: of bands, their rows, their columns."""
-        return np.ascontiguousarray(pixels.values, np.int32).tobytes()
+    def columns_of(self, items: Iterable[Request]) -> Columns:
+        """Return the columns with values of a single type."""
+        values: dict[str, list[object]] = {}
+        for item in items:
+            for name, value in item.columns:
+                values.setdefault(name, []).append(value)
+        taken = Counter(name.casefold() for name in [*_FIXED, *values])  # DuckDB ignores case
+        kinds = {name: _kind_of(some) for name, some in values.items() if taken[name.casefold()] == 1}
+        return tuple((name, kind) for name, kind in kinds.items() if kind is not None)
 
-    def part_of(self, results: Sequence[Result]) -> bytes:
+    def columns_in(self, part: bytes) -> Columns:
+        """Return the columns of a Parquet file besides the fixed columns."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = pq.read_schema(pa.BufferReader(part))
+        return tuple((field.name, str(field.type)) for field in schema if field.name not in _FIXED)
+
+    def value_of(self, pixels: Pixels, request: Request) -> bytes:
+        """Return samples as int32: of bands, their rows, their columns.
+
+        Raises
+        ------
+        UnsupportedImage
+            Samples are no int32, or too many for a row.
+        """
+        values, limits = pixels.values, np.iinfo(np.int32)
+        is_fit = values.dtype.kind in "biu" and (
+            np.can_cast(values.dtype, np.int32) or (values.min() >= limits.min and values.max() <= limits.max)
+        )
+        if not is_fit or values.size > _MOST_SAMPLES:
+            problem = f"its {values.size} samples of {values.dtype} do not fit into a list of int32 of Parquet"
+            raise UnsupportedImage(request.shown_path, problem, "write npy or zarr")
+        return np.ascontiguousarray(values, np.int32).tobytes()
+
+    def part_of(self, results: Sequence[Result], columns: Columns) -> bytes:
         """Return a Parquet file."""
         import pyarrow as pa
 
@@ -74,6 +129,7 @@ class ParquetRows:
                     "Path": pa.array([request.shown_path for request in requests], pa.string()),
                     "rlevel": pa.array([request.rlevel for request in requests], pa.int32()),
                     "window": pa.array([request.window and str(request.window) for request in requests], pa.string()),
+                    **{name: pa.array(_cells(requests, name, kind), kind) for name, kind in columns},
                     "columns": pa.array([_text_of(dict(request.columns)) for request in requests], pa.string()),
                     "shape": pa.array([result.shape for result in results], pa.list_(pa.int32())),
                     "dtype": pa.array([result.dtype for result in results], pa.string()),
@@ -91,6 +147,28 @@ class ParquetRows:
         rows = _rows_of(part, ids)
         values = (np.asarray(row.values).tobytes() for row in rows["values"])
         return dict(zip(rows["id"].to_pylist(), values, strict=True))
+
+
+def _kind_of(values: Iterable[object]) -> str | None:
+    """Return the type of a column; None if its values have several."""
+    kinds = {type(value) for value in values} - {type(None)}
+    if kinds == {int, float}:
+        kinds = {float}
+    found = [kind for kind, own in _KINDS.items() if kinds == {own}]
+    return found[0] if found else None
+
+
+def _cells(requests: Iterable[Request], name: str, kind: str) -> list[object]:
+    """Return the values of a column, None for another type."""
+    found = (dict(request.columns).get(name) for request in requests)
+    return [value if _is_fit(value, kind) else None for value in found]
+
+
+def _is_fit(value: object, kind: str) -> bool:
+    if isinstance(value, int) and not isinstance(value, bool):
+        most = 2**63 - 1 if kind == "int64" else 2**53 if kind == "double" else -1
+        return abs(value) <= most
+    return type(value) is _KINDS[kind]
 
 
 def _start_of(id_: str | None) -> bytes:

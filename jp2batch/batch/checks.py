@@ -42,7 +42,7 @@ def check_existing(earlier: EarlierRun, options: RunOptions) -> None:
     foreign = earlier.foreign() if again else None
     if foreign is not None:
         raise InvalidRequest(foreign, "this was not written by an earlier run", "give another name")
-    if options.retry_failed and not earlier.book.entries:
+    if options.retry_failed and not len(earlier.book):
         raise InvalidRequest(options.output, "records of an earlier run are missing", "leave out retry_failed=True")
     if not again and earlier.exists():
         hint = "continue it with resume=True, replace it with overwrite=True, or give another name"

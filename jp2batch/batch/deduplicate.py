@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from jp2batch.batch.key_table import GrowingArray, Keys, KeyTable, key_of, keys_of
+from jp2batch.batch.manifest.digested import Row, request_of
 from jp2batch.compute.result import Result
 from jp2batch.core.request import Request
-
-_BITS = 60
-_MASK = (1 << _BITS) - 1
 
 
 def items_of(requests: Iterable[Request]) -> list[Request]:
@@ -21,47 +23,70 @@ def items_of(requests: Iterable[Request]) -> list[Request]:
     rows, ids = list(requests), ItemIds()
     for row in rows:
         ids.claim(row)
-    return [ids.item(row) for row in rows]
+    return [request_of(ids.item(row)) for row in rows]
 
 
 class ItemIds:
     """Ids of the rows of a batch, kept as hashes.
 
-    A million ids take some 120 MB.
+    A million ids take some 50 MB.
     """
 
     def __init__(self) -> None:
-        self._rows: dict[int, int] = {}  # of the hash of an id: row number, hash of the request, whether it is issued
+        self._places = KeyTable()
+        self._rows = GrowingArray([("number", np.int64), ("digest", np.int64), ("issued", np.bool_)])
         self._last: dict[str, int] = {}  # the last number appended to an id
 
-    def claim(self, row: Request, number: int = 0) -> int | None:
+    def claim(self, row: Row, number: int = 0) -> int | None:
         """Keep an id for a row.
 
         Return the number of an earlier row of another request with this id, if any.
         """
-        asked = hash(row.digest) & _MASK
-        found = self._rows.setdefault(hash(row.id) & _MASK, (number << _BITS | asked) << 1)
-        first = found >> _BITS + 1
-        return first if first and (found >> 1) & _MASK != asked else None
+        key, digest = key_of(row.id), key_of(row.digest)
+        place = self._places.get(key)
+        if place < 0:
+            self._places.set(key, self._rows.append(number, digest, False))
+            return None
+        found = self._rows.rows[place]
+        return int(found["number"]) if found["number"] and found["digest"] != digest else None
+
+    def issue(self, rows: Sequence[Row], numbers: Sequence[int]) -> bool:
+        """Keep the ids of rows as items; return whether all are new.
+
+        If not, nothing is kept.
+        """
+        keys = keys_of(row.id for row in rows)
+        if (self._places.find(keys) >= 0).any() or len(np.unique(keys)) < len(keys):
+            return False
+        self._places.put(keys, np.arange(len(self._rows), len(self._rows) + len(rows)))
+        new = self._rows.extend(len(rows))
+        new["number"], new["digest"], new["issued"] = numbers, keys_of(row.digest for row in rows), True
+        return True
 
     def __contains__(self, id_: str) -> bool:
-        return hash(id_) & _MASK in self._rows
+        return self._places.get(key_of(id_)) >= 0
 
-    def item(self, row: Request) -> Request:
+    def have(self, ids: Keys) -> NDArray[np.bool_]:
+        """Return whether ids are kept."""
+        return self._places.find(ids) >= 0
+
+    def item(self, row: Row) -> Row:
         """Return the item of a row whose id was claimed.
 
         A number is appended to an id that another item has.
         """
-        key = hash(row.id) & _MASK
-        if not self._rows[key] & 1:
-            self._rows[key] |= 1
+        issued = self._rows.rows["issued"]
+        place = self._places.get(key_of(row.id))
+        if not issued[place]:
+            issued[place] = True
             return row
         number = self._last.get(row.id, 1) + 1
-        while (key := hash(f"{row.id}-{number}") & _MASK) in self._rows:
+        while f"{row.id}-{number}" in self:
             number += 1
         self._last[row.id] = number
-        self._rows[key] = 1
-        return replace(row, id=f"{row.id}-{number}")
+        item = replace(request_of(row), id=f"{row.id}-{number}")
+        self._places.set(key_of(item.id), self._rows.append(0, 0, True))
+        return item
 
 
 def reads_of(items: Iterable[Request]) -> list[Request]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from jp2batch.batch.deduplicate import ItemIds
+from jp2batch.batch.manifest.digested import Row, request_of
 from jp2batch.batch.manifest.read import Manifest
 from jp2batch.batch.manifest.requests import ReadRow
 from jp2batch.batch.read_ahead import ReadAhead
@@ -31,7 +32,7 @@ class ItemSource(Protocol):
     def read_all(self) -> None:
         """Wait for all items, and make them the first."""
 
-    def more(self) -> list[Request] | None:
+    def more(self) -> list[Row] | None:
         """Return the next items available; None at the end."""
 
     def refusal(self) -> ManifestError | None:
@@ -50,12 +51,12 @@ class ItemList:
         rows, self.ids = list(requests), ItemIds()
         for row in rows:
             self.ids.claim(row)
-        self.first = [self.ids.item(row) for row in rows]
+        self.first = [request_of(self.ids.item(row)) for row in rows]
 
     def read_all(self) -> None:
         """Do nothing."""
 
-    def more(self) -> list[Request] | None:
+    def more(self) -> list[Row] | None:
         """Return None."""
         return None
 
@@ -82,7 +83,7 @@ class ItemStream:
     def __init__(self, manifest: Manifest) -> None:
         self.ids = ItemIds()
         self._manifest, self._bad = manifest, list[tuple[int, str]]()
-        self._rows: ReadAhead[ReadRow] = ReadAhead(manifest.rows, AHEAD)
+        self._rows: ReadAhead[ReadRow] = ReadAhead(manifest.digested_rows(), AHEAD)
         self._rows.wait(_PATIENCE if manifest.is_pipe else _FOREVER, AHEAD)
         self._rows.wait(_FOREVER)
         rows = self._rows.take(AHEAD)
@@ -90,7 +91,7 @@ class ItemStream:
         if self._bad or not claimed:
             self.close()
             raise manifest.refusal(self._bad)
-        self.first = [self.ids.item(row) for row in claimed]
+        self.first = [request_of(self.ids.item(row)) for row in claimed]
         self.whole = self._rows.exhausted
         self._rows.most = _PART
 
@@ -103,17 +104,20 @@ class ItemStream:
             Rows are bad.
         """
         while (items := self.more()) is not None:
-            self.first += items
+            self.first += map(request_of, items)
             self._rows.wait(_PATIENCE)
         self.whole = True
         if bad := self.refusal():
             raise bad
 
-    def more(self) -> list[Request] | None:
+    def more(self) -> list[Row] | None:
         """Return the next items available; None at the end."""
         rows = self._rows.take(_PART)
         if not rows and self._rows.exhausted:
             return None
+        valid = [(number, row) for number, row in rows if not isinstance(row, str)]
+        if rows and len(valid) == len(rows) and self.ids.issue([row for _, row in valid], [n for n, _ in valid]):
+            return [row for _, row in valid]
         items = []
         for number, read in rows:  # one by one: an id must not depend on how many rows are there already
             row = self._claimed(number, read)
@@ -129,12 +133,12 @@ class ItemStream:
         """Stop reading."""
         self._rows.close()
 
-    def _claimed(self, number: int, read: Request | str) -> Request | None:
-        """Return a request whose id is claimed; None for a bad row."""
-        row = self._manifest.claimed(number, read, self.ids)
-        if isinstance(row, Request):
+    def _claimed(self, number: int, row: Row | str) -> Row | None:
+        """Return a row whose id is claimed; None for a bad row."""
+        fault = row if isinstance(row, str) else self._manifest.claim(number, row, self.ids)
+        if fault is None and not isinstance(row, str):
             return row
         if len(self._bad) >= _MOST_BAD:
             raise self._manifest.refusal(self._bad)
-        self._bad.append((number, row))
+        self._bad.append((number, str(fault)))
         return None

@@ -1,34 +1,29 @@
 """Resume a run: compare items with records and output, list remaining items."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Literal
 
-from jp2batch.batch.deduplicate import ItemIds, Pair, reads_of
+import numpy as np
+from numpy.typing import NDArray
+
+from jp2batch.batch.deduplicate import Pair, reads_of
+from jp2batch.batch.key_table import Keys, KeyTable, key_of, keys_of
+from jp2batch.batch.manifest.digested import Row, request_of
 from jp2batch.batch.options import RunOptions
+from jp2batch.batch.output_names import Name, OutputNames
 from jp2batch.batch.outputs import Output
-from jp2batch.batch.records.entry import RecordBook, RecordEntry
+from jp2batch.batch.outputs.listing import FileListing, Listing
+from jp2batch.batch.records.book import UNKNOWN, RecordBook, live_entries
 from jp2batch.batch.records.log import RecordLog
 from jp2batch.batch.state.run_state import RunState
 from jp2batch.compute.result import Result
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.request import Request
-from jp2batch.storage.directory import StoredFile
 
 Verdict = Literal["done", "failed", "whole", "todo"]
 """Success or failure as recorded, an output without record, or nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """Name of the result of an item, and its request."""
-
-    name: str
-    """Name of its file, group or line."""
-    digest: str
-    """Digest of its request."""
-    is_own: bool
-    """True if the id is the digest of the request."""
 
 
 class EarlierRun:
@@ -37,9 +32,11 @@ class EarlierRun:
     def __init__(self, output: Output, log: RecordLog, state: RunState | None) -> None:
         self.output, self._log, self.state = output, log, state
         self.stamp = log.stamp()
-        self._digests: dict[str, str] | None = None
         self.book: RecordBook = log.read()
-        self._stored: Mapping[str, StoredFile] = output.stored()
+        stored = output.stored()
+        self._stored = stored if isinstance(stored, Listing) else FileListing(stored)
+        self._outputs: KeyTable | RecordBook | None = None
+        self._digests: Keys = np.empty(0, np.int64)
 
     def exists(self) -> bool:
         """Return whether results or records exist."""
@@ -47,7 +44,7 @@ class EarlierRun:
 
     def foreign(self) -> str | None:
         """Return the path of an existing output not written by this package."""
-        return None if self.book.entries else self._log.foreign() or self.output.foreign()
+        return None if len(self.book) else self._log.foreign() or self.output.foreign()
 
     def check_roots(self, roots: set[str | None], output: str) -> None:
         """Refuse records of paths with other roots.
@@ -63,7 +60,25 @@ class EarlierRun:
             hint = f"give root={earlier}" if earlier else "leave out root="
             raise InvalidRequest(output, problem, f"{hint}, or another output")
 
-    def verdict(self, item: Request, name: Name, names: "OutputNames", *, verify: bool, same: bool) -> Verdict:
+    def done(self, items: Sequence[Row]) -> NDArray[np.int64]:
+        """Return the rows of the records of finished items, else -1.
+
+        Equal items are left to `verdict`: they may share a result.
+        """
+        ids, digests = keys_of(item.id for item in items), keys_of(item.digest for item in items)
+        rows = self.book.find(ids)
+        rows[np.isin(digests, _repeated(digests))] = -1
+        places = np.flatnonzero(rows >= 0)
+        records = self.book.columns[rows[places]]
+        listed = self._stored.find(records["output"])
+        sizes = self._stored.sizes[listed] if len(self._stored.sizes) else listed
+        fits = np.array([self.output.fits(ending) for ending in self.book.endings])
+        is_done = records["ok"] & (records["digest"] == digests[places]) & fits[records["ending"]]
+        is_done &= (listed >= 0) & ((records["size"] == sizes) | (records["size"] < 0))
+        rows[places[~is_done]] = -1
+        return rows
+
+    def verdict(self, item: Request, name: Name, names: OutputNames, *, verify: bool, same: bool) -> Verdict:
         """Compare an item with its record and result.
 
         Parameters
@@ -79,15 +94,16 @@ class EarlierRun:
         same : bool
             True if the unfinished run was of the same items.
         """
-        entry = self.book.entries.get(item.id)
-        if entry is None:
+        row = self.book.row(item.id)
+        if row < 0:
             return "whole" if self._is_adoptable(name, same=same) else "todo"
-        if entry.digest != name.digest:  # the manifest may have changed, and use the same id for another request
+        record = self.book.columns[row]
+        if record["digest"] != key_of(name.digest):  # the manifest may have changed, and use the same id for another
             return "todo"
-        if not entry.ok:
+        if not record["ok"]:
             return "failed"
-        is_right = self.output.fits(entry.output) and names.agree(entry.output, entry.digest)
-        return "done" if is_right and self._agrees(entry, verify=verify) else "todo"
+        is_right = self.output.fits(self.book.endings[record["ending"]]) and names.agree(self.book.columns[[row]]).all()
+        return "done" if is_right and self._agrees(record, verify=verify) else "todo"
 
     def adopted(self, item: Request, name: str, first: Request) -> Result:
         """Return the result of an item whose output has no record."""
@@ -102,112 +118,98 @@ class EarlierRun:
             same_as=None if first.id == item.id else first.id,
         )
 
-    def others(self, names: Container[str], *, recorded: bool) -> set[str]:
+    def others(self, names: OutputNames, *, recorded: bool) -> set[str]:
         """Return existing results that no item makes.
 
         If `recorded`, only those named by records.
         """
         if self.output.in_parts:
-            return {id_ for id_, entry in self.book.entries.items() if entry.ok and id_ not in names}
-        known = self._recorded().keys() | self.book.void if recorded else self._stored.keys()
-        return {name for name in known if name in self._stored and name not in names}
+            columns = self.book.columns
+            rows = np.flatnonzero(self.book.live & columns["ok"])
+            return set(self._ids_of_rows(rows[~names.has_ids(columns["id"][rows])]))
+        others = [name for name in self._stored if name not in names]
+        is_known = self._recorded(keys_of(others)) >= 0
+        return {
+            name
+            for name, known in zip(others, is_known, strict=True)
+            if known or not recorded or self.book.is_void(name)
+        }
 
     def is_untidy(self, replaced: int, *, overwrite: bool) -> bool:
         """Return whether the log has many useless lines.
 
         `replaced` is the number of records with successors.
         """
-        entries = self.book.entries
-        useless = len(entries) if overwrite else replaced
-        return self.book.damaged > 0 or (self.book.lines - len(entries) + useless) * 100 > self.book.lines
+        lines, live = self.book.lines, len(self.book)
+        return self.book.damaged > 0 or (lines - live + (live if overwrite else replaced)) * 100 > lines
 
     def ids_of(self, names: Container[str]) -> list[str]:
         """Return the ids of the records of results."""
-        return [
-            id_ for id_, entry in self.book.entries.items() if (id_ if self.output.in_parts else entry.output) in names
-        ]
+        entries = (entry for _, entry in live_entries(self._log.lines(), self.book.live))
+        return [entry.id for entry in entries if (entry.id if self.output.in_parts else entry.output) in names]
 
-    def outdated(self, todo: Iterable[Name]) -> list[str]:
+    def outdated(self, todo: Sequence[Name]) -> list[str]:
         """Return the ids of records whose results get other content."""
-        if self.output.in_parts:
+        if self.output.in_parts or not todo:
             return []
-        recorded = self._recorded()
-        digests = {name.name: name.digest for name in todo if recorded.get(name.name, name.digest) != name.digest}
-        if not digests:
+        outputs, digests = (keys_of(texts) for texts in zip(*((name.name, name.digest) for name in todo), strict=True))
+        is_other = ~self._may_be_of(outputs, digests)
+        if not is_other.any():
             return []
-        return [id_ for id_, e in self.book.entries.items() if digests.get(e.output, e.digest) != e.digest]
+        changed, columns = KeyTable(), self.book.columns
+        changed.put(outputs[is_other], np.flatnonzero(is_other))
+        place = changed.find(columns["output"])
+        return self._ids_of_rows(np.flatnonzero(self.book.live & (place >= 0) & (columns["digest"] != digests[place])))
 
     def forget(self, ids: Iterable[str]) -> None:
         """Leave out records that are void from now on."""
-        for id_ in ids:
-            self.book.void.add(self.book.entries.pop(id_).output)
+        self.book.forget(self.book.find(keys_of(ids)))
 
-    def _agrees(self, entry: RecordEntry, *, verify: bool) -> bool:
+    def _agrees(self, record: np.void, *, verify: bool) -> bool:
         """Return whether a result has the recorded size, and content if wanted."""
-        file = self._stored.get(entry.output)
-        if file is None or entry.size not in (None, file.size):
+        (row,) = self._stored.find(np.array([record["output"]]))
+        if row < 0 or record["size"] not in (-1, self._stored.sizes[row]):
             return False
-        if not verify or not entry.md5:
+        md5 = record["md5"].tobytes().hex()
+        if not verify or md5 == UNKNOWN:
             return True
-        return entry.md5 == file.md5 or entry.md5 == self.output.md5_of(entry.output)
+        name = self._stored.name_at(int(row))
+        return bool(md5 == self._stored[name].md5 or md5 == self.output.md5_of(name))
 
     def _is_adoptable(self, name: Name, *, same: bool) -> bool:
         """Return whether a result without record is whole, and of this request."""
         file = self._stored.get(name.name)
-        if file is None or not file.size or self._recorded().get(name.name, name.digest) != name.digest:
+        if file is None or not file.size or not self._may_be_of(keys_of([name.name]), keys_of([name.digest])).all():
             return False
         since = self.state.since if self.state is not None and same else None
-        is_replaced = name.name in self.book.void or (self.state is not None and self.state.overwrite)
+        is_replaced = self.book.is_void(name.name) or (self.state is not None and self.state.overwrite)
         is_newer = since is not None and (file.modified > since if is_replaced else file.modified >= since)
         return (is_newer or (name.is_own and not is_replaced)) and self.output.is_whole(name.name)
 
-    def _recorded(self) -> Mapping[str, str]:
-        """Return the digests of requests by the names of their recorded results.
+    def _may_be_of(self, outputs: Keys, digests: Keys) -> NDArray[np.bool_]:
+        """Return whether no record says that a result is of another request."""
+        rows = self._recorded(outputs)
+        return (rows < 0) | (self._digests[rows] == digests) if len(self._digests) else rows < 0
 
-        Empty for a result of several requests.
-        """
-        if self._digests is None:
-            self._digests = {}
-            for entry in self.book.entries.values():
-                if self._digests.setdefault(entry.output, entry.digest) != entry.digest:
-                    self._digests[entry.output] = ""
-        return self._digests
+    def _recorded(self, outputs: Keys) -> NDArray[np.int64]:
+        """Return the rows of recorded results; -1 for others."""
+        columns = self.book.columns
+        if self._outputs is None:
+            rows = np.flatnonzero(self.book.live)
+            names, self._digests = columns["output"][rows], columns["digest"]
+            self._outputs = self.book
+            if (names != columns["id"][rows]).any():  # results are not named by ids
+                self._outputs, self._digests = KeyTable(), self._digests.copy()
+                self._outputs.put(names, rows)
+                first = self._outputs.find(names)
+                self._digests[first[self._digests[first] != self._digests[rows]]] = 0  # of several requests
+        return self._outputs.find(outputs)
 
-
-class OutputNames:
-    """Names of the results of all items so far, kept as hashes.
-
-    The name of a line is its id, which is in `ids`.
-    """
-
-    def __init__(self, ids: ItemIds, *, ignore_case: bool) -> None:
-        self._ids, self._ignore_case = ids, ignore_case  # some file systems ignore case
-        self._digests: dict[int, int] = {}
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (name in self._ids or self._key(name) in self._digests)
-
-    def agree(self, name: str, digest: str) -> bool:
-        """Return whether a name is of no other request."""
-        return self._digests.get(self._key(name), hash(digest)) == hash(digest)
-
-    def claim(self, item: Request, name: Name) -> None:
-        """Keep the name of an item.
-
-        Raises
-        ------
-        InvalidRequest
-            It is also the name of another request.
-        """
-        if name.name == item.id:
-            return
-        digest = hash(name.digest)
-        if self._digests.setdefault(self._key(name.name), digest) != digest:
-            problem = f"its output {name.name} is also that of another request"
-            raise InvalidRequest(item.shown_path, problem, "give it another id")
-
-    def _key(self, name: str) -> int:
-        return hash(name.lower() if self._ignore_case else name)
+    def _ids_of_rows(self, rows: NDArray[np.int64]) -> list[str]:
+        """Read the ids of records."""
+        wanted = np.zeros(self.book.lines, np.bool_)
+        wanted[rows] = True
+        return [entry.id for _, entry in live_entries(self._log.lines(), wanted)] if len(rows) else []
 
 
 @dataclass(slots=True)
@@ -229,9 +231,7 @@ class Plan:
         return {item.id for item, _ in self.todo}
 
 
-def plan_run(
-    earlier: EarlierRun, items: Sequence[Request], taken: OutputNames, options: RunOptions, *, same: bool
-) -> Plan:
+def plan_run(earlier: EarlierRun, rows: Sequence[Row], taken: OutputNames, options: RunOptions, *, same: bool) -> Plan:
     """Compare items with earlier runs; change nothing.
 
     `same` is True if the unfinished run was of the same items.
@@ -241,13 +241,19 @@ def plan_run(
     InvalidRequest
         Two items have the same output, or the records are of paths with another root.
     """
-    reads, plan = reads_of(items), Plan()
-    names = [_name_of(earlier.output, item, read) for item, read in zip(items, reads, strict=True)]
-    for item, name in zip(items, names, strict=True):
-        taken.claim(item, name)
-    if options.continues:
-        earlier.check_roots({item.shown_root for item in items}, options.output)
-    for item, read, name in zip(items, reads, names, strict=True):
+    plan, done = Plan(), np.full(len(rows), -1)
+    if options.continues and not options.verify:
+        done = earlier.done(rows)
+    left = _named(earlier.output, compress(rows, done < 0), taken)
+    if earlier.output.is_folder:  # results may share names
+        places = np.flatnonzero(done >= 0)
+        is_own = taken.claim_recorded(earlier.book.columns[done[places]])
+        done[places[~is_own]] = -1
+        left += _named(earlier.output, [rows[place] for place in places[~is_own]], taken)
+    plan.kept = int(np.count_nonzero(done >= 0))
+    if options.continues and left and not plan.kept:
+        earlier.check_roots({item.shown_root for item, _, _ in left}, options.output)
+    for item, read, name in left:
         verdict = earlier.verdict(item, name, taken, verify=options.verify, same=same) if options.continues else "todo"
         if verdict == "done":
             plan.kept += 1
@@ -259,5 +265,20 @@ def plan_run(
     return plan
 
 
-def _name_of(output: Output, item: Request, read: Request) -> Name:
-    return Name(output.name_of(item, read), item.digest, read.id == item.digest)
+def _repeated(digests: Keys) -> Keys:
+    """Return the digests of several items."""
+    found, counts = np.unique(digests, return_counts=True)
+    return found[counts > 1]
+
+
+def _named(output: Output, rows: Iterable[Row], taken: OutputNames) -> list[tuple[Request, Request, Name]]:
+    """Return items, their reads and names; keep the names."""
+    items = [request_of(row) for row in rows]
+    reads = reads_of(items)
+    names = [
+        Name(output.name_of(item, read), item.digest, read.id == item.digest)
+        for item, read in zip(items, reads, strict=True)
+    ]
+    for item, name in zip(items, names, strict=True):
+        taken.claim(item, name)
+    return list(zip(items, reads, names, strict=True))

@@ -12,12 +12,13 @@ from jp2batch.batch.deduplicate import Pair, ReadQueue
 from jp2batch.batch.failures import FailureLimit
 from jp2batch.batch.item_source import ItemSource
 from jp2batch.batch.options import RunOptions
+from jp2batch.batch.output_names import OutputNames
 from jp2batch.batch.outputs import sink_for
 from jp2batch.batch.progress import Progress, announce, progress_bar, tell
 from jp2batch.batch.records.entry import void_line
 from jp2batch.batch.records.log import FileLog, NoLog, RecordLog
 from jp2batch.batch.report import BatchSummary
-from jp2batch.batch.resume import EarlierRun, OutputNames, Plan, plan_run
+from jp2batch.batch.resume import EarlierRun, Plan, plan_run
 from jp2batch.batch.run import results
 from jp2batch.batch.state.lease import OutputLease, in_use
 from jp2batch.batch.state.locks import locked
@@ -109,7 +110,7 @@ class StoredRun:
         self._earlier = EarlierRun(self._output, self._log, state)
         check_existing(self._earlier, self._options)
         check_writable(self._output, self._paths)
-        self._names = OutputNames(self._items.ids, ignore_case=self._output.is_folder)
+        self._names = OutputNames(self._items.ids)
         same = state is not None and state.fingerprint == self._fingerprint
         self._plan = plan_run(self._earlier, self._items.first, self._names, self._options, same=same)
         self.summary.kept = self._plan.kept
@@ -179,7 +180,7 @@ class StoredRun:
     def _prepare(self, plan: Plan, committer: Committer) -> None:
         """Void the records of outputs about to be replaced; record adopted results."""
         outdated = [] if self._options.overwrite else self._earlier.outdated(plan.names)
-        self._replaced += sum(item.id in self._earlier.book.entries for item, _ in plan.todo)
+        self._replaced += sum(item.id in self._earlier.book for item, _ in plan.todo)
         if outdated:
             self._log.append([void_line(outdated)])
             self._earlier.forget(outdated)

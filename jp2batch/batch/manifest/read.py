@@ -8,8 +8,10 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from jp2batch.batch.deduplicate import ItemIds
+from jp2batch.batch.manifest.digested import Row
 from jp2batch.batch.manifest.formats import rows_of
-from jp2batch.batch.manifest.requests import ReadRow, message_of, requests_of
+from jp2batch.batch.manifest.requests import ReadRow, digested_rows_of, message_of, requests_of
+from jp2batch.batch.manifest.rows import Row as ManifestRow
 from jp2batch.core.arguments import as_path
 from jp2batch.core.errors import InvalidRequest, ManifestError
 from jp2batch.core.location import Location
@@ -118,8 +120,12 @@ class Manifest:
     """Name of the manifest, for messages."""
     unit: str
     """Unit of row numbers."""
-    rows: Iterator[ReadRow]
-    """Requests, or messages about bad rows."""
+    rows: Iterator[ManifestRow]
+    """Numbered rows, read once."""
+    rlevel: int = LOWEST
+    """Level of rows without rlevel."""
+    root: str | None = None
+    """Base folder or bucket."""
     is_pipe: bool = False
     """True if rows may be written while they are read."""
     _requests: Iterator[Request] | None = None
@@ -140,26 +146,28 @@ class Manifest:
             At the end, for all bad rows.
         """
         ids, count, bad = ItemIds(), 0, list[tuple[int, str]]()
-        for number, read in self.rows:
-            row = self.claimed(number, read, ids)
-            if isinstance(row, Request):
+        for number, read in requests_of(self.rows, rlevel=self.rlevel, root=self.root):
+            fault = read if isinstance(read, str) else self.claim(number, read, ids)
+            if fault is None and isinstance(read, Request):
                 count += 1
-                yield row
+                yield read
             else:
-                bad.append((number, row))
+                bad.append((number, str(fault)))
         if bad or not count:
             raise self.refusal(bad)
 
-    def claimed(self, number: int, row: Request | str, ids: ItemIds) -> Request | str:
-        """Return a row, or a message if its id is taken.
+    def digested_rows(self) -> Iterator[ReadRow]:
+        """Iterate over row numbers with digested rows, requests or messages."""
+        return digested_rows_of(self.rows, rlevel=self.rlevel, root=self.root)
+
+    def claim(self, number: int, row: Row, ids: ItemIds) -> str | None:
+        """Keep the id of a row; return a message if taken.
 
         Records are found by id: two requests must not have the same.
         """
-        if isinstance(row, str):
-            return row
         first = ids.claim(row, number)
         if first is None:
-            return row
+            return None
         problem = f"its id is also that of another request, on {self.unit} {first}"
         return message_of(row.path, InvalidRequest("", problem, "give each request a different id, or none"))
 
@@ -208,7 +216,7 @@ def manifest_of(chunks: Iterable[bytes], name: str = "-", *, rlevel: int = LOWES
     """
     default = Request("manifest", rlevel).rlevel  # report a wrong default once, not for each row
     unit, rows = rows_of(chunks, suffix_of(name))
-    return Manifest(_STDIN if name == "-" else name, unit, requests_of(rows, rlevel=default, root=root))
+    return Manifest(_STDIN if name == "-" else name, unit, rows, default, root)
 
 
 def _stdin_chunks(limit: int | None) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from jp2batch.batch.manifest.digested import DigestedRow, Digester
 from jp2batch.batch.manifest.rows import OWN_COLUMNS, PlainRow, Row
 from jp2batch.core.errors import InvalidPath, InvalidRequest
 from jp2batch.core.location import Location, redact
@@ -20,21 +21,24 @@ _LONGEST = 300  # characters of a message about one row
 _REMEMBERED = 1000  # sets of names, and windows
 
 
-ReadRow = tuple[int, Request | str]
-"""Row number, and its request or a message about it, without credentials."""
-
-
-def requests_of(rows: Iterable[Row], *, rlevel: int, root: str | None) -> Iterator[ReadRow]:
-    """Iterate over row numbers with their requests or messages."""
-    maker = _Maker(rlevel, root)
+def requests_of(rows: Iterable[Row], *, rlevel: int, root: str | None) -> Iterator[tuple[int, Request | str]]:
+    """Iterate over row numbers with their requests, or messages without credentials."""
+    maker = RequestMaker(rlevel, root)
     for number, row in rows:
-        path = ""
-        try:
-            fields, columns = maker.divided(_as_mapping(row))
-            path = _path(fields.get("path"))
-            yield number, maker.request(path, fields, columns)
-        except InvalidRequest as error:
-            yield number, message_of(path, error)
+        yield number, maker.read(row)
+
+
+ReadRow = tuple[int, Request | DigestedRow | str]
+"""Row number, and its request, digested row or message."""
+
+
+def digested_rows_of(rows: Iterable[Row], *, rlevel: int, root: str | None) -> Iterator[ReadRow]:
+    """Iterate over row numbers with digested rows, requests or messages."""
+    maker = RequestMaker(rlevel, root)
+    digester = Digester(rlevel, root, maker.read)
+    for number, row in rows:
+        plain = PlainRow(Path=row) if isinstance(row, str) else row
+        yield number, (digester.digested(plain) if isinstance(plain, PlainRow) else None) or maker.read(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class _Shape:
     """Names of the other columns."""
 
 
-class _Maker:
+class RequestMaker:
     """Make requests of rows; most rows have the names of earlier rows."""
 
     def __init__(self, rlevel: int, root: str | None) -> None:
@@ -55,7 +59,17 @@ class _Maker:
         self._shapes: dict[tuple[str, ...], _Shape] = {}
         self._windows: dict[str, Window] = {}
 
-    def divided(self, row: Mapping[str, object]) -> tuple[dict[str, object], tuple[tuple[str, object], ...]]:
+    def read(self, row: object) -> Request | str:
+        """Return the request of a row, or a message without credentials."""
+        path = ""
+        try:
+            fields, columns = self._divided(_as_mapping(row))
+            path = _path(fields.get("path"))
+            return self._request(path, fields, columns)
+        except InvalidRequest as error:
+            return message_of(path, error)
+
+    def _divided(self, row: Mapping[str, object]) -> tuple[dict[str, object], tuple[tuple[str, object], ...]]:
         """Divide a row into fields of a request and other columns.
 
         The names of fields become lower case.
@@ -67,7 +81,7 @@ class _Maker:
             _remember(self._shapes, names, shape)
         return {own: row[name] for own, name in shape.fields}, tuple([(name, row[name]) for name in shape.others])
 
-    def request(self, path: str, fields: Mapping[str, object], columns: tuple[tuple[str, object], ...]) -> Request:
+    def _request(self, path: str, fields: Mapping[str, object], columns: tuple[tuple[str, object], ...]) -> Request:
         """Return the request of a row."""
         level: Any = _level(fields.get("rlevel"), self._rlevel)
         window: Any = fields.get("window")  # Request checks both

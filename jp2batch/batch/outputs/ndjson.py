@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import orjson
 
+from jp2batch.batch.outputs.listing import LineListing
 from jp2batch.batch.records.lines import LineWriter, end_last_line, is_json, rewrite, whole_lines
 from jp2batch.batch.records.log import RecordLog
 from jp2batch.batch.state.place import StatePlace
@@ -54,7 +55,7 @@ class Lines:
         self._untidy = False
         self._file: LineWriter | None = None
         self._replaced = False
-        self._listed: dict[str, StoredFile] = {}
+        self._listed: Mapping[str, StoredFile] = {}
 
     def expect(self, items: Sequence[Request]) -> None:
         """Do nothing: results do not depend on other items."""
@@ -84,18 +85,9 @@ class Lines:
 
         Its offset stands for its time.
         """
-        found: dict[str, StoredFile] = {}
-        self._listed, self._untidy, end = found, False, 0
-        if self.path is None or not self.path.exists():
-            return found
-        with self.path.open("rb") as file:
-            for offset, line in whole_lines(file):
-                id_, end = id_of_line(line), offset + len(line)
-                self._untidy |= id_ is None or id_ in found
-                if id_ is not None:
-                    found[id_] = StoredFile(len(line), float(offset))
-        self._untidy |= end < self.path.stat().st_size
-        return found
+        self._listed = {} if self.path is None else LineListing(self.path, id_of_line)
+        self._untidy = isinstance(self._listed, LineListing) and self._listed.is_untidy
+        return self._listed
 
     def address_of(self, name: str) -> str | None:  # noqa: ARG002
         """Return None: lines have no path of their own."""
@@ -157,18 +149,13 @@ class Lines:
             return
         self.close()
         end_last_line(self.path)
-        done = {id_ for id_, entry in log.read().entries.items() if entry.ok}
-        last: dict[str, int] = {}
-        waste: set[int] = set()
-        with self.path.open("rb") as file:
-            for offset, line in whole_lines(file):
-                id_ = id_of_line(line)
-                if id_ is not None and id_ in done:
-                    waste |= {last[id_]} if id_ in last else set()
-                    last[id_] = offset
-                elif id_ is None and not is_json(line):
-                    waste.add(offset)
-        self._keep(lambda offset, _: offset not in waste)
+        book, now = log.read(), LineListing(self.path, id_of_line)
+
+        def is_kept(offset: int, line: bytes) -> bool:
+            id_ = id_of_line(line)
+            return is_json(line) if id_ is None else now[id_].modified == offset or not book.has_ok(id_)
+
+        self._keep(is_kept)
 
     def temporaries(self) -> set[str]:
         """Return nothing: lines are appended."""

@@ -9,8 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
+from jp2batch.batch.key_table import key_of, keys_of
 from jp2batch.batch.outputs.folder import TEMPORARY, Folder
 from jp2batch.batch.outputs.row_formats import ROW_FORMATS, Columns
+from jp2batch.batch.records.book import live_entries
 from jp2batch.batch.records.entry import moved_line
 from jp2batch.batch.records.log import RecordLog
 from jp2batch.batch.state.place import StatePlace
@@ -149,19 +153,23 @@ class Parts(Folder):
 
     def tidy(self, log: RecordLog) -> None:
         """Remove rows without a record, and pending parts."""
-        live: dict[str, dict[str, int]] = defaultdict(dict)  # ids and lines of records by part
-        for id_, entry in log.read().entries.items():
-            if entry.ok:
-                live[entry.output][id_] = entry.line
+        book = log.read()
+        is_ok, outputs = book.live & book.columns["ok"], book.columns["output"]
+        keys, counts = np.unique(outputs[is_ok], return_counts=True)
+        records = dict(zip(keys.tolist(), counts.tolist(), strict=True))
         shown, waiting = self._folder.names(), self._pending.names()
         parts, pending = _parts_in(shown), _parts_in(waiting)
-        mixed = {name for name in parts | pending if name in live and len(live[name]) != _rows_in(name)}
-        self._split({name: live[name] for name in mixed}, log)
-        self._pending.move((pending & live.keys()) - parts - mixed, self._folder)
-        if live or self._cleaned:
+        live = {name for name in parts | pending if key_of(name) in records}
+        mixed = {name for name in live if records[key_of(name)] != _rows_in(name)}
+        lines: dict[str, dict[str, int]] = defaultdict(dict)
+        for line, entry in live_entries(log.lines(), is_ok & np.isin(outputs, keys_of(mixed))):
+            lines[entry.output][entry.id] = line
+        self._split(lines, log)
+        self._pending.move((pending & live) - parts - mixed, self._folder)
+        if records or self._cleaned:
             self._folder.remove(name for name in parts if name not in live or name in mixed)
         halves = {name for name in waiting if (half := TEMPORARY.fullmatch(name)) and _PART.fullmatch(half[1])}
-        self._pending.remove((pending - (live.keys() - parts - mixed)) | halves)
+        self._pending.remove((pending - (live - parts - mixed)) | halves)
         self._pending.drop()
 
     def remove(self, names: Container[str]) -> None:  # noqa: ARG002

@@ -3,12 +3,16 @@
 import contextlib
 import io
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress, islice
 from pathlib import Path
 from typing import Protocol
 
-from jp2batch.batch.records.entry import RecordBook, book_of, sound, starts_records
+import numpy as np
+from numpy.typing import NDArray
+
+from jp2batch.batch.records.book import RecordBook, starts_records
+from jp2batch.batch.records.entry import sound
 from jp2batch.batch.records.lines import LineWriter, rewrite
 from jp2batch.core.errors import LeaseLost
 from jp2batch.core.location import Location
@@ -31,11 +35,11 @@ class RecordLog(Protocol):
     def foreign(self) -> str | None:
         """Return the path of a file without records in its place."""
 
-    def read(self) -> RecordBook:
-        """Return the records; change nothing."""
-
     def lines(self) -> Iterator[bytes]:
         """Iterate over all lines, old records included."""
+
+    def read(self) -> RecordBook:
+        """Return the records; change nothing."""
 
     def open(self) -> None:
         """Prepare to append."""
@@ -63,13 +67,13 @@ class NoLog:
         """Return None."""
         return None
 
-    def read(self) -> RecordBook:
-        """Return no records."""
-        return RecordBook()
-
     def lines(self) -> Iterator[bytes]:
         """Iterate over nothing."""
         return iter(())
+
+    def read(self) -> RecordBook:
+        """Return no records."""
+        return RecordBook()
 
     def open(self) -> None:
         """Do nothing."""
@@ -105,14 +109,14 @@ class FileLog:
         first = next(self.lines(), b"")
         return None if starts_records(first) else str(self._path)
 
-    def read(self) -> RecordBook:
-        """Return the records; empty without a file."""
-        return book_of(self.lines())
-
     def lines(self) -> Iterator[bytes]:
         """Iterate over the lines; none without a file."""
         with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
             yield from file
+
+    def read(self) -> RecordBook:
+        """Return the records; empty without a file."""
+        return RecordBook.of(self.lines())
 
     def open(self) -> None:
         """Open the file.
@@ -134,9 +138,9 @@ class FileLog:
         """
         if untidy:
             self.close()
-            live = self.read().live_lines()
+            live = self.read().live.tolist()
             with contextlib.suppress(OSError):
-                rewrite(self._path, (sound(line) for number, line in enumerate(self.lines()) if number in live))
+                rewrite(self._path, map(sound, compress(self.lines(), live)))
 
     def close(self) -> None:
         """Close the file."""
@@ -172,7 +176,7 @@ class SegmentLog:
 
     def read(self) -> RecordBook:
         """Return the records of all segments."""
-        return book_of(self.lines())
+        return RecordBook.of(self.lines())
 
     def lines(self) -> Iterator[bytes]:
         """Iterate over the lines of all segments."""
@@ -211,7 +215,7 @@ class SegmentLog:
         old = self._names()
         if not untidy and len(old) < _MANY:
             return
-        live, voids = self.read().live_lines(), set[str]()
+        live, voids = self.read().live, set[str]()
         kept = self._live_lines(old, live, voids)
         while lines := list(islice(kept, _MERGED)):
             self.append(lines)
@@ -236,12 +240,12 @@ class SegmentLog:
         for _, data in self._beside.read_many(names):
             yield from io.BytesIO(data)
 
-    def _live_lines(self, names: Iterable[str], live: Container[int], voids: set[str]) -> Iterator[bytes]:
+    def _live_lines(self, names: Iterable[str], live: NDArray[np.bool_], voids: set[str]) -> Iterator[bytes]:
         """Iterate over valid lines; collect the names of segments with void lines."""
         number = 0
         for name, data in self._beside.read_many(names):
             for line in io.BytesIO(data):
-                if number in live:
+                if live[number]:
                     yield sound(line)
                 elif line.startswith(b'{"void":'):
                     voids.add(name)

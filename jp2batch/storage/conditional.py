@@ -10,7 +10,7 @@ from typing import Any
 
 import fsspec.asyn
 
-from jp2batch.storage.errors import status_of
+from jp2batch.storage.http_status import status_of
 
 _FAILED = (409, 412)
 

@@ -6,9 +6,7 @@ Each has a path, a problem and a hint, and shows no secret.
 import errno
 import re
 import time
-from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 from jp2batch.core.errors import (
     ImageNotFound,
@@ -20,6 +18,7 @@ from jp2batch.core.errors import (
     StoreUnavailable,
 )
 from jp2batch.core.location import Location
+from jp2batch.storage.http_status import response_of, status_of
 from jp2batch.storage.schemes import scheme_info
 
 _BY_STATUS: dict[int, type[Jp2BatchError]] = {
@@ -117,15 +116,6 @@ _SAY_NO_MORE = {
 _OF_GDAL = re.compile(r"/vsi(s3|gs|curl)(?:_streaming)?/+(.+)")
 
 
-class HttpStatusError(Exception):
-    """An HTTP status without data; `retry_after` is the header's value."""
-
-    def __init__(self, status: int, retry_after: str | None = None) -> None:
-        super().__init__(status, retry_after)
-        self.status = status
-        self.retry_after = retry_after
-
-
 def translate_error(error: Exception, location: Location, doing: str = "") -> Jp2BatchError:
     """Return an error of this package for a driver's exception.
 
@@ -163,28 +153,6 @@ def not_opened(error: Exception, location: Location) -> Jp2BatchError:
         return translate_error(error, location)
     problem = f"storage_options do not fit: {_detail(error, location) or type(error).__name__}"
     return StorageError(location, problem, "see the documentation of the driver")
-
-
-def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status of a driver's exception; None without a status.
-
-    Knows exceptions of aiohttp, botocore, s3fs, gcsfs and adlfs.
-    """
-    response = response_of(error)
-    if response:
-        status: int | None = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return status
-    codes = (getattr(error, name, None) for name in ("status", "status_code", "code"))
-    return next((code for code in codes if isinstance(code, int) and code >= 100), None)
-
-
-def response_of(error: BaseException) -> Mapping[str, Any]:
-    """Return the response in a botocore error; empty if it has none.
-
-    s3fs's translations of such errors are covered as well.
-    """
-    responses = (getattr(one, "response", None) for one in (error, error.__cause__))
-    return next((response for response in responses if isinstance(response, Mapping)), {})
 
 
 def _retry_after(error: Exception) -> float | None:

@@ -14,7 +14,7 @@ import fsspec.core
 from jp2batch.core import config
 from jp2batch.core.errors import OutputError, StoreUnavailable
 from jp2batch.core.store_settings import store_costs
-from jp2batch.storage.drivers.fsspec_driver import driver_options, repair_after_fork
+from jp2batch.storage.drivers.fsspec_driver import driver_options, repair_after_fork, store_class
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.retry import retried_now
 from jp2batch.storage.store_options import locate
@@ -157,7 +157,7 @@ def writing(url: str, storage_options: Mapping[str, object] | None) -> Iterator[
         options = driver_options(location, store_costs(location.scheme))
         repair_after_fork()
         fs, path = fsspec.core.url_to_fs(url, **options)
-        _repeat_nothing(fs)
+        store_class(fs).repeat_nothing(fs)
         yield fs, path
     except Exception as error:  # noqa: BLE001  # each driver has its own
         fault = translate_error(error, location)
@@ -165,16 +165,6 @@ def writing(url: str, storage_options: Mapping[str, object] | None) -> Iterator[
         if fault.retryable:
             raise StoreUnavailable(location, problem, "try again") from None
         raise OutputError(location, problem, "check the path, the rights and the space") from None
-
-
-def _repeat_nothing(fs: Any) -> None:
-    """Let a driver make each request once: `retry` repeats them itself."""
-    if isinstance(getattr(fs, "retries", None), int):
-        fs.retries = 1
-    azure = getattr(getattr(fs, "service_client", None), "_pipeline", None)
-    for policy in getattr(azure, "_impl_policies", ()):
-        if hasattr(policy, "total_retries"):
-            policy.total_retries = 0
 
 
 def is_local(fs: Any) -> bool:

@@ -7,7 +7,10 @@ from typing import Any
 
 from jp2batch.core.location import LOCAL, Location
 from jp2batch.core.options import inner_options
-from jp2batch.storage.azure import azure_address, azure_credentials, azure_options
+from jp2batch.storage.drivers.azure_driver import AzureBlob, azure_address, azure_credentials, azure_options
+from jp2batch.storage.drivers.driver import Driver
+from jp2batch.storage.drivers.http_driver import HttpObject, http_options
+from jp2batch.storage.drivers.s3fs_driver import S3Object
 
 Options = dict[str, object]
 
@@ -89,6 +92,8 @@ class SchemeInfo:
 
     It contains no credentials.
     """
+    driver: type[Driver] | None = None
+    """Its driver, if not one for any file system."""
     driver_options: Callable[[Location, int], Options] = _plain_options
     """fsspec's options for a number of concurrent connections."""
 
@@ -114,11 +119,18 @@ S3 = SchemeInfo(
     ' if the requester pays, storage_options={"requester_pays": True}; a missing key can look like this too',
     credentials=_s3_credentials,
     address=_s3_address,
+    driver=S3Object,
     driver_options=_s3_options,
 )
 SCHEMES = (
     FILE,
-    SchemeInfo(("https", "http"), "web servers", denied='give "headers" or "client_kwargs" in storage_options'),
+    SchemeInfo(
+        ("https", "http"),
+        "web servers",
+        denied='give "headers" or "client_kwargs" in storage_options',
+        driver=HttpObject,
+        driver_options=http_options,
+    ),
     S3,
     SchemeInfo(
         ("gs", "gcs"),
@@ -149,6 +161,7 @@ SCHEMES = (
         ' "account_key": …}; for a public container, storage_options={"anon": True}',
         credentials=azure_credentials,
         address=azure_address,
+        driver=AzureBlob,
         driver_options=azure_options,
     ),
     SchemeInfo(("memory",), "fsspec's memory"),

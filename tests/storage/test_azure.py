@@ -18,7 +18,7 @@ from jp2batch.cli import main
 from jp2batch.core import errors
 from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
-from jp2batch.storage.azure import azure_address, azure_options
+from jp2batch.storage.drivers.azure_driver import azure_address, azure_options
 from jp2batch.storage.files import read_bytes, write_bytes
 from jp2batch.storage.schemes import credentials_of
 from jp2batch.storage.source import open_source

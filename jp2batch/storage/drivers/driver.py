@@ -15,6 +15,8 @@ class Driver(ABC):
     bytes on the meter. Errors of the driver pass through unchanged.
     """
 
+    file_system: ClassVar[str]
+    """Class of fsspec's file system; a name, to avoid importing it."""
     tells_version: ClassVar[bool]
     """Whether every reply tells the version; `look` is then redundant."""
 
@@ -30,6 +32,12 @@ class Driver(ABC):
         if not self._literal:
             return bucket, key, version
         return bucket, f"{key.rstrip('/')}/{self._literal}" if key else self._literal, None
+
+    @staticmethod
+    def repeat_nothing(fs: Any) -> None:
+        """Let a file system make each request once: `retry` repeats them itself."""
+        if isinstance(getattr(fs, "retries", None), int):
+            fs.retries = 1
 
     @abstractmethod
     async def get(self, span: ByteRange, expected: Version | None) -> Reply:

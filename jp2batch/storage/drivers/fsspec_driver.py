@@ -1,10 +1,8 @@
-"""Drivers for HTTP and other file systems of fsspec, and their choice."""
+"""Drivers for any file system of fsspec, and the choice of the driver."""
 
 import asyncio
-import functools
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import fsspec.asyn
@@ -13,20 +11,9 @@ from jp2batch.core.costs import StoreCosts
 from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.runtime import is_forked, process_state
-from jp2batch.storage.drivers.azure_driver import AzureBlob
 from jp2batch.storage.drivers.driver import Driver
-from jp2batch.storage.drivers.http_driver import (
-    CHUNK,
-    HttpReply,
-    confirmed_version,
-    http_client,
-    range_header,
-    range_to_look_at,
-    reply_of,
-)
-from jp2batch.storage.drivers.s3fs_driver import S3Object
 from jp2batch.storage.replies import Reply, Version
-from jp2batch.storage.schemes import scheme_info
+from jp2batch.storage.schemes import SCHEMES, scheme_info
 
 # Keys of a file system's info whose values change with the content.
 _CHANGING = (
@@ -48,35 +35,6 @@ _CHANGING = (
 )
 
 
-class _HttpStore(Driver):
-    """A file on a web server."""
-
-    tells_version = True
-
-    async def get(self, span: ByteRange, expected: Version | None) -> Reply:
-        async with self._answer({"Range": range_header(span)}) as answer:
-            return await reply_of(answer, span, expected, self._meter)
-
-    async def look(self, expected: Version | None) -> Version:
-        condition = {"If-None-Match": expected.etag or ""} if expected and expected.has_tag else {}
-        async with self._answer({"Range": range_to_look_at(expected), **condition}) as answer:
-            return await confirmed_version(answer, expected, self._meter)
-
-    @asynccontextmanager
-    async def _answer(self, headers: Mapping[str, str]) -> AsyncIterator[HttpReply]:
-        session = await self._fs.set_session()
-        options = {"allow_redirects": True, **self._fs.kwargs}
-        # A compressed body has other offsets than the file.
-        options["headers"] = {**(options.get("headers") or {}), "Accept-Encoding": "identity", **headers}
-        sent: list[object] = []
-        try:
-            url = self._fs.encode_url(self._path)
-            async with session.get(url, trace_request_ctx=sent, **options) as response:
-                yield HttpReply(response.status, response.headers, response.content.iter_chunked(CHUNK))
-        finally:
-            self._meter.requested(max(1, len(sent)))
-
-
 class _PlainStore(Driver):
     """An object of a file system whose replies are bytes alone."""
 
@@ -95,6 +53,8 @@ class _PlainStore(Driver):
 class _AsyncStore(_PlainStore):
     """An object of any other asynchronous file system."""
 
+    file_system = "fsspec.asyn.AsyncFileSystem"
+
     async def _read(self, span: ByteRange) -> Reply:
         return Reply(await self._fs._cat_file(self._path, start=span.start, end=span.stop))
 
@@ -106,6 +66,8 @@ class _AsyncStore(_PlainStore):
 
 class _SyncStore(_PlainStore):
     """An object of any other file system, read in threads."""
+
+    file_system = "fsspec.spec.AbstractFileSystem"
 
     async def _read(self, span: ByteRange) -> Reply:
         return Reply(await asyncio.to_thread(self._fs.cat_file, self._path, start=span.start, end=span.stop))
@@ -119,19 +81,14 @@ class _SyncStore(_PlainStore):
 class _MemoryStore(_SyncStore):
     """An object in memory; looking at it costs no request."""
 
+    file_system = "fsspec.implementations.memory.MemoryFileSystem"
+
     async def look(self, expected: Version | None) -> Version:  # noqa: ARG002  (it takes no conditions)
         return _version_of(self._fs.info(self._path))
 
 
-# The nearest base class of a file system decides. Names instead of classes avoid importing drivers.
-_STORES: dict[str, type[Driver]] = {
-    "adlfs.spec.AzureBlobFileSystem": AzureBlob,
-    "fsspec.asyn.AsyncFileSystem": _AsyncStore,
-    "fsspec.implementations.http.HTTPFileSystem": _HttpStore,
-    "fsspec.implementations.memory.MemoryFileSystem": _MemoryStore,
-    "fsspec.spec.AbstractFileSystem": _SyncStore,
-    "s3fs.core.S3FileSystem": S3Object,
-}
+_DRIVERS: tuple[type[Driver], ...] = (_AsyncStore, _MemoryStore, _SyncStore)
+_STORES = {driver.file_system: driver for driver in (*_DRIVERS, *(row.driver for row in SCHEMES if row.driver))}
 
 
 @process_state()
@@ -146,7 +103,7 @@ def repair_after_fork() -> None:
 
 
 def store_class(fs: Any) -> type[Driver]:
-    """Return the driver class for a file system."""
+    """Return the driver class for a file system, by its nearest base class."""
     names = (f"{base.__module__}.{base.__qualname__}" for base in type(fs).__mro__)
     return next((_STORES[name] for name in names if name in _STORES), _SyncStore)
 
@@ -158,8 +115,6 @@ def driver_options(location: Location, profile: StoreCosts) -> dict[str, Any]:
     """
     if location.is_chained:
         return dict(location.options)
-    if location.is_web:
-        return {"get_client": functools.partial(http_client, profile.connections), **location.options}
     return scheme_info(location.scheme).driver_options(location, profile.connections)
 
 

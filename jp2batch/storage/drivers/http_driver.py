@@ -5,21 +5,29 @@ Bodies are read only as far as needed.
 
 import functools
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 from jp2batch.core.config import max_whole_file
 from jp2batch.core.errors import ImageTooLarge, PermissionDenied, RangesIgnored, StoreUnavailable
+from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.base_source import Meter
-from jp2batch.storage.errors import HttpStatusError
+from jp2batch.storage.drivers.driver import Driver
+from jp2batch.storage.http_status import HttpStatusError
 from jp2batch.storage.replies import Reply, Version, content_range
 
 CHUNK = 256 * 1024
 """Bytes of a body per chunk."""
 
 _FIRST_BYTE = ByteRange(0, 1)
+
+
+def http_options(location: Location, connections: int) -> dict[str, object]:
+    """Return the options for fsspec's HTTP file system."""
+    return {"get_client": functools.partial(http_client, connections), **location.options}
 
 
 async def http_client(connections: int, *, within: str | None = None, **options: Any) -> Any:
@@ -108,6 +116,38 @@ class HttpReply:
     def etag(self) -> str | None:
         """The version tag, or else the time of the last change."""
         return self.headers.get("etag") or self.headers.get("last-modified")
+
+
+class HttpObject(Driver):
+    """A file on a web server."""
+
+    file_system = "fsspec.implementations.http.HTTPFileSystem"
+    tells_version = True
+
+    async def get(self, span: ByteRange, expected: Version | None) -> Reply:
+        """Request a range once; see `driver.Driver`."""
+        async with self._answer({"Range": range_header(span)}) as answer:
+            return await reply_of(answer, span, expected, self._meter)
+
+    async def look(self, expected: Version | None) -> Version:
+        """Request the size and the version alone; see `driver.Driver`."""
+        condition = {"If-None-Match": expected.etag or ""} if expected and expected.has_tag else {}
+        async with self._answer({"Range": range_to_look_at(expected), **condition}) as answer:
+            return await confirmed_version(answer, expected, self._meter)
+
+    @asynccontextmanager
+    async def _answer(self, headers: Mapping[str, str]) -> AsyncIterator[HttpReply]:
+        session = await self._fs.set_session()
+        options = {"allow_redirects": True, **self._fs.kwargs}
+        # A compressed body has other offsets than the file.
+        options["headers"] = {**(options.get("headers") or {}), "Accept-Encoding": "identity", **headers}
+        sent: list[object] = []
+        try:
+            url = self._fs.encode_url(self._path)
+            async with session.get(url, trace_request_ctx=sent, **options) as response:
+                yield HttpReply(response.status, response.headers, response.content.iter_chunked(CHUNK))
+        finally:
+            self._meter.requested(max(1, len(sent)))
 
 
 async def reply_of(answer: HttpReply, span: ByteRange, expected: Version | None, meter: Meter) -> Reply:

@@ -18,7 +18,7 @@ from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.driver import Driver
 from jp2batch.storage.drivers.http_driver import unsatisfied
 from jp2batch.storage.drivers.pending_calls import pending_calls
-from jp2batch.storage.errors import HttpStatusError
+from jp2batch.storage.http_status import HttpStatusError
 from jp2batch.storage.replies import Reply, Version
 from jp2batch.storage.schemes import S3, scheme_info
 from jp2batch.storage.store_identity import endpoint_of

@@ -15,7 +15,7 @@ from jp2batch.storage.drivers.http_driver import (
     range_to_look_at,
     reply_of,
 )
-from jp2batch.storage.errors import response_of, status_of
+from jp2batch.storage.http_status import response_of, status_of
 from jp2batch.storage.replies import Reply, Version
 
 _WITHOUT_A_BODY = (304, 416)  # botocore raises these statuses; both are valid answers
@@ -27,6 +27,7 @@ class S3Object(Driver):
     It calls the client below s3fs's own retries, which multiply with botocore's to 25 attempts per range.
     """
 
+    file_system = "s3fs.core.S3FileSystem"
     tells_version = True
 
     async def get(self, span: ByteRange, expected: Version | None) -> Reply:

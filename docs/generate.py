@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import conda
 import drawings
 import figures
 import house
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES: dict[str, Callable[[], str]] = {
     "CONTRIBUTING.md": house.contributing,
     "README.md": figures.readme,
+    "environment.yml": conda.environment,
     "docs/api.md": reference.python,
     "docs/cli.md": reference.command_line,
     "docs/configuration.md": reference.configuration,

@@ -3,7 +3,10 @@
 from dataclasses import asdict, dataclass
 
 from jp2batch.core import display
+from jp2batch.image.geo_boxes import from_boxes
 from jp2batch.image.georeference import Transform
+from jp2batch.image.open import OpenImage
+from jp2batch.jpeg2000.geometry.grid import image_area, samples, tile_counts
 from jp2batch.jpeg2000.plan.resolved_read import LocatedBy, Precision
 
 
@@ -74,6 +77,34 @@ class ImageInfo:
             ("CRS", self.crs or "none"),
             ("transform", "none" if self.transform is None else ", ".join(f"{v:.12g}" for v in self.transform)),
         ]
+
+
+def info_of(opened: OpenImage) -> ImageInfo:
+    """Describe an open image."""
+    header, siz = opened.image.header, opened.image.header.siz
+    levels = [samples(siz, image_area(siz), level) for level in range(header.levels + 1)]
+    place = from_boxes(opened.image.container.boxes)
+    coding = header.codings[0]
+    return ImageInfo(
+        path=opened.source.path,
+        size=opened.pieces.size,
+        shape=(levels[0].height, levels[0].width),
+        bands=len(opened.channels),
+        bits=tuple(channel.bits for channel in opened.channels),
+        dtype=str(opened.dtype),
+        tiles=tile_counts(siz),
+        tile_shape=(siz.ytsiz, siz.xtsiz),
+        levels=tuple((area.height, area.width) for area in levels),
+        progression=header.cod.progression,
+        layers=header.cod.layers,
+        wavelet="5/3 reversible" if coding.transform else "9/7 irreversible",
+        code_block=(1 << coding.code_block[1], 1 << coding.code_block[0]),
+        mct=bool(header.cod.mct),
+        htj2k=header.htj2k,
+        markers=tuple(dict.fromkeys(segment.name for segment in header.segments)),
+        crs=None if place is None else f"EPSG:{place.epsg}" if place.epsg else place.crs_wkt,
+        transform=None if place is None else place.transform,
+    )
 
 
 @dataclass(frozen=True, slots=True, repr=False)

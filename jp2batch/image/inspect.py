@@ -2,16 +2,17 @@
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jp2batch.core import config
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.window import Window, WindowLike
 from jp2batch.image.fetch import run_steps
-from jp2batch.image.geo_boxes import from_boxes
-from jp2batch.image.info import ImageInfo, ReadPlan
+from jp2batch.image.info import ImageInfo, ReadPlan, info_of
 from jp2batch.image.open import OpenImage, naming, with_image
 from jp2batch.jpeg2000.geometry.grid import Selection, image_area, samples, tile_count, tile_counts
+from jp2batch.jpeg2000.locate.parallel_walk import Cost
 from jp2batch.jpeg2000.plan.coalesce import coalesced
 from jp2batch.jpeg2000.plan.decode_batches import batches, read_batch
 from jp2batch.jpeg2000.plan.estimates import expected_bytes
@@ -99,19 +100,12 @@ class _Rehearsal:
 
     def __init__(self, opened: OpenImage) -> None:
         self._source, self._pieces = opened.source, opened.pieces
-        self.requests, self.bytes, self.seconds = (
-            opened.source.meter.requests,
-            opened.source.meter.bytes_read,
-            _begun(opened),
-        )
+        self.cost = _begun(opened)
 
     def fetch(self, wanted: Sequence[Wanted]) -> None:
         store = self._source.profile
         asked = coalesced((entry.range for entry in wanted), store, self._pieces.may_cross)
-        size = sum(span.size for span in asked)
-        self.requests += len(asked)
-        self.bytes += size
-        self.seconds += store.seconds(len(asked), size, 1)
+        self.cost += Cost.estimate(len(asked), 1, sum(span.size for span in asked), 0, store)
         heads = [entry.head for entry in wanted if entry.head.size]
         for start, data in self._source.read_many(heads) if heads else []:
             self._pieces.fill(start, data)
@@ -135,44 +129,28 @@ def _rehearse(opened: OpenImage, selection: Selection) -> ReadPlan | None:
         located_by, precision = "whole", "file"
     else:
         located_by, precision = reading.located_by, reading.precision
-    return _plan(
-        opened,
-        selection,
-        requests=rehearsal.requests,
-        size=rehearsal.bytes,
-        seconds=rehearsal.seconds,
-        located_by=located_by,
-        precision=precision,
-        exact=True,
-    )
+    return _plan(opened, selection, rehearsal.cost, located_by, precision)
 
 
 def _estimate(opened: OpenImage, selection: Selection) -> ReadPlan:
     source, image = opened.source, opened.image
     way = _way(opened, selection)
-    requests, size = len(selection.tiles), expected_bytes(image.header, image.container.codestream, selection)
-    seconds = source.profile.seconds(requests, size, 1)
     if way == "walk":
         cost = walk_cost(opened.pieces, image, selection, source.profile)
-        requests, size, seconds = cost.requests, cost.size, cost.seconds
-    requests, size = source.meter.requests + requests, min(source.meter.bytes_read + size, opened.pieces.size)
+    else:
+        size = expected_bytes(image.header, image.container.codestream, selection)
+        cost = Cost.estimate(len(selection.tiles), 1, size, 0, source.profile)
+    total = _begun(opened) + cost
     precision: Precision = "packets" if needs_packets(image.header, selection) else "tile-parts"
-    return _plan(
-        opened,
-        selection,
-        requests=requests,
-        size=size,
-        seconds=_begun(opened) + seconds,
-        located_by=way,
-        precision=precision,
-        exact=False,
+    return replace(
+        _plan(opened, selection, total, way, precision), bytes=min(total.size, opened.pieces.size), exact=False
     )
 
 
-def _begun(opened: OpenImage) -> float:
-    """Estimate the time of reading the header, in seconds."""
-    source = opened.source
-    return source.profile.seconds(source.meter.requests, source.meter.bytes_read, source.meter.requests)
+def _begun(opened: OpenImage) -> Cost:
+    """Estimate the cost of reading the header."""
+    meter = opened.source.meter
+    return Cost.estimate(meter.requests, meter.requests, meter.bytes_read, 0, opened.source.profile)
 
 
 def _way(opened: OpenImage, selection: Selection) -> LocatedBy:
@@ -180,17 +158,8 @@ def _way(opened: OpenImage, selection: Selection) -> LocatedBy:
     return rank_strategies(opened.pieces, opened.image, selection, profile, limit, places=opened.places)[0]
 
 
-def _plan(
-    opened: OpenImage,
-    selection: Selection,
-    *,
-    requests: int,
-    size: int,
-    seconds: float,
-    located_by: LocatedBy,
-    precision: Precision,
-    exact: bool,
-) -> ReadPlan:
+def _plan(opened: OpenImage, selection: Selection, cost: Cost, located_by: LocatedBy, precision: Precision) -> ReadPlan:
+    """Return the exact plan of a read with this cost."""
     grid = tile_counts(opened.image.header.siz)
     (top, left), (bottom, right) = (divmod(tile, grid[1]) for tile in (selection.tiles[0], selection.tiles[-1]))
     full = samples(opened.image.header.siz, image_area(opened.image.header.siz), 0)
@@ -199,11 +168,11 @@ def _plan(
         rlevel=selection.rlevel,
         shape=(selection.area.height, selection.area.width),
         dtype=str(opened.dtype),
-        requests=requests,
-        bytes=size,
+        requests=cost.requests,
+        bytes=cost.size,
         size=opened.pieces.size,
         store=str(opened.source.profile),
-        seconds=seconds,
+        seconds=cost.seconds,
         tiles=len(selection.tiles),
         tiles_of=tile_count(opened.image.header.siz),
         grid=grid,
@@ -212,33 +181,5 @@ def _plan(
         image_shape=(full.height, full.width),
         located_by=located_by,
         precision=precision,
-        exact=exact,
-    )
-
-
-def info_of(opened: OpenImage) -> ImageInfo:
-    """Describe an open image."""
-    header, siz = opened.image.header, opened.image.header.siz
-    levels = [samples(siz, image_area(siz), level) for level in range(header.levels + 1)]
-    place = from_boxes(opened.image.container.boxes)
-    coding = header.codings[0]
-    return ImageInfo(
-        path=opened.source.path,
-        size=opened.pieces.size,
-        shape=(levels[0].height, levels[0].width),
-        bands=len(opened.channels),
-        bits=tuple(channel.bits for channel in opened.channels),
-        dtype=str(opened.dtype),
-        tiles=tile_counts(siz),
-        tile_shape=(siz.ytsiz, siz.xtsiz),
-        levels=tuple((area.height, area.width) for area in levels),
-        progression=header.cod.progression,
-        layers=header.cod.layers,
-        wavelet="5/3 reversible" if coding.transform else "9/7 irreversible",
-        code_block=(1 << coding.code_block[1], 1 << coding.code_block[0]),
-        mct=bool(header.cod.mct),
-        htj2k=header.htj2k,
-        markers=tuple(dict.fromkeys(segment.name for segment in header.segments)),
-        crs=None if place is None else f"EPSG:{place.epsg}" if place.epsg else place.crs_wkt,
-        transform=None if place is None else place.transform,
+        exact=True,
     )

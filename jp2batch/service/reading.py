@@ -20,7 +20,8 @@ from jp2batch.core.request import Request
 from jp2batch.core.version import __version__
 from jp2batch.core.window import Window
 from jp2batch.image.geo_boxes import from_boxes
-from jp2batch.image.inspect import info_of, plan_of
+from jp2batch.image.info import info_of
+from jp2batch.image.inspect import plan_of
 from jp2batch.image.map_area import MapArea
 from jp2batch.image.open import OpenImage
 from jp2batch.image.read import Pixels

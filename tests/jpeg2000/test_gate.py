@@ -10,7 +10,8 @@ import pytest
 
 from jp2batch.core.errors import CorruptImage, ImageTooLarge
 from jp2batch.core.window import Window, WindowLike
-from jp2batch.image import inspect, openjpeg
+from jp2batch.image import openjpeg
+from jp2batch.image.info import info_of
 from jp2batch.image.open import OpenImage
 from jp2batch.image.read import Pixels, read_from
 from jp2batch.jpeg2000.syntax.boxes import SIGNATURE
@@ -144,7 +145,7 @@ def full(bounds: tuple[int, int], rlevel: int, size: int) -> tuple[int, int]:
 def verify_whole(data: bytes, reason: str) -> None:
     """Check that a file is read whole, exactly, for the reason that is told."""
     rng = np.random.default_rng(1)
-    levels = inspect.info_of(OpenImage.start(MemorySource(data))).levels
+    levels = info_of(OpenImage.start(MemorySource(data))).levels
     for rlevel, shape in enumerate(levels):
         expected = whole(data, rlevel)
         stats = read(data, rlevel).stats
@@ -245,7 +246,7 @@ def test_values_that_do_not_fit_are_refused(eight_bits):
 
 
 def test_what_samples_are_is_told_by_openjpeg_where_boxes_cannot(eight_bits):
-    info = inspect.info_of(OpenImage.start(MemorySource(jp2(eight_bits, image_header(eight_bits), *colours(7)))))
+    info = info_of(OpenImage.start(MemorySource(jp2(eight_bits, image_header(eight_bits), *colours(7)))))
     assert (info.bands, info.dtype) == (3, "uint8")
 
 
@@ -253,7 +254,7 @@ def test_so_it_is_where_a_tile_has_fewer_levels_than_the_image(eight_bits):
     cod = Codestream.parse(eight_bits).find(COD)
     fewer = (COC, bytes([0, cod[0] & 1, 0]) + cod[6:10] + cod[10 : 10 + (cod[0] & 1)])
     data = jp2(rewrite.with_segments(eight_bits, fewer, in_parts=True), image_header(eight_bits), *colours(7))
-    assert inspect.info_of(OpenImage.start(MemorySource(data))).bands == 3
+    assert info_of(OpenImage.start(MemorySource(data))).bands == 3
     np.testing.assert_array_equal(read(data, 0).values, np.stack(whole(data, 0)))
 
 

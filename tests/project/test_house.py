@@ -9,10 +9,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import conda
 import pytest
 import yaml
 
 import jp2batch
+from jp2batch.storage.schemes import SCHEMES
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "jp2batch"
@@ -88,24 +90,12 @@ def test_no_paths_of_anybodys_machine(files):
     assert {name: hits for name, hits in found.items() if hits} == {}
 
 
-CONDA_NAMES = {"dask[array]": "dask-core", "prometheus-client": "prometheus_client"}
-"""Names that differ in conda-forge."""
-
-
-def test_the_conda_environment_has_what_the_package_needs():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-    assert environment["name"] == PROJECT["name"]
-    assert environment["channels"] == ["conda-forge", "nodefaults"]
-    first, *names, pip = environment["dependencies"]
-    assert first == f"python{PROJECT['requires-python']}"
-    assert "pip" in names
-    assert pip == {"pip": ["-e ."]}
+def test_the_conda_environment_has_the_extras_of_all_stores_and_formats():
     extras = PROJECT["optional-dependencies"]
-    assert "jp2batch[files]" in extras["notebook"]
-    groups = ("files", "fast", "azure", "gs", "notebook")
-    wanted = {*PROJECT["dependencies"], *(name for group in groups for name in extras[group])} - {"jp2batch[files]"}
-    renamed = {re.sub(r"^[^<>=]+", lambda match: CONDA_NAMES.get(match[0], match[0]), one) for one in wanted}
-    assert set(names) == renamed | {"openjpeg>=2.5", "pip"}
+    stores = {row.extra for row in SCHEMES if row.extra}
+    assert stores | {"files", "notebook"} <= {group for groups in conda.GROUPS.values() for group in groups}
+    packages = yaml.safe_load(conda.environment())["dependencies"]
+    assert {package for extra in stores for package in extras[extra]} <= {*packages[:-1]}
 
 
 def test_hooks_need_no_network():

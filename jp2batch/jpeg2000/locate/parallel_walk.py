@@ -45,6 +45,10 @@ class Cost:
         total = size + int(in_vain)
         return cls(requests, total, store.seconds(requests, total, rounds), _PRICE * in_vain / store.bandwidth)
 
+    def __add__(self, other: "Cost") -> "Cost":
+        sums = (self.requests + other.requests, self.size + other.size, self.seconds + other.seconds)
+        return Cost(*sums, self.price + other.price)
+
     @property
     def weighed(self) -> float:
         """Cost used for comparison, in seconds."""

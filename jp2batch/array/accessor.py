@@ -48,7 +48,7 @@ class Jp2Accessor:
             The array has no rows and columns, or dimensions besides time, band, y and x; or `side` is not a number of
             pixels.
         """
-        from jp2batch.image.preview import contact_sheet_picture, nodata_of, stretched_picture
+        from jp2batch.image.preview import contact_sheet, nodata_of, stretched_picture
 
         array = self._array
         _check_side(side)
@@ -61,7 +61,7 @@ class Jp2Accessor:
         images, titles = _pictures(small)
         if not titles:
             return stretched_picture(images[0], side, nodata=nodata)
-        return contact_sheet_picture(images, titles, side=min(side, 260) if len(images) > 1 else side, nodata=nodata)
+        return contact_sheet(images, titles, side=min(side, 260) if len(images) > 1 else side, nodata=nodata)
 
 
 def _check_side(side: object) -> None:

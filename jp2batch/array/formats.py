@@ -15,7 +15,7 @@ from jp2batch.core.file_formats import FORMATS
 from jp2batch.core.options import StorageOptions
 from jp2batch.image.preview import to_png
 from jp2batch.image.read import Pixels
-from jp2batch.image.response import to_json
+from jp2batch.image.response import to_json, values_of
 from jp2batch.storage.files import WrittenBytes, write_bytes, write_folder
 
 if TYPE_CHECKING:
@@ -130,9 +130,8 @@ def _is_there(package: str) -> bool:
 
 
 def _to_npy(pixels: Pixels) -> bytes:
-    values = pixels.values[0] if len(pixels.values) == 1 else np.moveaxis(pixels.values, 0, 2)
     buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(values))
+    np.save(buffer, np.ascontiguousarray(values_of(pixels)))
     return buffer.getvalue()
 
 

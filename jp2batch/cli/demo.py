@@ -16,7 +16,7 @@ from jp2batch.compute.cluster import local_cluster
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.location import Location
 from jp2batch.core.request import Request
-from jp2batch.image.preview import contact_sheet
+from jp2batch.image.preview import as_png, contact_sheet
 from jp2batch.sample.landscape import DATE
 from jp2batch.sample.product import make_product
 
@@ -120,4 +120,4 @@ def _claim(folder: Path) -> None:
 def _sheet(report: BatchReport) -> bytes:
     images: Sequence[np.ndarray] = [result.value.values[np.newaxis] for result in report]
     titles = ["{band} · {date}".format(**dict(result.request.columns)) for result in report]
-    return contact_sheet(images, titles, columns=len(BANDS), nodata=0)
+    return as_png(contact_sheet(images, titles, columns=len(BANDS), nodata=0))

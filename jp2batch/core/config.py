@@ -5,12 +5,12 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dask.config
 import platformdirs
@@ -20,8 +20,12 @@ from dask.utils import parse_bytes, parse_timedelta
 from jp2batch.core.errors import ConfigurationError
 from jp2batch.core.location import Location, described
 
+T = TypeVar("T")
+
 DEFAULTS: dict[str, Any] = yaml.safe_load(files("jp2batch").joinpath("jp2batch.yaml").read_text(encoding="utf-8"))
 dask.config.update_defaults(DEFAULTS)
+
+_UNREADABLE = (ValueError, TypeError, AttributeError, KeyError, OverflowError)  # by parsing a value of another kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +63,31 @@ class IndexSettings:
 
 def retry_policy() -> RetryPolicy:
     """Return the number of attempts for a failing request, and the waits."""
-    given = get_value("retries")
-    with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
-        own = {name.replace("_", "-"): value for name, value in given.items()}  # dask equates both spellings
-        values = {**DEFAULTS["jp2batch"]["retries"], **own}
-        return RetryPolicy(
+    return _section(
+        "retries",
+        lambda values: RetryPolicy(
             attempts=max(1, int(values["attempts"])),
             first_wait=float(parse_timedelta(values["first-wait"])),
             longest_wait=float(parse_timedelta(values["longest-wait"])),
-        )
-    raise ConfigurationError("", "jp2batch.retries cannot be read", "see jp2batch.yaml")
+        ),
+    )
 
 
 def index_settings() -> IndexSettings:
     """Return the settings of the image index."""
-    given = get_value("index")
-    with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
-        own = {name.replace("_", "-"): value for name, value in given.items()}
-        values = {**DEFAULTS["jp2batch"]["index"], **own}
-        folder, shared = values["folder"], values["shared"]
-        return IndexSettings(
-            enabled=_flag(values["enabled"]),
-            folder=Path(folder).expanduser() if folder else Path(platformdirs.user_cache_dir("jp2batch", False)),
-            memory=int(parse_bytes(values["memory"])),
-            disk=int(parse_bytes(values["disk"])),
-            shared=str(shared) if shared else None,
-            shared_options=dict(values["shared-options"] or {}),
-        )
-    raise ConfigurationError("", "jp2batch.index cannot be read", "see jp2batch.yaml")
+    return _section("index", _parsed_index)
+
+
+def _parsed_index(values: Mapping[str, Any]) -> IndexSettings:
+    folder, shared = values["folder"], values["shared"]
+    return IndexSettings(
+        enabled=_flag(values["enabled"]),
+        folder=Path(folder).expanduser() if folder else Path(platformdirs.user_cache_dir("jp2batch", False)),
+        memory=int(parse_bytes(values["memory"])),
+        disk=int(parse_bytes(values["disk"])),
+        shared=str(shared) if shared else None,
+        shared_options=dict(values["shared-options"] or {}),
+    )
 
 
 def share_index(url: str, storage_options: Mapping[str, object]) -> None:
@@ -108,11 +109,7 @@ def deadline() -> float:
 
     The limit holds only for work in a process that can be ended.
     """
-    value = get_value("deadline")
-    with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
-        return float(parse_timedelta(value))
-    problem = f"jp2batch.deadline {described(value)} is not a duration"
-    raise ConfigurationError("", problem, 'give a duration such as "10 minutes"')
+    return _parsed("deadline", lambda value: float(parse_timedelta(value)), "a duration", 'such as "10 minutes"')
 
 
 def settings() -> dict[str, object]:
@@ -154,12 +151,9 @@ def openjpeg_library() -> str | None:
 
 def threads() -> int:
     """Return the number of decoding threads of a read."""
-    value = get_value("threads")
-    if value is None:
+    if get_value("threads") is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        return max(1, int(value))
-    raise ConfigurationError("", f"jp2batch.threads {described(value)} is not a number", "give a number or null")
+    return _parsed("threads", lambda value: max(1, int(value)), "a number", "or null")
 
 
 def changed() -> dict[str, object]:
@@ -206,10 +200,24 @@ def _flag(value: object) -> bool:
 
 
 def _bytes(key: str) -> int:
+    return _parsed(key, lambda value: int(parse_bytes(value)), "a size", 'such as "4 GiB"')
+
+
+def _parsed(key: str, parse: Callable[[Any], T], kind: str, example: str) -> T:
+    """Return a parsed value; refuse values unlike their kind."""
     value = get_value(key)
-    with contextlib.suppress(ValueError, TypeError, AttributeError, OverflowError):
-        return int(parse_bytes(value))
-    raise ConfigurationError("", f"jp2batch.{key} {described(value)} is not a size", 'give a size such as "4 GiB"')
+    with contextlib.suppress(*_UNREADABLE):
+        return parse(value)
+    raise ConfigurationError("", f"jp2batch.{key} {described(value)} is not {kind}", f"give {kind} {example}")
+
+
+def _section(key: str, parse: Callable[[Mapping[str, Any]], T]) -> T:
+    """Return a parsed section, completed with the defaults."""
+    given = get_value(key)
+    with contextlib.suppress(*_UNREADABLE):
+        own = {name.replace("_", "-"): value for name, value in given.items()}  # dask equates both spellings
+        return parse({**DEFAULTS["jp2batch"][key], **own})
+    raise ConfigurationError("", f"jp2batch.{key} cannot be read", "see jp2batch.yaml")
 
 
 def dask_value(key: str) -> Any:

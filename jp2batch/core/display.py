@@ -7,8 +7,6 @@ import base64
 import html
 from collections.abc import Sequence
 
-__all__ = ["bar", "card", "picture", "stack", "text", "tile_grid"]
-
 Rows = Sequence[tuple[str, str]]
 
 _ACCENT, _SIDE = "#4c9be8", 132  # a blue visible on white and on black; side of a drawing in pixels

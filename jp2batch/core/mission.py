@@ -11,8 +11,6 @@ from typing import Any, Protocol
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.scaling import Scaling
 
-__all__ = ["ImageName", "ListedImage", "Mission", "ProductMetadata"]
-
 
 @dataclass(frozen=True, slots=True)
 class ImageName:

@@ -147,12 +147,8 @@ class Request:
         return self.root and redact(self.root.rstrip("/"))
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
-        return (type(self).__qualname__, self.path, self.rlevel, _bounds_of(self.window), self.root)
-
-
-def _bounds_of(window: Window | None) -> tuple[tuple[int, int], ...] | None:
-    """Return bounds for digests and tokens; resumed batches need both unchanged."""
-    return None if window is None else window.as_tuple()
+        bounds = None if self.window is None else self.window.as_tuple()
+        return (type(self).__qualname__, self.path, self.rlevel, bounds, self.root)
 
 
 def as_requests(value: object) -> list[Request]:

@@ -16,8 +16,6 @@ from jp2batch.jpeg2000.syntax.boxes import Box
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-__all__ = ["from_boxes"]
-
 _GEOTIFF_UUID = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")
 _PIXEL_SCALE, _TIEPOINT, _MATRIX, _KEYS = 33550, 33922, 34264, 34735  # GeoTIFF tags
 _MODEL_TYPE, _RASTER_TYPE, _GEOGRAPHIC_CRS, _PROJECTED_CRS = 1024, 1025, 2048, 3072  # GeoKeys

@@ -1,15 +1,9 @@
 """Georeference of an image, and coordinates of sample centres at each rlevel."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["Georeference", "Transform", "coordinates", "level_transform"]
 
 Transform = tuple[float, float, float, float, float, float]
 """Coefficients a to f, as in rasterio and affine.
@@ -72,16 +66,7 @@ def level_transform(transform: Transform, first_row: int, first_col: int, step: 
     """Return the transform of an image, window or reduced image.
 
     It follows rioxarray and GDAL's `GeoTransform`: the centre of sample (i, j) is at (row, col) = (i + 0.5, j + 0.5),
-    and has the coordinates that `coordinates` returns.
-
-    Parameters
-    ----------
-    transform : Transform
-        Transform of the full image.
-    first_row, first_col : int
-        Position of the first sample in the full image.
-    step : int
-        Pixels of the full image from sample to sample, 2**rlevel.
+    and has the coordinates returned by `coordinates`, which explains the parameters.
     """
     a, b, c, d, e, f = transform
     left, top = first_col + (1 - step) / 2, first_row + (1 - step) / 2

@@ -85,31 +85,10 @@ def decode(
     origin: tuple[int, int] = (0, 0),
     area: tuple[int, int, int, int] | None = None,
 ) -> list[str]:
-    """Decode a codestream or JP2 file in memory.
+    """Decode a codestream or JP2 file; return warnings; see `decoder.Decoder`.
 
-    Parameters
-    ----------
-    codestream : bytes-like
-        A complete codestream or JP2 file.
-    out : ndarray, shape (components, height, width)
-        Receives the samples; may be a view. Samples beyond its shape are dropped. (With an image offset OpenJPEG can
-        decode a row and a column more than T.800 (B-15) defines.)
-    reduce : int
-        Resolution levels to drop.
-    origin : (int, int)
-        Row and column of the decoded image that come first in `out`.
-    area : (int, int, int, int), optional
-        x0, y0, x1, y1 on the reference grid: the part of the image to decode; `origin` counts from its first sample.
-
-    Returns
-    -------
-    list of str
-        Warnings of OpenJPEG.
-
-    Raises
-    ------
-    CorruptImage
-        OpenJPEG could not decode it, or decoded another shape.
+    Samples beyond the shape of `out` are dropped: with an image offset, OpenJPEG can decode a row and a column more
+    than T.800 (B-15) defines.
     """
     with _decoded(codestream, reduce, area) as (image, warnings):
         _copy(image, out, origin)

@@ -49,7 +49,7 @@ def to_png(values: NDArray[np.generic], *, nodata: int | None = None) -> bytes:
     nodata : int, optional
         The value that stands for no data; it is painted black.
     """
-    return _as_png(_picture(values, nodata, _BRIGHTEST))
+    return as_png(_picture(values, nodata, _BRIGHTEST))
 
 
 def stretched_picture(values: NDArray[np.generic], side: int, *, nodata: int | None = None) -> Image.Image:
@@ -75,7 +75,7 @@ def thumbnail(value: object, side: int = 132) -> bytes | None:
         return None
     values = pixels if pixels.ndim == 3 else pixels[None]
     step = max(1, -(-max(values.shape[1:]) // (2 * side)))
-    return _as_png(stretched_picture(values[:, ::step, ::step], side, nodata=nodata_of(value)))
+    return as_png(stretched_picture(values[:, ::step, ::step], side, nodata=nodata_of(value)))
 
 
 def contact_sheet(
@@ -85,8 +85,8 @@ def contact_sheet(
     columns: int | None = None,
     side: int = 260,
     nodata: int | None = None,
-) -> bytes:
-    """Return a grid of small pictures with captions, as PNG.
+) -> Image.Image:
+    """Return a grid of small pictures with captions.
 
     Parameters
     ----------
@@ -101,18 +101,6 @@ def contact_sheet(
     nodata : int, optional
         The value that stands for no data; it is painted black.
     """
-    return _as_png(contact_sheet_picture(images, titles, columns=columns, side=side, nodata=nodata))
-
-
-def contact_sheet_picture(
-    images: Sequence[NDArray[np.generic]],
-    titles: Sequence[str],
-    *,
-    columns: int | None = None,
-    side: int = 260,
-    nodata: int | None = None,
-) -> Image.Image:
-    """Return the contact sheet as a picture, for `contact_sheet`."""
     if not images or len(images) != len(titles):
         problem = f"a contact sheet of {len(images)} images and {len(titles)} titles"
         raise InvalidRequest("", problem, "give at least one image, and a title for each")
@@ -154,7 +142,8 @@ def nodata_of(value: Any) -> int | None:
     return None if found is None or value.dtype.kind not in "iu" else int(found)
 
 
-def _as_png(picture: Image.Image) -> bytes:
+def as_png(picture: Image.Image) -> bytes:
+    """Return a picture as the bytes of a PNG file."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()

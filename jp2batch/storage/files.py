@@ -59,19 +59,7 @@ def _md5(data: bytes) -> str:
 def read_bytes(url: str, *, storage_options: Mapping[str, object] | None = None, limit: int = LARGEST) -> bytes:
     """Read a whole file, decompressing gzip data with any suffix.
 
-    Parameters
-    ----------
-    url : str
-        Path or URL. A local path may be a pipe.
-    storage_options : mapping, optional
-        fsspec's options for the store.
-    limit : int, optional
-        Largest size in bytes, compressed or not.
-
-    Raises
-    ------
-    StorageError
-        The file cannot be read, is larger than `limit`, or is damaged.
+    Parameters and errors are as for `read_chunks`.
     """
     return b"".join(read_chunks(url, storage_options=storage_options, limit=limit))
 

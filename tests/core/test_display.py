@@ -208,7 +208,7 @@ def test_a_picture_has_a_whole_number_of_pixels(cube, side):
 def test_each_cell_of_a_sheet_is_the_band_and_date_that_its_title_names(cube, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        "jp2batch.image.preview.contact_sheet_picture",
+        "jp2batch.image.preview.contact_sheet",
         lambda images, titles, **_: drawn.update(zip(titles, images, strict=True)),
     )
     by_band = cube.isel(band=[0, 1])

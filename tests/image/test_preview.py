@@ -66,8 +66,8 @@ MARGIN, CAPTION, SIDE = 14, 26, 100
 
 
 def sheet(images, titles, **options):
-    with Image.open(io.BytesIO(contact_sheet(images, titles, side=SIDE, **options))) as image:
-        assert (image.format, image.mode) == ("PNG", "RGB")
+    with contact_sheet(images, titles, side=SIDE, **options) as image:
+        assert image.mode == "RGB"
         return np.asarray(image)
 
 

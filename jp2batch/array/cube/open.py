@@ -5,7 +5,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -25,9 +25,6 @@ from jp2batch.core.errors import CubeMismatch
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request, validate_rlevel
 from jp2batch.image.header import Head
-
-if TYPE_CHECKING:
-    pass
 
 _SHOWN = 5  # tiles in a message
 

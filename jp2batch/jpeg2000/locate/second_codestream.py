@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from operator import attrgetter
 from statistics import fmean, pstdev
 
 _LEAST_LENGTHS = 4  # lengths needed to estimate their variation
@@ -91,14 +92,10 @@ def _longer_than_beside(spans: Sequence[Span], index: int) -> float:
     sides, the longer tile-parts count.
     """
     before, behind = spans[:index][::-1], spans[index + 1 :]
-    found = [list(takewhile(_is_found, side)) for side in (before, behind)]
+    found = [list(takewhile(attrgetter("found"), side)) for side in (before, behind)]
     wider = [side[: len(some) + 1] for side, some in zip((before, behind), found, strict=True)]
     beside = min(max(map(_mean_length, found)), max(map(_mean_length, wider)))
     return spans[index].size / max(1, spans[index].tile_parts) / beside if beside else 0.0
-
-
-def _is_found(span: Span) -> bool:
-    return span.found
 
 
 def _mean_length(spans: Sequence[Span]) -> float:

@@ -19,7 +19,7 @@ from jp2batch.core.errors import (
 )
 from jp2batch.core.location import Location
 from jp2batch.storage.http_status import response_of, status_of
-from jp2batch.storage.schemes import scheme_info
+from jp2batch.storage.schemes import SCHEMES, scheme_info
 
 _BY_STATUS: dict[int, type[Jp2BatchError]] = {
     401: PermissionDenied,
@@ -55,26 +55,11 @@ _BY_NAME: dict[str, type[Jp2BatchError]] = {
     "SSLCertVerificationError": StorageError,
     "TimeoutError": StoreUnavailable,
     "gaierror": StoreUnavailable,
-    # aiohttp; botocore also has a ClientError, which is recognised earlier by its status
-    "ClientConnectorCertificateError": StorageError,
-    "ClientError": StoreUnavailable,
-    "InvalidURL": InvalidPath,
-    "ParamValidationError": InvalidPath,
-    # botocore; HTTPClientError is the base of its connection errors
-    "CredentialRetrievalError": PermissionDenied,
-    "HTTPClientError": StoreUnavailable,
-    "IncompleteReadError": StoreUnavailable,
-    "NoCredentialsError": PermissionDenied,
-    "PartialCredentialsError": PermissionDenied,
-    # gcsfs, adlfs, obstore
-    "AzureError": StoreUnavailable,
-    "ClientAuthenticationError": PermissionDenied,
-    "DefaultCredentialsError": PermissionDenied,
+    # obstore
     "NotFoundError": ImageNotFound,
     "PermissionDeniedError": PermissionDenied,
-    "RefreshError": PermissionDenied,
-    "ResourceNotFoundError": ImageNotFound,
     "UnauthenticatedError": PermissionDenied,
+    **{name: kind for row in SCHEMES for name, kind in row.errors.items()},
 }
 
 _PROBLEMS: dict[type[Jp2BatchError], tuple[str, str]] = {

@@ -5,6 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jp2batch.core.errors import (
+    ImageNotFound,
+    InvalidPath,
+    Jp2BatchError,
+    PermissionDenied,
+    StorageError,
+    StoreUnavailable,
+)
 from jp2batch.core.location import LOCAL, Location
 from jp2batch.core.options import inner_options
 from jp2batch.storage.drivers.azure_driver import AzureBlob, azure_address, azure_credentials, azure_options
@@ -92,6 +100,8 @@ class SchemeInfo:
 
     It contains no credentials.
     """
+    errors: Mapping[str, type[Jp2BatchError]] = field(default_factory=dict)
+    """Meanings of its driver's exceptions, by class name."""
     driver: type[Driver] | None = None
     """Its driver, if not one for any file system."""
     driver_options: Callable[[Location, int], Options] = _plain_options
@@ -119,6 +129,14 @@ S3 = SchemeInfo(
     ' if the requester pays, storage_options={"requester_pays": True}; a missing key can look like this too',
     credentials=_s3_credentials,
     address=_s3_address,
+    errors={  # of botocore; HTTPClientError is the base of its connection errors
+        "CredentialRetrievalError": PermissionDenied,
+        "HTTPClientError": StoreUnavailable,
+        "IncompleteReadError": StoreUnavailable,
+        "NoCredentialsError": PermissionDenied,
+        "ParamValidationError": InvalidPath,
+        "PartialCredentialsError": PermissionDenied,
+    },
     driver=S3Object,
     driver_options=_s3_options,
 )
@@ -128,6 +146,11 @@ SCHEMES = (
         ("https", "http"),
         "web servers",
         denied='give "headers" or "client_kwargs" in storage_options',
+        errors={  # of aiohttp; botocore also has a ClientError, which is recognised earlier by its status
+            "ClientConnectorCertificateError": StorageError,
+            "ClientError": StoreUnavailable,
+            "InvalidURL": InvalidPath,
+        },
         driver=HttpObject,
         driver_options=http_options,
     ),
@@ -146,6 +169,7 @@ SCHEMES = (
         denied="give credentials in the environment of this machine; for a public bucket,"
         ' storage_options={"token": "anon"}',
         credentials=_gs_credentials,
+        errors={"DefaultCredentialsError": PermissionDenied, "RefreshError": PermissionDenied},
     ),
     SchemeInfo(
         ("az", "abfs", "abfss"),
@@ -161,6 +185,11 @@ SCHEMES = (
         ' "account_key": …}; for a public container, storage_options={"anon": True}',
         credentials=azure_credentials,
         address=azure_address,
+        errors={
+            "AzureError": StoreUnavailable,
+            "ClientAuthenticationError": PermissionDenied,
+            "ResourceNotFoundError": ImageNotFound,
+        },
         driver=AzureBlob,
         driver_options=azure_options,
     ),

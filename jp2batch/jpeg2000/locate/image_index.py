@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from jp2batch.core.errors import CorruptImage
-from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
+from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent, consecutive
 from jp2batch.jpeg2000.plan.resolved_read import Image
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker, Segment
@@ -201,11 +201,7 @@ def from_kayrros(index: bytes) -> ImageIndex | None:
         told = parse_tlm([Segment(Marker.TLM, 0, segment[4:])])
     except (struct.error, CorruptImage) as error:
         raise ValueError(str(error)) from None
-    places = []
-    for ordinal, (tile, length) in enumerate(told):
-        places.append(TilePartExtent(ordinal, ordinal if tile is None else tile, start, length))
-        start += length
-    return ImageIndex(size, None, (), tuple(places))
+    return ImageIndex(size, None, (), tuple(consecutive(told, start)))
 
 
 def _place(

@@ -7,6 +7,7 @@ another.
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from jp2batch.core.errors import CorruptImage
 from jp2batch.core.ranges import ByteRange
@@ -46,13 +47,18 @@ def tlm_places(header: MainHeader, codestream: ByteRange) -> list[TilePartExtent
     InconsistentFile
         The extents do not fill the codestream.
     """
-    places, position = [], header.stop
-    for ordinal, (tile, length) in enumerate(header.tile_parts):
-        places.append(TilePartExtent(ordinal, ordinal if tile is None else tile, position, length))
-        position += length
+    places = consecutive(header.tile_parts, header.stop)
     if not fill_codestream(header, codestream, places):
+        position = header.stop + sum(place.length for place in places)
         raise InconsistentFile(f"TLM, to byte {position}, does not list all tile-parts up to byte {codestream.stop}")
     return places
+
+
+def consecutive(entries: Sequence[tuple[int | None, int]], start: int) -> list[TilePartExtent]:
+    """Return the extents of the entries of TLM, from position `start` on."""
+    starts = accumulate((length for _, length in entries), initial=start)
+    numbered = enumerate(zip(entries, starts, strict=False))
+    return [TilePartExtent(n, n if tile is None else tile, at, length) for n, ((tile, length), at) in numbered]
 
 
 def locate_by_tlm(

@@ -38,15 +38,13 @@ class Box:
         """
         position = 0
         while self.type in _SUPERBOXES and position + 8 <= len(self.content):
-            length, kind = struct.unpack_from(">I4s", self.content, position)
-            start = position + 8
-            if length == 1 and position + 16 <= len(self.content):
-                (length,) = struct.unpack_from(">Q", self.content, start)
-                start += 8
-            stop = len(self.content) if length == 0 else position + length
-            if stop < start or stop > len(self.content):
+            try:
+                kind, start, stop = _parse_header(self.content[position : position + 16], position, len(self.content))
+            except CorruptImage:
                 break
-            yield Box(kind.decode("latin-1"), self.content[start:stop])
+            if stop > len(self.content):
+                break
+            yield Box(kind, self.content[start:stop])
             position = stop
         if strict and position != len(self.content):
             raise CorruptImage("", f"its {self.type.strip()} box is damaged", "fetch the file again")

@@ -62,7 +62,7 @@ class StorageFlags:
         stores = {_protocol(path): path for path in paths}
         further = self._further()
         self._check_known(stores)
-        by_store = {protocol: self._known(protocol) for protocol in stores}
+        by_store = {protocol: self._options_of(protocol) for protocol in stores}
         if is_by_protocol(further):
             by_store = {protocol: _merged(known, _below(further, protocol)) for protocol, known in by_store.items()}
         elif further:
@@ -87,7 +87,7 @@ class StorageFlags:
             further = _below(further, protocol)
         elif root is not None and _protocol(root) != protocol:
             further = {}
-        return _merged(self._known(protocol), further)
+        return _merged(self._options_of(protocol), further)
 
     def options_beside(self, path: str) -> Options:
         """Return the storage options of a file besides the images.
@@ -97,7 +97,7 @@ class StorageFlags:
         own = replace(self, storage_options=None)
         return own.options_for(path) if scheme_info(_protocol(path)).flags else {}
 
-    def _known(self, protocol: str) -> Options:
+    def _options_of(self, protocol: str) -> Options:
         options: Options = {}
         for name, meaning in scheme_info(protocol).flags.items():
             if value := getattr(self, name):

@@ -82,8 +82,8 @@ def _mapping(key: str) -> dict[str, Any]:
     return {**config.DEFAULTS["jp2batch"][key], **given}
 
 
-def _profile(name: str, given: Mapping[str, Any]) -> StoreCosts:
-    values = {key.replace("_", "-"): value for key, value in given.items()}  # dask equates both spellings
+def _profile(name: str, section: Mapping[str, Any]) -> StoreCosts:
+    values = {key.replace("_", "-"): value for key, value in section.items()}  # dask equates both spellings
     unknown = set(values) - {"latency", "bandwidth", "connections", "line", "requests-per-minute", "measured"}
     quota, line = values["requests-per-minute"], values["line"]
     if unknown or not isinstance(values["measured"], bool):

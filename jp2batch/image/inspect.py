@@ -102,11 +102,11 @@ class _Rehearsal:
         self._source, self._pieces = opened.source, opened.pieces
         self.cost = _begun(opened)
 
-    def fetch(self, wanted: Sequence[Wanted]) -> None:
+    def fetch(self, ranges: Sequence[Wanted]) -> None:
         store = self._source.profile
-        asked = coalesced((entry.range for entry in wanted), store, self._pieces.may_cross)
+        asked = coalesced((entry.range for entry in ranges), store, self._pieces.may_cross)
         self.cost += Cost.estimate(len(asked), 1, sum(span.size for span in asked), 0, store)
-        heads = [entry.head for entry in wanted if entry.head.size]
+        heads = [entry.head for entry in ranges if entry.head.size]
         for start, data in self._source.read_many(heads) if heads else []:
             self._pieces.fill(start, data)
         for span in asked:

@@ -104,7 +104,7 @@ class OpenImage:
             else replace(self.shared_index, unverified=False).joined(now)
         )
 
-    def fetch(self, wanted: Sequence[Wanted]) -> None:
+    def fetch(self, ranges: Sequence[Wanted]) -> None:
         """Fetch ranges concurrently, in the cheapest requests; fetch and compare claims.
 
         Raises
@@ -112,7 +112,7 @@ class OpenImage:
         StaleIndex
             The shared table contradicts the file.
         """
-        fetch(self.source, self.pieces, [*(entry.range for entry in wanted), *self.claims], located=self.claims)
+        fetch(self.source, self.pieces, [*(entry.range for entry in ranges), *self.claims], located=self.claims)
         self.claims.clear()
 
     def question(self, reading: ResolvedRead) -> None:

@@ -140,13 +140,13 @@ class MemorySource(BaseSource):
         super().__init__(path, profile or store_costs("memory"))
         self._data = data
         self._own = Version(len(data), etag)
-        self.asked: list[ByteRange] = []
+        self.ranges: list[ByteRange] = []
 
     def read_many(self, ranges: Sequence[ByteRange]) -> list[Piece]:
         """Return slices of the data; see `Source`."""
         self._check_ranges(ranges)
         pieces = [(start, self._data[start:stop]) for start, stop in ranges]
-        self.asked.extend(ranges)
+        self.ranges.extend(ranges)
         self.meter.requested(len(pieces))
         self.meter.received(sum(len(data) for _, data in pieces))
         self.verify()

@@ -54,8 +54,8 @@ def read(data: bytes, store: StoreCosts, rlevel: int, window=None) -> Pixels:
     source = MemorySource(data, profile=store)
     pixels = read_from(source, lambda opened: opened.selected(rlevel, window))
     verify_fetched_once(source)
-    assert pixels.stats.bytes_read == sum(stop - start for start, stop in source.asked)
-    assert pixels.stats.requests == len(source.asked)
+    assert pixels.stats.bytes_read == sum(stop - start for start, stop in source.ranges)
+    assert pixels.stats.requests == len(source.ranges)
     return pixels
 
 

@@ -590,6 +590,6 @@ def test_only_the_last_readings_of_an_image_are_held(serve):
             window = ((row, row + 40), (row, row + 50))
             np.testing.assert_array_equal(read(url, 0, window).values, MANY_TILES.oracle.window(0, window))
     memory = index._memory()
-    (held,) = memory._held.values()
-    assert len(held.readings) == 8
-    assert memory._weight == held.weight
+    (entry,) = memory._entries.values()
+    assert len(entry.readings) == 8
+    assert memory._weight == entry.weight

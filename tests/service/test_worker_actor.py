@@ -44,7 +44,7 @@ class Stopping(MemorySource):
         self.begun, self.go_on = threading.Event(), threading.Event()
 
     def read_many(self, ranges):
-        if not self.asked:
+        if not self.ranges:
             self.begun.set()
             self.go_on.wait(10)
         return super().read_many(ranges)
@@ -55,13 +55,13 @@ def test_a_read_is_given_up_at_its_next_step():
     watched = DeadlineSource(source, FAR)
 
     def check() -> None:
-        if source.asked:
+        if source.ranges:
             raise GivenUp("", "nobody waits")
 
     with checking(check), pytest.raises(GivenUp):
         watched.read_many([ByteRange(0, 10)])
     watched.read_many([ByteRange(10, 20)])
-    assert source.asked == [(0, 10), (10, 20)]
+    assert source.ranges == [(0, 10), (10, 20)]
 
 
 def test_a_decode_is_given_up_between_blocks_of_tiles(image_of):

@@ -762,7 +762,7 @@ def test_the_memory_source_notes_what_was_asked() -> None:
     assert source.read_many([ByteRange(5, 6), ByteRange(1, 3)]) == [(5, b"5"), (1, b"12")]
     source.verify()
     assert (source.size, source.meter.requests, source.meter.bytes_read, source.profile) == (10, 3, 13, profile)
-    assert source.asked == [(0, 99), (5, 6), (1, 3)]
+    assert source.ranges == [(0, 99), (5, 6), (1, 3)]
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,6 @@ def random_window(rng: np.random.Generator, shape: tuple[int, int]) -> Window:
 
 def verify_fetched_once(source: MemorySource) -> None:
     """Verify that no byte is requested twice."""
-    ranges = sorted(source.asked)
+    ranges = sorted(source.ranges)
     for (_, stop), (start, _) in itertools.pairwise(ranges):
         assert stop <= start, f"bytes {start} to {stop} were asked for twice"

@@ -26,7 +26,7 @@ _MOST_READINGS = 8  # of an image
 
 
 @dataclass(slots=True)
-class _Held:
+class _Entry:
     """Index and recent reads of an image."""
 
     index: ImageIndex
@@ -42,34 +42,34 @@ class _Memory:
     """Indexes of recently used images, by key; thread-safe."""
 
     def __init__(self) -> None:
-        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._weight = 0
         self._lock = threading.Lock()
 
     def get(self, key: str) -> ImageIndex | None:
         with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-            held = self._held.get(key)
+            if key in self._entries:
+                self._entries.move_to_end(key)
+            held = self._entries.get(key)
             return None if held is None else held.index
 
     def put(self, key: str, index: ImageIndex, limit: int) -> None:
         with self._lock:
-            self._put(key, _Held(index), limit)
+            self._put(key, _Entry(index), limit)
 
     def join(self, key: str, index: ImageIndex, limit: int) -> bool:
         """Merge an index into the cached index; return whether this changed it."""
         with self._lock:
-            held = self._held.get(key)
+            held = self._entries.get(key)
             joined = index if held is None else held.index.joined(index)
             more = held is None or joined is not held.index
             if more:
-                self._put(key, _Held(joined), limit)
+                self._put(key, _Entry(joined), limit)
             return more
 
     def reading(self, key: str, index: ImageIndex, selection: Selection) -> ResolvedRead | None:
         with self._lock:
-            held = self._held.get(key)
+            held = self._entries.get(key)
             if held is None or held.index is not index or selection not in held.readings:
                 return None
             held.readings.move_to_end(selection)
@@ -77,27 +77,27 @@ class _Memory:
 
     def add_reading(self, key: str, index: ImageIndex, reading: ResolvedRead, limit: int) -> None:
         with self._lock:
-            held = self._held.get(key)
+            held = self._entries.get(key)
             if held is None or held.index is not index:
                 return
             readings = held.readings | {reading.selection: reading}
             while len(readings) > _MOST_READINGS:
                 readings.popitem(last=False)
-            self._put(key, _Held(index, readings), limit)
+            self._put(key, _Entry(index, readings), limit)
 
     def drop(self, key: str) -> None:
         with self._lock:
             self._drop(key)
 
-    def _put(self, key: str, held: _Held, limit: int) -> None:
+    def _put(self, key: str, entry: _Entry, limit: int) -> None:
         self._drop(key)
-        self._held[key] = held
-        self._weight += held.weight
+        self._entries[key] = entry
+        self._weight += entry.weight
         while self._weight > limit:
-            self._drop(next(iter(self._held)))
+            self._drop(next(iter(self._entries)))
 
     def _drop(self, key: str) -> None:
-        if (old := self._held.pop(key, None)) is not None:
+        if (old := self._entries.pop(key, None)) is not None:
             self._weight -= old.weight
 
 

@@ -170,7 +170,7 @@ def build_index(
     ranges = [(0, image.header.stop), *((part.start, part.data) for part in found), (codestream.stop, pieces.size)]
     if sum(stop - start for start, stop in ranges) > _MOST_KEPT:
         return None
-    stretches = tuple(held for start, stop in ranges for held in pieces.held(start, stop))
+    stretches = tuple(held for start, stop in ranges for held in pieces.read_parts(start, stop))
     places = tuple(
         TilePartExtent(index, part.sot.tile, part.start, part.stop - part.start, proven=True)
         for index, part in enumerate(found)

@@ -84,7 +84,7 @@ class _Interpolation:
         """
         if self.front.rounds > self._patience:
             raise InconsistentFile("tile-parts are not at their expected positions")
-        lacking = self._lacking()
+        lacking = self._missing_tiles()
         if not lacking:
             return [] if self.front.unproven else self._checks()
         begun: list[Steps[None]] = []
@@ -166,12 +166,12 @@ class _Interpolation:
         self._checked += before
         return [self._check(gap) for gap in before] or self._look_out([link.sot.tile for link in links]) or None
 
-    def _look_out(self, found: list[int]) -> list[Steps[None]]:
+    def _look_out(self, tiles: list[int]) -> list[Steps[None]]:
         """Search once for some tiles before a wanted tile at the end.
 
         See `second_codestream`.
         """
-        aims = [tile for tile in lookouts(found, self._tiles[-1], self.front.count) if tile not in self._looked_for]
+        aims = [tile for tile in lookouts(tiles, self._tiles[-1], self.front.count) if tile not in self._looked_for]
         self._looked_for.update(aims)
         gaps = [(gap, tile) for gap in self.front.gaps() for tile in aims if gap.tile < tile < gap.end]
         return [self._search(gap, (tile - gap.tile) / gap.tiles) for gap, tile in gaps]
@@ -195,16 +195,16 @@ class _Interpolation:
     def _is_walked_through(self, gap: Gap) -> bool:
         return gap.tiles <= _NEAR or self._is_there(gap)
 
-    def _lacking(self) -> list[int]:
+    def _missing_tiles(self) -> list[int]:
         """Return the tiles not found yet."""
         links = self._links()
         for one, other in pairwise(links):
             if one.stop > other.start or one.sot.tile >= other.sot.tile:
                 raise InconsistentFile("tile-parts do not lie in the order of their tiles")
-        found = set(self._found(links))
+        found = set(self._proven_tiles(links))
         return [tile for tile in self._tiles if tile not in found]
 
-    def _found(self, links: list[ChainedTilePart]) -> Iterator[int]:
+    def _proven_tiles(self, links: list[ChainedTilePart]) -> Iterator[int]:
         """Iterate over tiles reached from their predecessor and proven complete."""
         position = self.front.header.stop
         for link in links:

@@ -160,12 +160,12 @@ class _Proof:
 
     def __post_init__(self) -> None:
         self.position = self.front.header.stop
-        self._found = Completeness(self.front.header, self.front.count, self.tiles)
+        self._completeness = Completeness(self.front.header, self.front.count, self.tiles)
 
     @property
     def parts(self) -> list[TilePartHeader]:
         """Tile-parts of the wanted tiles."""
-        return self._found.parts
+        return self._completeness.parts
 
     @property
     def needs_chain(self) -> bool:
@@ -173,7 +173,7 @@ class _Proof:
 
         Packets then do not prove tiles complete.
         """
-        return self._found.needs_chain
+        return self._completeness.needs_chain
 
     def is_complete(self) -> bool:
         """Advance through the known tile-parts; return whether they suffice."""
@@ -182,7 +182,7 @@ class _Proof:
             if isinstance(outcome, Exception):
                 raise outcome
             if isinstance(outcome, ChainEnd):
-                self._found.end(outcome.has_eoc)
+                self._completeness.end(outcome.has_eoc)
                 return True
             if outcome is None:
                 return False
@@ -200,10 +200,10 @@ class _Proof:
         """
         if self.front.codestream.stop - self.position < Sot.SIZE:
             with suppress(InconsistentFile):  # if TNsot is 0, EOC decides
-                self._found.end(eoc=False)
-        return self._found.complete
+                self._completeness.end(eoc=False)
+        return self._completeness.complete
 
     def _add(self, link: ChainedTilePart) -> None:
         part = None if link.part is None else with_plm(self.front.header, link.part, self._ordinal)
-        self._found.add(link.sot, part)
+        self._completeness.add(link.sot, part)
         self.position, self.tile, self._ordinal = link.stop, link.sot.tile + 1, self._ordinal + 1

@@ -33,7 +33,7 @@ class Span:
     tile_parts: int
     size: int
     """Total size in bytes."""
-    found: bool
+    is_found: bool
     """Whether the tile-parts have been found; False for a gap."""
 
 
@@ -47,15 +47,15 @@ def doubtful(spans: Sequence[Span], count: int) -> list[int]:
     count : int
         Tiles of the image.
     """
-    more = _more_than_vary([span.size for span in spans if span.found])
+    more = _more_than_vary([span.size for span in spans if span.is_found])
     return [
         index
         for index, span in enumerate(spans)
-        if not span.found and _longer_than_beside(spans, index) > min(more, _sooner_another(span, count))
+        if not span.is_found and _longer_than_beside(spans, index) > min(more, _sooner_another(span, count))
     ]
 
 
-def lookouts(found: Sequence[int], last: int, count: int) -> Iterator[int]:
+def lookouts(tiles: Sequence[int], last: int, count: int) -> Iterator[int]:
     """Iterate over tiles to search for before the last wanted tile.
 
     Empty unless the image ends soon behind it. If it is one of a few repeated tiles, too many tile-parts lie between it
@@ -63,12 +63,12 @@ def lookouts(found: Sequence[int], last: int, count: int) -> Iterator[int]:
 
     Parameters
     ----------
-    found : sequence of int
+    tiles : sequence of int
         Tiles already found.
     """
     distance = 2 * (count - last) + _FARTHER
     while count - last <= _TAIL * count and 2 * distance < last:
-        if not any(distance <= 2 * (last - tile) <= 3 * distance for tile in found):
+        if not any(distance <= 2 * (last - tile) <= 3 * distance for tile in tiles):
             yield last - distance
         distance *= _FARTHER
 
@@ -92,7 +92,7 @@ def _longer_than_beside(spans: Sequence[Span], index: int) -> float:
     sides, the longer tile-parts count.
     """
     before, behind = spans[:index][::-1], spans[index + 1 :]
-    found = [list(takewhile(attrgetter("found"), side)) for side in (before, behind)]
+    found = [list(takewhile(attrgetter("is_found"), side)) for side in (before, behind)]
     wider = [side[: len(some) + 1] for side, some in zip((before, behind), found, strict=True)]
     beside = min(max(map(_mean_length, found)), max(map(_mean_length, wider)))
     return spans[index].size / max(1, spans[index].tile_parts) / beside if beside else 0.0

@@ -11,7 +11,7 @@ from jp2batch.core.ranges import ByteRange, merged
 
 
 def coalesced(
-    wanted: Iterable[ByteRange], store: StoreCosts, may_cross: Callable[[int, int], bool] = lambda _start, _stop: True
+    spans: Iterable[ByteRange], store: StoreCosts, may_cross: Callable[[int, int], bool] = lambda _start, _stop: True
 ) -> list[ByteRange]:
     """Return the cheapest requests for some ranges, sorted and disjoint.
 
@@ -19,14 +19,14 @@ def coalesced(
 
     Parameters
     ----------
-    wanted : iterable of ByteRange
+    spans : iterable of ByteRange
         Ranges to cover, in any order.
     store : StoreCosts
         Costs of requests and bytes.
     may_cross : callable
         Returns whether the gap between two positions may be read.
     """
-    ranges = merged(wanted)
+    ranges = merged(spans)
     if not store.latency or not ranges:
         return ranges
     size = _size(ranges)

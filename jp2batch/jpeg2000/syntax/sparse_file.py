@@ -89,7 +89,7 @@ class SparseFile:
             gaps.append(ByteRange(position, stop))
         return gaps
 
-    def held(self, start: int, stop: int) -> list[tuple[int, bytes]]:
+    def read_parts(self, start: int, stop: int) -> list[tuple[int, bytes]]:
         """Return the read parts of a range, as (position, bytes)."""
         bounds = [start, *(edge for gap in self.missing(start, stop) for edge in (gap.start, gap.stop)), stop]
         spans = zip(bounds[::2], bounds[1::2], strict=True)

@@ -1,4 +1,4 @@
-"""Drivers for any file system of fsspec, and the choice of the driver."""
+"""Drivers for other file systems of fsspec, and the choice of drivers."""
 
 import asyncio
 from abc import abstractmethod
@@ -103,7 +103,7 @@ def repair_after_fork() -> None:
 
 
 def store_class(fs: Any) -> type[Driver]:
-    """Return the driver class for a file system, by its nearest base class."""
+    """Return the driver of a file system, by its nearest base class."""
     names = (f"{base.__module__}.{base.__qualname__}" for base in type(fs).__mro__)
     return next((_STORES[name] for name in names if name in _STORES), _SyncStore)
 

@@ -23,6 +23,7 @@ from jp2batch.jpeg2000.locate import sot_proof
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile
 from jp2batch.jpeg2000.locate.interpolation_search import locate_by_interpolation
 from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy, choose_pace, locate_by_walk
+from jp2batch.jpeg2000.locate.tile_parts import TileQuery
 from jp2batch.jpeg2000.plan import planner
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead
@@ -52,9 +53,9 @@ def walked(data: bytes, tiles: Iterable[int], starts: int | None) -> Found:
     def ahead(_tile: int, length: int) -> Ahead:
         return Ahead(min(20, length - 12), min(50, max(0, length - 32)))
 
-    where = opened.pieces, header, codestream, set(tiles), ahead
+    query = TileQuery(opened.pieces, header, codestream, set(tiles), ahead)
     pace = WalkStrategy(starts or 0, -(-COUNT // (starts or 1)) + 1, Cost(0, 0, 0, 0))
-    steps = locate_by_walk(*where, pace=pace) if starts else locate_by_interpolation(*where)
+    steps = locate_by_walk(query, pace) if starts else locate_by_interpolation(query)
     try:
         return run_steps(steps, fetcher(source, opened.pieces))
     except (InconsistentFile, CorruptImage) as problem:

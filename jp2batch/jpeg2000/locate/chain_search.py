@@ -6,7 +6,7 @@ and dropped unless it leads to another SOT. `parallel_walk` and `interpolation_s
 which finds to trust.
 """
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from jp2batch.core.errors import CorruptImage
@@ -15,10 +15,9 @@ from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd, may_be_link, read_link
 from jp2batch.jpeg2000.locate.sot_proof import SOT, is_genuine_sot, look_back
-from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
-from jp2batch.jpeg2000.syntax.headers import MainHeader
+from jp2batch.jpeg2000.locate.tile_parts import TileQuery
 from jp2batch.jpeg2000.syntax.markers import Sot
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, Wanted, disjoint, gather, require
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Steps, Wanted, disjoint, gather, require
 
 
 @dataclass(slots=True, eq=False)
@@ -77,12 +76,7 @@ class Gap:
 class ChainSearch:
     """State of the chain's exploration, and the generators extending it."""
 
-    pieces: SparseFile
-    header: MainHeader
-    codestream: ByteRange
-    tiles: Container[int]
-    """Tiles whose headers are needed."""
-    ahead: ReadAhead
+    query: TileQuery
     goes_on: Callable[[int], bool] = lambda _tile: True
     """Return whether a walk should continue to a tile."""
     proves: bool = False
@@ -103,6 +97,7 @@ class ChainSearch:
     _learned: int = 0
 
     def __post_init__(self) -> None:
+        self.pieces, self.header, self.codestream = self.query.pieces, self.query.header, self.query.codestream
         self.count = tile_count(self.header.siz)
         self.end = self.codestream.stop - len(SOT) // 2  # expected position of EOC
         self._last = KnownStretch(self.end, self.count, self.end, self.count, self.end)
@@ -234,26 +229,18 @@ class ChainSearch:
         return any(sot.tile >= run.first for _, sot in self._candidates(before, start))
 
     def _come_to(self, position: int, tile: int) -> Steps[ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage]:
-        guess = self.ahead(tile, self.mean) if tile in self.tiles else Ahead()
+        guess = self.query.ahead(tile, self.mean) if tile in self.query.tiles else Ahead()
         outcome: ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage
         self._open.add(position)
         try:
-            outcome = yield from read_link(
-                self.pieces,
-                self.header,
-                self.codestream,
-                position,
-                tiles=self.tiles,
-                guess=guess,
-                ahead=self.ahead,
-            )
+            outcome = yield from read_link(self.query, position, guess)
         except (InconsistentFile, CorruptImage) as problem:
             outcome = problem
         self._open.remove(position)
         self._learned += position not in self.outcomes  # a repeated visit teaches nothing
         self.outcomes[position] = outcome
         if isinstance(outcome, ChainedTilePart) and outcome.part is not None:
-            data = self.ahead(outcome.sot.tile, outcome.stop - position).data
+            data = self.query.ahead(outcome.sot.tile, outcome.stop - position).data
             self._owed.append(ByteRange(outcome.part.data, min(outcome.part.data + data, outcome.stop)))
         return outcome
 

@@ -12,22 +12,21 @@ described in `second_codestream`. No encoder writes such a file.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from operator import itemgetter
 
 from jp2batch.core.costs import StoreCosts
-from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.locate import sot_proof
 from jp2batch.jpeg2000.locate.chain_search import ChainSearch, Gap
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile, has_all_packets
 from jp2batch.jpeg2000.locate.parallel_walk import Cost
 from jp2batch.jpeg2000.locate.second_codestream import Span, doubtful, lookouts
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
-from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
-from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
+from jp2batch.jpeg2000.locate.tile_parts import TileQuery
+from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker
-from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps
+from jp2batch.jpeg2000.syntax.sparse_file import Steps
 
 _NEAR = 4  # tile-parts to walk along instead of searching past them
 _CHUNK = 0.8  # part of a tile-part fetched per request of a search
@@ -48,21 +47,19 @@ def interpolation_cost(length: int, tiles: int, selected: Iterable[int], size: i
     return Cost.estimate(requests, _ROUNDS + longest, size, in_vain, store)
 
 
-def locate_by_interpolation(
-    pieces: SparseFile, header: MainHeader, codestream: ByteRange, tiles: Collection[int], ahead: ReadAhead
-) -> Steps[list[TilePartHeader]]:
-    """Read the tile-part headers of a few `tiles`.
+def locate_by_interpolation(query: TileQuery) -> Steps[list[TilePartHeader]]:
+    """Read the tile-part headers of a few tiles.
 
     Raises
     ------
     InconsistentFile
         The file is irregular, or a tile is missing.
     """
-    if header.has(Marker.PLM):
+    if query.header.has(Marker.PLM):
         raise InconsistentFile("PLM lists packets by the order of tile-parts")
-    if header.cod.sop:
+    if query.header.cod.sop:
         raise InconsistentFile("SOP may contain bytes like a tile-part")
-    search = _Interpolation(ChainSearch(pieces, header, codestream, tiles, ahead), sorted(tiles))
+    search = _Interpolation(ChainSearch(query), sorted(query.tiles))
     yield from search.front.advance(search.begin)
     return search.parts()
 

@@ -13,14 +13,13 @@ from itertools import pairwise
 from typing import Self
 
 from jp2batch.core.costs import StoreCosts
-from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.locate.chain_search import ChainSearch, Gap
 from jp2batch.jpeg2000.locate.completeness import Completeness, InconsistentFile
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
-from jp2batch.jpeg2000.locate.tile_parts import ReadAhead, with_plm
-from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
+from jp2batch.jpeg2000.locate.tile_parts import TileQuery, with_plm
+from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Sot
-from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps
+from jp2batch.jpeg2000.syntax.sparse_file import Steps
 
 _CHUNK = 0.5  # part of a tile-part fetched per request of a search: the average distance to the next SOT
 _SEARCH = 1.5  # rounds of a search
@@ -92,16 +91,8 @@ def choose_pace(length: int, tiles: int, size: int, store: StoreCosts) -> WalkSt
     return min(map(pace, range(1, most + 1)), key=lambda p: p.cost.weighed)
 
 
-def locate_by_walk(
-    pieces: SparseFile,
-    header: MainHeader,
-    codestream: ByteRange,
-    tiles: Collection[int],
-    ahead: ReadAhead,
-    *,
-    pace: WalkStrategy,
-) -> Steps[list[TilePartHeader]]:
-    """Read the tile-part headers of `tiles` by following Psot.
+def locate_by_walk(query: TileQuery, pace: WalkStrategy) -> Steps[list[TilePartHeader]]:
+    """Read the tile-part headers by following Psot.
 
     Raises
     ------
@@ -110,8 +101,8 @@ def locate_by_walk(
     CorruptImage
         The file ends before the chain, or a tile is missing.
     """
-    front = ChainSearch(pieces, header, codestream, tiles, ahead)
-    proof, last = _Proof(front, tiles), max(tiles)
+    front = ChainSearch(query)
+    proof, last = _Proof(front, query.tiles), max(query.tiles)
 
     def begin() -> list[Steps[None]] | None:
         if proof.is_complete():

@@ -1,13 +1,13 @@
 """The chain of tile-parts, from SOT to SOT by Psot (T.800 A.4.2)."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jp2batch.core.errors import CorruptImage
 from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile, missing_tiles
-from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
+from jp2batch.jpeg2000.locate.tile_parts import TileQuery
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_tile_part
 from jp2batch.jpeg2000.syntax.markers import Marker, Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, require
@@ -34,24 +34,10 @@ class ChainEnd:
     """Whether EOC ends the chain; else the codestream just ends."""
 
 
-def read_link(
-    pieces: SparseFile,
-    header: MainHeader,
-    codestream: ByteRange,
-    position: int,
-    *,
-    tiles: Container[int],
-    guess: Ahead,
-    ahead: ReadAhead,
-) -> Steps[ChainedTilePart | ChainEnd]:
-    """Read SOT at `position`, and the whole header if wanted.
+def read_link(query: TileQuery, position: int, guess: Ahead) -> Steps[ChainedTilePart | ChainEnd]:
+    """Read SOT at `position`, and the whole header if its tile is wanted.
 
-    Parameters
-    ----------
-    guess : Ahead
-        Read-ahead for SOT.
-    ahead : ReadAhead
-        Read-ahead for the rest of the header, read only for tiles in `tiles`.
+    `guess` is the read-ahead for SOT.
 
     Raises
     ------
@@ -60,16 +46,17 @@ def read_link(
     CorruptImage
         The file ends before the tile-part.
     """
+    pieces, codestream = query.pieces, query.codestream
     data = yield from require(pieces, position, min(position + Sot.SIZE, codestream.stop), guess)
     if len(data) < Sot.SIZE or data.startswith(Marker.EOC.code):
         return ChainEnd(data.startswith(Marker.EOC.code))
     sot = Sot.parse(data)
-    if sot is None or sot.tile >= tile_count(header.siz):
+    if sot is None or sot.tile >= tile_count(query.header.siz):
         raise InconsistentFile(f"no start of a tile-part at byte {position}")
     stop = yield from _stop(pieces, position, sot, codestream)
-    if sot.tile not in tiles:
+    if sot.tile not in query.tiles:
         return ChainedTilePart(sot, position, stop, None)
-    part = yield from read_tile_part(pieces, position, sot, stop, ahead(sot.tile, stop - position))
+    part = yield from read_tile_part(pieces, position, sot, stop, query.ahead(sot.tile, stop - position))
     return ChainedTilePart(sot, position, stop, part)
 
 

@@ -39,19 +39,30 @@ class TilePartExtent:
     """Whether the extents of its tile are proven complete."""
 
 
-def tlm_places(header: MainHeader, codestream: ByteRange) -> list[TilePartExtent]:
-    """Return the extents of all tile-parts in TLM.
+@dataclass(frozen=True, slots=True)
+class TileQuery:
+    """Tiles to locate in a codestream."""
 
-    Raises
-    ------
-    InconsistentFile
-        The extents do not fill the codestream.
-    """
-    places = consecutive(header.tile_parts, header.stop)
-    if not fill_codestream(header, codestream, places):
-        position = header.stop + sum(place.length for place in places)
-        raise InconsistentFile(f"TLM, to byte {position}, does not list all tile-parts up to byte {codestream.stop}")
-    return places
+    pieces: SparseFile
+    header: MainHeader
+    codestream: ByteRange
+    tiles: Collection[int]
+    """Tiles with tile-part headers to read."""
+    ahead: ReadAhead
+    """Read-ahead for the tile-parts of these tiles."""
+
+    def fill_codestream(self, places: Iterable[TilePartExtent]) -> bool:
+        """Return whether consecutive tile-parts fill the codestream.
+
+        They must begin at the end of the main header. False if a tile index exceeds the number of tiles, as it may if
+        TLM names no tiles.
+        """
+        position, tiles = self.header.stop, tile_count(self.header.siz)
+        for place in places:
+            if place.start != position or place.tile >= tiles:
+                return False
+            position += place.length
+        return position in (self.codestream.stop, self.codestream.stop - len(Marker.EOC.code))
 
 
 def consecutive(entries: Sequence[tuple[int | None, int]], start: int) -> list[TilePartExtent]:
@@ -61,33 +72,26 @@ def consecutive(entries: Sequence[tuple[int | None, int]], start: int) -> list[T
     return [TilePartExtent(n, n if tile is None else tile, at, length) for n, ((tile, length), at) in numbered]
 
 
-def locate_by_tlm(
-    pieces: SparseFile, header: MainHeader, codestream: ByteRange, tiles: Collection[int], ahead: ReadAhead
-) -> Steps[list[TilePartHeader]]:
-    """Read the tile-part headers of `tiles` at the positions in TLM.
+def locate_by_tlm(query: TileQuery) -> Steps[list[TilePartHeader]]:
+    """Read the tile-part headers at the positions in TLM.
 
     Raises
     ------
     InconsistentFile
         TLM contradicts the file.
     """
-    places = tlm_places(header, codestream)
-    parts = yield from _at_places(pieces, header, codestream, places, tiles, ahead)
-    for own in _by_tile(parts, tiles):
+    places = consecutive(query.header.tile_parts, query.header.stop)
+    if not query.fill_codestream(places):
+        position, stop = query.header.stop + sum(place.length for place in places), query.codestream.stop
+        raise InconsistentFile(f"TLM, to byte {position}, does not list all tile-parts up to byte {stop}")
+    parts = yield from _at_places(query, places)
+    for own in _by_tile(parts, query.tiles):
         check_claims(own)  # TLM fills the codestream, so these are all tile-parts
     return parts
 
 
-def locate_by_index(
-    pieces: SparseFile,
-    header: MainHeader,
-    codestream: ByteRange,
-    tiles: Collection[int],
-    ahead: ReadAhead,
-    *,
-    places: Sequence[TilePartExtent],
-) -> Steps[list[TilePartHeader]]:
-    """Read the tile-part headers of `tiles` at the positions in `places`.
+def locate_by_index(query: TileQuery, places: Sequence[TilePartExtent]) -> Steps[list[TilePartHeader]]:
+    """Read the tile-part headers at the positions in `places`.
 
     Raises
     ------
@@ -95,22 +99,16 @@ def locate_by_index(
         A tile-part lies elsewhere, or nothing proves a tile complete.
     """
     try:
-        parts = yield from _at_places(pieces, header, codestream, places, tiles, ahead)
+        parts = yield from _at_places(query, places)
         unproven = {place.tile for place in places if not place.proven}
-        for own in _by_tile(parts, tiles):
-            if own[0].sot.tile in unproven and not has_all_packets(header, own):
-                _check_all_told(header, codestream, places, own)
+        for own in _by_tile(parts, query.tiles):
+            if own[0].sot.tile in unproven and not has_all_packets(query.header, own):
+                if not query.fill_codestream(places):
+                    raise InconsistentFile(f"tile {own[0].sot.tile} is not proven complete")
+                check_claims(own)
     except (InconsistentFile, CorruptImage) as error:
         raise StaleIndex(str(error)) from None
     return parts
-
-
-def _check_all_told(
-    header: MainHeader, codestream: ByteRange, places: Sequence[TilePartExtent], parts: Sequence[TilePartHeader]
-) -> None:
-    if not fill_codestream(header, codestream, places):
-        raise InconsistentFile(f"tile {parts[0].sot.tile} is not proven complete")
-    check_claims(parts)
 
 
 def with_plm(header: MainHeader, part: TilePartHeader, ordinal: int) -> TilePartHeader:
@@ -120,30 +118,8 @@ def with_plm(header: MainHeader, part: TilePartHeader, ordinal: int) -> TilePart
     return part
 
 
-def fill_codestream(header: MainHeader, codestream: ByteRange, places: Iterable[TilePartExtent]) -> bool:
-    """Return whether consecutive tile-parts fill the codestream.
-
-    They must begin at the end of the main header. False if a tile index exceeds the number of tiles, as it may if TLM
-    names no tiles.
-    """
-    position, tiles = header.stop, tile_count(header.siz)
-    for place in places:
-        if place.start != position or place.tile >= tiles:
-            return False
-        position += place.length
-    return position in (codestream.stop, codestream.stop - len(Marker.EOC.code))
-
-
-def _at_places(  # noqa: PLR0917  # the parameters of its callers
-    pieces: SparseFile,
-    header: MainHeader,
-    codestream: ByteRange,
-    places: Iterable[TilePartExtent],
-    tiles: Collection[int],
-    ahead: ReadAhead,
-) -> Steps[list[TilePartHeader]]:
-    wanted = [place for place in places if place.tile in tiles]
-    return (yield from gather([_at_place(pieces, header, codestream, place, ahead) for place in wanted]))
+def _at_places(query: TileQuery, places: Iterable[TilePartExtent]) -> Steps[list[TilePartHeader]]:
+    return (yield from gather([_at_place(query, place) for place in places if place.tile in query.tiles]))
 
 
 def _by_tile(parts: Iterable[TilePartHeader], tiles: Collection[int]) -> Iterable[list[TilePartHeader]]:
@@ -163,18 +139,17 @@ def _by_tile(parts: Iterable[TilePartHeader], tiles: Collection[int]) -> Iterabl
     return by_tile.values()
 
 
-def _at_place(
-    pieces: SparseFile, header: MainHeader, codestream: ByteRange, place: TilePartExtent, ahead: ReadAhead
-) -> Steps[TilePartHeader]:
+def _at_place(query: TileQuery, place: TilePartExtent) -> Steps[TilePartHeader]:
+    pieces = query.pieces
     if place.length < Sot.SIZE + 2:
         raise InconsistentFile(f"TLM entry {place.ordinal} claims a tile-part of {place.length} bytes")
-    data = yield from require(pieces, place.start, place.start + Sot.SIZE, ahead(place.tile, place.length))
+    data = yield from require(pieces, place.start, place.start + Sot.SIZE, query.ahead(place.tile, place.length))
     sot = Sot.parse(data)
-    is_last = place.start + place.length >= codestream.stop - len(Marker.EOC.code)
+    is_last = place.start + place.length >= query.codestream.stop - len(Marker.EOC.code)
     if sot is None or sot.tile != place.tile or (sot.length or is_last * place.length) != place.length:
         raise InconsistentFile(f"TLM entry {place.ordinal} leads to byte {place.start}, without this tile-part")
     try:
         part = yield from read_tile_part(pieces, place.start, sot, place.start + place.length, Ahead())
     except CorruptImage as error:
         raise InconsistentFile(str(error)) from None
-    return with_plm(header, part, place.ordinal)
+    return with_plm(query.header, part, place.ordinal)

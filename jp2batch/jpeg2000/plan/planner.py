@@ -20,7 +20,7 @@ from jp2batch.jpeg2000.locate.completeness import InconsistentFile
 from jp2batch.jpeg2000.locate.interpolation_search import interpolation_cost, locate_by_interpolation
 from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy, choose_pace, locate_by_walk
 from jp2batch.jpeg2000.locate.sot_chain import check_present
-from jp2batch.jpeg2000.locate.tile_parts import ReadAhead, TilePartExtent, locate_by_index, locate_by_tlm
+from jp2batch.jpeg2000.locate.tile_parts import ReadAhead, TilePartExtent, TileQuery, locate_by_index, locate_by_tlm
 from jp2batch.jpeg2000.plan.estimates import LARGEST_AHEAD, expected_bytes, guess_ahead
 from jp2batch.jpeg2000.plan.gate import header_obstacle, misplaced_boxes
 from jp2batch.jpeg2000.plan.packet_ranges import locate_packets, needs_whole_tiles
@@ -187,18 +187,18 @@ def _locate(
     store: StoreCosts,
     places: Sequence[TilePartExtent] = (),
 ) -> Steps[list[TilePartHeader]]:
-    where = pieces, image.header, image.container.codestream, set(selection.tiles), ahead
+    query = TileQuery(pieces, image.header, image.container.codestream, set(selection.tiles), ahead)
     if way == "index":
-        return (yield from locate_by_index(*where, places=places))
+        return (yield from locate_by_index(query, places))
     if way == "whole":
         yield from fetch(pieces, [ByteRange(0, pieces.size)])
     if way == "tlm":
-        return (yield from locate_by_tlm(*where))
+        return (yield from locate_by_tlm(query))
     pace, interpolated = _walks(pieces, image, selection, store)
     if interpolated.weighed < pace.cost.weighed:
         with suppress(InconsistentFile):
-            return (yield from locate_by_interpolation(*where))
-    return (yield from locate_by_walk(*where, pace=pace))
+            return (yield from locate_by_interpolation(query))
+    return (yield from locate_by_walk(query, pace))
 
 
 def _tiles(

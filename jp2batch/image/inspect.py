@@ -136,7 +136,7 @@ def _estimate(opened: OpenImage, selection: Selection) -> ReadPlan:
     source, image = opened.source, opened.image
     way = _way(opened, selection)
     if way == "walk":
-        cost = walk_cost(opened.pieces, image, selection, source.profile)
+        cost = walk_cost(opened.query(selection))
     else:
         size = expected_bytes(image.header, image.container.codestream, selection)
         cost = Cost.estimate(len(selection.tiles), 1, size, 0, source.profile)
@@ -154,8 +154,7 @@ def _begun(opened: OpenImage) -> Cost:
 
 
 def _way(opened: OpenImage, selection: Selection) -> LocatedBy:
-    profile, limit = opened.source.profile, config.max_whole_file()
-    return rank_strategies(opened.pieces, opened.image, selection, profile, limit, places=opened.places)[0]
+    return rank_strategies(opened.query(selection))[0]
 
 
 def _plan(opened: OpenImage, selection: Selection, cost: Cost, located_by: LocatedBy, precision: Precision) -> ReadPlan:

@@ -20,7 +20,7 @@ from jp2batch.jpeg2000.geometry.grid import Rect, Selection, image_area, select,
 from jp2batch.jpeg2000.locate.image_index import ImageIndex, build_index
 from jp2batch.jpeg2000.locate.tile_parts import StaleIndex, TilePartExtent
 from jp2batch.jpeg2000.plan.estimates import expected_bytes
-from jp2batch.jpeg2000.plan.planner import check_whole, plan_read, rank_strategies, read_image
+from jp2batch.jpeg2000.plan.planner import ReadQuery, check_whole, plan_read, rank_strategies, read_image
 from jp2batch.jpeg2000.plan.resolved_read import Image, Precision, ResolvedRead
 from jp2batch.jpeg2000.syntax.channels import Channel, channels
 from jp2batch.jpeg2000.syntax.headers import check_supported
@@ -147,16 +147,12 @@ class OpenImage:
         self, selection: Selection, at_best: Precision = "packets", *, headers_only: bool = False
     ) -> Steps[ResolvedRead]:
         """Return the planner's steps for a selection."""
-        return plan_read(
-            self.pieces,
-            self.image,
-            selection,
-            self.source.profile,
-            at_best=at_best,
-            whole_limit=config.max_whole_file(),
-            places=self.places,
-            headers_only=headers_only,
-        )
+        return plan_read(self.query(selection), at_best, headers_only=headers_only)
+
+    def query(self, selection: Selection) -> ReadQuery:
+        """Return the planner's question for a selection."""
+        limit = config.max_whole_file()
+        return ReadQuery(self.pieces, self.image, selection, self.source.profile, limit, self.places)
 
     def reading(self, selection: Selection, at_best: Precision) -> ResolvedRead:
         """Resolve a selection into byte ranges.
@@ -258,8 +254,7 @@ def memory_needed(opened: OpenImage, selection: Selection) -> int:
     It is the sum of the fetched bytes, the decoder's memory for a tile, and the result.
     """
     fetched = expected_bytes(opened.image.header, opened.image.container.codestream, selection)
-    limit, store = config.max_whole_file(), opened.source.profile
-    if rank_strategies(opened.pieces, opened.image, selection, store, limit, places=opened.places)[0] == "whole":
+    if rank_strategies(opened.query(selection))[0] == "whole":
         fetched = opened.pieces.size
     return fetched + sum(_memory(opened, selection, "packets"))
 

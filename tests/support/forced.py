@@ -126,8 +126,8 @@ def forced(way: Way) -> Iterator[None]:
 def _ways_from(first: str) -> Callable[..., list[str]]:
     """Return a planner's `ways` that puts one way first, if the file has what it takes."""
 
-    def ways(_pieces: Any, image: Any, selection: Any, *_: Any, places: Any = (), **__: Any) -> list[str]:
-        has_places = {place.tile for place in places}.issuperset(selection.tiles)
+    def ways(query: planner.ReadQuery, **_: Any) -> list[str]:
+        image, has_places = query.image, {place.tile for place in query.places}.issuperset(query.selection.tiles)
         possible = {"tlm": bool(image.header.tile_parts), "index": has_places and not image.header.has(Marker.PLM)}
         return [*([first] if possible.get(first) else []), "walk", "whole"]
 
@@ -138,8 +138,8 @@ def _walks_of(way: Way) -> Callable[..., tuple[WalkStrategy, Cost]]:
     """Return a planner's `_walks` that walks from one start, from several, or interpolates."""
     dear, cheap = Cost(1, 1, 1e9, 0), Cost(1, 1, 0.0, 0)
 
-    def walks(_pieces: Any, image: Any, *_: Any) -> tuple[WalkStrategy, Cost]:
-        tiles = tile_count(image.header.siz)
+    def walks(query: planner.ReadQuery) -> tuple[WalkStrategy, Cost]:
+        tiles = tile_count(query.image.header.siz)
         starts = 1 if way == "walk" else max(2, min(16, tiles // 2))
         pace = WalkStrategy(starts, -(-tiles // starts) + 1, Cost(1, 1, 1.0, 0))
         return pace, cheap if way == "interpolation" else dear

@@ -8,7 +8,7 @@ states the reason.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from jp2batch.core.costs import PRICE, StoreCosts
 from jp2batch.core.errors import ImageTooLarge
@@ -53,17 +53,21 @@ def read_image(pieces: SparseFile, ahead: Ahead) -> Steps[Image]:
     return Image(container, header, misplaced, misplaced or container.problem or header_obstacle(header))
 
 
-def plan_read(
-    pieces: SparseFile,
-    image: Image,
-    selection: Selection,
-    store: StoreCosts,
-    *,
-    at_best: Precision,
-    whole_limit: int,
-    places: Sequence[TilePartExtent] = (),
-    headers_only: bool = False,
-) -> Steps[ResolvedRead]:
+@dataclass(frozen=True, slots=True)
+class ReadQuery:
+    """A selection to locate, and the costs of its store."""
+
+    pieces: SparseFile
+    image: Image
+    selection: Selection
+    store: StoreCosts
+    whole_limit: int
+    """Size of the largest file to read whole, in bytes."""
+    places: Sequence[TilePartExtent] = ()
+    """Extents of tile-parts from the index."""
+
+
+def plan_read(query: ReadQuery, at_best: Precision, *, headers_only: bool) -> Steps[ResolvedRead]:
     """Locate the tile-parts and packets of a selection.
 
     Afterwards, some packets are still to be read (`decode_batches`).
@@ -72,10 +76,6 @@ def plan_read(
     ----------
     at_best : {"packets", "tile-parts", "file"}
         The unit to read; a coarser unit is used if this one is impossible.
-    whole_limit : int
-        Size of the largest file to read whole, in bytes.
-    places : sequence of TilePartExtent, optional
-        Extents of tile-parts from the index.
     headers_only : bool
         No packets will be read: do not fetch any together with headers.
 
@@ -84,21 +84,22 @@ def plan_read(
     CorruptImage
         The file is cut short, or tiles are missing.
     StaleIndex
-        `places` do not fit the file.
+        The extents do not fit the file.
     """
+    pieces, image, selection, store = query.pieces, query.image, query.selection, query.store
     free = replace(store, latency=0)
     ahead = guess_ahead(image.header, image.container.codestream, selection, free if headers_only else store)
     reasons = [image.obstacle] if image.obstacle else []
-    found = rank_strategies(pieces, image, selection, store, whole_limit, places=places, headers_only=headers_only)
+    found = rank_strategies(query, headers_only=headers_only)
     for way in [] if image.obstacle or at_best == "file" else found:
         try:
-            parts = yield from _locate(way, pieces, image, selection, ahead=ahead, store=store, places=places)
+            parts = yield from _locate(way, query, ahead)
         except InconsistentFile as doubt:
             reasons.append(str(doubt))
             continue
         tiles, coarse = _tiles(image.header, parts, selection, at_best)
         return ResolvedRead(selection, way, tiles, (*reasons, *_without_eoc(image, parts), *coarse))
-    check_whole(pieces.size, reasons[0] if reasons else "its parts cannot be decoded", whole_limit)
+    check_whole(pieces.size, reasons[0] if reasons else "its parts cannot be decoded", query.whole_limit)
     yield from fetch(pieces, [ByteRange(0, pieces.size)])
     yield from check_present(pieces, image.header, selection.tiles)
     return ResolvedRead(selection, "whole", {}, tuple(reasons))
@@ -120,35 +121,27 @@ def check_whole(size: int, why: str, limit: int) -> None:
         )
 
 
-def rank_strategies(
-    pieces: SparseFile,
-    image: Image,
-    selection: Selection,
-    store: StoreCosts,
-    whole_limit: int,
-    *,
-    places: Sequence[TilePartExtent] = (),
-    headers_only: bool = False,
-) -> list[LocatedBy]:
+def rank_strategies(query: ReadQuery, *, headers_only: bool = False) -> list[LocatedBy]:
     """Return the methods of locating tile-parts, fastest first.
 
     The index and TLM are listed only if they are the fastest. To read only headers, a whole file is fetched only if a
     walk would fetch at least half of it.
     """
+    pieces, image, store, tiles = query.pieces, query.image, query.store, query.selection.tiles
     if image.obstacle:
         return ["whole"]
-    size = expected_bytes(image.header, image.container.codestream, selection)
-    codestream, tiles = image.container.codestream, selection.tiles
+    codestream = image.container.codestream
+    size = expected_bytes(image.header, codestream, query.selection)
     span = (codestream.stop - image.header.stop) * (tiles[-1] - tiles[0] + 1) // tile_count(image.header.siz)
     at_once = store.spread_cost(len(tiles), size, span)
     seconds: dict[LocatedBy, float] = {}
-    if {place.tile for place in places}.issuperset(tiles) and not image.header.has(Marker.PLM):
+    if {place.tile for place in query.places}.issuperset(tiles) and not image.header.has(Marker.PLM):
         seconds["index"] = at_once
     if image.header.tile_parts:
         seconds["tlm"] = at_once
-    cost = walk_cost(pieces, image, selection, store)
+    cost = walk_cost(query)
     seconds["walk"] = cost.seconds + cost.size * PRICE
-    most = whole_limit if store.latency else min(whole_limit, _LARGEST_WHOLE)
+    most = query.whole_limit if store.latency else min(query.whole_limit, _LARGEST_WHOLE)
     if pieces.size <= (min(most, 2 * cost.size) if headers_only else most):
         missing = sum(gap.size for gap in pieces.missing(0, pieces.size))
         waiting = max(0, min(size, missing) - LARGEST_AHEAD)  # other methods decode while fetching
@@ -157,48 +150,41 @@ def rank_strategies(
     return [way for way in ordered if way in ("walk", "whole") or way == ordered[0]]
 
 
-def walk_cost(pieces: SparseFile, image: Image, selection: Selection, store: StoreCosts) -> Cost:
+def walk_cost(query: ReadQuery) -> Cost:
     """Estimate the cost of locating and reading a selection without TLM."""
-    pace, interpolated = _walks(pieces, image, selection, store)
+    pace, interpolated = _walks(query)
     return min(pace.cost, interpolated, key=lambda cost: cost.weighed)
 
 
-def _walks(pieces: SparseFile, image: Image, selection: Selection, store: StoreCosts) -> tuple[WalkStrategy, Cost]:
+def _walks(query: ReadQuery) -> tuple[WalkStrategy, Cost]:
     """Choose the walk's parameters, and estimate the cost of interpolation.
 
     The walk ends at the last tile of the selection.
     """
+    image, selection, store = query.image, query.selection, query.store
     codestream, tiles = image.container.codestream, tile_count(image.header.siz)
     length, end = codestream.stop - image.header.stop, selection.tiles[-1] + 1
     size = expected_bytes(image.header, codestream, selection)
-    if pieces.covers(image.header.stop, codestream.stop):
+    if query.pieces.covers(image.header.stop, codestream.stop):
         return WalkStrategy(1, end, Cost(0, 0, 0, 0)), Cost(0, 0, 0, 0)
     interpolated = interpolation_cost(length, tiles, selection.tiles, size, store)
     return choose_pace(length * end // tiles, end, size, store), interpolated
 
 
-def _locate(
-    way: LocatedBy,
-    pieces: SparseFile,
-    image: Image,
-    selection: Selection,
-    *,
-    ahead: ReadAhead,
-    store: StoreCosts,
-    places: Sequence[TilePartExtent] = (),
-) -> Steps[list[TilePartHeader]]:
-    query = TileQuery(pieces, image.header, image.container.codestream, set(selection.tiles), ahead)
+def _locate(way: LocatedBy, query: ReadQuery, ahead: ReadAhead) -> Steps[list[TilePartHeader]]:
+    pieces, image = query.pieces, query.image
+    tiles = TileQuery(pieces, image.header, image.container.codestream, set(query.selection.tiles), ahead)
     if way == "index":
-        return (yield from locate_by_index(query, places))
+        return (yield from locate_by_index(tiles, query.places))
     if way == "whole":
         yield from fetch(pieces, [ByteRange(0, pieces.size)])
     if way == "tlm":
-        return (yield from locate_by_tlm(query))
-    pace, interpolated = _walks(pieces, image, selection, store)
+        return (yield from locate_by_tlm(tiles))
+    pace, interpolated = _walks(query)
     if interpolated.weighed < pace.cost.weighed:
         with suppress(InconsistentFile):
-            return (yield from locate_by_interpolation(query))
-    return (yield from locate_by_walk(query, pace))
+            return (yield from locate_by_interpolation(tiles))
+    return (yield from locate_by_walk(tiles, pace))
 
 
 def _tiles(

@@ -59,7 +59,7 @@ def what_is_fetched() -> str:
     for title, rlevel, window, told in _READS:
         source = MemorySource(data, profile=store_costs("s3"))
         read_from(source, methodcaller("selected", rlevel, window))
-        reads.append(Read(title, window, told, tiles, list(source.asked), len(data)))
+        reads.append(Read(title, window, told, tiles, list(source.ranges), len(data)))
     return _drawing(reads)
 
 

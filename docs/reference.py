@@ -190,9 +190,12 @@ def _errors() -> Iterator[str]:
     yield from ["## Errors", "", "### Jp2BatchError", "", *_docstring(jp2batch.Jp2BatchError), ""]
     yield from ["All others derive from it, and are in `jp2batch.core.errors`:", ""]
     yield from ["| error | meaning | retryable |", "|---|---|---|"]
-    for name in errors.__all__:
-        error = getattr(errors, name)
-        if error is not jp2batch.Jp2BatchError:
+    for name, error in sorted(vars(errors).items()):
+        if (
+            isinstance(error, type)
+            and issubclass(error, jp2batch.Jp2BatchError)
+            and error is not jp2batch.Jp2BatchError
+        ):
             told = " ".join((inspect.getdoc(error) or "").split("\n\n")[0].split())
             yield f"| `{name}` | {told} | {'yes' if error.retryable else 'no'} |"
     yield ""

@@ -9,39 +9,6 @@ from typing import ClassVar, Self
 
 from jp2batch.core.location import Location
 
-__all__ = [
-    "ClusterLost",
-    "ClusterMismatch",
-    "ConfigurationError",
-    "CorruptImage",
-    "CubeMismatch",
-    "DecodeTimedOut",
-    "DecoderCrashed",
-    "EncodingError",
-    "ImageNotFound",
-    "ImageTooLarge",
-    "InvalidPath",
-    "InvalidRequest",
-    "InvalidRlevel",
-    "InvalidWindow",
-    "Jp2BatchError",
-    "LeaseLost",
-    "ManifestError",
-    "MetadataError",
-    "NotJpeg2000",
-    "ObjectChanged",
-    "OpenJpegNotFound",
-    "OutputError",
-    "PermissionDenied",
-    "RangesIgnored",
-    "StorageError",
-    "StoreUnavailable",
-    "TooManyFailures",
-    "TooManyPixels",
-    "UnexpectedError",
-    "UnsupportedImage",
-]
-
 
 class Jp2BatchError(Exception):
     """Base of all errors of this package.

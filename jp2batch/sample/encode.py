@@ -19,8 +19,6 @@ from jp2batch.image.openjpeg import binding
 from jp2batch.image.openjpeg_callbacks import Messages
 from jp2batch.sample.coding import ESA_60M, ORDERS, Coding, Progression, Size, check
 
-__all__ = ["ESA_60M", "Coding", "Progression", "encode"]
-
 _PRECINCTS, _SOP, _EPH = 1, 2, 4  # Scod, table A.13
 _COMMENT = b"jp2batch"  # OpenJPEG would write its version, and the bytes would differ between versions
 

@@ -18,14 +18,6 @@ from jp2batch.storage.files import read_bytes
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-__all__ = [
-    "Sentinel2Metadata",
-    "metadata_url",
-    "parse_metadata",
-    "product_place",
-    "read_metadata",
-]
-
 _LARGEST = 32 << 20  # ESA's takes 55 kB; before December 2016 it lists all tiles of a datatake
 _TILE_INFO = "tileInfo.json"  # beside images in the buckets of AWS; has the path of their product
 _BAND_IDS = dict(enumerate(sentinel2.BANDS))  # bandId and physicalBand of Spectral_Information

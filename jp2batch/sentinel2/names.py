@@ -10,8 +10,6 @@ from typing import Literal, cast
 from jp2batch.core.location import Location
 from jp2batch.core.mission import ImageName
 
-__all__ = ["BANDS", "METRES", "Level", "find_band", "level_of", "nodata", "parse_name", "units"]
-
 Level = Literal["L1C", "L2A"]
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Spectral bands by number in metadata; only these are reflectance."""

@@ -103,7 +103,7 @@ class SchemeInfo:
     errors: Mapping[str, type[Jp2BatchError]] = field(default_factory=dict)
     """Meanings of its driver's exceptions, by class name."""
     driver: type[Driver] | None = None
-    """Its driver, if not one for any file system."""
+    """Its own driver; None for a driver of any file system."""
     driver_options: Callable[[Location, int], Options] = _plain_options
     """fsspec's options for a number of concurrent connections."""
 

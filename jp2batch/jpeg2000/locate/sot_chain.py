@@ -35,7 +35,7 @@ class ChainEnd:
 
 
 def read_link(query: TileQuery, position: int, guess: Ahead) -> Steps[ChainedTilePart | ChainEnd]:
-    """Read SOT at `position`, and the whole header if its tile is wanted.
+    """Read SOT at `position`; for a wanted tile, the whole header.
 
     `guess` is the read-ahead for SOT.
 

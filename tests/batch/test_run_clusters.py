@@ -143,7 +143,8 @@ def test_a_crash_on_a_cluster_of_others_costs_its_own_item(client, many, tmp_pat
     requests = [*many[:10], Request(str(tmp_path / "poison.jp2")), *many[10:20]]
     report = jp2batch.run(requests, client, output=dangerous)
     (failed,) = report.failed
-    assert (type(failed.error), failed.attempts) == (DecoderCrashed, 3)
+    assert isinstance(failed.error, DecoderCrashed)
+    assert failed.attempts in (3, 4)  # dask may start it on a second worker before the first is known to be lost
     assert len(report) == 21
 
 

@@ -1,6 +1,7 @@
 """File formats of results, chosen by suffix."""
 
 import contextlib
+import importlib
 import importlib.util
 import io
 import tempfile
@@ -103,6 +104,16 @@ def form_of(destination: str) -> str:
 def needs(form: str) -> tuple[str, ...]:
     """Return the packages for writing a format."""
     return ("pyarrow",) if form == ".parquet" else FORMATS[form].packages if form in FORMATS else ()
+
+
+def load(form: str) -> None:
+    """Import the packages for writing a format."""
+    for package in needs(form):
+        importlib.import_module(package)
+    if form not in (".json", ".npy"):
+        importlib.import_module("jp2batch.array.dataarray")
+    if form == ".nc":
+        importlib.import_module("distributed")  # by xarray, whenever it writes NetCDF
 
 
 def check_installed(destination: str, form: str) -> None:

@@ -67,10 +67,14 @@ class Committer:
             return
         self._check()
         begin = time.monotonic()
-        results = list(self._output.sync(results))
-        self._log.append([line_of(result) for result in results])
-        self._output.publish(results)
-        for result in results:
+        try:
+            stored = list(self._output.sync(results))
+            self._log.append([line_of(result) for result in stored])
+        except KeyboardInterrupt:  # while waiting for the store: there is another attempt before the end
+            self._results = results
+            raise
+        self._output.publish(stored)
+        for result in stored:
             self._on_commit(result)
         now = time.monotonic()
         wait = (now - self._begin) / 10 if self._log.is_remote else (now - begin) / _SHARE

@@ -12,17 +12,19 @@ from jp2batch.compute.checked_cluster import CheckedCluster
 from jp2batch.compute.result import Result
 
 _BETWEEN_LINES = 10.0  # seconds
+_WELL = {"workers": "all workers are running", "store": "the store answers again"}
 
 
 class Progress:
     """Count results on a progress bar: items, failures, bytes fetched.
 
-    Without a bar, only missing workers are told, in lines on stderr.
+    Without a bar, only waits are told, in lines on stderr.
     """
 
     def __init__(self, bar: Any, total: int, *, lines: bool = False) -> None:
         self._bar, self._summary, self._lines = bar, BatchSummary(total), lines
-        self._workers, self._line_at = "", -_BETWEEN_LINES
+        self._waits: dict[str, str] = {}
+        self._line_at = -_BETWEEN_LINES
 
     def add(self, result: Result) -> None:
         """Add a result and advance the bar."""
@@ -30,14 +32,16 @@ class Progress:
             self._summary.add(result)
             self.move(self.text)
 
-    def tell(self, workers: str) -> None:
-        """Show a text about missing workers; empty if all run."""
-        self._workers = workers
+    def tell(self, text: str, *, topic: str = "workers") -> None:
+        """Show a text about missing workers, or the store; empty if all is well."""
+        before, self._waits[topic] = self._waits.get(topic, ""), text
         if not self._bar.disable:
             self._bar.set_postfix_str(self.text)
-        elif self._lines and (workers.startswith("waiting") or time.monotonic() - self._line_at >= _BETWEEN_LINES):
+        elif self._lines and (
+            (text or before).startswith("waiting") or time.monotonic() - self._line_at >= _BETWEEN_LINES
+        ):
             self._line_at = time.monotonic()
-            sys.stderr.write(f"jp2batch: {workers or 'all workers are running'}\n")
+            sys.stderr.write(f"jp2batch: {text or _WELL[topic]}\n")
 
     def grow(self, count: int, before: int) -> None:
         """Add items that have become known, some of them done before."""
@@ -54,8 +58,7 @@ class Progress:
         """Text behind the bar."""
         found = self._summary
         failed = [f"{found.failed} failed"] if found.failed else []
-        workers = [self._workers] if self._workers else []
-        return ", ".join([*workers, *failed, str(found.traffic)])
+        return ", ".join([*filter(None, self._waits.values()), *failed, str(found.traffic)])
 
 
 @contextlib.contextmanager

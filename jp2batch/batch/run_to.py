@@ -17,6 +17,7 @@ from jp2batch.compute.connection import ClientLike
 from jp2batch.compute.engine import EngineOptions
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import as_requests
+from jp2batch.storage.callers import called_by
 
 if TYPE_CHECKING:
     pass
@@ -132,14 +133,18 @@ def run_items(
         Writing the output failed during the run. Records are kept.
     """
     start = time.perf_counter()
-    run = StoredRun(items, options, sources)
     with contextlib.ExitStack() as stack:
         check = stack.enter_context(interrupted_between())
+        run = StoredRun(items, options, sources, check)
+        stack.enter_context(called_by(run.watch))
         if run.plan():
             on_begin(run.summary)
             stack.enter_context(_telling_the_end(run.summary, start))
-            cluster = run.begin(stack, check)
-            run.write(stack, cluster, check)
+            try:
+                cluster = run.begin(stack)
+                run.write(stack, cluster)
+            finally:
+                run.watch.hurry()
     run.summary.seconds = time.perf_counter() - start
     return run.summary
 

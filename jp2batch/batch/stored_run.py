@@ -1,9 +1,9 @@
 """A run with an output, in steps: plan, begin, write, finish."""
 
 import contextlib
-import errno
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
+from functools import partial
 from pathlib import Path
 
 from jp2batch.batch.checks import check_apart, check_existing, check_options, check_writable
@@ -23,9 +23,11 @@ from jp2batch.batch.run import results
 from jp2batch.batch.state.lease import OutputLease, in_use
 from jp2batch.batch.state.locks import locked
 from jp2batch.batch.state.run_state import RunState, fingerprint_of
+from jp2batch.batch.state.store_watch import StoreWatch
+from jp2batch.batch.writing_errors import preparing, storing
 from jp2batch.compute.checked_cluster import CheckedCluster
 from jp2batch.compute.result import Result
-from jp2batch.core.errors import InvalidRequest, Jp2BatchError, OutputError, StorageError
+from jp2batch.core.errors import InvalidRequest, Jp2BatchError, StorageError
 from jp2batch.core.location import Location
 
 
@@ -36,14 +38,17 @@ class StoredRun:
     _names: OutputNames
     _earlier: EarlierRun
 
-    def __init__(self, items: ItemSource, options: RunOptions, sources: Sequence[str]) -> None:
+    def __init__(
+        self, items: ItemSource, options: RunOptions, sources: Sequence[str], check: Callable[[], object]
+    ) -> None:
         check_options(options)
         self._failures = FailureLimit(options.max_failures)
-        self._options, self._items = options, items
+        self._options, self._items, self._check_interrupt = options, items, check
+        self.watch = StoreWatch(options.output, options.engine.patience, check, self._tell)
         self._replaced = 0  # records
         self._output = sink_for(options.output, options.form, options.storage_options)
         own, place = _local_records(options), self._output.place
-        self._lease = None if place is None else OutputLease(place)
+        self._lease = None if place is None else OutputLease(place, self.watch)
         self._log: RecordLog = place.log(own) if place else NoLog() if own is None else FileLog(own)
         self._locks = list(place.locks(own)) if place else [own] if own else []
         self._paths = [*self._locks[-1:], *([self._output.path] if self._output.path else [])]
@@ -56,17 +61,18 @@ class StoredRun:
 
     def plan(self) -> bool:
         """Compare items with earlier runs; return whether to begin."""
-        with _preparing(self._options.output):
+        with preparing(self._options.output):
             self._compare(None if self._lease is None else self._lease.look())
         return bool(self._plan.todo or self._options.continues or not self._items.whole)
 
-    def begin(self, stack: contextlib.ExitStack, check: Callable[[], object]) -> CheckedCluster | None:
+    def begin(self, stack: contextlib.ExitStack) -> CheckedCluster | None:
         """Start the cluster, then take the lease of the output."""
+        check = self._check_interrupt
         with contextlib.ExitStack() as starting:
             is_needed = self._plan.todo or not self._items.whole
             cluster = self._options.engine.start(starting, self._output.packages, check) if is_needed else None
             check()
-            with _preparing(self._options.output):
+            with preparing(self._options.output):
                 if is_needed:
                     self._output.prepare(None if cluster is None else cluster.client)
                 refusal = self._refusal
@@ -75,33 +81,35 @@ class StoredRun:
             stack.push(starting.pop_all())  # the cluster ends before the lock is released
         return cluster
 
-    def write(self, stack: contextlib.ExitStack, cluster: CheckedCluster | None, check: Callable[[], object]) -> None:
+    def write(self, stack: contextlib.ExitStack, cluster: CheckedCluster | None) -> None:
         """Read the remaining items; store and count their results."""
         options, failures = self._options, self._failures
         committer = self._opened(stack)
         stack.callback(self._items.close)
 
         def tick() -> None:
-            check()
+            self._check_interrupt()
             self._check_lease()
-            with _storing(options.output):
+            self.watch.look()
+            with storing(options.output):
                 committer.tick()
 
         announce(cluster, visible=options.progress)
         total, before = len(self._items.first), len(self._items.first) - len(self._plan.todo)
         bar = stack.enter_context(progress_bar(total, before=before, visible=options.progress and None))
+        self.watch.begin(partial(bar.tell, topic="store"))
         parts = self._parts(committer, bar, tick)
         reads = ReadQueue(lambda: next(parts))
         stream = results(reads, cluster, self._output.deliver, options.storage_options, check=tick, tell=bar.tell)
         for found in stack.enter_context(contextlib.closing(stream)):
             for _, result in reads.results(found):
-                with _storing(options.output):
+                with storing(options.output):
                     committer.add(result)
                 bar.add(result)
                 failures.add(result)
             if options.fail_fast and found.error is not None:
                 return
-        with _storing(options.output):
+        with storing(options.output):
             committer.flush()
             self._finish()
 
@@ -140,7 +148,7 @@ class StoredRun:
     def _opened(self, stack: contextlib.ExitStack) -> Committer:
         """Open output and records; record adopted results."""
         committer = Committer(self._output, self._log, self._check_lease, self._count)
-        with _preparing(self._options.output):
+        with preparing(self._options.output):
             self._output.open(overwrite=self._options.overwrite)
             stack.callback(self._output.close)
             self._log.open()
@@ -171,7 +179,7 @@ class StoredRun:
             self.summary.requests += len(items)
             self.summary.kept += plan.kept
             bar.grow(len(items), len(items) - len(plan.todo))
-            with _storing(self._options.output):
+            with storing(self._options.output):
                 self._prepare(plan, committer)
             if plan.todo:
                 yield plan.todo
@@ -197,8 +205,7 @@ class StoredRun:
             gone = self._earlier.others(self._names, recorded=recorded)
             halves = self._output.temporaries() if options.clean else set()
             if gone or halves:
-                text = f"removing {len(gone)} results of other items, {len(halves)} incomplete files"
-                tell(f"{options.output}: {text}", visible=options.progress)
+                self._tell(f"{options.output}: removing {_counted(gone, halves)}")
                 self._log.append([void_line(self._earlier.ids_of(gone))])
                 self._output.remove(gone | halves)
         self._output.tidy(self._log)
@@ -221,9 +228,12 @@ class StoredRun:
     def _refusal(self, path: Path) -> StorageError:
         return in_use(str(path), None if self._lease is None else self._lease.look())
 
+    def _tell(self, text: str) -> None:
+        tell(text or "the store answers again", visible=self._options.progress)
+
     def _tell_of_wait(self, holder: RunState) -> None:
         text = f"{self._options.output}: waiting 30 s, in case that another run is still writing: {holder}"
-        tell(text, visible=self._options.progress)
+        self._tell(text)
 
 
 def _local_records(options: RunOptions) -> Path | None:
@@ -245,37 +255,16 @@ def _committed(committer: Committer, output: str) -> Iterator[None]:
     """Commit the last results at the end of a `with` block."""
     try:
         yield
-    finally:
-        with _storing(output):
+    except BaseException:
+        with contextlib.suppress(Jp2BatchError), storing(output):  # the first error is told
             committer.flush()
-
-
-@contextlib.contextmanager
-def _preparing(output: str) -> Iterator[None]:
-    """Raise StorageError if preparing the output fails."""
-    try:
-        yield
-    except OutputError as error:
-        raise StorageError(*error.args) from None
-    except Jp2BatchError:
         raise
-    except OSError as error:
-        raise _refused(output, error, StorageError) from None
+    with storing(output):
+        committer.flush()
 
 
-@contextlib.contextmanager
-def _storing(output: str) -> Iterator[None]:
-    """Raise OutputError if storing results or records fails."""
-    try:
-        yield
-    except Jp2BatchError:
-        raise
-    except OSError as error:
-        if error.errno == errno.EPIPE:
-            raise  # the reader of stdout is gone
-        raise _refused(output, error, OutputError) from None
-
-
-def _refused(output: str, error: OSError, kind: type[StorageError]) -> StorageError:
-    name = str(error.filename or "the standard output") if output == "-" else output
-    return kind(name, f"cannot be written: {error.strerror or error}", "check path, permissions and disk space")
+def _counted(gone: Sized, halves: Sized) -> str:
+    """Return the numbers of results and incomplete files in words."""
+    results = f"{len(gone)} result{'s' * (len(gone) != 1)} of other items" if gone else ""
+    files = f"{len(halves)} incomplete file{'s' * (len(halves) != 1)}" if halves else ""
+    return " and ".join(filter(None, [results, files]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jp2batch.cli.logs import logs_as_messages
 from jp2batch.cli.messages import complain, say
 from jp2batch.cli.options import (
     FAILED,
@@ -124,7 +125,7 @@ def run(
             scheduler, workers, threads, memory_limit, wait_workers=wait_workers, local_threads=local_threads
         ),
     )
-    with _ending(as_json=as_json, quiet=quiet) as begun:
+    with logs_as_messages(quiet=quiet), _ending(as_json=as_json, quiet=quiet) as begun:
         use_index(table, storage)
         summary = run_manifest(manifest, options, storage, rlevel=rlevel, root=root, on_begin=begun.append)
     _tell(summary, as_json=as_json, quiet=quiet)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from jp2batch.compute.cluster import reaching
-from jp2batch.compute.connection import ClientLike, connected
+from jp2batch.compute.connection import FAREWELL, ClientLike, close_client, connected
 from jp2batch.core.errors import ClusterMismatch, ConfigurationError
 from jp2batch.core.version import __version__
 
@@ -80,6 +80,7 @@ class CheckedCluster:
         self._scheduler = scheduler  # its methods are remote
         self._address, self._own = str(scheduler.address), contextlib.ExitStack()
         self._checked_by = ""  # id of the scheduler with the check
+        self._answers = True
         self._refused: dict[str, tuple[str, str]] = {}  # problem and hint by address
         self._logged: set[str] = set()
 
@@ -115,8 +116,9 @@ class CheckedCluster:
 
     def __exit__(self, *_: object) -> None:
         """Remove the check; checked workers keep the resource."""
-        with contextlib.suppress(Exception):  # the cluster may be gone
-            self.client.sync(self._scheduler.unregister_worker_plugin, name=self._name, callback_timeout=_ANSWER)
+        if self._answers:
+            with contextlib.suppress(Exception):  # the cluster may be gone
+                self.client.sync(self._scheduler.unregister_worker_plugin, name=self._name, callback_timeout=FAREWELL)
         self._own.close()
 
     def connect(self) -> None:
@@ -132,7 +134,7 @@ class CheckedCluster:
         from distributed import Client
 
         client = Client(self._address, timeout=_ANSWER, security=self.client.security, set_as_default=False)
-        self._own.callback(client.close, timeout=_ANSWER)
+        self._own.callback(close_client, client)
         self.client, self._scheduler = client, client.scheduler
 
     def counts(self) -> WorkerCounts:
@@ -182,7 +184,8 @@ class CheckedCluster:
             if worker["status"] == "paused" and not worker["metrics"].get("task_counts", {}).get("executing")
         ]
         with reaching():
-            waiting = self.client.processing(workers=idle) if idle else {}
+            ask: Any = self._scheduler.processing
+            waiting = self.client.sync(ask, workers=idle, callback_timeout=_ANSWER) if idle else {}
         return {key for keys in waiting.values() for key in keys}
 
     def _send_check(self) -> None:
@@ -238,7 +241,7 @@ class CheckedCluster:
     def _note_refused(self) -> None:
         """Ask the scheduler for refused workers."""
         with reaching():
-            events = self.client.get_events(self._name)
+            events = self.client.sync(self._scheduler.events, topic=self._name, callback_timeout=_ANSWER)
         self._refused |= {event["worker"]: (event["problem"], event["hint"]) for _, event in events}
 
     def _log_refused(self) -> None:
@@ -249,8 +252,10 @@ class CheckedCluster:
 
     def _identity(self) -> dict[str, Any]:
         """Return the scheduler's description of itself and its workers."""
+        self._answers = False
         with reaching():  # `Client.scheduler_info` would return old values if the scheduler does not answer
             found: dict[str, Any] = self.client.sync(self._scheduler.identity, n_workers=-1, callback_timeout=_ANSWER)
+        self._answers = True
         return found
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _PATIENCE = 15.0  # seconds to wait for a scheduler's answer, or for its file
 _PAUSE = 0.1  # seconds between looks at a scheduler file
+FAREWELL = 3.0
+"""Seconds to leave a cluster."""
+
 _HINT = "check client=, the address of the scheduler, and firewalls"
 
 
@@ -54,8 +57,19 @@ def connected(cluster: ClientLike) -> Iterator["Client"]:
     except (OSError, RuntimeError, TypeError, ValueError, CancelledError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigurationError("", f"the scheduler cannot be reached: {reason}", _HINT) from error
-    with client:
+    try:
         yield client
+    finally:
+        close_client(client)
+
+
+def close_client(client: "Client") -> None:
+    """Close a client within a few seconds.
+
+    It would wait for half a minute for a scheduler that does not answer, and then raise an error.
+    """
+    with contextlib.suppress(Exception):
+        client.close(timeout=FAREWELL)
 
 
 def configured_address() -> str | None:

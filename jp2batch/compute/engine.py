@@ -45,7 +45,7 @@ class EngineOptions:
         if self._own and not self._starts_processes:
             other = "without processes=True" if self.client is None else "with client="
             raise InvalidRequest("", f"{self._own[0]}= means nothing {other}", "leave one of them out")
-        if self._patience is None:
+        if self._duration is None:
             raise InvalidRequest("", "wait_workers= is not a duration", 'give a duration such as "2h"')
 
     def start(
@@ -81,7 +81,7 @@ class EngineOptions:
             if client is None:
                 return None
             return stack.enter_context(
-                CheckedCluster(client, packages, self._patience or 0.0, check, is_own=self.client is None)
+                CheckedCluster(client, packages, self.patience, check, is_own=self.client is None)
             )
         except ClusterLost as error:
             raise ConfigurationError(*error.args) from None
@@ -99,7 +99,12 @@ class EngineOptions:
         return contextlib.nullcontext()
 
     @property
-    def _patience(self) -> float | None:
+    def patience(self) -> float:
+        """Seconds of `wait_workers`."""
+        return self._duration or 0.0
+
+    @property
+    def _duration(self) -> float | None:
         """Seconds of `wait_workers`; None if it is no duration."""
         with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
             seconds = float(parse_timedelta(self.wait_workers))

@@ -14,24 +14,28 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import IO, cast
 
 from jp2batch.compute.result import Result
 from jp2batch.compute.task import PickledSpec, TaskSpec, run_task, unsealed
 from jp2batch.compute.worker import LATE, memory_to_spare, watchdog, worker_name
+from jp2batch.core import config
 from jp2batch.core.errors import DecoderCrashed, DecodeTimedOut, Jp2BatchError, UnexpectedError
 from jp2batch.core.giving_up import current_check
 from jp2batch.core.request import Request
 from jp2batch.core.runtime import process_state
 
 _TRIES = 2  # attempts before a task is blamed for the death of its process
-_GRACE = 10.0  # seconds beyond the deadline, for a process to start and end
+_START = 120.0  # seconds for a process to start, and to import what a task needs
+_GRACE = 10.0  # seconds beyond the deadline, for a process to end
 _LOOK = 0.2  # seconds between checks whether anybody waits
 _IDLE = 30.0  # seconds after which a child without a task ends
 _IDLE_CODE = 87  # exit code of a child that was idle
-_PYTHON_FAILED = 1  # exit code of Python after an exception
+_PYTHON_FAILED = 1  # exit code of Python after an exception, or if it does not start
+_BEGUN = b""  # the answer of a child that begins a task
 _LOG_END = 4096  # bytes
 
 
@@ -69,12 +73,18 @@ class _Task:
     worker: str
     attempt: int
 
-    def run(self) -> bytes:
-        """Run the task in this process; return the packed result."""
+    def run(self, begin: Callable[[], object]) -> bytes:
+        """Run the task in this process; return the packed result.
+
+        `begin` is called when all modules are imported.
+        """
         order: TaskSpec | PickledSpec = self.order
-        with contextlib.suppress(Jp2BatchError):  # `run_task` finds it again
+        with contextlib.suppress(Exception):  # `run_task` finds it again
             opened = unsealed(order, self.request)
             order = replace(opened, memory=self.memory) if opened.memory is None else opened
+            config.apply_settings(order.settings)
+            order.load(self.request)
+        begin()
         with watchdog(self.deadline):
             result = run_task(self.request, order)
         return replace(result, attempts=self.attempt, worker=self.worker).pack()
@@ -123,7 +133,7 @@ class _Child:
 
     def run(self, task: bytes, patience: float) -> bytes | None:
         """Run a pickled task; None if the process ends instead."""
-        check, end = current_check(), time.monotonic() + patience
+        check, end, late = current_check(), time.monotonic() + _START, _PYTHON_FAILED
         with contextlib.suppress(BrokenPipeError):  # the exit code explains more
             pickle.dump(task, self._input)
             self._input.flush()
@@ -131,9 +141,12 @@ class _Child:
             check()
             with contextlib.suppress(queue.Empty):
                 answer = self._answers.get(timeout=_LOOK)
+                if answer == _BEGUN:
+                    end, late = time.monotonic() + patience, LATE
+                    continue
                 self.code = self._process.wait() if answer is None else None
                 return answer
-        self.code = LATE
+        self.code = late
         return None
 
     def last_words(self) -> str:
@@ -186,11 +199,15 @@ def main() -> None:
     threading.Thread(target=_receive, args=(tasks,), daemon=True).start()
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output of libraries must not mix with results
+
+    def answer(data: bytes) -> None:
+        pickle.dump(data, output)
+        output.flush()
+
     with contextlib.suppress(queue.Empty):
         while True:
             task: _Task = pickle.loads(tasks.get(timeout=_IDLE))  # noqa: S301  # from our own parent
-            pickle.dump(task.run(), output)
-            output.flush()
+            answer(task.run(partial(answer, _BEGUN)))
     os._exit(_IDLE_CODE)  # the other thread is reading
 
 

@@ -3,6 +3,7 @@
 Module-level functions on plain data. A failing request yields a result with its error; nothing is raised.
 """
 
+import contextlib
 import pickle
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from jp2batch.core.giving_up import current_check
 from jp2batch.core.options import SecretDict
 from jp2batch.core.request import Request
 from jp2batch.core.runtime import process_state
+from jp2batch.image.decoder import default_decoder
 from jp2batch.image.open import OpenImage, memory_needed
 from jp2batch.image.read import Pixels, counted, read_from
 from jp2batch.image.response import response
@@ -30,7 +32,7 @@ Delivery = Callable[[Pixels, Request], object]
 
 It may write the pixels, and return a `WrittenOutput`. An attribute `bytes_per_sample`, if present, is its memory in
 addition to the pixels; a method `select` selects the samples to read; a method `store` writes the values of results
-together, and returns these results without values.
+together, and returns these results without values; a method `load` imports what takes long.
 """
 
 _BYTES_IN_LISTS = 40  # of a sample: a Python number, and its slot in a list
@@ -88,6 +90,16 @@ class TaskSpec:
     memory: int | None = None
     """Memory limit of a request in bytes; None: the worker decides."""
 
+    def load(self, request: Request) -> None:
+        """Import what a task needs: its deadline is for the work alone.
+
+        On a busy machine, these imports may take half a minute.
+        """
+        with contextlib.suppress(Exception):  # the task meets the error again
+            self.open(request, self.storage_options)
+            for part in (default_decoder(), self.deliver):
+                getattr(part, "load", int)()
+
 
 @dataclass(frozen=True, slots=True)
 class PickledSpec:
@@ -121,7 +133,10 @@ def run_task(request: Request, order: TaskSpec | PickledSpec) -> Result:
     try:
         order = unsealed(order, request)
         config.apply_settings(order.settings)
-        with watchdog(order.deadline if is_replaced() else None):
+        deadline = order.deadline if is_replaced() else None
+        if deadline is not None:
+            order.load(request)
+        with watchdog(deadline):
             source = order.open(request, order.storage_options)
             pixels = _read(source, request, order)
             current_check()()

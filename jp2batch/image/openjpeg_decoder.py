@@ -28,6 +28,10 @@ _ENTRY = 200  # bytes for a code-block, with its tag trees; a precinct of a subb
 class OpenJpegDecoder(Decoder):
     """Decodes by the OpenJPEG library."""
 
+    def load(self) -> None:
+        """Load the library."""
+        openjpeg.binding()
+
     def decode(
         self,
         codestream: bytes,

@@ -10,6 +10,7 @@ from typing import Any
 
 import fsspec.asyn
 
+from jp2batch.storage.deadline import write_limit
 from jp2batch.storage.http_status import status_of
 
 _FAILED = (409, 412)
@@ -52,7 +53,7 @@ def put_new(fs: Any, path: str, data: bytes) -> str | None:
     with _conditional():
         if is_s3(fs):
             return _put(fs, path, data, IfNoneMatch="*")
-        fs.pipe_file(path, data, mode="create")
+        fs.pipe_file(path, data, mode="create", **write_limit(fs, len(data)))
     return None
 
 
@@ -67,7 +68,7 @@ def put_over(fs: Any, path: str, data: bytes, tag: str | None) -> str | None:
     with _conditional():
         if is_s3(fs):
             return _put(fs, path, data, **({"IfMatch": tag} if tag else {}))
-        fs.pipe_file(path, data)
+        fs.pipe_file(path, data, **write_limit(fs, len(data)))
     return None
 
 
@@ -78,8 +79,8 @@ def is_s3(fs: Any) -> bool:
 
 def _put(fs: Any, path: str, data: bytes, **condition: str) -> str:
     bucket, key, _ = fs.split_path(path)
-    tag: str = fs.call_s3("put_object", Bucket=bucket, Key=key, Body=data, **condition)["ETag"]
-    return tag
+    answer = fs.call_s3("put_object", Bucket=bucket, Key=key, Body=data, **condition, **write_limit(fs, len(data)))
+    return str(answer["ETag"])
 
 
 @contextlib.contextmanager

@@ -1,9 +1,15 @@
-"""A deadline for all reads of the current context."""
+"""Time limits: a deadline for all reads of the current context, and a limit of each write."""
 
 import contextlib
 import contextvars
 import time
 from collections.abc import Iterator
+from typing import Any
+
+from fsspec.asyn import AsyncFileSystem
+
+_SILENCE = 15.0  # seconds that a store may take to answer a write
+_SLOWEST = 100e3  # bytes per second of a slow line
 
 _end: contextvars.ContextVar[float | None] = contextvars.ContextVar("end", default=None)
 
@@ -28,3 +34,11 @@ def seconds_left() -> float | None:
     """Return the seconds until the deadline; None without a deadline."""
     end = _end.get()
     return None if end is None else max(0.001, end - time.monotonic())
+
+
+def write_limit(fs: Any, size: int = 0) -> dict[str, float]:
+    """Return fsspec's option to limit the time of a write of some bytes.
+
+    Drivers have no such limit: aiohttp waits for "100 Continue", and until the body is sent, for as long as it takes.
+    """
+    return {"timeout": _SILENCE + size / _SLOWEST} if isinstance(fs, AsyncFileSystem) else {}

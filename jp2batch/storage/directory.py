@@ -12,16 +12,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Self
 
-from jp2batch.core import config
+from jp2batch.storage.callers import request
 from jp2batch.storage.conditional import PreconditionFailed, VersionedBytes, put_new, put_over, read_version
+from jp2batch.storage.deadline import write_limit
 from jp2batch.storage.files import is_local, read_bytes, write_bytes, writing
-from jp2batch.storage.retry import retried_now
 
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 _TOGETHER = 32  # files read at once
 _SYNCED = 8  # files made durable at once
 _MOVED = 8  # files moved at once
 _COPYING = frozenset({"s3", "gs"})  # stores that copy an object before they answer
+_REMOVED = 10_000  # bytes that could be written in the time to remove a file
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 
 
@@ -61,6 +62,7 @@ class Directory:
         """Return a folder in this folder."""
         return type(self)(f"{self.url}/{name}", self._options)
 
+    @request(is_long=True)
     def names(self) -> set[str]:
         """Return the names in the folder; empty if the folder is missing."""
         with writing(self.url, self._options) as (fs, path):
@@ -74,6 +76,7 @@ class Directory:
             own = path.rstrip("/")  # a store may also have an object with the folder's name
             return {name.rpartition("/")[2] for name in found if name != own}
 
+    @request(is_long=True)
     def files(self, *, recursive: bool = False) -> dict[str, StoredFile]:
         """Return the files in the folder by name; empty without a folder.
 
@@ -91,6 +94,7 @@ class Directory:
                 if len(name) > start and info.get("type") != "directory"
             }
 
+    @request()
     def file(self, name: str) -> StoredFile | None:
         """Return a file of the folder; None if it is missing."""
         with writing(self.url, self._options) as (fs, path):
@@ -101,12 +105,14 @@ class Directory:
                 return None
             return StoredFile(int(info.get("size") or 0), _modified(info), _md5_of(info))
 
+    @request()
     def has(self, name: str) -> bool:
         """Return whether a file of this name exists; subfolders are allowed."""
         with writing(self.url, self._options) as (fs, path):
             there: bool = fs.exists(f"{path}/{name}")
             return there
 
+    @request()
     def make(self) -> None:
         """Create the folder if it is local; stores need no folders."""
         with writing(self.url, self._options) as (fs, path):
@@ -115,11 +121,10 @@ class Directory:
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files and folders from the folder."""
-        with writing(self.url, self._options) as (fs, path):
-            gone = [f"{path}/{name}" for name in names]
-            if gone:
-                fs.rm(gone, recursive=True)
+        if gone := list(names):
+            self._remove(gone)
 
+    @request()
     def drop(self) -> None:
         """Remove the folder if it is local and empty."""
         with writing(self.url, self._options) as (fs, path), contextlib.suppress(OSError):
@@ -128,10 +133,15 @@ class Directory:
 
     def move(self, names: Iterable[str], target: Self) -> None:
         """Move files into another folder of the store."""
-        policy = config.retry_policy()
-        with ThreadPoolExecutor(_MOVED) as pool:
-            list(pool.map(lambda name: retried_now(lambda: self._move(name, target), policy), names))
+        if moved := list(names):
+            self._move_all(moved, target)
 
+    @request(is_long=True)
+    def _remove(self, names: list[str]) -> None:
+        with writing(self.url, self._options) as (fs, path), contextlib.suppress(FileNotFoundError):  # removed before
+            fs.rm([f"{path}/{name}" for name in names], recursive=True, **write_limit(fs, len(names) * _REMOVED))
+
+    @request()
     def read(self, name: str) -> bytes | None:
         """Return the content of a file; None if it does not exist."""
         if not self.has(name):
@@ -142,20 +152,25 @@ class Directory:
         """Iterate over (name, content) of files, in order; some are read ahead."""
         left = iter(names)
         while group := list(islice(left, _TOGETHER)):
-            with writing(self.url, self._options) as (fs, path):
-                found = fs.cat([f"{path}/{name}" for name in group])
-                contents = [found[f"{path}/{name}"] for name in group] if isinstance(found, dict) else [found]
-            yield from zip(group, contents, strict=True)
+            yield from zip(group, self._contents(group), strict=True)
+
+    @request(is_long=True)
+    def _contents(self, names: list[str]) -> list[bytes]:
+        with writing(self.url, self._options) as (fs, path):
+            found = fs.cat([f"{path}/{name}" for name in names])
+            return [found[f"{path}/{name}"] for name in names] if isinstance(found, dict) else [found]
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file into the folder."""
         write_bytes(f"{self.url}/{name}", data, storage_options=self._options)
 
+    @request()
     def read_version(self, name: str) -> VersionedBytes | None:
         """Return content and version of a small file; None without a file."""
         with writing(self.url, self._options) as (fs, path):
             return read_version(fs, f"{path}/{name}")
 
+    @request()
     def put(self, name: str, data: bytes, old: VersionedBytes | None) -> VersionedBytes | None:
         """Write a small file if its version is still `old`.
 
@@ -177,6 +192,11 @@ class Directory:
         self.write(name, data)  # a local file is replaced by a rename
         return VersionedBytes(data, None)
 
+    @request(is_long=True)
+    def _move_all(self, names: list[str], target: Self) -> None:
+        with ThreadPoolExecutor(_MOVED) as pool:
+            list(pool.map(lambda name: self._move(name, target), names))
+
     def _move(self, name: str, target: Self) -> None:
         with writing(self.url, self._options) as (fs, path), writing(target.url, self._options) as (_, to):
             old, new = f"{path}/{name}", f"{to}/{name}"
@@ -186,7 +206,8 @@ class Directory:
             fs.invalidate_cache()
             try:
                 if _COPYING.isdisjoint(fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
-                    fs.pipe_file(new, fs.cat_file(old))
+                    data = fs.cat_file(old)
+                    fs.pipe_file(new, data, **write_limit(fs, len(data)))
                 else:
                     fs.cp_file(old, new)
                 fs.rm_file(old)

@@ -14,6 +14,8 @@ import fsspec.core
 from jp2batch.core import config
 from jp2batch.core.errors import OutputError, StoreUnavailable
 from jp2batch.core.store_settings import store_costs
+from jp2batch.storage.callers import request
+from jp2batch.storage.deadline import write_limit
 from jp2batch.storage.drivers.fsspec_driver import driver_options, repair_after_fork, store_class
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.retry import retried_now
@@ -64,6 +66,7 @@ def read_bytes(url: str, *, storage_options: Mapping[str, object] | None = None,
     return b"".join(read_chunks(url, storage_options=storage_options, limit=limit))
 
 
+@request()
 def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, object] | None = None) -> WrittenBytes:
     """Write a file atomically; return its size and checksum.
 
@@ -89,7 +92,9 @@ def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, object] 
             if is_local(fs):
                 _replace(Path(path), lambda temporary: _write_new(temporary, data))
             else:
-                fs.pipe_file(path, data)  # an object store shows the object after the last byte has arrived
+                fs.pipe_file(
+                    path, data, **write_limit(fs, len(data))
+                )  # an object store shows the object after the last byte has arrived
 
     retried_now(put, config.retry_policy())
     return WrittenBytes.of(data)
@@ -125,13 +130,14 @@ def write_folder(
                 _replace(Path(path), lambda temporary: _write_all(temporary, files))
             else:
                 *first, last = sorted(files, key=lambda name: (-name.count("/"), name))
-                fs.pipe({f"{path}/{name}": files[name] for name in first})
-                fs.pipe_file(f"{path}/{last}", files[last])
+                limit = write_limit(fs, sum(map(len, files.values())))
+                fs.pipe({f"{path}/{name}": files[name] for name in first}, **limit)
+                fs.pipe_file(f"{path}/{last}", files[last], **limit)
                 fs.invalidate_cache()
                 new = {f"{path}/{name}" for name in files}
                 others = [name for name in fs.find(path) if name.startswith(f"{path}/") and name not in new]
                 if others:
-                    fs.rm(others)
+                    fs.rm(others, **limit)
 
     retried_now(put, config.retry_policy())
     return WrittenBytes.of_folder({name: WrittenBytes.of(data) for name, data in files.items()})

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import threading
 from pathlib import Path
 
 import dask
@@ -21,7 +19,7 @@ from support.clusters import Cluster, cluster_by_hand
 from support.deliveries import dangerous, slow
 from support.images import PLAIN
 from support.processes import kill_family
-from support.runs import check_lines, start, wait_for_records, write_rows
+from support.runs import Errors, check_lines, start, wait_for_records, write_rows
 from support.waiting import wait_until
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -48,28 +46,6 @@ def manifest(http_server, band, tmp_path) -> Path:
 def wait_for_workers(cluster: Cluster) -> None:
     with Client(cluster.address, timeout=60) as client:
         client.wait_for_workers(2, timeout=60)
-
-
-class Errors:
-    """What a process prints on stderr, as it comes."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self.lines: list[str] = []
-        self._process = process
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        self.lines.extend(line.decode() for line in self._process.stderr)
-
-    def wait_for(self, text: str) -> None:
-        wait_until(lambda: any(text in line for line in self.lines))
-
-    def wait_for_end(self) -> int:
-        with self._process:
-            code = self._process.wait(100)
-            self._thread.join()
-        return code
 
 
 # The scheduler

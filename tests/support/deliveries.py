@@ -45,6 +45,20 @@ def slow(pixels, _request):
     return int(pixels.values.sum())
 
 
+class ImportsSlowly:
+    """A delivery whose imports take some seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._value = seconds, "not imported"
+
+    def load(self) -> None:
+        time.sleep(self._seconds)
+        self._value = "imported"
+
+    def __call__(self, _pixels, _request):
+        return self._value
+
+
 class DangerousSource:
     """A source that notes its first read, but kills, hangs or waits for marked files."""
 

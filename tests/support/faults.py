@@ -68,6 +68,55 @@ def store_cut_for_ever(trial: Trial) -> Seen:
     return cut(trial, "store", None, *trial.site.known(*WAIT))
 
 
+@fault("link of the client down twice, for 25 s each", 0)
+def client_cut_twice(trial: Trial) -> Seen:
+    """Cut the client off again, soon after it is back."""
+    with workforce(trial.site, PAUSE=PAUSE) as force:
+        process, place = trial.start(force), trial.client()
+        for number in (20, 40):
+            trial.wait_for(number, process)
+            place.cut()
+            time.sleep(25)
+            place.restore()
+        return trial.end(process)
+
+
+@fault("client told to stop (SIGTERM) while it is cut off", 130)
+def terminated_while_cut(trial: Trial) -> Seen:
+    """Stop a run that waits for its network."""
+    with workforce(trial.site, PAUSE=PAUSE) as force:
+        process, place = trial.start(force), trial.client()
+        trial.wait_for(30, process)
+        place.cut()
+        time.sleep(10)
+        process.send(signal.SIGTERM)
+        try:
+            return trial.end(process, 30)
+        finally:
+            place.restore()
+
+
+@fault("the store stops (SIGSTOP) for 60 s: it accepts requests, and does not answer", 0, 1)
+def store_frozen(trial: Trial) -> Seen:
+    """Stop the store for a minute."""
+    with workforce(trial.site, PAUSE=PAUSE) as force:
+        process = trial.start(force)
+        trial.wait_for(30, process)
+        with trial.site.store.frozen():
+            time.sleep(60)
+        return trial.end(process)
+
+
+@fault("the store stops (SIGSTOP) for ever", 1)
+def store_frozen_for_ever(trial: Trial) -> Seen:
+    """Stop the store until the run has ended."""
+    with workforce(trial.site, PAUSE=PAUSE) as force:
+        process = trial.start(force, *trial.site.known(*WAIT))
+        trial.wait_for(30, process)
+        with trial.site.store.frozen():
+            return trial.end(process)
+
+
 @fault("scheduler killed, and started again after 10 s", 0)
 def scheduler_restarted(trial: Trial) -> Seen:
     """Kill the scheduler, and start another."""

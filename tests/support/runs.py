@@ -4,6 +4,7 @@ import functools
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import jp2batch
 from jp2batch import cli
 from jp2batch.batch.deduplicate import items_of
 from support.oracle import Oracle
+from support.waiting import wait_until
 
 
 def write_rows(path: Path, rows: list) -> Path:
@@ -30,6 +32,29 @@ def run(manifest: object, output: object, *arguments: object) -> Result:
 def start(*arguments: object, **options) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "jp2batch", "run", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options)
+
+
+class Errors:
+    """Lines of a process on stderr, as they come."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.lines: list[str] = []
+        self._process = process
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        self.lines.extend(line.decode() for line in self._process.stderr)
+
+    def wait_for(self, text: str, number: int = 1) -> None:
+        """Wait until so many lines have a text."""
+        wait_until(lambda: sum(text in line for line in self.lines) >= number)
+
+    def wait_for_end(self) -> int:
+        with self._process:
+            code = self._process.wait(100)
+            self._thread.join()
+        return code
 
 
 def lines(path: Path) -> list[dict]:

@@ -45,7 +45,7 @@ class Site:
         hosts.settings["AWS_ENDPOINT_URL"] = f"http://{store.address}:{self._ports[0]}"
         write_users(store.folder)
         options = server_options(store.here, self._ports, store.address)
-        store.start(find_seaweedfs(), "-logdir", ".", "server", *options)
+        self.store = store.start(find_seaweedfs(), "-logdir", ".", "server", *options)
         shutil.copytree(images, auditor.folder / "images")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._auditor = auditor.popen(sys.executable, ROOT / "tests/support/auditor.py", **pipes)

@@ -28,7 +28,9 @@ PAUSE = "0.15"
 """Seconds that each decode takes longer."""
 BAD = ("deadly.jp2", "endless.jp2")
 """Ends of paths of images that crash or hang the decoder."""
-_WAITING = re.compile(r"jp2batch: (waiting for (the scheduler|workers)|\d+ of \d+ workers)")
+_WAITING = re.compile(
+    r"jp2batch: (waiting for (the scheduler|the store|workers)|\d+ of \d+ workers|(all workers|the store answers) )"
+)
 _CHATTER = ("dashboard:", "scheduler:", "ended  ", "failed  ", "first  ", "requests ", "fetched ", "time ", "retries ")
 
 

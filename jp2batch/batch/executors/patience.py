@@ -6,6 +6,8 @@ from collections.abc import Callable
 from jp2batch.compute.checked_cluster import WorkerCounts
 from jp2batch.core.errors import ClusterLost
 
+_GAP = 15.0  # seconds between notes after which nobody has looked meanwhile
+
 
 class Patience:
     """Limit of the time without a running worker.
@@ -20,7 +22,8 @@ class Patience:
 
     def __init__(self, seconds: float, tell: Callable[[str], object]) -> None:
         self._seconds, self._tell = seconds, tell
-        self._most, self._text, self._last = 0, "", time.monotonic()
+        self._most, self._text = 0, ""
+        self._last = self._noted = time.monotonic()
 
     def note(self, workers: WorkerCounts | None) -> None:
         """Note the workers seen now; None if the scheduler does not answer.
@@ -36,6 +39,9 @@ class Patience:
             text = self._described(workers)
         if running:
             self._last = now
+        elif now - self._noted > _GAP:  # the run waited for the store, or its process was frozen
+            self._last += now - self._noted
+        self._noted = now
         if text != self._text:
             self._text = text
             self._tell(text)

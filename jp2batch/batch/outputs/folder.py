@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from jp2batch.array.formats import is_whole, needs, write
+from jp2batch.array.formats import is_whole, load, needs, write
 from jp2batch.array.zarr_files import METADATA
 from jp2batch.batch.records.log import RecordLog
 from jp2batch.batch.state.place import RECORDS, StatePlace
@@ -51,6 +51,10 @@ class AsFile:
     folder: str
     suffix: str
     storage_options: SecretDict
+
+    def load(self) -> None:
+        """Import the packages for writing the format."""
+        load(self.suffix or ".zarr")
 
     def __call__(self, pixels: Pixels, request: Request) -> WrittenOutput:
         """Write pixels; return their path, size and checksum."""

@@ -20,6 +20,7 @@ from jp2batch.storage.directory import Directory
 
 _SEGMENT = re.compile(r"(\d{8,})\.ndjson")
 _MANY = 100  # segments that are merged when a run is complete
+_LATE = 3  # segments of an earlier run that a network may deliver after its end
 _MERGED = 100_000  # lines of a merged segment
 
 
@@ -161,7 +162,7 @@ class SegmentLog:
         self._folder = beside.below(name)
         self._copy = None if copy is None else FileLog(copy)
         self._path = copy
-        self._last = 0
+        self._last = self._late = 0
 
     def stamp(self) -> object:
         """Return the numbers and sizes of the segments."""
@@ -196,16 +197,20 @@ class SegmentLog:
         Raises
         ------
         LeaseLost
-            Another run has put a segment of this number.
+            Another run puts segments.
         """
-        data, self._last = b"".join(lines), self._last + 1
-        name = f"{self._last:08}.ndjson"
-        if self._folder.put(name, data, None) is None and self._folder.read(name) != data:
-            raise LeaseLost(
-                f"{self._folder.url}/{name}", "another run has written records", "see which run should go on"
-            )
+        data = b"".join(lines)
+        while not self._is_put(f"{self._last + 1:08}.ndjson", data):
+            self._last, self._late = self._last + 1, self._late + 1
+            if self._late > _LATE:
+                raise LeaseLost(self._folder.url, "another run is writing records", "see which run should go on")
+        self._last += 1
         if self._copy is not None:
             self._copy.append(lines)
+
+    def _is_put(self, name: str, data: bytes) -> bool:
+        """Put a segment; return False if another of this name is there."""
+        return self._folder.put(name, data, None) is not None or self._folder.read(name) == data
 
     def compact(self, *, untidy: bool) -> None:
         """Merge the segments if they are many or untidy.

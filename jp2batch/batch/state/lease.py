@@ -10,10 +10,13 @@ from typing import Self
 
 from jp2batch.batch.state.place import StatePlace
 from jp2batch.batch.state.run_state import RunState
-from jp2batch.core.errors import Jp2BatchError, LeaseLost, StorageError
+from jp2batch.batch.state.store_watch import StoreWatch
+from jp2batch.core.errors import Jp2BatchError, LeaseLost, StorageError, StoreUnavailable
 from jp2batch.storage.conditional import VersionedBytes
 
 _EVERY = 5.0  # seconds between renewals
+_AGAIN = 1.0  # seconds until a failed renewal is repeated
+_END = 2.0  # seconds to wait for a renewal when the run ends
 _EXPIRY = 30.0  # seconds without a renewal, by the clock of the waiting run
 _GLANCE = 1.0  # seconds between looks at another run's lease
 _SETTLE = 2.0  # seconds until a store without conditional writes shows the last of several
@@ -26,7 +29,8 @@ class OutputLease:
     has it. Another run waits until it has not been renewed for a while, by its own clock.
     """
 
-    def __init__(self, place: StatePlace) -> None:
+    def __init__(self, place: StatePlace, watch: StoreWatch | None = None) -> None:
+        self._watch = watch
         self._directory, self._name = place.directory, place.run
         self._path = f"{self._directory.url}/{self._name}"
         self._is_local = place.is_local
@@ -111,8 +115,8 @@ class OutputLease:
         self._released.set()
         if self._state is None:
             return
-        self._thread.join()
-        if self._lost is None:
+        self._thread.join(_END)
+        if self._lost is None and not self._thread.is_alive():
             with contextlib.suppress(Jp2BatchError):
                 self._write(ended=ended, overwrite=self._state.overwrite and ended != "complete")
 
@@ -166,11 +170,24 @@ class OutputLease:
             raise in_use(self._path, found)
 
     def _renew(self) -> None:
-        while not self._released.wait(_EVERY):
-            with self._lock, contextlib.suppress(Jp2BatchError):  # it is tried again, until another run takes it
+        pause = _EVERY
+        while not self._released.wait(pause) and self._lost is None:
+            pause = _EVERY if self._is_renewed() else min(_AGAIN, _EVERY)
+
+    def _is_renewed(self) -> bool:
+        """Renew the lease; return whether the store has answered."""
+        if self._watch is not None:
+            self._watch.note_request()
+        try:
+            with self._lock:
                 self._write()
-            if self._lost is not None:
-                return
+        except StoreUnavailable:
+            return False
+        except Jp2BatchError:  # it is tried again, until another run takes it
+            pass
+        if self._watch is not None:
+            self._watch.note_answer()
+        return True
 
     def _write(self, **changes: object) -> None:
         """Write the state with changes, if the lease is still held."""

@@ -33,7 +33,7 @@ class Progress:
             self.move(self.text)
 
     def tell(self, text: str, *, topic: str = "workers") -> None:
-        """Show a text about missing workers, or the store; empty if all is well."""
+        """Show a text about workers or store; empty if all is well."""
         before, self._waits[topic] = self._waits.get(topic, ""), text
         if not self._bar.disable:
             self._bar.set_postfix_str(self.text)

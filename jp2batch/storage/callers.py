@@ -22,7 +22,7 @@ _caller: contextvars.ContextVar[Caller | None] = contextvars.ContextVar("caller"
 
 @contextlib.contextmanager
 def called_by(caller: Caller) -> Iterator[None]:
-    """Let a caller make the requests of this thread in a `with` block."""
+    """Let a caller make all requests in a `with` block."""
     token = _caller.set(caller)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Time limits: a deadline for all reads of the current context, and a limit of each write."""
+"""Time limits of reads and writes."""
 
 import contextlib
 import contextvars
@@ -37,7 +37,7 @@ def seconds_left() -> float | None:
 
 
 def write_limit(fs: Any, size: int = 0) -> dict[str, float]:
-    """Return fsspec's option to limit the time of a write of some bytes.
+    """Return fsspec's option for the time limit of a write.
 
     Drivers have no such limit: aiohttp waits for "100 Continue", and until the body is sent, for as long as it takes.
     """

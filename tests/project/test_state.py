@@ -27,6 +27,7 @@ EXCEPTIONS = {
     "jpeg2000.geometry.progression": {"cache _order_by_counts": PURE},
     "sentinel2.metadata": {"cache parse_metadata": PURE},
     "core.giving_up": {"ContextVar": "a check belongs to a thread or a task; a child of a fork keeps to it"},
+    "storage.callers": {"ContextVar": "a caller belongs to a thread; a child of a fork keeps to it"},
     "storage.deadline": {"ContextVar": "a deadline belongs to a thread or a task; a child of a fork keeps to it"},
 }
 

@@ -110,7 +110,7 @@ class StoreWatch:
         return answer.result()
 
     def _wait(self, begin: float, answer: "Future[Any] | None" = None, *, is_long: bool = False) -> float:
-        """Wait for an answer, or a moment; return the begin of the wait without frozen time."""
+        """Wait for an answer, or a moment; return the begin, thawed."""
         until = time.monotonic() + _PAUSE
         while not (answer.done() if answer else time.monotonic() >= until):
             wait([answer], _POLL) if answer else time.sleep(_POLL)
@@ -128,7 +128,7 @@ class StoreWatch:
         return begin
 
     def _thawed(self, begin: float, now: float) -> float:
-        """Return a begin, moved by the time in which this process was frozen."""
+        """Return a begin without the time of a frozen process."""
         passed = now - self._looked
         return begin + passed if passed > _FROZEN else begin
 

@@ -55,7 +55,8 @@ def run_to(
         of parts, written by workers.
     form, records : str, optional
         Format of the files in a folder: "json", "npy", "png", "tif", "nc" or "zarr"; by default "npy". Local file for
-        the records instead of the file beside a local output, or a copy of those beside an output in a store.
+        the records instead of the file beside a local output, or a copy of those beside an output in a store. A
+        name ending in .parquet: a table of the records, written at the end of a complete run.
     resume, retry_failed, overwrite, fail_fast : bool
         True to read only the unfinished items of an earlier run, or only its failed items, without removing results; to
         replace its output as new results arrive; to stop at the first failure.

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from jp2batch.batch.checks import check_apart, check_existing, check_options, check_writable
+from jp2batch.batch.columns import columns_of
 from jp2batch.batch.commit import Committer
 from jp2batch.batch.deduplicate import Pair, ReadQueue
 from jp2batch.batch.failures import FailureLimit
@@ -15,8 +16,10 @@ from jp2batch.batch.options import RunOptions
 from jp2batch.batch.output_names import OutputNames
 from jp2batch.batch.outputs import sink_for
 from jp2batch.batch.progress import Progress, announce, progress_bar, tell
+from jp2batch.batch.record_files import RecordFiles
 from jp2batch.batch.records.entry import void_line
 from jp2batch.batch.records.log import FileLog, NoLog, RecordLog
+from jp2batch.batch.records.table import TABLE_COLUMNS
 from jp2batch.batch.report import BatchSummary
 from jp2batch.batch.resume import EarlierRun, Plan, plan_run
 from jp2batch.batch.run import results
@@ -28,7 +31,6 @@ from jp2batch.batch.writing_errors import preparing, storing
 from jp2batch.compute.checked_cluster import CheckedCluster
 from jp2batch.compute.result import Result
 from jp2batch.core.errors import InvalidRequest, Jp2BatchError, StorageError
-from jp2batch.core.location import Location
 
 
 class StoredRun:
@@ -47,11 +49,12 @@ class StoredRun:
         self.watch = StoreWatch(options.output, options.engine.patience, check, self._tell)
         self._replaced = 0  # records
         self._output = sink_for(options.output, options.form, options.storage_options)
-        own, place = _local_records(options), self._output.place
+        self._files, place = RecordFiles.of(options), self._output.place
+        own = self._files.own
         self._lease = None if place is None else OutputLease(place, self.watch)
         self._log: RecordLog = place.log(own) if place else NoLog() if own is None else FileLog(own)
         self._locks = list(place.locks(own)) if place else [own] if own else []
-        self._paths = [*self._locks[-1:], *([self._output.path] if self._output.path else [])]
+        self._paths = [*self._locks[-1:], *([self._output.path] if self._output.path else []), *self._files.paths]
         check_apart(self._paths, sources)
         if self._output.needs_all:
             items.read_all()
@@ -211,6 +214,7 @@ class StoredRun:
         self._output.tidy(self._log)
         is_untidy = self._earlier.is_untidy(self._replaced, overwrite=options.overwrite)
         self._log.compact(untidy=is_untidy or options.clean)
+        self._files.write_table(self._log, columns_of(self._items.first, TABLE_COLUMNS), options.storage_options)
         if self._lease is not None:
             self._lease.outcome = "complete"
 
@@ -234,20 +238,6 @@ class StoredRun:
     def _tell_of_wait(self, holder: RunState) -> None:
         text = f"{self._options.output}: waiting 30 s, in case that another run is still writing: {holder}"
         self._tell(text)
-
-
-def _local_records(options: RunOptions) -> Path | None:
-    """Return the local file for the records, if one is given.
-
-    Raises
-    ------
-    InvalidRequest
-        It is a URL.
-    """
-    location = Location.of(options.records) if options.records else None
-    if location is not None and not location.is_local:
-        raise InvalidRequest(location, "records are appended to a local file", "give a local path")
-    return None if location is None else Path(location.path)
 
 
 @contextlib.contextmanager

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 @click.option(
     "--records",
     metavar="FILE",
-    help="Local file for the records, or for a copy of those in a store.  [default: beside the output]",
+    help="Local file for the records, or for a copy of those in a store; or .parquet: a table at the end of the run."
+    "  [default: beside the output]",
 )
 @click.option("--rlevel", type=int, default=-1, show_default=True, help="Resolution level for rows without rlevel.")
 @click.option("--root", metavar="URL", help="Base folder or bucket; paths are relative to it and cannot escape it.")

@@ -3,10 +3,13 @@
 import importlib.util
 import io
 import json
+import math
 import os
+import pickle
 import shutil
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,8 +20,14 @@ import pytest
 
 import jp2batch
 from jp2batch.batch.deduplicate import items_of
+from jp2batch.batch.outputs import sink_for
 from jp2batch.batch.outputs.row_formats import ROW_FORMATS
+from jp2batch.compute import chunk, task
+from jp2batch.compute.chunk import run_chunk
+from jp2batch.compute.task import PickledSpec, TaskSpec
 from jp2batch.core.errors import UnsupportedImage
+from jp2batch.core.options import SecretDict
+from jp2batch.core.request import Request
 from support.runs import check_records, lines, run, start, write_rows
 from support.waiting import wait_until
 
@@ -179,10 +188,29 @@ def test_columns_of_a_single_type_are_columns_of_the_table(image, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(("values", "parts"), [(20, [100]), (300_000, [4] * 25)])  # of int32: 4 MiB make a part
+def test_a_chunk_is_stored_as_parts_of_bounded_size(values, parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(chunk, "_LONGEST", math.inf)
+    monkeypatch.setattr(task, "_read", lambda *_: pixels)
+    pixels = SimpleNamespace(
+        values=np.zeros((1, 1, values), "uint16"), stats=None, opened=SimpleNamespace(pieces=SimpleNamespace(size=1))
+    )
+    (tmp_path / "image.jp2").touch()
+    requests = [Request(str(tmp_path / "image.jp2"), id=str(n)) for n in range(100)]
+    output = sink_for(str(tmp_path / "results.parquet"))
+    output.open(overwrite=False)
+    order, found = PickledSpec.of(TaskSpec(output.deliver, SecretDict(), None, None)), []
+    while len(found) < 100:
+        found += run_chunk(pickle.dumps(requests[len(found) :]), order, False).results(requests[len(found) :])
+    assert {(result.status, result.value) for result in found} == {("ok", None)}
+    assert list(Counter(result.output for result in found).values()) == parts
+    assert len(list((tmp_path / "results.parquet.pending").iterdir())) == len(parts)
+
+
 def test_samples_beyond_int32_are_refused():
     def value_of(*samples: int, dtype: str) -> list[int]:
         pixels = SimpleNamespace(values=np.array([[samples]], dtype))
-        return np.frombuffer(ROW_FORMATS[".parquet"].value_of(pixels, jp2batch.Request("a.jp2")), np.int32).tolist()
+        return np.frombuffer(ROW_FORMATS[".parquet"].value_of(pixels, Request("a.jp2")), np.int32).tolist()
 
     assert value_of(0, 2**31 - 1, dtype="uint32") == [0, 2**31 - 1]
     assert value_of(-(2**31), 5, dtype="int32") == [-(2**31), 5]
@@ -211,6 +239,7 @@ def test_workers_put_parts_into_a_store(name, engine, away, fs, manifest, tmp_pa
     process = start(manifest, "-o", f"{away}/{name}", "--json", *engine)
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 1, errors
+    assert not fs.find(f"{away}/{name}.pending", refresh=True)
     parts = {f"s3://{path}": fs.cat_file(path) for path in fs.find(f"{away}/{name}", refresh=True)}
     if name.endswith(".parquet"):
         frames = [pd.read_parquet(io.BytesIO(part)).assign(part=url) for url, part in parts.items()]

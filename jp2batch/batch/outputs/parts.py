@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from jp2batch.batch.columns import Columns
 from jp2batch.batch.key_table import key_of, keys_of
 from jp2batch.batch.outputs.folder import TEMPORARY, Folder
-from jp2batch.batch.outputs.row_formats import ROW_FORMATS, Columns
+from jp2batch.batch.outputs.row_formats import ROW_FORMATS
 from jp2batch.batch.records.book import live_entries
 from jp2batch.batch.records.entry import moved_line
 from jp2batch.batch.records.log import RecordLog

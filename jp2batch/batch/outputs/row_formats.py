@@ -1,7 +1,6 @@
 """Formats of parts: files of rows."""
 
 import io
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import orjson
 
+from jp2batch.batch.columns import Columns, cell_of, columns_of
 from jp2batch.batch.outputs.ndjson import id_of_line, line_of_result
 from jp2batch.compute.result import Result
 from jp2batch.core.errors import UnsupportedImage
@@ -16,10 +16,6 @@ from jp2batch.core.request import Request
 from jp2batch.image.read import Pixels
 from jp2batch.image.response import to_json
 
-Columns = tuple[tuple[str, str], ...]
-"""Names and types of columns of the manifest."""
-
-_KINDS = {"string": str, "bool": bool, "int64": int, "double": float}
 _FIXED = ("id", "Path", "rlevel", "window", "columns", "shape", "dtype", "values")
 _MOST_SAMPLES = 2**31 - 2**25  # in a part, less the samples of other rows
 
@@ -82,13 +78,7 @@ class ParquetRows:
 
     def columns_of(self, items: Iterable[Request]) -> Columns:
         """Return the columns with values of a single type."""
-        values: dict[str, list[object]] = {}
-        for item in items:
-            for name, value in item.columns:
-                values.setdefault(name, []).append(value)
-        taken = Counter(name.casefold() for name in [*_FIXED, *values])  # DuckDB ignores case
-        kinds = {name: _kind_of(some) for name, some in values.items() if taken[name.casefold()] == 1}
-        return tuple((name, kind) for name, kind in kinds.items() if kind is not None)
+        return columns_of(items, _FIXED)
 
     def columns_in(self, part: bytes) -> Columns:
         """Return the columns of a Parquet file besides the fixed columns."""
@@ -129,7 +119,10 @@ class ParquetRows:
                     "Path": pa.array([request.shown_path for request in requests], pa.string()),
                     "rlevel": pa.array([request.rlevel for request in requests], pa.int32()),
                     "window": pa.array([request.window and str(request.window) for request in requests], pa.string()),
-                    **{name: pa.array(_cells(requests, name, kind), kind) for name, kind in columns},
+                    **{
+                        name: pa.array([cell_of(dict(request.columns).get(name), kind) for request in requests], kind)
+                        for name, kind in columns
+                    },
                     "columns": pa.array([_text_of(dict(request.columns)) for request in requests], pa.string()),
                     "shape": pa.array([result.shape for result in results], pa.list_(pa.int32())),
                     "dtype": pa.array([result.dtype for result in results], pa.string()),
@@ -147,28 +140,6 @@ class ParquetRows:
         rows = _rows_of(part, ids)
         values = (np.asarray(row.values).tobytes() for row in rows["values"])
         return dict(zip(rows["id"].to_pylist(), values, strict=True))
-
-
-def _kind_of(values: Iterable[object]) -> str | None:
-    """Return the type of a column; None if its values have several."""
-    kinds = {type(value) for value in values} - {type(None)}
-    if kinds == {int, float}:
-        kinds = {float}
-    found = [kind for kind, own in _KINDS.items() if kinds == {own}]
-    return found[0] if found else None
-
-
-def _cells(requests: Iterable[Request], name: str, kind: str) -> list[object]:
-    """Return the values of a column, None for another type."""
-    found = (dict(request.columns).get(name) for request in requests)
-    return [value if _is_fit(value, kind) else None for value in found]
-
-
-def _is_fit(value: object, kind: str) -> bool:
-    if isinstance(value, int) and not isinstance(value, bool):
-        most = 2**63 - 1 if kind == "int64" else 2**53 if kind == "double" else -1
-        return abs(value) <= most
-    return type(value) is _KINDS[kind]
 
 
 def _start_of(id_: str | None) -> bytes:

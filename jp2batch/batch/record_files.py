@@ -1,4 +1,4 @@
-"""Files for records besides those beside the output: a local file, or a table."""
+"""Further files for records: a local file, or a table."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -38,20 +38,20 @@ def run_chunk(requests: bytes, order: PickledSpec, isolated: bool) -> ChunkResul
 
     They run in a child process, if `isolated`, or if the end of this process would cost the cluster a worker.
     """
-    begin, size, packed = time.monotonic(), 0, []
+    begin, size, packed, results = time.monotonic(), 0, list[bytes](), list[Result]()
     isolated = isolated or is_irreplaceable()
     for request in pickle.loads(requests):  # noqa: S301  # from our own client
-        packed.append(run_task_in_child(request, order) if isolated else run_task(request, order).pack())
-        size += len(packed[-1])
+        if order.stores:
+            results.append(_result_of(request, order, isolated))
+            size += 0 if results[-1].value is None else len(results[-1].value)
+        else:
+            packed.append(run_task_in_child(request, order) if isolated else run_task(request, order).pack())
+            size += len(packed[-1])
         if time.monotonic() - begin > _LONGEST or size > _LARGEST:
             break
-    return ChunkResult(_stored(requests, packed, order), time.monotonic() - begin)
+    packed += [result.pack() for result in stored(results, order)]
+    return ChunkResult(packed, time.monotonic() - begin)
 
 
-def _stored(requests: bytes, packed: list[bytes], order: PickledSpec) -> list[bytes]:
-    """Store the results of a chunk together, by the delivery."""
-    if not order.stores:
-        return packed
-    asked = pickle.loads(requests)  # noqa: S301  # as above
-    results = [Result.unpack(request, data) for request, data in zip(asked, packed, strict=False)]
-    return [result.pack() for result in stored(results, order)]
+def _result_of(request: Request, order: PickledSpec, isolated: bool) -> Result:
+    return Result.unpack(request, run_task_in_child(request, order)) if isolated else run_task(request, order)

@@ -14,7 +14,7 @@ import numpy as np
 from jp2batch.batch.columns import Columns
 from jp2batch.batch.key_table import key_of, keys_of
 from jp2batch.batch.outputs.folder import TEMPORARY, Folder
-from jp2batch.batch.outputs.row_formats import ROW_FORMATS
+from jp2batch.batch.outputs.row_formats import ROW_FORMATS, Bytes
 from jp2batch.batch.records.book import live_entries
 from jp2batch.batch.records.entry import moved_line
 from jp2batch.batch.records.log import RecordLog
@@ -48,7 +48,7 @@ class AsRow:
     columns: Columns
     storage_options: SecretDict
 
-    def __call__(self, pixels: Pixels, request: Request) -> bytes:
+    def __call__(self, pixels: Pixels, request: Request) -> Bytes:
         """Return pixels as the value of a row."""
         return ROW_FORMATS[self.suffix].value_of(pixels, request)
 

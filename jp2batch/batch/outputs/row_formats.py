@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from jp2batch.batch.columns import Columns, cell_of, columns_of
 from jp2batch.batch.outputs.ndjson import id_of_line, line_of_result
@@ -16,12 +17,15 @@ from jp2batch.core.request import Request
 from jp2batch.image.read import Pixels
 from jp2batch.image.response import to_json
 
+Bytes = bytes | NDArray[np.uint8]
+"""Value of a result."""
+
 _FIXED = ("id", "Path", "rlevel", "window", "columns", "shape", "dtype", "values")
-_MOST_SAMPLES = 2**31 - 2**25  # in a part, less the samples of other rows
+_MOST_SAMPLES = 2**28  # of a row: a page of Parquet has less than 2 GiB
 
 
 class RowFormat(Protocol):
-    """Format of a part. The value of a result is bytes."""
+    """Format of a part."""
 
     def columns_of(self, items: Iterable[Request]) -> Columns:
         """Return the columns of items besides the fixed columns."""
@@ -29,7 +33,7 @@ class RowFormat(Protocol):
     def columns_in(self, part: bytes) -> Columns:
         """Return the columns of a part besides the fixed columns."""
 
-    def value_of(self, pixels: Pixels, request: Request) -> bytes:
+    def value_of(self, pixels: Pixels, request: Request) -> Bytes:
         """Return pixels as the value of a result."""
 
     def part_of(self, results: Sequence[Result], columns: Columns) -> bytes:
@@ -54,7 +58,7 @@ class JsonRows:
         """Return nothing."""
         return ()
 
-    def value_of(self, pixels: Pixels, request: Request) -> bytes:  # noqa: ARG002
+    def value_of(self, pixels: Pixels, request: Request) -> Bytes:  # noqa: ARG002
         """Return the response of the web service."""
         return to_json(pixels)
 
@@ -88,7 +92,7 @@ class ParquetRows:
         schema = pq.read_schema(pa.BufferReader(part))
         return tuple((field.name, str(field.type)) for field in schema if field.name not in _FIXED)
 
-    def value_of(self, pixels: Pixels, request: Request) -> bytes:
+    def value_of(self, pixels: Pixels, request: Request) -> Bytes:
         """Return samples as int32: of bands, their rows, their columns.
 
         Raises
@@ -103,15 +107,16 @@ class ParquetRows:
         if not is_fit or values.size > _MOST_SAMPLES:
             problem = f"its {values.size} samples of {values.dtype} do not fit into a list of int32 of Parquet"
             raise UnsupportedImage(request.shown_path, problem, "write npy or zarr")
-        return np.ascontiguousarray(values, np.int32).tobytes()
+        return np.ascontiguousarray(values, np.int32).reshape(-1).view(np.uint8)  # bytes would be a copy
 
     def part_of(self, results: Sequence[Result], columns: Columns) -> bytes:
         """Return a Parquet file."""
         import pyarrow as pa
 
         requests = [result.request for result in results]
-        ends = np.cumsum([0, *(len(result.value) // 4 for result in results)], dtype=np.int64)
-        samples = pa.array(np.frombuffer(b"".join(result.value for result in results), np.int32))
+        values = [np.frombuffer(result.value, np.int32) for result in results]
+        ends = np.cumsum([0, *map(len, values)])
+        samples = pa.array(values[0] if len(values) == 1 else np.concatenate(values))
         return _parquet_of(
             pa.table(
                 {

@@ -294,7 +294,7 @@ def test_incomplete_files_of_a_killed_run_are_removed_on_demand(output, manifest
     gone.rename(tmp_path / "elsewhere")
     done = run(manifest, f"{tmp_path}/{output}", "--resume", "--clean", "--json")
     assert (done.exit_code, json.loads(done.stdout)["kept"]) == (0, 10)
-    assert "0 results of other items, 1 incomplete files" in done.stderr
+    assert "removing 1 incomplete file\n" in done.stderr
     outputs = {Path(record["output"]) for record in check_records(name, manifest).values()}
     own = ("records.ndjson", "zarr.json", ".jp2batch-run.json")
     assert {path for path in target.iterdir() if path.name not in own} == outputs

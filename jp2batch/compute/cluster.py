@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -46,13 +46,18 @@ def without_connection_logs() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def async_client(client: "Client") -> "Client":
-    """Return an asynchronous client of the same cluster, connected to workers directly."""
+@contextlib.asynccontextmanager
+async def async_client(client: "Client") -> AsyncIterator["Client"]:
+    """Connect an asynchronous client to the same cluster for a `with` block.
+
+    Its connections to workers are direct.
+    """
     from distributed import Client
 
-    return Client(
-        client.scheduler_info()["address"], security=client.security, asynchronous=True, direct_to_workers=True
-    )
+    address = client.scheduler_info()["address"]
+    async with Client(address, security=client.security, asynchronous=True, direct_to_workers=True) as found:
+        yield found
+    await found.scheduler_comm.close()  # dask leaves its timer behind if the scheduler has closed it before
 
 
 @contextlib.contextmanager
@@ -94,7 +99,8 @@ def local_cluster(
             silence_logs=logging.CRITICAL,  # the records tell of workers that die
             host="127.0.0.1",
             security=private or None,
-            dashboard_address=None if private else "127.0.0.1:0",
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": not private},
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -54,7 +54,7 @@ PLACES = ("/data/images", "/etc/", "/opt/jp2batch", "/run/jp2batch", "/var/cache
 PORTS = {"8080": "localhost:8080", "8081": "localhost:8081", "8443": "localhost:8443", "8786": "127.0.0.1:8786"}
 NGINX_CONF = """
 daemon off; {user} pid {folder}/nginx.pid; error_log stderr;
-events {{}}
+events {{ worker_connections {connections}; }}
 http {{
     access_log off;
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
@@ -171,7 +171,7 @@ def machine_in(folder: Path, image: str) -> Iterator[Machine]:
     write_program(folder / "bin" / "sudo", 'exec "$@"')
     write_program(folder / "bin" / "nginx", f'exec {NGINX} -p {folder} -e stderr -c {folder}/nginx.conf "$@"')
     user = "user root;" if os.geteuid() == 0 else ""  # pytest's folders are its own
-    (folder / "nginx.conf").write_text(NGINX_CONF.format(user=user, folder=folder))
+    (folder / "nginx.conf").write_text(NGINX_CONF.format(user=user, folder=folder, connections=2048))
     for place in ("etc/systemd/system", "etc/nginx/sites-available", "etc/nginx/sites-enabled", "opt/jp2batch/bin"):
         (folder / place).mkdir(parents=True)
     (folder / "opt/jp2batch/bin/pip").symlink_to(folder / "bin/pip")
@@ -259,9 +259,7 @@ def test_systemd_and_nginx_and_tokens(machine, band, http_server):
     nginx = start_nginx(machine, site)
     check_answer(machine.run(sample), band)
     check_what_nginx_adds(machine)
-    statuses = asyncio.run(statuses_of_many(machine.ports["80"], 400))
-    assert statuses[200] > 0
-    assert statuses.keys() <= {200, 503}
+    verify_a_crowd(machine, 0)
 
     new, use = blocks("Access")
     machine.run(new)
@@ -274,12 +272,33 @@ def test_systemd_and_nginx_and_tokens(machine, band, http_server):
     assert machine.stop(nginx) == 0
 
 
-def start_nginx(machine: Machine, site: str) -> "subprocess.Popen[bytes]":
+@pytest.mark.exhaustive
+@pytest.mark.skipif(NGINX is None, reason="needs nginx")
+@pytest.mark.parametrize("limited", [True, False], ids=["limits", "no limits"])
+def test_400_connections_for_30_s_get_answers_or_503(machine, band, http_server, limited):
+    http_server.files[f"gcp-public-data-sentinel-2/{SAMPLE['Path']}"] = Path(band).read_bytes()
+    install(machine, http_server.address)
+    service = machine.start_unit()
+    nginx = start_nginx(machine, blocks("nginx")[0], limited=limited)
+    verify_a_crowd(machine, 30)
+    socket = machine.folder / "run/jp2batch/jp2batch.sock"
+    assert "jp2batch_free_places 1.0" in machine.run(f"curl -s --unix-socket {socket} http://localhost/metrics")
+    assert (machine.stop(nginx), machine.stop(service)) == (0, 0)
+
+
+def verify_a_crowd(machine: Machine, seconds: float) -> None:
+    statuses = asyncio.run(statuses_of_many(machine.ports["80"], 400, seconds))
+    assert statuses[200] > 0
+    assert statuses.keys() <= {200, 503}
+
+
+def start_nginx(machine: Machine, site: str, *, limited: bool = True) -> "subprocess.Popen[bytes]":
     commands, test, rest = site.partition("sudo nginx -t")
     machine.run(commands)
     conf = machine.folder / "etc/nginx/sites-available/jp2batch"
     port = machine.ports["80"]
     text = conf.read_text().replace("listen 80;", f"listen 127.0.0.1:{port};").replace("    listen [::]:80;\n", "")
+    text = text if limited else re.sub(r"^ *limit_(conn|req) .*$", "", text, flags=re.MULTILINE)
     conf.write_text(machine.here(text))
     machine.run(test + rest)
     assert machine.noted() == ["apt-get install nginx", "systemctl reload nginx"]
@@ -288,15 +307,19 @@ def start_nginx(machine: Machine, site: str) -> "subprocess.Popen[bytes]":
     return nginx
 
 
-async def statuses_of_many(port: int, connections: int) -> Counter[int]:
-    """Ask for the sample over many connections, twice over each; count the statuses."""
+async def statuses_of_many(port: int, connections: int, seconds: float) -> Counter[int]:
+    """Ask for the sample over many connections for some time, twice over each at least; count the statuses."""
     body = json.dumps(SAMPLE)
     request = f"POST /api/jp2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 
     async def ask() -> list[int]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        with contextlib.closing(writer):
-            return [await answered(reader, writer), await answered(reader, writer)]
+        statuses = []
+        while len(statuses) < 2 or time.monotonic() < end:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            with contextlib.closing(writer):
+                statuses += [await answered(reader, writer), await answered(reader, writer)]
+                await asyncio.sleep(0.2 if seconds else 0)
+        return statuses
 
     async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
         writer.write(request)
@@ -306,6 +329,7 @@ async def statuses_of_many(port: int, connections: int) -> Counter[int]:
         assert status == 200 or "retry-after: " in head, head
         return status
 
+    end = time.monotonic() + seconds
     answers = await asyncio.gather(*(ask() for _ in range(connections)))
     return Counter(status for statuses in answers for status in statuses)
 
@@ -380,6 +404,39 @@ def test_the_unit_fits_what_it_runs():
     assert f"server unix:{values['unix_socket']};" in (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
     assert int(service["TimeoutStopSec"]) > values["drain"]
     assert int(service["LimitNOFILE"]) > values["max_connections"]
+
+
+def test_the_unit_is_confined():
+    service = UNIT["Service"]
+    demanded = {
+        "DynamicUser": "yes",
+        "NoNewPrivileges": "yes",
+        "PrivateUsers": "yes",
+        "ProtectProc": "invisible",
+        "ProtectSystem": "strict",
+        "SystemCallErrorNumber": "EPERM",
+        "CapabilityBoundingSet": "",
+    }
+    assert {name: service.get(name) for name in demanded} == demanded
+    text = (DEPLOY / "jp2batch.service").read_text(encoding="utf-8")
+    filters = re.findall(r"^SystemCallFilter=(.*)$", text, re.MULTILINE)
+    assert filters == ["@system-service", "~@privileged"]
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+
+
+def test_the_image_of_the_container_has_no_root_no_latest_and_no_secrets():
+    lines = (DEPLOY / "Containerfile").read_text(encoding="utf-8").splitlines()
+    assert re.fullmatch(r"FROM \S+:\d+\.\d+\.\d+-slim-\w+", next(line for line in lines if line.startswith("FROM")))
+    users = [line for line in lines if line.startswith("USER ")]
+    assert users == ["USER 10001:10001"]
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert "*" in ignored
+    assert {line[1:] for line in ignored if line.startswith("!")} == {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "jp2batch",
+    }
 
 
 def test_the_environment_file_is_one(monkeypatch):

@@ -100,7 +100,7 @@ Pair = tuple[Request, Request]
 
 
 class ReadQueue:
-    """Reads in order, for items that may become known later.
+    """Queue of reads in order; items may follow later.
 
     Equal requests are read once if they are known before their read ends.
 
@@ -117,7 +117,7 @@ class ReadQueue:
 
     @classmethod
     def of(cls, items: Sequence[Request]) -> Self:
-        """Return the queue of items that are all known."""
+        """Return a queue with all items from the start."""
         parts = iter([list(zip(items, reads_of(items), strict=True))])
         return cls(lambda: next(parts, None))
 

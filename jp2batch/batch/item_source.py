@@ -12,7 +12,7 @@ from jp2batch.core.errors import ManifestError
 from jp2batch.core.request import Request
 
 AHEAD = 50_000
-"""Rows of a manifest that are checked before anything begins."""
+"""Rows of a manifest checked before a run begins."""
 _PART = 5_000  # later rows that are read ahead
 _PATIENCE = 2.0  # seconds to collect the first rows of a pipe
 _FOREVER = 10.0**9
@@ -23,11 +23,11 @@ class ItemSource(Protocol):
     """Items of a batch, part by part."""
 
     first: list[Request]
-    """Items that are known before the batch begins."""
+    """Items available before the batch begins."""
     whole: bool
     """True if these are all items."""
     ids: ItemIds
-    """Ids of the items so far."""
+    """Ids of the items up to now."""
 
     def read_all(self) -> None:
         """Wait for all items, and make them the first."""
@@ -43,7 +43,7 @@ class ItemSource(Protocol):
 
 
 class ItemList:
-    """Items of requests that are all known."""
+    """Items of a list of requests."""
 
     whole = True
 
@@ -69,7 +69,7 @@ class ItemList:
 
 
 class ItemStream:
-    """Items of a manifest that is being read.
+    """Items of a manifest, read during the run.
 
     The first 50,000 rows are checked before anything begins; of a pipe, those that arrive within 2 seconds. Their ids
     are not given to other rows. Later bad rows are kept to be told.

@@ -1,4 +1,4 @@
-"""Arrays that grow: numbers by 64-bit keys of texts, and columns."""
+"""Growing arrays: numbers by 64-bit keys of texts, and columns."""
 
 from collections.abc import Iterable, Sequence
 
@@ -90,7 +90,7 @@ class KeyTable:
 
 
 class GrowingArray:
-    """Rows of a structured array that grows."""
+    """Rows of a growing structured array."""
 
     def __init__(self, fields: Sequence[tuple[str, DTypeLike]]) -> None:
         self._rows, self._count = np.zeros(_LEAST, np.dtype(list(fields))), 0

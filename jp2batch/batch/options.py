@@ -25,7 +25,7 @@ class RunOptions:
     verify: bool = False
     """Compare the content of existing results with the records, too."""
     clean: bool = False
-    """Remove recorded results that no item makes, and incomplete files."""
+    """Remove recorded results of other items, and incomplete files."""
     fail_fast: bool = False
     """Stop at the first failure."""
     max_failures: str | int | None = None

@@ -24,7 +24,7 @@ class Name:
 
 
 class OutputNames:
-    """Names of the results of all items so far, kept as hashes.
+    """Names of the results of all items yet, as hashes.
 
     The name of a line is its id, which is in `ids`. Others are kept in lower case: some file systems ignore case.
     """

@@ -44,7 +44,7 @@ class Progress:
             sys.stderr.write(f"jp2batch: {text or _WELL[topic]}\n")
 
     def grow(self, count: int, before: int) -> None:
-        """Add items that have become known, some of them done before."""
+        """Add further items, some of them done before."""
         self._bar.total += count
         self._bar.update(before)
 

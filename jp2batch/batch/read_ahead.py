@@ -37,7 +37,7 @@ class ReadAhead(Generic[T]):
         return self._done and not self._values and self._error is None
 
     def take(self, count: int) -> list[T]:
-        """Return the next values as far as they are there.
+        """Return the next available values, at most `count`.
 
         An error of the iterator is raised after its last value.
         """
@@ -56,7 +56,7 @@ class ReadAhead(Generic[T]):
                 self._changed.wait(min(left, _GLANCE))
 
     def close(self) -> None:
-        """Let the thread end after the value that it waits for."""
+        """End the thread after its current value."""
         self._closed = True
         with self._changed:
             self._changed.notify_all()

@@ -47,7 +47,7 @@ class RecordFiles:
         return [Path(self.table.path)] if self.table is not None and self.table.is_local else []
 
     def write_table(self, log: RecordLog, columns: Columns, storage_options: StorageOptions) -> None:
-        """Write the table, if one is asked for."""
+        """Write the table, if requested."""
         if self.table is not None:
             write_table(log, self.table.text, columns, storage_options)
 

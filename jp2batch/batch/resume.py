@@ -119,7 +119,7 @@ class EarlierRun:
         )
 
     def others(self, names: OutputNames, *, recorded: bool) -> set[str]:
-        """Return existing results that no item makes.
+        """Return existing results of no item.
 
         If `recorded`, only those named by records.
         """
@@ -162,7 +162,7 @@ class EarlierRun:
         return self._ids_of_rows(np.flatnonzero(self.book.live & (place >= 0) & (columns["digest"] != digests[place])))
 
     def forget(self, ids: Iterable[str]) -> None:
-        """Leave out records that are void from now on."""
+        """Leave out records void from now on."""
         self.book.forget(self.book.find(keys_of(ids)))
 
     def _agrees(self, record: np.void, *, verify: bool) -> bool:
@@ -187,7 +187,7 @@ class EarlierRun:
         return (is_newer or (name.is_own and not is_replaced)) and self.output.is_whole(name.name)
 
     def _may_be_of(self, outputs: Keys, digests: Keys) -> NDArray[np.bool_]:
-        """Return whether no record says that a result is of another request."""
+        """Return whether a result may be of its request, by the records."""
         rows = self._recorded(outputs)
         return (rows < 0) | (self._digests[rows] == digests) if len(self._digests) else rows < 0
 

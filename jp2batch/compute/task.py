@@ -91,7 +91,7 @@ class TaskSpec:
     """Memory limit of a request in bytes; None: the worker decides."""
 
     def load(self, request: Request) -> None:
-        """Import what a task needs: its deadline is for the work alone.
+        """Import the task's modules, before its deadline begins.
 
         On a busy machine, these imports may take half a minute.
         """

@@ -1,4 +1,4 @@
-"""Small reads through the queue of the service: proof that it answers."""
+"""Small reads through the queue, to prove the service alive."""
 
 import asyncio
 import contextlib

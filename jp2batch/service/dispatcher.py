@@ -151,7 +151,7 @@ class Dispatcher:
         return Busy("", "the server is busy", "try again later", retry_after=wait)
 
     def _relieve(self, turn: Turn) -> None:
-        """End a slow job of a client that has all places."""
+        """End a slow job of a client with all places."""
         if not self._running or self.free or turn in self._running:
             return
         youngest, (_, begin) = list(self._running.items())[-1]

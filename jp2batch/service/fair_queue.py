@@ -58,7 +58,7 @@ class FairQueue(asyncio.Queue[Turn]):
         return sum(map(len, self._turns.values()))
 
     def empty(self) -> bool:
-        """Return whether no turn waits that may run."""
+        """Return whether no waiting turn may run."""
         return not self._eligible()
 
     def rival(self, client: str) -> Turn | None:

@@ -45,7 +45,7 @@ class Metrics:
         self._lost = count("workers_lost", "Workers that died.")
 
     def gauge(self, name: str, text: str, value: Callable[[], int]) -> None:
-        """Add a gauge, with a function that returns its value."""
+        """Add a gauge, with a function for its value."""
         Gauge(f"jp2batch_{name}", text, registry=self._registry).set_function(value)
 
     def answered(self, route: str, status: int, seconds: float, size: int) -> None:

@@ -38,7 +38,7 @@ GZIP_LEVEL = 1  # a third of the size, in a fifth of the time of the default lev
 _OF_THE_ROOT = ("path", "store")  # fields that tell where the images are
 
 IN_PARTS = (".json", ".npy")
-"""Suffixes of the formats that can be sent in parts."""
+"""Suffixes of formats for responses in parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Reading:
     has_times: bool = False
     """True for times in JSON, as in the old service."""
     if_none_match: str = ""
-    """ETags that the client has."""
+    """ETags held by the client."""
     describe: Callable[[OpenImage, Selection], bytes] | None = None
     """Function to describe the image; nothing is read."""
     row: int = 0

@@ -38,11 +38,11 @@ class Suspects:
         return replace(job, alone=True) if found.died else job
 
     def died(self, job: Job) -> None:
-        """Note that a worker died while running a job."""
+        """Note the death of a worker while running a job."""
         self._found(job).died = True
 
     def hung(self, job: Job, error: Hung, now: float) -> None:
-        """Note that the decoder hung while running a job."""
+        """Note a hang of the decoder while running a job."""
         found = self._found(job)
         same = found.etag == error.etag and now < found.until
         found.hangs, found.etag, found.until = found.hangs + 1 if same else 1, error.etag, now + _SECONDS

@@ -61,7 +61,7 @@ class Job:
     alone: bool = False
     """True to run in a subprocess: a worker died while running it."""
     hung: tuple[str | None] | None = None
-    """Tag of a version of the file that makes the decoder hang."""
+    """Version tag of a file on which the decoder hangs."""
 
 
 class ReadActor:

@@ -40,7 +40,7 @@ class Worker:
     address: str
     actor: Actor
     places: "set[asyncio.Task[None]]" = field(default_factory=set)
-    """Tasks that run its jobs, one each."""
+    """Tasks for its jobs, each running a single job."""
     lost: bool = False
     """True if it is lost."""
 

@@ -13,7 +13,7 @@ PARTICIPLES = frozenset({"asked", "found", "given", "held", "known", "landed", "
 OLD_ROOMS = frozenset({"batch", "service"})
 """Rooms that still have such names."""
 LONGEST = 12  # words
-MOST_RIDDLES = 0.02
+MOST_RIDDLES = 0.01
 """Share of first lines."""
 
 

@@ -1,11 +1,11 @@
 """Choose the number of items in a task, from measured times."""
 
 LONGEST = 1.0
-"""Seconds that a task should take."""
+"""Intended duration of a task in seconds."""
 
 
 class ChunkSize:
-    """Number of items in a task that takes about a second.
+    """Number of items in a task of about a second.
 
     It begins with 1, and grows slowly: the next items may be larger.
     """

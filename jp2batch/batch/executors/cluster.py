@@ -66,13 +66,13 @@ def on_cluster(
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Requests to run as one task."""
+    """Requests of a single task."""
 
     requests: tuple[Request, ...]
     runs: int = 0
     """Number of earlier runs, lost with workers or scheduler."""
     deaths: int = 0
-    """Number of workers that died while running it."""
+    """Number of workers lost while running it."""
 
     def parts(self) -> "list[Chunk]":
         """Return the chunks to run instead, after a worker died.

@@ -44,7 +44,7 @@ class Ended:
     value: object = None
     error: BaseException | None = None
     runs: int = 1
-    """Number of times that dask has started it."""
+    """Number of its starts by dask."""
 
 
 class ClusterLink:
@@ -157,7 +157,7 @@ class ClusterLink:
         return Ended(key, value, error, runs)
 
     def _affected(self, event: Mapping[str, Any]) -> Iterator[Ended]:
-        """Iterate over tasks of a worker that has died; cancel them.
+        """Iterate over the tasks of a dead worker; cancel them.
 
         dask would run them again at once, and let them kill further workers.
         """
@@ -214,7 +214,7 @@ class ClusterLink:
         return counts
 
     def _take_back(self, keys: Iterable[str]) -> None:
-        """Cancel tasks; `ended` will tell that they are lost."""
+        """Cancel tasks; `ended` will report them as lost."""
         mine = [key for key in keys if key in self._futures]
         self._cancel(mine)
         self._lost += mine

@@ -70,7 +70,7 @@ class _Crew:
         return found
 
     def end(self) -> None:
-        """Run no further request; wait a little for those that run."""
+        """Run no further request; wait a little for running requests."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._todo.get_nowait()

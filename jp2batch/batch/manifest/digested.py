@@ -46,7 +46,7 @@ class DigestedRow:
 
 
 Row = Request | DigestedRow
-"""A request, or a row that becomes one."""
+"""A request, or its row."""
 
 
 def request_of(row: Row) -> Request:

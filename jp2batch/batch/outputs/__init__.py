@@ -49,7 +49,7 @@ class Output(Protocol):
     """True if all items must be known before the first is read."""
 
     def expect(self, items: Sequence[Request], /) -> None:
-        """Take what depends on all items, such as axes; read nothing."""
+        """Derive properties of all items, such as axes; read nothing."""
 
     def prepare(self, client: "Client | None", /) -> None:
         """Prepare `deliver`; read headers if necessary, change nothing."""

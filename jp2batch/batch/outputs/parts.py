@@ -61,7 +61,7 @@ class AsRow:
         return [result if result.value is None else _without_value(result, written) for result in results]
 
     def write(self, part: bytes, rows: int) -> WrittenOutput:
-        """Write a new part; return the path that it will have."""
+        """Write a new part; return its later path."""
         name = f"part-{secrets.token_hex(8)}-{rows}{self.suffix}"
         written = write_bytes(f"{self.pending}/{name}", part, storage_options=self.storage_options)
         return WrittenOutput(f"{self.folder}/{name}", written.size, f"md5:{written.md5}")

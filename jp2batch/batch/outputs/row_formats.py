@@ -51,7 +51,7 @@ class JsonRows:
     """Lines as in a local NDJSON file."""
 
     def columns_of(self, items: Iterable[Request]) -> Columns:  # noqa: ARG002
-        """Return nothing: lines are as those of a local file."""
+        """Return no columns: lines are as in a local file."""
         return ()
 
     def columns_in(self, part: bytes) -> Columns:  # noqa: ARG002

@@ -63,7 +63,7 @@ class RecordBook:
 
     @property
     def columns(self) -> NDArray[np.void]:
-        """Columns of all lines; only those of live lines mean anything."""
+        """Columns of all lines; meaningful for live lines only."""
         return self._columns.rows
 
     @property
@@ -105,7 +105,7 @@ class RecordBook:
         return self._void.get(key_of(output)) >= 0
 
     def forget(self, rows: Rows) -> None:
-        """Leave out records that are void from now on."""
+        """Leave out records void from now on."""
         self.live[rows] = False
         self._void.put(self.columns["output"][rows], rows)
 

@@ -74,7 +74,7 @@ def line_of(result: Result) -> bytes:
 
 
 def void_line(ids: Sequence[str] | None) -> bytes:
-    """Return a line that voids the records of ids, or all."""
+    """Return a line to void the records of ids, or all."""
     return orjson.dumps({"void": "all" if ids is None else list(ids)}, option=orjson.OPT_APPEND_NEWLINE)
 
 

@@ -31,7 +31,7 @@ class RecordLog(Protocol):
     """True if each `append` is a request to a store."""
 
     def stamp(self) -> object:
-        """Return a value that changes when records are written."""
+        """Return a stamp, changed by each write of records."""
 
     def foreign(self) -> str | None:
         """Return the path of a file without records in its place."""
@@ -209,7 +209,7 @@ class SegmentLog:
             self._copy.append(lines)
 
     def _is_put(self, name: str, data: bytes) -> bool:
-        """Put a segment; return False if another of this name is there."""
+        """Put a segment; return False if its name has other content."""
         return self._folder.put(name, data, None) is not None or self._folder.read(name) == data
 
     def compact(self, *, untidy: bool) -> None:

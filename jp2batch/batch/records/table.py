@@ -45,7 +45,7 @@ _FIELDS = {
     "same_as": "string",
 }
 TABLE_COLUMNS = (*_FIELDS, "columns")
-"""Columns of the table besides those of the manifest."""
+"""Columns of the table, without the manifest's."""
 
 
 def write_table(log: RecordLog, url: str, columns: Columns, storage_options: StorageOptions = None) -> None:

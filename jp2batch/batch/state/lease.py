@@ -208,12 +208,12 @@ class OutputLease:
             self._state, self._held = state, held
 
     def _own(self, found: VersionedBytes | None) -> VersionedBytes | None:
-        """Return what was found, if it is the lease of this run."""
+        """Return a lease read from the store, if it is this run's."""
         state = None if found is None else RunState.parse(found.data)
         return found if state is not None and self._state is not None and state.owner == self._state.owner else None
 
 
 def in_use(path: str, holder: RunState | None) -> StorageError:
-    """Return the error of an output that another run is writing."""
+    """Return the error for an output in use by another run."""
     who = f": {holder}" if holder is not None else ""
     return StorageError(path, f"another run is writing to it{who}", "wait for it, or give another name")

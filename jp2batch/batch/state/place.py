@@ -29,12 +29,12 @@ class StatePlace:
 
     @classmethod
     def inside(cls, url: str, storage_options: StorageOptions = None) -> Self:
-        """Return the place in an output that is a folder of files."""
+        """Return the place in a folder of result files."""
         return cls(Directory(url, storage_options), f".{RUN}", RECORDS, Location.of(url).is_local)
 
     @classmethod
     def beside(cls, url: str, storage_options: StorageOptions = None) -> Self:
-        """Return the place beside an output that is a file or store."""
+        """Return the place beside an output file or store."""
         parent, _, name = url.rstrip("/").rpartition("/")
         is_local = Location.of(url).is_local
         directory = Directory(parent or "/", storage_options)

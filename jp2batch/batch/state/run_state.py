@@ -43,7 +43,7 @@ class RunState:
 
     @classmethod
     def begin(cls, fingerprint: str | None, *, overwrite: bool, since: float | None) -> Self:
-        """Return the state of a run of this process that begins now."""
+        """Return the state of a run beginning now in this process."""
         return cls(
             owner=secrets.token_hex(8),
             host=platform.node(),

@@ -144,7 +144,7 @@ class StoreWatch:
 
 
 class _Helper:
-    """A thread to make requests, one after another.
+    """A thread for requests, made in turn.
 
     Python does not wait for it at its end.
     """

@@ -52,7 +52,9 @@ class StoredRun:
         self._files, place = RecordFiles.of(options), self._output.place
         own = self._files.own
         self._lease = None if place is None else OutputLease(place, self.watch)
-        self._log: RecordLog = place.log(own) if place else NoLog() if own is None else FileLog(own)
+        self._log: RecordLog = (
+            place.log(own, self._confirm_lease) if place else NoLog() if own is None else FileLog(own)
+        )
         self._locks = list(place.locks(own)) if place else [own] if own else []
         self._paths = [*self._locks[-1:], *([self._output.path] if self._output.path else []), *self._files.paths]
         check_apart(self._paths, sources)
@@ -228,6 +230,10 @@ class StoredRun:
     def _check_lease(self) -> None:
         if self._lease is not None:
             self._lease.check()
+
+    def _confirm_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.confirm()
 
     def _refusal(self, path: Path) -> StorageError:
         return in_use(str(path), None if self._lease is None else self._lease.look())

@@ -1,8 +1,14 @@
 """Records in a store: segments of a run whose last requests arrive late."""
 
+from dataclasses import replace
+
 import pytest
 
 from jp2batch.batch.records.log import SegmentLog
+from jp2batch.batch.state import lease
+from jp2batch.batch.state.lease import OutputLease
+from jp2batch.batch.state.place import StatePlace
+from jp2batch.batch.state.run_state import RunState
 from jp2batch.core.errors import LeaseLost
 from jp2batch.storage.directory import Directory
 
@@ -36,9 +42,20 @@ def test_an_append_that_is_repeated_makes_one_segment(log, tmp_path):
     assert list(segments(tmp_path).values()) == [b"own\n", b"next\n"]
 
 
-def test_a_run_that_meets_many_foreign_segments_stops(log, tmp_path):
+def test_a_segment_of_a_run_that_has_taken_over_ends_this_run(tmp_path, monkeypatch):
+    place = StatePlace.inside(f"memory://{tmp_path.name}")
+    state = RunState.begin("items", overwrite=False, since=None)
+    monkeypatch.setattr(lease, "_SETTLE", 0)
+    monkeypatch.setattr(lease, "_EVERY", 600)
+    own = OutputLease(place)
+    own.take(state, lambda: None, lambda _: None)
+    log = place.log(None, own.confirm)
     log.open()
-    for number in range(1, 9):
-        put_late(tmp_path, number)
-    with pytest.raises(LeaseLost, match="another run is writing records"):
-        log.append([b"own\n"])
+    put_late(tmp_path, 1)
+    log.append([b"own\n"])
+    place.directory.write(place.run, replace(state, owner="other").dumps())
+    put_late(tmp_path, 3)
+    with pytest.raises(LeaseLost, match="another run has taken over"):
+        log.append([b"more\n"])
+    assert len(segments(tmp_path)) == 3
+    own.release("interrupted")

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, islice
 from pathlib import Path
 from typing import Protocol
@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 from jp2batch.batch.records.book import RecordBook, starts_records
 from jp2batch.batch.records.entry import sound
 from jp2batch.batch.records.lines import LineWriter, rewrite
-from jp2batch.core.errors import LeaseLost
 from jp2batch.core.location import Location
 from jp2batch.storage.directory import Directory
 
 _SEGMENT = re.compile(r"(\d{8,})\.ndjson")
 _MANY = 100  # segments that are merged when a run is complete
-_LATE = 3  # segments of an earlier run that a network may deliver after its end
 _MERGED = 100_000  # lines of a merged segment
 
 
@@ -157,12 +155,15 @@ class SegmentLog:
 
     is_remote = True
 
-    def __init__(self, beside: Directory, name: str, copy: Path | None = None) -> None:
+    def __init__(
+        self, beside: Directory, name: str, copy: Path | None = None, confirm: Callable[[], object] = lambda: None
+    ) -> None:
+        self._confirm = confirm
         self._beside, self._single = beside, f"{name}.ndjson"
         self._folder = beside.below(name)
         self._copy = None if copy is None else FileLog(copy)
         self._path = copy
-        self._last = self._late = 0
+        self._last = 0
 
     def stamp(self) -> object:
         """Return the numbers and sizes of the segments."""
@@ -197,13 +198,12 @@ class SegmentLog:
         Raises
         ------
         LeaseLost
-            Another run puts segments.
+            Another run has put a segment of this number, and holds the lease.
         """
         data = b"".join(lines)
         while not self._is_put(f"{self._last + 1:08}.ndjson", data):
-            self._last, self._late = self._last + 1, self._late + 1
-            if self._late > _LATE:
-                raise LeaseLost(self._folder.url, "another run is writing records", "see which run should go on")
+            self._confirm()  # else it is of an earlier run, whose network delivered it after its end
+            self._last += 1
         self._last += 1
         if self._copy is not None:
             self._copy.append(lines)

@@ -107,6 +107,17 @@ class OutputLease:
         if self._lost is not None:
             raise self._lost
 
+    def confirm(self) -> None:
+        """Ask the store whether this run still has the lease.
+
+        Raises
+        ------
+        LeaseLost
+            It has not.
+        """
+        if self._own(self._directory.read_version(self._name)) is None:
+            raise self._taken_over()
+
     def release(self, ended: str) -> None:
         """Write how the run ended.
 
@@ -203,9 +214,12 @@ class OutputLease:
             held = self._own(self._directory.read_version(self._name))
             held = held and self._directory.put(self._name, state.dumps(), held)
         if held is None:
-            self._lost = LeaseLost(self._path, "another run has taken over this output", "see which run should go on")
+            self._lost = self._taken_over()
         else:
             self._state, self._held = state, held
+
+    def _taken_over(self) -> LeaseLost:
+        return LeaseLost(self._path, "another run has taken over this output", "see which run should go on")
 
     def _own(self, found: VersionedBytes | None) -> VersionedBytes | None:
         """Return a lease read from the store, if it is this run's."""

@@ -1,6 +1,6 @@
 """Place of the state of a run: in or beside its output."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -40,14 +40,14 @@ class StatePlace:
         directory = Directory(parent or "/", storage_options)
         return cls(directory, f".{name}.{RUN}" if is_local else f"{name}.{RUN}", f"{name}.{RECORDS}", is_local)
 
-    def log(self, own: Path | None) -> RecordLog:
+    def log(self, own: Path | None, confirm: Callable[[], object]) -> RecordLog:
         """Return the log of the records.
 
         `own` is used instead of a local file, or for a copy of the segments.
         """
         if self.is_local:
             return FileLog(self.records_file(own))
-        return SegmentLog(self.directory, self.records, own)
+        return SegmentLog(self.directory, self.records, own, confirm)
 
     def records_file(self, own: Path | None) -> Path:
         """Return the local file of the records."""

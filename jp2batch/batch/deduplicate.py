@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from jp2batch.batch.key_table import GrowingArray, Keys, KeyTable, key_of, keys_of
-from jp2batch.batch.manifest.digested import Row, request_of
+from jp2batch.batch.key_table import GrowingArray, Keys, KeyTable, key_of
+from jp2batch.batch.manifest.digested import Row, RowBlock, request_of
 from jp2batch.compute.result import Result
 from jp2batch.core.request import Request
 
@@ -50,17 +50,17 @@ class ItemIds:
         found = self._rows.rows[place]
         return int(found["number"]) if found["number"] and found["digest"] != digest else None
 
-    def issue(self, rows: Sequence[Row], numbers: Sequence[int]) -> bool:
+    def issue(self, rows: RowBlock, numbers: Sequence[int]) -> bool:
         """Keep the ids of rows as items; return whether all are new.
 
         If not, nothing is kept.
         """
-        keys = keys_of(row.id for row in rows)
+        keys = rows.ids
         if (self._places.find(keys) >= 0).any() or len(np.unique(keys)) < len(keys):
             return False
         self._places.put(keys, np.arange(len(self._rows), len(self._rows) + len(rows)))
         new = self._rows.extend(len(rows))
-        new["number"], new["digest"], new["issued"] = numbers, keys_of(row.digest for row in rows), True
+        new["number"], new["digest"], new["issued"] = numbers, rows.digests, True
         return True
 
     def __contains__(self, id_: str) -> bool:

@@ -1,10 +1,10 @@
 """Items of a batch, known or still being read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from jp2batch.batch.deduplicate import ItemIds
-from jp2batch.batch.manifest.digested import Row, request_of
+from jp2batch.batch.manifest.digested import Row, RowBlock, request_of
 from jp2batch.batch.manifest.read import Manifest
 from jp2batch.batch.manifest.requests import ReadRow
 from jp2batch.batch.read_ahead import ReadAhead
@@ -15,6 +15,7 @@ AHEAD = 50_000
 """Rows of a manifest checked before a run begins."""
 _PART = 5_000  # later rows that are read ahead
 _PATIENCE = 2.0  # seconds to collect the first rows of a pipe
+_GATHER = 0.05  # seconds to collect later rows of a file: a few at a time cost more
 _FOREVER = 10.0**9
 _MOST_BAD = 1000  # rows that are kept to be told
 
@@ -87,13 +88,16 @@ class ItemStream:
         self._rows.wait(_PATIENCE if manifest.is_pipe else _FOREVER, AHEAD)
         self._rows.wait(_FOREVER)
         rows = self._rows.take(AHEAD)
-        claimed = [row for number, read in rows if (row := self._claimed(number, read)) is not None]
-        if self._bad or not claimed:
+        items: list[Row] | None = self._issued(rows)
+        if items is None:
+            claimed = [row for number, read in rows if (row := self._claimed(number, read)) is not None]
+            items = [] if self._bad else [self.ids.item(row) for row in claimed]
+        if not items:
             self.close()
             raise manifest.refusal(self._bad)
-        self.first = [request_of(self.ids.item(row)) for row in claimed]
+        self.first = list(map(request_of, items))
         self.whole = self._rows.exhausted
-        self._rows.most = _PART
+        self._rows.most = 2 * _PART
 
     def read_all(self) -> None:
         """Wait for all items, and make them the first.
@@ -112,13 +116,15 @@ class ItemStream:
 
     def more(self) -> list[Row] | None:
         """Return the next items available; None at the end."""
+        if not self._manifest.is_pipe:
+            self._rows.wait(_GATHER, _PART)
         rows = self._rows.take(_PART)
         if not rows and self._rows.exhausted:
             return None
-        valid = [(number, row) for number, row in rows if not isinstance(row, str)]
-        if rows and len(valid) == len(rows) and self.ids.issue([row for _, row in valid], [n for n, _ in valid]):
-            return [row for _, row in valid]
-        items = []
+        block = self._issued(rows)
+        if block is not None:
+            return block
+        items = list[Row]()
         for number, read in rows:  # one by one: an id must not depend on how many rows are there already
             row = self._claimed(number, read)
             if row is not None:
@@ -132,6 +138,12 @@ class ItemStream:
     def close(self) -> None:
         """Stop reading."""
         self._rows.close()
+
+    def _issued(self, rows: Sequence[ReadRow]) -> RowBlock | None:
+        """Return rows as items if all are valid, with new ids."""
+        items = RowBlock([row for _, row in rows if not isinstance(row, str)])
+        is_new = len(items) == len(rows) and self.ids.issue(items, [number for number, _ in rows])
+        return items if is_new else None
 
     def _claimed(self, number: int, row: Row | str) -> Row | None:
         """Return a row whose id is claimed; None for a bad row."""

@@ -6,10 +6,12 @@ A request takes some 10 us to make; a resumed run needs it only for the rows tha
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from json.encoder import encode_basestring_ascii as quoted
 
+from jp2batch.batch.key_table import Keys, keys_of
 from jp2batch.batch.manifest.rows import OWN_COLUMNS, PlainRow
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.request import Request
@@ -21,6 +23,7 @@ _NUMBER = r"(0|[1-9][0-9]{0,8})"
 _WINDOW = re.compile(rf"{_NUMBER}:{_NUMBER},{_NUMBER}:{_NUMBER}")
 _LEVELS: dict[object, int] = {str(level): level for level in range(33)}
 _MOST = 1000  # sets of names
+_MISSING = "\0"  # no name of a column: it would be refused
 
 
 @dataclass(slots=True)
@@ -54,6 +57,21 @@ def request_of(row: Row) -> Request:
     return row if isinstance(row, Request) else row.request
 
 
+class RowBlock(list[Row]):
+    """Rows, and the keys of their ids and digests."""
+
+    @cached_property
+    def digests(self) -> Keys:
+        """Keys of the digests."""
+        return keys_of(row.digest for row in self)
+
+    @cached_property
+    def ids(self) -> Keys:
+        """Keys of the ids, most of which are digests."""
+        is_same = all(row.id is row.digest for row in self)
+        return self.digests if is_same else keys_of(row.id for row in self)
+
+
 class Digester:
     """Ids and digests of plain rows.
 
@@ -75,7 +93,7 @@ class Digester:
         self._is_valid = False  # an invalid root makes all rows bad
         with contextlib.suppress(InvalidRequest):
             self._is_valid = bool(Request("image", rlevel, root=root))
-        self._names: dict[tuple[str, ...], list[str | None] | None] = {}
+        self._names: dict[tuple[str, ...], Sequence[str] | None] = {}
 
     def digested(self, row: PlainRow) -> DigestedRow | None:
         """Return a row with id and digest; None if unusual.
@@ -85,7 +103,7 @@ class Digester:
         names = self._names_in(tuple(row))
         if names is None:
             return None
-        path, level, window, id_ = [row.get(name) if name is not None else None for name in names]
+        path, level, window, id_ = map(row.get, names)
         if not isinstance(path, str) or not self._path.fullmatch(path) or (".." in path and self._root != "null"):
             return None
         if level is None or level == "":
@@ -101,7 +119,7 @@ class Digester:
             return DigestedRow(digest, digest, path, row, self._read)
         return DigestedRow(id_, digest, path, row, self._read) if isinstance(id_, str) and id_.strip() else None
 
-    def _names_in(self, names: tuple[str, ...]) -> list[str | None] | None:
+    def _names_in(self, names: tuple[str, ...]) -> Sequence[str] | None:
         """Return the names of path, rlevel, window and id in a row.
 
         None if the names are invalid.
@@ -111,7 +129,7 @@ class Digester:
                 self._names.clear()
             found = {name.strip().lower(): name for name in names}
             is_right = self._is_valid and "path" in found and len(found) == len(names)
-            self._names[names] = [found.get(own) for own in OWN_COLUMNS] if is_right else None
+            self._names[names] = [found.get(own, _MISSING) for own in OWN_COLUMNS] if is_right else None
         return self._names[names]
 
 

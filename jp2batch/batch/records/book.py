@@ -22,10 +22,11 @@ _TEXT = r"[ !#-\[\]-~]*"  # plain ASCII, in quotes
 _VALUE = rf'(?:"{_TEXT}"|[\w.+-]+)'
 # A record of a success as this package writes it, with nothing but numbers and texts in further columns of its row.
 _USUAL = re.compile(
-    rf'\{{(?:(?!"id":)"{_TEXT}":{_VALUE},)*"id":"({_TEXT})","Path":"{_TEXT}","root":(?:null|"({_TEXT})"),'
+    rf'^\{{(?:(?!"id":)"{_TEXT}":{_VALUE},)*"id":"({_TEXT})","Path":"{_TEXT}","root":(null|"{_TEXT}"),'
     rf'"rlevel":-?\d+,"window":[\[\]\w,]+,"digest":"([0-9a-f]{{16}})","status":"ok","error":null,'
     rf'"attempts":[ !-z|~]*,"output":(?:null|"(?:{_TEXT}/)?({_TEXT})"),"output_size":(?:null|(\d+)),'
-    rf'"output_checksum":(?:null|"md5:([0-9a-f]{{32}})"),"adopted":\w+,"same_as":(?:null|"{_TEXT}")\}}\n'.encode()
+    rf'"output_checksum":(?:null|"md5:([0-9a-f]{{32}})"),"adopted":\w+,"same_as":(?:null|"{_TEXT}")\}}\n'.encode(),
+    re.MULTILINE,
 )
 
 UNKNOWN = "0" * 32
@@ -112,12 +113,17 @@ class RecordBook:
     def add(self, lines: Sequence[bytes]) -> None:
         """Add lines; a damaged line counts, and is otherwise ignored."""
         self._columns.extend(len(lines))
-        begin, rows, usual = self.lines, list[int](), list[tuple[bytes, ...]]()
+        usual = _USUAL.findall(b"".join(lines))
+        if len(usual) == len(lines):
+            self.lines += len(lines)
+            self._enter(self.lines - len(lines), range(self.lines - len(lines), self.lines), usual)
+            return
+        begin, rows, usual = self.lines, list[int](), []
         for line in lines:
             match = _USUAL.fullmatch(line)
             if match is not None:
                 rows.append(self.lines)
-                usual.append(match.groups())
+                usual.append(match.groups(b""))
             elif (void := self._add_unusual(line)) is not None:
                 self._enter(begin, rows, usual)
                 begin, rows, usual = self.lines, [], []
@@ -164,15 +170,15 @@ class RecordBook:
         place = slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] + 1 == len(rows) else rows
         columns["id"][place] = columns["output"][place] = columns["folded"][place] = _hashes(ids)
         columns["digest"][place] = _hashes(digests)
-        columns["size"][place] = np.fromiter((int(size or -1) for size in sizes), np.int64, len(rows))
-        columns["md5"][place] = np.frombuffer(bytes.fromhex(b"".join(m or _NO for m in md5s).decode()), "V16")
+        columns["size"][place] = np.fromiter([int(size or -1) for size in sizes], np.int64, len(rows))
+        columns["md5"][place] = np.frombuffer(bytes.fromhex(b"".join([m or _NO for m in md5s]).decode()), "V16")
         columns["ok"][place] = columns["live"][place] = True
         if any(outputs):
             names = [output or id_ for output, id_ in zip(outputs, ids, strict=True)]
             columns["output"][place] = _hashes(names)
             columns["folded"][place] = _hashes(map(bytes.lower, names))
             columns["ending"][place] = [self._ending_of(name.decode()) for name in names]
-        self.roots.update(root and root.decode() for root in set(roots))
+        self.roots.update(orjson.loads(root) for root in set(roots))
 
     def _ending_of(self, name: str) -> int:
         """Return the number of a suffix; 0 if long or rare."""

@@ -19,6 +19,7 @@ BENCHMARKS = {
     "batch_overhead": "batch_overhead.measure",
     "batch_memory": "batch_memory.measure",
     "batch_throughput": "batch_throughput.measure",
+    "batch_scale": "batch_scale.measure",
     "remote_overviews": "remote_reads.overviews",
     "remote_windows": "remote_reads.windows",
     "remote_full": "remote_reads.full",

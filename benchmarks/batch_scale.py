@@ -1,18 +1,20 @@
 """Growth of a batch with its rows: processors, memory, first result, resume.
 
 Each row asks for another window of a tiny image, at its lowest resolution: a read takes as good as nothing. Scheduler,
-two workers and client are processes of their own; the client is the command line.
+two workers and client are processes of their own; the client is the command line. The largest run is only resumed: its
+results and records are made here.
 
-`python -m benchmarks.batch_scale ROWS…` measures other numbers of rows, e.g. 1000000.
+`python -m benchmarks.batch_scale ROWS…` measures other numbers of rows.
 """
 
+import hashlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,14 @@ import psutil
 from benchmarks import ROOT
 from benchmarks.setting import Setting
 from benchmarks.table import Table, seconds
+from jp2batch.batch.manifest.read import iter_manifest
+from jp2batch.batch.records.entry import line_of
+from jp2batch.compute.result import Result
+from jp2batch.image.read import Stats
 from jp2batch.sample.product import make_image
 
 _ROWS = (1_000, 10_000, 100_000)
+_MADE = 1_000_000  # rows of a run that is only resumed
 _SIZE = 64  # pixels a side: 1.1 million windows with its middle
 _LEFT = 100  # rows of a resumed run
 _WORKERS = 2
@@ -50,11 +57,14 @@ class Run:
 
 def measure(setting: Setting) -> Table:
     """Measure batches of several sizes."""
-    return scale([20, 40] if setting.quick else _ROWS)
+    return scale([20, 40], [60]) if setting.quick else scale(_ROWS, [_MADE])
 
 
-def scale(sizes: Sequence[int]) -> Table:
-    """Measure batches of some numbers of rows, and their resumes."""
+def scale(sizes: Sequence[int], made: Sequence[int] = ()) -> Table:
+    """Measure batches of some numbers of rows, and their resumes.
+
+    Of the numbers in `made`, only resumes are measured.
+    """
     from distributed import Client, SubprocessCluster
 
     rows = []
@@ -67,27 +77,45 @@ def scale(sizes: Sequence[int]) -> Table:
         command = [sys.executable, "-m", "jp2batch", "run", "--quiet", "--scheduler", str(client.scheduler.address)]
         image = Path(folder, "tiny.jp2")
         make_image(image, np.zeros((_SIZE, _SIZE), np.uint16), 60)
-        for size in (10, *sizes):  # the first warms up
+        for size in (10, *sizes, *made):  # the first warms up
             output = Path(folder, f"{size}.ndjson")
             whole, longer = (manifest(Path(folder, f"m{count}.ndjson"), image, count) for count in (size, size + _LEFT))
-            fresh = run([*command, str(whole), "-o", str(output)], output, pid)
+            fresh = None if size in made else run([*command, str(whole), "-o", str(output)], output, pid)
+            if fresh is None:
+                finish(whole, output)
             again = run([*command, str(longer), "-o", str(output), "--resume"], output, pid)
             with output.open("rb") as lines:
                 assert sum(1 for _ in lines) == size + _LEFT, "a row has no line, or several"
-            output.unlink()
+            for path in Path(folder).glob(f"{size}.ndjson*"):
+                path.unlink()
             rows.append(_cells(size, fresh, again))
     head = [
         *("rows", "client, ms a row", "scheduler, ms a row", "client's peak, MiB", "first result", "the run"),
-        *("resume, s of client's CPU", "its peak, MiB"),
+        *("resume, s of client's CPU", "its peak, MiB", "its first result"),
     ]
     note = f"A resumed run finds all rows but {_LEFT} done. ms and CPU: processor time."
     return Table(head, rows[1:], [note])
 
 
-def _cells(size: int, fresh: Run, again: Run) -> Sequence[str]:
+def finish(path: Path, output: Path) -> None:
+    """Write results and records of all rows of a manifest, as a run would."""
+    with output.open("wb") as results, output.with_name(f"{output.name}.records.ndjson").open("wb") as records:
+        for request in iter_manifest(path):
+            line = b'{"id":"%s","img_data":[[0,0,0],[0,0,0],[0,0,0]],"shape":[3,3]}\n' % request.id.encode()
+            checksum = f"md5:{hashlib.md5(line, usedforsecurity=False).hexdigest()}"
+            stats = Stats(bytes_read=1460, requests=1, retries=0, time_download=0.001234, time_processing=0.002345)
+            results.write(line)
+            result = Result(request, "ok", stats=stats, shape=(3, 3), dtype="uint16", worker="tcp://127.0.0.1:40123")
+            records.write(line_of(replace(result, output_size=len(line), output_checksum=checksum)))
+
+
+def _cells(size: int, fresh: Run | None, again: Run) -> Sequence[str]:
+    resume = (f"{again.processors:.2f}", f"{again.peak >> 20}", seconds(again.first))
+    if fresh is None:
+        return [f"{size}", *("–" * 5), *resume]
     each = (f"{1000 * taken / size:.3f}" for taken in (fresh.processors, fresh.scheduler))
     waits = (seconds(fresh.first), seconds(fresh.took))
-    return [f"{size}", *each, f"{fresh.peak >> 20}", *waits, f"{again.processors:.2f}", f"{again.peak >> 20}"]
+    return [f"{size}", *each, f"{fresh.peak >> 20}", *waits, *resume]
 
 
 def manifest(path: Path, image: Path, count: int) -> Path:

@@ -110,7 +110,7 @@ def _kills(port: int, name: str, times: int) -> list[Demand]:
         loading = asyncio.ensure_future(load(port, _body(name), clients=8, seconds=times))
         for number in range(times):
             await asyncio.sleep(1)
-            workers = _workers(port)
+            _, *workers = server_and_workers(port)
             if workers:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     workers[number % len(workers)].send_signal(signal.SIGKILL)
@@ -123,12 +123,17 @@ def _kills(port: int, name: str, times: int) -> list[Demand]:
     return [Demand(note, others.total(), "≤", 0, ""), Demand("503 without Retry-After", found.without_wait, "≤", 0, "")]
 
 
-def _workers(port: int) -> list[psutil.Process]:
-    server = next(one.pid for one in psutil.net_connections("tcp") if one.laddr.port == port and one.status == "LISTEN")
-    children = psutil.Process(server).children()
+def server_and_workers(port: int) -> list[psutil.Process]:
+    """Return the process that listens at a port, and its workers."""
+    server = psutil.Process(
+        next(one.pid for one in psutil.net_connections("tcp") if one.laddr.port == port and one.status == "LISTEN")
+    )
     with contextlib.suppress(psutil.NoSuchProcess):
-        return [child for child in children if any("spawn_main" in part for part in child.cmdline())]
-    return []
+        return [
+            server,
+            *(child for child in server.children() if any("spawn_main" in part for part in child.cmdline())),
+        ]
+    return [server]
 
 
 def _fairness(port: int, name: str, seconds: float) -> list[Demand]:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from jp2batch.core.errors import ClusterLost
 from jp2batch.core.request import Request
 from jp2batch.service.dispatcher import Dispatcher
-from jp2batch.service.problems import Busy
+from jp2batch.service.problems import Busy, NotInTime
 from jp2batch.service.reading import Reading
 from jp2batch.service.worker_actor import Job
 from jp2batch.storage.source import MemorySource, Source
@@ -73,6 +73,5 @@ class Canary:
     async def _read(self) -> None:
         end = asyncio.get_running_loop().time() + self._deadline
         job = Job(secrets.token_hex(8), ROOT, Request("canary.jp2"), Reading(), end=end)
-        with contextlib.suppress(TimeoutError, Busy):
-            async with asyncio.timeout_at(end):
-                await self._pool.run(job)
+        with contextlib.suppress(Busy, NotInTime):
+            await self._pool.run(job)

@@ -18,7 +18,7 @@ from jp2batch.compute.result import Result
 from jp2batch.compute.task import PickledSpec
 from jp2batch.service.fair_queue import OWN, FairQueue, Turn
 from jp2batch.service.metrics import Metrics
-from jp2batch.service.problems import Busy
+from jp2batch.service.problems import Busy, NotInTime
 from jp2batch.service.suspects import Suspects
 from jp2batch.service.worker_actor import Hung, Job
 from jp2batch.service.workers import Tasks, Worker, Workers, reason_of, retrieve
@@ -30,7 +30,6 @@ _log = logging.getLogger(__name__)
 
 _TRIES = 4  # attempts of a job: a worker can also be killed from outside
 _LONGEST_WAIT = 30.0  # seconds, the longest Retry-After
-_EARLY = 0.05  # seconds before the deadline of a job, when it is refused rather than late
 _SLOW = 2.0  # seconds after which a job is slow
 _STUCK = 10.0  # seconds after the end of a job until its worker is restarted; its actor ends the job earlier
 
@@ -102,6 +101,8 @@ class Dispatcher:
         ------
         Busy
             Too many jobs are waiting, or its workers were lost repeatedly.
+        NotInTime
+            Its deadline has come while it ran.
         """
         loop = asyncio.get_running_loop()
         self._make_room(client)
@@ -109,7 +110,7 @@ class Dispatcher:
         turn.result.add_done_callback(retrieve)
         self._queue.put_nowait(turn)
         relief = loop.call_later(_SLOW, self._relieve, turn)
-        expiry = loop.call_at(job.end - _EARLY, self._expire, turn, loop.time())
+        expiry = loop.call_at(job.end, self._expire, turn, loop.time())
         try:
             return await turn.result
         finally:
@@ -140,11 +141,16 @@ class Dispatcher:
         rival.result.set_exception(self._busy())
 
     def _expire(self, turn: Turn, arrival: float) -> None:
-        """Refuse a job at its deadline, if it has mostly waited."""
+        """End a job at its deadline: refused, if it has mostly waited, or lost workers."""
+        if turn.result.done():
+            return
         now = asyncio.get_running_loop().time()
         _, begin = self._running.get(turn, (None, now))
-        if begin - arrival >= now - begin and not turn.result.done():
+        if turn.losses or begin - arrival >= now - begin:
             turn.result.set_exception(self._busy())
+        else:
+            problem, hint = f"not done within {now - arrival:.3g} s", "try again later, or request fewer pixels"
+            turn.result.set_exception(NotInTime(turn.job.request.shown_path, problem, hint))
 
     def _busy(self) -> Busy:
         wait = min(_LONGEST_WAIT, 1 + self._seconds * self.waiting / max(1, self.places))

@@ -16,7 +16,7 @@ from jp2batch.core.errors import Jp2BatchError
 from jp2batch.core.location import redact
 from jp2batch.core.request import Request
 from jp2batch.service.handler import Handler
-from jp2batch.service.problems import Busy, NotInTime, problem_of
+from jp2batch.service.problems import Busy, problem_of
 from jp2batch.service.reading import GZIP_LEVEL, MOST_AT_ONCE, Content, Reading, Settled, describe_image, describe_plan
 from jp2batch.service.representations import TYPES, accepts_gzip, head_of, slices_of, tail_of, type_for
 from jp2batch.service.request_body import parse_batch, parse_body, parse_query, parse_values
@@ -56,15 +56,8 @@ class Reader(Handler):
         Jp2BatchError
             It cannot be read.
         """
-        limits = self.service.settings.limits
-        end = asyncio.get_running_loop().time() + limits.deadline
-        job = Job(secrets.token_hex(8), root.name, request, reading, end)
-        try:
-            async with asyncio.timeout_at(end):
-                result = await self._admitted(job)
-        except TimeoutError:
-            hint = "try again later, or request fewer pixels"
-            raise NotInTime(request.shown_path, f"not done within {limits.deadline:g} s", hint) from None
+        end = asyncio.get_running_loop().time() + self.service.settings.limits.deadline
+        result = await self._admitted(Job(secrets.token_hex(8), root.name, request, reading, end))
         self.service.metrics.read(result)
         if result.error is not None and not isinstance(result.error, Settled):
             raise result.error
@@ -82,7 +75,7 @@ class Reader(Handler):
             try:
                 return await self.service.pool.run(job, self._client)
             except Busy:
-                if not job.reading.row:
+                if not job.reading.row or asyncio.get_running_loop().time() > job.end:
                     raise
                 await asyncio.sleep(_AGAIN)
 

@@ -18,7 +18,7 @@ from jp2batch.core.request import Request
 from jp2batch.service.canary import Canary
 from jp2batch.service.dispatcher import Dispatcher
 from jp2batch.service.metrics import Metrics
-from jp2batch.service.problems import Busy
+from jp2batch.service.problems import Busy, NotInTime
 from jp2batch.service.reading import Reading
 from jp2batch.service.suspects import Suspects
 from jp2batch.service.worker_actor import Hung, Job
@@ -132,8 +132,7 @@ class Bench:
         return asking
 
     async def _ask(self, job: Job, client: str) -> Result:
-        async with asyncio.timeout_at(job.end):
-            return await self.pool.run(job, client)
+        return await self.pool.run(job, client)
 
     def leave(self, number: int) -> None:
         waiting = [client for client in self.clients if not client.done()]
@@ -425,7 +424,7 @@ def test_a_job_that_has_mostly_waited_is_refused_and_one_that_has_run_is_late():
         with pytest.raises(Busy, match="the server is busy"):
             await waiting
         for client in running:
-            with pytest.raises(TimeoutError):
+            with pytest.raises(NotInTime):
                 await client
         await bench.pool.close()
 
@@ -525,6 +524,27 @@ def test_a_worker_that_does_not_stop_is_restarted():
         assert list(bench.cluster.workers) == ["tcp://2"]
         bench.finish(0)
         assert (await second).value == "2"
+        await bench.pool.close()
+
+    run(played())
+
+
+def test_a_job_late_because_its_workers_were_lost_is_refused():
+    async def played() -> None:
+        bench = Bench()
+        keeping = asyncio.ensure_future(bench.pool.keep())
+        bench.cluster.add(FakeWorker(1))
+        await asyncio.sleep(2)
+        asking = bench.arrive(seconds=30)
+        await asyncio.sleep(1)
+        bench.fail(0)
+        bench.cluster.workers.clear()
+        bench.cluster.add(FakeWorker(1))
+        await asyncio.sleep(10)
+        assert bench.pool.running == 1
+        with pytest.raises(Busy):
+            await asking
+        keeping.cancel()
         await bench.pool.close()
 
     run(played())

@@ -141,7 +141,7 @@ class Dispatcher:
         rival.result.set_exception(self._busy())
 
     def _expire(self, turn: Turn, arrival: float) -> None:
-        """End a job at its deadline: refused, if it has mostly waited, or lost workers."""
+        """End a job at its deadline, as late or refused."""
         if turn.result.done():
             return
         now = asyncio.get_running_loop().time()

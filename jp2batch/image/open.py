@@ -49,8 +49,8 @@ class OpenImage:
     """
     claims: list[ByteRange] = field(default_factory=list)
     """Headers from a shared table, to compare with the file."""
-    decoded: list[Channel] = field(default_factory=list)
-    """Bands according to the decoder, if boxes are misplaced; else empty."""
+    bands: list[Channel] = field(default_factory=list)
+    """Bands of the image, once determined."""
     decoder: Decoder = field(default_factory=default_decoder)
     """Decoder of the image."""
 
@@ -170,9 +170,11 @@ class OpenImage:
     @property
     def channels(self) -> tuple[Channel, ...]:
         """Bands of the image."""
-        if self.image.misplaced:
-            return self._decoded_channels()
-        return channels(self.image.container, self.image.header)
+        if not self.bands:
+            image = self.image
+            found = self._decoded_channels() if image.misplaced else channels(image.container, image.header)
+            self.bands.extend(found)
+        return tuple(self.bands)
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
@@ -182,18 +184,16 @@ class OpenImage:
     def _decoded_channels(self) -> tuple[Channel, ...]:
         """Return the bands according to the decoder.
 
-        The whole file is decoded, once, at the lowest resolution level.
+        The whole file is decoded at the lowest resolution level.
         """
-        if not self.decoded:
-            check_whole(self.pieces.size, self.image.misplaced, config.max_whole_file())
-            run_steps(fetch_ranges(self.pieces, [ByteRange(0, self.pieces.size)]), self.fetch)
-            data = whole_file(self.pieces, self.image, 0).data
-            try:
-                found = samples_of_file(self.decoder, data, self.image.header)
-            except CorruptImage as error:
-                raise CorruptImage("", f"{error.problem}; {self.image.misplaced}", "fetch the file again") from None
-            self.decoded.extend(Channel(one.bits, one.signed, in_palette=one.signed) for one in found)
-        return tuple(self.decoded)
+        check_whole(self.pieces.size, self.image.misplaced, config.max_whole_file())
+        run_steps(fetch_ranges(self.pieces, [ByteRange(0, self.pieces.size)]), self.fetch)
+        data = whole_file(self.pieces, self.image, 0).data
+        try:
+            found = samples_of_file(self.decoder, data, self.image.header)
+        except CorruptImage as error:
+            raise CorruptImage("", f"{error.problem}; {self.image.misplaced}", "fetch the file again") from None
+        return tuple(Channel(one.bits, one.signed, in_palette=one.signed) for one in found)
 
 
 def with_image(source: Source, act: Callable[[OpenImage], T], *, image_index: ImageIndex | None = None) -> T:

@@ -1,8 +1,10 @@
 """Reference-grid arithmetic: tiles, tile-components, resolution levels, precincts, windows (T.800 annex B)."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from jp2batch.core.errors import CorruptImage, InvalidRlevel, InvalidWindow
@@ -185,20 +187,22 @@ def tile_bounds(siz: Siz, selection: Selection) -> tuple[list[int], list[int]]:
 
 def _tiles(siz: Siz, rlevel: int, area: Rect) -> tuple[int, ...]:
     rows, columns = tile_counts(siz)
-    parts = {row: tile_samples(siz, row * columns, rlevel) for row in range(rows)}
-    in_rows = [row for row, part in parts.items() if _meets((part.y0, part.y1), (area.y0, area.y1))]
-    parts = {column: tile_samples(siz, column, rlevel) for column in range(columns)}
-    in_columns = [column for column, part in parts.items() if _meets((part.x0, part.x1), (area.x0, area.x1))]
-    return tuple(row * columns + column for row in in_rows for column in in_columns)
+    sampling = siz.components[0]
+
+    def met(edges: Iterable[int], sampled: int, start: int, stop: int) -> list[int]:
+        """Return the tiles of an axis with samples between bounds."""
+        at = [ceil_div(ceil_div(edge, sampled), 1 << rlevel) for edge in edges]
+        return [tile for tile, (low, high) in enumerate(pairwise(at)) if max(low, start) < min(high, stop)]
+
+    ys = [siz.yosiz, *(siz.ytosiz + row * siz.ytsiz for row in range(1, rows)), siz.ysiz]
+    xs = [siz.xosiz, *(siz.xtosiz + column * siz.xtsiz for column in range(1, columns)), siz.xsiz]
+    in_columns = met(xs, sampling.xrsiz, area.x0, area.x1)
+    return tuple(row * columns + column for row in met(ys, sampling.yrsiz, area.y0, area.y1) for column in in_columns)
 
 
 def tile_samples(siz: Siz, tile: int, rlevel: int) -> Rect:
     """Return the samples of a tile at a resolution level."""
     return samples(siz, tile_area(siz, tile), rlevel)
-
-
-def _meets(a: tuple[int, int], b: tuple[int, int]) -> bool:
-    return max(a[0], b[0]) < min(a[1], b[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from json.encoder import encode_basestring_ascii as quoted
 
 from jp2batch.batch.key_table import Keys, keys_of
@@ -60,16 +59,23 @@ def request_of(row: Row) -> Request:
 class RowBlock(list[Row]):
     """Rows, and the keys of their ids and digests."""
 
-    @cached_property
+    _digests: Keys | None = None
+    _ids: Keys | None = None
+
+    @property
     def digests(self) -> Keys:
         """Keys of the digests."""
-        return keys_of(row.digest for row in self)
+        if self._digests is None:
+            self._digests = keys_of(row.digest for row in self)
+        return self._digests
 
-    @cached_property
+    @property
     def ids(self) -> Keys:
         """Keys of the ids, most of which are digests."""
-        is_same = all(row.id is row.digest for row in self)
-        return self.digests if is_same else keys_of(row.id for row in self)
+        if self._ids is None:
+            is_same = all(row.id is row.digest for row in self)
+            self._ids = self.digests if is_same else keys_of(row.id for row in self)
+        return self._ids
 
 
 class Digester:

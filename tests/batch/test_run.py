@@ -144,7 +144,6 @@ def test_a_bad_manifest_starts_nothing(tmp_path, paths):
     ("arguments", "code", "said"),
     [
         (["{manifest}", "-o", "{tmp}/results.csv"], 2, "cannot tell the output format from the name"),
-        (["{manifest}", "-o", "s3://bucket/out.ndjson"], 2, "objects in a store cannot be appended to"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--format", "npy"], 2, "--format npy is for folders"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--resume", "--overwrite"], 2, "contradicts"),
         (["{manifest}", "-o", "{tmp}/r.ndjson", "--retry-failed"], 2, "records of an earlier run are missing"),

@@ -137,11 +137,11 @@ def test_what_cannot_be_written_is_told_before_anything_is_read(away, manifest, 
 def test_a_write_that_fails_in_a_way_that_passes_is_made_again(away, s3_server, monkeypatch):
     put, tries = s3fs.S3FileSystem.pipe_file, []
 
-    def failing(fs, path, data):
+    def failing(fs, path, data, **limits):
         tries.append(path)
         if len(tries) < failures:
             raise ConnectionResetError("by peer")
-        return put(fs, path, data)
+        return put(fs, path, data, **limits)
 
     monkeypatch.setattr(s3fs.S3FileSystem, "pipe_file", failing)
     options = s3_server.options | {"default_block_size": 7 << 20}  # a file system of its own, made after that

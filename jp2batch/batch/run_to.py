@@ -4,7 +4,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from jp2batch.batch.interrupts import interrupted_between
 from jp2batch.batch.item_source import ItemList, ItemSource, ItemStream
@@ -18,9 +17,6 @@ from jp2batch.compute.engine import EngineOptions
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import as_requests
 from jp2batch.storage.callers import called_by
-
-if TYPE_CHECKING:
-    pass
 
 
 def run_to(

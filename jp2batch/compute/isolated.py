@@ -83,7 +83,8 @@ class _Task:
             opened = unsealed(order, self.request)
             order = replace(opened, memory=self.memory) if opened.memory is None else opened
             config.apply_settings(order.settings)
-            order.load(self.request)
+            order.load()
+            order.open(self.request, order.storage_options)  # imports its driver
         begin()
         with watchdog(self.deadline):
             result = run_task(self.request, order)

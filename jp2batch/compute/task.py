@@ -90,13 +90,12 @@ class TaskSpec:
     memory: int | None = None
     """Memory limit of a request in bytes; None: the worker decides."""
 
-    def load(self, request: Request) -> None:
-        """Import the task's modules, before its deadline begins.
+    def load(self) -> None:
+        """Import the modules of decoder and delivery.
 
         On a busy machine, these imports may take half a minute.
         """
         with contextlib.suppress(Exception):  # the task meets the error again
-            self.open(request, self.storage_options)
             for part in (default_decoder(), self.deliver):
                 getattr(part, "load", int)()
 
@@ -133,11 +132,11 @@ def run_task(request: Request, order: TaskSpec | PickledSpec) -> Result:
     try:
         order = unsealed(order, request)
         config.apply_settings(order.settings)
+        source = order.open(request, order.storage_options)  # imports its driver; requests nothing yet
         deadline = order.deadline if is_replaced() else None
         if deadline is not None:
-            order.load(request)
+            order.load()
         with watchdog(deadline):
-            source = order.open(request, order.storage_options)
             pixels = _read(source, request, order)
             current_check()()
             value = order.deliver(pixels, request)

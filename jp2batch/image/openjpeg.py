@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError, CorruptImage, OpenJpegNotFound
 from jp2batch.core.runtime import uninterrupted_by_fork
+from jp2batch.core.value_range import are_within
 from jp2batch.image.openjpeg_callbacks import MemoryStream, Messages
 
 _INSTALL = "install it: pip install pillow, conda install -c conda-forge openjpeg, or apt install libopenjp2-7"
@@ -184,7 +185,7 @@ def _fits(component: Any, dtype: np.dtype[np.integer]) -> bool:
 
 def _check_values(samples: NDArray[np.generic], dtype: np.dtype[np.integer]) -> None:
     limits = np.iinfo(dtype)
-    if samples.size and (samples.min() < limits.min or samples.max() > limits.max):
+    if not are_within(samples, limits.min, limits.max):
         raise CorruptImage("", f"a decoded value does not fit {dtype}", "convert the image")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jp2batch.core.errors import EncodingError
+from jp2batch.core.value_range import are_within
 
 Size = tuple[int, int]
 """(width, height) or (column, row): x first, as in the standard."""
@@ -100,7 +101,7 @@ def check(planes: NDArray[np.generic], coding: Coding) -> None:
     highest = lowest + (1 << coding.bits) - 1
     if planes.ndim != 3 or not planes.size or planes.dtype.kind not in "iub":
         raise EncodingError("", f"{planes.dtype} of shape {planes.shape} is no image", "give integers, (bands, y, x)")
-    if planes.min() < lowest or planes.max() > highest:
+    if not are_within(planes, lowest, highest):
         raise EncodingError("", f"samples are outside {lowest} … {highest}", "clip them, or raise Coding.bits")
     if not (0 <= coding.levels <= 32 and 1 <= coding.layers <= 100):
         raise EncodingError("", f"{coding.levels} levels, {coding.layers} layers", "take 0 to 32 and 1 to 100")

@@ -15,7 +15,7 @@ from typing import Self
 from jp2batch.storage.callers import request
 from jp2batch.storage.conditional import PreconditionFailed, VersionedBytes, put_new, put_over, read_version
 from jp2batch.storage.deadline import write_limit
-from jp2batch.storage.files import is_local, read_bytes, write_bytes, writing
+from jp2batch.storage.files import is_local, protocols_of, read_bytes, write_bytes, writing
 
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 _TOGETHER = 32  # files read at once
@@ -205,7 +205,7 @@ class Directory:
                 return
             fs.invalidate_cache()
             try:
-                if _COPYING.isdisjoint(fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
+                if _COPYING.isdisjoint(protocols_of(fs)):
                     data = fs.cat_file(old)
                     fs.pipe_file(new, data, **write_limit(fs, len(data)))
                 else:

@@ -92,9 +92,8 @@ def write_bytes(url: str, data: bytes, *, storage_options: Mapping[str, object] 
             if is_local(fs):
                 _replace(Path(path), lambda temporary: _write_new(temporary, data))
             else:
-                fs.pipe_file(
-                    path, data, **write_limit(fs, len(data))
-                )  # an object store shows the object after the last byte has arrived
+                # An object store shows the object after the last byte has arrived.
+                fs.pipe_file(path, data, **write_limit(fs, len(data)))
 
     retried_now(put, config.retry_policy())
     return WrittenBytes.of(data)
@@ -163,7 +162,12 @@ def writing(url: str, storage_options: Mapping[str, object] | None) -> Iterator[
 
 def is_local(fs: Any) -> bool:
     """Return whether a file system is local."""
-    return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
+    return "file" in protocols_of(fs)
+
+
+def protocols_of(fs: Any) -> tuple[str, ...]:
+    """Return the protocols of a file system, by fsspec's names."""
+    return fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)
 
 
 def _replace(path: Path, write: Callable[[Path], None]) -> None:

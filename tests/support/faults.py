@@ -4,16 +4,14 @@ import signal
 import time
 
 from support.site import workforce
-from support.trial import PAUSE, SHORT, Seen, Trial, fault
+from support.trial import PAUSE, SHORT, Seen, Trial, fault, under_way
 
 WAIT = ("--wait-workers", "40s")
 
 
 def cut(trial: Trial, host: str, seconds: float | None, *arguments: str) -> Seen:
     """Cut the link of a host during a run, for a while or for ever."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process = trial.start(force, *arguments)
-        trial.wait_for(30, process)
+    with under_way(trial, *arguments) as (_, process):
         place = trial.site.hosts.host(host)
         place.cut()
         try:
@@ -84,9 +82,8 @@ def client_cut_twice(trial: Trial) -> Seen:
 @fault("client told to stop (SIGTERM) while it is cut off", 130)
 def terminated_while_cut(trial: Trial) -> Seen:
     """Stop a run that waits for its network."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process, place = trial.start(force), trial.client()
-        trial.wait_for(30, process)
+    with under_way(trial) as (_, process):
+        place = trial.client()
         place.cut()
         time.sleep(10)
         process.send(signal.SIGTERM)
@@ -99,9 +96,7 @@ def terminated_while_cut(trial: Trial) -> Seen:
 @fault("the store stops (SIGSTOP) for 60 s: it accepts requests, and does not answer", 0, 1)
 def store_frozen(trial: Trial) -> Seen:
     """Stop the store for a minute."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process = trial.start(force)
-        trial.wait_for(30, process)
+    with under_way(trial) as (_, process):
         with trial.site.store.frozen():
             time.sleep(60)
         return trial.end(process)
@@ -110,19 +105,14 @@ def store_frozen(trial: Trial) -> Seen:
 @fault("the store stops (SIGSTOP) for ever", 1)
 def store_frozen_for_ever(trial: Trial) -> Seen:
     """Stop the store until the run has ended."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process = trial.start(force, *trial.site.known(*WAIT))
-        trial.wait_for(30, process)
-        with trial.site.store.frozen():
-            return trial.end(process)
+    with under_way(trial, *trial.site.known(*WAIT)) as (_, process), trial.site.store.frozen():
+        return trial.end(process)
 
 
 @fault("scheduler killed, and started again after 10 s", 0)
 def scheduler_restarted(trial: Trial) -> Seen:
     """Kill the scheduler, and start another."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process = trial.start(force)
-        trial.wait_for(30, process)
+    with under_way(trial) as (force, process):
         force.scheduler.kill()
         time.sleep(10)
         force.start_scheduler()
@@ -132,9 +122,7 @@ def scheduler_restarted(trial: Trial) -> Seen:
 @fault("scheduler told to stop (SIGTERM), and started again after 10 s", 0)
 def scheduler_stopped(trial: Trial) -> Seen:
     """Stop the scheduler as a service manager does, and start another."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process = trial.start(force)
-        trial.wait_for(30, process)
+    with under_way(trial) as (force, process):
         force.scheduler.send(signal.SIGTERM)
         force.scheduler.wait(30)
         time.sleep(10)
@@ -145,9 +133,7 @@ def scheduler_stopped(trial: Trial) -> Seen:
 @fault("all workers leave for 90 s", 0)
 def workers_leave(trial: Trial) -> Seen:
     """Kill all workers, and start them again."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process = trial.start(force)
-        trial.wait_for(30, process)
+    with under_way(trial) as (force, process):
         for worker in force.workers.values():
             worker.kill()
         time.sleep(90)
@@ -159,9 +145,7 @@ def workers_leave(trial: Trial) -> Seen:
 @fault("all workers leave for ever", 1)
 def workers_leave_for_ever(trial: Trial) -> Seen:
     """Kill all workers."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process = trial.start(force, *trial.site.known(*WAIT))
-        trial.wait_for(30, process)
+    with under_way(trial, *trial.site.known(*WAIT)) as (force, process):
         for worker in force.workers.values():
             worker.kill()
         return trial.end(process)
@@ -170,9 +154,7 @@ def workers_leave_for_ever(trial: Trial) -> Seen:
 @fault("a worker of another version joins", 0)
 def another_version(trial: Trial) -> Seen:
     """Let a worker with another version of the package join."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process = trial.start(force)
-        trial.wait_for(30, process)
+    with under_way(trial) as (force, process):
         host = trial.site.hosts.host("w4")
         package = host.folder / "old/jp2batch"
         package.mkdir(parents=True, exist_ok=True)
@@ -184,9 +166,7 @@ def another_version(trial: Trial) -> Seen:
 @fault("a worker without the package joins", 0)
 def without_package(trial: Trial) -> Seen:
     """Let a worker without the package join."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process = trial.start(force)
-        trial.wait_for(30, process)
+    with under_way(trial) as (force, process):
         host = trial.site.hosts.host("w4")
         package = host.folder / "none/jp2batch"
         package.mkdir(parents=True, exist_ok=True)
@@ -206,9 +186,7 @@ def paused(trial: Trial) -> Seen:
 @fault("all workers are paused", 1)
 def all_paused(trial: Trial) -> Seen:
     """Let dask pause all workers, when the run has begun."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process = trial.start(force, *trial.site.known(*WAIT))
-        trial.wait_for(30, process)
+    with under_way(trial, *trial.site.known(*WAIT)) as (force, process):
         for name in force.names:
             force.start_paused(f"p{name}")
             force.workers[name].kill()
@@ -218,9 +196,7 @@ def all_paused(trial: Trial) -> Seen:
 @fault("a worker freezes (SIGSTOP) for 60 s", 0)
 def frozen(trial: Trial) -> Seen:
     """Stop all processes of a worker for a minute."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process = trial.start(force)
-        trial.wait_for(30, process)
+    with under_way(trial) as (force, process):
         with force.frozen("w2"):
             time.sleep(60)
         return trial.end(process)

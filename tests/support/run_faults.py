@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from support.namespaces import Host
 from support.site import Workforce, workforce
-from support.trial import PAUSE, ROWS, THREADS, Seen, Trial, fault
+from support.trial import PAUSE, ROWS, THREADS, Seen, Trial, fault, under_way
 
 
 def killed(trial: Trial, force: Workforce, number: int = 30, on: str = "client") -> None:
@@ -39,26 +39,24 @@ def killed_often(trial: Trial) -> Seen:
         return trial.end(trial.start(force, "--resume", on="client2"))
 
 
+def second(trial: Trial, flag: str) -> Seen:
+    """Start another run at the output of a run."""
+    with under_way(trial) as (_, first):
+        seen = trial.end(trial.start(THREADS, flag, on="other"))
+        trial.notes.append(f"the first: {trial.end(first)}")
+    return seen
+
+
 @fault("two runs at an output: the second", 3, lines=2)
 def second_run(trial: Trial) -> Seen:
     """Start another run at the output of the first."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        first = trial.start(force)
-        trial.wait_for(30, first)
-        seen = trial.end(trial.start(THREADS, "--resume", on="other"))
-        trial.notes.append(f"the first: {trial.end(first)}")
-    return seen
+    return second(trial, "--resume")
 
 
 @fault("two runs at an output, the second with --overwrite", 3, lines=2)
 def second_run_overwrites(trial: Trial) -> Seen:
     """Start another run that would replace the output of the first."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        first = trial.start(force)
-        trial.wait_for(30, first)
-        seen = trial.end(trial.start(THREADS, "--overwrite", on="other"))
-        trial.notes.append(f"the first: {trial.end(first)}")
-    return seen
+    return second(trial, "--overwrite")
 
 
 @fault("holder of an output killed: the next run", 0)
@@ -72,9 +70,7 @@ def holder_killed(trial: Trial) -> Seen:
 @fault("holder of an output frozen for 90 s, and taken over: the holder", 1)
 def holder_frozen(trial: Trial) -> Seen:
     """Stop a run, start the next on another host, and let the first go on."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        first = trial.start(force)
-        trial.wait_for(30, first)
+    with under_way(trial) as (force, first):
         with first.frozen():
             second = trial.start(force, "--resume", on="other")
             time.sleep(90)
@@ -86,9 +82,7 @@ def holder_frozen(trial: Trial) -> Seen:
 @fault("client told to stop (SIGTERM)", 130)
 def terminated(trial: Trial) -> Seen:
     """Stop the client as a service manager does."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process = trial.start(force)
-        trial.wait_for(30, process)
+    with under_way(trial) as (_, process):
         process.send(signal.SIGTERM)
         return trial.end(process)
 
@@ -96,9 +90,7 @@ def terminated(trial: Trial) -> Seen:
 @fault("Ctrl-C while the scheduler is cut off", 130)
 def interrupted_while_cut(trial: Trial) -> Seen:
     """Interrupt a run that waits for its cluster."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process = trial.start(force)
-        trial.wait_for(30, process)
+    with under_way(trial) as (_, process):
         trial.site.hosts.host("scheduler").cut()
         time.sleep(15)
         process.send(signal.SIGINT)
@@ -236,9 +228,7 @@ def lines_full(trial: Trial) -> Seen:
 @fault("disks of the workers full", 0, 1)
 def workers_full(trial: Trial) -> Seen:
     """Fill the disks of the workers, where they have their temporary files."""
-    with workforce(trial.site, PAUSE=PAUSE) as force:
-        process = trial.start(force)
-        trial.wait_for(30, process)
+    with under_way(trial) as (force, process):
         for name in force.names:
             host = trial.site.hosts.host(name)
             assert host.start("mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=3", "none", host.here).wait() == 0

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from jp2batch.sample.encode import Coding, encode
 from support.images import PLAIN
 from support.namespaces import Host, HostProcess
-from support.site import IMAGES, RESULTS, Site, StoredObject, Workforce
+from support.site import IMAGES, RESULTS, Site, StoredObject, Workforce, workforce
 
 ROWS = [
     {"Path": f"s3://{IMAGES}/{n % 4}.jp2", "rlevel": 0, "window": f"{n % 60}:{n % 60 + 20},{n // 60}:50"}
@@ -262,3 +262,12 @@ def put_to(title: str, trial: Trial, reference: Mapping[str, StoredObject]) -> O
     if kept < len(before):
         problems.append(f"resumed: {len(before) - kept} results written anew")
     return Outcome(seen, again, f"kept {kept}, {trial.site.reads() - reads} GETs of images", problems + trial.problems)
+
+
+@contextlib.contextmanager
+def under_way(trial: Trial, *arguments: object) -> Iterator[tuple[Workforce, HostProcess]]:
+    """Start a run with a workforce, and wait for 30 results."""
+    with workforce(trial.site, PAUSE=PAUSE) as force:
+        process = trial.start(force, *arguments)
+        trial.wait_for(30, process)
+        yield force, process

@@ -14,6 +14,7 @@ from jp2batch.batch.outputs.ndjson import id_of_line, line_of_result
 from jp2batch.compute.result import Result
 from jp2batch.core.errors import UnsupportedImage
 from jp2batch.core.request import Request
+from jp2batch.core.value_range import are_within
 from jp2batch.image.read import Pixels
 from jp2batch.image.response import to_json
 
@@ -102,7 +103,7 @@ class ParquetRows:
         """
         values, limits = pixels.values, np.iinfo(np.int32)
         is_fit = values.dtype.kind in "biu" and (
-            np.can_cast(values.dtype, np.int32) or (values.min() >= limits.min and values.max() <= limits.max)
+            np.can_cast(values.dtype, np.int32) or are_within(values, limits.min, limits.max)
         )
         if not is_fit or values.size > _MOST_SAMPLES:
             problem = f"its {values.size} samples of {values.dtype} do not fit into a list of int32 of Parquet"

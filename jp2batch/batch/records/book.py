@@ -169,14 +169,13 @@ class RecordBook:
         ids, roots, digests, outputs, sizes, md5s = zip(*usual, strict=True)
         place = slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] + 1 == len(rows) else rows
         names = [output or id_ for output, id_ in zip(outputs, ids, strict=True)] if any(outputs) else ids
-        columns["id"][place] = columns["output"][place] = _hashes(ids)
+        columns["id"][place] = keys = _hashes(ids)
+        columns["output"][place] = keys if names is ids else _hashes(names)
         columns["folded"][place] = _hashes(map(bytes.lower, names))
         columns["digest"][place] = _hashes(digests)
         columns["size"][place] = np.fromiter([int(size or -1) for size in sizes], np.int64, len(rows))
         columns["md5"][place] = np.frombuffer(bytes.fromhex(b"".join([m or _NO for m in md5s]).decode()), "V16")
         columns["ok"][place] = columns["live"][place] = True
-        if names is not ids:
-            columns["output"][place] = _hashes(names)
         if any(b"." in name for name in names):
             columns["ending"][place] = [self._ending_of(name.decode()) for name in names]
         self.roots.update(orjson.loads(root) for root in set(roots))

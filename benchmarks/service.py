@@ -40,7 +40,7 @@ def measure(setting: Setting) -> Table:
     seconds = 1.0 if setting.quick else 3.0
     root = setting.folder / "service"
     root.mkdir(parents=True, exist_ok=True)
-    names = [classes(root).name, _link(setting.scene.plain, root / setting.scene.plain.name).name]
+    names = [classes(root).name, link(setting.scene.plain, root).name]
     found = {(name, design): Load() for name in names for design in (_OLD, OURS)}
     with serving(_OLD, root) as old_port, serving(OURS, root) as port:
         ports = {_OLD: old_port, OURS: port}
@@ -158,9 +158,11 @@ def _origin() -> str:
     return "a painted one" if _real() is None else "of a real product"
 
 
-def _link(source: Path, path: Path) -> Path:
+def link(image: Path, root: Path) -> Path:
+    """Return the image's hard link in a folder, made if missing."""
+    path = root / image.name
     if not path.exists():
-        os.link(source, path)
+        os.link(image, path)
     return path
 
 

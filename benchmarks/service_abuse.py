@@ -6,7 +6,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.load import Load, load
-from benchmarks.service import OURS, classes, serving
+from benchmarks.service import OURS, classes, link, serving
 from benchmarks.setting import Setting
 from benchmarks.table import DEMANDED, Demand, Table, cells_of, circumstances
 
@@ -31,13 +30,11 @@ def measure(setting: Setting) -> Table:
     """Measure what others notice of abuse."""
     root = setting.folder / "service"
     root.mkdir(parents=True, exist_ok=True)
-    name, large = classes(root).name, setting.scene.plain
-    if not (root / large.name).exists():
-        os.link(large, root / large.name)
+    name, large = classes(root).name, link(setting.scene.plain, root).name
     demands = list[Demand]()
     with serving(OURS, root, "--max-pixels", str(2**27)) as port:
         demands += _crowds(port, name, 2 if setting.quick else 20)
-        demands += _giving_up(port, large.name, 3 if setting.quick else 10)
+        demands += _giving_up(port, large, 3 if setting.quick else 10)
         demands += _kills(port, name, 5 if setting.quick else 30)
     with serving(OURS, root, tokens=_TOKENS) as port:
         demands += _fairness(port, name, 3.0 if setting.quick else 15.0)
@@ -49,23 +46,25 @@ def _body(name: str, rlevel: int = -1) -> bytes:
     return json.dumps({"Path": name, "rlevel": rlevel}).encode()
 
 
-def _metric(port: int, name: str) -> float:
+def metric(port: int, name: str) -> float:
+    """Return the sum of a metric over its labels."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split()[0] == name)
 
 
-def _ask(port: int, name: str, seconds: float = 2.0, token: str = "") -> Load:
+def ask(port: int, name: str, seconds: float = 2.0, token: str = "") -> Load:
+    """Load the server with a single client."""
     return asyncio.run(load(port, _body(name), clients=1, seconds=seconds, warm_up=0.5, token=token))
 
 
 def _crowds(port: int, name: str, rounds: int) -> list[Demand]:
     """Let crowds of clients leave in the middle of their requests."""
-    places, before = _metric(port, "jp2batch_free_places"), _ask(port, name).quantile(0.5)
+    places, before = metric(port, "jp2batch_free_places"), ask(port, name).quantile(0.5)
     for _ in range(rounds):
         asyncio.run(_crowd(port, name))
     time.sleep(1)
-    free, after = _metric(port, "jp2batch_free_places"), _ask(port, name).quantile(0.5)
+    free, after = metric(port, "jp2batch_free_places"), ask(port, name).quantile(0.5)
     return [
         Demand(f"places free after {rounds} crowds of {_CROWD} have left", free, "≥", places, ""),
         Demand("p50 after these crowds, beside before", after / before, "<", 1.5),
@@ -80,10 +79,10 @@ def _giving_up(port: int, name: str, times: int) -> list[Demand]:
     """Disconnect during reads of a full image; wait until its place is free."""
     seconds = []
     for number in range(times):
-        places = _metric(port, "jp2batch_free_places")
+        places = metric(port, "jp2batch_free_places")
         asyncio.run(_leave(port, _body(name, 0), 0.3 + number / 10))
         begin = time.perf_counter()
-        while _metric(port, "jp2batch_free_places") < places:
+        while metric(port, "jp2batch_free_places") < places:
             time.sleep(0.01)
         seconds.append(time.perf_counter() - begin)
     return [Demand("seconds of work after a client has left, at most", max(seconds), "<", 0.5, "s")]
@@ -139,7 +138,7 @@ def server_and_workers(port: int) -> list[psutil.Process]:
 def _fairness(port: int, name: str, seconds: float) -> list[Demand]:
     """Ask politely beside a greedy client."""
     greedy, polite = _TOKENS
-    alone = _ask(port, name, seconds, token=polite)
+    alone = ask(port, name, seconds, token=polite)
 
     async def beside() -> Load:
         crowd = asyncio.ensure_future(load(port, _body(name), clients=_GREEDY, seconds=seconds + 1, token=greedy))

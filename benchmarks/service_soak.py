@@ -1,112 +1,157 @@
 """Load the service with mixed requests for ten minutes, and watch its memory.
 
-`python -m benchmarks.service_soak` prints the table; `--seconds 60` shortens it.
+`python -m benchmarks.service_soak` prints the table, and each minute a line of progress; `--seconds 60` shortens it.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
-import os
+import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from statistics import median
 
 import psutil
 
-from benchmarks.service import OURS, classes, serving
-from benchmarks.service_abuse import server_and_workers
+from benchmarks.service import OURS, classes, link, serving
+from benchmarks.service_abuse import ask, metric, server_and_workers
 from benchmarks.setting import Setting
 from benchmarks.table import DEMANDED, Demand, Table, cells_of, circumstances
 
 _GROWTH = 1.15  # of memory, from a third of the time to the end
-_EVERY = 5.0  # seconds between looks at memory
-_ALLOWED = {200, 304, 404, 413, 422, 503}
+_LOOKS = 120  # at memory
+_LINES = 10  # of progress
+_PATIENCE = 60.0  # seconds of a client for a response
+_ALLOWED = {200, 304, 404, 422, 503}
+_SLOWER = 1.5  # p50 afterwards, beside before
 
 
 def measure(setting: Setting, seconds: float) -> Table:
     """Load a server with all kinds of requests at once."""
     root = setting.folder / "service"
     root.mkdir(parents=True, exist_ok=True)
-    small, large = classes(root).name, setting.scene.plain
-    if not (root / large.name).exists():
-        os.link(large, root / large.name)
+    small, large = classes(root).name, link(setting.scene.plain, root).name
     with serving(OURS, root) as port:
-        statuses, memory = asyncio.run(_load(port, small, large.name, seconds))
-    third = len(memory) // 3
-    names = ["server", *(f"worker {number}" for number in range(1, len(memory[0])))]
-    demands = list[Demand]()
-    for number, name in enumerate(names):
-        sizes = [look[number] / 2**20 for look in memory[third:] if len(look) == len(names)]
-        early, late = (max(part) for part in (sizes[: len(sizes) // 2], sizes[len(sizes) // 2 :]))
-        demands.append(Demand(f"memory of the {name}, late ({late:.0f} MiB) beside early", late / early, "<", _GROWTH))
+        places, before = metric(port, "jp2batch_free_places"), _p50(port, small)
+        statuses, memory = asyncio.run(_load(port, _kinds(small, large), seconds))
+        free, after = _free(port, places), _p50(port, small)
+        lost = metric(port, "jp2batch_workers_lost_total")
     told = ", ".join(f"{count} times {status}" for status, count in sorted(statuses.items()))
-    others = Counter({status: count for status, count in statuses.items() if status not in _ALLOWED})
-    demands.append(Demand(f"other statuses ({told})", others.total(), "≤", 0, ""))
+    others = sum(count for status, count in statuses.items() if status not in _ALLOWED)
+    demands = [
+        *_growth(memory),
+        Demand("places free afterwards", free, "≥", places, ""),
+        Demand("p50 afterwards, beside before", after / before, "<", _SLOWER),
+        Demand("lost workers", lost, "≤", 0, ""),
+        Demand(f"other statuses ({told})", others, "≤", 0, ""),
+    ]
     rows = [(demand.what, f"{demand.figure:.3g} {demand.unit}", *cells_of(demand)) for demand in demands]
     return Table(("", "measured", *DEMANDED), rows, [f"{seconds:.0f} s of mixed requests."], demands)
 
 
-async def _load(port: int, small: str, large: str, seconds: float) -> tuple[Counter[int], list[list[int]]]:
-    """Return the statuses, and the memory of the server and its workers at each look."""
-    end = time.monotonic() + seconds
-    statuses, memory = Counter[int](), list[list[int]]()
-    kinds = [
+def _kinds(small: str, large: str) -> list[tuple[bytes, float]]:
+    """Return requests, and the seconds after which their clients leave."""
+    patient = [
         _post({"Path": small, "rlevel": -1}),
         _post({"Path": small, "rlevel": 2}, "Accept: application/x-npy\r\n"),
         _post({"Path": small, "rlevel": 1}, "Accept: image/png\r\nAccept-Encoding: gzip\r\n"),
         _post({"Path": large, "rlevel": 3, "window": "0:4000,0:4000"}),
         _post({"Path": "missing.jp2"}),
         _post({"Path": small, "rlevel": 99}),
+        _post([{"Path": small}, {"Path": large}, {"Path": "missing.jp2"}], target="/api/jp2/batch"),
         _get(f"/api/jp2?path={small}&window=0:500,0:500"),
         _get(f"/api/jp2/info?path={large}"),
         _get("/metrics"),
         _get("/"),
-        _post({"Path": large, "rlevel": 0}, "Accept: application/x-npy\r\n"),  # sent in parts
     ]
-    stays = [*[60.0] * (len(kinds) - 1), 3.0]
-    clients = [_client(port, kind, stay, end, statuses) for kind, stay in zip(kinds, stays, strict=True)]
-    await asyncio.gather(_watch(port, end, memory), *clients)
-    return statuses, memory
+    in_parts = _post({"Path": large, "rlevel": 0}, "Accept: application/x-npy\r\n")
+    return [*((kind, _PATIENCE) for kind in patient), (in_parts, _PATIENCE), (in_parts, 3.0)]
 
 
-def _post(body: dict[str, object], headers: str = "") -> bytes:
+def _post(body: object, headers: str = "", target: str = "/api/jp2") -> bytes:
     data = json.dumps(body).encode()
-    return f"POST /api/jp2 HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {len(data)}\r\n\r\n".encode() + data
+    return f"POST {target} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {len(data)}\r\n\r\n".encode() + data
 
 
 def _get(target: str) -> bytes:
     return f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
+async def _load(
+    port: int, kinds: list[tuple[bytes, float]], seconds: float
+) -> tuple[Counter[int], list[dict[str, float]]]:
+    """Return the statuses, and the memory of the processes at each look."""
+    end = time.monotonic() + seconds
+    statuses, memory = Counter[int](), list[dict[str, float]]()
+    clients = [_client(port, kind, stay, end, statuses) for kind, stay in kinds]
+    await asyncio.gather(_watch(port, seconds, memory, statuses), *clients)
+    return statuses, memory
+
+
 async def _client(port: int, message: bytes, stay: float, end: float, statuses: Counter[int]) -> None:
-    """Send a request over a new connection again and again; leave after some seconds."""
-    while time.monotonic() < end:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    """Send a request over a new connection again and again; 0 counts missing responses."""
+    while (now := time.monotonic()) < end:
         try:
-            async with asyncio.timeout(stay):
-                writer.write(message.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
-                head = await reader.readuntil(b"\r\n\r\n")
-                statuses[int(head[9:12])] += 1
-                while await reader.read(2**18):
-                    pass
+            async with asyncio.timeout(min(stay, end - now)):
+                await _exchange(port, message, statuses)
         except TimeoutError:
-            writer.transport.abort()
+            statuses[0] += stay == _PATIENCE and time.monotonic() < end
         except (OSError, asyncio.IncompleteReadError):
             statuses[0] += 1
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
         await asyncio.sleep(0.05)
 
 
-async def _watch(port: int, end: float, memory: list[list[int]]) -> None:
-    while time.monotonic() < end:
+async def _exchange(port: int, message: bytes, statuses: Counter[int]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(message.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+        head = await reader.readuntil(b"\r\n\r\n")
+        statuses[int(head[9:12])] += 1
+        while await reader.read(2**18):
+            pass
+    finally:
+        writer.transport.abort()
+
+
+async def _watch(port: int, seconds: float, memory: list[dict[str, float]], statuses: Counter[int]) -> None:
+    """Look at the memory, and print some of the looks."""
+    start = time.monotonic()
+    for number in range(_LOOKS):
+        await asyncio.sleep(start + number * seconds / _LOOKS - time.monotonic())
         with contextlib.suppress(psutil.NoSuchProcess):
-            memory.append([one.memory_info().rss for one in server_and_workers(port)])
-        await asyncio.sleep(_EVERY)
+            server, *workers = (one.memory_info().rss / 2**20 for one in server_and_workers(port))
+            memory.append({"server": server} | {f"worker {i}": size for i, size in enumerate(workers, 1)})
+            if not number % (_LOOKS // _LINES) or number == _LOOKS - 1:
+                told = ", ".join(f"{name} {size:.0f} MiB" for name, size in memory[-1].items())
+                print(f"{number * seconds / _LOOKS:.0f} s: {told}; {dict(statuses)}", file=sys.stderr, flush=True)
+
+
+def _growth(memory: list[dict[str, float]]) -> list[Demand]:
+    """Return the growth of each process after a third of the time."""
+    late = memory[len(memory) // 3 :]
+    demands = list[Demand]()
+    for name in memory[0]:
+        sizes = [look[name] for look in late if name in look]
+        first, second = (median(half) for half in (sizes[: len(sizes) // 2], sizes[len(sizes) // 2 :]))
+        what = f"memory of the {name}, median of the last third ({second:.0f} MiB), beside the third before"
+        demands.append(Demand(what, second / first, "<", _GROWTH))
+    return demands
+
+
+def _p50(port: int, name: str) -> float:
+    """Return the least p50 of some measurements: other work on the machine only adds to it."""
+    return min(ask(port, name).quantile(0.5) for _ in range(3))
+
+
+def _free(port: int, places: float) -> float:
+    """Return the number of free places, once given-up reads have ended."""
+    end = time.monotonic() + 5
+    while (free := metric(port, "jp2batch_free_places")) < places and time.monotonic() < end:
+        time.sleep(0.1)
+    return free
 
 
 def main() -> None:

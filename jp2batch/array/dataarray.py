@@ -170,7 +170,9 @@ def to_dataarray(pixels: Pixels, scaling: Scaling | None = None) -> xr.DataArray
     """Return pixels as a DataArray; with a scaling, as reflectance."""
     values = pixels.values[0] if len(pixels.values) == 1 else pixels.values
     values = values if scaling is None else scaling.apply(values)
-    return _georeferenced(values, pixels.opened, pixels.selection, scaling)
+    array = _georeferenced(values, pixels.opened, pixels.selection, scaling)
+    array.attrs["source"] = pixels.name or array.attrs["source"]
+    return array
 
 
 def _georeferenced(values: Any, opened: OpenImage, selection: Selection, scaling: Scaling | None) -> xr.DataArray:

@@ -61,6 +61,8 @@ class Pixels:
     selection: Selection
     """Position of these samples in the image."""
     stats: Stats
+    name: str | None = None
+    """Name of the image in files; None: its path."""
 
 
 def read_pixels(request: Request, *, storage_options: StorageOptions = None) -> Pixels:

@@ -172,8 +172,9 @@ class ImageHandler(Reader):
         stats = result.stats
         if stats is None:
             return
-        *bands, rows, columns = result.shape or (0, 0)
-        self.set_header("Jp2-Shape", ", ".join(map(str, content.shape or (rows, columns, *bands))))
+        if result.shape is not None:  # else 304
+            *bands, rows, columns = result.shape
+            self.set_header("Jp2-Shape", ", ".join(map(str, content.shape or (rows, columns, *bands))))
         self.set_header("Jp2-Bytes-Read", str(stats.bytes_read))
         self.set_header("Jp2-File-Size", str(result.size))
         download, processing = stats.time_download, stats.time_processing

@@ -8,7 +8,7 @@ import contextlib
 import gzip
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import orjson
@@ -141,7 +141,7 @@ class Reading:
             etag, more = self._etag(opened, whole), row if row < whole.area.height else None
             return Content(b"", np.ascontiguousarray(values), self._encoding, etag, shape, version, more)
         plain = self.suffix == ".json" and not self.has_times
-        data = json_of(values) if plain else to_bytes(pixels, self.suffix)
+        data = json_of(values) if plain else to_bytes(replace(pixels, name=request.path), self.suffix)
         if self._encoding:
             data = gzip.compress(data, GZIP_LEVEL, mtime=0)
         return Content(data, None, self._encoding, self._etag(opened, whole))

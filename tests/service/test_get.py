@@ -45,6 +45,7 @@ def test_get_is_cacheable(service, root):
     known = get(service, headers={"If-None-Match": f'"x", {first.headers["etag"]}'}, path=BAND, rlevel=1)
     assert (known.status, known.body, known.headers["etag"]) == (304, b"", first.headers["etag"])
     assert known.headers["cache-control"] == "public, max-age=60"
+    assert "jp2-shape" not in known.headers
     assert get(service, headers={"If-None-Match": first.headers["etag"]}, path=BAND, rlevel=0).status == 200
     posted = service.image(BAND, 1)
     assert "etag" not in posted.headers
@@ -75,6 +76,8 @@ def test_a_geotiff_has_the_pixels_and_the_place(service, root):
     with rasterio.open(io.BytesIO(answer.body)) as image:
         np.testing.assert_array_equal(image.read(), whole.at(1))
         assert image.crs.to_epsg() == 32629
+        assert image.tags()["source"] == BAND
+    assert str(root).encode() not in answer.body
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from jp2batch.core.location import LOCAL, Location
 from jp2batch.core.options import inner_options
 from jp2batch.storage.drivers.azure_driver import AzureBlob, azure_address, azure_credentials, azure_options
 from jp2batch.storage.drivers.driver import Driver
+from jp2batch.storage.drivers.gs_driver import GoogleObject
 from jp2batch.storage.drivers.http_driver import HttpObject, http_options
 from jp2batch.storage.drivers.s3fs_driver import S3Object
 
@@ -170,6 +171,7 @@ SCHEMES = (
         ' storage_options={"token": "anon"}',
         credentials=_gs_credentials,
         errors={"DefaultCredentialsError": PermissionDenied, "RefreshError": PermissionDenied},
+        driver=GoogleObject,
     ),
     SchemeInfo(
         ("az", "abfs", "abfss"),

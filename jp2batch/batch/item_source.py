@@ -1,6 +1,6 @@
 """Items of a batch, known or still being read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from jp2batch.batch.deduplicate import ItemIds
@@ -33,7 +33,7 @@ class ItemSource(Protocol):
     def read_all(self) -> None:
         """Wait for all items, and make them the first."""
 
-    def more(self) -> list[Row] | None:
+    def more(self) -> Sequence[Row] | None:
         """Return the next items available; None at the end."""
 
     def refusal(self) -> ManifestError | None:
@@ -57,7 +57,7 @@ class ItemList:
     def read_all(self) -> None:
         """Do nothing."""
 
-    def more(self) -> list[Row] | None:
+    def more(self) -> Sequence[Row] | None:
         """Return None."""
         return None
 
@@ -88,9 +88,9 @@ class ItemStream:
         self._rows.wait(_PATIENCE if manifest.is_pipe else _FOREVER, AHEAD)
         self._rows.wait(_FOREVER)
         rows = self._rows.take(AHEAD)
-        items: list[Row] | None = self._issued(rows)
+        items: Sequence[Row] | None = self._issued(rows)
         if items is None:
-            claimed = [row for number, read in rows if (row := self._claimed(number, read)) is not None]
+            claimed = [row for number, read in self._whole(rows) if (row := self._claimed(number, read)) is not None]
             items = [] if self._bad else [self.ids.item(row) for row in claimed]
         if not items:
             self.close()
@@ -114,7 +114,7 @@ class ItemStream:
         if bad := self.refusal():
             raise bad
 
-    def more(self) -> list[Row] | None:
+    def more(self) -> Sequence[Row] | None:
         """Return the next items available; None at the end."""
         if not self._manifest.is_pipe:
             self._rows.wait(_GATHER, _PART)
@@ -125,7 +125,7 @@ class ItemStream:
         if block is not None:
             return block
         items = list[Row]()
-        for number, read in rows:  # one by one: an id must not depend on how many rows are there already
+        for number, read in self._whole(rows):  # one by one: an id must not depend on how many rows are there already
             row = self._claimed(number, read)
             if row is not None:
                 items.append(self.ids.item(row))
@@ -141,9 +141,16 @@ class ItemStream:
 
     def _issued(self, rows: Sequence[ReadRow]) -> RowBlock | None:
         """Return rows as items if all are valid, with new ids."""
-        items = RowBlock([row for _, row in rows if not isinstance(row, str)])
-        is_new = len(items) == len(rows) and self.ids.issue(items, [number for number, _ in rows])
-        return items if is_new else None
+        valid = [row for _, row in rows if not isinstance(row, str)]
+        if len(valid) < len(rows):
+            return None
+        items = self._manifest.block(valid)
+        return items if self.ids.issue(items, [number for number, _ in rows]) else None
+
+    def _whole(self, rows: Iterable[ReadRow]) -> Iterator[tuple[int, Row | str]]:
+        """Iterate over row numbers with rows, or messages."""
+        for number, row in rows:
+            yield number, self._manifest.block([row])[0] if isinstance(row, tuple) else row
 
     def _claimed(self, number: int, row: Row | str) -> Row | None:
         """Return a row whose id is claimed; None for a bad row."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
 from typing import Literal
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from jp2batch.batch.deduplicate import Pair, reads_of
 from jp2batch.batch.key_table import Keys, KeyTable, key_of, keys_of
-from jp2batch.batch.manifest.digested import Row, RowBlock, request_of
+from jp2batch.batch.manifest.digested import Row, request_of, row_keys
 from jp2batch.batch.options import RunOptions
 from jp2batch.batch.output_names import Name, OutputNames
 from jp2batch.batch.outputs import Output
@@ -60,12 +59,12 @@ class EarlierRun:
             hint = f"give root={earlier}" if earlier else "leave out root="
             raise InvalidRequest(output, problem, f"{hint}, or another output")
 
-    def done(self, items: RowBlock) -> NDArray[np.int64]:
+    def done(self, ids: Keys, digests: Keys) -> NDArray[np.int64]:
         """Return the rows of the records of finished items, else -1.
 
         Equal items are left to `verdict`: they may share a result.
         """
-        digests, rows = items.digests, self.book.find(items.ids)
+        rows = self.book.find(ids)
         rows[np.isin(digests, _repeated(digests))] = -1
         places = np.flatnonzero(rows >= 0)
         records = self.book.columns[rows[places]]
@@ -242,8 +241,8 @@ def plan_run(earlier: EarlierRun, rows: Sequence[Row], taken: OutputNames, optio
     """
     plan, done = Plan(), np.full(len(rows), -1)
     if options.continues and not options.verify:
-        done = earlier.done(rows if isinstance(rows, RowBlock) else RowBlock(rows))
-    left = _named(earlier.output, compress(rows, done < 0), taken)
+        done = earlier.done(*row_keys(rows))
+    left = _named(earlier.output, [rows[place] for place in np.flatnonzero(done < 0).tolist()], taken)
     if earlier.output.is_folder:  # results may share names
         places = np.flatnonzero(done >= 0)
         is_own = taken.claim_recorded(earlier.book.columns[done[places]])

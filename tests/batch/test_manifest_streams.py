@@ -157,7 +157,7 @@ def test_a_fast_row_is_that_of_the_strict_decoder(pairs: list[tuple[str, object]
     data = f'{{"Path":"first.jp2"}}\n{line}\n'.encode()
     fast = outcome(data, 1000, "-")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_rows, "_plain_row", lambda _: None)
+        patch.setattr(json_rows, "plain_row", lambda _: None)
         assert outcome(data, 1000, "-") == fast
 
 

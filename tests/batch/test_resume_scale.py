@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import jp2batch
 from jp2batch.batch import item_source
-from jp2batch.batch.manifest.digested import DigestedRow
+from jp2batch.batch.manifest import json_rows
+from jp2batch.batch.manifest.digested import request_of
 from jp2batch.batch.manifest.read import manifest_of, open_manifest
 from jp2batch.batch.manifest.requests import RequestMaker
 from jp2batch.batch.outputs.ndjson import Lines
@@ -25,7 +26,7 @@ from jp2batch.batch.records.entry import line_of, void_line
 from jp2batch.batch.records.log import FileLog
 from jp2batch.batch.resume import EarlierRun
 from jp2batch.compute.result import Result
-from jp2batch.core.errors import ManifestError, StorageError
+from jp2batch.core.errors import StorageError
 from jp2batch.core.request import Request
 from support.runs import run
 
@@ -87,28 +88,63 @@ IDS = st.sampled_from([None, "", " ", "mine", "ü", 3, 3.0, True])
 ROOTS = st.sampled_from([None, "", "s3://bucket", "s3://bucket/", "/data", "a\nb"])
 
 
-@given(PATHS, LEVELS, WINDOWS, IDS, ROOTS, st.sampled_from([{}, {"x": 1}, {"rLevel": 2}]))
-def test_a_digested_row_is_its_request(path, level, window, id_, root, more):  # noqa: PLR0917
+MORE = st.sampled_from([{}, {"x": 1}, {"rLevel": 2}, {"x": "ü", "y": None}, {"x": 1.5, "y": [1]}, {"x": "a\\b"}])
+WRITTEN = st.sampled_from([orjson.dumps, lambda row: json.dumps(row).encode()])
+ENDS = st.sampled_from([b"\n", b"\r\n", b""])
+
+
+def line_like(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a usual row with the columns of a row."""
+    own = {"path": "first.jp2", "rlevel": 0, "window": "0:1,0:1", "id": "first"}
+    return {name: own.get(name.lower(), 1) for name in row}
+
+
+@given(
+    PATHS, LEVELS, WINDOWS, IDS, ROOTS, MORE, WRITTEN, ENDS, st.permutations(["Path", "rlevel", "window", "id", "x"])
+)
+def test_a_digested_row_is_its_request(path, level, window, id_, root, more, written, end, order):  # noqa: PLR0917
     row = {"Path": path, "rlevel": level, "window": window, "id": id_} | more
-    data = orjson.dumps(row) + b"\n"
-    ((_, found),) = manifest_of([data], root=root).digested_rows()
-    try:
-        (expected,) = manifest_of([data], root=root).requests()
-    except ManifestError:
-        assert isinstance(found, str)
+    row = {name: row[name] for name in order if name in row} | row
+    data = b"\n".join(map(written, [line_like(row), row])) + end
+    (_, (_, found)) = manifest_of([data], root=root).digested_rows()
+    manifest = manifest_of([], root=root)
+    expected = manifest.maker.read(orjson.loads(orjson.dumps(row)))
+    if isinstance(expected, str) or isinstance(found, str):
+        assert found == expected
         return
-    assert not isinstance(found, str)
-    assert (found.id, found.digest) == (expected.id, expected.digest)
-    if isinstance(found, DigestedRow):
-        assert (found.request, found.request.columns, found.path) == (expected, expected.columns, expected.path)
+    (block,) = manifest.block([found])
+    assert (block.id, block.digest) == (expected.id, expected.digest)
+    request = request_of(block)
+    assert (request, request.id, request.columns) == (expected, expected.id, expected.columns)
 
 
 @pytest.mark.parametrize("root", [None, "s3://bucket"])
-def test_usual_rows_are_digested(root):
-    rows = b'{"Path":"a.jp2","window":"0:5,0:7","x":1}\n{"path":"b.jp2","rlevel":2,"id":"mine"}\n'
-    assert all(isinstance(row, DigestedRow) for _, row in manifest_of([rows], root=root).digested_rows())
-    for text in (b"Path,rlevel\na.jp2,\nb.jp2,3\n", b"a.jp2\nb.jp2\n"):
-        assert all(isinstance(row, DigestedRow) for _, row in manifest_of([text], root=root).digested_rows())
+@pytest.mark.parametrize(
+    "rows",
+    [
+        b'{"Path":"a.jp2","window":"0:5,0:7","x":1}\n{"path":"b.jp2","rlevel":2,"id":"mine"}\n',
+        b"Path,rlevel\na.jp2,\nb.jp2,3\n",
+        b"a.jp2\nb.jp2\n",
+    ],
+)
+def test_usual_rows_are_digested(rows, root):
+    assert all(isinstance(row, tuple) for _, row in manifest_of([rows], root=root).digested_rows())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"Path":"%d.jp2","window":"0:5,0:7","scene":"S2A","cloud":0.5}\n',
+        b'{"id": "%d", "rlevel": 2, "Path": "a.jp2", "place": "Z\xc3\xbcrich", "ok": true, "none": null}\r\n',
+        b'{"path":"%d.jp2","rlevel":-1,"window":null,"id":null}\n',
+    ],
+)
+def test_lines_like_the_first_are_not_parsed(line, monkeypatch):
+    parsed, parse = [], json_rows.plain_row
+    monkeypatch.setattr(json_rows, "plain_row", lambda text: parsed.append(text) or parse(text))
+    rows = list(manifest_of([b"".join(line % n for n in range(50))]).digested_rows())
+    assert len(parsed) == 1
+    assert [number for number, row in rows if isinstance(row, tuple)] == list(range(1, 51))
 
 
 NAMES = st.sampled_from(["a", "b", "ü", "a-2", "A", 'q"'])

@@ -9,20 +9,27 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii as quoted
+from typing import overload
 
 from jp2batch.batch.key_table import Keys, keys_of
 from jp2batch.batch.manifest.rows import OWN_COLUMNS, PlainRow
+from jp2batch.batch.manifest.usual_lines import PATH, WINDOW, UsualLine
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.request import Request
 
 # Stricter than Request, and without escapes in JSON.
-_PATH = re.compile(r"[!#-\[\]-~][ !#-\[\]-~]{0,4000}")
+_PATH = re.compile(PATH)
 _KEY = re.compile(r"[A-Za-z0-9_.+=-][A-Za-z0-9_.+= /-]{0,4000}")
-_NUMBER = r"(0|[1-9][0-9]{0,8})"
-_WINDOW = re.compile(rf"{_NUMBER}:{_NUMBER},{_NUMBER}:{_NUMBER}")
+_WINDOW = re.compile(WINDOW)
 _LEVELS: dict[object, int] = {str(level): level for level in range(33)}
 _MOST = 1000  # sets of names
 _MISSING = "\0"  # no name of a column: it would be refused
+
+Digested = tuple[str, str, str | PlainRow]
+"""Id and digest of a request, and its row; a text is a line of JSON.
+
+A plain tuple of texts, which the garbage collector soon leaves out.
+"""
 
 
 @dataclass(slots=True)
@@ -33,19 +40,17 @@ class DigestedRow:
     """Id of the request."""
     digest: str
     """Digest of the request."""
-    path: str
-    """Path of the image."""
-    _row: PlainRow = field(repr=False)
-    _read: Callable[[object], Request | str] = field(repr=False)
+    _row: str | PlainRow = field(repr=False)
+    _read: "ReadDigested" = field(repr=False)
 
     @property
     def request(self) -> Request:
         """The request, made anew."""
-        found = self._read(self._row)
-        if isinstance(found, str):
-            raise AssertionError(found)
-        return found
+        return self._read(self._row)
 
+
+ReadDigested = Callable[[str | PlainRow], Request]
+"""Returns the request of a digested row."""
 
 Row = Request | DigestedRow
 """A request, or its row."""
@@ -56,26 +61,45 @@ def request_of(row: Row) -> Request:
     return row if isinstance(row, Request) else row.request
 
 
-class RowBlock(list[Row]):
-    """Rows, and the keys of their ids and digests."""
+class RowBlock(Sequence[Row]):
+    """Rows of a manifest, and the keys of their ids and digests.
 
-    _digests: Keys | None = None
-    _ids: Keys | None = None
+    Parameters
+    ----------
+    rows : sequence
+        Requests and digested rows.
+    read : callable
+        Returns the request of a digested row.
+    """
 
-    @property
-    def digests(self) -> Keys:
+    def __init__(self, rows: Sequence[Request | Digested], read: ReadDigested) -> None:
+        self._rows, self._read = rows, read
+        digests = [row[1] if isinstance(row, tuple) else row.digest for row in rows]
+        ids = [row[0] if isinstance(row, tuple) else row.id for row in rows]
+        self.digests: Keys = keys_of(digests)
         """Keys of the digests."""
-        if self._digests is None:
-            self._digests = keys_of(row.digest for row in self)
-        return self._digests
-
-    @property
-    def ids(self) -> Keys:
+        self.ids: Keys = self.digests if ids == digests else keys_of(ids)
         """Keys of the ids, most of which are digests."""
-        if self._ids is None:
-            is_same = all(row.id is row.digest for row in self)
-            self._ids = self.digests if is_same else keys_of(row.id for row in self)
-        return self._ids
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> "RowBlock": ...
+    def __getitem__(self, place: int | slice) -> "Row | RowBlock":
+        if isinstance(place, slice):
+            return RowBlock(self._rows[place], self._read)
+        row = self._rows[place]
+        return DigestedRow(*row, self._read) if isinstance(row, tuple) else row
+
+
+def row_keys(rows: Sequence[Row]) -> tuple[Keys, Keys]:
+    """Return the keys of ids and of digests."""
+    if isinstance(rows, RowBlock):
+        return rows.ids, rows.digests
+    return keys_of(row.id for row in rows), keys_of(row.digest for row in rows)
 
 
 class Digester:
@@ -87,12 +111,10 @@ class Digester:
         Level of rows without rlevel.
     root : str, optional
         Root of the paths.
-    read : callable
-        Returns the request of a row, or a message.
     """
 
-    def __init__(self, rlevel: int, root: str | None, read: Callable[[object], Request | str]) -> None:
-        self._rlevel, self._read = rlevel, read
+    def __init__(self, rlevel: int, root: str | None) -> None:
+        self._rlevel = rlevel
         self._root, self._path = "null", _PATH
         if root is not None:
             self._root, self._path = quoted(root.rstrip("/")), _KEY
@@ -101,7 +123,7 @@ class Digester:
             self._is_valid = bool(Request("image", rlevel, root=root))
         self._names: dict[tuple[str, ...], Sequence[str] | None] = {}
 
-    def digested(self, row: PlainRow) -> DigestedRow | None:
+    def digested(self, row: PlainRow) -> Digested | None:
         """Return a row with id and digest; None if unusual.
 
         Such a row may be bad.
@@ -119,11 +141,25 @@ class Digester:
         bounds = _bounds(window)
         if bounds is None or not -1 <= level <= 32:
             return None
-        text = f'["{path}",{level},{bounds},{self._root}]'  # as Request does
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        digest = self._digest(path, level, bounds)
         if id_ is None or id_ == "":
-            return DigestedRow(digest, digest, path, row, self._read)
-        return DigestedRow(id_, digest, path, row, self._read) if isinstance(id_, str) and id_.strip() else None
+            return digest, digest, row
+        return (id_, digest, row) if isinstance(id_, str) and id_.strip() else None
+
+    def digested_line(self, line: UsualLine) -> Digested | None:
+        """Return a line with id and digest; None if unusual."""
+        text, path, level, r0, r1, c0, c1, id_ = line
+        if not text or not path or (self._root != "null" and (".." in path or not _KEY.fullmatch(path))):
+            return None
+        bounds = _bounds_of(r0, r1, c0, c1)
+        if bounds is None or not self._is_valid:
+            return None
+        digest = self._digest(path, level or self._rlevel, bounds)
+        return id_ or digest, digest, text
+
+    def _digest(self, path: str, level: object, bounds: str) -> str:
+        text = f'["{path}",{level},{bounds},{self._root}]'  # as Request does
+        return hashlib.sha256(text.encode()).digest()[:8].hex()
 
     def _names_in(self, names: tuple[str, ...]) -> Sequence[str] | None:
         """Return the names of path, rlevel, window and id in a row.
@@ -144,7 +180,10 @@ def _bounds(window: object) -> str | None:
     if window is None or window == "":
         return "null"
     match = _WINDOW.fullmatch(window) if isinstance(window, str) else None
-    if match is None:
-        return None
-    r0, r1, c0, c1 = match.groups()
+    return None if match is None else _bounds_of(*match.groups())
+
+
+def _bounds_of(r0: str | None, r1: str | None, c0: str | None, c1: str | None) -> str | None:
+    if not (r0 and r1 and c0 and c1):
+        return "null"
     return f"[[{r0},{r1}],[{c0},{c1}]]" if int(r0) < int(r1) and int(c0) < int(c1) else None

@@ -10,7 +10,6 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TextIO
 
 import orjson
 
@@ -19,10 +18,11 @@ from jp2batch.batch.manifest.parquet_rows import parquet_rows
 from jp2batch.batch.manifest.rows import OWN_COLUMNS, PlainRow, Row, fault_of_names
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.storage.files import LARGEST
-from jp2batch.storage.streams import ChunkReader, with_head
+from jp2batch.storage.streams import with_head
 
 _PARQUET = b"PAR1"
 _WHITE = " \t\n\r\v\f"
+_LARGEST_PIECE = 1 << 18  # bytes
 
 
 def rows_of(chunks: Iterable[bytes], suffix: str = "") -> tuple[str, Iterator[Row]]:
@@ -41,7 +41,7 @@ def rows_of(chunks: Iterable[bytes], suffix: str = "") -> tuple[str, Iterator[Ro
     if head.startswith(_PARQUET) or suffix == ".parquet":
         return "row", parquet_rows(chunks)
     text = _Text(chunks)
-    unit, rows = _text_rows(text.lines(), suffix)
+    unit, rows = _text_rows(text.blocks(), suffix)
     return unit, text.rows(rows)
 
 
@@ -55,13 +55,19 @@ class _Text:
         self._chunks = chunks
         self._fault: Row | None = None
 
-    def lines(self) -> TextIO:
-        """Return an iterator over lines with their ends.
+    def blocks(self) -> Iterator[str]:
+        """Iterate over whole lines with their ends, as they arrive.
 
         Bytes not in UTF-8 become surrogates; rows with surrogates are refused later.
         """
-        file = io.BufferedReader(ChunkReader(self._sound()))
-        return io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        begun = list[bytes]()  # of the last line
+        for data in _pieces(self._sound()):
+            end = data.rfind(b"\n") + 1
+            if end:
+                yield b"".join([*begun, data[:end]]).decode(errors="surrogateescape")
+                begun.clear()
+            begun.append(data[end:])
+        yield b"".join(begun).decode(errors="surrogateescape")
 
     def rows(self, rows: Iterator[Row]) -> Iterator[Row]:
         """Iterate over rows before the error, and the error."""
@@ -97,22 +103,45 @@ class _Text:
             number, offset = number + data.count(b"\n"), offset + len(data)
 
 
-def _text_rows(lines: TextIO, suffix: str) -> tuple[str, Iterator[Row]]:
+def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut chunks: their text takes several times their memory."""
+    return (chunk[at : at + _LARGEST_PIECE] for chunk in chunks for at in range(0, len(chunk), _LARGEST_PIECE))
+
+
+def _text_rows(blocks: Iterator[str], suffix: str) -> tuple[str, Iterator[Row]]:
     first = list[str]()
-    begin = ""
-    for line in lines:
-        first.append(line)
+    begin, header = _begin_of(_kept(blocks, first))
+    every = chain(first, blocks)
+    if begin == "[":
+        text = "".join(every)
+        return array_rows(text, len(text) - len(text.lstrip(_WHITE)))
+    if begin == "{" or (begin and suffix in (".ndjson", ".jsonl", ".json")):
+        return "line", ndjson_rows(every)
+    separator = _separator_of(header) or {".csv": ",", ".tsv": "\t"}.get(suffix)
+    lines = _lines(every)
+    return "line", _csv_rows(lines, separator) if separator else _plain_rows(lines)
+
+
+def _kept(blocks: Iterable[str], kept: list[str]) -> Iterator[str]:
+    """Iterate over blocks; append them to a list."""
+    for block in blocks:
+        kept.append(block)
+        yield block
+
+
+def _begin_of(blocks: Iterable[str]) -> tuple[str, str]:
+    """Return the first character, and the first line that is no comment."""
+    begin = line = ""
+    for line in _lines(blocks):
         begin = begin or line.lstrip(_WHITE)[:1]
         if begin in ("[", "{") or not _is_comment(line):
             break
-    if begin == "[":
-        text = "".join(chain(first, lines))
-        return array_rows(text, len(text) - len(text.lstrip(_WHITE)))
-    every = chain(first, lines)
-    if begin == "{" or (begin and suffix in (".ndjson", ".jsonl", ".json")):
-        return "line", ndjson_rows(every)
-    separator = (first and _separator_of(first[-1])) or {".csv": ",", ".tsv": "\t"}.get(suffix)
-    return "line", _csv_rows(every, separator) if separator else _plain_rows(every)
+    return begin, line
+
+
+def _lines(blocks: Iterable[str]) -> Iterator[str]:
+    """Iterate over lines with their ends."""
+    return (line for block in blocks for line in io.StringIO(block, newline=""))
 
 
 # A path per line

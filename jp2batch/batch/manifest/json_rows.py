@@ -10,26 +10,55 @@ from collections.abc import Iterable, Iterator
 import orjson
 
 from jp2batch.batch.manifest.rows import PlainRow, Row
+from jp2batch.batch.manifest.usual_lines import LinePattern
 from jp2batch.core.errors import InvalidRequest
 
 _HINT = "give one object per line, or an array of objects"
 _EXACT = 2.0**63  # orjson makes floats of larger integers
 _WHITE = re.compile(r"[ \t\r\n]*")
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)?")
 
 
-def ndjson_rows(lines: Iterable[str]) -> Iterator[Row]:
-    """Iterate over (line number, value) of all lines except blank lines."""
-    for number, line in enumerate(lines, 1):
-        if (row := _plain_row(line)) is not None:
-            yield number, row
-        elif not line.isspace():
-            try:
-                yield number, _DECODER.decode(line.rstrip())
-            except (ValueError, RecursionError) as error:
-                yield number, _no_json(error)
+def ndjson_rows(blocks: Iterable[str]) -> Iterator[Row]:
+    """Iterate over (line number, value) of all lines except blank lines.
+
+    Parameters
+    ----------
+    blocks : iterable of str
+        Whole lines. Usual lines become a UsualLine.
+    """
+    number, usual = 0, None
+    for block in blocks:
+        at = 0
+        while at < len(block):
+            number += 1
+            if usual is not None and (found := usual.match(block, at)) is not None:
+                line, at = found
+                yield number, line
+                continue
+            text, at = _line_at(block, at)
+            if (row := plain_row(text)) is not None:
+                usual = usual or LinePattern.of(tuple(row))
+                yield number, row
+            elif not text.isspace():
+                yield number, _decoded(text)
 
 
-def _plain_row(line: str) -> PlainRow | None:
+def _line_at(block: str, at: int) -> tuple[str, int]:
+    """Return the line at an offset, and its end."""
+    match = _LINE.match(block, at)
+    end = match.end() if match else len(block)
+    return block[at:end], end
+
+
+def _decoded(line: str) -> object:
+    try:
+        return _DECODER.decode(line.rstrip())
+    except (ValueError, RecursionError) as error:
+        return _no_json(error)
+
+
+def plain_row(line: str) -> PlainRow | None:
     """Return the row of a usual line; None for the stricter decoder.
 
     orjson takes a name twice in an object. Without escapes, all quotes are around names and texts; the row has all of

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from jp2batch.batch.deduplicate import ItemIds
-from jp2batch.batch.manifest.digested import Row
+from jp2batch.batch.manifest.digested import Digested, Row, RowBlock, request_of
 from jp2batch.batch.manifest.formats import rows_of
-from jp2batch.batch.manifest.requests import ReadRow, digested_rows_of, message_of, requests_of
+from jp2batch.batch.manifest.requests import ReadRow, RequestMaker, digested_rows_of, message_of, requests_of
 from jp2batch.batch.manifest.rows import Row as ManifestRow
 from jp2batch.core.arguments import as_path
 from jp2batch.core.errors import InvalidRequest, ManifestError
@@ -122,10 +122,8 @@ class Manifest:
     """Unit of row numbers."""
     rows: Iterator[ManifestRow]
     """Numbered rows, read once."""
-    rlevel: int = LOWEST
-    """Level of rows without rlevel."""
-    root: str | None = None
-    """Base folder or bucket."""
+    maker: RequestMaker
+    """Makes requests of rows."""
     is_pipe: bool = False
     """True if rows may be written while they are read."""
     _requests: Iterator[Request] | None = None
@@ -146,7 +144,7 @@ class Manifest:
             At the end, for all bad rows.
         """
         ids, count, bad = ItemIds(), 0, list[tuple[int, str]]()
-        for number, read in requests_of(self.rows, rlevel=self.rlevel, root=self.root):
+        for number, read in requests_of(self.rows, self.maker):
             fault = read if isinstance(read, str) else self.claim(number, read, ids)
             if fault is None and isinstance(read, Request):
                 count += 1
@@ -158,7 +156,11 @@ class Manifest:
 
     def digested_rows(self) -> Iterator[ReadRow]:
         """Iterate over row numbers with digested rows, requests or messages."""
-        return digested_rows_of(self.rows, rlevel=self.rlevel, root=self.root)
+        return digested_rows_of(self.rows, self.maker)
+
+    def block(self, rows: Sequence[Digested | Request]) -> RowBlock:
+        """Return digested rows as a block."""
+        return RowBlock(rows, self.maker.read_digested)
 
     def claim(self, number: int, row: Row, ids: ItemIds) -> str | None:
         """Keep the id of a row; return a message if taken.
@@ -169,7 +171,9 @@ class Manifest:
         if first is None:
             return None
         problem = f"its id is also that of another request, on {self.unit} {first}"
-        return message_of(row.path, InvalidRequest("", problem, "give each request a different id, or none"))
+        return message_of(
+            request_of(row).path, InvalidRequest("", problem, "give each request a different id, or none")
+        )
 
     def refusal(self, bad: Sequence[tuple[int, str]]) -> ManifestError:
         """Return the error of a manifest with bad rows, or without requests."""
@@ -216,7 +220,7 @@ def manifest_of(chunks: Iterable[bytes], name: str = "-", *, rlevel: int = LOWES
     """
     default = Request("manifest", rlevel).rlevel  # report a wrong default once, not for each row
     unit, rows = rows_of(chunks, suffix_of(name))
-    return Manifest(_STDIN if name == "-" else name, unit, rows, default, root)
+    return Manifest(_STDIN if name == "-" else name, unit, rows, RequestMaker(default, root))
 
 
 def _stdin_chunks(limit: int | None) -> Iterator[bytes]:

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import orjson
 
-from jp2batch.batch.manifest.digested import DigestedRow, Digester
+from jp2batch.batch.manifest.digested import Digested, Digester
+from jp2batch.batch.manifest.json_rows import plain_row
 from jp2batch.batch.manifest.rows import OWN_COLUMNS, PlainRow, Row
 from jp2batch.core.errors import InvalidPath, InvalidRequest
 from jp2batch.core.location import Location, redact
@@ -21,24 +22,26 @@ _LONGEST = 300  # characters of a message about one row
 _REMEMBERED = 1000  # sets of names, and windows
 
 
-def requests_of(rows: Iterable[Row], *, rlevel: int, root: str | None) -> Iterator[tuple[int, Request | str]]:
+def requests_of(rows: Iterable[Row], maker: "RequestMaker") -> Iterator[tuple[int, Request | str]]:
     """Iterate over row numbers with their requests, or messages without credentials."""
-    maker = RequestMaker(rlevel, root)
     for number, row in rows:
         yield number, maker.read(row)
 
 
-ReadRow = tuple[int, Request | DigestedRow | str]
+ReadRow = tuple[int, Request | Digested | str]
 """Row number, and its request, digested row or message."""
 
 
-def digested_rows_of(rows: Iterable[Row], *, rlevel: int, root: str | None) -> Iterator[ReadRow]:
+def digested_rows_of(rows: Iterable[Row], maker: "RequestMaker") -> Iterator[ReadRow]:
     """Iterate over row numbers with digested rows, requests or messages."""
-    maker = RequestMaker(rlevel, root)
-    digester = Digester(rlevel, root, maker.read)
+    digester = Digester(maker.rlevel, maker.root)
     for number, row in rows:
-        plain = PlainRow(Path=row) if isinstance(row, str) else row
-        yield number, (digester.digested(plain) if isinstance(plain, PlainRow) else None) or maker.read(row)
+        if isinstance(row, tuple):
+            found = digester.digested_line(row)
+        else:
+            plain = PlainRow(Path=row) if isinstance(row, str) else row
+            found = digester.digested(plain) if isinstance(plain, PlainRow) else None
+        yield number, found or maker.read(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,18 @@ class _Shape:
 
 
 class RequestMaker:
-    """Make requests of rows; most rows have the names of earlier rows."""
+    """Make requests of rows; most rows have the names of earlier rows.
+
+    Parameters
+    ----------
+    rlevel : int
+        Level of rows without rlevel.
+    root : str, optional
+        Root of the paths.
+    """
 
     def __init__(self, rlevel: int, root: str | None) -> None:
-        self._rlevel, self._root = rlevel, root
+        self.rlevel, self.root = rlevel, root
         self._shapes: dict[tuple[str, ...], _Shape] = {}
         self._windows: dict[str, Window] = {}
 
@@ -68,6 +79,13 @@ class RequestMaker:
             return self._request(path, fields, columns)
         except InvalidRequest as error:
             return message_of(path, error)
+
+    def read_digested(self, row: str | PlainRow) -> Request:
+        """Return the request of a row that has been digested."""
+        found = self.read(plain_row(row) if isinstance(row, str) else row)
+        if isinstance(found, str):
+            raise AssertionError(found)
+        return found
 
     def _divided(self, row: Mapping[str, object]) -> tuple[dict[str, object], tuple[tuple[str, object], ...]]:
         """Divide a row into fields of a request and other columns.
@@ -83,12 +101,12 @@ class RequestMaker:
 
     def _request(self, path: str, fields: Mapping[str, object], columns: tuple[tuple[str, object], ...]) -> Request:
         """Return the request of a row."""
-        level: Any = _level(fields.get("rlevel"), self._rlevel)
+        level: Any = _level(fields.get("rlevel"), self.rlevel)
         window: Any = fields.get("window")  # Request checks both
         text = window if isinstance(window, str) else ""
         if isinstance(window, str):
             window = self._windows.get(text) or (text if text.strip() else None)
-        request = Request(path, level, window, self._root, _id(fields.get("id")), columns)
+        request = Request(path, level, window, self.root, _id(fields.get("id")), columns)
         if window is text and request.window is not None:
             _remember(self._windows, text, request.window)
         return request
@@ -119,6 +137,8 @@ def _as_mapping(row: object) -> dict[str, object]:
 
     A row that cannot be written to the records later is refused now.
     """
+    if isinstance(row, tuple):
+        row = plain_row(row[0])
     if isinstance(row, PlainRow):
         return row
     if isinstance(row, InvalidRequest):

@@ -46,7 +46,7 @@ class LinePattern:
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Self | None:
-        """Return the pattern of lines with columns; None if names are unusual."""
+        """Return the pattern of lines with some columns, if usual."""
         own = [name.lower() for name in names if name.lower() in OWN_COLUMNS]
         if (
             "path" not in own
@@ -65,6 +65,6 @@ class LinePattern:
         return cls(pattern, [0, *(group for groups in order for group in groups)])
 
     def match(self, text: str, at: int) -> tuple[UsualLine, int] | None:
-        """Match a line that begins at an offset; return its end, too."""
+        """Match the line at an offset; return its end, too."""
         found = self.pattern.match(text, at)
         return None if found is None else (found.group(*self.groups), found.end())

@@ -26,9 +26,9 @@ _MOST = 1000  # sets of names
 _MISSING = "\0"  # no name of a column: it would be refused
 
 Digested = tuple[str, str, str | PlainRow]
-"""Id and digest of a request, and its row; a text is a line of JSON.
+"""Id and digest of a request, and its row.
 
-A plain tuple of texts, which the garbage collector soon leaves out.
+A text is a line of JSON. A plain tuple of texts, which the garbage collector soon leaves out.
 """
 
 

@@ -8,7 +8,10 @@ OWN_COLUMNS = ("path", "rlevel", "window", "id")
 """Columns of a request, case-insensitive; other columns are passed through."""
 
 Row = tuple[int, object]
-"""Row number and row: a mapping, a path, a UsualLine, or an InvalidRequest."""
+"""Row number and row.
+
+A row is a mapping, a path, a UsualLine, or an InvalidRequest.
+"""
 
 
 class PlainRow(dict[str, object]):

@@ -32,7 +32,7 @@ class EarlierRun:
         self.output, self._log, self.state = output, log, state
         self.stamp = log.stamp()
         self.book: RecordBook = log.read()
-        stored = output.stored()
+        stored = output.stored(self.book)
         self._stored = stored if isinstance(stored, Listing) else FileListing(stored)
         self._outputs: KeyTable | RecordBook | None = None
         self._digests: Keys = np.empty(0, np.int64)
@@ -105,7 +105,9 @@ class EarlierRun:
 
     def adopted(self, item: Request, name: str, first: Request) -> Result:
         """Return the result of an item whose output has no record."""
-        file = self._stored[name]
+        file = self._stored.unrecorded(name)
+        if file is None:
+            raise KeyError(name)
         return Result(
             item,
             "ok",
@@ -176,7 +178,7 @@ class EarlierRun:
 
     def _is_adoptable(self, name: Name, *, same: bool) -> bool:
         """Return whether a result without record is whole, and of this request."""
-        file = self._stored.get(name.name)
+        file = self._stored.unrecorded(name.name)
         if file is None or not file.size or not self._may_be_of(keys_of([name.name]), keys_of([name.digest])).all():
             return False
         since = self.state.since if self.state is not None and same else None
@@ -251,14 +253,15 @@ def plan_run(earlier: EarlierRun, rows: Sequence[Row], taken: OutputNames, optio
     plan.kept = int(np.count_nonzero(done >= 0))
     if options.continues and left and not plan.kept:
         earlier.check_roots({item.shown_root for item, _, _ in left}, options.output)
-    for item, read, name in left:
+    for item, first, name in left:
+        read = item if earlier.output.in_parts else first  # a row has the id of its item
         verdict = earlier.verdict(item, name, taken, verify=options.verify, same=same) if options.continues else "todo"
         if verdict == "done":
             plan.kept += 1
         elif verdict == "whole":
             plan.adopted.append(earlier.adopted(item, name.name, read))
         elif verdict == "failed" or not options.retry_failed:
-            plan.todo.append((item, item if earlier.output.in_parts else read))  # a row has the id of its item
+            plan.todo.append((item, read))
             plan.names.append(name)
     return plan
 
@@ -274,7 +277,7 @@ def _named(output: Output, rows: Iterable[Row], taken: OutputNames) -> list[tupl
     items = [request_of(row) for row in rows]
     reads = reads_of(items)
     names = [
-        Name(output.name_of(item, read), item.digest, read.id == item.digest)
+        Name(text := output.name_of(item, read), item.digest, (item if text == item.id else read).id == item.digest)
         for item, read in zip(items, reads, strict=True)
     ]
     for item, name in zip(items, names, strict=True):

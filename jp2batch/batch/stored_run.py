@@ -48,6 +48,7 @@ class StoredRun:
         self._options, self._items, self._check_interrupt = options, items, check
         self.watch = StoreWatch(options.output, options.engine.patience, check, self._tell)
         self._replaced = 0  # records
+        self._has_waited = False
         self._output = sink_for(options.output, options.form, options.storage_options)
         self._files, place = RecordFiles.of(options), self._output.place
         own = self._files.own
@@ -61,7 +62,7 @@ class StoredRun:
         if self._output.needs_all:
             items.read_all()
         self._fingerprint = fingerprint_of(items.first) if items.whole else secrets.token_hex()  # not known yet
-        self._output.expect(items.first)
+        self._output.expect(items.first, self._fingerprint)
         self.summary = BatchSummary(len(items.first))
 
     def plan(self) -> bool:
@@ -135,7 +136,7 @@ class StoredRun:
         stack.enter_context(self._lease)
         state = self._state_after(self._earlier.state)
         before = self._lease.take(state, check, self._tell_of_wait)
-        if self._log.stamp() != self._earlier.stamp:
+        if self._has_waited or self._log.stamp() != self._earlier.stamp:
             self._compare(before)
         state = self._state_after(before)
         now = self._output.place.directory.file(self._output.place.run)
@@ -242,6 +243,7 @@ class StoredRun:
         tell(text or "the store answers again", visible=self._options.progress)
 
     def _tell_of_wait(self, holder: RunState) -> None:
+        self._has_waited = True
         text = f"{self._options.output}: waiting 30 s, in case that another run is still writing: {holder}"
         self._tell(text)
 

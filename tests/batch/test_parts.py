@@ -21,6 +21,7 @@ import pytest
 import jp2batch
 from jp2batch.batch.deduplicate import items_of
 from jp2batch.batch.outputs import sink_for
+from jp2batch.batch.outputs.part_listing import part_name
 from jp2batch.batch.outputs.row_formats import ROW_FORMATS
 from jp2batch.compute import chunk, task
 from jp2batch.compute.chunk import run_chunk
@@ -105,18 +106,13 @@ def test_rows_of_items_that_change_or_go_leave_their_parts(image, tmp_path):
     check_parquet(folder, manifest)
 
 
-def test_a_lost_part_is_read_again_and_one_without_records_is_removed(manifest, tmp_path):
+def test_a_lost_part_is_read_again(manifest, tmp_path):
     folder = tmp_path / "results.parquet"
-    records = tmp_path / "results.parquet.records.ndjson"
     run(manifest, folder)
     part = min(folder.iterdir())
     lost = len(pd.read_parquet(part))
     part.write_bytes(part.read_bytes()[:50])
     assert json.loads(run(manifest, folder, "--resume", "--json").stdout)["kept"] == 15 - lost
-    check_parquet(folder, manifest)
-    kept = records.read_bytes().splitlines(keepends=True)
-    records.write_bytes(b"".join(kept[::2]))  # as after a kill between a part and its records
-    run(manifest, folder, "--resume")
     check_parquet(folder, manifest)
 
 
@@ -125,7 +121,7 @@ def test_a_part_of_a_lost_worker_or_a_killed_run_is_no_result(manifest, tmp_path
     run(manifest, folder)
     part = largest_in(folder)
     pending.mkdir()
-    shutil.copy(part, pending / "part-0123456789abcdef-15.parquet")
+    shutil.copy(part, pending / f"{part.name[:22]}0123456789abcdef-15.parquet")
     (pending / f".{part.name}.0123abcd").write_bytes(b"PAR1")
     (pending / "theirs").touch()
     check_parquet(folder, manifest)
@@ -135,19 +131,76 @@ def test_a_part_of_a_lost_worker_or_a_killed_run_is_no_result(manifest, tmp_path
     assert [path.name for path in pending.iterdir()] == ["theirs"]
 
 
-def test_a_part_whose_rows_have_not_all_records_is_hidden_until_it_is_split(manifest, tmp_path):
-    folder, pending = tmp_path / "results.parquet", tmp_path / "results.parquet.pending"
-    records = tmp_path / "results.parquet.records.ndjson"
-    run(manifest, folder)
-    part = largest_in(folder)
-    pending.mkdir()
-    part.rename(pending / part.name)
-    kept = records.read_bytes().splitlines(keepends=True)
-    kept.remove(next(line for line in kept if part.name.encode() in line))
-    records.write_bytes(b"".join(kept))
-    assert json.loads(run(manifest, folder, "--resume", "--json").stdout)["kept"] == 14
-    check_parquet(folder, manifest)
-    assert not pending.exists()
+class Killed:
+    """A run of items with ids, killed before some records were written and its parts shown."""
+
+    def __init__(self, image: Path, folder: Path) -> None:
+        self.rows = [row | {"id": f"i{row['site']}"} for row in rows_of(image, 8)]
+        self.image, self.table, self.pending = image, folder / "results.parquet", folder / "results.parquet.pending"
+        self.records = folder / "results.parquet.records.ndjson"
+        self.manifest = write_rows(folder / "killed.ndjson", self.rows)
+        assert run(self.manifest, self.table).exit_code == 0
+        (part,) = self.table.iterdir()
+        self.pending.mkdir()
+        self.part = part.rename(self.pending / part.name)
+        kept = self.records.read_bytes().splitlines(keepends=True)
+        self.records.write_bytes(b"".join(kept[:3]))
+
+    def resumed(self, *flags: str, manifest: Path | None = None) -> dict:
+        """Resume it; return the summary."""
+        return json.loads(run(manifest or self.manifest, self.table, "--json", *(flags or ("--resume",))).stdout)
+
+    def check(self, manifest: Path | None = None) -> None:
+        check_parquet(self.table, manifest or self.manifest)
+        assert not self.pending.exists()
+
+
+@pytest.fixture
+def killed(image, tmp_path) -> Killed:
+    return Killed(image, tmp_path)
+
+
+@pytest.mark.parametrize("is_shown", [False, True])
+def test_rows_without_records_get_them_and_are_not_read_again(is_shown, killed, tmp_path):
+    if is_shown:
+        killed.part.rename(killed.table / killed.part.name)
+    gone = killed.image.rename(tmp_path / "gone")
+    assert killed.resumed()["kept"] == 8
+    gone.rename(killed.image)
+    killed.check()
+    assert Counter(record["adopted"] for record in lines(killed.records)) == {True: 5, False: 3}
+
+
+def test_a_row_that_workers_wrote_twice_is_taken_once(killed, tmp_path):
+    rows, data = ROW_FORMATS[".parquet"], killed.part.read_bytes()
+    for ids in (["i2", "i3", "i4"], ["i4", "i5"], ["i6"]):
+        part = rows.only(data, ids)
+        name = part_name(killed.part.name.split("-")[1], part, len(ids), ".parquet")
+        (killed.pending / name).write_bytes(part)
+    gone = killed.image.rename(tmp_path / "gone")
+    assert killed.resumed()["kept"] == 8
+    gone.rename(killed.image)
+    killed.check()
+
+
+def test_rows_of_other_items_of_these_ids_are_not_taken(killed, tmp_path):
+    changed = write_rows(tmp_path / "changed.ndjson", [row | {"window": "3:9,1:7"} for row in killed.rows])
+    process = start(changed, "-o", killed.table, "--resume", "--max-failures", "0", "--root", "/nowhere")
+    process.communicate(timeout=60)
+    os.utime(killed.part)  # as from a worker of the killed run, which was late
+    assert killed.resumed(manifest=changed)["kept"] == 0
+    killed.check(changed)
+
+
+@pytest.mark.parametrize("flags", [["--overwrite"], ["--resume"]])
+def test_rows_that_are_replaced_or_damaged_are_read_again(flags, killed):
+    if flags == ["--resume"]:
+        data = bytearray(killed.part.read_bytes())
+        data[len(data) // 2] ^= 1
+        killed.part.write_bytes(data)
+    assert killed.resumed(*flags)["kept"] == 3 * (flags == ["--resume"])
+    assert killed.resumed()["kept"] == (5 if flags == ["--resume"] else 8)  # damage to rows with records shows later
+    killed.check()
 
 
 def test_an_item_of_a_known_request_gets_a_row_of_its_own(manifest, image, tmp_path):

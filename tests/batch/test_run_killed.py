@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import jp2batch
@@ -38,11 +39,33 @@ def manifest(http_server, tmp_path) -> Path:
     return write_rows(tmp_path / "manifest.ndjson", rows)
 
 
-def whole(fs, url: str, output: str) -> set[str]:
+PARTS = ("results.ndjson", "results.parquet")
+
+
+def rows_in(fs, url: str) -> list[tuple[str, str, np.ndarray]]:
+    """Return (id, path, values) of all rows in parts below a URL."""
+    found = []
+    for path in fs.find(url, refresh=True):
+        if path.endswith(".parquet"):
+            frame = pd.read_parquet(io.BytesIO(fs.cat_file(path)))
+            found += [(row.id, path, row["values"].reshape(row["shape"])) for _, row in frame.iterrows()]
+        elif "/part-" in path:
+            rows = map(json.loads, fs.cat_file(path).splitlines())
+            found += [(row["id"], path, np.array(row["img_data"])) for row in rows]
+    return found
+
+
+def whole(fs, url: str, output: str, images: dict[str, str]) -> set[str]:
     """Return the names of the images whose results are whole in a store, once nothing more arrives."""
     before: set[str] | None = None
     while True:
         found = fs.find(url, refresh=True)
+        if output in PARTS:
+            if found == before:
+                return {images[id_] for id_, *_ in rows_in(fs, url)}
+            before = found
+            time.sleep(0.3)
+            continue
         ends = r"\.npy$" if output == "out/" else r"/zarr\.json$"
         names = {match[1] for name in found if (match := re.search(rf"/(\d+)-r0-[^/]*{ends}", name))}
         if names == before:
@@ -60,6 +83,8 @@ def check_output(fs, url: str, output: str, manifest: Path, records: Path) -> No
     segments = fs.find(f"{url}records" if output == "out/" else f"{url}.records", refresh=True)
     records.write_bytes(b"".join(fs.cat_file(name) for name in sorted(segments)))
     found = check_records(records, manifest)
+    rows = {id_: (path, values) for id_, path, values in rows_in(fs, url)} if output in PARTS else {}
+    assert len(rows) == (len(rows_in(fs, url)) if output in PARTS else 0)
     for item in items_of(jp2batch.read_manifest(manifest)):
         record, expected = found[item.id], jp2batch.read(item.path, item.rlevel, item.window)
         assert record["status"] == "ok"
@@ -67,22 +92,34 @@ def check_output(fs, url: str, output: str, manifest: Path, records: Path) -> No
             data = fs.cat_file(record["output"])
             np.testing.assert_array_equal(np.load(io.BytesIO(data)), expected)
             assert len(data) == record["output_size"]
+        elif output in PARTS:
+            path, values = rows.pop(item.id)
+            assert (f"s3://{path}", fs.size(path)) == (record["output"], record["output_size"])
+            np.testing.assert_array_equal(values, expected)
         else:
             sizes = fs.find(record["output"], detail=True, refresh=True)
             assert sum(info["size"] for info in sizes.values()) == record["output_size"]
+    assert not rows
+    assert not [path for path in fs.find(f"{url}.pending", refresh=True) if "part-" in path]
 
 
 @pytest.mark.parametrize(
-    ("output", "kills"), [("out/", 5), ("results.zarr", 2), pytest.param("out/", 20, marks=pytest.mark.exhaustive)]
+    ("output", "kills"),
+    [
+        *(("out/", 5), ("results.zarr", 2), ("results.ndjson", 3), ("results.parquet", 3)),
+        *(pytest.param(output, 20, marks=pytest.mark.exhaustive) for output in ("out/", *PARTS)),
+    ],
 )
 def test_each_kill_loses_only_what_was_being_read(output, kills, manifest, http_server, away, fs):  # noqa: PLR0917
     tmp_path, url, chance = manifest.parent, f"{away}/{output}", random.Random(f"{output}{kills}")
+    images = {item.id: Path(item.path).stem for item in items_of(jp2batch.read_manifest(manifest))}
+    engine = ["--workers", "2"] if output in PARTS else ["--local-threads"]
     for kill in range(kills):
-        before = whole(fs, away, output)
+        before = whole(fs, away, output, images)
         http_server.paths.clear()
         folder = tmp_path / f"machine{kill}"
         folder.mkdir()
-        process = start(manifest, "-o", url, "--resume", "--local-threads", cwd=folder)
+        process = start(manifest, "-o", url, "--resume", *engine, cwd=folder)
         goal = chance.randrange(3 * ITEMS // kills)  # three requests an item
         wait_until(lambda: len(http_server.paths) > goal or process.poll() is not None)  # noqa: B023
         time.sleep(chance.random() / 20)
@@ -90,7 +127,7 @@ def test_each_kill_loses_only_what_was_being_read(output, kills, manifest, http_
         process.communicate(timeout=30)
         assert not read_names(http_server.paths) & before
         assert list(folder.iterdir()) == []
-    before = whole(fs, away, output)
+    before = whole(fs, away, output, images)
     http_server.paths.clear()
     done = run(manifest, url, "--resume", "--json")
     assert (done.exit_code, json.loads(done.stdout)["ok"]) == (0, ITEMS), done.stderr

@@ -10,6 +10,7 @@ from jp2batch.batch.outputs.folder import Folder
 from jp2batch.batch.outputs.groups import GroupStore
 from jp2batch.batch.outputs.ndjson import Lines
 from jp2batch.batch.outputs.parts import Parts
+from jp2batch.batch.records.book import RecordBook
 from jp2batch.batch.records.log import RecordLog
 from jp2batch.batch.state.place import StatePlace
 from jp2batch.compute.result import Result
@@ -48,7 +49,7 @@ class Output(Protocol):
     needs_all: bool
     """True if all items must be known before the first is read."""
 
-    def expect(self, items: Sequence[Request], /) -> None:
+    def expect(self, items: Sequence[Request], fingerprint: str, /) -> None:
         """Derive properties of all items, such as axes; read nothing."""
 
     def prepare(self, client: "Client | None", /) -> None:
@@ -66,7 +67,7 @@ class Output(Protocol):
     def foreign(self) -> str | None:
         """Return the path of an existing output not written by this package."""
 
-    def stored(self) -> Mapping[str, StoredFile]:
+    def stored(self, book: RecordBook, /) -> Mapping[str, StoredFile]:
         """Return the existing results by name, with a single listing."""
 
     def address_of(self, name: str) -> str | None:

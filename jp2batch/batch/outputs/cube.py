@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from jp2batch.array.zarr_files import METADATA
 from jp2batch.batch.outputs.folder import Folder
+from jp2batch.batch.records.book import RecordBook
 from jp2batch.batch.state.place import StatePlace
 from jp2batch.compute.task import WrittenOutput
 from jp2batch.core.errors import InvalidRequest
@@ -65,7 +66,7 @@ class CubeStore(Folder):
         self._items: Sequence[Request] = ()
         self._files: dict[str, bytes] = {}
 
-    def expect(self, items: Sequence[Request]) -> None:
+    def expect(self, items: Sequence[Request], fingerprint: str) -> None:  # noqa: ARG002
         """Fix times and bands by the names of images.
 
         Raises
@@ -99,7 +100,7 @@ class CubeStore(Folder):
         """Return the name of the plane of an item."""
         return self._axes.plane_name(item)
 
-    def stored(self) -> Mapping[str, StoredFile]:
+    def stored(self, book: RecordBook) -> Mapping[str, StoredFile]:
         """Return the planes by name.
 
         Raises
@@ -109,7 +110,7 @@ class CubeStore(Folder):
         """
         from jp2batch.array.cube.stored import AXES_FILES, CubeAxes
 
-        found = super().stored()
+        found = super().stored(book)
         if found and CubeAxes.read(dict(self._store.read_many(AXES_FILES))) != self._axes:
             raise self._mismatch("times or bands")
         return found

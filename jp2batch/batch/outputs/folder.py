@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from jp2batch.array.formats import is_whole, load, needs, write
 from jp2batch.array.zarr_files import METADATA
+from jp2batch.batch.records.book import RecordBook
 from jp2batch.batch.records.log import RecordLog
 from jp2batch.batch.state.place import RECORDS, StatePlace
 from jp2batch.compute.result import Result
@@ -85,7 +86,7 @@ class Folder:
         self._fresh: list[Path] = []  # local results to make durable
         self._seen = False
 
-    def expect(self, items: Sequence[Request]) -> None:
+    def expect(self, items: Sequence[Request], fingerprint: str) -> None:
         """Do nothing: results do not depend on other items."""
 
     def prepare(self, client: "Client | None") -> None:
@@ -106,7 +107,7 @@ class Folder:
             return Location.of(self._folder.url).redacted
         return None
 
-    def stored(self) -> Mapping[str, StoredFile]:
+    def stored(self, book: RecordBook) -> Mapping[str, StoredFile]:  # noqa: ARG002
         """Return the files or groups by name."""
         files = self._folder.files(recursive=self._groups)
         self._listed = _groups_of(files) if self._groups else files

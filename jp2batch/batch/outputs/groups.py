@@ -4,6 +4,7 @@ import contextlib
 
 from jp2batch.array.zarr_files import EMPTY_GROUP, METADATA, consolidated, has_consolidated
 from jp2batch.batch.outputs.folder import Folder
+from jp2batch.batch.records.book import RecordBook
 from jp2batch.batch.records.log import RecordLog
 from jp2batch.compute.result import Result
 from jp2batch.core.errors import StorageError
@@ -46,7 +47,7 @@ class GroupStore(Folder):
         if self._is_consolidated:
             return
         with contextlib.suppress(StorageError):
-            names = sorted(self.stored())
+            names = sorted(self.stored(RecordBook()))
             if not 0 < len(names) <= _MOST:
                 return
             found = dict(self._folder.read_many(f"{name}/{METADATA}" for name in names))

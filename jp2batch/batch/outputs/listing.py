@@ -28,6 +28,10 @@ class Listing(Mapping[str, StoredFile]):
         """Return the rows of names; -1 for others."""
         return self._rows.find(names)
 
+    def unrecorded(self, name: str) -> StoredFile | None:
+        """Return a result that may lack its record."""
+        return self.get(name)
+
     @abstractmethod
     def name_at(self, row: int) -> str:
         """Return the name of a row."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import orjson
 
 from jp2batch.batch.outputs.listing import LineListing
+from jp2batch.batch.records.book import RecordBook
 from jp2batch.batch.records.lines import LineWriter, end_last_line, is_json, rewrite, whole_lines
 from jp2batch.batch.records.log import RecordLog
 from jp2batch.batch.state.place import StatePlace
@@ -57,7 +58,7 @@ class Lines:
         self._replaced = False
         self._listed: Mapping[str, StoredFile] = {}
 
-    def expect(self, items: Sequence[Request]) -> None:
+    def expect(self, items: Sequence[Request], fingerprint: str) -> None:
         """Do nothing: results do not depend on other items."""
 
     def prepare(self, client: "Client | None") -> None:
@@ -80,7 +81,7 @@ class Lines:
                 return str(self.path)
         return None
 
-    def stored(self) -> Mapping[str, StoredFile]:
+    def stored(self, book: RecordBook) -> Mapping[str, StoredFile]:  # noqa: ARG002
         """Return the last whole line of each id.
 
         Its offset stands for its time.

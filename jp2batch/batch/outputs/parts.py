@@ -1,10 +1,9 @@
 """Output as a folder of parts: files of rows."""
 
 import contextlib
-import re
-import secrets
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -14,8 +13,16 @@ import numpy as np
 from jp2batch.batch.columns import Columns
 from jp2batch.batch.key_table import key_of, keys_of
 from jp2batch.batch.outputs.folder import TEMPORARY, Folder
+from jp2batch.batch.outputs.part_listing import (
+    PartListing,
+    is_content,
+    part_name,
+    parts_in,
+    records_of_parts,
+    rows_in,
+)
 from jp2batch.batch.outputs.row_formats import ROW_FORMATS, Bytes
-from jp2batch.batch.records.book import live_entries
+from jp2batch.batch.records.book import RecordBook, live_entries
 from jp2batch.batch.records.entry import moved_line
 from jp2batch.batch.records.log import RecordLog
 from jp2batch.batch.state.place import StatePlace
@@ -25,13 +32,13 @@ from jp2batch.core.location import Location
 from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image.read import Pixels
-from jp2batch.storage.directory import Directory, StoredFile
+from jp2batch.storage.directory import Directory
 from jp2batch.storage.files import WrittenBytes, write_bytes
 
 if TYPE_CHECKING:
     from distributed import Client
 
-_PART = re.compile(r"part-[0-9a-f]{16}-([1-9][0-9]*)\.[a-z]+")  # with its number of rows
+_TOGETHER = 4  # parts read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,8 @@ class AsRow:
     suffix: str
     columns: Columns
     storage_options: SecretDict
+    manifest: str = ""
+    """Fingerprint of the items."""
 
     def __call__(self, pixels: Pixels, request: Request) -> Bytes:
         """Return pixels as the value of a row."""
@@ -62,7 +71,7 @@ class AsRow:
 
     def write(self, part: bytes, rows: int) -> WrittenOutput:
         """Write a new part; return its later path."""
-        name = f"part-{secrets.token_hex(8)}-{rows}{self.suffix}"
+        name = part_name(self.manifest, part, rows, self.suffix)
         written = write_bytes(f"{self.pending}/{name}", part, storage_options=self.storage_options)
         return WrittenOutput(f"{self.folder}/{name}", written.size, f"md5:{written.md5}")
 
@@ -72,8 +81,8 @@ class Parts(Folder):
 
     Workers write a part for each chunk of items into a folder beside it, of pending parts. Results that reach the
     client with their values, as those of threads, are written by `sync`. A part is moved into the folder of the table
-    when all its rows have records: a reader does not see the rows of lost workers and killed runs. `tidy` removes rows
-    without records, and pending parts.
+    when all its rows have records: a reader does not see the rows of lost workers. A resumed run gives records to rows
+    left by a killed run. `tidy` removes rows without records, and pending parts.
     """
 
     is_folder = False
@@ -88,18 +97,23 @@ class Parts(Folder):
         self.deliver = self._deliver
         self.place = StatePlace.beside(url, storage_options)
         self._recorded = Counter[str]()  # rows of pending parts
-        self._cleaned = False
+        self._shown, self._waiting = set[str](), set[str]()  # parts as listed
+        self._parts = PartListing({}, RecordBook(), "", list)
+        self._has_columns = self._cleaned = False
         self._md5s: dict[str, str] = {}
 
-    def expect(self, items: Sequence[Request]) -> None:
+    def expect(self, items: Sequence[Request], fingerprint: str) -> None:
         """Find the columns of the manifest."""
-        self._with(self._rows.columns_of(items))
+        self._with(columns=self._rows.columns_of(items), manifest=fingerprint)
 
     def prepare(self, client: "Client | None") -> None:  # noqa: ARG002
         """Keep to the columns of existing parts."""
-        for name in sorted(_parts_in(self._folder.names())):
+        if self._has_columns:
+            return
+        self._has_columns = True
+        for name in sorted(parts_in(self._shown)):
             with contextlib.suppress(ValueError):  # it is damaged
-                self._with(self._rows.columns_in(self._read(name)))
+                self._with(columns=self._rows.columns_in(self._read(name)))
                 return
 
     def name_of(self, item: Request, read: Request) -> str:  # noqa: ARG002  # each item has its row
@@ -109,17 +123,24 @@ class Parts(Folder):
     def foreign(self) -> str | None:
         """Return the path of a folder with other files."""
         there = self._folder.names()
-        is_ours = all(_PART.fullmatch(name) or name.startswith(".") for name in there)
+        is_ours = all(rows_in(name) or name.startswith(".") for name in there)
         return None if is_ours else Location.of(self._folder.url).redacted
 
-    def stored(self) -> Mapping[str, StoredFile]:
+    def stored(self, book: RecordBook) -> PartListing:
         """Return the parts, pending or not, and files of others, by name."""
-        self._listed = self._pending.files() | self._folder.files()
-        return {name: file for name, file in self._listed.items() if not name.startswith(".")}
+        waiting, shown = self._pending.files(), self._folder.files()
+        self._waiting, self._shown, self._listed = set(waiting), set(shown), waiting | shown
+        there = {name: file for name, file in self._listed.items() if not name.startswith(".")}
+        self._parts = PartListing(there, book, self._deliver.manifest, self._ids_in)
+        return self._parts
+
+    def address_of(self, name: str) -> str | None:
+        """Return the path of the part with the row of an item."""
+        return f"{self._deliver.folder}/{self._parts.part_of(name)}"
 
     def is_whole(self, name: str) -> bool:  # noqa: ARG002
-        """Return False: rows without records are read again."""
-        return False
+        """Return True: only rows of whole parts are listed."""
+        return True
 
     def md5_of(self, name: str) -> str:
         """Read a part once; return its MD5."""
@@ -128,68 +149,94 @@ class Parts(Folder):
         return self._md5s[name]
 
     def open(self, *, overwrite: bool) -> None:
-        """Create both folders."""
+        """Create both folders; show parts whose rows have records."""
         super().open(overwrite=overwrite)
         self._pending.make()
+        if not overwrite:
+            waiting = parts_in(self._waiting - self._shown)
+            self._recorded.update({name: self._parts.records(name) for name in waiting})
+            self._show(waiting)
 
     def put(self, result: Result) -> Result:
         """Check a worker's part; keep a value until `sync`."""
-        return super().put(result) if result.value is None else result
+        is_new = result.value is None and result.same_as is None and not result.adopted
+        return super().put(result) if is_new else result
 
     def sync(self, results: Sequence[Result]) -> Sequence[Result]:
         """Write a part with the values sent by workers."""
         done = self._deliver.store(self._with_copies(results))
         if self.path is not None:
-            self._fresh += [self._path_of(result.output) for result in done if result.output]
+            self._fresh += [
+                self._path_of(result.output) for result in done if result.output and not self._is_shown(result)
+            ]
         return super().sync(done)
 
     def publish(self, results: Sequence[Result]) -> None:
         """Show parts to readers; all rows of them have records."""
-        names = [_name_in(result.output) for result in results if result.output]
-        self._recorded.update(names)
-        whole = {name for name in names if self._recorded[name] == _rows_in(name)}
-        self._pending.move(whole, self._folder)
-        for name in whole:
-            del self._recorded[name]
+        hidden = [_name_in(result.output) for result in results if result.output and not self._is_shown(result)]
+        self._recorded.update(hidden)
+        self._show(hidden)
 
     def tidy(self, log: RecordLog) -> None:
         """Remove rows without a record, and pending parts."""
         book = log.read()
-        is_ok, outputs = book.live & book.columns["ok"], book.columns["output"]
-        keys, counts = np.unique(outputs[is_ok], return_counts=True)
-        records = dict(zip(keys.tolist(), counts.tolist(), strict=True))
+        is_ok, outputs, records = book.live & book.columns["ok"], book.columns["output"], records_of_parts(book)
         shown, waiting = self._folder.names(), self._pending.names()
-        parts, pending = _parts_in(shown), _parts_in(waiting)
+        parts, pending = parts_in(shown), parts_in(waiting)
         live = {name for name in parts | pending if key_of(name) in records}
-        mixed = {name for name in live if records[key_of(name)] != _rows_in(name)}
+        mixed = {name for name in live if records[key_of(name)] != rows_in(name)}
         lines: dict[str, dict[str, int]] = defaultdict(dict)
         for line, entry in live_entries(log.lines(), is_ok & np.isin(outputs, keys_of(mixed))):
             lines[entry.output][entry.id] = line
-        self._split(lines, log)
-        self._pending.move((pending & live) - parts - mixed, self._folder)
+        live -= mixed
+        split = self._split(lines, log)
+        self._pending.move((pending & live) - parts - split, self._folder)
         if records or self._cleaned:
-            self._folder.remove(name for name in parts if name not in live or name in mixed)
-        halves = {name for name in waiting if (half := TEMPORARY.fullmatch(name)) and _PART.fullmatch(half[1])}
-        self._pending.remove((pending - (live - parts - mixed)) | halves)
+            self._folder.remove(parts - live - split)
+        halves = {name for name in waiting if (half := TEMPORARY.fullmatch(name)) and rows_in(half[1])}
+        self._pending.remove((pending - (live - parts) - split) | halves)
         self._pending.drop()
 
     def remove(self, names: Container[str]) -> None:  # noqa: ARG002
         """Let `tidy` remove rows."""
         self._cleaned = True
 
-    def _with(self, columns: Columns) -> None:
-        self._deliver = replace(self._deliver, columns=columns)
-        self.deliver = self._deliver
+    def _with(self, **changes: object) -> None:
+        self.deliver = self._deliver = replace(self._deliver, **changes)  # type: ignore[arg-type]
 
     def _path_of(self, output: str) -> Path:
         return Path(self._pending.url, _name_in(output))
 
-    def _split(self, parts: Mapping[str, Mapping[str, int]], log: RecordLog) -> None:
-        """Write the recorded rows of parts to other parts, then their records."""
+    def _is_shown(self, result: Result) -> bool:
+        """Return whether the row of a result was in the table before."""
+        return result.adopted and _name_in(result.output or "") in self._shown
+
+    def _show(self, names: Iterable[str]) -> None:
+        """Move pending parts into the table if all their rows have records."""
+        whole = {name for name in names if self._recorded[name] == rows_in(name)}
+        self._pending.move(whole, self._folder)
+        for name in whole:
+            del self._recorded[name]
+
+    def _ids_in(self, names: Sequence[str]) -> Iterator[Sequence[str]]:
+        """Read the ids of whole parts with the columns of the table."""
+        self.prepare(None)
+        with ThreadPoolExecutor(_TOGETHER) as pool:
+            yield from pool.map(self._ids_of, names)
+
+    def _ids_of(self, name: str) -> Sequence[str]:
+        part = self._folder.read(name) if name in self._shown else self._pending.read(name)
+        if part is None or not is_content(name, part) or self._rows.columns_in(part) != self._deliver.columns:
+            return []
+        return self._rows.ids_in(part)
+
+    def _split(self, parts: Mapping[str, Mapping[str, int]], log: RecordLog) -> set[str]:
+        """Write the recorded rows of parts to other parts, then their records; return their names."""
         moved: dict[int, WrittenOutput] = {}
         for name, lines in parts.items():
-            with contextlib.suppress(ValueError):  # a damaged part is removed, and its rows are missing
-                written = self._deliver.write(self._rows.only(self._read(name), lines.keys()), len(lines))
+            part = self._read(name)
+            if is_content(name, part):  # a damaged part is removed, and its rows are missing
+                written = self._deliver.write(self._rows.only(part, lines.keys()), len(lines))
                 moved |= dict.fromkeys(lines.values(), written)
         if moved:
             paths = {written.path for written in moved.values()}
@@ -199,6 +246,7 @@ class Parts(Folder):
             log.append([moved_line(line, moved[n]) for n, line in enumerate(log.lines()) if n in moved])
             self._pending.move(map(_name_in, paths), self._folder)
             log.compact(untidy=True)
+        return {_name_in(written.path) for written in moved.values()}
 
     def _with_copies(self, results: Sequence[Result]) -> list[Result]:
         """Copy the values of rows for equal requests."""
@@ -227,12 +275,3 @@ def _without_value(result: Result, written: WrittenOutput) -> Result:
 
 def _name_in(path: str) -> str:
     return path.rpartition("/")[2]
-
-
-def _rows_in(name: str) -> int:
-    match = _PART.fullmatch(name)
-    return int(match[1]) if match else 0
-
-
-def _parts_in(names: Iterable[str]) -> set[str]:
-    return set(filter(_PART.fullmatch, names))

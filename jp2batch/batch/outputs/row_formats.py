@@ -34,6 +34,9 @@ class RowFormat(Protocol):
     def columns_in(self, part: bytes) -> Columns:
         """Return the columns of a part besides the fixed columns."""
 
+    def ids_in(self, part: bytes) -> Sequence[str]:
+        """Return the ids of the rows of a part."""
+
     def value_of(self, pixels: Pixels, request: Request) -> Bytes:
         """Return pixels as the value of a result."""
 
@@ -58,6 +61,10 @@ class JsonRows:
     def columns_in(self, part: bytes) -> Columns:  # noqa: ARG002
         """Return nothing."""
         return ()
+
+    def ids_in(self, part: bytes) -> Sequence[str]:
+        """Return the ids of all lines."""
+        return [id_ for line in io.BytesIO(part) if (id_ := id_of_line(line)) is not None]
 
     def value_of(self, pixels: Pixels, request: Request) -> Bytes:  # noqa: ARG002
         """Return the response of the web service."""
@@ -92,6 +99,14 @@ class ParquetRows:
 
         schema = pq.read_schema(pa.BufferReader(part))
         return tuple((field.name, str(field.type)) for field in schema if field.name not in _FIXED)
+
+    def ids_in(self, part: bytes) -> Sequence[str]:
+        """Read the column of ids."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        ids: list[str] = pq.read_table(pa.BufferReader(part), columns=["id"])["id"].to_pylist()
+        return ids
 
     def value_of(self, pixels: Pixels, request: Request) -> Bytes:
         """Return samples as int32: of bands, their rows, their columns.

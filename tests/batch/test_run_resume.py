@@ -20,6 +20,7 @@ import jp2batch
 from jp2batch import cli
 from jp2batch.batch.deduplicate import items_of
 from jp2batch.batch.outputs.folder import Folder
+from jp2batch.batch.records.book import RecordBook
 from jp2batch.batch.records.lines import LineWriter, end_last_line
 from jp2batch.compute import connection
 from jp2batch.compute.checked_cluster import CheckedCluster
@@ -457,7 +458,7 @@ def test_an_old_file_does_not_stand_for_one_that_a_worker_wrote_on_a_disk_of_its
     files.write_bytes(f"{tmp_path}/elsewhere", b"new")
     name.parent.mkdir()
     name.write_bytes(b"old")
-    folder.stored()
+    folder.stored(RecordBook())
     folder.open(overwrite=False)
     result = ItemResult(request, "ok", worker="tcp://elsewhere:1", output=str(name))
     with pytest.raises(OutputError, match="missing on this machine"):

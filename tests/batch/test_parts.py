@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import signal
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -258,6 +259,36 @@ def test_a_chunk_is_stored_as_parts_of_bounded_size(values, parts, tmp_path, mon
     assert {(result.status, result.value) for result in found} == {("ok", None)}
     assert list(Counter(result.output for result in found).values()) == parts
     assert len(list((tmp_path / "results.parquet.pending").iterdir())) == len(parts)
+
+
+ROW = """
+import numpy as np
+from types import SimpleNamespace
+from jp2batch.batch.outputs.parts import AsRow
+from jp2batch.compute.result import Result
+from jp2batch.core.options import SecretDict
+from jp2batch.core.request import Request
+
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) << 10
+
+deliver, request = AsRow("pending", "folder", ".parquet", (), SecretDict()), Request("a.jp2", id="a")
+AsRow.write = lambda _, part, rows: SimpleNamespace(path="", size=len(part), checksum="")
+for size in (10, 4000):
+    pixels = SimpleNamespace(values=np.random.default_rng(1).integers(0, 4096, (1, size, size), "uint16"))
+    before, samples = peak(), size**2
+    result = Result(request, "ok", value=deliver(pixels, request), shape=(size, size), dtype="uint16")
+    del pixels
+    deliver.store([result])
+print((peak() - before) / samples, AsRow.bytes_per_sample)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is that of Linux")
+def test_a_large_row_takes_no_more_memory_than_is_reserved_for_it():
+    found = subprocess.run([sys.executable, "-c", ROW], capture_output=True, text=True, check=True, timeout=100)
+    measured, reserved = map(float, found.stdout.split())
+    assert measured < reserved
 
 
 def test_samples_beyond_int32_are_refused():

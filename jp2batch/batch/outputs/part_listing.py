@@ -99,7 +99,10 @@ class PartListing(FileListing):
         return match is not None and match[1] == self._manifest
 
     def _read(self) -> KeyTable:
-        """Return numbers of parts by keys of their rows; parts of the same items count more."""
+        """Return the numbers of parts by keys of their rows.
+
+        Of several, a part of the items of this run counts.
+        """
         found = parts_in(self)
         loose = [name for name in sorted(found, key=self._is_ours) if self.records(name) != rows_in(name)]
         places, self._loose = KeyTable(), loose

@@ -45,7 +45,7 @@ _TOGETHER = 4  # parts read at once
 class AsRow:
     """Deliver the value of a row; store several rows as a part."""
 
-    bytes_per_sample: ClassVar[int] = 24  # the value, its pickles, and the part
+    bytes_per_sample: ClassVar[int] = 22  # the value, its pickle, and the part while it is written
 
     pending: str
     """Folder of parts without records."""
@@ -231,7 +231,7 @@ class Parts(Folder):
         return self._rows.ids_in(part)
 
     def _split(self, parts: Mapping[str, Mapping[str, int]], log: RecordLog) -> set[str]:
-        """Write the recorded rows of parts to other parts, then their records; return their names."""
+        """Write the recorded rows of parts to other parts; return their names."""
         moved: dict[int, WrittenOutput] = {}
         for name, lines in parts.items():
             part = self._read(name)

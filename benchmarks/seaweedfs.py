@@ -10,6 +10,7 @@ import sysconfig
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -49,9 +50,15 @@ class S3Server:
 
     def requests(self) -> int:
         """Return the number of requested objects, as counted by the server."""
-        text = urllib.request.urlopen(self.metrics, timeout=5).read().decode()
-        counts = re.findall(r'^SeaweedFS_s3_request_total\{.*type="(?:GET|HEAD)".*\} (\S+)$', text, re.MULTILINE)
-        return int(sum(float(count) for count in counts))
+        counts = self.counts()
+        return counts["GET"] + counts["HEAD"]
+
+    def counts(self) -> Counter[str]:
+        """Return the number of requests by method, as counted by the server."""
+        text, counts = urllib.request.urlopen(self.metrics, timeout=5).read().decode(), Counter[str]()
+        for method, count in re.findall(r'^SeaweedFS_s3_request_total\{.*type="(\w+)".*\} (\S+)$', text, re.MULTILINE):
+            counts[method] += int(float(count))
+        return counts
 
 
 def find_seaweedfs() -> str | None:

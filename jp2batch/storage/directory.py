@@ -2,13 +2,14 @@
 
 import base64
 import contextlib
+import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import Self
 
@@ -195,14 +196,19 @@ class Directory:
     @request(is_long=True)
     def _move_all(self, names: list[str], target: Self) -> None:
         with ThreadPoolExecutor(_MOVED) as pool:
-            list(pool.map(lambda name: self._move(name, target), names))
+            copied = list(compress(names, pool.map(lambda name: self._is_copied(name, target), names)))
+        if copied:
+            with writing(self.url, self._options) as (fs, path):
+                limit = write_limit(fs, len(copied) * _REMOVED)
+                fs.rm([glob.escape(f"{path}/{name}") for name in copied], **limit)  # of S3 in a single request
 
-    def _move(self, name: str, target: Self) -> None:
+    def _is_copied(self, name: str, target: Self) -> bool:
+        """Copy a file; return False if it is moved already."""
         with writing(self.url, self._options) as (fs, path), writing(target.url, self._options) as (_, to):
             old, new = f"{path}/{name}", f"{to}/{name}"
             if is_local(fs):
                 Path(old).replace(new)
-                return
+                return False
             fs.invalidate_cache()
             try:
                 if _COPYING.isdisjoint(protocols_of(fs)):
@@ -210,10 +216,11 @@ class Directory:
                     fs.pipe_file(new, data, **write_limit(fs, len(data)))
                 else:
                     fs.cp_file(old, new)
-                fs.rm_file(old)
             except FileNotFoundError:  # an earlier attempt may have moved it, and its reply was lost
                 if not fs.exists(new):
                     raise
+                return False
+            return True
 
 
 def sync_files(paths: Iterable[Path]) -> None:

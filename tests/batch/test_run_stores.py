@@ -172,6 +172,41 @@ def test_a_folder_tells_what_is_in_it(away, s3_server, tmp_path):
         Directory(str(tmp_path / "file")).names()
 
 
+def test_files_move_to_another_folder_of_the_store(away, s3_server, tmp_path):
+    for url in (away, str(tmp_path), f"memory://{tmp_path.name}"):
+        there, target = (Directory(f"{url}/a[1]*/{name}", s3_server.options) for name in ("there", "target"))
+        there.make()
+        target.make()
+        for name in ("a", "b", "c"):
+            there.write(name, name.encode())
+        there.move(["a", "b"], target)
+        assert (there.names(), target.names(), target.read("b")) == ({"c"}, {"a", "b"}, b"b")
+        if url == away:
+            there.move(["a"], target)  # as when the reply to a request was lost
+            with pytest.raises(StorageError):
+                there.move(["d"], target)
+        assert target.names() == {"a", "b"}
+
+
+@pytest.mark.parametrize("name", ["results.ndjson", "results.parquet"])
+def test_parts_cost_four_requests_each_and_few_more(name, away, s3_server, tmp_path):
+    (tmp_path / "image.jp2").write_bytes(PLAIN.data)
+    rows = [{"Path": str(tmp_path / "image.jp2"), "rlevel": 0, "window": f"{r}:{r + 5},0:20"} for r in range(90)]
+    manifest, before = write_rows(tmp_path / "m.ndjson", rows), s3_server.counts()
+    process = start(manifest, "-o", f"{away}/{name}", "--workers", "2", "--json")
+    summary, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors
+    found = s3_server.counts() - before
+    folder, records = Directory(f"{away}/{name}"), Directory(f"{away}/{name}.records")
+    parts, segments = (sum(file.endswith(("n", "t")) for file in place.names()) for place in (folder, records))
+    beats = json.loads(summary)["seconds"] // 5
+    assert found["COPY"] == parts
+    assert found["PUT"] <= parts + segments + beats + 6  # of the lease
+    assert found["DELETE"] <= min(parts, segments) + 2
+    assert found["GET"] <= parts + 2 * segments + 12  # the HEAD before a COPY; records are read at the end
+    assert found["LIST"] <= 25
+
+
 def test_records_at_a_url_are_refused(manifest):
     done = run(manifest, f"s3://{S3_BUCKET}/out/", "--records", f"s3://{S3_BUCKET}/records.ndjson")
     assert (done.exit_code, "give a local path" in done.stderr) == (2, True)

@@ -186,7 +186,7 @@ class Parts(Folder):
         live = {name for name in parts | pending if key_of(name) in records}
         mixed = {name for name in live if records[key_of(name)] != rows_in(name)}
         lines: dict[str, dict[str, int]] = defaultdict(dict)
-        for line, entry in live_entries(log.lines(), is_ok & np.isin(outputs, keys_of(mixed))):
+        for line, entry in live_entries(log.lines(), is_ok & np.isin(outputs, keys_of(mixed))) if mixed else ():
             lines[entry.output][entry.id] = line
         live -= mixed
         split = self._split(lines, log)

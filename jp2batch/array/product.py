@@ -33,7 +33,7 @@ def open_product(
     Parameters
     ----------
     path : str or path
-        Path or URL of the SAFE folder, or of the metadata in it; either may be chained, as
+        Path or URL of the product's folder, or of the metadata in it; either may be chained, as
         `zip://NAME.SAFE::s3://bucket/NAME.zip`.
     bands : iterable of str, optional
         Names of bands, such as "B04", "SCL", "TCI"; by default all.

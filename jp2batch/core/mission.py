@@ -132,7 +132,10 @@ class Mission(Protocol):
         """
 
     def is_product(self, path: str) -> bool:
-        """Return whether a path is named like a product."""
+        """Return whether a path is a product, by its name.
+
+        Local folders may be looked at.
+        """
 
     def list_product(
         self, product: str, *, storage_options: StorageOptions

@@ -37,7 +37,7 @@ def product_mission(path: str) -> Mission:
 
 
 def is_product(path: str) -> bool:
-    """Return whether a path is named like a product of any mission."""
+    """Return whether a path is a product of any mission."""
     return any(mission.is_product(path) for mission in MISSIONS)
 
 

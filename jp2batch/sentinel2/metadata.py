@@ -27,7 +27,8 @@ _QUANTIFICATION = {
 }
 _OFFSET = {"L1C": "RADIO_ADD_OFFSET", "L2A": "BOA_ADD_OFFSET"}
 _QUANTITY = {"L1C": "top-of-atmosphere reflectance", "L2A": "surface reflectance"}
-_HINT = "check that the product's folder is complete, or use scaled=False for the numbers as stored"
+HINT = "check that the product's folder is complete, or use scaled=False for the numbers as stored"
+"""Advice about missing metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Sentinel2Metadata:
             return None
         offset = self.offsets.get(band, 0.0) if not self.offsets else self.offsets.get(band)
         if self.quantification is None or offset is None:
-            raise MetadataError(self.name or "", f"its metadata have no quantification or offset for {band}", _HINT)
+            raise MetadataError(self.name or "", f"its metadata have no quantification or offset for {band}", HINT)
         return Scaling(offset, self.quantification, _QUANTITY[self.level], self.nodata)
 
 
@@ -153,12 +154,12 @@ def parse_metadata(document: bytes, place: str = "") -> Sentinel2Metadata:
         texts = _texts(root)
         level = re.search(r"(1C|2A)", texts.get("PROCESSING_LEVEL", ""))
         if level is None:
-            raise MetadataError(place, "this is not the metadata of a product of level 1C or 2A", _HINT)
+            raise MetadataError(place, "this is not the metadata of a product of level 1C or 2A", HINT)
         return _metadata(root, texts, f"L{level[1]}")  # type: ignore[arg-type]  # L1C or L2A
     except (SyntaxError, ValueError, LookupError, DefusedXmlException) as error:
         if isinstance(error, MetadataError):
             raise
-        raise MetadataError(place, f"its metadata are damaged: {type(error).__name__}", _HINT) from None
+        raise MetadataError(place, f"its metadata are damaged: {type(error).__name__}", HINT) from None
 
 
 def _metadata(root: "Element", texts: Mapping[str, str], level: sentinel2.Level) -> Sentinel2Metadata:
@@ -235,4 +236,4 @@ def _place_of_product(place: str, document: bytes) -> str:
         key = f"{json.loads(document)['productPath']}/metadata.xml"
         return Request(key, root=root).url if root else key
     except (ValueError, LookupError, TypeError, InvalidPath):
-        raise MetadataError(place, "has no path of its product", _HINT) from None
+        raise MetadataError(place, "has no path of its product", HINT) from None

@@ -6,6 +6,7 @@ from typing import Any
 from jp2batch.core.mission import ImageName, ListedImage, Mission
 from jp2batch.core.options import StorageOptions
 from jp2batch.sentinel2 import metadata, names, products
+from jp2batch.sentinel2.listing import AbsentMetadata
 
 
 class Sentinel2(Mission):
@@ -44,12 +45,12 @@ class Sentinel2(Mission):
         return metadata.read_metadata(location, storage_options=storage_options)
 
     def is_product(self, path: str) -> bool:
-        """Return whether a path is named like a product."""
+        """Return whether a path names a product, or is a local folder."""
         return products.is_product(path)
 
     def list_product(
         self, product: str, *, storage_options: StorageOptions
-    ) -> tuple[metadata.Sentinel2Metadata, list[ListedImage]]:
+    ) -> tuple[metadata.Sentinel2Metadata | AbsentMetadata, list[ListedImage]]:
         """Return the metadata of a product and all its images."""
         return products.list_product(product, storage_options=storage_options)
 

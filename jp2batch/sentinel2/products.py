@@ -7,52 +7,91 @@ from jp2batch.core.errors import MetadataError, PermissionDenied, StorageError, 
 from jp2batch.core.location import Location
 from jp2batch.core.mission import ListedImage
 from jp2batch.core.options import StorageOptions
-from jp2batch.core.request import Request
 from jp2batch.sentinel2 import names as sentinel2
+from jp2batch.sentinel2.listing import AbsentMetadata, find_images, listed_image
 from jp2batch.sentinel2.metadata import Sentinel2Metadata, product_place, read_metadata
 
 
 def list_product(
     product: str, *, storage_options: StorageOptions = None
-) -> tuple[Sentinel2Metadata, list[ListedImage]]:
+) -> tuple[Sentinel2Metadata | AbsentMetadata, list[ListedImage]]:
     """Return the metadata of a product and all its images.
+
+    Images are found by listing if the metadata are missing, damaged or list none.
 
     Raises
     ------
     StorageError, MetadataError
-        The metadata cannot be read.
+        Neither metadata nor images can be read.
     """
-    location, metadata = _find_metadata(product, storage_options)
-    return metadata, [listed for path in metadata.images if (listed := _listed(location, path)) is not None]
+    folder = _folder_of(product)
+    metadata = _metadata_or_fault(product, storage_options)
+    if isinstance(metadata, Sentinel2Metadata):
+        images = [image for path in metadata.images if (image := listed_image(folder, path)) is not None]
+        return metadata, images or find_images(folder, storage_options=storage_options)
+    problem = f"this is not a product of Sentinel-2: {metadata.path} {metadata.problem}"
+    hint = what_to_give(folder)
+    if hint is not None:
+        raise MetadataError(product, problem, hint)
+    try:
+        images = find_images(folder, storage_options=storage_options)
+    except StorageError as error:
+        if isinstance(error, StoreUnavailable):
+            raise
+        raise MetadataError(product, f"{problem}; its folder cannot be listed", "give its SAFE folder") from None
+    if not images:
+        raise MetadataError(product, problem, "give its SAFE folder")
+    return _facts(folder, images, metadata), images
 
 
 def is_product(path: str) -> bool:
-    """Return whether a path names a product, not an image."""
-    return Location.of(path).plain_path.rstrip("/\\").lower().endswith((".safe", ".xml"))
+    """Return whether a path names a product, or is a local folder.
+
+    A folder in a store is recognised by a name without suffix.
+    """
+    location = Location.of(path)
+    name = re.split(r"[/\\]", location.plain_path.rstrip("/\\"))[-1]
+    if name.lower().endswith((".safe", ".xml")):
+        return True
+    if what_to_give(path) is not None or sentinel2.parse_name(path) is not None:
+        return False
+    return Path(location.path).is_dir() if location.is_local else "." not in name
 
 
-def _find_metadata(product: str, storage_options: StorageOptions) -> tuple[str, Sentinel2Metadata]:
-    """Return the location of the metadata, and the metadata."""
+def _folder_of(product: str) -> str:
+    location = Location.of(product)
+    path = location.path.rstrip("/\\") or location.path
+    if path.lower().endswith(".xml"):
+        path = re.sub(r"[^/\\]+$", "", path).rstrip("/\\")
+        path = path if path or not location.is_local else "."
+    return location.with_path(path).text
+
+
+def _metadata_or_fault(
+    product: str, storage_options: StorageOptions
+) -> Sentinel2Metadata | StorageError | MetadataError:
+    """Return the metadata, or why they cannot be read.
+
+    The fault is of damaged metadata, or else of the likeliest location.
+    """
     faults: list[StorageError] = []
     for place in product_place(product):
         try:
-            return place, read_metadata(place, storage_options=storage_options)
+            return read_metadata(place, storage_options=storage_options)
+        except MetadataError as error:
+            return error
         except StorageError as error:
             if isinstance(error, PermissionDenied | StoreUnavailable):
                 raise
             faults.append(error)
-    problem = f"this is not a product of Sentinel-2: {faults[0].path} {faults[0].problem}"  # likeliest location
-    raise MetadataError(product, problem, what_to_give(product) or "give its SAFE folder")
+    return faults[0]
 
 
-def _listed(place: str, path: str) -> ListedImage | None:
-    """Return a listed image; None for other files."""
-    location = Location.of(place)
-    folder, slash, _ = location.path.rpartition("/")
-    url = location.with_path(Request(path, root=folder).url if slash else path).text
-    name = sentinel2.parse_name(url)
-    metres = None if name is None else name.resolution or sentinel2.METRES.get(name.band or "")
-    return None if name is None or metres is None else ListedImage(url, name, metres)
+def _facts(folder: str, images: list[ListedImage], fault: StorageError | MetadataError) -> AbsentMetadata:
+    """Return the facts of a product that its paths tell."""
+    name = images[0].name
+    title = re.split(r"[/\\]", Location.of(folder).plain_path)[-1] or None
+    return AbsentMetadata(title, name.level, name.baseline, name.time, fault.path, fault.problem)
 
 
 def what_to_give(path: str) -> str | None:

@@ -1,0 +1,55 @@
+"""Listings of folders to read from, local or in a store."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import fsspec.core
+
+from jp2batch.core.store_settings import store_costs
+from jp2batch.storage.callers import request
+from jp2batch.storage.drivers.fsspec_driver import driver_options, repair_after_fork
+from jp2batch.storage.errors import translate_error
+from jp2batch.storage.store_options import locate
+
+
+@request(is_long=True)
+def list_names(url: str, *, storage_options: Mapping[str, object] | None = None) -> set[str]:
+    """Return the names of files and folders directly in a folder.
+
+    Raises
+    ------
+    StorageError
+        The folder is missing, or cannot be listed.
+    """
+    with _folder(url, storage_options) as (fs, path):
+        entries = (str(entry["name"]).rstrip("/") for entry in fs.ls(path, detail=True))
+        own = path.rstrip("/")  # a store may also have an object with the folder's name
+        return {name.rpartition("/")[2] for name in entries if name != own}
+
+
+@request(is_long=True)
+def list_files(url: str, *, storage_options: Mapping[str, object] | None = None) -> list[str]:
+    """Return all files below a folder, by their relative paths, sorted.
+
+    Raises
+    ------
+    StorageError
+        The folder cannot be listed.
+    """
+    with _folder(url, storage_options) as (fs, path):
+        start = len(path.rstrip("/")) + 1
+        return sorted(name[start:] for name in fs.find(path) if len(name) > start)
+
+
+@contextlib.contextmanager
+def _folder(url: str, storage_options: Mapping[str, object] | None) -> Iterator[tuple[Any, str]]:
+    """Open the file system of a folder; translate its errors."""
+    location = locate(url, storage_options)
+    try:
+        repair_after_fork()
+        fs, path = fsspec.core.url_to_fs(url, **driver_options(location, store_costs(location.scheme)))
+        fs.invalidate_cache()
+        yield fs, path
+    except Exception as error:  # noqa: BLE001  # each driver has its own
+        raise translate_error(error, location, "listing it") from None

@@ -1,4 +1,4 @@
-"""Images of a product by the listing of its folder, without its metadata."""
+"""Images of a product, from the listing of its folder."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ _FOLDERS = ("GRANULE", "IMG_DATA", "R10m", "R20m", "R60m")
 
 @dataclass(frozen=True, slots=True)
 class AbsentMetadata:
-    """Facts of a product from its paths, if its metadata cannot be read."""
+    """Facts of a product from its paths, without metadata."""
 
     name: str | None
     """Name of its folder."""
@@ -70,7 +70,7 @@ def find_images(folder: str, *, storage_options: StorageOptions) -> list[ListedI
 
 
 def listed_image(folder: str, path: str) -> ListedImage | None:
-    """Return an image at a path in a folder; None for other files."""
+    """Return an image in a folder; None for other files."""
     url = _join(folder, path)
     name = sentinel2.parse_name(url)
     metres = None if name is None else name.resolution or sentinel2.METRES.get(name.band or "")

@@ -6,8 +6,9 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
@@ -44,19 +45,21 @@ class Load:
 
     def quantile(self, share: float) -> float:
         """Return a quantile of the latency in seconds."""
-        ordered = sorted(self.latencies)
+        ordered = sorted(self.latencies) or [math.inf]
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-async def load(port: int, body: bytes, *, clients: int, seconds: float, warm_up: float = 0.0, token: str = "") -> Load:
-    """POST a body to `/api/jp2` from several clients for some time.
+async def load(
+    port: int, body: bytes | Iterator[bytes], *, clients: int, seconds: float, warm_up: float = 0.0, token: str = ""
+) -> Load:
+    """POST a body, or one after another, to `/api/jp2` from several clients for some time.
 
     Parameters
     ----------
     port : int
         Port of a server on loopback.
-    body : bytes
-        Body of all requests.
+    body : bytes or iterator of bytes
+        Body of all requests, or of each.
     clients : int
         Number of concurrent clients. A refused client retries a moment later.
     seconds, warm_up : float
@@ -67,22 +70,26 @@ async def load(port: int, body: bytes, *, clients: int, seconds: float, warm_up:
     found = Load()
     start = time.perf_counter() + warm_up
     stop = start + seconds
-    head = f"POST /api/jp2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-    head += f"\r\nAuthorization: Bearer {token}" if token else ""
-    message = f"{head}\r\n\r\n".encode() + body
-    await asyncio.gather(*(_client(port, message, start, stop, found) for _ in range(clients)))
+    messages = (_message(one, token) for one in (repeat(body) if isinstance(body, bytes) else body))
+    await asyncio.gather(*(_client(port, messages, start, stop, found) for _ in range(clients)))
     found.seconds = time.perf_counter() - start
     return found
 
 
-async def _client(port: int, message: bytes, start: float, stop: float, found: Load) -> None:
+def _message(body: bytes, token: str) -> bytes:
+    head = f"POST /api/jp2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    head += f"\r\nAuthorization: Bearer {token}" if token else ""
+    return f"{head}\r\n\r\n".encode() + body
+
+
+async def _client(port: int, messages: Iterator[bytes], start: float, stop: float, found: Load) -> None:
     connection: Sequence[asyncio.StreamReader | asyncio.StreamWriter] | None = None
     while (began := time.perf_counter()) < stop:
         try:
             if connection is None:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
                 connection = reader, writer
-            writer.write(message)
+            writer.write(next(messages))
             head = await reader.readuntil(b"\r\n\r\n")
             length = _LENGTH.search(head)
             data = await reader.readexactly(int(length[1])) if length else await reader.read()

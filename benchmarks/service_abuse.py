@@ -97,9 +97,19 @@ async def _leave(port: int, body: bytes, seconds: float) -> None:
             while True:
                 writer.write(message)
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+                await _read_body(reader, head)
                 await asyncio.sleep(0.2 if b" 503 " in head[:20] else 0)
     writer.transport.abort()
+
+
+async def _read_body(reader: asyncio.StreamReader, head: bytes) -> None:
+    """Read a body, whole or in chunks."""
+    if length := head.partition(b"content-length: ")[2].split(b"\r\n")[0]:
+        await reader.readexactly(int(length))
+        return
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        await reader.readexactly(size + 2)
+    await reader.readexactly(2)
 
 
 def _kills(port: int, name: str, times: int) -> list[Demand]:

@@ -35,7 +35,8 @@ _NO_DATA = (b"\0", b"\x80")  # an empty packet, and a packet without code-blocks
 _CHANGING_SAMPLES = frozenset({"pclr", "cmap", "cdef"})
 _PART = 0.8  # if less than this part of a codestream is wanted, only that part is decoded
 _XSIZ = 8  # offset of Xsiz in a codestream: behind SOC, the SIZ marker, Lsiz and Rsiz
-_SOP_LAYOUT = struct.Struct(">HHH")
+_SOP, _EPH, _SOD = Marker.SOP.code, Marker.EPH.code, Marker.SOD.code
+_SOP_LAYOUT = struct.Struct(">2sHH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +247,7 @@ def _packets(pieces: SparseFile, header: MainHeader, number: int, tile: Tile, gu
     """
     begins = {part.data for part in tile.parts}  # certain starts of packets
     wanted = tile.packets or {}
-    empty = b"\0" + (Marker.EPH.code if header.cod.eph else b"")
+    empty = b"\0" + (_EPH if header.cod.eph else b"")
     grids = tile_precincts(header, number)
     for index, packet in enumerate(packet_order(header, grids, more_layers=int(guarded))):
         where = wanted.get(packet)
@@ -255,8 +256,8 @@ def _packets(pieces: SparseFile, header: MainHeader, number: int, tile: Tile, gu
             data = pieces.read(where.start, where.stop)
             _check_cut(header, data, where.start in begins)
             begins.add(where.stop)
-        if guarded and not data.startswith(Marker.SOP.code):  # no packet header begins like SOP, B.10.1
-            yield _SOP_LAYOUT.pack(Marker.SOP, 4, index & 0xFFFF)
+        if guarded and not data.startswith(_SOP):  # no packet header begins like SOP, B.10.1
+            yield _SOP_LAYOUT.pack(_SOP, 4, index & 0xFFFF)
         yield data
 
 
@@ -267,7 +268,7 @@ def _check_cut(header: MainHeader, packet: bytes, begins: bool) -> None:
     could be an empty packet: unless the start of the packet is certain, only the usual two are accepted. (The packet
     number in SOP is useless: encoders do not always count as in A.8.1.)
     """
-    several = packet.find(Marker.SOP.code, 1) >= 0 or (header.cod.eph and packet.count(Marker.EPH.code) != 1)
+    several = packet.find(_SOP, 1) >= 0 or (header.cod.eph and packet.count(_EPH) != 1)
     if several or (len(packet) == 1 and packet not in _NO_DATA and not begins):
         raise CorruptImage("", "PLT contradicts the packets", "fetch the file again")
 
@@ -278,8 +279,8 @@ def _as_it_is(pieces: SparseFile, part: TilePartHeader, number: int, parts: int)
 
 
 def _tile_part(sot: Sot, packets: bytes, segments: bytes = b"") -> bytes:
-    length = Sot.SIZE + len(segments) + len(Marker.SOD.code) + len(packets)
-    return b"".join([replace(sot, length=length).encode(), segments, Marker.SOD.code, packets])
+    length = Sot.SIZE + len(segments) + len(_SOD) + len(packets)
+    return b"".join([Sot(sot.tile, length, sot.part, sot.parts).encode(), segments, _SOD, packets])
 
 
 def _box(kind: str, content: bytes) -> bytes:

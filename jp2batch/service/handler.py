@@ -237,7 +237,7 @@ class Handler(RequestHandler):
 
     def _drop(self, stream: IOStream) -> None:
         """Close a connection if its client does not read the response."""
-        self.service.metrics.answer_dropped()
+        self.service.metrics.dropped.inc()
         _log.warning("dropped", extra={FIELDS: {"id": self.id, "detail": "the client does not read the response"}})
         stream.close()
 

@@ -41,8 +41,10 @@ class Metrics:
         self._asked = count("store_requests", "Requests to stores.")
         self._download = seconds("download", "Seconds waiting for the store, per image.")
         self._decode = seconds("decode", "Seconds planning, assembling and decoding, per image.")
-        self._dropped = count("answers_dropped", "Responses not read by clients.")
-        self._lost = count("workers_lost", "Workers that died.")
+        self.dropped = count("answers_dropped", "Responses not read by clients.")
+        """Responses not read by their clients."""
+        self.lost = count("workers_lost", "Workers that died.")
+        """Dead workers."""
 
     def gauge(self, name: str, text: str, value: Callable[[], int]) -> None:
         """Add a gauge, with a function for its value."""
@@ -64,14 +66,6 @@ class Metrics:
         self._download.observe(result.stats.time_download)
         if result.error is None:
             self._decode.observe(result.stats.time_processing)
-
-    def answer_dropped(self) -> None:
-        """Count a response not read by its client."""
-        self._dropped.inc()
-
-    def worker_lost(self) -> None:
-        """Count a dead worker."""
-        self._lost.inc()
 
     def text(self) -> bytes:
         """Return all counters as text."""

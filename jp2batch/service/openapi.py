@@ -7,7 +7,7 @@ import yaml
 
 from jp2batch.core.request import LONGEST_PATH
 from jp2batch.core.version import __version__
-from jp2batch.service.problems import STATUS, TITLES
+from jp2batch.service.problems import STATUS, meaning
 from jp2batch.service.representations import TYPES
 from jp2batch.service.settings import Settings
 
@@ -44,4 +44,4 @@ def _refusals(settings: Settings, method: str) -> dict[str, object]:
     of_bodies = {408, 411, 415} if method == "get" else set()
     statuses = sorted({*STATUS.values()} - {405} - of_bodies - (set() if settings.tokens else {401}))
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {str(status): {"description": TITLES[status], "content": problem} for status in statuses}
+    return {str(status): {"description": meaning(status), "content": problem} for status in statuses}

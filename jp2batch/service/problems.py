@@ -119,28 +119,10 @@ STATUS: dict[type[Jp2BatchError], int] = {
     Busy: 503,
     errors.DecodeTimedOut: 504,
     NotInTime: 504,
+    errors.UnexpectedError: 500,
     Jp2BatchError: 500,
 }
 """HTTP status by error class; the nearest base class counts."""
-
-TITLES = {
-    400: "The body, the query or the path is malformed",
-    401: "A token is required",
-    403: "The store or the server refuses access",
-    404: "Image not found",
-    406: "The client accepts no media type of the response",
-    408: "The body did not arrive in time",
-    411: "Content-Length is missing",
-    413: "The body or the requested image is too large; `rlevel` is the lowest level that fits",
-    415: "The body is compressed",
-    422: "The image has no such rlevel or window, or cannot be decoded as JPEG 2000",
-    431: "The headers are too large",
-    500: "Unexpected error",
-    502: "The object store failed",
-    503: "The server is busy; Retry-After has the seconds to wait",
-    504: "The request took too long",
-}
-"""Meaning of each status, for the OpenAPI document."""
 
 _OPERATORS = (errors.PermissionDenied, errors.StoreUnavailable)
 """Errors with hints for the operator: only the log has them."""
@@ -201,12 +183,21 @@ def problem_of(error: Exception) -> Problem:
     return Problem(
         status,
         type(error).__name__,
-        (type(error).__doc__ or "").partition("\n")[0],
+        _title(type(error)),
         detail,
         error.retryable,
         _headers(error, status),
         {"rlevel": error.fits} if isinstance(error, errors.TooManyPixels) else {},
     )
+
+
+def meaning(status: int) -> str:
+    """Return the descriptions of all errors with a status."""
+    return " ".join(_title(kind) for kind, code in STATUS.items() if code == status and kind is not Jp2BatchError)
+
+
+def _title(kind: type[Jp2BatchError]) -> str:
+    return (kind.__doc__ or "").partition("\n")[0]
 
 
 def _headers(error: Jp2BatchError, status: int) -> dict[str, str]:

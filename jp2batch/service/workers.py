@@ -181,7 +181,7 @@ class Workers:
             return
         worker.lost = True
         del self._workers[worker.address]
-        self._metrics.worker_lost()
+        self._metrics.lost.inc()
         for place in worker.places:
             place.cancel()
         if restart and self._own:

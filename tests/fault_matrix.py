@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-from support import faults, run_faults  # noqa: F401  # they fill the table
+from support import faults, part_faults, run_faults  # noqa: F401  # they fill the table
 from support.site import Site, StoredObject, site
 from support.trial import FAULTS, Trial, fill, put_to, reference_of
 

@@ -20,6 +20,7 @@ import pyarrow.dataset as ds
 import pytest
 
 import jp2batch
+from jp2batch.batch import commit
 from jp2batch.batch.deduplicate import items_of
 from jp2batch.batch.outputs import sink_for
 from jp2batch.batch.outputs.part_listing import part_name
@@ -157,8 +158,10 @@ class Killed:
 
 
 @pytest.fixture
-def killed(image, tmp_path) -> Killed:
-    return Killed(image, tmp_path)
+def killed(image, tmp_path, monkeypatch) -> Killed:
+    with monkeypatch.context() as patch:
+        patch.setattr(commit, "_LOCAL", (99, 99))  # a group of records, and thus a part
+        return Killed(image, tmp_path)
 
 
 @pytest.mark.parametrize("is_shown", [False, True])
@@ -191,6 +194,17 @@ def test_rows_of_other_items_of_these_ids_are_not_taken(killed, tmp_path):
     os.utime(killed.part)  # as from a worker of the killed run, which was late
     assert killed.resumed(manifest=changed)["kept"] == 0
     killed.check(changed)
+
+
+def test_pending_parts_with_records_fix_the_columns(killed, tmp_path):
+    more = write_rows(
+        tmp_path / "more.ndjson", [row | {"extra": "x"} for row in [*killed.rows, killed.rows[0] | {"id": "new"}]]
+    )
+    assert killed.resumed(manifest=more)["kept"] == 3
+    killed.check(more)
+    schemas = {tuple(ds.dataset(part).schema.names) for part in killed.table.iterdir()}
+    assert len(schemas) == 1
+    assert "extra" not in min(schemas)
 
 
 @pytest.mark.parametrize("flags", [["--overwrite"], ["--resume"]])

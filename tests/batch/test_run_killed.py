@@ -1,4 +1,4 @@
-"""A batch into a store, killed at random moments, and resumed each time from another empty folder."""
+"""A batch into a store, killed at random moments, and resumed each time from another empty folder, and its workers."""
 
 import io
 import json
@@ -15,7 +15,9 @@ import pytest
 
 import jp2batch
 from jp2batch.batch.deduplicate import items_of
+from support.clusters import cluster_by_hand
 from support.images import PLAIN
+from support.processes import children_of, workers_of
 from support.runs import check_records, run, start, write_rows
 from support.waiting import wait_until
 
@@ -135,3 +137,46 @@ def test_each_kill_loses_only_what_was_being_read(output, kills, manifest, http_
     assert read_names(http_server.paths) == {str(number) for number in range(ITEMS)} - before
     http_server.delay = 0
     check_output(fs, url, output, manifest, tmp_path / "all")
+
+
+def parts_at(fs, url: str) -> list[str]:
+    return [path for path in fs.find(url, refresh=True) if "/part-" in path]
+
+
+@pytest.mark.parametrize("output", PARTS)
+def test_workers_killed_while_they_write_parts_cost_no_row(output, manifest, http_server, away, fs):
+    http_server.delay = 0.05
+    process, chance, kills = start(manifest, "-o", f"{away}/{output}", "--workers", "2"), random.Random(output), 0
+    for number in (1, 5):
+        wait_until(lambda: len(parts_at(fs, away)) >= number or process.poll() is not None)  # noqa: B023
+        time.sleep(chance.random() / 5)
+        for worker in workers_of(process.pid)[:1]:
+            worker.kill()
+            kills += 1
+    _, errors = process.communicate(timeout=100)
+    assert (process.returncode, kills) == (0, 2), errors
+    http_server.delay = 0
+    check_output(fs, f"{away}/{output}", output, manifest, manifest.parent / "all")
+
+
+@pytest.mark.parametrize("output", PARTS)
+def test_workers_that_go_on_when_the_next_run_is_over_add_no_row(output, manifest, http_server, away, fs):
+    url = f"{away}/{output}"
+    http_server.delay = 0.1
+    with cluster_by_hand(manifest.parent / "cluster") as cluster:
+        process = start(manifest, "-o", url, "--scheduler", cluster.address)
+        wait_until(lambda: len(parts_at(fs, away)) >= 3)
+        workers = [child for worker in cluster.workers for child in children_of(worker.pid)]
+        for worker in workers:
+            worker.suspend()
+        process.kill()
+        process.communicate()
+        http_server.delay = 0
+        assert run(manifest, url, "--resume").exit_code == 0
+        check_output(fs, url, output, manifest, manifest.parent / "all")
+        for worker in workers:
+            worker.resume()
+        wait_until(lambda: parts_at(fs, f"{url}.pending"))
+    assert len(rows_in(fs, url)) == ITEMS
+    assert json.loads(run(manifest, url, "--resume", "--json").stdout)["kept"] == ITEMS
+    check_output(fs, url, output, manifest, manifest.parent / "all")

@@ -1,11 +1,15 @@
 """Answer questions about a store: a line of JSON in, a line out. Run on a host beside the store."""
 
+import contextlib
+import hashlib
+import io
 import json
 import sys
 import time
 import urllib.request
 
 import fsspec
+import pyarrow.parquet as pq
 
 S3 = fsspec.filesystem("s3", use_listings_cache=False)
 
@@ -22,6 +26,25 @@ def listing(prefix: str) -> dict[str, tuple[int, str, str]]:
 def read(key: str) -> str:
     """Return an object as text, its damaged characters replaced."""
     return str(S3.cat_file(key).decode(errors="replace"))
+
+
+def rows(url: str) -> list[tuple[str, int, str, str]]:
+    """Return id, size, MD5 and path of each row in the parts at a URL, and in those pending."""
+    found, parts = list[tuple[str, int, str, str]](), dict[str, tuple[str, bytes]]()
+    for folder in (f"{url}.pending", url):  # a part may be moved meanwhile
+        for path in S3.find(folder):
+            with contextlib.suppress(FileNotFoundError):
+                if "/part-" in path:
+                    parts[path.rpartition("/")[2]] = path, S3.cat_file(path)
+    for path, data in parts.values():
+        if path.endswith(".ndjson"):
+            values = [(json.loads(line)["id"], line) for line in data.splitlines()]
+        else:
+            table = pq.read_table(io.BytesIO(data))
+            texts = [json.dumps(row.as_py()).encode() for row in table["values"]]
+            values = list(zip(table["id"].to_pylist(), texts, strict=True))
+        found += [(id_, len(text), hashlib.md5(text).hexdigest(), path) for id_, text in values]
+    return found
 
 
 def write(key: str, text: str) -> None:

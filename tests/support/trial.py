@@ -44,6 +44,8 @@ class Trial:
     settings: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of all clients."""
     output: str = ""
+    reference: Mapping[str, StoredObject] = field(default_factory=dict)
+    """Results of a run without a fault, if they are others than usual."""
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -54,6 +56,11 @@ class Trial:
     def is_remote(self) -> bool:
         """True if the output is in the store."""
         return self.output.startswith("s3://")
+
+    @property
+    def is_in_parts(self) -> bool:
+        """True if the output is a folder of parts in the store."""
+        return self.is_remote and self.output.endswith((".ndjson", ".parquet"))
 
     def client(self, name: str = "client") -> Host:
         """Return a host for clients."""
@@ -78,10 +85,17 @@ class Trial:
         return now
 
     def results(self) -> dict[str, StoredObject]:
-        """Return the objects of the output that are results."""
+        """Return the objects of the output that are results, or its rows by id."""
         if not self.is_remote:
             return self._local_results()
+        if self.is_in_parts:
+            return {id_: StoredObject(size, md5, "") for id_, size, md5, _ in self.table()}
         return {name: found for name, found in self.listing().items() if name.endswith(".npy")}
+
+    def table(self) -> list[tuple[str, int, str, str]]:
+        """Return id, size, MD5 and path of each row in parts, pending or not."""
+        found: list[tuple[str, int, str, str]] = self.site.ask("rows", self.output.removeprefix("s3://"))
+        return found
 
     def _local_results(self) -> dict[str, StoredObject]:
         """Return files, or lines, of a local output of the first client."""
@@ -148,6 +162,9 @@ class Trial:
         statuses = [record["status"] for record in self.records(on).values() if record["Path"] in paths]
         failed = sum(str(row["Path"]).endswith(BAD) for row in self.rows)
         good, problems = len(self.rows) - failed, []
+        reference = self.reference or reference
+        if self.is_in_parts:
+            problems += self._wrong_parts()
         if other := [name for name in found if name in reference and found[name].etag != reference[name].etag]:
             problems.append(f"{len(other)} results have other contents")
         if len(found) != good:
@@ -155,6 +172,16 @@ class Trial:
         if (statuses.count("ok"), statuses.count("failed")) != (good, failed):
             problems.append(f"records: {statuses.count('ok')} ok, {statuses.count('failed')} failed")
         return "; ".join(problems)
+
+    def _wrong_parts(self) -> list[str]:
+        """Return how the parts differ from a row for each item, in the part of its record."""
+        rows = self.table()
+        parts = {id_: f"s3://{path}" for id_, _, _, path in rows}
+        outputs = {record["id"]: record["output"] for record in self.records().values()}
+        problems = [f"{len(rows) - len(parts)} rows twice"] if len(rows) != len(parts) else []
+        if pending := sum(".pending/" in path for path in parts.values()):
+            problems.append(f"{pending} rows pending")
+        return problems + (["rows are not in the parts of their records"] if parts != outputs else [])
 
 
 @dataclass

@@ -111,7 +111,8 @@ class Parts(Folder):
         if self._has_columns:
             return
         self._has_columns = True
-        for name in sorted(parts_in(self._shown)):
+        recorded = {name for name in parts_in(self._waiting) if self._parts.records(name)}
+        for name in [*sorted(parts_in(self._shown)), *sorted(recorded)]:
             with contextlib.suppress(ValueError):  # it is damaged
                 self._with(columns=self._rows.columns_in(self._read(name)))
                 return

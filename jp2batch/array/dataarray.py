@@ -13,6 +13,7 @@ from xarray.core import indexing
 from jp2batch.array import cf
 from jp2batch.array.lazy import ImageArray
 from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.mission import ImageName
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.scaling import Scaling
@@ -143,11 +144,12 @@ def open_lazily(
     window: Window | None = None,
     *,
     scaling: Scaling | None = None,
+    name: ImageName | None = None,
     storage_options: StorageOptions = None,
 ) -> xr.DataArray:
     """Return a lazy array of an image, without dask.
 
-    With a scaling, its values are reflectance.
+    With a scaling, its values are reflectance. Without `name`, the path tells band and time.
     """
     source = open_source(url, storage_options=storage_options)
 
@@ -160,7 +162,7 @@ def open_lazily(
     shape = (area.height, area.width) if bands == 1 else (bands, area.height, area.width)
     dtype = opened.dtype if scaling is None else np.dtype(np.float32)
     lazy = ImageArray(url, selection.rlevel, area, shape, dtype, storage_options, scaling, opened.learned_index())
-    array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection, scaling)
+    array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection, scaling, name)
     chunks: dict[str, object] = {} if bands == 1 else {"band": bands}
     array.encoding["preferred_chunks"] = chunks | tile_chunks(opened.image.header.siz, selection)
     return array
@@ -175,11 +177,14 @@ def to_dataarray(pixels: Pixels, scaling: Scaling | None = None) -> xr.DataArray
     return array
 
 
-def _georeferenced(values: Any, opened: OpenImage, selection: Selection, scaling: Scaling | None) -> xr.DataArray:
+def _georeferenced(
+    values: Any, opened: OpenImage, selection: Selection, scaling: Scaling | None, name: ImageName | None = None
+) -> xr.DataArray:
     """Return a DataArray of samples, to which `scaling` has been applied."""
     path = opened.source.path
     dims = ("y", "x") if len(values.shape) == 2 else ("band", "y", "x")
-    mission, name = identify(path)
+    mission, parsed = identify(path)
+    name = name or parsed
     place = from_boxes(opened.image.container.boxes)
     coords: dict[str, object] = axes(place, selection) | spatial_ref(place, selection)
     if dims[0] == "band":

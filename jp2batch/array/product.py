@@ -87,10 +87,9 @@ def _open(
 ) -> xr.DataArray | None:
     """Open an image; return None if it does not exist."""
     scaling = metadata.scaling(image.name.band) if scaled else scaling_or_none(metadata, image.name.band)
+    applied = scaling if scaled else None
     try:
-        array = open_lazily(
-            image.path, rlevel, None, scaling=scaling if scaled else None, storage_options=storage_options
-        )
+        array = open_lazily(image.path, rlevel, scaling=applied, name=image.name, storage_options=storage_options)
     except ImageNotFound:
         return None
     array.attrs |= {} if scaled or scaling is None else scaling.attributes

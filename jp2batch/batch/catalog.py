@@ -15,6 +15,7 @@ from jp2batch.core.arguments import as_list, as_path
 from jp2batch.core.bands import band_names, check_bands, checked_metres
 from jp2batch.core.errors import InvalidRequest, ManifestError
 from jp2batch.core.location import Location
+from jp2batch.core.mission import ImageName
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.suffixes import JPEG2000_SUFFIXES
@@ -99,7 +100,7 @@ def _list(source: str, *, metres: int | None, storage_options: StorageOptions) -
         found = [_image(source)]
     elif is_product(source):
         metadata, images = product_images(source, storage_options=storage_options)
-        found = [_image(image.path, metadata.name) for image in images]
+        found = [_image(image.path, metadata.name, name=image.name) for image in images]
     elif plain.endswith((".json", ".geojson")):
         data = read_bytes(source, storage_options=storage_options)
         found = list(_assets(data, source))
@@ -117,12 +118,19 @@ def _finest(images: Sequence[_Found]) -> list[_Found]:
     return [one for one in images if one.band is None or (one.metres or 1000) == best[one.columns]]
 
 
-def _image(path: str, item: str | None = None, properties: Mapping[str, Any] | None = None) -> _Found:
+def _image(
+    path: str,
+    item: str | None = None,
+    properties: Mapping[str, Any] | None = None,
+    *,
+    name: ImageName | None = None,
+) -> _Found:
     """Return an image with the properties in its name.
 
-    `properties` has properties to use if the name lacks them.
+    `properties` has properties to use if the name lacks them. Without `name`, the path is parsed.
     """
-    (mission, name), properties = identify(path), properties or {}
+    (mission, parsed), properties = identify(path), properties or {}
+    name = name or parsed
     band = (name and name.band) or properties.get("band")
     metres = (name and name.resolution) or properties.get("metres") or mission.metres(band)
     time = name.time.strftime("%Y-%m-%dT%H:%M:%SZ") if name and name.time else properties.get("time")

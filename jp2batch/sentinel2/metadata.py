@@ -1,25 +1,23 @@
 """Metadata of Sentinel-2 products: location, listed images, scaling to reflectance."""
 
 import functools
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from jp2batch.core.errors import InvalidPath, MetadataError
+from jp2batch.core.errors import MetadataError
 from jp2batch.core.location import Location
-from jp2batch.core.request import Request
 from jp2batch.core.scaling import Scaling
 from jp2batch.sentinel2 import names as sentinel2
+from jp2batch.sentinel2.tile_info import HINT, TILE_INFO, TileInfo, tile_folder
 from jp2batch.storage.files import read_bytes
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 _LARGEST = 32 << 20  # ESA's takes 55 kB; before December 2016 it lists all tiles of a datatake
-_TILE_INFO = "tileInfo.json"  # beside images in the buckets of AWS; has the path of their product
 _BAND_IDS = dict(enumerate(sentinel2.BANDS))  # bandId and physicalBand of Spectral_Information
 _QUANTIFICATION = {
     "L1C": ("QUANTIFICATION_VALUE",),
@@ -27,8 +25,6 @@ _QUANTIFICATION = {
 }
 _OFFSET = {"L1C": "RADIO_ADD_OFFSET", "L2A": "BOA_ADD_OFFSET"}
 _QUANTITY = {"L1C": "top-of-atmosphere reflectance", "L2A": "surface reflectance"}
-HINT = "check that the product's folder is complete, or use scaled=False for the numbers as stored"
-"""Advice about missing metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +82,8 @@ def metadata_url(path: str) -> str | None:
     if inside is not None:
         name = _file_name(inside[1] or location.chain, path)
         return None if name is None else location.with_path(f"{inside[1]}{name}").text
-    tile = re.match(r"(?:.*/)?tiles/\d{1,2}/[C-X]/[A-Z]{2}/\d{4}/\d{1,2}/\d{1,2}/\d+/", location.plain_path)
-    return None if tile is None else location.with_path(f"{tile[0]}{_TILE_INFO}").text
+    tile = tile_folder(location.plain_path)
+    return None if tile is None else location.with_path(f"{tile}{TILE_INFO}").text
 
 
 def product_place(product: str) -> list[str]:
@@ -125,8 +121,9 @@ def read_metadata(place: str, *, storage_options: Mapping[str, object] | None = 
     MetadataError
         The metadata are damaged, or another kind of file.
     """
-    if Location.of(place).path.endswith(_TILE_INFO):
-        place = _place_of_product(place, read_bytes(place, storage_options=storage_options, limit=_LARGEST))
+    if Location.of(place).path.endswith(TILE_INFO):
+        info = TileInfo.parse(read_bytes(place, storage_options=storage_options, limit=_LARGEST), place)
+        place = info.metadata(place)
     return parse_metadata(read_bytes(place, storage_options=storage_options, limit=_LARGEST), place)
 
 
@@ -227,13 +224,3 @@ def _file_name(folder: str, image: str) -> str | None:
         return f"{old[1]}_MTD_SAF{old[2]}_{old[3]}.xml"
     level = sentinel2.level_of(image)
     return None if level is None else f"MTD_MSI{level}.xml"
-
-
-def _place_of_product(place: str, document: bytes) -> str:
-    """Return the location of a product's metadata from AWS's tileInfo.json."""
-    root = place[: place.rindex("tiles/")].rstrip("/")
-    try:
-        key = f"{json.loads(document)['productPath']}/metadata.xml"
-        return Request(key, root=root).url if root else key
-    except (ValueError, LookupError, TypeError, InvalidPath):
-        raise MetadataError(place, "has no path of its product", HINT) from None

@@ -5,16 +5,15 @@ from pathlib import Path
 
 from jp2batch.core.errors import MetadataError, PermissionDenied, StorageError, StoreUnavailable
 from jp2batch.core.location import Location
-from jp2batch.core.mission import ListedImage
 from jp2batch.core.options import StorageOptions
 from jp2batch.sentinel2 import names as sentinel2
+from jp2batch.sentinel2.layouts import Product, layout_of
 from jp2batch.sentinel2.listing import AbsentMetadata, find_images, listed_image
 from jp2batch.sentinel2.metadata import Sentinel2Metadata, product_place, read_metadata
+from jp2batch.storage.listing import list_names
 
 
-def list_product(
-    product: str, *, storage_options: StorageOptions = None
-) -> tuple[Sentinel2Metadata | AbsentMetadata, list[ListedImage]]:
+def list_product(product: str, *, storage_options: StorageOptions = None) -> Product:
     """Return the metadata of a product and all its images.
 
     Images are found by listing if the metadata are missing, damaged or list none.
@@ -25,23 +24,39 @@ def list_product(
         Neither metadata nor images can be read.
     """
     folder = _folder_of(product)
+    layout = layout_of(folder)
+    if layout is not None:
+        return layout.read(folder, list_names(folder, storage_options=storage_options), storage_options)
     metadata = _metadata_or_fault(product, storage_options)
-    if isinstance(metadata, Sentinel2Metadata):
-        images = [image for path in metadata.images if (image := listed_image(folder, path)) is not None]
-        return metadata, images or find_images(folder, storage_options=storage_options)
-    problem = f"this is not a product of Sentinel-2: {metadata.path} {metadata.problem}"
+    if not isinstance(metadata, Sentinel2Metadata):
+        return _list_folder(product, folder, metadata, storage_options)
+    images = [image for path in metadata.images if (image := listed_image(folder, path)) is not None]
+    if not images:
+        names = list_names(folder, storage_options=storage_options)
+        images = find_images(folder, names, storage_options=storage_options)
+    return metadata, images
+
+
+def _list_folder(
+    product: str, folder: str, fault: StorageError | MetadataError, storage_options: StorageOptions
+) -> Product:
+    """Read a product without metadata of SAFE, from the listing of its folder."""
+    problem = f"this is not a product of Sentinel-2: {fault.path} {fault.problem}"
     hint = what_to_give(folder)
     if hint is not None:
         raise MetadataError(product, problem, hint)
     try:
-        images = find_images(folder, storage_options=storage_options)
+        names = list_names(folder, storage_options=storage_options)
+        if (layout := layout_of(folder, names)) is not None:
+            return layout.read(folder, names, storage_options)
+        images = find_images(folder, names, storage_options=storage_options)
     except StorageError as error:
         if isinstance(error, StoreUnavailable):
             raise
         raise MetadataError(product, f"{problem}; its folder cannot be listed", "give its SAFE folder") from None
     if not images:
         raise MetadataError(product, problem, "give its SAFE folder")
-    return _facts(folder, images, metadata), images
+    return AbsentMetadata.of(folder, images, fault), images
 
 
 def is_product(path: str) -> bool:
@@ -85,13 +100,6 @@ def _metadata_or_fault(
                 raise
             faults.append(error)
     return faults[0]
-
-
-def _facts(folder: str, images: list[ListedImage], fault: StorageError | MetadataError) -> AbsentMetadata:
-    """Return the facts of a product that its paths tell."""
-    name = images[0].name
-    title = re.split(r"[/\\]", Location.of(folder).plain_path)[-1] or None
-    return AbsentMetadata(title, name.level, name.baseline, name.time, fault.path, fault.problem)
 
 
 def what_to_give(path: str) -> str | None:

@@ -11,9 +11,10 @@ from click.testing import CliRunner
 
 import jp2batch
 from jp2batch.cli import main
-from jp2batch.core.errors import MetadataError
+from jp2batch.core.errors import CubeMismatch, MetadataError
 from jp2batch.sample.product import make_product
 
+TILE = "tiles/29/U/NU/2022/10/5/0"
 BAND = "B8A"  # its finest image has pixels of 20 m
 
 
@@ -71,7 +72,45 @@ def _images_alone(product: Path, folder: Path) -> str:
     return f"{_flat(product, folder)}/IMG_DATA/"
 
 
-LOCAL = [_folder_without_safe, _without_metadata, _cut_metadata, _empty_metadata, _flat, _images_alone]
+def _of_amazon(product: Path, folder: Path, tile: str) -> Path:
+    """Copy the images into a tile's folder of Sinergise; the metadata into that of the product."""
+    for image in product.glob("GRANULE/*/IMG_DATA/**/*.jp2"):
+        _, _, band, *size = image.stem.split("_")
+        place = Path(folder, tile, *(f"R{metres}" for metres in size), f"{band}.jp2")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, place)
+    (folder / tile / "preview").mkdir()
+    shutil.copy(next(product.glob("**/*_B04*.jp2")), folder / tile / "preview/B04.jp2")
+    facts = {"path": TILE, "productName": product.stem, "productPath": f"products/2022/10/5/{product.stem}"}
+    (folder / tile / "tileInfo.json").write_text(json.dumps(facts))
+    return folder / tile
+
+
+def _bucket_of_amazon(product: Path, folder: Path) -> str:
+    tile = _of_amazon(product, folder, TILE)
+    told = folder / f"products/2022/10/5/{product.stem}"
+    told.mkdir(parents=True)
+    shutil.copy(next(product.glob("MTD_*.xml")), told / "metadata.xml")
+    return str(tile)
+
+
+def _copy_of_amazon(product: Path, folder: Path) -> str:
+    tile = _of_amazon(product, folder, "copy")
+    (tile / "productInfo").mkdir()
+    shutil.copy(next(product.glob("MTD_*.xml")), tile / "productInfo/metadata.xml")
+    return str(tile)
+
+
+LOCAL = [
+    _folder_without_safe,
+    _without_metadata,
+    _cut_metadata,
+    _empty_metadata,
+    _flat,
+    _images_alone,
+    _bucket_of_amazon,
+    _copy_of_amazon,
+]
 
 # Functions: each returns the pixels of the band.
 
@@ -135,3 +174,44 @@ def test_images_of_several_times_are_no_product(safe, tmp_path):
     shutil.copy(image, image.with_name(image.name.replace("20221005", "20221006")))
     with pytest.raises(MetadataError, match="has images of several times"):
         jp2batch.open_product(folder)
+
+
+@pytest.mark.parametrize("layout", [_bucket_of_amazon, _copy_of_amazon])
+@pytest.mark.parametrize("level", ["safe", "level_1c"])
+def test_folders_of_amazon_tell_time_tile_and_scaling(level, layout: Layout, request, tmp_path):
+    product: Path = request.getfixturevalue(level)
+    (listed,) = jp2batch.list_requests(layout(product, tmp_path), BAND)
+    assert dict(listed.columns) == {
+        "time": "2022-10-05T11:54:11Z",
+        "band": BAND,
+        "tile": "T29UNU",
+        "item": product.name,
+    }
+    cube = jp2batch.open_cube(
+        Path(listed.path).parent if level == "level_1c" else Path(listed.path).parents[1], bands=BAND
+    )
+    assert cube.quantification_value.values == 10000
+
+
+def test_a_tile_without_metadata_of_its_product_is_read(safe, tmp_path):
+    tile = _of_amazon(safe, tmp_path, "copy")
+    assert jp2batch.open_product(tile, BAND).attrs["product"] == safe.stem
+    with pytest.raises(MetadataError, match=r"productInfo/metadata.xml: cannot be read"):
+        jp2batch.open_product(tile, BAND, scaled=True)
+    (tile / "tileInfo.json").write_text("{")
+    with pytest.raises(MetadataError, match=r"tileInfo.json: has no path of its product"):
+        jp2batch.open_product(tile, BAND, scaled=True)
+    with pytest.raises(CubeMismatch, match="its files do not tell the time"):
+        jp2batch.open_cube(tile, bands=BAND)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("layout", [_folder_without_safe, _without_metadata, _flat, _bucket_of_amazon])
+def test_every_function_opens_products_in_a_store(layout: Layout, function, level_1c, s3_server, tmp_path):
+    """Google's bucket has ESA's folders below those of tiles, and empty objects for the folders."""
+    product = Path(layout(level_1c, tmp_path))
+    root = f"{layout.__name__}/tiles/33/U/UP"
+    for path in filter(Path.is_file, tmp_path.rglob("*")):
+        s3_server.put(f"{root}/{path.relative_to(tmp_path).as_posix()}", path.read_bytes())
+    url = s3_server.put(f"{root}/{product.relative_to(tmp_path).as_posix()}_$folder$", b"").removesuffix("_$folder$")
+    np.testing.assert_array_equal(function(url, s3_server.options), pixels_of(level_1c))

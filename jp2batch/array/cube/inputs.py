@@ -70,6 +70,8 @@ def listed_images(
     named = [named_image(path) for path in paths if not is_product(path)]
     listings = each(partial(product_images, bands=bands, metres=metres, finest=True), products)
     for product, (metadata, listed) in zip(products, listings, strict=True):
+        if any((image.name.time or image.name.day) is None for image in listed):
+            raise CubeMismatch(product, "its files do not tell the time", "give its folder the name of the product")
         named += [CubeImage(image.path, image.name, product_mission(product), metadata, product) for image in listed]
     check_bands(bands, (image.band for image in named))
     if len(found := {image.mission.title for image in named}) > 1:

@@ -35,7 +35,7 @@ def layout_of(folder: str, names: Collection[str] = ()) -> Layout | None:
 
 
 def _read_tile(folder: str, names: Collection[str], storage_options: StorageOptions) -> Product:
-    """Read a tile in the buckets of AWS, or a copy of its folder."""
+    """Read the folder of a tile in the buckets of AWS."""
     place = join(folder, TILE_INFO)
     try:
         info = TileInfo.parse(read_bytes(place, storage_options=storage_options), place)

@@ -40,7 +40,7 @@ def list_product(product: str, *, storage_options: StorageOptions = None) -> Pro
 def _list_folder(
     product: str, folder: str, fault: StorageError | MetadataError, storage_options: StorageOptions
 ) -> Product:
-    """Read a product without metadata of SAFE, from the listing of its folder."""
+    """Read a product from the listing of its folder."""
     problem = f"this is not a product of Sentinel-2: {fault.path} {fault.problem}"
     hint = what_to_give(folder)
     if hint is not None:

@@ -71,6 +71,6 @@ class TileInfo:
 
 
 def tile_folder(path: str) -> str | None:
-    """Return the folder of a tile around a path, with its slash, or None."""
+    """Return the folder of a tile around a path, or None."""
     found = _FOLDER.match(path)
     return None if found is None else found[0]

@@ -33,8 +33,8 @@ def open_product(
     Parameters
     ----------
     path : str or path
-        Path or URL of the product's folder, or of the metadata in it; either may be chained, as
-        `zip://NAME.SAFE::s3://bucket/NAME.zip`.
+        Path or URL of the product's folder, of the metadata in it, or of its archive (.zip, .tar). Either may be
+        chained, as `zip://NAME.SAFE::s3://bucket/NAMES.zip`.
     bands : iterable of str, optional
         Names of bands, such as "B04", "SCL", "TCI"; by default all.
     rlevel : int

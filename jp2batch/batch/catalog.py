@@ -52,7 +52,7 @@ def list_requests(
     Parameters
     ----------
     sources : str or path, or iterable of these
-        Paths or URLs: folders of products, files of STAC items (.json, .geojson), or images (.jp2).
+        Paths or URLs: folders or archives of products, files of STAC items (.json, .geojson), or images (.jp2).
     bands : iterable of str, optional
         Bands to list, e.g. "B04"; by default all images.
     metres : int, optional

@@ -7,6 +7,7 @@ from jp2batch.core.errors import MetadataError, PermissionDenied, StorageError, 
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.sentinel2 import names as sentinel2
+from jp2batch.sentinel2.archives import in_archive, is_archive
 from jp2batch.sentinel2.layouts import Product, layout_of
 from jp2batch.sentinel2.listing import AbsentMetadata, find_images, listed_image
 from jp2batch.sentinel2.metadata import Sentinel2Metadata, product_place, read_metadata
@@ -23,6 +24,8 @@ def list_product(product: str, *, storage_options: StorageOptions = None) -> Pro
     StorageError, MetadataError
         Neither metadata nor images can be read.
     """
+    if is_archive(product):
+        product = in_archive(product, storage_options)
     folder = _folder_of(product)
     layout = layout_of(folder)
     if layout is not None:
@@ -66,7 +69,7 @@ def is_product(path: str) -> bool:
     """
     location = Location.of(path)
     name = re.split(r"[/\\]", location.plain_path.rstrip("/\\"))[-1]
-    if name.lower().endswith((".safe", ".xml")):
+    if name.lower().endswith((".safe", ".xml")) or is_archive(path):
         return True
     if what_to_give(path) is not None or sentinel2.parse_name(path) is not None:
         return False

@@ -1,14 +1,15 @@
-"""Base class of all sources: path, store costs, object version, counts."""
+"""Source, and the base class of all sources."""
 
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.ranges import ByteRange
-from jp2batch.storage.replies import Version, replaced
+from jp2batch.storage.replies import Piece, Version, replaced
 
 
 @dataclass(slots=True)
@@ -51,8 +52,100 @@ class Meter:
                 self.seconds += time.perf_counter() - start
 
 
+class Source(Protocol):
+    """A version of an object in a store, read in ranges.
+
+    Lazy: no request is made before the first read. Thread-safe: any number of threads may read at once. Not picklable:
+    each worker opens its own. The user of a source closes it. Every error is from `jp2batch.core.errors` and names
+    `path`. Requests are repeated after transient failures, as configured in `jp2batch.retries`.
+    """
+
+    @property
+    def path(self) -> str:
+        """The path or URL, for messages: without credentials."""
+        ...
+
+    @property
+    def profile(self) -> StoreCosts:
+        """Costs of reading from the store."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Name of the object among the objects of all stores.
+
+        For an index: alike in all processes, and without credentials. It is the path, followed by `#` and a digest of
+        the store's address if the path does not contain the whole address.
+        """
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the whole object; None before the first read."""
+        ...
+
+    @property
+    def etag(self) -> str | None:
+        """Tag of the object's version; None if the store sends none."""
+        ...
+
+    @property
+    def meter(self) -> Meter:
+        """Counters of requests, bytes, retries and waiting time."""
+        ...
+
+    def read_many(self, ranges: Sequence[ByteRange]) -> list[Piece]:
+        """Read ranges concurrently; return their bytes in the same order.
+
+        Each range is a request. The first call takes exactly one range: it learns the size, the version and whether the
+        store supports ranges. If the store does not, the call returns the whole object, as `[(0, data)]`. Bytes beyond
+        the end of the object are left out.
+
+        Raises
+        ------
+        ImageNotFound, PermissionDenied, StorageError
+            The store does not deliver the object.
+        StoreUnavailable
+            The store failed, or sent wrong bytes, in all attempts; the same call may succeed later.
+        ObjectChanged
+            The object was replaced since the first read, or is not of the version that was expected.
+        ImageTooLarge
+            The store sends only the whole object, and its size exceeds `jp2batch.max-whole-file`.
+        ValueError
+            The caller's mistake: a range is empty or begins beyond the end, or the first call has several ranges.
+        """
+        ...
+
+    def expect(self, version: Version | None) -> None:
+        """Set the expected version (None clears it), before the first read.
+
+        The first call of `read_many` may then take any number of ranges; if their replies show another version, it
+        fails. An expected version has a tag.
+        """
+        ...
+
+    def verify(self) -> None:
+        """Verify the version of all bytes read.
+
+        Costs a request only if the replies carry no version.
+
+        Raises
+        ------
+        ObjectChanged
+            The object was replaced since the first read, or is not of the version that was expected.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the file descriptor; further reads reopen the file.
+
+        Otherwise a stored exception would keep the file open.
+        """
+        ...
+
+
 class BaseSource:
-    """Attributes shared by all sources; documented in `source.Source`."""
+    """Attributes shared by all sources; documented in `Source`."""
 
     def __init__(self, path: str, profile: StoreCosts, key: str = "") -> None:
         self.path = path

@@ -7,9 +7,11 @@ from typing import Any
 import fsspec.core
 
 from jp2batch.core.store_settings import store_costs
+from jp2batch.storage.archive_directory import ARCHIVES, directory_of
 from jp2batch.storage.callers import request
 from jp2batch.storage.drivers.fsspec_driver import driver_options, repair_after_fork
 from jp2batch.storage.errors import translate_error
+from jp2batch.storage.source import open_archive
 from jp2batch.storage.store_options import locate
 
 
@@ -22,6 +24,8 @@ def list_names(url: str, *, storage_options: Mapping[str, object] | None = None)
     StorageError
         The folder is missing, or cannot be listed.
     """
+    if (files := _files_in_archive(url, storage_options)) is not None:
+        return {file.partition("/")[0] for file in files}
     with _folder(url, storage_options) as (fs, path):
         entries = (str(entry["name"]).rstrip("/") for entry in fs.ls(path, detail=True))
         own = path.rstrip("/")  # a store may also have an object with the folder's name
@@ -37,9 +41,22 @@ def list_files(url: str, *, storage_options: Mapping[str, object] | None = None)
     StorageError
         The folder cannot be listed.
     """
+    if (files := _files_in_archive(url, storage_options)) is not None:
+        return sorted(files)
     with _folder(url, storage_options) as (fs, path):
         start = len(path.rstrip("/")) + 1
         return sorted(name[start:] for name in fs.find(path) if len(name) > start)
+
+
+def _files_in_archive(url: str, storage_options: Mapping[str, object] | None) -> list[str] | None:
+    """Return all files below an archive's folder; None for other folders."""
+    location = locate(url, storage_options)
+    if location.scheme not in ARCHIVES or not location.chain:
+        return None
+    with contextlib.closing(open_archive(location)) as archive:
+        members = directory_of(archive, location.scheme).members
+    folder = f"{location.path.strip('/')}/".lstrip("/")
+    return [name.removeprefix(folder) for name in members if name.startswith(folder)]
 
 
 @contextlib.contextmanager

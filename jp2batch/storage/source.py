@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import fsspec
 import fsspec.core
@@ -12,7 +12,9 @@ from jp2batch.core.costs import StoreCosts
 from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.store_settings import store_costs
-from jp2batch.storage.base_source import BaseSource, Meter
+from jp2batch.storage.archive_directory import ARCHIVES
+from jp2batch.storage.archive_source import MemberSource
+from jp2batch.storage.base_source import BaseSource, Meter, Source
 from jp2batch.storage.drivers.driver import Driver
 from jp2batch.storage.drivers.fsspec_driver import driver_options, repair_after_fork, store_class
 from jp2batch.storage.drivers.obstore_driver import ObstoreObject, obstore_store
@@ -25,98 +27,6 @@ from jp2batch.storage.store_identity import key_of, store_host
 from jp2batch.storage.store_options import locate
 
 __all__ = ["MemorySource", "Piece", "Source", "Version", "known_protocols", "open_source"]
-
-
-class Source(Protocol):
-    """A version of an object in a store, read in ranges.
-
-    Lazy: no request is made before the first read. Thread-safe: any number of threads may read at once. Not picklable:
-    each worker opens its own. The user of a source closes it. Every error is from `jp2batch.core.errors` and names
-    `path`. Requests are repeated after transient failures, as configured in `jp2batch.retries`.
-    """
-
-    @property
-    def path(self) -> str:
-        """The path or URL, for messages: without credentials."""
-        ...
-
-    @property
-    def profile(self) -> StoreCosts:
-        """Costs of reading from the store."""
-        ...
-
-    @property
-    def key(self) -> str:
-        """Name of the object among the objects of all stores.
-
-        For an index: alike in all processes, and without credentials. It is the path, followed by `#` and a digest of
-        the store's address if the path does not contain the whole address.
-        """
-        ...
-
-    @property
-    def size(self) -> int | None:
-        """Bytes of the whole object; None before the first read."""
-        ...
-
-    @property
-    def etag(self) -> str | None:
-        """Tag of the object's version; None if the store sends none."""
-        ...
-
-    @property
-    def meter(self) -> Meter:
-        """Counters of requests, bytes, retries and waiting time."""
-        ...
-
-    def read_many(self, ranges: Sequence[ByteRange]) -> list[Piece]:
-        """Read ranges concurrently; return their bytes in the same order.
-
-        Each range is a request. The first call takes exactly one range: it learns the size, the version and whether the
-        store supports ranges. If the store does not, the call returns the whole object, as `[(0, data)]`. Bytes beyond
-        the end of the object are left out.
-
-        Raises
-        ------
-        ImageNotFound, PermissionDenied, StorageError
-            The store does not deliver the object.
-        StoreUnavailable
-            The store failed, or sent wrong bytes, in all attempts; the same call may succeed later.
-        ObjectChanged
-            The object was replaced since the first read, or is not of the version that was expected.
-        ImageTooLarge
-            The store sends only the whole object, and its size exceeds `jp2batch.max-whole-file`.
-        ValueError
-            The caller's mistake: a range is empty or begins beyond the end, or the first call has several ranges.
-        """
-        ...
-
-    def expect(self, version: Version | None) -> None:
-        """Set the expected version (None clears it), before the first read.
-
-        The first call of `read_many` may then take any number of ranges; if their replies show another version, it
-        fails. An expected version has a tag.
-        """
-        ...
-
-    def verify(self) -> None:
-        """Verify the version of all bytes read.
-
-        Costs a request only if the replies carry no version.
-
-        Raises
-        ------
-        ObjectChanged
-            The object was replaced since the first read, or is not of the version that was expected.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release the file descriptor; further reads reopen the file.
-
-        Otherwise a stored exception would keep the file open.
-        """
-        ...
 
 
 class MemorySource(BaseSource):
@@ -183,6 +93,8 @@ def open_source(path: str | Location, *, storage_options: Mapping[str, object] |
     """
     repair_after_fork()
     location = locate(path, storage_options)
+    if location.scheme in ARCHIVES and location.chain:
+        return MemberSource(open_archive(location), location, key_of(location))
     host = store_host(location)
     profile, store = store_costs(location.scheme, host), host or location.scheme
     if (fast := obstore_store(location, profile)) is not None:
@@ -204,6 +116,11 @@ def open_source(path: str | Location, *, storage_options: Mapping[str, object] |
     raise failure  # outside `except`, without the driver's error as its context
 
 
+def open_archive(location: Location) -> Source:
+    """Return a source over the archive around a location."""
+    return open_source(location.chain, storage_options=location.options)
+
+
 def _file_system(location: Location, options: dict[str, Any]) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return fsspec's file system of a location, and the path in it."""
     fs, path = fsspec.core.url_to_fs(location.text.removesuffix(location.literal), **options)
@@ -213,3 +130,4 @@ def _file_system(location: Location, options: dict[str, Any]) -> tuple[fsspec.Ab
 _memory: type[Source] = MemorySource
 _object: type[Source] = RemoteSource
 _local: type[Source] = LocalSource
+_member: type[Source] = MemberSource

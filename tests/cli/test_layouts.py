@@ -1,7 +1,9 @@
 """Products of any layout, whole or not, are alike for every function."""
 
 import json
+import mmap
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +103,30 @@ def _copy_of_amazon(product: Path, folder: Path) -> str:
     return str(tile)
 
 
+def _zipped(product: Path, folder: Path, method: int = zipfile.ZIP_STORED) -> str:
+    with zipfile.ZipFile(folder / f"{product.name}.zip", "w", method) as archive:
+        for path in filter(Path.is_file, product.rglob("*")):
+            archive.write(path, path.relative_to(product.parent))
+    return str(folder / f"{product.name}.zip")
+
+
+def _deflated(product: Path, folder: Path) -> str:
+    return _zipped(product, folder, zipfile.ZIP_DEFLATED)
+
+
+def _zipped_without_folder(product: Path, folder: Path) -> str:
+    return shutil.make_archive(str(folder / "files"), "zip", product)
+
+
+def _zipped_without_metadata(product: Path, folder: Path) -> str:
+    copy = Path(_without_metadata(product, folder))
+    return shutil.make_archive(str(folder / product.stem), "zip", folder, copy.name)
+
+
+def _tar(product: Path, folder: Path) -> str:
+    return shutil.make_archive(str(folder / product.stem), "tar", product.parent, product.name)
+
+
 LOCAL = [
     _folder_without_safe,
     _without_metadata,
@@ -110,6 +136,11 @@ LOCAL = [
     _images_alone,
     _bucket_of_amazon,
     _copy_of_amazon,
+    _zipped,
+    _deflated,
+    _zipped_without_folder,
+    _zipped_without_metadata,
+    _tar,
 ]
 
 # Functions: each returns the pixels of the band.
@@ -206,7 +237,9 @@ def test_a_tile_without_metadata_of_its_product_is_read(safe, tmp_path):
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-@pytest.mark.parametrize("layout", [_folder_without_safe, _without_metadata, _flat, _bucket_of_amazon])
+@pytest.mark.parametrize(
+    "layout", [_folder_without_safe, _without_metadata, _flat, _bucket_of_amazon, _zipped, _deflated, _tar]
+)
 def test_every_function_opens_products_in_a_store(layout: Layout, function, level_1c, s3_server, tmp_path):
     """Google's bucket has ESA's folders below those of tiles, and empty objects for the folders."""
     product = Path(layout(level_1c, tmp_path))
@@ -215,3 +248,37 @@ def test_every_function_opens_products_in_a_store(layout: Layout, function, leve
         s3_server.put(f"{root}/{path.relative_to(tmp_path).as_posix()}", path.read_bytes())
     url = s3_server.put(f"{root}/{product.relative_to(tmp_path).as_posix()}_$folder$", b"").removesuffix("_$folder$")
     np.testing.assert_array_equal(function(url, s3_server.options), pixels_of(level_1c))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("layout", [_zipped, _deflated, _zipped_without_metadata, _tar])
+def test_every_function_opens_archives_by_signed_links(layout: Layout, function, safe, http_server, tmp_path):
+    archive = Path(layout(safe, tmp_path))
+    http_server.files[archive.name] = archive.read_bytes()
+    http_server.signature = "X-Amz-Signature=0123456789abcdef"
+    url = f"{http_server.url(archive.name)}?{http_server.signature}"
+    np.testing.assert_array_equal(function(url, {}), pixels_of(safe))
+
+
+def test_an_overview_of_a_large_zip_takes_little_of_it(safe, http_server, tmp_path):
+    place = tmp_path / "large.zip"
+    with place.open("wb") as file:
+        file.truncate(700_000_000)
+    with zipfile.ZipFile(place, "a") as archive:  # behind 700 MB of other bytes
+        for path in filter(Path.is_file, safe.rglob("*")):
+            archive.write(path, path.relative_to(safe.parent))
+    with place.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        http_server.files["large.zip"] = data
+        tree = jp2batch.open_product(http_server.url("large.zip"), BAND, -1)
+        tree["R20m"].ds[BAND].load()
+        assert http_server.bytes_sent <= 3_000_000
+        assert http_server.requests <= 9
+        del http_server.files["large.zip"]
+
+
+def test_an_archive_of_several_products_names_them(safe, level_1c, tmp_path):
+    with zipfile.ZipFile(tmp_path / "both.zip", "w") as archive:
+        for product in (safe, level_1c):
+            archive.write(next(product.glob("MTD*.xml")), f"{product.name}/{next(product.glob('MTD*.xml')).name}")
+    with pytest.raises(MetadataError, match=r"has 2 products \(give one, as zip://S2A_MSIL1C.*SAFE::.*both.zip\)"):
+        jp2batch.open_product(tmp_path / "both.zip")

@@ -52,7 +52,7 @@ def open_cube(
     Parameters
     ----------
     images : iterable of str, path or Request
-        Paths or URLs of images of a band, and of products (folders), of which all `bands` are taken. Only path and
+        Paths or URLs of images of a band, and of products, of which all `bands` are taken. Only path and
         root of a Request are used; windows are refused, as a cube is opened as a whole and then sliced.
     rlevel : int
         Resolution levels to drop of the images with the largest pixels; the others drop more. -1: as many as possible.

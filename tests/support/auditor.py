@@ -38,7 +38,8 @@ def rows(url: str) -> list[tuple[str, int, str, str]]:
                     parts[path.rpartition("/")[2]] = path, S3.cat_file(path)
     for path, data in parts.values():
         if path.endswith(".ndjson"):
-            values = [(json.loads(line)["id"], line) for line in data.splitlines()]
+            lines = map(json.loads, data.splitlines())
+            values = [(line["id"], json.dumps([line["shape"], line["img_data"]]).encode()) for line in lines]
         else:
             table = pq.read_table(io.BytesIO(data))
             texts = [json.dumps(row.as_py()).encode() for row in table["values"]]

@@ -5,19 +5,24 @@ import signal
 import time
 from collections.abc import Callable
 
-from support.site import RESULTS, workforce
-from support.trial import PAUSE, ROWS, Seen, Trial, fault
+from support.site import IMAGES, RESULTS, workforce
+from support.trial import PAUSE, Seen, Trial, fault
 
 SOON = {"LEASE": "3"}
 """Settings to let a lease expire soon."""
 FIRST_READS = 12
 """GETs besides one for each item: each of three workers meets each of four images."""
+ROWS = [
+    {"Path": f"s3://{IMAGES}/{n % 4}.jp2", "rlevel": 0, "window": f"{n % 60}:{n % 60 + 20},{n // 60}:50"}
+    | ({"id": f"row/{n}"} if n % 2 else {})
+    for n in range(600)
+]
 TABLES = ("results.ndjson", "results.parquet")
 
 
 def put_into(trial: Trial, table: str) -> None:
     """Let a trial write a table, half of its rows with ids of their own; run it once without a fault."""
-    trial.rows = [row | ({"id": f"row/{n}"} if n % 2 else {}) for n, row in enumerate(ROWS)]
+    trial.rows = ROWS
     trial.settings = SOON
     trial.output = f"s3://{RESULTS}/{trial.name}/reference/{table}"
     before = trial.site.reads()
@@ -25,7 +30,7 @@ def put_into(trial: Trial, table: str) -> None:
         seen = trial.end(trial.start(force, on="reference"))
     assert seen.code == 0, seen
     trial.reference = trial.results()
-    assert len(trial.reference) == len(ROWS)
+    assert len(trial.reference) == len(ROWS), len(trial.reference)
     trial.notes.append(f"{trial.site.reads() - before} GETs of images without a fault")
     trial.output = f"s3://{RESULTS}/{trial.name}/{table}"
 
@@ -42,7 +47,7 @@ def still(trial: Trial) -> int:
 def killed_often(trial: Trial) -> Seen:
     """Kill the client again and again; compare the reads with the rows they brought."""
     chance = random.Random(trial.output.rpartition("/")[2])
-    with workforce(trial.site, PAUSE=PAUSE) as force:
+    with workforce(trial.site, PAUSE="0.3") as force:
         whole, first, turns = 0, trial.site.reads(), list[int]()
         for turn in range(20):
             process = trial.start(force, "--resume", on=f"client{turn % 3}")

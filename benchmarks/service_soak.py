@@ -17,7 +17,7 @@ from statistics import median
 import psutil
 
 from benchmarks.service import OURS, classes, link, serving
-from benchmarks.service_abuse import ask, metric, server_and_workers
+from benchmarks.service_abuse import ask, free_places, metric, server_and_workers
 from benchmarks.setting import Setting
 from benchmarks.table import DEMANDED, Demand, Table, cells_of, circumstances
 
@@ -37,7 +37,7 @@ def measure(setting: Setting, seconds: float) -> Table:
     with serving(OURS, root) as port:
         places, before = metric(port, "jp2batch_free_places"), _p50(port, small)
         statuses, memory = asyncio.run(_load(port, _kinds(small, large), seconds))
-        free, after = _free(port, places), _p50(port, small)
+        free, after = free_places(port, places), _p50(port, small)
         lost = metric(port, "jp2batch_workers_lost_total")
     told = ", ".join(f"{count} times {status}" for status, count in sorted(statuses.items()))
     others = sum(count for status, count in statuses.items() if status not in _ALLOWED)
@@ -144,14 +144,6 @@ def _growth(memory: list[dict[str, float]]) -> list[Demand]:
 def _p50(port: int, name: str) -> float:
     """Return the least p50 of some measurements: other work on the machine only adds to it."""
     return min(ask(port, name).quantile(0.5) for _ in range(3))
-
-
-def _free(port: int, places: float) -> float:
-    """Return the number of free places, once given-up reads have ended."""
-    end = time.monotonic() + 5
-    while (free := metric(port, "jp2batch_free_places")) < places and time.monotonic() < end:
-        time.sleep(0.1)
-    return free
 
 
 def main() -> None:

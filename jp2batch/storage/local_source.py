@@ -33,6 +33,7 @@ class LocalSource(BaseSource):
         self._descriptor: int | None = None
         self._users = 0
         self._done = False
+        self._retries = retry_policy()  # once: it parses the configuration
 
     def read_many(self, ranges: Sequence[ByteRange]) -> list[Piece]:
         """Read ranges; see `source.Source`."""
@@ -43,7 +44,7 @@ class LocalSource(BaseSource):
                 return self._read(ranges)
 
         try:
-            return retried_now(attempt, retry_policy(), self.meter.retried)  # a network disk may fail for a moment
+            return retried_now(attempt, self._retries, self.meter.retried)  # a network disk may fail for a moment
         except Jp2BatchError as error:
             error.__context__ = None  # as in `RemoteSource`
             raise

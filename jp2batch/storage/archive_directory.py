@@ -97,7 +97,7 @@ def _read_directory(archive: Source, scheme: str) -> ArchiveDirectory:
     try:
         members = _members_of_zip(file) if scheme == "zip" else _members_of_tar(file)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, NotImplementedError):
-        problem = f"this is not a {scheme} archive, or a damaged one"
+        problem = f"not a {scheme} archive, or damaged"
         raise StorageError(archive.path, problem, "check the path; unpack compressed tar files") from None
     return ArchiveDirectory(Version(archive.size, archive.etag), members)
 

@@ -1,12 +1,12 @@
 """Source over a file in an archive, zip or tar."""
 
-import contextlib
 import struct
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 from jp2batch.core.config import max_whole_file
 from jp2batch.core.errors import ImageNotFound, ImageTooLarge, Jp2BatchError, ObjectChanged, StorageError
@@ -15,6 +15,8 @@ from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.archive_directory import Member, directory_of, forget_directory
 from jp2batch.storage.base_source import BaseSource, Source
 from jp2batch.storage.replies import Piece, Version
+
+T = TypeVar("T")
 
 _HEADER = 30  # bytes of a local header without name and extra field (APPNOTE.TXT, 4.3.7)
 _SLACK = 512  # for name and extra field
@@ -52,13 +54,13 @@ class MemberSource(BaseSource):
         self._check_ranges(ranges)
         is_first = self._start is None and not self._expects
         try:
-            return self._read(ranges)
-        except ObjectChanged as error:
+            return self._named(partial(self._read, ranges))
+        except ObjectChanged:
             forget_directory(self._archive)
             if not is_first:
-                raise error.at(self.path) from None
+                raise
         self.expect(None)  # the directory in memory was of an earlier version
-        return self._read(ranges)
+        return self._named(partial(self._read, ranges))
 
     def expect(self, version: Version | None) -> None:
         """Set the expected version; see `source.Source`."""
@@ -69,25 +71,23 @@ class MemberSource(BaseSource):
 
     def verify(self) -> None:
         """Verify the version of all bytes read; see `source.Source`."""
-        with self._naming():
-            self._find()
-            self._archive.verify()
+        self._named(self._find)
+        self._named(self._archive.verify)
 
     def close(self) -> None:
         """Release open resources; see `source.Source`."""
         self._archive.close()
 
     def _read(self, ranges: Sequence[ByteRange]) -> list[Piece]:
-        with self._naming():
-            member = self._find()
-            spans = [ByteRange(span.start, min(span.stop, member.size)) for span in ranges]
-            if member.size == 0:
-                return [(span.start, b"") for span in spans]
-            if member.method == zipfile.ZIP_STORED:
-                return self._stored(member, spans)
-            with self._lock:
-                self._inflated = self._inflated or _Inflated(member, partial(self._stored, member))
-                return [(span.start, self._inflated.read(span)) for span in spans]
+        member = self._find()
+        spans = [ByteRange(span.start, min(span.stop, member.size)) for span in ranges]
+        if member.size == 0:
+            return [(span.start, b"") for span in spans]
+        if member.method == zipfile.ZIP_STORED:
+            return self._stored(member, spans)
+        with self._lock:
+            self._inflated = self._inflated or _Inflated(member, partial(self._stored, member))
+            return [(span.start, self._inflated.read(span)) for span in spans]
 
     def _find(self) -> Member:
         """Return the file's entry in the directory of the archive."""
@@ -129,13 +129,13 @@ class MemberSource(BaseSource):
             body += more
         return start, body
 
-    @contextlib.contextmanager
-    def _naming(self) -> Iterator[None]:
-        """Name the file, not the archive, in errors."""
+    def _named(self, act: Callable[[], T]) -> T:
+        """Call a function; name the file, not the archive, in its error."""
         try:
-            yield
+            return act()
         except Jp2BatchError as error:
-            raise error.at(self.path) from None
+            failure = error.at(self.path)
+        raise failure  # outside `except`, without the other error as its context
 
 
 class _Inflated:

@@ -104,10 +104,10 @@ def cut(path: Path) -> str:
     ("make", "kind", "problem"),
     [
         (damaged, StorageError, "is damaged in its archive"),
-        (cut, StorageError, "this is not a zip archive, or a damaged one"),
+        (cut, StorageError, "not a zip archive, or damaged"),
         (lambda path: zipped(path).replace("file", "none", 1), ImageNotFound, "the archive has no such file"),
         (lambda path: zipped(path, method=zipfile.ZIP_BZIP2), StorageError, "is compressed by method 12"),
-        (lambda path: zipped(path).replace("zip://", "tar://"), StorageError, "this is not a tar archive"),
+        (lambda path: zipped(path).replace("zip://", "tar://"), StorageError, "not a tar archive"),
         (lambda path: f"zip://a::{path}", ImageNotFound, "there is no such file"),
     ],
 )

@@ -696,7 +696,7 @@ def test_a_certificate_that_is_not_trusted_is_told() -> None:
 def test_an_archive_that_is_not_there_or_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "bad.zip").write_bytes(b"nothing of the kind")
     missing = _refused(f"zip://a.jp2::{tmp_path}/missing.zip")
-    assert (type(missing), missing.problem) == (errors.ImageNotFound, "there is no such object")
+    assert (type(missing), missing.problem) == (errors.ImageNotFound, "there is no such file")
     assert "not a zip archive, or damaged" in str(_refused(f"zip://a.jp2::{tmp_path}/bad.zip"))
 
 

@@ -63,14 +63,17 @@ class StorageFlags:
         further = self._further()
         self._check_known(stores)
         by_store = {protocol: self._options_of(protocol) for protocol in stores}
+        inner: Options = {}
         if is_by_protocol(further):
+            if any(Location.of(path).is_chained for path in paths):
+                inner = {protocol: known for protocol, known in further.items() if protocol not in stores}
             by_store = {protocol: _merged(known, _below(further, protocol)) for protocol, known in by_store.items()}
         elif further:
             (taker,) = _takers(stores)
             by_store[taker] = _merged(by_store[taker], further)
-        if len(by_store) == 1:
+        if len(by_store) == 1 and not inner:
             return next(iter(by_store.values()))
-        return {protocol: known for protocol, known in by_store.items() if known}
+        return inner | {protocol: known for protocol, known in by_store.items() if known}
 
     def options_for_manifest(self, url: str, root: str | None) -> Options:
         """Return the storage options of a manifest.
@@ -177,7 +180,8 @@ def options_in_flags(text: str) -> str:
 
 
 def _protocol(path: str) -> str:
-    return Location.of(path).scheme
+    """Return the protocol of a path's store, the last of a chain."""
+    return Location.of(path).store.scheme
 
 
 def _takers(stores: Mapping[str, str]) -> list[str]:

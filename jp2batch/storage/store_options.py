@@ -8,6 +8,7 @@ from fsspec.registry import known_implementations
 from jp2batch.core.errors import InvalidPath
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions, inner_options, validate_options
+from jp2batch.storage.chained_options import by_protocol
 
 
 def locate(url: str | Location, options: StorageOptions) -> Location:
@@ -30,15 +31,17 @@ def locate(url: str | Location, options: StorageOptions) -> Location:
 def options_for(url: str | Location, options: StorageOptions) -> dict[str, object]:
     """Return the storage options for the store of a path or URL.
 
-    Chains take all options as they are.
+    Those of a chain are by protocol.
 
     Raises
     ------
     InvalidRequest
-        The options are not a mapping.
+        The options are not a mapping; or several protocols of a chain know an option.
     """
     location, given = Location.of(url), validate_options(options)
-    if location.is_chained or not is_by_protocol(given):
+    if location.is_chained:
+        return by_protocol(location, given)
+    if not is_by_protocol(given):
         return given
     return dict(inner_options(given, location.scheme))
 

@@ -220,6 +220,13 @@ def test_no_secret_of_a_url_is_shown(image, http_server, tmp_path):
             {"anon": True, "key": "x"},
         ),
         (["s3://b/a", "https://h/a"], {"profile": "me"}, {"s3": {"profile": "me"}}),
+        (["zip://a.jp2::s3://b/a.zip"], {"no_sign_request": True}, {"anon": True}),
+        (["zip://a.jp2::a.zip", "s3://b/a"], {"profile": "me"}, {"s3": {"profile": "me"}}),
+        (
+            ["simplecache::s3://b/a"],
+            {"storage_options": '{"simplecache": {"cache_storage": "x"}}', "no_sign_request": True},
+            {"simplecache": {"cache_storage": "x"}, "s3": {"anon": True}},
+        ),
     ],
 )
 def test_flags_are_for_the_stores_that_know_them(paths, flags, expected):

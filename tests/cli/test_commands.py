@@ -235,7 +235,7 @@ def test_flags_become_options(path, flags, options):
         ("gs://b/k", "profile", "gs:// paths"),
         ("gs://b/k", "region", "gs:// paths"),
         ("memory://k", "request_payer", "memory:// paths"),
-        ("simplecache::s3://b/k", "endpoint_url", "simplecache:// paths"),
+        ("simplecache::gs://b/k", "profile", "gs:// paths"),
         ("k.jp2", "endpoint_url", "local files"),
     ],
 )

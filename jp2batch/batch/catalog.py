@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.arguments import as_list, as_path
 from jp2batch.core.bands import band_names, check_bands, checked_metres
+from jp2batch.core.content import HEAD, foreign_content
 from jp2batch.core.errors import InvalidRequest, ManifestError
 from jp2batch.core.location import Location
 from jp2batch.core.mission import ImageName
@@ -148,8 +149,9 @@ def _assets(data: bytes, source: str) -> Iterator[_Found]:
     """
     try:
         document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(source, f"this is not JSON: {type(error).__name__}", _HINT) from None
+    except (ValueError, RecursionError):
+        found = foreign_content(data[:HEAD], "json", "stac")
+        raise ManifestError(source, f"this is {found.name if found else 'damaged JSON'}", _HINT) from None
     items = _items(document)
     if items is None:
         raise ManifestError(source, "this is JSON, but not a STAC item", _HINT)

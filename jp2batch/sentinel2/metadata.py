@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from jp2batch.core.content import HEAD, foreign_content
 from jp2batch.core.errors import MetadataError
 from jp2batch.core.location import Location
 from jp2batch.core.scaling import Scaling
@@ -151,12 +152,18 @@ def parse_metadata(document: bytes, place: str = "") -> Sentinel2Metadata:
         texts = _texts(root)
         level = re.search(r"(1C|2A)", texts.get("PROCESSING_LEVEL", ""))
         if level is None:
-            raise MetadataError(place, "this is not the metadata of a product of level 1C or 2A", HINT)
+            raise _not_metadata(place, document, "this is not the metadata of a product of level 1C or 2A")
         return _metadata(root, texts, f"L{level[1]}")  # type: ignore[arg-type]  # L1C or L2A
     except (SyntaxError, ValueError, LookupError, DefusedXmlException) as error:
         if isinstance(error, MetadataError):
             raise
-        raise MetadataError(place, f"its metadata are damaged: {type(error).__name__}", HINT) from None
+        raise _not_metadata(place, document, f"its metadata are damaged: {type(error).__name__}") from None
+
+
+def _not_metadata(place: str, document: bytes, problem: str) -> MetadataError:
+    """Return the error of a document, naming its kind if it is another."""
+    found = foreign_content(document[:HEAD], "xml")
+    return MetadataError(place, f"this is {found.name}" if found else problem, HINT)
 
 
 def _metadata(root: "Element", texts: Mapping[str, str], level: sentinel2.Level) -> Sentinel2Metadata:

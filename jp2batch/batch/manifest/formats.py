@@ -16,6 +16,7 @@ import orjson
 from jp2batch.batch.manifest.json_rows import array_rows, ndjson_rows
 from jp2batch.batch.manifest.parquet_rows import parquet_rows
 from jp2batch.batch.manifest.rows import OWN_COLUMNS, PlainRow, Row, fault_of_names
+from jp2batch.core.content import HEAD, foreign_content
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.storage.files import LARGEST
 from jp2batch.storage.streams import with_head
@@ -40,7 +41,10 @@ def rows_of(chunks: Iterable[bytes], suffix: str = "") -> tuple[str, Iterator[Ro
     head, chunks = with_head(iter(chunks), len(_PARQUET))
     if head.startswith(_PARQUET) or suffix == ".parquet":
         return "row", parquet_rows(chunks)
-    text = _Text(chunks)
+    begin = next(chunks, b"")
+    if found := foreign_content(begin[:HEAD], "json", "text", "parquet"):
+        return "line", iter([(1, InvalidRequest("", f"this is {found.name}", found.hint))])
+    text = _Text(chain([begin], chunks))
     unit, rows = _text_rows(text.blocks(), suffix)
     return unit, text.rows(rows)
 

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from jp2batch.core.content import HEAD, TAIL, foreign_content, members_hint
 from jp2batch.core.errors import CorruptImage, NotJpeg2000
 from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, require
@@ -96,10 +97,21 @@ def read_container(pieces: SparseFile, ahead: Ahead) -> Steps[Container]:
     if start.startswith(START_OF_CODESTREAM):
         return Container((), ByteRange(0, pieces.size), raw=True)
     if start != SIGNATURE:
-        raise NotJpeg2000(
-            "", f"not a JPEG 2000 file: it starts with {_shown(start)}", "give a JP2 file or a codestream"
-        )
+        raise (yield from _not_jpeg2000(pieces))
     return (yield from _read_boxes(pieces, ahead))
+
+
+def _not_jpeg2000(pieces: SparseFile) -> Steps[NotJpeg2000]:
+    """Return the error of another kind of file, which it names if known."""
+    head = yield from require(pieces, 0, min(HEAD, pieces.size))
+    found = foreign_content(head)
+    if found is None:
+        problem = f"not a JPEG 2000 file: it starts with {_shown(head[:12])}"
+        return NotJpeg2000("", problem, "give a JP2 file or a codestream")
+    hint = ""
+    if found.media == "zip":
+        hint = members_hint((yield from require(pieces, max(0, pieces.size - TAIL), pieces.size)))
+    return NotJpeg2000("", f"not a JPEG 2000 file: it is {found.name}", hint or found.hint)
 
 
 def _read_boxes(pieces: SparseFile, ahead: Ahead) -> Steps[Container]:

@@ -1,0 +1,126 @@
+"""Kinds of content, recognised by their first bytes.
+
+Answers of servers and files of other programs are named, with the command to use instead.
+"""
+
+import io
+import re
+import zipfile
+from dataclasses import dataclass
+from typing import Literal
+
+from jp2batch.core.suffixes import JPEG2000_SUFFIXES
+
+HEAD = 4096
+"""Bytes to recognise content by."""
+TAIL = 1 << 16
+"""Bytes of the end of a zip archive, to find its members in."""
+
+_LONGEST = 300  # characters of a member that is named
+
+
+Media = Literal["jpeg2000", "zip", "parquet", "xml", "stac", "json", "text", "other"]
+"""Kinds of content that some function reads, and all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A kind of content."""
+
+    name: str
+    """Its name with an article."""
+    hint: str
+    """Advice to a user who expected something else."""
+    media: Media = "other"
+    """What it is to the functions of this package."""
+
+
+_UNPACK = "decompress it first: compressed data cannot be read in parts"
+_RASTERIO = "open it with rioxarray.open_rasterio"
+_XARRAY = "open it with xarray.open_dataset"
+_MANIFEST = "give it as a manifest, to read_manifest or jp2batch run"
+_OTHER_FORMAT = "give the JPEG 2000 file of the image"
+_MAGIC = (
+    (rb"\x1f\x8b", Content("gzip data", _UNPACK)),
+    (rb"BZh[1-9]1AY&SY", Content("bzip2 data", _UNPACK)),
+    (rb"\xfd7zXZ\0", Content("xz data", _UNPACK)),
+    (rb"\x28\xb5\x2f\xfd", Content("zstd data", _UNPACK)),
+    (rb"7z\xbc\xaf\x27\x1c", Content("a 7z archive", "unpack it first")),
+    (rb"Rar!\x1a\x07", Content("a RAR archive", "unpack it first")),
+    (rb"PK(\x03\x04|\x05\x06)", Content("a zip archive", "give zip://MEMBER::ARCHIVE", "zip")),
+    (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", Content("a TIFF", _RASTERIO)),
+    (rb"\x89HDF\r\n\x1a\n", Content("HDF5 or NetCDF", _XARRAY)),
+    (rb"CDF[\x01\x02\x05]", Content("NetCDF", _XARRAY)),
+    (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", Content("a JPEG 2000 image", "give it as an image", "jpeg2000")),
+    (rb"PAR1", Content("Parquet", _MANIFEST, "parquet")),
+    (rb"\x89PNG\r\n\x1a\n", Content("a PNG", _OTHER_FORMAT)),
+    (rb"\xff\xd8\xff", Content("a JPEG", _OTHER_FORMAT)),
+    (rb"%PDF-", Content("a PDF", _OTHER_FORMAT)),
+)
+_HTML = re.compile(rb"(?i)<!doctype html|<html[\s>]")
+_XML = re.compile(rb"(?i)<(?:\?xml|!--|!doctype|[a-z_])")
+_XML_CODE = re.compile(rb"(?i)<(?:\w+:)?(?:code|exceptioncode)>\s*([\w.-]{1,60})\s*<|exceptionCode=\"([\w.-]{1,60})\"")
+_XML_ROOT = re.compile(rb"<([A-Za-z_][\w.:-]{0,80})[\s/>]")
+_STAC = re.compile(rb'"type"\s*:\s*"(?:Feature|FeatureCollection)"|"stac_version"\s*:|"assets"\s*:\s*\{')
+_PATH = re.compile(rb'(?i)"path"\s*:')
+_JSON_CODE = re.compile(rb'(?i)"(?:code|error_?code|error|status)"\s*:\s*"?([A-Za-z0-9_.-]{1,60})"?\s*[,}]')
+_LFS = b"version https://git-lfs.github.com/spec/"
+_TEXT = re.compile(rb"[\t\n\r\f -~\x80-\xff]*")
+
+
+def foreign_content(head: bytes, *expected: Media) -> Content | None:
+    """Return the kind of content by its first bytes.
+
+    None if it is expected or unknown.
+    """
+    known = next((content for magic, content in _MAGIC if re.match(magic, head)), None)
+    found = known or _text_kind(head.removeprefix(b"\xef\xbb\xbf").lstrip())
+    return None if found is None or found.media in expected else found
+
+
+def members_hint(tail: bytes) -> str:
+    """Return a hint with the images in a zip archive, by its end."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(tail)) as archive:
+            names = [name for name in archive.namelist() if name.lower().endswith(JPEG2000_SUFFIXES)]
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        return ""
+    if not names:
+        return "it holds no JPEG 2000 image"
+    example = next((name for name in names if name.isprintable() and len(name) <= _LONGEST), "")
+    return f"give zip://MEMBER::ARCHIVE, with one of its {len(names)} images, such as {example}" if example else ""
+
+
+def _text_kind(text: bytes) -> Content | None:
+    if _XML.match(text):
+        return _html_or_xml(text)
+    if text.startswith((b"{", b"[")) and _TEXT.fullmatch(text):
+        return _json_kind(text)
+    if text.startswith(_LFS):
+        return Content("a Git LFS pointer", "fetch the file itself with git lfs pull")
+    return Content("text", "give a JPEG 2000 file", "text") if text and _TEXT.fullmatch(text) else None
+
+
+def _html_or_xml(text: bytes) -> Content:
+    if _HTML.search(text):
+        return Content("an HTML page", "check the URL: it may need a login, or lead to a page about the file")
+    if code := _XML_CODE.search(text):
+        return Content(f"an XML error, {_text(code)}", "the store sent it for the file: check path and credentials")
+    root = _XML_ROOT.search(text)
+    return Content(f"XML ({_text(root)})" if root else "XML", "give a JPEG 2000 file", "xml")
+
+
+def _json_kind(text: bytes) -> Content:
+    """Return a kind of JSON; with a `Path`, it may always be a manifest."""
+    if _PATH.search(text):
+        return Content("JSON", _MANIFEST, "json")
+    if _STAC.search(text):
+        return Content("STAC", "make a manifest of it: jp2batch manifest ITEMS.json -o images.ndjson", "stac")
+    code = _JSON_CODE.search(text) if text.startswith(b"{") and len(text) < HEAD else None
+    if code is not None:
+        return Content(f"a JSON error, {_text(code)}", "the server sent it for the file: check URL and credentials")
+    return Content("JSON", "give a JPEG 2000 file", "json")
+
+
+def _text(found: re.Match[bytes]) -> str:
+    return (found[1] or found[found.lastindex or 1]).decode("ascii", "replace")

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 LOCAL = ("file", "local")
 """The schemes of files of this machine."""
@@ -14,6 +14,7 @@ LOCAL = ("file", "local")
 _STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 
 _MARK, _LINK = "://", "::"
+_PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+_-]*")
 # In an Azure URL, the text before the @ is the container, not a user.
 _USER = re.compile(r"(?<!az://)(?<!abfs://)(?<!abfss://)(?<=://)[^/?#\s]*@")
 # Only an ARN among bucket names has a colon. A secret may contain slashes: everything up to the last @ is removed.
@@ -46,15 +47,15 @@ class Location:
     scheme: str = field(init=False, compare=False)
     """Scheme of the first link, such as "s3"; "file" for a path."""
     path: str = field(init=False, compare=False)
-    """The first link without its scheme."""
+    """The first link without its scheme; of a file: URL, decoded (RFC 8089)."""
     chain: str = field(init=False, compare=False)
     """All links after the first; empty for a single link."""
 
     def __post_init__(self) -> None:
-        link, chained, chain = (self.text, "", "") if self.literal else self.text.partition(_LINK)
+        link, chained, chain = (self.text, "", "") if self.literal else _divided(self.text)
         scheme, mark, path = link.partition(_MARK)
         object.__setattr__(self, "scheme", scheme if mark or chained else "file")
-        object.__setattr__(self, "path", path if mark else link)
+        object.__setattr__(self, "path", link if not mark else unquote(path) if scheme in LOCAL else path)
         object.__setattr__(self, "chain", chain)
 
     @classmethod
@@ -68,7 +69,9 @@ class Location:
 
         In an object store, every character of the key is its own.
         """
-        return Location(f"{root.rstrip('/')}/{key}", literal=key if Location.of(root).is_store else "")
+        place = Location.of(root)
+        name = quote(key) if place.is_local and place.is_url else key
+        return Location(f"{root.rstrip('/')}/{name}", literal=key if place.is_store else "")
 
     def __str__(self) -> str:
         return self.redacted
@@ -99,7 +102,7 @@ class Location:
     @property
     def is_chained(self) -> bool:
         """True if it is inside another file, or reached through a cache."""
-        return not self.literal and _LINK in self.text
+        return bool(self.chain)
 
     @property
     def is_store(self) -> bool:
@@ -114,7 +117,7 @@ class Location:
     @property
     def links(self) -> list[str]:
         """The path or URL of each link, in order."""
-        return [self.text] if self.literal else self.text.split(_LINK)
+        return self.text.split(_LINK) if self.chain else [self.text]
 
     @property
     def store(self) -> "Location":
@@ -160,8 +163,10 @@ class Location:
 
     def with_path(self, path: str) -> "Location":
         """Return the location of another path with the same scheme and chain."""
-        link, chained, chain = self.text.partition(_LINK)
-        return replace(self, text=f"{link.removesuffix(self.path)}{path}{chained}{chain}")
+        link, chained, chain = _divided(self.text)
+        scheme, mark, _ = link.partition(_MARK)
+        first = f"{scheme}{mark}{quote(path) if scheme in LOCAL else path}" if mark else path
+        return replace(self, text=f"{first}{chained}{chain}")
 
     def absolute(self, folder: str) -> "Location":
         """Return the location of a relative path below a folder.
@@ -186,6 +191,17 @@ class Location:
         yield from (secret for text in texts for secret in {text, unquote(text)} if len(secret) >= _SHORTEST)
 
 
+def _divided(text: str) -> tuple[str, str, str]:
+    """Divide a chain after its first link, which is a URL or a protocol.
+
+    A local path, or its URL, may contain "::".
+    """
+    link, chained, chain = text.partition(_LINK)
+    scheme, mark, _ = link.partition(_MARK)
+    is_link = scheme not in LOCAL if mark else _PROTOCOL.fullmatch(link) is not None
+    return (link, chained, chain) if is_link else (text, "", "")
+
+
 def redact(text: str) -> str:
     """Return a text without users, passwords and queries in its URLs."""
     return _QUERY.sub("", _USER.sub("", _USER_OF_STORE.sub(rf"\1\2{_MARK}", text)))
@@ -203,6 +219,24 @@ def safe_name(text: str) -> str:
 def _is_mark(char: str) -> bool:
     """Return whether a character belongs to the letter before it."""
     return unicodedata.category(char).startswith("M")
+
+
+def path_text(path: object) -> object:
+    """Return a path as text; any other object unchanged.
+
+    UPath is a path without being `os.PathLike`; its options would be lost.
+    """
+    if isinstance(path, os.PathLike):
+        return os.fspath(path)
+    has_options = bool(getattr(path, "storage_options", True))
+    return path if has_options or not isinstance(getattr(path, "protocol", None), str) else str(path)
+
+
+def path_hint(value: object) -> str:
+    """Return advice about a value that is no path."""
+    if hasattr(value, "storage_options"):
+        return "give str(path), and storage_options=path.storage_options"
+    return "give paths or URLs"
 
 
 def host_of(address: str) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from jp2batch.core import display
 from jp2batch.core.errors import InvalidPath, InvalidRequest, InvalidRlevel
-from jp2batch.core.location import Location, described, redact
+from jp2batch.core.location import Location, described, path_hint, path_text, redact
 from jp2batch.core.window import Window, WindowLike, is_whole
 
 LOWEST = -1
@@ -161,19 +161,24 @@ def as_requests(value: object) -> list[Request]:
     InvalidRequest
         A value has another type.
     """
-    if isinstance(value, str | os.PathLike | Mapping | Request):
+    if isinstance(value, Mapping | Request) or isinstance(path_text(value), str):
         value = [value]
     if not isinstance(value, Iterable):
-        raise InvalidRequest("", f"a request must not be of type {type(value).__name__}", _ASKED)
+        raise _no_request(value)
     return [one if isinstance(one, Request) else _request_of(one) for one in value]
 
 
 def _request_of(one: object) -> Request:
     if isinstance(one, Mapping):
         return Request.from_json(one)
-    if isinstance(one, str | os.PathLike):
+    if isinstance(path_text(one), str):
         return Request(cast(str, one))
-    raise InvalidRequest("", f"a request must not be of type {type(one).__name__}", _ASKED)
+    raise _no_request(one)
+
+
+def _no_request(value: object) -> InvalidRequest:
+    hint = path_hint(value) if hasattr(value, "storage_options") else _ASKED
+    return InvalidRequest("", f"a request must not be of type {type(value).__name__}", hint)
 
 
 def _id_of(value: object) -> str:
@@ -204,12 +209,12 @@ def _checked_path(path: object, root: object) -> tuple[str, str | None]:
     InvalidPath
         One of them is malformed, or the path leads out of its root.
     """
-    if not isinstance(path, str) and isinstance(path, os.PathLike):  # a Protocol takes long to check
-        path = os.fspath(path)
-    if not isinstance(root, str) and isinstance(root, os.PathLike):
-        root = os.fspath(root)
     if not isinstance(path, str):
-        raise InvalidPath("", f"Path must be text, not {type(path).__name__}", "give a path or a URL")
+        path = path_text(path)
+    if not isinstance(root, str):
+        root = path_text(root)
+    if not isinstance(path, str):
+        raise InvalidPath("", f"Path must be text, not {type(path).__name__}", path_hint(path))
     if root is not None and not isinstance(root, str):
         raise InvalidPath("", f"root must be text, not {type(root).__name__}", "give a folder or a bucket")
     if not path.strip():
@@ -237,5 +242,6 @@ def _check_below(path: str, root: Location) -> None:
         raise InvalidPath("", "the path holds a control character", "remove it")
     location = Location.of(plain)
     elsewhere = plain.startswith("/") or ".." in plain.split("/") or "\\" in plain or _URL.match(plain)
-    if elsewhere or (not root.is_store and (_SCHEME.match(plain) or location.is_url or location.is_chained)):
+    chains = location.is_chained or ("::" in plain and not root.is_local)
+    if elsewhere or (not root.is_store and (_SCHEME.match(plain) or location.is_url or chains)):
         raise InvalidPath(redact(path), "the path leads out of its root", "give a key below it, without '..' or scheme")

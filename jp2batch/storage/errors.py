@@ -4,7 +4,6 @@ Each has a path, a problem and a hint, and shows no secret.
 """
 
 import errno
-import re
 import time
 from email.utils import parsedate_to_datetime
 
@@ -98,8 +97,6 @@ _SAY_NO_MORE = {
     "PermissionError",
 }
 
-_OF_GDAL = re.compile(r"/vsi(s3|gs|curl)(?:_streaming)?/+(.+)")
-
 
 def translate_error(error: Exception, location: Location, doing: str = "") -> Jp2BatchError:
     """Return an error of this package for a driver's exception.
@@ -131,7 +128,7 @@ def not_opened(error: Exception, location: Location) -> Jp2BatchError:
         install = row.install if row.package == package else f"pip install {package}"
         return StorageError(location, f"reading {url} needs the package {package}", install)
     if str(error).startswith("Protocol not known"):
-        hint = _as_a_url(location.redacted) or "give s3://, gs://, az://, https:// or a local path"
+        hint = "give s3://, gs://, az://, https:// or a local path"
         return StorageError(location, f"{url} is not a known protocol", hint)
     kind, archive = _kind(error), location.is_chained  # an archive is opened immediately
     if kind not in (StorageError, ImageNotFound) or (archive and not _SAY_NO_MORE.isdisjoint(_names(error))):
@@ -163,16 +160,8 @@ def _problem_and_hint(error: Exception, kind: type[Jp2BatchError], location: Loc
     if kind is PermissionDenied:
         return problem, scheme_info(location.scheme).denied
     if kind is ImageNotFound and location.is_local:
-        return _NO_FILE[0], _as_a_url(location.redacted) or _NO_FILE[1]
+        return _NO_FILE[0], _NO_FILE[1]
     return problem, hint
-
-
-def _as_a_url(path: str) -> str:
-    """Return a hint with the URL for a GDAL path, else empty."""
-    found = _OF_GDAL.match(path)
-    if found is None:
-        return ""
-    return f"that is GDAL's way to write it: give {'' if found[1] == 'curl' else f'{found[1]}://'}{found[2]}"
 
 
 def _kind(error: Exception) -> type[Jp2BatchError]:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import fsspec.core
-
 from jp2batch.core import config
 from jp2batch.core.errors import OutputError, StoreUnavailable
 from jp2batch.core.store_settings import store_costs
@@ -18,6 +16,7 @@ from jp2batch.storage.callers import request
 from jp2batch.storage.deadline import write_limit
 from jp2batch.storage.drivers.fsspec_driver import driver_options, repair_after_fork, store_class
 from jp2batch.storage.errors import translate_error
+from jp2batch.storage.file_systems import file_system
 from jp2batch.storage.retry import retried_now
 from jp2batch.storage.store_options import locate
 from jp2batch.storage.streams import read_chunks
@@ -149,7 +148,7 @@ def writing(url: str, storage_options: Mapping[str, object] | None) -> Iterator[
     try:
         options = driver_options(location, store_costs(location.scheme))
         repair_after_fork()
-        fs, path = fsspec.core.url_to_fs(url, **options)
+        fs, path = file_system(location, options)
         store_class(fs).repeat_nothing(fs)
         yield fs, path
     except Exception as error:  # noqa: BLE001  # each driver has its own

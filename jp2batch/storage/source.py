@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import fsspec
 import fsspec.core
@@ -19,6 +18,7 @@ from jp2batch.storage.drivers.driver import Driver
 from jp2batch.storage.drivers.fsspec_driver import driver_options, repair_after_fork, store_class
 from jp2batch.storage.drivers.obstore_driver import ObstoreObject, obstore_store
 from jp2batch.storage.errors import not_opened
+from jp2batch.storage.file_systems import file_system
 from jp2batch.storage.local_source import LocalSource
 from jp2batch.storage.remote_source import RemoteSource
 from jp2batch.storage.replies import Piece, Version
@@ -101,7 +101,7 @@ def open_source(path: str | Location, *, storage_options: Mapping[str, object] |
         make: Callable[[Meter], Driver] = functools.partial(ObstoreObject, *fast)
         return RemoteSource(make, location, profile, key=key_of(location), store=store)
     try:
-        fs, name = _file_system(location, driver_options(location, profile))
+        fs, name = file_system(location, driver_options(location, profile))
     except Exception as error:  # noqa: BLE001  (each driver has its own)
         failure = not_opened(error, location)
     else:
@@ -119,12 +119,6 @@ def open_source(path: str | Location, *, storage_options: Mapping[str, object] |
 def open_archive(location: Location) -> Source:
     """Return a source over the archive around a location."""
     return open_source(location.chain, storage_options=location.options)
-
-
-def _file_system(location: Location, options: dict[str, Any]) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Return fsspec's file system of a location, and the path in it."""
-    fs, path = fsspec.core.url_to_fs(location.text.removesuffix(location.literal), **options)
-    return fs, f"{path.rstrip('/')}/{location.literal}" if location.literal else path
 
 
 _memory: type[Source] = MemorySource

@@ -9,6 +9,7 @@ from jp2batch.core.errors import InvalidPath
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions, inner_options, validate_options
 from jp2batch.storage.chained_options import by_protocol
+from jp2batch.storage.file_systems import written_as_url
 
 
 def locate(url: str | Location, options: StorageOptions) -> Location:
@@ -18,6 +19,7 @@ def locate(url: str | Location, options: StorageOptions) -> Location:
     ------
     InvalidPath
         The URL of an object store contains a user. Drivers would read it as part of the bucket's name, and show it.
+        Or the path is written as only GDAL takes it, or lacks a slash.
     InvalidRequest
         The options are not a mapping.
     """
@@ -25,6 +27,9 @@ def locate(url: str | Location, options: StorageOptions) -> Location:
     if location.names_a_user_of_a_store:
         hint = "put them into the environment, a profile or storage_options, and take them out of the URL"
         raise InvalidPath(url, "its URL holds credentials", hint)
+    if better := "" if location.literal else written_as_url(location.text):
+        problem = "that is GDAL's way to write it" if location.text.startswith("/vsi") else "its URL lacks a slash"
+        raise InvalidPath(url, problem, f"give {Location.of(better).redacted}")
     return replace(location, options=options_for(location, options))
 
 

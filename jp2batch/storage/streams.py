@@ -8,12 +8,11 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-import fsspec.core
-
 from jp2batch.core.errors import ImageNotFound, StorageError
 from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.errors import translate_error
+from jp2batch.storage.file_systems import file_system
 from jp2batch.storage.source import Source, open_source
 from jp2batch.storage.store_options import locate
 
@@ -97,7 +96,7 @@ def _chunks_of(
 ) -> Iterator[bytes]:
     try:
         if location.is_local:
-            with Path(fsspec.core.url_to_fs(url, **location.options)[1]).open("rb") as file:
+            with Path(file_system(location, location.options)[1]).open("rb") as file:
                 yield from _chunks_in(file, location.redacted, limit)
         else:
             yield from _object_chunks(open_source(url, storage_options=storage_options), limit)

@@ -14,7 +14,7 @@ from jp2batch.core.suffixes import JPEG2000_SUFFIXES
 HEAD = 4096
 """Bytes to recognise content by."""
 TAIL = 1 << 16
-"""Bytes of the end of a zip archive, to find its members in."""
+"""Bytes of the end of a zip archive, which lists its members."""
 
 _LONGEST = 300  # characters of a member that is named
 
@@ -24,7 +24,7 @@ Media = Literal["jpeg2000", "zip", "parquet", "xml", "stac", "json", "text", "ot
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class ContentKind:
     """A kind of content."""
 
     name: str
@@ -41,21 +41,24 @@ _XARRAY = "open it with xarray.open_dataset"
 _MANIFEST = "give it as a manifest, to read_manifest or jp2batch run"
 _OTHER_FORMAT = "give the JPEG 2000 file of the image"
 _MAGIC = (
-    (rb"\x1f\x8b", Content("gzip data", _UNPACK)),
-    (rb"BZh[1-9]1AY&SY", Content("bzip2 data", _UNPACK)),
-    (rb"\xfd7zXZ\0", Content("xz data", _UNPACK)),
-    (rb"\x28\xb5\x2f\xfd", Content("zstd data", _UNPACK)),
-    (rb"7z\xbc\xaf\x27\x1c", Content("a 7z archive", "unpack it first")),
-    (rb"Rar!\x1a\x07", Content("a RAR archive", "unpack it first")),
-    (rb"PK(\x03\x04|\x05\x06)", Content("a zip archive", "give zip://MEMBER::ARCHIVE", "zip")),
-    (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", Content("a TIFF", _RASTERIO)),
-    (rb"\x89HDF\r\n\x1a\n", Content("HDF5 or NetCDF", _XARRAY)),
-    (rb"CDF[\x01\x02\x05]", Content("NetCDF", _XARRAY)),
-    (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", Content("a JPEG 2000 image", "give it as an image", "jpeg2000")),
-    (rb"PAR1", Content("Parquet", _MANIFEST, "parquet")),
-    (rb"\x89PNG\r\n\x1a\n", Content("a PNG", _OTHER_FORMAT)),
-    (rb"\xff\xd8\xff", Content("a JPEG", _OTHER_FORMAT)),
-    (rb"%PDF-", Content("a PDF", _OTHER_FORMAT)),
+    (rb"\x1f\x8b", ContentKind("gzip data", _UNPACK)),
+    (rb"BZh[1-9]1AY&SY", ContentKind("bzip2 data", _UNPACK)),
+    (rb"\xfd7zXZ\0", ContentKind("xz data", _UNPACK)),
+    (rb"\x28\xb5\x2f\xfd", ContentKind("zstd data", _UNPACK)),
+    (rb"7z\xbc\xaf\x27\x1c", ContentKind("a 7z archive", "unpack it first")),
+    (rb"Rar!\x1a\x07", ContentKind("a RAR archive", "unpack it first")),
+    (rb"PK(\x03\x04|\x05\x06)", ContentKind("a zip archive", "give zip://MEMBER::ARCHIVE", "zip")),
+    (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", ContentKind("a TIFF", _RASTERIO)),
+    (rb"\x89HDF\r\n\x1a\n", ContentKind("HDF5 or NetCDF", _XARRAY)),
+    (rb"CDF[\x01\x02\x05]", ContentKind("NetCDF", _XARRAY)),
+    (
+        rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+        ContentKind("a JPEG 2000 image", "give it as an image", "jpeg2000"),
+    ),
+    (rb"PAR1", ContentKind("Parquet", _MANIFEST, "parquet")),
+    (rb"\x89PNG\r\n\x1a\n", ContentKind("a PNG", _OTHER_FORMAT)),
+    (rb"\xff\xd8\xff", ContentKind("a JPEG", _OTHER_FORMAT)),
+    (rb"%PDF-", ContentKind("a PDF", _OTHER_FORMAT)),
 )
 _HTML = re.compile(rb"(?i)<!doctype html|<html[\s>]")
 _XML = re.compile(rb"(?i)<(?:\?xml|!--|!doctype|[a-z_])")
@@ -68,7 +71,7 @@ _LFS = b"version https://git-lfs.github.com/spec/"
 _TEXT = re.compile(rb"[\t\n\r\f -~\x80-\xff]*")
 
 
-def foreign_content(head: bytes, *expected: Media) -> Content | None:
+def foreign_content(head: bytes, *expected: Media) -> ContentKind | None:
     """Return the kind of content by its first bytes.
 
     None if it is expected or unknown.
@@ -79,7 +82,7 @@ def foreign_content(head: bytes, *expected: Media) -> Content | None:
 
 
 def members_hint(tail: bytes) -> str:
-    """Return a hint with the images in a zip archive, by its end."""
+    """Return a hint with the images of a zip archive."""
     try:
         with zipfile.ZipFile(io.BytesIO(tail)) as archive:
             names = [name for name in archive.namelist() if name.lower().endswith(JPEG2000_SUFFIXES)]
@@ -91,36 +94,38 @@ def members_hint(tail: bytes) -> str:
     return f"give zip://MEMBER::ARCHIVE, with one of its {len(names)} images, such as {example}" if example else ""
 
 
-def _text_kind(text: bytes) -> Content | None:
+def _text_kind(text: bytes) -> ContentKind | None:
     if _XML.match(text):
         return _html_or_xml(text)
     if text.startswith((b"{", b"[")) and _TEXT.fullmatch(text):
         return _json_kind(text)
     if text.startswith(_LFS):
-        return Content("a Git LFS pointer", "fetch the file itself with git lfs pull")
-    return Content("text", "give a JPEG 2000 file", "text") if text and _TEXT.fullmatch(text) else None
+        return ContentKind("a Git LFS pointer", "fetch the file itself with git lfs pull")
+    return ContentKind("text", "give a JPEG 2000 file", "text") if text and _TEXT.fullmatch(text) else None
 
 
-def _html_or_xml(text: bytes) -> Content:
+def _html_or_xml(text: bytes) -> ContentKind:
     if _HTML.search(text):
-        return Content("an HTML page", "check the URL: it may need a login, or lead to a page about the file")
+        return ContentKind("an HTML page", "check the URL: it may need a login, or lead to a page about the file")
     if code := _XML_CODE.search(text):
-        return Content(f"an XML error, {_text(code)}", "the store sent it for the file: check path and credentials")
+        return ContentKind(f"an XML error, {_text(code)}", "the store sent it for the file: check path and credentials")
     root = _XML_ROOT.search(text)
-    return Content(f"XML ({_text(root)})" if root else "XML", "give a JPEG 2000 file", "xml")
+    return ContentKind(f"XML ({_text(root)})" if root else "XML", "give a JPEG 2000 file", "xml")
 
 
-def _json_kind(text: bytes) -> Content:
-    """Return a kind of JSON; with a `Path`, it may always be a manifest."""
+def _json_kind(text: bytes) -> ContentKind:
+    """Return a kind of JSON.
+
+    With a `Path`, it may always be a manifest."""
     if _PATH.search(text):
-        return Content("JSON", _MANIFEST, "json")
+        return ContentKind("JSON", _MANIFEST, "json")
     if _STAC.search(text):
-        return Content("STAC", "make a manifest of it: jp2batch manifest ITEMS.json -o images.ndjson", "stac")
+        return ContentKind("STAC", "make a manifest of it: jp2batch manifest ITEMS.json -o images.ndjson", "stac")
     code = _JSON_CODE.search(text) if text.startswith(b"{") and len(text) < HEAD else None
     if code is not None:
-        return Content(f"a JSON error, {_text(code)}", "the server sent it for the file: check URL and credentials")
-    return Content("JSON", "give a JPEG 2000 file", "json")
+        return ContentKind(f"a JSON error, {_text(code)}", "the server sent it for the file: check URL and credentials")
+    return ContentKind("JSON", "give a JPEG 2000 file", "json")
 
 
-def _text(found: re.Match[bytes]) -> str:
-    return (found[1] or found[found.lastindex or 1]).decode("ascii", "replace")
+def _text(match: re.Match[bytes]) -> str:
+    return (match[1] or match[match.lastindex or 1]).decode("ascii", "replace")

@@ -47,7 +47,10 @@ class Location:
     scheme: str = field(init=False, compare=False)
     """Scheme of the first link, such as "s3"; "file" for a path."""
     path: str = field(init=False, compare=False)
-    """The first link without its scheme; of a file: URL, decoded (RFC 8089)."""
+    """The first link without its scheme.
+
+    The path of a file: URL is decoded (RFC 8089).
+    """
     chain: str = field(init=False, compare=False)
     """All links after the first; empty for a single link."""
 
@@ -192,9 +195,9 @@ class Location:
 
 
 def _divided(text: str) -> tuple[str, str, str]:
-    """Divide a chain after its first link, which is a URL or a protocol.
+    """Divide a chain after its first link.
 
-    A local path, or its URL, may contain "::".
+    The first link is a URL or a protocol. A local path, or its URL, may contain "::".
     """
     link, chained, chain = text.partition(_LINK)
     scheme, mark, _ = link.partition(_MARK)

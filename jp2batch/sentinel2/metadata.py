@@ -161,7 +161,7 @@ def parse_metadata(document: bytes, place: str = "") -> Sentinel2Metadata:
 
 
 def _not_metadata(place: str, document: bytes, problem: str) -> MetadataError:
-    """Return the error of a document, naming its kind if it is another."""
+    """Return the error of a document, with the name of its kind."""
     found = foreign_content(document[:HEAD], "xml")
     return MetadataError(place, f"this is {found.name}" if found else problem, HINT)
 

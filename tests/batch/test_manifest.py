@@ -355,7 +355,7 @@ BAD: dict[str, tuple[str | bytes, dict[int, str]]] = {
     "binary": (b"\x7fELF\n\x01\n\x00\x02", {3: "byte 0x00 at offset 7"}),
     "random": (random.Random(1).randbytes(10**5), {}),
     "utf-16": ("Path,rlevel\na.jp2,2".encode("utf-16"), {1: "UTF-16"}),
-    "zip": (b"PK\x03\x04\x14\x00", {1: "not text"}),
+    "zip": (b"PK\x03\x04\x14\x00", {1: "this is a zip archive"}),
     "parquet-cut": (FORMS["parquet"][:-50], {1: "damaged"}),
     "parquet-magic": (b"PAR1", {1: "damaged"}),
     "parquet-no-path": (_parquet([{"name": "a.jp2"}]), {1: "no column is called Path"}),

@@ -700,19 +700,6 @@ def test_an_archive_that_is_not_there_or_none_is_told(tmp_path: Path) -> None:
     assert "not a zip archive, or damaged" in str(_refused(f"zip://a.jp2::{tmp_path}/bad.zip"))
 
 
-@pytest.mark.parametrize(
-    ("path", "url"),
-    [
-        ("/vsis3/bucket/folder/a.jp2", "s3://bucket/folder/a.jp2"),
-        ("/vsigs/bucket/a.jp2", "gs://bucket/a.jp2"),
-        ("/vsis3_streaming/bucket/a.jp2", "s3://bucket/a.jp2"),
-        ("/vsicurl/https://host/a.jp2", "https://host/a.jp2"),
-    ],
-)
-def test_paths_of_gdal_are_told_as_urls(path: str, url: str) -> None:
-    assert f"(that is GDAL's way to write it: give {url})" in str(_refused(path))
-
-
 # Pieces
 
 

@@ -102,7 +102,9 @@ def read_container(pieces: SparseFile, ahead: Ahead) -> Steps[Container]:
 
 
 def _not_jpeg2000(pieces: SparseFile) -> Steps[NotJpeg2000]:
-    """Return the error of another kind of file, which it names if known."""
+    """Return the error of another kind of file.
+
+    The kind is named if known."""
     head = yield from require(pieces, 0, min(HEAD, pieces.size))
     found = foreign_content(head)
     if found is None:

@@ -116,7 +116,8 @@ def _html_or_xml(text: bytes) -> ContentKind:
 def _json_kind(text: bytes) -> ContentKind:
     """Return a kind of JSON.
 
-    With a `Path`, it may always be a manifest."""
+    With a `Path`, it may always be a manifest.
+    """
     if _PATH.search(text):
         return ContentKind("JSON", _MANIFEST, "json")
     if _STAC.search(text):

@@ -163,7 +163,7 @@ def parse_metadata(document: bytes, place: str = "") -> Sentinel2Metadata:
 def _not_metadata(place: str, document: bytes, problem: str) -> MetadataError:
     """Return the error of a document, with the name of its kind."""
     found = foreign_content(document[:HEAD], "xml")
-    return MetadataError(place, f"this is {found.name}" if found else problem, HINT)
+    return MetadataError(place, f"this is {found.name}, not metadata of a product" if found else problem, HINT)
 
 
 def _metadata(root: "Element", texts: Mapping[str, str], level: sentinel2.Level) -> Sentinel2Metadata:

@@ -32,7 +32,8 @@ _ONE_SLASH = re.compile(r"(file|s3a?|gs|gcs|az|abfss?|https?|ftp|memory):/(?!/)(
 def written_as_url(path: str) -> str:
     """Return the URL of a GDAL path, or with the missing slash.
 
-    Empty for other paths."""
+    Empty for other paths.
+    """
     if found := _ONE_SLASH.fullmatch(path):
         return f"{found[1]}://{'/' if found[1] == 'file' else ''}{found[2]}"
     if found := _GDAL.fullmatch(path):

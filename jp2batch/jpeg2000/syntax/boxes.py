@@ -104,7 +104,8 @@ def read_container(pieces: SparseFile, ahead: Ahead) -> Steps[Container]:
 def _not_jpeg2000(pieces: SparseFile) -> Steps[NotJpeg2000]:
     """Return the error of another kind of file.
 
-    The kind is named if known."""
+    The kind is named if known.
+    """
     head = yield from require(pieces, 0, min(HEAD, pieces.size))
     found = foreign_content(head)
     if found is None:

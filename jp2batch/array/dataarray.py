@@ -19,10 +19,10 @@ from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.scaling import Scaling
 from jp2batch.core.window import Window, WindowLike
 from jp2batch.image import georeference
-from jp2batch.image.geo_boxes import from_boxes
 from jp2batch.image.georeference import Georeference, Transform
 from jp2batch.image.missions import identify, known_scaling, scaling_of
 from jp2batch.image.open import OpenImage, with_image
+from jp2batch.image.place import place_of
 from jp2batch.image.read import Pixels, read_pixels
 from jp2batch.jpeg2000.geometry.grid import Selection, tile_bounds
 from jp2batch.jpeg2000.syntax.markers import Siz
@@ -185,7 +185,7 @@ def _georeferenced(
     dims = ("y", "x") if len(values.shape) == 2 else ("band", "y", "x")
     mission, parsed = identify(path)
     name = name or parsed
-    place = from_boxes(opened.image.container.boxes)
+    place = place_of(opened)
     coords: dict[str, object] = axes(place, selection) | spatial_ref(place, selection)
     if dims[0] == "band":
         coords["band"] = ("band", np.arange(1, values.shape[0] + 1), {"long_name": "band"})

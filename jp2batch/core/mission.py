@@ -131,6 +131,14 @@ class Mission(Protocol):
             They cannot be read, or are damaged.
         """
 
+    def read_grid(
+        self, path: str, shape: tuple[int, int], *, storage_options: StorageOptions
+    ) -> tuple[int, tuple[float, float, float, float, float, float]] | None:
+        """Return EPSG code and transform of an image, from metadata.
+
+        For an image without georeference, with these rows and columns. None if unknown.
+        """
+
     def is_product(self, path: str) -> bool:
         """Return whether a path is a product, by its name.
 

@@ -70,6 +70,12 @@ def from_boxes(boxes: Iterable[Box]) -> Georeference | None:
     return unnamed
 
 
+def from_epsg(code: int, transform: Transform) -> Georeference | None:
+    """Return a georeference with an EPSG code; None for an unknown code."""
+    crs = _look_up("EPSG", str(code))
+    return Georeference(transform, crs.wkt, crs.epsg) if crs.wkt and _is_invertible(transform) else None
+
+
 def _within(boxes: Iterable[Box], depth: int) -> Iterator[Box]:
     """Iterate over boxes and their children, down to a limited depth.
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from jp2batch.core.options import StorageOptions
-from jp2batch.image.geo_boxes import from_boxes
 from jp2batch.image.georeference import Georeference
 from jp2batch.image.open import OpenImage, with_image
+from jp2batch.image.place import place_of
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.storage.source import open_source
@@ -53,7 +53,7 @@ def read_head(url: str, *, storage_options: StorageOptions = None) -> Head:
 
 def head_of(opened: OpenImage, url: str) -> Head:
     """Return the header of an open image, at a path or URL."""
-    place = from_boxes(opened.image.container.boxes)
+    place = place_of(opened)
     bands = len(opened.channels)
     index = opened.learned_index()
     return Head(url, opened.source.path, opened.image.header, place, bands, opened.dtype, index)

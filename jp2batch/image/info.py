@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 
 from jp2batch.core import display
-from jp2batch.image.geo_boxes import from_boxes
 from jp2batch.image.georeference import Transform
 from jp2batch.image.open import OpenImage
+from jp2batch.image.place import place_of
 from jp2batch.jpeg2000.geometry.grid import image_area, samples, tile_counts
 from jp2batch.jpeg2000.plan.resolved_read import LocatedBy, Precision
 
@@ -83,7 +83,7 @@ def info_of(opened: OpenImage) -> ImageInfo:
     """Describe an open image."""
     header, siz = opened.image.header, opened.image.header.siz
     levels = [samples(siz, image_area(siz), level) for level in range(header.levels + 1)]
-    place = from_boxes(opened.image.container.boxes)
+    place = place_of(opened)
     coding = header.codings[0]
     return ImageInfo(
         path=opened.source.path,

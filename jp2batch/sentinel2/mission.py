@@ -7,6 +7,7 @@ from jp2batch.core.mission import ImageName, ListedImage, Mission
 from jp2batch.core.options import StorageOptions
 from jp2batch.sentinel2 import metadata, names, products
 from jp2batch.sentinel2.listing import AbsentMetadata
+from jp2batch.sentinel2.tile_metadata import Grid, read_grid
 
 
 class Sentinel2(Mission):
@@ -43,6 +44,10 @@ class Sentinel2(Mission):
     def read_metadata(self, location: str, *, storage_options: Mapping[str, Any] | None) -> metadata.Sentinel2Metadata:
         """Read the metadata of a product."""
         return metadata.read_metadata(location, storage_options=storage_options)
+
+    def read_grid(self, path: str, shape: tuple[int, int], *, storage_options: StorageOptions) -> Grid | None:
+        """Return EPSG code and transform of an image, from its tile's metadata."""
+        return read_grid(path, shape, storage_options=storage_options)
 
     def is_product(self, path: str) -> bool:
         """Return whether a path names a product, or is a local folder."""

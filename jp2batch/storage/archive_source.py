@@ -40,6 +40,7 @@ class MemberSource(BaseSource):
 
     def __init__(self, archive: Source, location: Location, key: str) -> None:
         super().__init__(location.redacted, archive.profile, key)
+        self.location = location
         self.meter = archive.meter
         self._archive = archive
         self._scheme, self._name = location.scheme, location.path.strip("/")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.replies import Piece, Version, replaced
 
@@ -63,6 +64,11 @@ class Source(Protocol):
     @property
     def path(self) -> str:
         """The path or URL, for messages: without credentials."""
+        ...
+
+    @property
+    def location(self) -> Location:
+        """Location of the object with its options, never for messages."""
         ...
 
     @property
@@ -149,6 +155,7 @@ class BaseSource:
 
     def __init__(self, path: str, profile: StoreCosts, key: str = "") -> None:
         self.path = path
+        self.location = Location.of(path)
         self.profile = profile
         self.key = key or path
         self.meter = Meter()

@@ -28,7 +28,7 @@ class LocalSource(BaseSource):
     def __init__(self, path: str, location: Location, profile: StoreCosts, key: str = "") -> None:
         super().__init__(location.redacted, profile, key)
         self._file = Path(path)
-        self._location = location
+        self.location = location
         self._lock = threading.Lock()
         self._descriptor: int | None = None
         self._users = 0
@@ -133,7 +133,7 @@ class LocalSource(BaseSource):
         try:
             yield
         except Exception as error:  # noqa: BLE001  # file systems in user space raise any exception
-            fault = translate_error(error, self._location, f"reading {span}" if span else "")
+            fault = translate_error(error, self.location, f"reading {span}" if span else "")
             raise fault from None
 
 

@@ -60,7 +60,7 @@ class RemoteSource(BaseSource):
         super().__init__(location.redacted, self._gauge.applied(profile), key)
         self._slots = slots_of(store, profile)
         self._lease: Lease | None = None
-        self._location = location
+        self.location = location
         self._loop = loop
         self._store = make(self.meter)
         self._retries = retry_policy()
@@ -192,4 +192,4 @@ class RemoteSource(BaseSource):
             yield
         except Exception as error:  # noqa: BLE001  (each driver has its own)
             doing = f"reading {span}" if span else ""
-            raise translate_error(error, self._location, doing) from None
+            raise translate_error(error, self.location, doing) from None

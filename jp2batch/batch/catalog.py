@@ -151,7 +151,7 @@ def _assets(data: bytes, source: str) -> Iterator[_Found]:
         document = json.loads(data)
     except (ValueError, RecursionError):
         found = foreign_content(data[:HEAD], "json", "stac")
-        raise ManifestError(source, f"this is {found.name if found else 'damaged JSON'}", _HINT) from None
+        raise ManifestError(source, f"this is {found.name}, not JSON" if found else "this is not JSON", _HINT) from None
     items = _items(document)
     if items is None:
         raise ManifestError(source, "this is JSON, but not a STAC item", _HINT)

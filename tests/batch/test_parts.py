@@ -207,11 +207,11 @@ def test_pending_parts_with_records_fix_the_columns(killed, tmp_path):
     assert "extra" not in min(schemas)
 
 
-@pytest.mark.parametrize("flags", [["--overwrite"], ["--resume"]])
-def test_rows_that_are_replaced_or_damaged_are_read_again(flags, killed):
+@pytest.mark.parametrize(("flags", "place"), [(["--overwrite"], 0), *((["--resume"], n / 5) for n in range(5))])
+def test_rows_that_are_replaced_or_damaged_are_read_again(flags, place, killed):
     if flags == ["--resume"]:
         data = bytearray(killed.part.read_bytes())
-        data[len(data) // 2] ^= 1
+        data[int(len(data) * place)] ^= 1
         killed.part.write_bytes(data)
     assert killed.resumed(*flags)["kept"] == 3 * (flags == ["--resume"])
     assert killed.resumed()["kept"] == (5 if flags == ["--resume"] else 8)  # damage to rows with records shows later

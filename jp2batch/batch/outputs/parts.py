@@ -1,6 +1,5 @@
 """Output as a folder of parts: files of rows."""
 
-import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -113,8 +112,9 @@ class Parts(Folder):
         self._has_columns = True
         recorded = {name for name in parts_in(self._waiting) if self._parts.records(name)}
         for name in [*sorted(parts_in(self._shown)), *sorted(recorded)]:
-            with contextlib.suppress(ValueError):  # it is damaged
-                self._with(columns=self._rows.columns_in(self._read(name)))
+            part = self._read(name)
+            if is_content(name, part):  # it is not damaged
+                self._with(columns=self._rows.columns_in(part))
                 return
 
     def name_of(self, item: Request, read: Request) -> str:  # noqa: ARG002  # each item has its row

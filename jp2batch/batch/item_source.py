@@ -150,7 +150,7 @@ class ItemStream:
     def _whole(self, rows: Iterable[ReadRow]) -> Iterator[tuple[int, Row | str]]:
         """Iterate over row numbers with rows, or messages."""
         for number, row in rows:
-            yield number, self._manifest.block([row])[0] if isinstance(row, tuple) else row
+            yield number, self._manifest.row(row) if isinstance(row, tuple) else row
 
     def _claimed(self, number: int, row: Row | str) -> Row | None:
         """Return a row whose id is claimed; None for a bad row."""

@@ -236,7 +236,7 @@ def path_text(path: object) -> object:
 
 
 def path_hint(value: object) -> str:
-    """Return advice about a value that is no path."""
+    """Return advice on what to give as a path."""
     if hasattr(value, "storage_options"):
         return "give str(path), and storage_options=path.storage_options"
     return "give paths or URLs"

@@ -4,13 +4,12 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import fsspec.core
-
 from jp2batch.core.store_settings import store_costs
 from jp2batch.storage.archive_directory import ARCHIVES, directory_of
 from jp2batch.storage.callers import request
 from jp2batch.storage.drivers.fsspec_driver import driver_options, repair_after_fork
 from jp2batch.storage.errors import translate_error
+from jp2batch.storage.file_systems import file_system
 from jp2batch.storage.source import open_archive
 from jp2batch.storage.store_options import locate
 
@@ -65,7 +64,7 @@ def _folder(url: str, storage_options: Mapping[str, object] | None) -> Iterator[
     location = locate(url, storage_options)
     try:
         repair_after_fork()
-        fs, path = fsspec.core.url_to_fs(url, **driver_options(location, store_costs(location.scheme)))
+        fs, path = file_system(location, driver_options(location, store_costs(location.scheme)))
         fs.invalidate_cache()
         yield fs, path
     except Exception as error:  # noqa: BLE001  # each driver has its own

@@ -1,5 +1,6 @@
 """Paths as people have them: file URLs, GDAL's, with "::", of UPath; each is read, or its cure is told."""
 
+import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,18 @@ def test_a_file_is_read_by_its_path_and_by_its_url(name: str, band: str, tmp_pat
     assert jp2batch.inspect(path).shape == expected
     assert jp2batch.inspect(path.as_uri()).shape == expected
     assert jp2batch.inspect(jp2batch.Request(f"{tmp_path.name}/{name}", root=tmp_path.parent).url).shape == expected
+
+
+def test_a_product_without_metadata_is_listed_by_its_path_and_by_its_url(product: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "a ü::b.SAFE"
+    shutil.copytree(product, folder, copy_function=os.link)
+    for metadata in folder.glob("MTD_*.xml"):
+        metadata.unlink()
+    names = sorted(path.name for path in folder.rglob("*_60m.jp2"))
+    for path in (folder, folder.as_uri()):
+        requests = jp2batch.list_requests(path, metres=60)
+        assert sorted(request.location.path.rpartition("/")[2] for request in requests) == names
+        assert jp2batch.inspect(requests[0].path).shape
 
 
 @pytest.mark.parametrize(

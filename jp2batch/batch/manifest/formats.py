@@ -134,7 +134,7 @@ def _kept(blocks: Iterable[str], kept: list[str]) -> Iterator[str]:
 
 
 def _begin_of(blocks: Iterable[str]) -> tuple[str, str]:
-    """Return the first character, and the first line that is no comment."""
+    """Return the first character, and the first line except comments."""
     begin = line = ""
     for line in _lines(blocks):
         begin = begin or line.lstrip(_WHITE)[:1]

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from jp2batch.batch.deduplicate import ItemIds
-from jp2batch.batch.manifest.digested import Digested, Row, RowBlock, request_of
+from jp2batch.batch.manifest.digested import Digested, DigestedRow, Row, RowBlock, request_of
 from jp2batch.batch.manifest.formats import rows_of
 from jp2batch.batch.manifest.requests import ReadRow, RequestMaker, digested_rows_of, message_of, requests_of
 from jp2batch.batch.manifest.rows import Row as ManifestRow
@@ -161,6 +161,10 @@ class Manifest:
     def block(self, rows: Sequence[Digested | Request]) -> RowBlock:
         """Return digested rows as a block."""
         return RowBlock(rows, self.maker.read_digested)
+
+    def row(self, row: Digested) -> DigestedRow:
+        """Return a digested row by itself."""
+        return DigestedRow(*row, self.maker.read_digested)
 
     def claim(self, number: int, row: Row, ids: ItemIds) -> str | None:
         """Keep the id of a row; return a message if taken.

@@ -81,7 +81,7 @@ class RequestMaker:
             return message_of(path, error)
 
     def read_digested(self, row: str | PlainRow) -> Request:
-        """Return the request of a row that has been digested."""
+        """Return the request of a digested row."""
         found = self.read(plain_row(row) if isinstance(row, str) else row)
         if isinstance(found, str):
             raise AssertionError(found)

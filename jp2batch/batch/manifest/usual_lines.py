@@ -12,9 +12,8 @@ from jp2batch.batch.manifest.rows import OWN_COLUMNS
 
 PATH = r"[!#-\[\]-~][ !#-\[\]-~]{0,4000}"
 """A path that Request takes, without escapes in JSON."""
-NUMBER = r"(0|[1-9][0-9]{0,8})"
-"""A bound of a window."""
-WINDOW = rf"{NUMBER}:{NUMBER},{NUMBER}:{NUMBER}"
+_BOUND = r"(0|[1-9][0-9]{0,8})"
+WINDOW = rf"{_BOUND}:{_BOUND},{_BOUND}:{_BOUND}"
 """A window as text."""
 _NAME = re.compile(r"[!#-\[\]-~]+")
 _ID = r'"([!#-\[\]-~]*)"'
@@ -48,11 +47,7 @@ class LinePattern:
     def of(cls, names: Sequence[str]) -> Self | None:
         """Return the pattern of lines with some columns, if usual."""
         own = [name.lower() for name in names if name.lower() in OWN_COLUMNS]
-        if (
-            "path" not in own
-            or len(set(own)) < len(own)
-            or not all(re.fullmatch(r"[!#-\[\]-~]+", name) for name in names)
-        ):
+        if "path" not in own or len(set(own)) < len(own) or not all(map(_NAME.fullmatch, names)):
             return None
         columns, found, last = [], dict[str, range](), 0
         for name in names:

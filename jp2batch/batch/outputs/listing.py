@@ -29,7 +29,7 @@ class Listing(Mapping[str, StoredFile]):
         return self._rows.find(names)
 
     def unrecorded(self, name: str) -> StoredFile | None:
-        """Return a result that may lack its record."""
+        """Return a result, even without a record."""
         return self.get(name)
 
     @abstractmethod

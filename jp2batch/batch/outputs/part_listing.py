@@ -85,7 +85,7 @@ class PartListing(FileListing):
         return None if number < 0 else self._loose[number]
 
     def unrecorded(self, name: str) -> StoredFile | None:
-        """Return the part of a row that may lack its record.
+        """Return the part of a row, even without a record.
 
         The time of a part of other items is unknown: it may be of a late worker.
         """

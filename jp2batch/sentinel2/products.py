@@ -114,6 +114,8 @@ def what_to_give(path: str) -> str | None:
     around = re.match(r"(.+?\.SAFE)[/\\]", location.path, re.IGNORECASE)
     if around is not None:
         return f"its product is {location.with_path(around[1])}"
+    if location.plain_path.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")):
+        return "unpack it: a compressed tar cannot be read in parts"
     if "*" in path:
         return "the pattern matches nothing, or was not expanded (use glob.glob)"
     if location.is_local and any(Path(path).glob("*.SAFE")):

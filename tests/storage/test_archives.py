@@ -135,3 +135,10 @@ def test_no_signature_is_shown(tmp_path, http_server):
             jp2batch.read(f"zip://{inside}::{url}")
         assert "0123456789" not in str(caught.value)
     assert "0123456789" not in repr(open_source(f"zip://folder/file::{url}"))
+
+
+@pytest.mark.parametrize("function", [jp2batch.open_product, jp2batch.open_cube, jp2batch.list_requests])
+def test_a_compressed_tar_is_to_be_unpacked(function, tmp_path):
+    (tmp_path / "p.tar.gz").write_bytes(b"\x1f\x8b" + bytes(50))
+    with pytest.raises(jp2batch.Jp2BatchError, match="unpack it: a compressed tar"):
+        function(tmp_path / "p.tar.gz")

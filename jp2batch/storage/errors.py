@@ -17,7 +17,8 @@ from jp2batch.core.errors import (
     StoreUnavailable,
 )
 from jp2batch.core.location import Location
-from jp2batch.storage.http_status import response_of, status_of
+from jp2batch.storage.http_status import names_expiry, response_of, status_of
+from jp2batch.storage.refusals import EXPIRED_CODES, refusal_of
 from jp2batch.storage.schemes import SCHEMES, scheme_info
 
 _BY_STATUS: dict[int, type[Jp2BatchError]] = {
@@ -34,10 +35,9 @@ _BY_STATUS: dict[int, type[Jp2BatchError]] = {
 
 # S3 error codes sent with status 400.
 _BY_CODE: dict[str, type[Jp2BatchError]] = {
-    "ExpiredToken": PermissionDenied,
+    **dict.fromkeys(EXPIRED_CODES, PermissionDenied),
     "InvalidToken": PermissionDenied,
     "RequestTimeout": StoreUnavailable,
-    "TokenRefreshRequired": PermissionDenied,
 }
 
 # A file with an impossible name does not exist.
@@ -65,7 +65,6 @@ _PROBLEMS: dict[type[Jp2BatchError], tuple[str, str]] = {
     ImageNotFound: ("there is no such object", "check the path; a folder is not an image"),
     InvalidPath: ("this is not a valid URL", "check the path"),
     ObjectChanged: ("was replaced while it was being read", "read it again"),
-    PermissionDenied: ("the store refuses access", "check the credentials in storage_options"),
     StorageError: ("the store does not deliver the object", "check the path and storage_options"),
     StoreUnavailable: ("the store did not answer as it should", "try again"),
 }
@@ -156,9 +155,9 @@ def _problem_and_hint(error: Exception, kind: type[Jp2BatchError], location: Loc
     better = next((_KNOWN_BETTER[name] for name in _names(error) if name in _KNOWN_BETTER), None)
     if better is not None and status_of(error) is None:
         return better
-    problem, hint = _PROBLEMS[kind]
     if kind is PermissionDenied:
-        return problem, scheme_info(location.scheme).denied
+        return refusal_of(error, _code(error), location)
+    problem, hint = _PROBLEMS[kind]
     if kind is ImageNotFound and location.is_local:
         return _NO_FILE[0], _NO_FILE[1]
     return problem, hint
@@ -168,6 +167,8 @@ def _kind(error: Exception) -> type[Jp2BatchError]:
     status, code = status_of(error), _code(error)
     if code in _BY_CODE:
         return _BY_CODE[code]
+    if status == 400 and names_expiry(error):
+        return PermissionDenied
     if status is not None and status >= 300:
         return _BY_STATUS.get(status, StoreUnavailable if status >= 500 else StorageError)
     if isinstance(error, OSError) and error.errno in _BY_ERRNO:

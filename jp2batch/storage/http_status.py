@@ -3,14 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jp2batch.storage.signatures import says_expired
+
 
 class HttpStatusError(Exception):
-    """An HTTP status without data; `retry_after` is the header's value."""
+    """An HTTP status without data.
 
-    def __init__(self, status: int, retry_after: str | None = None) -> None:
+    `retry_after` is the header's value; `names_expiry` is true if the body says that a signature expired.
+    """
+
+    def __init__(self, status: int, retry_after: str | None = None, names_expiry: bool = False) -> None:
         super().__init__(status, retry_after)
         self.status = status
         self.retry_after = retry_after
+        self.names_expiry = names_expiry
 
 
 def status_of(error: BaseException) -> int | None:
@@ -24,6 +30,12 @@ def status_of(error: BaseException) -> int | None:
         return status
     codes = (getattr(error, name, None) for name in ("status", "status_code", "code"))
     return next((code for code in codes if isinstance(code, int) and code >= 100), None)
+
+
+def names_expiry(error: BaseException) -> bool:
+    """Return whether a refusal says that a signature expired."""
+    text = str(getattr(error, "message", "") if response_of(error) or status_of(error) else "")
+    return getattr(error, "names_expiry", False) or says_expired(text.encode())
 
 
 def response_of(error: BaseException) -> Mapping[str, Any]:

@@ -2,21 +2,11 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 
 from jp2batch.core.location import Location, host_of
 from jp2batch.storage.schemes import ENDPOINTS, scheme_info
-
-# Query parameters that change with each signature, in lower case: of Amazon, Google, Microsoft and compatible stores.
-_SIGNING = re.compile(
-    r"x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|key-pair-id|signature|sig|(?:access_)?token|expires"
-)
-# Parameters that belong to a signature only beside the parameter in the key.
-_SIGNING_BESIDE = {
-    "sig": re.compile(r"s[eprstv]|ss|srt|spr|sip|sk(?:oid|tid|[tesv])"),
-    "key-pair-id": re.compile("policy"),
-}
+from jp2batch.storage.signatures import unsigned
 
 
 def endpoint_of(location: Location) -> str:
@@ -44,18 +34,11 @@ def key_of(location: Location, file: str = "") -> str:
     """
     path = file if location.is_local else location.redacted
     address = _address(location)
-    if query := _unsigned(location.query):
+    if query := unsigned(location.query):
         address["query"] = query
     if not address:
         return path
     return f"{path}#{hashlib.sha256(json.dumps(address).encode()).hexdigest()[:12]}"
-
-
-def _unsigned(query: str) -> str:
-    """Return the query of a URL without its signature."""
-    parts = [(part.partition("=")[0].lower(), part) for part in query.split("&")]
-    beside = [pattern for name, pattern in _SIGNING_BESIDE.items() if any(name == own for own, _ in parts)]
-    return "&".join(part for name, part in parts if not any(one.fullmatch(name) for one in (_SIGNING, *beside)))
 
 
 def _address(location: Location) -> dict[str, str]:

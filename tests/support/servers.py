@@ -30,7 +30,8 @@ class RangeServer(web.RangeServer):
     """Serves `files`, notes requests, and answers with `fault`: after `faultless` requests, each `every`-th.
 
     Refuses HEAD with the status `head`, as a link signed for GET does, and any query without the `signature`.
-    Answers what has not changed with 304, unless it is not `conditional`. Redirects the targets in `moved`.
+    Its refusals have the body `refusal`. Answers what has not changed with 304, unless it is not `conditional`.
+    Redirects the targets in `moved`.
     Refuses what needs more `places` than there are, or exceeds the `quota` of (requests, seconds).
     """
 
@@ -42,6 +43,7 @@ class RangeServer(web.RangeServer):
         self.head = 403
         self.conditional = True
         self.signature = ""
+        self.refusal = b"sorry"
         self.paths: list[str] = []
         """Paths of the requests, without queries, in order."""
         self.every = 1
@@ -125,7 +127,7 @@ class RangeServer(web.RangeServer):
         if path in self.moved:
             return self._with_etag(302, b"", {"Location": self.moved[path]}, b"")
         if isinstance(fault, int) or data is None:
-            return self._with_etag(fault if isinstance(fault, int) else 404, b"sorry", {}, b"")
+            return self._with_etag(fault if isinstance(fault, int) else 404, self.refusal, {}, b"")
         return self._found(request, data, fault)
 
     def _found(self, request: HttpRequest, data: bytes, fault: str) -> HttpResponse:

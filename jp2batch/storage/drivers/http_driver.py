@@ -3,6 +3,8 @@
 Bodies are read only as far as needed.
 """
 
+import asyncio
+import contextlib
 import functools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,11 +20,14 @@ from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.driver import Driver
 from jp2batch.storage.http_status import HttpStatusError
 from jp2batch.storage.replies import Reply, Version, content_range
+from jp2batch.storage.signatures import says_expired
 
 CHUNK = 256 * 1024
 """Bytes of a body per chunk."""
 
 _FIRST_BYTE = ByteRange(0, 1)
+_LONGEST_REFUSAL = 4096  # bytes of its body
+_PATIENCE = 5.0  # seconds for it
 
 
 def http_options(location: Location, connections: int) -> dict[str, object]:
@@ -160,7 +165,7 @@ async def reply_of(answer: HttpReply, span: ByteRange, expected: Version | None,
     if answer.status == 206:
         return await _part(answer, span, meter)
     if answer.status != 200:
-        raise HttpStatusError(answer.status, answer.headers.get("retry-after"))
+        raise await _refusal(answer)
     if expected is not None:
         raise RangesIgnored("", "the server stopped honouring Range", "try again")
     return await _whole(answer, meter)
@@ -193,6 +198,16 @@ def unsatisfied(span: ByteRange, headers: Mapping[str, str]) -> Reply:
     # A range from the first byte on is unsatisfiable only for an empty object.
     _, size = content_range(headers.get("content-range"))
     return Reply(b"", Version(0 if size is None and span.start == 0 else size, None))
+
+
+async def _refusal(answer: HttpReply) -> HttpStatusError:
+    """Return the error for a status; the body of a refusal may name the cause."""
+    body = b""
+    if answer.status in (400, 401, 403):
+        with contextlib.suppress(Exception):  # the status is enough
+            async with asyncio.timeout(_PATIENCE):
+                body = await _body(answer.chunks, _LONGEST_REFUSAL, Meter())
+    return HttpStatusError(answer.status, answer.headers.get("retry-after"), says_expired(body))
 
 
 async def _part(answer: HttpReply, span: ByteRange, meter: Meter) -> Reply:

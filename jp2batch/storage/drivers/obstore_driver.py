@@ -21,6 +21,7 @@ from jp2batch.storage.drivers.pending_calls import pending_calls
 from jp2batch.storage.http_status import HttpStatusError
 from jp2batch.storage.replies import Reply, Version
 from jp2batch.storage.schemes import S3, scheme_info
+from jp2batch.storage.signatures import says_expired
 from jp2batch.storage.store_identity import endpoint_of
 
 _KNOWN = frozenset({"key", "secret", "token", "anon", "endpoint_url", "client_kwargs", "requester_pays", "profile"})
@@ -263,7 +264,7 @@ def _plain(error: Exception) -> Exception:
     """
     text = str(error).partition("\n")[0]
     if status := _STATUS.search(text):
-        return HttpStatusError(int(status[1]))
+        return HttpStatusError(int(status[1]), names_expiry=says_expired(str(error).encode()))
     if "non-partial" in text:
         return _NotPartial("the server ignores ranges")
     if "redirect" in text:

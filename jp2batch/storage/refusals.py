@@ -1,0 +1,43 @@
+"""Explanation of refusals: expired signatures and credentials."""
+
+import re
+from datetime import UTC, datetime
+
+from jp2batch.core.location import Location
+from jp2batch.storage.http_status import names_expiry
+from jp2batch.storage.schemes import scheme_info
+from jp2batch.storage.signatures import expiry_of, is_early, is_signed
+
+EXPIRED_CODES = frozenset({"ExpiredToken", "TokenRefreshRequired"})
+"""S3 error codes of expired credentials."""
+
+_IN_CONNECTION_STRING = re.compile(r"SharedAccessSignature=([^;]*)", re.IGNORECASE)
+_AGAIN = "sign it anew"
+
+
+def refusal_of(error: Exception, code: str, location: Location) -> tuple[str, str]:
+    """Return problem and hint for a refused access.
+
+    A link tells when its signature expires. That is used only after the refusal, because clocks may be wrong.
+    """
+    query, now = _signature_at(location), datetime.now(UTC)
+    owner, hint = ("the link's signature", _AGAIN) if location.store.is_web else ("the shared access signature", _AGAIN)
+    expiry = expiry_of(query)
+    if expiry is not None and expiry <= now:
+        return f"{owner} expired at {expiry.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC", hint
+    if is_early(query, now):
+        return f"{owner} is not valid yet", "check the clock of the signer"
+    if names_expiry(error) or code in EXPIRED_CODES:
+        return (f"{owner} expired", hint) if query else ("the credentials expired", "renew them")
+    if location.store.is_web and is_signed(query):
+        return "the store refuses the link's signature", "sign it anew, for GET; check that the link is complete"
+    return "the store refuses access", scheme_info(location.scheme).denied
+
+
+def _signature_at(location: Location) -> str:
+    """Return the query with the signature of a location, else empty."""
+    if location.store.is_web:
+        return location.store.query
+    own = str(location.options.get("sas_token") or "")
+    found = _IN_CONNECTION_STRING.search(str(location.options.get("connection_string") or ""))
+    return (own or (found[1] if found else "")).lstrip("?")

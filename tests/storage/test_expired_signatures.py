@@ -30,7 +30,7 @@ LINKS = {
 TIME = "[Fri, 02 Jan 2026 04:04:05 GMT]"
 REFUSALS = {
     "Amazon": (403, "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"),
-    "Amazon, token": (400, "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"),
+    "Amazon, token": (400, "<Error><Code>ExpiredToken</Code><Message>The token has expired.</Message></Error>"),
     "Google": (400, "<Error><Code>ExpiredToken</Code><Details>Request signature expired at: 2026</Details></Error>"),
     "Microsoft": (
         403,

@@ -201,7 +201,10 @@ def unsatisfied(span: ByteRange, headers: Mapping[str, str]) -> Reply:
 
 
 async def _refusal(answer: HttpReply) -> HttpStatusError:
-    """Return the error for a status; the body of a refusal may name the cause."""
+    """Return the error for a status.
+
+    The body of a refusal may name its cause.
+    """
     body = b""
     if answer.status in (400, 401, 403):
         with contextlib.suppress(Exception):  # the status is enough

@@ -14,7 +14,7 @@ from jp2batch.array import cf
 from jp2batch.array.lazy import ImageArray
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.mission import ImageName
-from jp2batch.core.options import StorageOptions
+from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.scaling import Scaling
 from jp2batch.core.window import Window, WindowLike
@@ -151,7 +151,8 @@ def open_lazily(
 
     With a scaling, its values are reflectance. Without `name`, the path tells band and time.
     """
-    source = open_source(url, storage_options=storage_options)
+    options = SecretDict.of(storage_options)
+    source = open_source(url, storage_options=options)
 
     def act(opened: OpenImage) -> tuple[OpenImage, Selection]:
         opened.confirm()
@@ -161,7 +162,7 @@ def open_lazily(
     bands, area = len(opened.channels), selection.area
     shape = (area.height, area.width) if bands == 1 else (bands, area.height, area.width)
     dtype = opened.dtype if scaling is None else np.dtype(np.float32)
-    lazy = ImageArray(url, selection.rlevel, area, shape, dtype, storage_options, scaling, opened.learned_index())
+    lazy = ImageArray(url, selection.rlevel, area, shape, dtype, options, scaling, opened.learned_index())
     array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection, scaling, name)
     chunks: dict[str, object] = {} if bands == 1 else {"band": bands}
     array.encoding["preferred_chunks"] = chunks | tile_chunks(opened.image.header.siz, selection)

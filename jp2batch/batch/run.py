@@ -257,7 +257,7 @@ def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) 
         raise ConfigurationError("", "unknown value of output", 'give "xarray", "response" or a function')
     return TaskSpec(
         deliver=deliver,
-        storage_options=SecretDict(storage_options or {}),
+        storage_options=SecretDict.of(storage_options),
         settings=None if local else config.settings(),
         deadline=None if local else config.deadline(),
         select=getattr(deliver, "select", select_request),
@@ -267,7 +267,7 @@ def _order(output: OutputForm, storage_options: StorageOptions, *, local: bool) 
 
 def _digest(storage_options: StorageOptions) -> str:
     """Return a digest of options, from which secrets cannot be recovered."""
-    return hashlib.sha256(tokenize(storage_options).encode()).hexdigest() if storage_options else ""
+    return hashlib.sha256(tokenize(SecretDict.of(storage_options)).encode()).hexdigest() if storage_options else ""
 
 
 def _value_of(request: Request, order: TaskSpec) -> object:

@@ -10,7 +10,7 @@ from jp2batch.compute.checked_cluster import CheckedCluster, checked
 from jp2batch.compute.connection import ClientLike
 from jp2batch.core import config
 from jp2batch.core.location import Location
-from jp2batch.core.options import SecretDict, StorageOptions, validate_options
+from jp2batch.core.options import SecretDict, StorageOptions, validate_for_workers
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -34,13 +34,15 @@ def map_concurrently(
     Jp2BatchError
         The first error of the function; or the cluster cannot be used.
     """
-    task = partial(function, storage_options=SecretDict(validate_options(storage_options)))
+    options = SecretDict.of(storage_options)
+    task = partial(function, storage_options=options)
     if client is None:
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="jp2batch-open")
         try:
             return list(pool.map(task, items))
         finally:
             pool.shutdown(cancel_futures=True)
+    validate_for_workers(options)
     folder = str(Path.cwd())  # workers may run in another folder
     there = [Location.of(item).absolute(folder).text if isinstance(item, str) else item for item in items]
     on_worker = partial(_there, task, config.settings())

@@ -133,6 +133,15 @@ def max_whole_file() -> int:
     return _bytes("max-whole-file")
 
 
+def signers() -> Mapping[str, str]:
+    """Return the names of functions that sign links, by host."""
+    value = get_value("signers") or {}
+    if isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair):
+        return value
+    hint = "give it as {host: module:function}"
+    raise ConfigurationError("", f"jp2batch.signers {described(value)} is not a table of functions by host", hint)
+
+
 def first_read() -> int:
     """Return the length of the first read of a file, in bytes."""
     return max(16, _bytes("first-read"))

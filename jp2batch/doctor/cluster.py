@@ -46,7 +46,7 @@ def _examine(client: "Client", path: str | None, storage_options: StorageOptions
         return found  # further checks need this package on the workers
     found.append(_of_all("openjpeg", client.run(_openjpeg)))
     if path is not None:
-        found.append(_of_all("reaching it", client.run(_reach, path, SecretDict(storage_options or {}))))
+        found.append(_of_all("reaching it", client.run(_reach, path, SecretDict.of(storage_options))))
     return found
 
 

@@ -7,6 +7,7 @@ from jp2batch.core.location import Location
 from jp2batch.storage.http_status import names_expiry
 from jp2batch.storage.schemes import scheme_info
 from jp2batch.storage.signatures import expiry_of, is_early, is_signed
+from jp2batch.storage.signing import signer_of
 
 EXPIRED_CODES = frozenset({"ExpiredToken", "TokenRefreshRequired"})
 """S3 error codes of expired credentials."""
@@ -20,6 +21,8 @@ def refusal_of(error: Exception, code: str, location: Location) -> tuple[str, st
 
     A link tells when its signature expires. That is used only after the refusal, because clocks may be wrong.
     """
+    if location.store.is_web and signer_of(location) is not None:
+        return "the store refuses the signer's link", "check the signer, and what its signatures allow"
     query, now = _signature_at(location), datetime.now(UTC)
     owner, hint = ("the link's signature", _AGAIN) if location.store.is_web else ("the shared access signature", _AGAIN)
     expiry = expiry_of(query)

@@ -17,12 +17,14 @@ from jp2batch.storage.base_source import BaseSource, Meter, Source
 from jp2batch.storage.drivers.driver import Driver
 from jp2batch.storage.drivers.fsspec_driver import driver_options, repair_after_fork, store_class
 from jp2batch.storage.drivers.obstore_driver import ObstoreObject, obstore_store
+from jp2batch.storage.drivers.signed_driver import SignedObject
 from jp2batch.storage.errors import not_opened
 from jp2batch.storage.file_systems import file_system
 from jp2batch.storage.local_source import LocalSource
 from jp2batch.storage.remote_source import RemoteSource
 from jp2batch.storage.replies import Piece, Version
 from jp2batch.storage.schemes import S3, scheme_info
+from jp2batch.storage.signing import sign, signer_of, with_signed_store
 from jp2batch.storage.store_identity import key_of, store_host
 from jp2batch.storage.store_options import locate
 
@@ -101,19 +103,26 @@ def open_source(path: str | Location, *, storage_options: Mapping[str, object] |
         make: Callable[[Meter], Driver] = functools.partial(ObstoreObject, *fast)
         return RemoteSource(make, location, profile, key=key_of(location), store=store)
     try:
-        fs, name = file_system(location, driver_options(location, profile))
+        signer = signer_of(location)
+        opened = with_signed_store(location) if signer and location.is_chained else location
+        fs, name = file_system(opened, driver_options(location, profile))
     except Exception as error:  # noqa: BLE001  (each driver has its own)
         failure = not_opened(error, location)
     else:
         if isinstance(fs, LocalFileSystem):
             return LocalSource(name, location, profile, key_of(location, name))
         keeps_slashes = scheme_info(location.scheme) is S3 and not location.is_chained  # fsspec strips final ones
-        make = functools.partial(
-            store_class(fs), fs, location.text if keeps_slashes else name, literal=location.literal
-        )
+        driver = store_class(fs)
+        make = functools.partial(driver, fs, location.text if keeps_slashes else name, literal=location.literal)
+        if signer and not location.is_chained:
+            make = functools.partial(_signed, functools.partial(driver, fs), functools.partial(sign, signer, location))
         loop = fs.loop if fs.async_impl else None
         return RemoteSource(make, location, profile, loop=loop, key=key_of(location), store=store)
     raise failure  # outside `except`, without the driver's error as its context
+
+
+def _signed(make: Callable[[str, Meter], Driver], sign: Callable[[], str], meter: Meter) -> Driver:
+    return SignedObject(lambda link: make(link, meter), sign)
 
 
 def open_archive(location: Location) -> Source:

@@ -7,7 +7,7 @@ from fsspec.registry import known_implementations
 
 from jp2batch.core.errors import InvalidPath
 from jp2batch.core.location import Location
-from jp2batch.core.options import StorageOptions, inner_options, validate_options
+from jp2batch.core.options import SIGN, StorageOptions, inner_options, validate_options, without_signer
 from jp2batch.storage.chained_options import by_protocol
 from jp2batch.storage.file_systems import written_as_url
 
@@ -48,11 +48,12 @@ def options_for(url: str | Location, options: StorageOptions) -> dict[str, objec
         return by_protocol(location, given)
     if not is_by_protocol(given):
         return given
-    return dict(inner_options(given, location.scheme))
+    return {**{name: given[name] for name in (SIGN,) if name in given}, **inner_options(given, location.scheme)}
 
 
 def is_by_protocol(options: Mapping[str, object]) -> bool:
-    """Return whether options are mappings by scheme."""
-    return bool(options) and all(
-        name in known_implementations and isinstance(value, Mapping) for name, value in options.items()
+    """Return whether options are mappings by scheme, beside any signer."""
+    own = without_signer(options)
+    return bool(own) and all(
+        name in known_implementations and isinstance(value, Mapping) for name, value in own.items()
     )

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from jp2batch.core.errors import ImageNotFound, StorageError
 from jp2batch.core.location import Location
+from jp2batch.core.options import without_signer
 from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.file_systems import file_system
@@ -96,7 +97,7 @@ def _chunks_of(
 ) -> Iterator[bytes]:
     try:
         if location.is_local:
-            with Path(file_system(location, location.options)[1]).open("rb") as file:
+            with Path(file_system(location, without_signer(location.options))[1]).open("rb") as file:
                 yield from _chunks_in(file, location.redacted, limit)
         else:
             yield from _object_chunks(open_source(url, storage_options=storage_options), limit)

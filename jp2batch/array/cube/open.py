@@ -22,7 +22,7 @@ from jp2batch.compute.connection import ClientLike
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.bands import band_names, checked_metres
 from jp2batch.core.errors import CubeMismatch
-from jp2batch.core.options import StorageOptions
+from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import Request, validate_rlevel
 from jp2batch.image.header import Head
 
@@ -103,9 +103,10 @@ def open_cube(
     """
     _check_choice("align", align, ("snap", "linear"))
     _check_choice("missing", missing, ("raise", "fill"))
-    each = partial(map_concurrently, client=client, storage_options=storage_options)
+    secret = SecretDict.of(storage_options)
+    each = partial(map_concurrently, client=client, storage_options=secret)
     wanted, metres = band_names(bands), checked_metres(metres)
-    options = CubeOptions(validate_rlevel("", rlevel), chunks, wanted, align, missing, scaled, storage_options)
+    options = CubeOptions(validate_rlevel("", rlevel), chunks, wanted, align, missing, scaled, secret)
     found = listed_images(images, wanted, metres, each)
     add_scalings(found, scaled, each)
     tiles = _by_tile(found, heads_of(found, each))

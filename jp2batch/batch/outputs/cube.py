@@ -94,7 +94,7 @@ class CubeStore(Folder):
             self._files = files
         elif not is_same_cube(files, dict(self._store.read_many(files))):
             raise self._mismatch("rows, columns or numbers")
-        self.deliver = AsPlane(grid, f"{self._url}/cube", SecretDict(self._options or {}))
+        self.deliver = AsPlane(grid, f"{self._url}/cube", SecretDict.of(self._options))
 
     def name_of(self, item: Request, read: Request) -> str:  # noqa: ARG002  # equal requests share a plane
         """Return the name of the plane of an item."""

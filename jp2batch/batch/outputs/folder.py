@@ -76,7 +76,7 @@ class Folder:
     def __init__(self, url: str, suffix: str, storage_options: StorageOptions = None) -> None:
         self._form, self._suffix = suffix or ".zarr", suffix
         self.packages: Sequence[str] = needs(self._form)
-        self.deliver: Delivery = AsFile(url.rstrip("/"), suffix, SecretDict(storage_options or {}))
+        self.deliver: Delivery = AsFile(url.rstrip("/"), suffix, SecretDict.of(storage_options))
         is_store = not suffix  # a Zarr store holds no other files
         self.place: StatePlace | None = (StatePlace.beside if is_store else StatePlace.inside)(url, storage_options)
         self.path = Path(url) if Location.of(url).is_local else None

@@ -92,7 +92,7 @@ class Parts(Folder):
         self._rows = ROW_FORMATS[suffix]
         self._pending = Directory(f"{self._folder.url}.pending", storage_options)
         shown = Location.of(self._folder.url).redacted
-        self._deliver = AsRow(self._pending.url, shown, suffix, (), SecretDict(storage_options or {}))
+        self._deliver = AsRow(self._pending.url, shown, suffix, (), SecretDict.of(storage_options))
         self.deliver = self._deliver
         self.place = StatePlace.beside(url, storage_options)
         self._recorded = Counter[str]()  # rows of pending parts

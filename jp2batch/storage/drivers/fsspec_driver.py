@@ -3,12 +3,14 @@
 import asyncio
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import fsspec.asyn
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.location import Location
+from jp2batch.core.options import without_signer
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.runtime import is_forked, process_state
 from jp2batch.storage.drivers.driver import Driver
@@ -113,9 +115,10 @@ def driver_options(location: Location, profile: StoreCosts) -> dict[str, Any]:
 
     Options set by the caller take precedence.
     """
+    options = without_signer(location.options)
     if location.is_chained:
-        return dict(location.options)
-    return scheme_info(location.scheme).driver_options(location, profile.connections)
+        return options
+    return scheme_info(location.scheme).driver_options(replace(location, options=options), profile.connections)
 
 
 def _version_of(info: Mapping[str, Any]) -> Version:

@@ -11,7 +11,7 @@ from jp2batch.core.config import driver, max_whole_file
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import ConfigurationError, ImageTooLarge, StoreUnavailable
 from jp2batch.core.location import Location
-from jp2batch.core.options import inner_options
+from jp2batch.core.options import inner_options, without_signer
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.runtime import is_forked, process_state
 from jp2batch.storage.base_source import Meter
@@ -152,7 +152,9 @@ def _obstacle_of_the_name(location: Location) -> str:
 def _obstacle(location: Location, profile: StoreCosts, *, must: bool) -> str:
     """Return the reason against this driver; empty if it fits."""
     client = set(inner_options(location.options, "client_kwargs")) - {"region_name", "endpoint_url"}
-    unknown = sorted({name for name, value in location.options.items() if value is not None} - _KNOWN | client)
+    unknown = sorted(
+        {name for name, value in without_signer(location.options).items() if value is not None} - _KNOWN | client
+    )
     if unknown:
         return f"it does not know the storage option {unknown[0]}"
     if obstacle := _obstacle_of_the_process() or _obstacle_of_the_name(location):

@@ -15,7 +15,7 @@ _HINT = "give a function that returns the same URL with a signature"
 
 
 def signer_of(location: Location) -> Callable[[str], object] | None:
-    """Return the signer of a location: from its options, or of its host.
+    """Return the signer in the options of a location, or of its host.
 
     None without a signer, and for stores with protocols of their own.
 
@@ -59,7 +59,10 @@ def sign(signer: Callable[[str], object], location: Location) -> str:
 
 
 def with_signed_store(location: Location) -> Location:
-    """Return a chain with a signed link to its store, if it has a signer."""
+    """Return a chain with a signed link to its store.
+
+    Without a signer, it is returned unchanged.
+    """
     signer = signer_of(location)
     if signer is None:
         return location
@@ -74,7 +77,10 @@ def unsigned_link(link: Location) -> str:
 
 
 def _problem_of(link: object, plain: str) -> str:
-    """Return the problem of a signer's value; empty if it links the same object."""
+    """Return the problem of a signer's value.
+
+    Empty for a link to the same object.
+    """
     if not isinstance(link, str):
         return f"its signer returned a value of type {type(link).__name__}"
     try:
@@ -89,7 +95,7 @@ def _object_of(link: SplitResult) -> tuple[str, str | None, int | None, str]:
 
 
 def _signer_of_host(host: str) -> Callable[[str], object] | None:
-    """Return the configured signer of a host, or of a domain above it."""
+    """Return the configured signer of a host or its domain."""
     names = config.signers()
     if not names:
         return None

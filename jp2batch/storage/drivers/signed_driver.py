@@ -1,4 +1,4 @@
-"""Driver for objects behind a signer: each link is signed when it is read."""
+"""Driver for objects behind a signer of links."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class SignedObject(Driver):
-    """An object whose link is signed on first use, and anew after a refusal.
+    """An object, its link signed on first use and after a refusal.
 
     Parameters
     ----------

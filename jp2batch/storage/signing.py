@@ -15,7 +15,7 @@ _HINT = "give a function that returns the same URL with a signature"
 
 
 def signer_of(location: Location) -> Callable[[str], object] | None:
-    """Return the signer in the options of a location, or of its host.
+    """Return the signer of a location or its host.
 
     None without a signer, and for stores with protocols of their own.
 

@@ -51,6 +51,8 @@ class Taken:
     """Counts of the server."""
     memory: int
     """Peak memory in bytes, beyond the process with all imports."""
+    cpu: float = 0.0
+    """Processor time of the reading process in seconds."""
 
 
 def timed(read: Read, warm_up: str) -> Taken:
@@ -66,14 +68,14 @@ def timed(read: Read, warm_up: str) -> Taken:
             reader(read.path, *read.before)
         gc.collect()
         before = counts_at(read.server) if read.server else Counts()
-        begin = time.perf_counter()
+        begin, computed = time.perf_counter(), time.process_time()
         pixels = reader(read.path, read.rlevel, read.window)
-        seconds = time.perf_counter() - begin
+        seconds, cpu = time.perf_counter() - begin, time.process_time() - computed
     counts = counts_at(read.server).since(before) if read.server else Counts()
     memory = _peak() - imported
     if digest(pixels) != read.expected:
         raise AssertionError(f"{read.reader} gives other pixels of {read.path} than it should")
-    return Taken(seconds, counts, memory)
+    return Taken(seconds, counts, memory, cpu)
 
 
 def in_turns(reads: Sequence[Read], rounds: int, warm_up: str) -> list[Taken]:
@@ -86,10 +88,10 @@ def in_turns(reads: Sequence[Read], rounds: int, warm_up: str) -> list[Taken]:
 
 
 def median(taken: Iterable[Taken]) -> Taken:
-    """Return the read of median time, with the largest memory of all."""
+    """Return the read of median time, with the largest memory of all, and the median processor time."""
     ordered = sorted(taken, key=lambda one: one.seconds)
-    middle = ordered[len(ordered) // 2]
-    return Taken(middle.seconds, middle.counts, max(one.memory for one in ordered))
+    middle, cpu = ordered[len(ordered) // 2], sorted(one.cpu for one in ordered)[len(ordered) // 2]
+    return Taken(middle.seconds, middle.counts, max(one.memory for one in ordered), cpu)
 
 
 def digest(pixels: Pixels) -> str:

@@ -34,6 +34,11 @@ class StoreCosts:
     """Name of the profile in plans."""
     measured: bool = False
     """Whether measured latency and bandwidth replace the configured values."""
+    handshake: float = 0.0
+    """Seconds of computing per new connection, of client and server; 0 without TLS.
+
+    It limits the connections of a round, and does not change the requests: once opened, connections serve later rounds.
+    """
 
     def __str__(self) -> str:
         if not self.latency:
@@ -52,6 +57,18 @@ class StoreCosts:
         waiting = waits * self.latency + size / min(self.bandwidth * used, self.line)
         allowed = requests * 60 / self.requests_per_minute if self.requests_per_minute else 0.0
         return max(waiting, allowed) + (requests * _EACH if self.latency else 0.0)
+
+    def connections_for(self, requests: int, already_open: int = 0) -> int:
+        """Return the number of connections for a round of requests.
+
+        All that are allowed; fewer if waiting for an open connection costs less than the handshakes of new ones.
+        """
+        most = min(self.connections, requests)
+        if not (self.handshake and self.latency) or most <= already_open:
+            return most
+        best = max(1.0, math.sqrt(requests * self.latency / self.handshake))  # the minimum of waits and handshakes
+        even = math.ceil(requests / max(1, round(requests / best)))  # no wait is for a few requests
+        return min(most, max(even, already_open))
 
     def parts(self, ranges: int, size: int) -> int:
         """Return the number of requests for `ranges` of `size` bytes.

@@ -13,6 +13,7 @@ from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import ConfigurationError, InvalidRequest
 from jp2batch.core.location import described
 
+_SETTINGS = frozenset(config.DEFAULTS["jp2batch"]["profiles"]["default"]) | {"measured"}
 _PROFILE_HINT = (
     "give the name of a profile, or {latency: 30ms, bandwidth: 60 MB, connections: 128, line: 125 MB,"
     " requests-per-minute: 2000}, or some of these"
@@ -84,7 +85,7 @@ def _mapping(key: str) -> dict[str, Any]:
 
 def _profile(name: str, section: Mapping[str, Any]) -> StoreCosts:
     values = {key.replace("_", "-"): value for key, value in section.items()}  # dask equates both spellings
-    unknown = set(values) - {"latency", "bandwidth", "connections", "line", "requests-per-minute", "measured"}
+    unknown = set(values) - _SETTINGS
     quota, line = values["requests-per-minute"], values["line"]
     if unknown or not isinstance(values["measured"], bool):
         raise ValueError(unknown)
@@ -96,6 +97,7 @@ def _profile(name: str, section: Mapping[str, Any]) -> StoreCosts:
         requests_per_minute=None if quota is None else _positive(quota),
         name=name,
         measured=values["measured"] and bool(config.get_value("measure")),
+        handshake=max(0.0, float(parse_timedelta(values["handshake"]))),
     )
 
 

@@ -7,9 +7,10 @@ take turns with shared slots (`cluster_limits`).
 
 import asyncio
 import math
+import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -32,6 +33,34 @@ class Lease(Protocol):
         ...
 
 
+class _Busy:
+    """Number of requests under way, and the most of the last seconds; thread-safe."""
+
+    _KEPT_OPEN = 10.0  # seconds for which clients surely keep an idle connection
+
+    def __init__(self) -> None:
+        self._count, self._most, self._when = 0, 0, -math.inf
+        self._lock = threading.Lock()
+
+    @property
+    def most_lately(self) -> int:
+        with self._lock:
+            return self._most if time.monotonic() < self._when + self._KEPT_OPEN else self._count
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Count a request."""
+        with self._lock:
+            self._count += 1
+            if self._count >= self._most or time.monotonic() >= self._when + self._KEPT_OPEN:
+                self._most, self._when = self._count, time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+
+
 class RequestLimiter:
     """Request slots of a store in this process.
 
@@ -47,6 +76,12 @@ class RequestLimiter:
         self.count, self.hold = count, hold
         self._free: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
         self._paused_until = 0.0
+        self._busy = _Busy()
+
+    @property
+    def open_connections(self) -> int:
+        """Number of connections that requests have left open."""
+        return self._busy.most_lately
 
     def pause(self, seconds: float) -> None:
         """Start no request for some seconds, as the store demanded."""
@@ -65,7 +100,8 @@ class RequestLimiter:
             while (wait := self._paused_until - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
             begin = time.monotonic()
-            yield
+            with self._busy.one():
+                yield
         finally:
             rest = begin + self.hold - time.monotonic()
             if rest > 0:

@@ -125,8 +125,11 @@ class RemoteSource(BaseSource):
         return reply, version
 
     async def _all(self, ranges: Sequence[ByteRange]) -> list[Piece]:
+        at_once = asyncio.Semaphore(self.profile.connections_for(len(ranges), self._slots.open_connections))
+
         async def piece(span: ByteRange) -> Piece:
-            return span.start, (await self._get(span)).data
+            async with at_once:
+                return span.start, (await self._get(span)).data
 
         try:
             async with asyncio.TaskGroup() as group:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import fsspec
 import fsspec.core
@@ -25,7 +26,7 @@ from jp2batch.storage.remote_source import RemoteSource
 from jp2batch.storage.replies import Piece, Version
 from jp2batch.storage.schemes import S3, scheme_info
 from jp2batch.storage.signing import sign, signer_of, with_signed_store
-from jp2batch.storage.store_identity import key_of, store_host
+from jp2batch.storage.store_identity import key_of, store_host, uses_tls
 from jp2batch.storage.store_options import locate
 
 __all__ = ["MemorySource", "Piece", "Source", "Version", "known_protocols", "open_source"]
@@ -99,6 +100,7 @@ def open_source(path: str | Location, *, storage_options: Mapping[str, object] |
         return MemberSource(open_archive(location), location, key_of(location))
     host = store_host(location)
     profile, store = store_costs(location.scheme, host), host or location.scheme
+    profile = profile if uses_tls(location) else replace(profile, handshake=0.0)
     if (fast := obstore_store(location, profile)) is not None:
         make: Callable[[Meter], Driver] = functools.partial(ObstoreObject, *fast)
         return RemoteSource(make, location, profile, key=key_of(location), store=store)

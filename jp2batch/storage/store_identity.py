@@ -20,6 +20,13 @@ def store_host(location: Location) -> str:
     return host_of(endpoint_of(location) or (location.redacted if location.is_web else ""))
 
 
+def uses_tls(location: Location) -> bool:
+    """Return whether connections to a store are encrypted."""
+    address = _address(location).get("endpoint") or endpoint_of(location)
+    store = Location(address) if address else location.store
+    return store.is_store or store.scheme.lower() == "https"
+
+
 def key_of(location: Location, file: str = "") -> str:
     """Return the index key of an object.
 

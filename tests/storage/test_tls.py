@@ -60,9 +60,7 @@ def test_a_cold_process_opens_fewer_connections_with_tls(http_server: RangeServe
 
 
 @pytest.mark.parametrize("rlevel", [0, 2])
-def test_pixels_requests_and_bytes_are_those_without_tls(
-    http_server: RangeServer, secure: Secure, rlevel: int
-) -> None:
+def test_pixels_requests_and_bytes_are_those_without_tls(http_server: RangeServer, secure: Secure, rlevel: int) -> None:
     traffic = []
     for url, options in ((http_server.url("image.jp2"), {}), (f"{secure.address}/image.jp2", secure.options)):
         requests, sent = http_server.requests, http_server.bytes_sent

@@ -35,7 +35,7 @@ class StoreCosts:
     measured: bool = False
     """Whether measured latency and bandwidth replace the configured values."""
     handshake: float = 0.0
-    """Seconds of computing per new connection, of client and server; 0 without TLS.
+    """Seconds of computing per new TLS connection, of client and server.
 
     It limits the connections of a round, and does not change the requests: once opened, connections serve later rounds.
     """

@@ -34,7 +34,7 @@ class Lease(Protocol):
 
 
 class _Busy:
-    """Number of requests under way, and the most of the last seconds; thread-safe."""
+    """Number of requests under way, now and lately; thread-safe."""
 
     _KEPT_OPEN = 10.0  # seconds for which clients surely keep an idle connection
 

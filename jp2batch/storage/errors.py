@@ -17,8 +17,10 @@ from jp2batch.core.errors import (
     StoreUnavailable,
 )
 from jp2batch.core.location import Location
-from jp2batch.storage.http_status import names_expiry, response_of, status_of
-from jp2batch.storage.refusals import EXPIRED_CODES, refusal_of
+from jp2batch.storage.error_codes import meaning_of
+from jp2batch.storage.http_status import inner_error, names_expiry, response_of, status_of
+from jp2batch.storage.refusals import refusal_of
+from jp2batch.storage.replies import replaced
 from jp2batch.storage.schemes import SCHEMES, scheme_info
 
 _BY_STATUS: dict[int, type[Jp2BatchError]] = {
@@ -31,13 +33,6 @@ _BY_STATUS: dict[int, type[Jp2BatchError]] = {
     412: ObjectChanged,
     425: StoreUnavailable,
     429: StoreUnavailable,
-}
-
-# S3 error codes sent with status 400.
-_BY_CODE: dict[str, type[Jp2BatchError]] = {
-    **dict.fromkeys(EXPIRED_CODES, PermissionDenied),
-    "InvalidToken": PermissionDenied,
-    "RequestTimeout": StoreUnavailable,
 }
 
 # A file with an impossible name does not exist.
@@ -53,6 +48,8 @@ _BY_NAME: dict[str, type[Jp2BatchError]] = {
     "PermissionError": PermissionDenied,
     "SSLCertVerificationError": StorageError,
     "TimeoutError": StoreUnavailable,
+    "TooManyRedirects": StorageError,
+    "TooManyRedirectsError": StorageError,
     "gaierror": StoreUnavailable,
     # obstore
     "NotFoundError": ImageNotFound,
@@ -64,7 +61,6 @@ _BY_NAME: dict[str, type[Jp2BatchError]] = {
 _PROBLEMS: dict[type[Jp2BatchError], tuple[str, str]] = {
     ImageNotFound: ("there is no such object", "check the path; a folder is not an image"),
     InvalidPath: ("this is not a valid URL", "check the path"),
-    ObjectChanged: ("was replaced while it was being read", "read it again"),
     StorageError: ("the store does not deliver the object", "check the path and storage_options"),
     StoreUnavailable: ("the store did not answer as it should", "try again"),
 }
@@ -73,9 +69,22 @@ _NO_FILE = "there is no such file", "check the path"
 _UNREACHABLE = "the store cannot be reached", "check the host's name and port, the network and the proxy"
 _NOT_TRUSTED = "the store's certificate is not trusted", "name the file of its authority in SSL_CERT_FILE"
 _NOT_SECURE = "no secure connection is made", "check that the port speaks https"
+_BROKEN = "the connection broke", "try again"
+_BROKEN_NAMES = (  # of Python, aiohttp, botocore and azure-core
+    "ConnectionResetError",
+    "ClientPayloadError",
+    "ServerDisconnectedError",
+    "ConnectionClosedError",
+    "ResponseStreamingError",
+    "IncompleteReadError",
+    "ServiceResponseError",
+)
+_CIRCLES = "the server redirects in circles", "check the URL"
+_CIRCLES_NAMES = ("TooManyRedirects", "TooManyRedirectsError")
 
 # More precise texts for some exceptions, by class name.
 _KNOWN_BETTER = {
+    "InvalidRegionError": ("the name of the region is invalid", "check region_name in storage_options"),
     "BadZipFile": ("not a zip archive, or damaged", "check the path"),
     "IsADirectoryError": ("this is a folder", "give the path of a file in it"),
     "ParamValidationError": ("the name of the bucket or key is invalid", "check the path"),
@@ -86,11 +95,16 @@ _KNOWN_BETTER = {
     **dict.fromkeys(("ClientConnectorCertificateError", "SSLCertVerificationError"), _NOT_TRUSTED),
     **dict.fromkeys(("ClientConnectorSSLError", "SSLError"), _NOT_SECURE),
     "ProxyConnectionError": _UNREACHABLE,
+    **dict.fromkeys(_BROKEN_NAMES, _BROKEN),
+    **dict.fromkeys(_CIRCLES_NAMES, _CIRCLES),
 }
 _SAY_NO_MORE = {
+    *_BROKEN_NAMES,
+    *_CIRCLES_NAMES,
     "BadZipFile",
     "ClientAuthenticationError",
     "FileNotFoundError",
+    "InvalidRegionError",
     "IsADirectoryError",
     "ParamValidationError",
     "PermissionError",
@@ -104,7 +118,10 @@ def translate_error(error: Exception, location: Location, doing: str = "") -> Jp
     """
     if isinstance(error, Jp2BatchError):
         return error.at(location)
+    error = inner_error(error)
     kind = _kind(error)
+    if kind is ObjectChanged:
+        return replaced().at(location)
     problem, hint = _problem_and_hint(error, kind, location)
     if doing and issubclass(kind, StoreUnavailable):
         problem = f"{problem} when {doing}"
@@ -157,16 +174,16 @@ def _problem_and_hint(error: Exception, kind: type[Jp2BatchError], location: Loc
         return better
     if kind is PermissionDenied:
         return refusal_of(error, _code(error), location)
-    problem, hint = _PROBLEMS[kind]
     if kind is ImageNotFound and location.is_local:
         return _NO_FILE[0], _NO_FILE[1]
-    return problem, hint
+    meaning = meaning_of(_code(error))
+    return (meaning.problem, meaning.hint) if meaning and meaning.problem else _PROBLEMS[kind]
 
 
 def _kind(error: Exception) -> type[Jp2BatchError]:
-    status, code = status_of(error), _code(error)
-    if code in _BY_CODE:
-        return _BY_CODE[code]
+    status, meaning = status_of(error), meaning_of(_code(error))
+    if meaning is not None:
+        return meaning.kind
     if status == 400 and names_expiry(error):
         return PermissionDenied
     if status is not None and status >= 300:

@@ -1,22 +1,36 @@
-"""HTTP statuses in exceptions of drivers."""
+"""HTTP statuses and error codes of stores, in exceptions of drivers and in bodies."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from jp2batch.storage.signatures import says_expired
 
+_CODE = re.compile(rb'<(?:\w+:)?Code>\s*([\w.-]{1,60})\s*<|"reason"\s*:\s*"([\w.-]{1,60})"')
+
 
 class HttpStatusError(Exception):
     """An HTTP status without data.
 
-    `retry_after` is the header's value; `names_expiry` is true if the body says that a signature expired.
+    `retry_after` is the header's value, `error_code` the store's code; `names_expiry` is true if the body says that a
+    signature expired.
     """
 
-    def __init__(self, status: int, retry_after: str | None = None, names_expiry: bool = False) -> None:
-        super().__init__(status, retry_after)
+    def __init__(self, status: int, retry_after: str | None = None, names_expiry: bool = False, code: str = "") -> None:
+        super().__init__(status, retry_after, names_expiry, code)
         self.status = status
         self.retry_after = retry_after
         self.names_expiry = names_expiry
+        self.error_code = code
+
+
+def code_in(body: bytes) -> str:
+    """Return the error code in the body of a store's refusal.
+
+    Amazon and Azure send XML, Google JSON; empty for other bodies.
+    """
+    found = _CODE.search(body)
+    return (found[1] or found[2]).decode() if found else ""
 
 
 def status_of(error: BaseException) -> int | None:
@@ -45,3 +59,9 @@ def response_of(error: BaseException) -> Mapping[str, Any]:
     """
     responses = (getattr(one, "response", None) for one in (error, error.__cause__))
     return next((response for response in responses if isinstance(response, Mapping)), {})
+
+
+def inner_error(error: Exception) -> Exception:
+    """Return the error that botocore has wrapped, or the error itself."""
+    wrapped = getattr(error, "kwargs", {}).get("error") if type(error).__name__ == "HTTPClientError" else None
+    return wrapped if isinstance(wrapped, Exception) else error

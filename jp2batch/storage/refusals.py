@@ -4,16 +4,15 @@ import re
 from datetime import UTC, datetime
 
 from jp2batch.core.location import Location
+from jp2batch.storage.error_codes import EXPIRED, meaning_of
 from jp2batch.storage.http_status import names_expiry
 from jp2batch.storage.schemes import scheme_info
 from jp2batch.storage.signatures import expiry_of, is_early, is_signed
 from jp2batch.storage.signing import signer_of
 
-EXPIRED_CODES = frozenset({"ExpiredToken", "TokenRefreshRequired"})
-"""S3 error codes of expired credentials."""
-
 _IN_CONNECTION_STRING = re.compile(r"SharedAccessSignature=([^;]*)", re.IGNORECASE)
 _AGAIN = "sign it anew"
+_DENIED = "the store refuses access"
 
 
 def refusal_of(error: Exception, code: str, location: Location) -> tuple[str, str]:
@@ -30,11 +29,12 @@ def refusal_of(error: Exception, code: str, location: Location) -> tuple[str, st
         return f"{owner} expired at {expiry.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC", hint
     if is_early(query, now):
         return f"{owner} is not valid yet", "check the clock of the signer"
-    if names_expiry(error) or code in EXPIRED_CODES:
-        return (f"{owner} expired", hint) if query else ("the credentials expired", "renew them")
+    if names_expiry(error) or (meaning := meaning_of(code)) is EXPIRED:
+        return (f"{owner} expired", hint) if query else (EXPIRED.problem, EXPIRED.hint)
     if location.store.is_web and is_signed(query):
         return "the store refuses the link's signature", "sign it anew, for GET; check that the link is complete"
-    return "the store refuses access", scheme_info(location.scheme).denied
+    denied = scheme_info(location.scheme).denied
+    return (meaning.problem, meaning.hint or denied) if meaning and meaning.problem else (_DENIED, denied)
 
 
 def _signature_at(location: Location) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jp2batch.core.errors import (
+    ConfigurationError,
     ImageNotFound,
     InvalidPath,
     Jp2BatchError,
@@ -133,6 +134,7 @@ S3 = SchemeInfo(
     errors={  # of botocore; HTTPClientError is the base of its connection errors
         "CredentialRetrievalError": PermissionDenied,
         "HTTPClientError": StoreUnavailable,
+        "InvalidRegionError": ConfigurationError,
         "IncompleteReadError": StoreUnavailable,
         "NoCredentialsError": PermissionDenied,
         "ParamValidationError": InvalidPath,

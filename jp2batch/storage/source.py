@@ -3,11 +3,13 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import fsspec
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
+from jp2batch.core.config import driver
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
@@ -102,7 +104,8 @@ def open_source(path: str | Location, *, storage_options: Mapping[str, object] |
     profile, store = store_costs(location.scheme, host), host or location.scheme
     profile = profile if uses_tls(location) else replace(profile, handshake=0.0)
     if (fast := obstore_store(location, profile)) is not None:
-        make: Callable[[Meter], Driver] = functools.partial(ObstoreObject, *fast)
+        other = functools.partial(_driver_of_fsspec, location, profile) if driver() == "auto" else None
+        make: Callable[[Meter], Driver] = functools.partial(ObstoreObject, *fast, other)
         return RemoteSource(make, location, profile, key=key_of(location), store=store)
     try:
         signer = signer_of(location)
@@ -113,11 +116,11 @@ def open_source(path: str | Location, *, storage_options: Mapping[str, object] |
     else:
         if isinstance(fs, LocalFileSystem):
             return LocalSource(name, location, profile, key_of(location, name))
-        keeps_slashes = scheme_info(location.scheme) is S3 and not location.is_chained  # fsspec strips final ones
-        driver = store_class(fs)
-        make = functools.partial(driver, fs, location.text if keeps_slashes else name, literal=location.literal)
+        make = _maker(fs, name, location)
         if signer and not location.is_chained:
-            make = functools.partial(_signed, functools.partial(driver, fs), functools.partial(sign, signer, location))
+            make = functools.partial(
+                _signed, functools.partial(store_class(fs), fs), functools.partial(sign, signer, location)
+            )
         loop = fs.loop if fs.async_impl else None
         return RemoteSource(make, location, profile, loop=loop, key=key_of(location), store=store)
     raise failure  # outside `except`, without the driver's error as its context
@@ -125,6 +128,17 @@ def open_source(path: str | Location, *, storage_options: Mapping[str, object] |
 
 def _signed(make: Callable[[str, Meter], Driver], sign: Callable[[], str], meter: Meter) -> Driver:
     return SignedObject(lambda link: make(link, meter), sign)
+
+
+def _maker(fs: Any, name: str, location: Location) -> Callable[[Meter], Driver]:
+    keeps_slashes = scheme_info(location.scheme) is S3 and not location.is_chained  # fsspec strips final ones
+    path = location.text if keeps_slashes else name
+    return functools.partial(store_class(fs), fs, path, literal=location.literal)
+
+
+def _driver_of_fsspec(location: Location, profile: StoreCosts, meter: Meter) -> Driver:
+    fs, name = file_system(location, driver_options(location, profile))
+    return _maker(fs, name, location)(meter)
 
 
 def open_archive(location: Location) -> Source:

@@ -9,6 +9,7 @@ from jp2batch.core.errors import InvalidPath
 from jp2batch.core.location import Location
 from jp2batch.core.options import SIGN, StorageOptions, inner_options, validate_options, without_signer
 from jp2batch.storage.chained_options import by_protocol
+from jp2batch.storage.endpoints import validate_endpoint
 from jp2batch.storage.file_systems import written_as_url
 
 
@@ -17,6 +18,8 @@ def locate(url: str | Location, options: StorageOptions) -> Location:
 
     Raises
     ------
+    ConfigurationError
+        The endpoint of the store is not a URL.
     InvalidPath
         The URL of an object store contains a user. Drivers would read it as part of the bucket's name, and show it.
         Or the path is written as only GDAL takes it, or lacks a slash.
@@ -30,7 +33,9 @@ def locate(url: str | Location, options: StorageOptions) -> Location:
     if better := "" if location.literal else written_as_url(location.text):
         problem = "that is GDAL's way to write it" if location.text.startswith("/vsi") else "its URL lacks a slash"
         raise InvalidPath(url, problem, f"give {Location.of(better).redacted}")
-    return replace(location, options=options_for(location, options))
+    complete = replace(location, options=options_for(location, options))
+    validate_endpoint(complete)
+    return complete
 
 
 def options_for(url: str | Location, options: StorageOptions) -> dict[str, object]:

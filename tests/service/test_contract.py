@@ -111,7 +111,7 @@ def test_a_20_m_band_at_its_lowest_has_the_shape_of_the_old_readme(place):
     ("bucket", "secret", "text"),
     [
         (S3_BUCKET, "another-secret", "the store refuses access: 403 SignatureDoesNotMatch"),
-        ("no-such-bucket", S3_SECRET, "there is no such object: 404 NoSuchBucket"),
+        ("no-such-bucket", S3_SECRET, "there is no such bucket: 404 NoSuchBucket"),
     ],
 )
 def test_a_bucket_that_cannot_be_read_is_told_before_it_listens(s3_server, bucket, secret, text):

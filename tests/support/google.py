@@ -4,11 +4,13 @@ import json
 import re
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from benchmarks.range_server import parse_range
 
 PUBLIC, PRIVATE = "public", "private"
 """Buckets: objects of the first can be read by everybody, of the second by nobody."""
@@ -47,19 +49,25 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(404, "The specified bucket does not exist.")
         if bucket == PRIVATE or not name:
             return self._refuse(401, "Anonymous caller does not have access.")
-        if data is None:
-            return self._refuse(404, f"No such object: {bucket}/{name}")
+        return self._refuse(404, f"No such object: {bucket}/{name}") if data is None else self._found(name, data)
+
+    def _found(self, name: str, data: bytes) -> None:
         if "alt=media" not in self.path:
-            told = {"bucket": bucket, "name": name, "size": str(len(data)), "generation": str(zlib.crc32(data))}
+            told = {"name": name, "size": str(len(data)), "generation": str(zlib.crc32(data))}
             return self._send(200, json.dumps({"kind": "storage#object", **told}).encode())
-        first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"]).groups())  # type: ignore[union-attr]
-        return self._send(206, data[first : last + 1])
+        if f"ifGenerationNotMatch={zlib.crc32(data)}" in self.path:
+            return self._send(304, b"")
+        first, stop = parse_range(self.headers["Range"], len(data)) or (0, 0)
+        told = {"Content-Range": f"bytes {first}-{stop - 1}/{len(data)}", "X-Goog-Generation": str(zlib.crc32(data))}
+        return self._send(206, data[first:stop], told)
 
     def _refuse(self, status: int, message: str) -> None:
         self._send(status, json.dumps({"error": {"code": status, "message": message}}).encode())
 
-    def _send(self, status: int, body: bytes) -> None:
+    def _send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -5,7 +5,8 @@ The account and its credentials come from options, URL and environment.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,9 +14,8 @@ from jp2batch.core.errors import StorageError
 from jp2batch.core.location import Location, redact
 from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.drivers.driver import Driver
-from jp2batch.storage.drivers.http_driver import unsatisfied
-from jp2batch.storage.http_status import status_of
-from jp2batch.storage.replies import Reply, Version, content_range
+from jp2batch.storage.drivers.http_driver import FIRST_BYTE, HttpReply, range_header, reply_of
+from jp2batch.storage.replies import Reply, Version
 
 _ENVIRONMENT = {
     name: f"AZURE_STORAGE_{name.upper()}"
@@ -30,7 +30,8 @@ _DOMAIN = "core.windows.net"
 class AzureBlob(Driver):
     """An object of Azure Blob Storage.
 
-    Calls azure-storage-blob directly: adlfs's own method tells no version, and repeats requests itself.
+    Sends its requests through the pipeline of azure-storage-blob, which signs them. Methods above it decompress bodies,
+    refuse replies with unusual headers, and repeat requests themselves.
     """
 
     file_system = "adlfs.spec.AzureBlobFileSystem"
@@ -38,35 +39,31 @@ class AzureBlob(Driver):
 
     async def get(self, span: ByteRange, expected: Version | None) -> Reply:
         """Request a range once; see `driver.Driver`."""
-        headers: dict[str, str] = {}
-
-        def note(response: Any) -> None:
-            headers.update((name.lower(), value) for name, value in response.http_response.headers.items())
-
-        self._meter.requested()
-        options = {"retry_total": 0, "raw_response_hook": note, **_condition(expected, "IfNotModified")}
-        try:
-            stream = await self._blob().download_blob(span.start, span.stop - span.start, **options)
-            data: bytes = await stream.readall()
-        except Exception as error:
-            if status_of(error) != 416:
-                raise
-            return unsatisfied(span, headers)
-        self._meter.received(len(data))
-        given, size = content_range(headers.get("content-range"))
-        return Reply(data, Version(size, headers.get("etag")), given)
+        condition = {"If-Match": str(expected.etag)} if expected and expected.has_tag else {}
+        async with self._answer(span, condition) as answer:
+            return await reply_of(answer, span, expected, self._meter)
 
     async def look(self, expected: Version | None) -> Version:
         """Request the size and the version alone; see `driver.Driver`."""
-        self._meter.requested()
-        options = {"retry_total": 0, **_condition(expected, "IfModified")}
-        try:
-            found = await self._blob().get_blob_properties(**options)
-        except Exception as error:
-            if status_of(error) == 304 and expected is not None:
+        condition = {"If-None-Match": str(expected.etag)} if expected and expected.has_tag else {}
+        async with self._answer(FIRST_BYTE, condition) as answer:
+            if answer.status == 304 and expected is not None:
                 return expected
-            raise
-        return Version(found.size, found.etag)
+            return (await reply_of(answer, FIRST_BYTE, expected, self._meter)).version
+
+    @asynccontextmanager
+    async def _answer(self, span: ByteRange, condition: Mapping[str, str]) -> AsyncIterator[HttpReply]:
+        from azure.core.rest import HttpRequest
+
+        blob = self._blob()
+        headers = {"x-ms-version": blob.api_version, "x-ms-range": range_header(span), **condition}
+        self._meter.requested()
+        request = HttpRequest("GET", blob.url, headers=headers)
+        response = await blob._client._client.send_request(request, stream=True, retry_total=0)
+        try:
+            yield HttpReply(response.status_code, response.headers, response.iter_raw())
+        finally:
+            await response.close()
 
     @staticmethod
     def repeat_nothing(fs: Any) -> None:
@@ -81,12 +78,6 @@ class AzureBlob(Driver):
         if not key:
             raise IsADirectoryError(container)
         return self._fs.service_client.get_blob_client(container, key)
-
-
-def _condition(expected: Version | None, name: str) -> dict[str, Any]:
-    from azure.core import MatchConditions
-
-    return {"etag": expected.etag, "match_condition": MatchConditions[name]} if expected and expected.has_tag else {}
 
 
 def azure_credentials(options: Mapping[str, object]) -> str | None:

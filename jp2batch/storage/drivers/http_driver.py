@@ -18,14 +18,16 @@ from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.driver import Driver
-from jp2batch.storage.http_status import HttpStatusError
+from jp2batch.storage.http_status import HttpStatusError, code_in
 from jp2batch.storage.replies import Reply, Version, content_range
 from jp2batch.storage.signatures import says_expired
 
 CHUNK = 256 * 1024
 """Bytes of a body per chunk."""
 
-_FIRST_BYTE = ByteRange(0, 1)
+FIRST_BYTE = ByteRange(0, 1)
+"""The range to look at an object with."""
+
 _LONGEST_REFUSAL = 4096  # bytes of its body
 _PATIENCE = 5.0  # seconds for it
 
@@ -97,7 +99,7 @@ def range_to_look_at(expected: Version | None) -> str:
 
     The last byte if no version is `expected`, since its position tells the size; else the first.
     """
-    return "bytes=-1" if expected is None else range_header(_FIRST_BYTE)
+    return "bytes=-1" if expected is None else range_header(FIRST_BYTE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +146,9 @@ class HttpObject(Driver):
     async def _answer(self, headers: Mapping[str, str]) -> AsyncIterator[HttpReply]:
         session = await self._fs.set_session()
         options = {"allow_redirects": True, **self._fs.kwargs}
-        # A compressed body has other offsets than the file.
+        # A compressed body has other offsets than the file; of a file that is compressed, ranges are of its own bytes.
         options["headers"] = {**(options.get("headers") or {}), "Accept-Encoding": "identity", **headers}
+        options["auto_decompress"] = False
         sent: list[object] = []
         try:
             url = self._fs.encode_url(self._path)
@@ -180,7 +183,7 @@ async def confirmed_version(answer: HttpReply, expected: Version | None, meter: 
         return expected
     if answer.status == 200:  # the server ignores ranges; the body is not taken
         return answer.version
-    reply = await reply_of(answer, _FIRST_BYTE, expected, meter)
+    reply = await reply_of(answer, FIRST_BYTE, expected, meter)
     if reply.version.size is None and expected is None and reply.span is not None and len(reply.data) == 1:
         return Version(reply.span.stop, reply.version.etag)
     return reply.version
@@ -203,14 +206,15 @@ def unsatisfied(span: ByteRange, headers: Mapping[str, str]) -> Reply:
 async def _refusal(answer: HttpReply) -> HttpStatusError:
     """Return the error for a status.
 
-    The body of a refusal may name its cause.
+    The body of a refusal may name its cause, as may a header of Azure.
     """
     body = b""
-    if answer.status in (400, 401, 403):
+    if answer.status >= 300:
         with contextlib.suppress(Exception):  # the status is enough
             async with asyncio.timeout(_PATIENCE):
-                body = await _body(answer.chunks, _LONGEST_REFUSAL, Meter())
-    return HttpStatusError(answer.status, answer.headers.get("retry-after"), says_expired(body))
+                body = (await _body(answer.chunks, _LONGEST_REFUSAL, Meter()))[:_LONGEST_REFUSAL]
+    code = answer.headers.get("x-ms-error-code") or code_in(body)
+    return HttpStatusError(answer.status, answer.headers.get("retry-after"), says_expired(body), code)
 
 
 async def _part(answer: HttpReply, span: ByteRange, meter: Meter) -> Reply:

@@ -3,13 +3,14 @@
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from email.utils import format_datetime
 from importlib.util import find_spec
 from typing import Any
 
 from jp2batch.core.config import driver, max_whole_file
 from jp2batch.core.costs import StoreCosts
-from jp2batch.core.errors import ConfigurationError, ImageTooLarge, StoreUnavailable
+from jp2batch.core.errors import ConfigurationError, ImageTooLarge
 from jp2batch.core.location import Location
 from jp2batch.core.options import inner_options, without_signer
 from jp2batch.core.ranges import ByteRange
@@ -17,60 +18,83 @@ from jp2batch.core.runtime import is_forked, process_state
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.driver import Driver
 from jp2batch.storage.drivers.http_driver import unsatisfied
+from jp2batch.storage.drivers.obstore_errors import RangeUnsatisfied, ReplyNotPartial, ReplyNotShown, plain_error
 from jp2batch.storage.drivers.pending_calls import pending_calls
 from jp2batch.storage.http_status import HttpStatusError
 from jp2batch.storage.replies import Reply, Version
 from jp2batch.storage.schemes import S3, scheme_info
-from jp2batch.storage.signatures import says_expired
 from jp2batch.storage.store_identity import endpoint_of
 
 _KNOWN = frozenset({"key", "secret", "token", "anon", "endpoint_url", "client_kwargs", "requester_pays", "profile"})
 _CONTROL = re.compile("[\0-\x1f\x7f]")
-_STATUS = re.compile(r"status code: (\d{3})")
-_OTHER_RANGE = re.compile(r"Requested (\d+)\.\.(\d+), got (\d+)\.\.(\d+)")
-_UNREACHABLE = re.compile(r"kind: Connect,(?s:.*)(dns error|tcp connect error)")
-_HOST = re.compile(r"performing [A-Z]+ https?://(?:[^/@\s]*@)?([^/\s]+)/")
-_PASSING = re.compile(r"(HTTP error: .*|Content-Range header .*|.* for CONTENT_RANGE header)")  # may succeed later
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_REGION = re.compile(r"[A-Za-z0-9-]+")
 
 
 class ObstoreObject(Driver):
-    """An object behind the S3 protocol."""
+    """An object behind the S3 protocol.
+
+    Replies that obstore does not show are asked for again by another driver, if there is one.
+    """
 
     tells_version = True
 
-    def __init__(self, store: Any, key: str, meter: Meter) -> None:
+    def __init__(self, store: Any, key: str, other: Callable[[Meter], Driver] | None, meter: Meter) -> None:
         self._store, self._key, self._meter = store, key, meter
+        self._make_other = other
+        self._other: Driver | None = None
 
     async def get(self, span: ByteRange, expected: Version | None) -> Reply:
         """Request a range once; see `driver.Driver`."""
+        if self._other is None:
+            try:
+                return await self._get_range(span, expected)
+            except ReplyNotShown as error:
+                self._other = self._replacement(error)
+        return await self._other.get(span, expected)
+
+    async def look(self, expected: Version | None) -> Version:
+        """Request the size and the version alone; see `driver.Driver`."""
+        if self._other is None:
+            try:
+                return await self._look(expected)
+            except ReplyNotShown as error:
+                self._other = self._replacement(error)
+        return await self._other.look(expected)
+
+    def _replacement(self, error: ReplyNotShown) -> Driver:
+        if self._make_other is None:
+            raise error.instead from None
+        return self._make_other(self._meter)
+
+    async def _get_range(self, span: ByteRange, expected: Version | None) -> Reply:
         options: dict[str, object] = {"range": span}
         if expected is not None and expected.has_tag:
             options["if_match"] = expected.etag
         try:
             return await self._get(options)
-        except _NotPartial as error:
-            if expected is not None:
-                raise ConnectionError(str(error)) from None
+        except ReplyNotPartial:
+            if self._make_other is not None or expected is not None:
+                raise
             return await self._get({})
-        except HttpStatusError as error:
-            if error.status != 416:
+        except RangeUnsatisfied:
+            if self._make_other is not None:
                 raise
             return unsatisfied(span, {})
 
-    async def look(self, expected: Version | None) -> Version:
-        """Request the size and the version alone; see `driver.Driver`."""
+    async def _look(self, expected: Version | None) -> Version:
         options: dict[str, object] = {"range": ByteRange(0, 1)}
         if expected is not None and expected.has_tag:
             options["if_none_match"] = expected.etag
         try:
             return (await self._get(options)).version
-        except _NotPartial:
+        except ReplyNotPartial:
             return _version_of((await self._ask({})).meta)  # the body is not taken
+        except RangeUnsatisfied:
+            return unsatisfied(ByteRange(0, 1), {}).version
         except HttpStatusError as error:
             if error.status == 304 and expected is not None:
                 return expected
-            if error.status == 416:
-                return unsatisfied(ByteRange(0, 1), {}).version
             raise
 
     async def _get(self, options: Any) -> Reply:
@@ -82,7 +106,7 @@ class ObstoreObject(Driver):
         try:
             data = bytes(await pending_calls().run(answer.bytes_async()))
         except Exception as error:  # noqa: BLE001  # it has classes of its own
-            raise _plain(error) from None
+            raise plain_error(error) from None
         self._meter.received(len(data))
         return Reply(data, version, ByteRange(*answer.range) if options else None, whole=not options)
 
@@ -97,11 +121,7 @@ class ObstoreObject(Driver):
         try:
             return await pending_calls().run(obstore.get_async(self._store, self._key, options=options))
         except Exception as error:  # noqa: BLE001  # it has classes of its own
-            raise _plain(error) from None
-
-
-class _NotPartial(Exception):  # internal: reading the whole object may still succeed
-    """The server ignores ranges."""
+            raise plain_error(error) from None
 
 
 def obstore_store(location: Location, profile: StoreCosts) -> tuple[Any, str] | None:
@@ -146,6 +166,8 @@ def _obstacle_of_the_name(location: Location) -> str:
         return "it reads no key with an empty segment ('//', or '/' at an end), '.', '..' or a control character"
     if location.bucket.startswith("arn:"):
         return "it does not know ARNs"
+    if not _BUCKET.fullmatch(location.bucket):
+        return "this is not the name of a bucket"
     return "it reads the newest version of an object only" if "?versionId=" in f"?{location.query}" else ""
 
 
@@ -159,6 +181,8 @@ def _obstacle(location: Location, profile: StoreCosts, *, must: bool) -> str:
         return f"it does not know the storage option {unknown[0]}"
     if obstacle := _obstacle_of_the_process() or _obstacle_of_the_name(location):
         return obstacle
+    if not _REGION.fullmatch(_region(location)):
+        return "this is not the name of a region"
     # Amazon's own buckets are in regions, which s3fs finds by itself; and obstore does not tell the Retry-After of a
     # busy store.
     if not must and (not endpoint_of(location) or profile.requests_per_minute):
@@ -179,11 +203,9 @@ def _profile_of(options: Mapping[str, object]) -> str | None:
 
 def _config(location: Location) -> dict[str, str]:
     options = location.options
-    client = inner_options(options, "client_kwargs")
-    region = client.get("region_name") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     told = {
         "endpoint": endpoint_of(location),
-        "region": region or "us-east-1",
+        "region": _region(location),
         "access_key_id": None if options.get("anon") else options.get("key"),
         "secret_access_key": None if options.get("anon") else options.get("secret"),
         "session_token": options.get("token"),
@@ -191,6 +213,11 @@ def _config(location: Location) -> dict[str, str]:
         "request_payer": "true" if options.get("requester_pays") else None,
     }
     return {name: str(value) for name, value in told.items() if value}
+
+
+def _region(location: Location) -> str:
+    named = inner_options(location.options, "client_kwargs").get("region_name")
+    return str(named or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1")
 
 
 @process_state()
@@ -250,30 +277,5 @@ def _credentials(profile: str | None) -> Any:
 
 def _version_of(meta: Mapping[str, Any]) -> Version:
     changed = meta["last_modified"]  # the epoch, if the store does not tell it
-    return Version(int(meta["size"]), meta["e_tag"] or (str(changed) if changed.timestamp() else None))
-
-
-def _unreachable(problem: str, text: str) -> ConnectionRefusedError:
-    """Return the error of an unreachable host, with its name."""
-    host = _HOST.search(text)
-    return ConnectionRefusedError(f"{problem}: {host[1]}" if host else problem)
-
-
-def _plain(error: Exception) -> Exception:
-    """Return a plain exception for an error of obstore.
-
-    Its debug output is left out.
-    """
-    text = str(error).partition("\n")[0]
-    if status := _STATUS.search(text):
-        return HttpStatusError(int(status[1]), names_expiry=says_expired(str(error).encode()))
-    if "non-partial" in text:
-        return _NotPartial("the server ignores ranges")
-    if "redirect" in text:
-        return HttpStatusError(301)
-    if other := _OTHER_RANGE.search(text):
-        asked, came = (ByteRange(int(other[n]), int(other[n + 1])) for n in (1, 3))
-        return StoreUnavailable("", f"requested {asked}, but received {came}", "try again")
-    if passing := _UNREACHABLE.search(str(error)) or _PASSING.search(text):
-        return _unreachable(passing[1], text) if passing.re is _UNREACHABLE else ConnectionError(passing[1])
-    return error.with_traceback(None) if isinstance(error, OSError) else OSError(text)
+    modified = format_datetime(changed, usegmt=True) if changed.timestamp() else None
+    return Version(int(meta["size"]), meta["e_tag"] or modified)

@@ -15,7 +15,7 @@ from jp2batch.storage.drivers.http_driver import (
     range_to_look_at,
     reply_of,
 )
-from jp2batch.storage.http_status import response_of, status_of
+from jp2batch.storage.http_status import HttpStatusError, inner_error, response_of, status_of
 from jp2batch.storage.replies import Reply, Version
 
 _WITHOUT_A_BODY = (304, 416)  # botocore raises these statuses; both are valid answers
@@ -75,6 +75,8 @@ class S3Object(Driver):
         try:
             answer = await method(**self._fs._get_s3_method_kwargs(method, self._fs.req_kw, **parameters))
         except Exception as error:
+            if isinstance(inner_error(error), RecursionError):  # botocore seeks the region of the bucket, in circles
+                raise HttpStatusError(301, code="PermanentRedirect") from None
             answer = response_of(error)
             raise
         finally:

@@ -1,0 +1,33 @@
+"""Addresses of stores, validated before any driver has them."""
+
+from urllib.parse import urlsplit
+
+from jp2batch.core.errors import ConfigurationError
+from jp2batch.core.location import Location, redact
+from jp2batch.storage.store_identity import endpoint_of
+
+
+def validate_endpoint(location: Location) -> None:
+    """Refuse an endpoint other than a URL of http or https.
+
+    Drivers would crash, or ask another host.
+
+    Raises
+    ------
+    ConfigurationError
+        The endpoint, in storage options or environment, is no such URL.
+    """
+    endpoint = endpoint_of(location) if location.store.is_store else ""
+    if not endpoint or _is_web_address(endpoint):
+        return
+    shown = redact(endpoint)
+    hint = f"give http://{shown} or https://{shown}" if "//" not in shown else "it begins with https:// or http://"
+    raise ConfigurationError(location, f"the store's endpoint_url is not a URL: {shown}", hint)
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

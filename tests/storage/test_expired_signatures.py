@@ -90,7 +90,7 @@ def test_another_refusal_of_a_link_is_no_expiry(http_server: RangeServer, body: 
     error = refused(http_server, query)
     assert isinstance(error, PermissionDenied)
     assert "expired" not in str(error)
-    assert "refuses the link's signature: 403 AccessDenied (sign it anew, for GET" in str(error)
+    assert re.search(r"refuses the link's signature: 403( AccessDenied)? \(sign it anew, for GET", str(error))
 
 
 def test_a_link_of_the_future_is_not_valid_yet(http_server: RangeServer) -> None:

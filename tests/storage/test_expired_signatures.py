@@ -1,5 +1,7 @@
 """Expired signatures are said to be expired, after the store's refusal only."""
 
+import re
+
 import dask
 import pytest
 

@@ -446,7 +446,7 @@ def test_a_refusal_names_the_cure_and_no_secret(s3_server: Any, driver: str, cre
 @pytest.mark.seaweedfs
 @pytest.mark.parametrize("path", ["s3://scenes", "s3://scenes/", "s3://no-such-bucket/a.jp2"])
 def test_a_bucket_is_no_image(s3_server: Any, driver: str, path: str) -> None:
-    with pytest.raises(errors.ImageNotFound, match="folder|there is no such bucket"):
+    with pytest.raises(errors.ImageNotFound, match=r"folder|there is no such bucket"):
         open_source(path, storage_options=s3_server.options).read_many([FIRST])
 
 

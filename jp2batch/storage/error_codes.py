@@ -1,4 +1,4 @@
-"""Meanings of the error codes of stores: of Amazon S3, Google Cloud Storage and Azure."""
+"""Meanings of the error codes of Amazon, Google and Azure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

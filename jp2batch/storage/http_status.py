@@ -1,4 +1,4 @@
-"""HTTP statuses and error codes of stores, in exceptions of drivers and in bodies."""
+"""HTTP statuses and error codes of stores, in exceptions and bodies."""
 
 import re
 from collections.abc import Mapping

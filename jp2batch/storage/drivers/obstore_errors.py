@@ -31,7 +31,7 @@ class ReplyNotPartial(ReplyNotShown):
 
 
 class RangeUnsatisfied(ReplyNotShown):
-    """The store has no bytes in the range; obstore does not tell the size."""
+    """The store has no bytes in the range; obstore hides the size."""
 
 
 def plain_error(error: Exception) -> Exception:

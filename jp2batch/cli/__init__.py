@@ -13,7 +13,7 @@ from jp2batch.cli import batch_commands, image_commands, serve_command, tool_com
 from jp2batch.cli.messages import complain, say
 from jp2batch.cli.options import FAILED, INTERRUPTED, NOT_STARTED, USAGE
 from jp2batch.core.errors import ConfigurationError, InvalidRequest, Jp2BatchError, ManifestError
-from jp2batch.core.location import redact
+from jp2batch.core.redaction import redact
 from jp2batch.core.version import __version__
 
 _ARGUMENTS = "jp2batch.arguments"

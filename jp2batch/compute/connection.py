@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Union
 
 from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError
+from jp2batch.core.redaction import redact
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -56,7 +57,7 @@ def connected(cluster: ClientLike) -> Iterator["Client"]:
         client = _connect(cluster)
     except (OSError, RuntimeError, TypeError, ValueError, CancelledError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ConfigurationError("", f"the scheduler cannot be reached: {reason}", _HINT) from error
+        raise ConfigurationError("", f"the scheduler cannot be reached: {redact(reason)}", _HINT) from None
     try:
         yield client
     finally:
@@ -105,8 +106,13 @@ def _check_address(address: str) -> None:
     from distributed import Security
     from distributed.comm.addressing import get_address_host
 
-    if not address.startswith("inproc:"):
-        get_address_host(address)
+    try:
+        _ = address.startswith("inproc:") or get_address_host(address)
+        is_valid = True
+    except (ValueError, TypeError):  # its text repeats the address, which may be a signed link by mistake
+        is_valid = False
+    if not is_valid:
+        raise ConfigurationError("", "client= is not the address of a scheduler", "give one such as tcp://host:8786")
     if not address.startswith("tls:"):
         return
     if Security().get_connection_args("client").get("ssl_context") is None:

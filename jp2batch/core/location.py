@@ -1,4 +1,4 @@
-"""Location: a path or URL, parsed once, and redaction of credentials."""
+"""Location: a path or URL, parsed once."""
 
 import os
 import re
@@ -8,22 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
+from jp2batch.core.redaction import MARK, USER, USER_OF_STORE, redact, redact_path
+
 LOCAL = ("file", "local")
 """The schemes of files of this machine."""
 
 _STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 
-_MARK, _LINK = "://", "::"
+_LINK = "::"
 _PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+_-]*")
-# In an Azure URL, the text before the @ is the container, not a user.
-_USER = re.compile(r"(?<!az://)(?<!abfs://)(?<!abfss://)(?<=://)[^/?#\s]*@")
-# Only an ARN among bucket names has a colon. A secret may contain slashes: everything up to the last @ is removed.
-_USER_OF_STORE = re.compile(
-    r"(?i)\b(s3a?|gs|gcs)://(?:(?!arn:)[^/?#\s@]*:\S*|[^/?#\s]*)@|\b(az|abfss?)://[^/?#\s@]*:\S*@"
-)
-_CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")  # they may split credentials and hide them from the patterns
-_QUERY = re.compile(r"\?[^\s'\"]*")
-_SECRET_PART = re.compile(r"(?i)\b(AccountKey|SharedAccessSignature|sig)=[^\s;&'\"]+")  # of Azure
 _PLAIN_OPTIONS = ("account_host", "account_name", "endpoint_url", "region_name", "profile")  # options without secrets
 _SHORTEST = 4  # characters of a secret: a shorter text would match anywhere
 
@@ -56,7 +49,7 @@ class Location:
 
     def __post_init__(self) -> None:
         link, chained, chain = (self.text, "", "") if self.literal else _divided(self.text)
-        scheme, mark, path = link.partition(_MARK)
+        scheme, mark, path = link.partition(MARK)
         object.__setattr__(self, "scheme", scheme if mark or chained else "file")
         object.__setattr__(self, "path", link if not mark else unquote(path) if scheme in LOCAL else path)
         object.__setattr__(self, "chain", chain)
@@ -88,9 +81,7 @@ class Location:
 
         Of a URL with control characters, only the scheme is shown.
         """
-        if not self.is_url:
-            return self.text
-        return f"{self.text.partition(_MARK)[0]}{_MARK}…" if _CONTROL.search(self.text) else redact(self.text)
+        return redact_path(self.text)
 
     @property
     def is_local(self) -> bool:
@@ -100,7 +91,7 @@ class Location:
     @property
     def is_url(self) -> bool:
         """True if a scheme is written out, even for a local file."""
-        return _MARK in self.text
+        return MARK in self.text
 
     @property
     def is_chained(self) -> bool:
@@ -162,12 +153,12 @@ class Location:
     @property
     def names_a_user_of_a_store(self) -> bool:
         """True if the URL of an object store contains a user."""
-        return _USER_OF_STORE.search(self.text) is not None
+        return USER_OF_STORE.search(self.text) is not None
 
     def with_path(self, path: str) -> "Location":
         """Return the location of another path with the same scheme and chain."""
         link, chained, chain = _divided(self.text)
-        scheme, mark, _ = link.partition(_MARK)
+        scheme, mark, _ = link.partition(MARK)
         first = f"{scheme}{mark}{quote(path) if scheme in LOCAL else path}" if mark else path
         return replace(self, text=f"{first}{chained}{chain}")
 
@@ -182,15 +173,17 @@ class Location:
 
     def redact(self, text: str) -> str:
         """Return a text without credentials and the secrets of this location."""
-        text = _SECRET_PART.sub(r"\1=…", redact(text))
+        for own in sorted({self.text, *self.links}, key=len, reverse=True):
+            text = text.replace(own, redact_path(own))
+        text = redact(text)
         for secret in sorted(self._secrets(), key=len, reverse=True):
             text = text.replace(secret, "…")
         return text
 
     def _secrets(self) -> Iterator[str]:
-        named = [found[0].rstrip("@") for found in _USER.finditer(self.text)]
+        named = [found[0].rstrip("@") for found in USER.finditer(self.text)]
         users = [part for user in named for part in (user, *user.partition(":"))]
-        texts = [*_texts(self.options), *users]
+        texts = [*_texts(self.options), *users, self.query]
         yield from (secret for text in texts for secret in {text, unquote(text)} if len(secret) >= _SHORTEST)
 
 
@@ -200,14 +193,9 @@ def _divided(text: str) -> tuple[str, str, str]:
     The first link is a URL or a protocol. A local path, or its URL, may contain "::".
     """
     link, chained, chain = text.partition(_LINK)
-    scheme, mark, _ = link.partition(_MARK)
+    scheme, mark, _ = link.partition(MARK)
     is_link = scheme not in LOCAL if mark else _PROTOCOL.fullmatch(link) is not None
     return (link, chained, chain) if is_link else (text, "", "")
-
-
-def redact(text: str) -> str:
-    """Return a text without users, passwords and queries in its URLs."""
-    return _QUERY.sub("", _USER.sub("", _USER_OF_STORE.sub(rf"\1\2{_MARK}", text)))
 
 
 def safe_name(text: str) -> str:
@@ -248,7 +236,7 @@ def host_of(address: str) -> str:
     Empty if it has none.
     """
     try:
-        return urlsplit(address if _MARK in address else f"//{address}").hostname or ""
+        return urlsplit(address if MARK in address else f"//{address}").hostname or ""
     except ValueError:  # not a URL; the driver reports it
         return ""
 

@@ -11,7 +11,8 @@ from urllib.parse import unquote
 
 from jp2batch.core import display
 from jp2batch.core.errors import InvalidPath, InvalidRequest, InvalidRlevel
-from jp2batch.core.location import Location, described, path_hint, path_text, redact
+from jp2batch.core.location import Location, described, path_hint, path_text
+from jp2batch.core.redaction import redact, redact_path
 from jp2batch.core.window import Window, WindowLike, is_whole
 
 LOWEST = -1
@@ -124,7 +125,7 @@ class Request:
         window = None if self.window is None else str(self.window)
         own = [("path", self.shown_path), ("rlevel", self.rlevel), ("window", window)]
         columns = ", ".join(name for name, _ in self.columns) or None
-        return [*own, ("root", self.shown_root), ("id", Location.of(self.id).redacted), ("columns", columns)]
+        return [*own, ("root", self.shown_root), ("id", redact_path(self.id)), ("columns", columns)]
 
     def _digested(self) -> str:
         root = "null" if self.root is None else quoted(self.root.rstrip("/"))
@@ -139,12 +140,13 @@ class Request:
     @property
     def shown_path(self) -> str:
         """The path without credentials, for display."""
-        return redact(self.path) if self.location.is_url else self.path
+        is_key = self.root is not None and self.location.is_url
+        return redact_path(redact(self.path) if is_key else self.path)
 
     @property
     def shown_root(self) -> str | None:
         """The root without credentials, for display and comparison."""
-        return self.root and redact(self.root.rstrip("/"))
+        return self.root and redact_path(self.root.rstrip("/"))
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         bounds = None if self.window is None else self.window.as_tuple()

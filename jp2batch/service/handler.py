@@ -15,7 +15,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jp2batch.core.errors import InvalidRequest, Jp2BatchError, UnexpectedError
-from jp2batch.core.location import redact
+from jp2batch.core.redaction import redact
 from jp2batch.service.log import FIELDS
 from jp2batch.service.problems import (
     BodyTooLarge,

@@ -13,7 +13,7 @@ from tornado.web import Finish
 
 from jp2batch.compute.result import Result
 from jp2batch.core.errors import Jp2BatchError
-from jp2batch.core.location import redact
+from jp2batch.core.redaction import redact
 from jp2batch.core.request import Request
 from jp2batch.service.handler import Handler
 from jp2batch.service.problems import Busy, problem_of

@@ -103,11 +103,11 @@ def open_source(path: str | Location, *, storage_options: Mapping[str, object] |
     host = store_host(location)
     profile, store = store_costs(location.scheme, host), host or location.scheme
     profile = profile if uses_tls(location) else replace(profile, handshake=0.0)
-    if (fast := obstore_store(location, profile)) is not None:
-        other = functools.partial(_driver_of_fsspec, location, profile) if driver() == "auto" else None
-        make: Callable[[Meter], Driver] = functools.partial(ObstoreObject, *fast, other)
-        return RemoteSource(make, location, profile, key=key_of(location), store=store)
     try:
+        if (fast := obstore_store(location, profile)) is not None:
+            other = functools.partial(_driver_of_fsspec, location, profile) if driver() == "auto" else None
+            make: Callable[[Meter], Driver] = functools.partial(ObstoreObject, *fast, other)
+            return RemoteSource(make, location, profile, key=key_of(location), store=store)
         signer = signer_of(location)
         opened = with_signed_store(location) if signer and location.is_chained else location
         fs, name = file_system(opened, driver_options(location, profile))

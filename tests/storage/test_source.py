@@ -22,8 +22,9 @@ from fsspec.asyn import AsyncFileSystem
 
 from jp2batch.core import errors
 from jp2batch.core.costs import StoreCosts
-from jp2batch.core.location import Location, redact
+from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
+from jp2batch.core.redaction import redact
 from jp2batch.core.store_settings import store_costs
 from jp2batch.storage.errors import translate_error
 from jp2batch.storage.replies import content_range

@@ -11,7 +11,8 @@ from jp2batch.batch.manifest.digested import Digested, Digester
 from jp2batch.batch.manifest.json_rows import plain_row
 from jp2batch.batch.manifest.rows import OWN_COLUMNS, PlainRow, Row
 from jp2batch.core.errors import InvalidPath, InvalidRequest
-from jp2batch.core.location import Location, redact
+from jp2batch.core.location import Location
+from jp2batch.core.redaction import redact
 from jp2batch.core.request import Request
 from jp2batch.core.window import Window
 

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jp2batch.core.errors import StorageError
-from jp2batch.core.location import Location, redact
+from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
+from jp2batch.core.redaction import redact
 from jp2batch.storage.drivers.driver import Driver
 from jp2batch.storage.drivers.http_driver import FIRST_BYTE, HttpReply, range_header, reply_of
 from jp2batch.storage.replies import Reply, Version
@@ -24,6 +25,7 @@ _ENVIRONMENT = {
 _SIGNING = ("account_key", "sas_token", "credential", "client_id", "client_secret")
 # account.dfs.core.windows.net, after the container or in place of it
 _HOST = re.compile(r"(?P<account>[a-z0-9-]+)\.(?:dfs|blob)\.(?P<domain>[a-z0-9.-]+)", re.IGNORECASE)
+_ACCOUNT = re.compile("[A-Za-z0-9._-]*")
 _DOMAIN = "core.windows.net"
 
 
@@ -129,6 +131,8 @@ def azure_options(location: Location, _connections: int) -> dict[str, object]:
         variable = "AZURE_STORAGE_ACCOUNT_NAME in the environment of this machine"
         hint = f'give storage_options={{"account_name": …}}, or {variable}'
         raise StorageError(location, "no storage account is named", hint)
+    if not _ACCOUNT.fullmatch(address["account_name"]):  # not shown: it may be a signed link by mistake
+        raise StorageError(location, "account_name is not the name of a storage account", "give letters and digits")
     connection = _connection(location, options)
     key = options.get("account_key") or connection.get("accountkey") or _environment("account_key")
     signature = options.get("sas_token") or connection.get("sharedaccesssignature") or _environment("sas_token")

@@ -10,7 +10,7 @@ from jp2batch.storage.signatures import says_expired
 _STATUS = re.compile(r"status code: (\d{3})")
 _OTHER_RANGE = re.compile(r"Requested (\d+)\.\.(\d+), got (\d+)\.\.(\d+)")
 _UNREACHABLE = re.compile(r"kind: Connect,(?s:.*)(dns error|tcp connect error)")
-_HOST = re.compile(r"performing [A-Z]+ https?://(?:[^/@\s]*@)?([^/\s]+)/")
+_HOST = re.compile(r"performing [A-Z]+ https?://(?:[^/\s]*@)?([^/@\s]+)/")
 _NO_RANGE = re.compile(r"Content-Range header not present|for CONTENT_RANGE header(?!.*/\*\"$)")
 _HEADER = re.compile(r"(?i)last modified|CONTENT_RANGE|Content-Length Header|e-?tag")
 

@@ -3,7 +3,8 @@
 from urllib.parse import urlsplit
 
 from jp2batch.core.errors import ConfigurationError
-from jp2batch.core.location import Location, redact
+from jp2batch.core.location import Location
+from jp2batch.core.redaction import redact
 from jp2batch.storage.store_identity import endpoint_of
 
 

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from jp2batch.core.errors import ConfigurationError
 from jp2batch.core.location import Location
-from jp2batch.core.redaction import redact
+from jp2batch.core.redaction import redact_path
 from jp2batch.storage.store_identity import endpoint_of
 
 
@@ -21,7 +21,7 @@ def validate_endpoint(location: Location) -> None:
     endpoint = endpoint_of(location) if location.store.is_store else ""
     if not endpoint or _is_web_address(endpoint):
         return
-    shown = redact(endpoint)
+    shown = redact_path(endpoint).rpartition("@")[2]
     hint = f"give http://{shown} or https://{shown}" if "//" not in shown else "it begins with https:// or http://"
     raise ConfigurationError(location, f"the store's endpoint_url is not a URL: {shown}", hint)
 

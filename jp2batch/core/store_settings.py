@@ -35,7 +35,7 @@ def store_costs(protocol: str, host: str = "") -> StoreCosts:
     ConfigurationError
         A value is missing or cannot be read.
     """
-    stores, profiles = _mapping("stores"), _mapping("profiles")
+    stores, profiles = settings_by_name("stores"), settings_by_name("profiles")
     domains = host.lower().split(".")
     names = [".".join(domains[place:]) for place in range(len(domains))] + [protocol]
     store = next((name for name in names if name in stores), "default")
@@ -65,7 +65,7 @@ def profiles_with(
     given = {key: value for key, value in given.items() if value is not None}
     if not given:
         return contextlib.nullcontext()
-    stores, profiles = _mapping("stores"), _mapping("profiles")
+    stores, profiles = settings_by_name("stores"), settings_by_name("profiles")
     own = {name: told if isinstance(told, Mapping) else profiles.get(str(told), {}) for name, told in stores.items()}
     fresh = {name: {**values, **given} for name, values in {"default": profiles["default"], **own}.items()}
     with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
@@ -75,8 +75,14 @@ def profiles_with(
     raise InvalidRequest("", f"{' or '.join(given)} cannot be read", hint)
 
 
-def _mapping(key: str) -> dict[str, Any]:
-    """Return a section of the configuration, completed with the defaults."""
+def settings_by_name(key: str) -> dict[str, Any]:
+    """Return a section of the configuration, completed with the defaults.
+
+    Raises
+    ------
+    ConfigurationError
+        The section is not a mapping.
+    """
     given = config.get_value(key)
     if not isinstance(given, Mapping):
         raise ConfigurationError("", f"jp2batch.{key} is {described(given)}", "give it as {name: {latency: …, …}}")

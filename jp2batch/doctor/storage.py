@@ -9,25 +9,19 @@ from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions, inner_options
 from jp2batch.doctor.findings import Finding
 from jp2batch.image.inspect import inspect
+from jp2batch.storage.known_stores import known_hint
 from jp2batch.storage.schemes import credentials_of, scheme_info
+from jp2batch.storage.store_options import options_for
 
 _PAY = 'storage_options={"requester_pays": True}'
-_REQUESTER_PAYS = f"its requester pays: {_PAY}, with credentials of AWS; your account is charged"
-_BUCKETS = {  # buckets of Sentinel-2 images, with the options for each
-    "sentinel-s2-l1c": _REQUESTER_PAYS,
-    "sentinel-s2-l2a": _REQUESTER_PAYS,
-    "eodata": 'Copernicus Data Space: storage_options={"endpoint_url": "https://eodata.dataspace.copernicus.eu"}, with'
-    " keys that it gives to its users",
-    "gcp-public-data-sentinel-2": 'public: gs:// with storage_options={"token": "anon"}',
-}
 
 
 def examine_storage(path: str, storage_options: StorageOptions) -> list[Finding]:
     """Check the store of an image, and the image."""
     store, options = Location.of(path).store, dict(storage_options or {})
-    protocol = store.scheme
-    used = credentials_of(protocol, options)
-    findings = [] if store.is_local else [_store(protocol, options, used)]
+    protocol, completed = store.scheme, options_for(store, options)
+    used = credentials_of(protocol, completed)
+    findings = [] if store.is_local else [_store(protocol, completed, used)]
     return [*findings, _image(path, protocol, options, used)]
 
 
@@ -47,17 +41,16 @@ def _image(path: str, protocol: str, options: dict[str, object], credentials: st
         hint = _hint(path, protocol, options, credentials)
         return Finding("image", "problem", str(PermissionDenied(error.path, error.problem, hint or error.hint)))
     except Jp2BatchError as error:
-        known = None if isinstance(error, ImageNotFound | NotJpeg2000) else _known_of_bucket(path)
-        return Finding("image", "problem", f"{error}; of this bucket is known: {known}" if known else str(error))
+        known = "" if isinstance(error, ImageNotFound | NotJpeg2000) else _known(path, options)
+        return Finding("image", "problem", f"{error}; {known}" if known else str(error))
     rows, columns = info.shape
     return Finding("image", "ok", f"{info.path}: {rows} x {columns}, {format_bytes(info.size)}, {info.crs or 'no CRS'}")
 
 
 def _hint(path: str, protocol: str, options: dict[str, object], credentials: str | None) -> str | None:
     """Return a hint against a refusal; free remedies are tried first."""
-    known = _known_of_bucket(path)
-    if known is not None and not options.get("requester_pays"):
-        return f"of this bucket is known: {known}"
+    if known := _known(path, options):
+        return known
     if not scheme_info(protocol).anonymous:
         return None
     return (
@@ -97,5 +90,5 @@ def _reads(path: str, options: Mapping[str, object]) -> bool:
     return True
 
 
-def _known_of_bucket(path: str) -> str | None:
-    return _BUCKETS.get(Location.of(path).store.bucket)
+def _known(path: str, options: Mapping[str, object]) -> str:
+    return known_hint(Location(Location.of(path).store.text, options))

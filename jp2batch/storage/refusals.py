@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from jp2batch.core.location import Location
 from jp2batch.storage.error_codes import EXPIRED, meaning_of
 from jp2batch.storage.http_status import names_expiry
+from jp2batch.storage.known_stores import known_hint
 from jp2batch.storage.schemes import scheme_info
 from jp2batch.storage.signatures import expiry_of, is_early, is_signed
 from jp2batch.storage.signing import signer_of
@@ -33,7 +34,7 @@ def refusal_of(error: Exception, code: str, location: Location) -> tuple[str, st
         return (f"{owner} expired", hint) if query else (EXPIRED.problem, EXPIRED.hint)
     if location.store.is_web and is_signed(query):
         return "the store refuses the link's signature", "sign it anew, for GET; check that the link is complete"
-    denied = scheme_info(location.scheme).denied
+    denied = known_hint(location) or scheme_info(location.scheme).denied
     return (meaning.problem, meaning.hint or denied) if meaning and meaning.problem else (_DENIED, denied)
 
 

@@ -209,6 +209,12 @@ def scheme_info(scheme: str) -> SchemeInfo:
     return _ROWS.get(scheme) or SchemeInfo((scheme,), f"{scheme} by fsspec")
 
 
+def credentials_given(scheme: str, options: Mapping[str, object]) -> bool:
+    """Return whether storage options hold credentials of a scheme."""
+    names = {*_S3_OPTIONS, "profile"} if scheme_info(scheme) is S3 else {*scheme_info(scheme).anonymous}
+    return any(options.get(name) for name in names)
+
+
 def credentials_of(scheme: str, options: Mapping[str, object]) -> str | None:
     """Return the kind of credentials for a store; None without any.
 

@@ -11,6 +11,7 @@ from jp2batch.core.options import SIGN, StorageOptions, inner_options, validate_
 from jp2batch.storage.chained_options import by_protocol
 from jp2batch.storage.endpoints import validate_endpoint
 from jp2batch.storage.file_systems import written_as_url
+from jp2batch.storage.known_stores import with_known_options
 
 
 def locate(url: str | Location, options: StorageOptions) -> Location:
@@ -41,7 +42,7 @@ def locate(url: str | Location, options: StorageOptions) -> Location:
 def options_for(url: str | Location, options: StorageOptions) -> dict[str, object]:
     """Return the storage options for the store of a path or URL.
 
-    Those of a chain are by protocol.
+    Those of a chain are by protocol. A known store adds those it needs.
 
     Raises
     ------
@@ -50,10 +51,11 @@ def options_for(url: str | Location, options: StorageOptions) -> dict[str, objec
     """
     location, given = Location.of(url), validate_options(options)
     if location.is_chained:
-        return by_protocol(location, given)
-    if not is_by_protocol(given):
-        return given
-    return {**{name: given[name] for name in (SIGN,) if name in given}, **inner_options(given, location.scheme)}
+        given = by_protocol(location, given)
+    elif is_by_protocol(given):
+        signer = {name: given[name] for name in (SIGN,) if name in given}
+        given = {**signer, **inner_options(given, location.scheme)}
+    return with_known_options(location, given)
 
 
 def is_by_protocol(options: Mapping[str, object]) -> bool:

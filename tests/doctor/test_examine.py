@@ -168,7 +168,7 @@ def test_a_bucket_whose_requester_pays_is_found_out_without_paying(store):
     store.allow = lambda headers: signed(headers) and headers.get("x-amz-request-payer") == "requester"
     for bucket, likely in (
         ("bucket", "may have to pay"),
-        ("sentinel-s2-l2a", "of this bucket is known: its requester pays"),
+        ("sentinel-s2-l2a", "of this store is known: its requester pays"),
     ):
         detail = found(f"s3://{bucket}/b.jp2", storage_options=store.signed)["image"].detail
         assert likely in detail
@@ -218,7 +218,7 @@ def test_a_web_server_that_refuses(store):
 def test_a_store_that_is_not_there(store):
     options = {"endpoint_url": "http://127.0.0.1:9", "anon": True}
     finding = found("s3://eodata/b.jp2", storage_options=options)["image"]
-    assert "of this bucket is known: Copernicus Data Space: storage_options" in finding.detail
+    assert "of this store is known: Copernicus Data Space" in finding.detail
     assert "https://eodata" in finding.detail
 
 

@@ -1,0 +1,75 @@
+"""Stores of Sentinel-2 images: options that they need, and what is known of them.
+
+The table is in the configuration, `jp2batch.known-stores`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from jp2batch.core.errors import ConfigurationError
+from jp2batch.core.location import Location
+from jp2batch.core.options import inner_options
+from jp2batch.core.store_settings import settings_by_name
+from jp2batch.storage.schemes import credentials_given, scheme_info
+from jp2batch.storage.store_identity import endpoint_of
+
+
+@dataclass(frozen=True, slots=True)
+class KnownStore:
+    """A row of the table."""
+
+    about: str
+    """What to do if the store refuses."""
+    options: Mapping[str, object]
+    """fsspec's options that it needs."""
+
+
+def known_store(location: Location) -> KnownStore | None:
+    """Return what is known of the store of a location, or None.
+
+    Raises
+    ------
+    ConfigurationError
+        The row of the store cannot be read.
+    """
+    store = location.store
+    if store.is_local:
+        return None
+    name, rows = f"{scheme_info(store.scheme).names[0]}://{store.bucket.lower()}", settings_by_name("known-stores")
+    key = name if name in rows else next((key for key in rows if fnmatchcase(name, key)), None)
+    row = None if key is None else rows[key]
+    if row is None:
+        return None
+    if not (isinstance(row, Mapping) and set(row) <= {"about", "options"} and isinstance(row.get("about", ""), str)):
+        hint = "give {about: …, options: {…}}, or null"
+        raise ConfigurationError("", f"jp2batch.known-stores.{key} cannot be read", hint)
+    return KnownStore(row.get("about", ""), dict(inner_options(row, "options")))
+
+
+def known_hint(location: Location) -> str:
+    """Return what to do after a refusal of a known store, else empty."""
+    known, options = known_store(location), dict(location.options)
+    pays = options.get("requester_pays") or inner_options(options, location.store.scheme).get("requester_pays")
+    return f"of this store is known: {known.about}" if known and known.about and not pays else ""
+
+
+def with_known_options(location: Location, options: Mapping[str, object]) -> dict[str, object]:
+    """Return storage options, completed with those that the store needs.
+
+    Options of the caller take precedence. At another endpoint, given in the options or in the environment, the bucket
+    is another; nothing is added. Neither is anonymous access beside credentials.
+    """
+    store = location.store
+    known = known_store(location)
+    own = inner_options(options, store.scheme) if location.is_chained else options
+    if known is None or endpoint_of(Location(store.text, own)):
+        return dict(options)
+    added = dict(known.options)
+    if credentials_given(store.scheme, own):
+        added = {name: value for name, value in added.items() if name not in scheme_info(store.scheme).anonymous}
+    completed: dict[str, object] = {**added, **own}
+    for name in added.keys() & own.keys():
+        if isinstance(own[name], Mapping):
+            completed[name] = {**inner_options(added, name), **inner_options(own, name)}
+    return {**options, store.scheme: completed} if location.is_chained and completed else completed

@@ -1,4 +1,4 @@
-"""Stores of Sentinel-2 images: options that they need, and what is known of them.
+"""Known stores of Sentinel-2 images: options they need, and hints.
 
 The table is in the configuration, `jp2batch.known-stores`.
 """

@@ -48,7 +48,7 @@ def known_store(location: Location) -> KnownStore | None:
 
 
 def known_hint(location: Location) -> str:
-    """Return what to do after a refusal of a known store, else empty."""
+    """Return a hint after a refusal of a known store, else empty."""
     known, options = known_store(location), dict(location.options)
     pays = options.get("requester_pays") or inner_options(options, location.store.scheme).get("requester_pays")
     return f"of this store is known: {known.about}" if known and known.about and not pays else ""

@@ -23,6 +23,7 @@ from jp2batch.cli.options import (
 from jp2batch.cli.storage_flags import StorageFlags, options_in_flags, storage_flags
 from jp2batch.core.errors import ClusterLost, OutputError, StorageError, TooManyFailures
 from jp2batch.core.file_formats import CUBE_FORMAT, DEFAULT_FORMAT, FORMAT_NAMES
+from jp2batch.core.redaction import redact_path
 
 if TYPE_CHECKING:
     from jp2batch.batch.report import BatchSummary
@@ -207,7 +208,7 @@ def index(
     for error in summary.errors:
         complain(error)
     if not quiet:
-        say(f"wrote {output}: {summary}")
+        say(f"wrote {redact_path(output)}: {summary}")
     if as_json:
         click.echo(json.dumps(summary.summary()))
     context.exit(FAILED if summary.errors else 0)

@@ -11,6 +11,7 @@ from jp2batch.cli.options import FAILED, image_flags, index_flag, use_index
 from jp2batch.cli.storage_flags import StorageFlags, storage_flags
 from jp2batch.core.file_formats import FORMATS
 from jp2batch.core.location import Location
+from jp2batch.core.redaction import redact_path
 
 if TYPE_CHECKING:
     from jp2batch.image.read import Pixels
@@ -137,7 +138,7 @@ def read(
         form_of(output)  # check the name before reading
         pixels = read_pixels(request, storage_options=storage.options_for(path))
         write(pixels, output)
-        say(f"wrote {output}: {_summary(pixels)}")
+        say(f"wrote {redact_path(output)}: {_summary(pixels)}")
         return
     text = to_json(read_pixels(request, storage_options=storage.options_for(path)))
     if len(text) > _HUGE:

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 from jp2batch.cli.messages import in_flags, say
 from jp2batch.cli.options import FAILED, image_flags, scheduler_flags
 from jp2batch.cli.storage_flags import StorageFlags, storage_flags
+from jp2batch.core.redaction import redact_path
 
 
 @click.command(short_help="Make small Sentinel-2-like products.")
@@ -76,7 +77,7 @@ def manifest(
         click.echo(format_manifest(requests, "manifest.ndjson", levels=levels), nl=False)
     else:
         write_manifest(requests, output, levels=levels)
-        say(f"wrote {output}: {len(requests)} requests")
+        say(f"wrote {redact_path(output)}: {len(requests)} requests")
 
 
 @click.command(short_help="Check the installation, the configuration and an image.")

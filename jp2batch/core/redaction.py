@@ -27,7 +27,7 @@ _PARAMETER = re.compile(
 _PART = re.compile(r"(?i)\b(AccountKey|SharedAccess(?:Key|Signature))=[^\s;'\"]+")
 _BEARER = re.compile(r"(?i)\b(bearer|authorization: *basic) +[^\s;'\"]+")
 # A URL without its scheme or a slash, which is taken for a local path.
-_ALMOST_URL = re.compile(r"(?i)^(?:(?:https?|ftps?|s3a?|gs|gcs):[/\\]*\S*|[^/\\\s:@]+:[^/\\\s@]+)@")
+_ALMOST_URL = re.compile(r"(?i)^(?:[a-z][a-z0-9+.-]+:[/\\]*\S*|[^/\\\s:@]+:[^/\\\s@]+)@")
 _PLAIN = re.compile(r"[A-Za-z0-9_.,+~:/-]*")  # of most paths: the patterns take longer
 
 

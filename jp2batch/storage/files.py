@@ -153,7 +153,8 @@ def writing(url: str, storage_options: Mapping[str, object] | None) -> Iterator[
         yield fs, path
     except Exception as error:  # noqa: BLE001  # each driver has its own
         fault = translate_error(error, location)
-        problem = f"cannot be written: {getattr(error, 'strerror', None) or fault.problem}"
+        reason = getattr(error, "strerror", None)
+        problem = f"cannot be written: {location.redact(str(reason)) if reason else fault.problem}"
         if fault.retryable:
             raise StoreUnavailable(location, problem, "try again") from None
         raise OutputError(location, problem, "check the path, the rights and the space") from None

@@ -103,9 +103,11 @@ def _chunks_of(
             yield from _object_chunks(open_source(url, storage_options=storage_options), limit)
     except Exception as error:  # noqa: BLE001  # each driver has its own
         fault = translate_error(error, location)
-        if isinstance(fault, ImageNotFound):  # the file need not be an image
-            fault = StorageError(location, f"cannot be read: {fault.problem}", "check the path")
-        raise fault from None
+    else:
+        return
+    if isinstance(fault, ImageNotFound):  # the file need not be an image
+        fault = StorageError(location, f"cannot be read: {fault.problem}", "check the path")
+    raise fault  # outside `except`, without the driver's error as its context
 
 
 def _object_chunks(source: Source, limit: int | None) -> Iterator[bytes]:

@@ -104,6 +104,19 @@ def driver() -> str:
     return str(value)
 
 
+def is_mirrored(host: str) -> bool:
+    """Return whether a host or a domain of it is in `jp2batch.mirrors`."""
+    hosts = _parsed("mirrors", _texts, "a list of hosts", 'such as ["mirrors.example.org"]')
+    labels = host.lower().split(".")
+    return any(".".join(labels[place:]) in hosts for place in range(len(labels)))
+
+
+def _texts(value: Any) -> frozenset[str]:
+    if isinstance(value, str) or not all(isinstance(one, str) for one in value or ()):
+        raise ValueError
+    return frozenset(one.lower() for one in value or ())
+
+
 def deadline() -> float:
     """Return the seconds after which a request times out.
 

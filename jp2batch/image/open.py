@@ -233,7 +233,8 @@ def _with_opened(source: Source, act: Callable[[OpenImage], T], image_index: Ima
             source.expect(None)
         opened = OpenImage.start(source)
         if pinned is not None and Version(pinned.size, pinned.etag).differs(Version(source.size, source.etag)):
-            raise ObjectChanged(source.path, "it was replaced since it was opened", "open it again")
+            hint = "open it again; for mirrors, set jp2batch.mirrors"
+            raise ObjectChanged(source.path, "it was replaced since it was opened", hint)
         return act(opened)
 
 

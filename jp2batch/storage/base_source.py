@@ -194,7 +194,7 @@ class BaseSource:
         if self._confirmed or version.etag is None:
             return
         if self._version is not None and self._version.differs(version):
-            raise replaced().at(self.path)
+            raise replaced(self._version, version).at(self.path)
         self._confirmed = True
 
     def _check_ranges(self, ranges: Sequence[ByteRange]) -> None:

@@ -42,8 +42,9 @@ def status_of(error: BaseException) -> int | None:
     if response:
         status: int | None = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return status
-    codes = (getattr(error, name, None) for name in ("status", "status_code", "code"))
-    return next((code for code in codes if isinstance(code, int) and code >= 100), None)
+    name = next((name for name in ("status", "status_code", "code") if hasattr(error, name)), "")
+    code = getattr(error, name, None) if name else None
+    return code if isinstance(code, int) and code >= 100 else None
 
 
 def names_expiry(error: BaseException) -> bool:

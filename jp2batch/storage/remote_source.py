@@ -5,13 +5,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 import fsspec.asyn
 
-from jp2batch.core.config import retry_policy
+from jp2batch.core.config import is_mirrored, retry_policy
 from jp2batch.core.costs import StoreCosts
-from jp2batch.core.errors import Jp2BatchError, StorageError, StoreUnavailable
+from jp2batch.core.errors import ConfigurationError, Jp2BatchError, StorageError, StoreUnavailable
 from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.base_source import BaseSource, Meter
@@ -19,6 +20,7 @@ from jp2batch.storage.cluster_limits import cluster_lease
 from jp2batch.storage.deadline import seconds_left
 from jp2batch.storage.drivers.driver import Driver
 from jp2batch.storage.errors import translate_error
+from jp2batch.storage.http_status import status_of
 from jp2batch.storage.latency import gauge
 from jp2batch.storage.limits import Lease, slots_of
 from jp2batch.storage.replies import Piece, Reply, Version, replaced, validate_reply
@@ -64,6 +66,7 @@ class RemoteSource(BaseSource):
         self._loop = loop
         self._store = make(self.meter)
         self._retries = retry_policy()
+        self._is_mirrored = is_mirrored(store)
         self._whole: bytes | None = None
         self._lock = threading.Lock()
 
@@ -152,7 +155,7 @@ class RemoteSource(BaseSource):
         async def attempt() -> Reply:
             async with self._slot(span):
                 begin = time.perf_counter()
-                reply = await self._store.get(span, self._version)
+                reply = await self._reply(span)
                 self._gauge.note(len(reply.data), time.perf_counter() - begin)
                 if self._version is not None:
                     self._confirm(reply.version)
@@ -161,10 +164,29 @@ class RemoteSource(BaseSource):
 
         return await retried(attempt, self._retries, self.meter.retried)
 
+    async def _reply(self, span: ByteRange) -> Reply:
+        try:
+            reply = await self._store.get(span, self._version)
+        except Exception as error:
+            if self._version is None or status_of(error) != 412:
+                raise
+            # The condition failed, but the refusal does not tell the version of the object.
+            raise replaced(self._version, await self._store.look(None)) from None
+        return replace(reply, version=self._tagged(reply.version))
+
+    def _tagged(self, version: Version) -> Version:
+        """Return a version as it identifies objects in this store."""
+        if not self._is_mirrored or version is self._version:
+            return version
+        if version.size and version.modified is None:
+            problem = "jp2batch.mirrors has its host, but a reply has no Last-Modified"
+            raise ConfigurationError(self.path, problem, "remove the host from jp2batch.mirrors")
+        return version.by_time()
+
     async def _look(self) -> Version:
         async def attempt() -> Version:
             async with self._slot():
-                return await self._store.look(self._version)
+                return self._tagged(await self._store.look(self._version))
 
         return await retried(attempt, self._retries, self.meter.retried)
 
@@ -187,7 +209,7 @@ class RemoteSource(BaseSource):
                 self._whole = whole  # first: readers that see a version rely on it
                 self._version = version
             elif self._version.differs(version):
-                raise replaced().at(self.path)
+                raise replaced(self._version, version).at(self.path)
 
     @contextmanager
     def _errors(self, span: ByteRange | None = None) -> Iterator[None]:

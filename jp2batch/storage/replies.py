@@ -1,7 +1,7 @@
 """Replies of stores to a request, and their validation. No I/O."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jp2batch.core.errors import ObjectChanged, StoreUnavailable
 from jp2batch.core.ranges import ByteRange
@@ -20,6 +20,8 @@ class Version:
     """Bytes of the whole object."""
     etag: str | None
     """The store's version tag, or its substitute; None without any."""
+    modified: str | None = field(default=None, compare=False)
+    """Time of the last change, as in Last-Modified; None if not stated."""
 
     @property
     def has_tag(self) -> bool:
@@ -36,6 +38,18 @@ class Version:
         """
         pairs = ((self.size, other.size), (self.etag, other.etag))
         return any(a != b for a, b in pairs if a is not None and b is not None)
+
+    def by_time(self) -> "Version":
+        """Return the version with the time of the last change as its tag."""
+        return Version(self.size, self.modified, self.modified)
+
+    def may_be_mirrored(self, other: "Version") -> bool:
+        """Return whether two different versions may be copies of the same object.
+
+        Sizes agree, and times of the last change, if both are stated.
+        """
+        times = {self.modified, other.modified} - {None}
+        return self.size == other.size and len(times) == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +89,7 @@ def validate_reply(reply: Reply, span: ByteRange, expected: Version) -> Reply:
         The reply has other bytes than `span`, clipped to the object.
     """
     if expected.differs(reply.version):
-        raise replaced()
+        raise replaced(expected, reply.version)
     if reply.whole:
         return reply
     if expected.size is not None:
@@ -88,6 +102,11 @@ def validate_reply(reply: Reply, span: ByteRange, expected: Version) -> Reply:
     return reply
 
 
-def replaced() -> ObjectChanged:
-    """Return the error for a replaced object."""
-    return ObjectChanged("", "was replaced while it was being read", "read it again")
+def replaced(expected: Version | None = None, now: Version | None = None) -> ObjectChanged:
+    """Return the error for a replaced object, or for mirrors that disagree."""
+    problem, hint = "was replaced while it was being read", "read it again"
+    if expected is not None and now is not None and expected.may_be_mirrored(now):
+        hint = "read it again; for mirrors with different ETags, set jp2batch.mirrors"
+        if expected.modified:
+            problem = "its ETag changed while it was being read, but neither size nor Last-Modified"
+    return ObjectChanged("", problem, hint)

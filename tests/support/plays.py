@@ -29,13 +29,15 @@ class Play:
     code: Mapping[str, str] | str = ""
     """Error code in the body: of all protocols, or by protocol."""
     headers: Mapping[str, str | None] = field(default_factory=dict)
-    """Headers in place of the usual; None leaves one out. {host} is the server's address."""
+    """Headers in place of the usual; None leaves one out. {host}, {path} and {span} are those of the request."""
     body: Callable[[bytes], bytes] | None = None
     """The body, made of the usual one."""
     tag: str | None = None
     """Version of the object: its ETag, or its generation at Google; "" leaves it out."""
     conditional: bool = True
     """Whether conditions of requests hold."""
+    size: int | None = None
+    """Bytes that the object is said to have."""
     chunked: bool = False
     sent: int | None = None
     """Bytes of the body sent before the connection is closed."""
@@ -52,6 +54,17 @@ class _Asked:
     def span(self) -> str:
         headers = self.request.headers
         return headers.get("x-ms-range") or headers.get("range", "")
+
+    def place(self, size: int) -> str:
+        """Return the first and the last byte of the range."""
+        start, stop = web.parse_range(self.span, size) or (0, 0)
+        return f"{start}-{stop - 1}"
+
+
+def _filled(text: str, words: Mapping[str, str]) -> str:
+    for word, value in words.items():
+        text = text.replace(word, value)
+    return text
 
 
 class PlayServer(web.RangeServer):
@@ -78,10 +91,15 @@ class PlayServer(web.RangeServer):
         self.names.append(asked.name)
         if asked.is_data:
             self.asked.append(asked.span)
-        response = self._response(asked, play)
+        response = self._response(asked, play) if asked.is_data else self._bucket(asked.name)
         body = bytes(response.body)  # type: ignore[arg-type]
         await web.send_bytes(connection, response, body if request.method != "HEAD" else b"")
         return "keep" if response.sent is None else "close"
+
+    def _bucket(self, name: str) -> HttpResponse:
+        """Answer a question about a bucket of Google."""
+        status = 200 if any(key.startswith(name) for key in self.objects) else 404
+        return _Response(status, {}, json.dumps({"kind": "storage#bucket"}).encode())
 
     def _response(self, asked: _Asked, play: Play) -> HttpResponse:
         data = self.objects.get(asked.name)
@@ -91,6 +109,8 @@ class PlayServer(web.RangeServer):
         tag = _tag(asked, data, play)
         headers: dict[str, str | None] = {"Last-Modified": CHANGED, **({_TAGS[asked.protocol]: tag} if tag else {})}
         status, usual, own = self._usual(asked, data, tag if play.conditional else None)
+        if play.size is not None and "Content-Range" in own:
+            own["Content-Range"] = f"bytes {asked.place(len(data))}/{play.size}"
         status = play.status or status
         body = usual if play.body is None else play.body(usual)
         if status >= 300 and play.body is None:
@@ -104,7 +124,8 @@ class PlayServer(web.RangeServer):
         headers |= own | dict(play.headers)
         if asked.protocol == "az":
             headers = {"x-ms-blob-type": "BlockBlob", **headers}
-        sent = {name: value.replace("{host}", self.address) for name, value in headers.items() if value is not None}
+        words = {"{host}": self.address, "{path}": asked.request.target, "{span}": asked.place(len(data))}
+        sent = {name: _filled(value, words) for name, value in headers.items() if value is not None}
         return _Response(status, sent, body, play.chunked, play.sent)
 
     def _usual(self, asked: _Asked, data: bytes, tag: str | None) -> tuple[int, bytes, dict[str, str | None]]:
@@ -115,9 +136,6 @@ class PlayServer(web.RangeServer):
                 return 412, b"", {}
             if (other[1] if other else headers.get("if-none-match")) == tag:
                 return 304, b"", {}
-        if not asked.is_data:
-            told = {"name": asked.name, "size": str(len(data)), "generation": tag or "1"}
-            return 200, json.dumps({"kind": "storage#object", **told}).encode(), {}
         if not asked.span:
             return 200, data, {}
         span = web.parse_range(asked.span, len(data))

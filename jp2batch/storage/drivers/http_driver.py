@@ -117,12 +117,15 @@ class HttpReply:
     def version(self) -> Version:
         """Version of the object, from Content-Length and ETag."""
         length = self.headers.get("content-length", "")
-        return Version(int(length) if length.isdecimal() else None, self.etag)
+        return self.version_of(int(length) if length.isdecimal() else None)
 
-    @property
-    def etag(self) -> str | None:
-        """The version tag, or else the time of the last change."""
-        return self.headers.get("etag") or self.headers.get("last-modified")
+    def version_of(self, size: int | None) -> Version:
+        """Return the version of an object of a size.
+
+        Its tag is the ETag, or else the time of the last change.
+        """
+        modified = self.headers.get("last-modified")
+        return Version(size, self.headers.get("etag") or modified, modified)
 
 
 class HttpObject(Driver):
@@ -185,7 +188,7 @@ async def confirmed_version(answer: HttpReply, expected: Version | None, meter: 
         return answer.version
     reply = await reply_of(answer, FIRST_BYTE, expected, meter)
     if reply.version.size is None and expected is None and reply.span is not None and len(reply.data) == 1:
-        return Version(reply.span.stop, reply.version.etag)
+        return answer.version_of(reply.span.stop)
     return reply.version
 
 
@@ -222,7 +225,7 @@ async def _part(answer: HttpReply, span: ByteRange, meter: Meter) -> Reply:
     if told is None:
         raise StoreUnavailable("", "a partial reply has no Content-Range", "try again")
     data = await _body(answer.chunks, span.size, meter)
-    return Reply(data, Version(size, answer.etag), told)
+    return Reply(data, answer.version_of(size), told)
 
 
 async def _whole(answer: HttpReply, meter: Meter) -> Reply:
@@ -232,7 +235,7 @@ async def _whole(answer: HttpReply, meter: Meter) -> Reply:
     if max(promised, len(data)) > limit:
         problem = f"the server sends only whole files, and this one is larger than {limit} bytes"
         raise ImageTooLarge("", problem, "raise jp2batch.max-whole-file, or take it from a server that honours Range")
-    return Reply(data, Version(len(data), answer.etag), whole=True)
+    return Reply(data, answer.version_of(len(data)), whole=True)
 
 
 async def _body(chunks: AsyncIterator[bytes], limit: int, meter: Meter) -> bytes:

@@ -278,4 +278,4 @@ def _credentials(profile: str | None) -> Any:
 def _version_of(meta: Mapping[str, Any]) -> Version:
     changed = meta["last_modified"]  # the epoch, if the store does not tell it
     modified = format_datetime(changed, usegmt=True) if changed.timestamp() else None
-    return Version(int(meta["size"]), meta["e_tag"] or modified)
+    return Version(int(meta["size"]), meta["e_tag"] or modified, modified)

@@ -40,7 +40,7 @@ class Version:
         return any(a != b for a, b in pairs if a is not None and b is not None)
 
     def by_time(self) -> "Version":
-        """Return the version with the time of the last change as its tag."""
+        """Return the version with its time as its tag."""
         return Version(self.size, self.modified, self.modified)
 
     def may_be_mirrored(self, other: "Version") -> bool:

@@ -96,6 +96,18 @@ def values_of_a_report(link: Link) -> NDArray[Any]:
     return np.load(next(output.glob("*.npy")))
 
 
+def item_with(link: Link) -> dict[str, Any]:
+    """Return a STAC item with the link."""
+    assets = {"B8A_60m": {"href": link.url, "type": "image/jp2"}}
+    return {"type": "Feature", "stac_version": "1.0.0", "id": NAME, "properties": {}, "assets": assets}
+
+
+def values_of_an_item(link: Link) -> NDArray[Any]:
+    (link.folder / "item.json").write_text(json.dumps(item_with(link)))
+    (request,) = jp2batch.list_requests([str(link.folder / "item.json")])
+    return jp2batch.open_cube([request.path], 0).values[0, 0]
+
+
 def values_by_an_index(link: Link) -> NDArray[Any]:
     table = str(link.folder / "index.parquet")
     assert build_index([jp2batch.Request(link.url)], table).learned == 1
@@ -120,6 +132,7 @@ FUNCTIONS: dict[str, Callable[[Link], NDArray[Any]]] = {
     "iter_manifest": lambda link: link.values if next(iter(jp2batch.iter_manifest(link.url))).path else link.values[:0],
     "open_product": values_of_a_product,
     "list_requests": lambda link: jp2batch.read(jp2batch.list_requests([link.url])[0].path, 0).values,
+    "list_requests, item": values_of_an_item,
     "build_index": values_by_an_index,
     "preview": preview_size,
 }
@@ -134,8 +147,7 @@ def test_functions_read_a_signed_link(http_server: RangeServer, link: Link, func
     http_server.files["S2.zip"] = zipped_product(http_server.files[NAME])
     for _ in range(2):
         np.testing.assert_array_equal(FUNCTIONS[function](link), link.values)
-        if function != "list_requests" or http_server.paths:
-            verify_gets_only(http_server)
+        verify_gets_only(http_server)
 
 
 def zipped_product(image: bytes) -> bytes:
@@ -214,6 +226,7 @@ COMMANDS = {
     "run, processes": "run {manifest} -o {folder}/output.zarr --overwrite --workers 1",
     "index": "index {manifest} -o {folder}/index.parquet",
     "manifest": "manifest {url} -o {folder}/new.csv",
+    "manifest of an item": "manifest {folder}/item.json -o {folder}/new.csv",
     "plan of a manifest": "plan {manifest}",
     "doctor": "doctor {url}",
 }
@@ -227,6 +240,7 @@ def test_commands_read_a_signed_link(http_server: RangeServer, link: Link, comma
     http_server.head = status
     manifest = link.folder / "m.csv"
     manifest.write_text(f"Path,rlevel\n{link.url},0\n")
+    (link.folder / "item.json").write_text(json.dumps(item_with(link)))
     if "signed manifest" in command:
         image = link.plain.replace(NAME, "image.jp2")
         http_server.files["image.jp2"] = http_server.files[NAME]
@@ -236,11 +250,15 @@ def test_commands_read_a_signed_link(http_server: RangeServer, link: Link, comma
         done = CliRunner().invoke(main, line.split())
         assert done.exit_code == 0, done.output
         assert SIGNATURE not in done.output
-        if command != "manifest":  # it reads no image
+        if not command.startswith("manifest"):  # it reads no image
             verify_gets_only(http_server)
     written = {path.name: path.read_bytes() for path in link.folder.rglob("*") if path.is_file()}
+    if command.startswith("manifest"):
+        np.testing.assert_array_equal(
+            jp2batch.read(jp2batch.read_manifest(f"{link.folder}/new.csv")[0].path, 0), link.values
+        )
     holders = {name for name, data in written.items() if SIGNATURE.encode() in data}
-    assert holders <= {"m.csv", "new.csv"}  # manifests name what is to be read
+    assert holders <= {"m.csv", "new.csv", "item.json"}  # manifests name what is to be read
 
 
 # The service

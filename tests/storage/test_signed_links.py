@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import dask
 import numpy as np
@@ -248,3 +249,40 @@ def test_a_cube_of_signed_links_takes_a_request_of_each(http_server: RangeServer
         for one in (cube, again):
             np.testing.assert_array_equal(one.values[0, band], jp2batch.read(str(image), 0).values)
     assert "HEAD" not in http_server.asked
+
+
+# The signature as it was given
+
+
+QUERIES = {
+    "Amazon": "X-Amz-Credential=AKIA%2F20260102%2Feu&X-Amz-SignedHeaders=host&X-Amz-Signature=ab",
+    "Microsoft": "se=2026-01-01T00%3A00%3A00Z&sig=ab%2Bcd%2Fef%3D",
+    "characters of base64": "sig=ab+cd/ef==",
+    "CloudFront": "Policy=eyJ_-~&Signature=a~b-c_&Key-Pair-Id=K",
+    "lower case": "sig=%c3%a9%2f",
+    "needless": "sig=%7E%41",
+    "encoded twice": "X-Amz-Credential=AKIA%252F2026&sig=%25",
+    "semicolons": "a=b;c=d;sig=x",
+    "other order": "sig=x&se=2026&sv=1",
+    "empty parts": "a&&b=&sig",
+    "question marks": "a=b?c=d&sig=?",
+    "commas and stars": "hdnts=exp=1~acl=/*~hmac=ff,a",
+}
+
+
+@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
+@pytest.mark.parametrize("path", ["a.jp2", "a%20b/%C3%A9.jp2", "a%3Bb//c;d.jp2"])
+def test_the_query_is_sent_as_it_is(http_server: RangeServer, query: str, path: str) -> None:
+    image = Made(Coding())
+    http_server.files[unquote(path)], http_server.signature = image.data, query
+    targets = f"{http_server.url(path)}?{query}"
+    for _ in range(2):
+        np.testing.assert_array_equal(jp2batch.read(targets, 0).values, image.oracle.at(0)[0])
+    assert set(http_server.paths) == {f"/{path}"}
+
+
+@pytest.mark.parametrize("query", ["a=b c", "a=é", "sig=a%", "sig=a%zz", 'a="<b>"', "a={x}|y^z"])
+def test_other_queries_are_encoded(http_server: RangeServer, query: str) -> None:
+    image = Made(Coding())
+    http_server.files["a.jp2"] = image.data
+    np.testing.assert_array_equal(jp2batch.read(f"{http_server.url('a.jp2')}?{query}", 0).values, image.oracle.at(0)[0])

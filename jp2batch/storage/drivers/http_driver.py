@@ -6,6 +6,7 @@ Bodies are read only as far as needed.
 import asyncio
 import contextlib
 import functools
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ CHUNK = 256 * 1024
 FIRST_BYTE = ByteRange(0, 1)
 """The range to look at an object with."""
 
+_CHARACTER = r"[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2}"  # RFC 3986
+_ENCODED = re.compile(rf"https?://[a-z0-9.-]+(?::\d+)?/(?:{_CHARACTER})*\?(?:{_CHARACTER}|\?)*")
+"""A URL with a query, encoded already."""
 _LONGEST_REFUSAL = 4096  # bytes of its body
 _PATIENCE = 5.0  # seconds for it
 
@@ -154,11 +158,21 @@ class HttpObject(Driver):
         options["auto_decompress"] = False
         sent: list[object] = []
         try:
-            url = self._fs.encode_url(self._path)
-            async with session.get(url, trace_request_ctx=sent, **options) as response:
+            async with session.get(self._url(), trace_request_ctx=sent, **options) as response:
                 yield HttpReply(response.status, response.headers, response.content.iter_chunked(CHUNK))
         finally:
             self._meter.requested(max(1, len(sent)))
+
+    def _url(self) -> Any:
+        """Return the URL to request.
+
+        An encoded query is sent as it is: encoded otherwise, some servers take its signature for another.
+        """
+        from yarl import URL
+
+        if _ENCODED.fullmatch(self._path) and "/." not in self._path.partition("?")[0]:
+            return URL(self._path, encoded=True)
+        return self._fs.encode_url(self._path)
 
 
 async def reply_of(answer: HttpReply, span: ByteRange, expected: Version | None, meter: Meter) -> Reply:

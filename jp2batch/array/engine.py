@@ -9,7 +9,9 @@ from xarray.backends import BackendEntrypoint
 
 import jp2batch.array.accessor  # noqa: F401  # registers the accessor
 from jp2batch.array.lazy import _nothing_to_close
+from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
+from jp2batch.core.redaction import redact_path
 from jp2batch.core.suffixes import JPEG2000_SUFFIXES
 from jp2batch.core.window import WindowLike
 
@@ -52,8 +54,9 @@ class Jp2BatchBackend(BackendEntrypoint):
 
         if unknown := sorted(decoders.keys() - _DECODERS):
             raise TypeError(f"the engine jp2batch has no option {unknown[0]!r}")
+        path = os.fspath(filename_or_obj)
         array = dataarray.open(
-            os.fspath(filename_or_obj),
+            path,
             rlevel,
             None,
             window=window,
@@ -63,11 +66,12 @@ class Jp2BatchBackend(BackendEntrypoint):
         )
         dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or []
         dataset: xr.Dataset = array.to_dataset(name=array.name).drop_vars(dropped)
+        if not Location.of(path).is_local:
+            dataset.encoding["source"] = redact_path(path)  # xarray would put the link there, with its signature
         dataset.set_close(_nothing_to_close)  # open_mfdataset calls it unconditionally
         return dataset
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Return whether the suffix of a file is of JPEG 2000."""
-        return isinstance(filename_or_obj, str | os.PathLike) and os.fspath(filename_or_obj).lower().endswith(
-            JPEG2000_SUFFIXES
-        )
+        is_path = isinstance(filename_or_obj, str | os.PathLike)
+        return is_path and Location.of(filename_or_obj).suffix in JPEG2000_SUFFIXES

@@ -16,6 +16,7 @@ from jp2batch.doctor.findings import Finding
 from jp2batch.doctor.storage import examine_storage
 from jp2batch.image import openjpeg
 from jp2batch.storage.schemes import SCHEMES
+from jp2batch.storage.signing import validate_signers
 
 _PACKAGES = ("glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow")
 _OPTIONAL = {
@@ -78,7 +79,7 @@ def _configuration() -> Finding:
     try:
         for protocol in ("default", "file", "s3", "gs", "https"):
             store_costs(protocol)
-        for check in (config.max_result, config.max_whole_file, config.first_read, config.threads):
+        for check in (config.max_result, config.max_whole_file, config.first_read, config.threads, validate_signers):
             check()
     except Jp2BatchError as error:
         return Finding("configuration", "problem", str(error))

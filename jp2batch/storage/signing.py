@@ -105,6 +105,18 @@ def _signer_of_host(host: str) -> Callable[[str], object] | None:
     return None if found is None else _named(found)
 
 
+def validate_signers() -> None:
+    """Import all configured signers.
+
+    Raises
+    ------
+    ConfigurationError
+        The configuration names no function, or one that cannot be imported.
+    """
+    for name in config.signers().values():
+        _named(name)
+
+
 @process_state(limit=64)
 def _named(name: str) -> Callable[[str], object]:
     """Return the function that the configuration names."""

@@ -345,3 +345,9 @@ def test_a_signer_shows_nothing(url: str) -> None:
     assert repr(shown) == "Signer(…)"
     array = jp2batch.open(url, storage_options={"sign": sign})
     assert "signers" not in repr(array)
+
+
+def test_doctor_names_a_signer_that_cannot_be_imported() -> None:
+    with dask.config.set({"jp2batch.signers": {"example.com": "nowhere:sign"}}):
+        done = CliRunner().invoke(main, ["doctor"])
+    assert "jp2batch.signers names no function that can be imported (ModuleNotFoundError)" in done.output

@@ -2,10 +2,22 @@
 
 from urllib.parse import urlsplit
 
-from jp2batch.core.errors import ConfigurationError
+from jp2batch.core.errors import ConfigurationError, InvalidPath
 from jp2batch.core.location import Location
 from jp2batch.core.redaction import redact_path
 from jp2batch.storage.store_identity import endpoint_of
+
+
+def validate_characters(location: Location) -> None:
+    """Refuse a URL with half of a character, as some file names have.
+
+    Raises
+    ------
+    InvalidPath
+        The URL cannot be encoded.
+    """
+    if not location.is_local and any("\ud800" <= char <= "\udfff" for char in location.text):
+        raise InvalidPath(location, "its URL is not valid Unicode", "check the path")
 
 
 def validate_endpoint(location: Location) -> None:

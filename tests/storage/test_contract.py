@@ -148,19 +148,14 @@ REPLIES = {
         (Play(301),),
         strange(301),
         {
-            name: (
+            "obstore": (
                 Refusal(
                     StorageError,
                     "the bucket is in another region or at another endpoint: 301 PermanentRedirect",
                     ELSEWHERE,
                 ),
-                reason,
+                "obstore hides the body of a redirect",
             )
-            for name, reason in {
-                "obstore": "it refuses redirects without target as of another region, and hides the body",
-                "s3fs": "botocore seeks the region of the bucket, which redirects as well",
-                "auto": "as s3fs",
-            }.items()
         },
     ),
     "a redirect to the same server": Case(
@@ -202,6 +197,7 @@ CODES: Mapping[tuple[int, str], tuple[type[Jp2BatchError], str, str]] = {
     (404, "NoSuchVersion"): MISSING,
     (400, "InvalidBucketName"): BAD_NAME,
     (400, "KeyTooLongError"): BAD_NAME,
+    (301, "PermanentRedirect"): OTHER_REGION,
     (400, "AuthorizationHeaderMalformed"): OTHER_REGION,
     (400, "IllegalLocationConstraintException"): OTHER_REGION,
     (400, "RequestTimeout"): FAILED,

@@ -10,6 +10,7 @@ import dask
 import pytest
 
 from jp2batch.core.errors import Jp2BatchError
+from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.schemes import scheme_info
 from jp2batch.storage.source import open_source
@@ -105,5 +106,7 @@ def outcome_of(store: Store, server: PlayServer, url: str) -> Outcome:
             assert [source.read_many([SPAN]) for _ in range(2)] == 2 * [[(0, DATA[:100])]]
         source.verify()
     except Jp2BatchError as error:
-        return Refusal(type(error), error.problem if error.path == url else f"{error}", error.hint)
+        return Refusal(
+            type(error), error.problem if error.path == Location.of(url).redacted else f"{error}", error.hint
+        )
     return {DATA[:100]: "part", DATA: "whole", b"": "empty"}[first[0][1]]

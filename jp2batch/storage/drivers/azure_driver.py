@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from jp2batch.core.errors import StorageError
+from jp2batch.core.errors import InvalidPath, StorageError
 from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.redaction import redact
@@ -26,6 +26,8 @@ _SIGNING = ("account_key", "sas_token", "credential", "client_id", "client_secre
 # account.dfs.core.windows.net, after the container or in place of it
 _HOST = re.compile(r"(?P<account>[a-z0-9-]+)\.(?:dfs|blob)\.(?P<domain>[a-z0-9.-]+)", re.IGNORECASE)
 _ACCOUNT = re.compile("[A-Za-z0-9._-]*")
+# adlfs leaves out tabs and line breaks, aiohttp removes these segments.
+_CHANGED = re.compile(r"(?:^|/)\.{1,2}(?:/|$)|[\0-\x1f\x7f]")
 _DOMAIN = "core.windows.net"
 
 
@@ -125,6 +127,9 @@ def azure_options(location: Location, _connections: int) -> dict[str, object]:
     A connection string is made of the credentials: adlfs has no other way to name an endpoint by http, and takes none
     of the environment beside it. Without credentials, adlfs asks `DefaultAzureCredential`, unless `anon` is true.
     """
+    if _CHANGED.search(location.key):
+        problem = "adlfs would ask for another key: this one has a segment '.' or '..', or a control character"
+        raise InvalidPath(location, problem, "copy the object to another key")
     options = dict(location.options)
     address = azure_address(location, options)
     if not address:

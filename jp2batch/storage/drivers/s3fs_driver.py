@@ -15,9 +15,10 @@ from jp2batch.storage.drivers.http_driver import (
     range_to_look_at,
     reply_of,
 )
-from jp2batch.storage.http_status import HttpStatusError, inner_error, response_of, status_of
+from jp2batch.storage.http_status import response_of, status_of
 from jp2batch.storage.replies import Reply, Version
 
+_BUCKETS = "before-call.s3.HeadBucket"
 _WITHOUT_A_BODY = (304, 416)  # botocore raises these statuses; both are valid answers
 
 
@@ -68,17 +69,25 @@ class S3Object(Driver):
         slashes = self._path[len(self._path.rstrip("/")) :]  # older s3fs strips them
         key = key if key.endswith(slashes) else key + slashes
         await self._fs.set_session()
-        method = (await self._fs.get_s3(bucket)).get_object
+        client = await self._fs.get_s3(bucket)
+        client.meta.events.register_last(_BUCKETS, _without_redirect, unique_id=_BUCKETS)
+        method = client.get_object
         parameters |= {"Bucket": bucket, "Key": key} | ({"VersionId": version} if version else {})
         self._meter.requested()
         answer: Mapping[str, Any] = {}
         try:
             answer = await method(**self._fs._get_s3_method_kwargs(method, self._fs.req_kw, **parameters))
         except Exception as error:
-            if isinstance(inner_error(error), RecursionError):  # botocore seeks the region of the bucket, in circles
-                raise HttpStatusError(301, code="PermanentRedirect") from None
             answer = response_of(error)
             raise
         finally:
             self._meter.requested(answer.get("ResponseMetadata", {}).get("RetryAttempts", 0))
         return answer
+
+
+def _without_redirect(context: dict[str, Any], **_: object) -> None:
+    """Let botocore not look for the region of a bucket while looking for it.
+
+    If the reply to HEAD is a redirect as well, it would go on until the stack is full.
+    """
+    context.get("s3_redirect", {})["redirected"] = True

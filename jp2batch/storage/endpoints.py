@@ -9,7 +9,9 @@ from jp2batch.storage.store_identity import endpoint_of
 
 
 def validate_characters(location: Location) -> None:
-    """Refuse a URL with half of a character, as some file names have.
+    """Refuse a URL with half of a character.
+
+    Names of local files have them for bytes other than UTF-8.
 
     Raises
     ------

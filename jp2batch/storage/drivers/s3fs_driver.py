@@ -86,7 +86,7 @@ class S3Object(Driver):
 
 
 def _without_redirect(context: dict[str, Any], **_: object) -> None:
-    """Let botocore not look for the region of a bucket while looking for it.
+    """Let botocore seek the region of a bucket once.
 
     If the reply to HEAD is a redirect as well, it would go on until the stack is full.
     """

@@ -9,13 +9,14 @@ import secrets
 import time
 from collections.abc import Awaitable
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jp2batch.core.errors import InvalidRequest, Jp2BatchError, UnexpectedError
-from jp2batch.core.redaction import redact
+from jp2batch.core.redaction import redact, redact_path
 from jp2batch.service.log import FIELDS
 from jp2batch.service.problems import (
     BodyTooLarge,
@@ -273,7 +274,7 @@ class Handler(RequestHandler):
             "id": self.id,
             "remote": self.request.remote_ip,
             "method": self.request.method,
-            "url": self.request.path,
+            "url": f"/{redact_path(unquote(self.request.path.removeprefix('/')))}",
             "status": status,
             "seconds": round(seconds, 6),
             **self.notes,

@@ -108,11 +108,8 @@ def _check_address(address: str) -> None:
 
     try:
         _ = address.startswith("inproc:") or get_address_host(address)
-        is_valid = True
     except (ValueError, TypeError):  # its text repeats the address, which may be a signed link by mistake
-        is_valid = False
-    if not is_valid:
-        raise ConfigurationError("", "client= is not the address of a scheduler", "give one such as tcp://host:8786")
+        raise ValueError("this is not its address") from None
     if not address.startswith("tls:"):
         return
     if Security().get_connection_args("client").get("ssl_context") is None:

@@ -134,7 +134,7 @@ def closed_cluster(_cluster: LocalCluster) -> LocalCluster:
         (closed_client, "client= is a closed Client"),
         (closed_cluster, "client= is a closed LocalCluster"),
         (lambda _: 8786, "neither a client nor a cluster: int"),
-        (lambda _: "nonsense://x", "client= is not the address of a scheduler"),
+        (lambda _: "nonsense://x", "the scheduler cannot be reached: this is not its address"),
         (lambda _: "tls://127.0.0.1:1", "dask has no TLS configuration"),
     ],
 )

@@ -108,5 +108,5 @@ def replaced(expected: Version | None = None, now: Version | None = None) -> Obj
     if expected is not None and now is not None and expected.may_be_mirrored(now):
         hint = "read it again; for mirrors with different ETags, set jp2batch.mirrors"
         if expected.modified:
-            problem = "its ETag changed while it was being read, but neither size nor Last-Modified"
+            problem = "was replaced while it was being read, or has mirrors: only its ETag changed"
     return ObjectChanged("", problem, hint)

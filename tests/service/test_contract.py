@@ -110,7 +110,7 @@ def test_a_20_m_band_at_its_lowest_has_the_shape_of_the_old_readme(place):
 @pytest.mark.parametrize(
     ("bucket", "secret", "text"),
     [
-        (S3_BUCKET, "another-secret", "the store refuses access: 403 SignatureDoesNotMatch"),
+        (S3_BUCKET, "another-secret", "the secret key does not fit the access key: 403 SignatureDoesNotMatch"),
         ("no-such-bucket", S3_SECRET, "there is no such bucket: 404 NoSuchBucket"),
     ],
 )

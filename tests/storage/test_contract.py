@@ -1,6 +1,7 @@
 """The same key and the same reply give the same object, or the same error, by every driver."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import dask
 import pytest
@@ -25,7 +26,7 @@ TRY = "try again"
 NO_RANGE = Refusal(StoreUnavailable, "a partial reply has no Content-Range", TRY)
 MIRRORS = Refusal(
     ObjectChanged,
-    "its ETag changed while it was being read, but neither size nor Last-Modified",
+    "was replaced while it was being read, or has mirrors: only its ETag changed",
     "read it again; for mirrors with different ETags, set jp2batch.mirrors",
 )
 CIRCLES = Refusal(StorageError, "the server redirects in circles", "check the URL")
@@ -50,11 +51,11 @@ def not_read_by_obstore(text: str) -> tuple[Refusal, str]:
     return Refusal(ConfigurationError, problem, "take the driver fsspec"), "obstore refuses to show it"
 
 
-def not_parsed(driver: str) -> tuple[Refusal, str]:
+def not_parsed() -> tuple[Refusal, str]:
     """Return the refusal of a header that botocore does not parse."""
     problem = 'the store does not deliver the object: ValueError: Invalid timestamp "yesterday": '
     refusal = Refusal(StorageError, f"{problem}Unknown string format: yesterday", "check the path and storage_options")
-    return refusal, f"botocore parses all headers, also for {driver}"
+    return refusal, "botocore parses all headers"
 
 
 REPLIES = {
@@ -66,8 +67,8 @@ REPLIES = {
         (Play(headers={"Last-Modified": "yesterday"}),),
         "part",
         {
-            "s3fs": not_parsed("s3fs"),
-            "auto": not_parsed("auto"),
+            "s3fs": not_parsed(),
+            "auto": not_parsed(),
             "obstore": not_read_by_obstore("Invalid last modified 'yesterday': input contains invalid characters"),
         },
     ),
@@ -269,3 +270,28 @@ def test_a_refusal_means_the_same_by_every_driver(server: PlayServer, status: in
     with STORES[name].chosen():
         told = outcome_of(STORES[name], server, STORES[name].url(server))
     assert told == Refusal(kind, f"{problem}: {status} {code}".rstrip(), hint).of(STORES[name].scheme)
+
+
+DIFFERENT_KEYS = (
+    "| a key with empty segments or a control character | obstore | it would ask for another |",
+    "| a key with segments `.` or `..` | obstore, Azure | they would ask for another |",
+    "| a key with a control character | Azure | it would ask for another |",
+    "| a URL with segments `.` or `..` | web | they are removed before it is asked (RFC 3986) |",
+    "| the host cannot be reached | all | the detail is that of the library |",
+)
+"""Differences that `test_contract_keys` holds."""
+
+DRIVER_NAMES = {"http": "web", "s3fs": "s3fs", "obstore": "obstore", "auto": "auto", "gs": "Google", "az": "Azure"}
+
+
+def test_the_documentation_lists_the_differences() -> None:
+    cells: dict[tuple[str, str], list[str]] = {}
+    for case, told in REPLIES.items():
+        for name, (_, reason) in told.but.items():
+            cells.setdefault((case, reason), []).append(DRIVER_NAMES[name])
+    lines = [f"| {case} | {', '.join(names)} | {reason} |" for (case, reason), names in cells.items()]
+    text = Path(__file__).parents[2].joinpath("docs/reading.md").read_text(encoding="utf-8")
+    shown = text.partition("<!-- differences -->")[2].partition("<!-- end of differences -->")[0]
+    for line in [*lines, *DIFFERENT_KEYS]:
+        assert line in shown, f"docs/reading.md lacks:\n{line}"
+    assert shown.count("\n| ") == 1 + len(lines) + len(DIFFERENT_KEYS)

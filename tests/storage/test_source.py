@@ -19,6 +19,7 @@ import fsspec
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from fsspec.asyn import AsyncFileSystem
+from fsspec.registry import _registry
 
 from jp2batch.core import errors
 from jp2batch.core.costs import StoreCosts
@@ -637,6 +638,7 @@ def test_an_unknown_protocol_is_named() -> None:
 
 def test_a_missing_driver_comes_with_its_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
+    monkeypatch.delitem(_registry, "gs", raising=False)  # other tests may have loaded it
     with pytest.raises(errors.StorageError, match=r'pip install "jp2batch\[gs\]"'):
         open_source("gs://bucket/a.jp2", storage_options={"token": "anon"})
 

@@ -11,16 +11,14 @@ from dask.base import tokenize
 from xarray.core import indexing
 
 from jp2batch.array import cf
+from jp2batch.array.facts import ImageFacts, source_of
 from jp2batch.array.lazy import ImageArray
 from jp2batch.core.errors import InvalidRequest
-from jp2batch.core.mission import ImageName
 from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import LOWEST, Request
-from jp2batch.core.scaling import Scaling
 from jp2batch.core.window import Window, WindowLike
 from jp2batch.image import georeference
 from jp2batch.image.georeference import Georeference, Transform
-from jp2batch.image.missions import identify, known_scaling, scaling_of
 from jp2batch.image.open import OpenImage, with_image
 from jp2batch.image.place import place_of
 from jp2batch.image.read import Pixels, read_pixels
@@ -30,9 +28,6 @@ from jp2batch.storage.source import open_source
 
 _CHUNK = 2048  # approximate rows and columns of a chunk: some MB, to keep the chunks of a large cube few
 _PIXELS: Transform = (1.0, 0.0, -0.5, 0.0, 1.0, -0.5)  # coordinates are the numbers of rows and columns
-
-TIME = {"long_name": "start of sensing"}
-"""Attributes of `time`."""
 
 
 def read(
@@ -67,8 +62,10 @@ def read(
     DataArray
         Dims (y, x), or (band, y, x) for several bands. x and y are coordinates of the sample centres, correct at every
         rlevel; `spatial_ref` holds the CRS. Without georeferencing, x and y are numbers of columns and rows of the full
-        image. Unscaled bands of a local product have the attributes `radiometric_offset` and `quantification_value`:
-        reflectance is (number + offset) / quantification. For remote products this would cost a request.
+        image. Facts of the image are scalar coordinates, as far as known: `time`, `source`, `tile`, `platform`,
+        `processing_baseline`; and for unscaled bands of a local product `radiometric_offset` and
+        `quantification_value`: reflectance is (number + offset) / quantification. For remote products these two would
+        cost a request.
 
     Raises
     ------
@@ -76,8 +73,8 @@ def read(
         Always one of its subclasses, naming the path and what to do.
     """
     request = Request(path, rlevel, window, root)
-    scaling = scaling_of(request.url, storage_options=storage_options) if scaled else None
-    return to_dataarray(read_pixels(request, storage_options=storage_options), scaling)
+    facts = ImageFacts.of(request.url, scaled=scaled, storage_options=storage_options)
+    return to_dataarray(read_pixels(request, storage_options=storage_options), facts)
 
 
 def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
@@ -113,8 +110,8 @@ def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
         Always one of its subclasses, naming the path and what to do.
     """
     request = Request(path, rlevel, window, root)
-    scaling = scaling_of(request.url, storage_options=storage_options) if scaled else None
-    array = open_lazily(request.url, rlevel, request.window, scaling=scaling, storage_options=storage_options)
+    facts = ImageFacts.of(request.url, scaled=scaled, storage_options=storage_options)
+    array = open_lazily(request.url, rlevel, request.window, facts=facts, storage_options=storage_options)
     return chunked(array, chunks)
 
 
@@ -130,7 +127,7 @@ def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
         return array
     if isinstance(chunks, Mapping) and not set(chunks) <= set(array.dims):
         problem = "chunks name a dimension that the array does not have"
-        raise InvalidRequest(array.attrs.get("source", ""), problem, f"it has {', '.join(map(str, array.dims))}")
+        raise InvalidRequest(source_of(array), problem, f"it has {', '.join(map(str, array.dims))}")
     variable = array.variable
     cut = variable.chunk(array.encoding["preferred_chunks"] if chunks == {} else chunks).chunksizes
     image = getattr(variable._data, "array", None)  # xarray would derive the name from the whole index
@@ -143,13 +140,12 @@ def open_lazily(
     rlevel: int,
     window: Window | None = None,
     *,
-    scaling: Scaling | None = None,
-    name: ImageName | None = None,
+    facts: ImageFacts,
     storage_options: StorageOptions = None,
 ) -> xr.DataArray:
     """Return a lazy array of an image, without dask.
 
-    With a scaling, its values are reflectance. Without `name`, the path tells band and time.
+    If its facts say so, its values are scaled to reflectance.
     """
     options = SecretDict.of(storage_options)
     source = open_source(url, storage_options=options)
@@ -161,46 +157,39 @@ def open_lazily(
     opened, selection = with_image(source, act)
     bands, area = len(opened.channels), selection.area
     shape = (area.height, area.width) if bands == 1 else (bands, area.height, area.width)
-    dtype = opened.dtype if scaling is None else np.dtype(np.float32)
-    lazy = ImageArray(url, selection.rlevel, area, shape, dtype, options, scaling, opened.learned_index())
-    array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection, scaling, name)
+    dtype = opened.dtype if facts.applied is None else np.dtype(np.float32)
+    lazy = ImageArray(url, selection.rlevel, area, shape, dtype, options, facts.applied, opened.learned_index())
+    array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection, facts, opened.source.path)
     chunks: dict[str, object] = {} if bands == 1 else {"band": bands}
     array.encoding["preferred_chunks"] = chunks | tile_chunks(opened.image.header.siz, selection)
     return array
 
 
-def to_dataarray(pixels: Pixels, scaling: Scaling | None = None) -> xr.DataArray:
-    """Return pixels as a DataArray; with a scaling, as reflectance."""
+def to_dataarray(pixels: Pixels, facts: ImageFacts | None = None) -> xr.DataArray:
+    """Return pixels as a DataArray, scaled as their facts say.
+
+    Without facts, these are taken from the path.
+    """
+    path = pixels.opened.source.path
+    facts = facts or ImageFacts.of(path)
     values = pixels.values[0] if len(pixels.values) == 1 else pixels.values
-    values = values if scaling is None else scaling.apply(values)
-    array = _georeferenced(values, pixels.opened, pixels.selection, scaling)
-    array.attrs["source"] = pixels.name or array.attrs["source"]
-    return array
+    values = values if facts.applied is None else facts.applied.apply(values)
+    return _georeferenced(values, pixels.opened, pixels.selection, facts, pixels.name or path)
 
 
 def _georeferenced(
-    values: Any, opened: OpenImage, selection: Selection, scaling: Scaling | None, name: ImageName | None = None
+    values: Any, opened: OpenImage, selection: Selection, facts: ImageFacts, source: str
 ) -> xr.DataArray:
-    """Return a DataArray of samples, to which `scaling` has been applied."""
-    path = opened.source.path
+    """Return a DataArray of samples, scaled as their facts say."""
     dims = ("y", "x") if len(values.shape) == 2 else ("band", "y", "x")
-    mission, parsed = identify(path)
-    name = name or parsed
     place = place_of(opened)
     coords: dict[str, object] = axes(place, selection) | spatial_ref(place, selection)
     if dims[0] == "band":
         coords["band"] = ("band", np.arange(1, values.shape[0] + 1), {"long_name": "band"})
-    if name is not None and name.time is not None:
-        coords["time"] = ((), np.datetime64(name.time.replace(tzinfo=None), "ns"), TIME)
-    array = xr.DataArray(values, coords=coords, dims=dims, name=(name and name.band) or "image")
-    array.attrs = {"rlevel": selection.rlevel, "source": path}
-    if scaling is None:
-        known = {"units": mission.units(name), "nodata": mission.nodata(name)}
-        unapplied = known_scaling(path)
-        array.attrs |= {key: value for key, value in known.items() if value is not None}
-        array.attrs |= {} if unapplied is None else unapplied.attributes
-    else:
-        array.attrs |= scaling.scaled_attributes
+    coords |= facts.coordinates(source)
+    array = xr.DataArray(values, coords=coords, dims=dims, name=(facts.name and facts.name.band) or "image")
+    array.attrs = {"rlevel": selection.rlevel} | facts.attributes
+    if facts.applied is not None:
         array.encoding["_FillValue"] = np.float32(np.nan)
     if "spatial_ref" in coords:
         array.encoding["grid_mapping"] = "spatial_ref"

@@ -153,7 +153,9 @@ def _to_png(pixels: Pixels) -> bytes:
 def _to_tif(pixels: Pixels) -> bytes:
     import rioxarray  # noqa: F401  # registers the accessor
 
-    array = _dataarray(pixels)
+    from jp2batch.array.facts import with_attributes
+
+    array = with_attributes(_dataarray(pixels))
     return _through_file(lambda path: array.rio.to_raster(path, driver="GTiff", compress="deflate"))
 
 

@@ -8,14 +8,15 @@ from typing import Any
 import xarray as xr
 
 from jp2batch.array.dataarray import chunked, open_lazily
+from jp2batch.array.facts import ImageFacts, in_dataset
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.arguments import as_path
 from jp2batch.core.errors import ImageNotFound
 from jp2batch.core.location import Location
-from jp2batch.core.mission import ImageName, ListedImage, ProductMetadata
+from jp2batch.core.mission import ImageName, ListedImage, Mission, ProductMetadata
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import validate_rlevel
-from jp2batch.image.missions import scaling_or_none
+from jp2batch.image.missions import product_mission
 from jp2batch.image.products import product_images
 
 
@@ -42,8 +43,8 @@ def open_product(
     chunks : optional
         As for `open`.
     scaled : bool
-        True to convert spectral bands to reflectance, as for `read`. Otherwise they have the attributes
-        `radiometric_offset` and `quantification_value`: reflectance is (number + offset) / quantification.
+        True to convert spectral bands to reflectance, as for `read`. Otherwise the coordinates `radiometric_offset` and
+        `quantification_value` apply to them: reflectance is (number + offset) / quantification.
     storage_options : mapping, optional
         fsspec's options for the store.
 
@@ -51,8 +52,10 @@ def open_product(
     -------
     DataTree
         A dataset for each pixel size: "R10m", "R20m", "R60m". Products of several tiles, made before December 2016,
-        have a node for each tile above these. Images that are listed in the product but absent from its folder are left
-        out and named in the attribute `missing`; each of `bands` must exist in at least one size.
+        have a node for each tile above these. Each dataset has the coordinates of `read`, with the path of the product
+        as `source`; a fact in which its bands differ has their names appended, as `radiometric_offset_B04`. Images that
+        are listed in the product but absent from its folder are left out and named in the attribute `missing`; each of
+        `bands` must exist in at least one size.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def open_product(
     """
     product, rlevel = as_path(path), validate_rlevel(as_path(path), rlevel)
     metadata, images = product_images(product, bands, storage_options=storage_options)
-    opener = partial(_open, metadata, rlevel=rlevel, chunks=chunks, scaled=scaled)
+    opener = partial(_open, product_mission(product), metadata, rlevel=rlevel, chunks=chunks, scaled=scaled)
     arrays = map_concurrently(opener, images, client=None, storage_options=storage_options)
     opened = list(zip(images, arrays, strict=True))
     found = [(image, array) for image, array in opened if array is not None]
@@ -73,10 +76,11 @@ def open_product(
             f"{', '.join(sorted(map(str, lacking)))} is listed in the product, but missing",
             "fetch it again",
         )
-    return _tree(found, _attributes(metadata, found[0][0].name, missing))
+    return _tree(found, Location.of(product).redacted, _attributes(metadata, found[0][0].name, missing))
 
 
 def _open(
+    mission: Mission,
     metadata: ProductMetadata,
     image: ListedImage,
     *,
@@ -86,17 +90,16 @@ def _open(
     storage_options: StorageOptions,
 ) -> xr.DataArray | None:
     """Open an image; return None if it does not exist."""
-    scaling = metadata.scaling(image.name.band) if scaled else scaling_or_none(metadata, image.name.band)
-    applied = scaling if scaled else None
+    facts = ImageFacts.of_product(mission, image.name, metadata, scaled=scaled)
     try:
-        array = open_lazily(image.path, rlevel, scaling=applied, name=image.name, storage_options=storage_options)
+        return chunked(open_lazily(image.path, rlevel, facts=facts, storage_options=storage_options), chunks)
     except ImageNotFound:
         return None
-    array.attrs |= {} if scaled or scaling is None else scaling.attributes
-    return chunked(array, chunks)
 
 
-def _tree(images: Sequence[tuple[ListedImage, xr.DataArray]], attributes: dict[str, object]) -> xr.DataTree:
+def _tree(
+    images: Sequence[tuple[ListedImage, xr.DataArray]], source: str, attributes: dict[str, object]
+) -> xr.DataTree:
     """Return a tree with a dataset for each pixel size.
 
     If there are several tiles, the datasets are below a node for each tile.
@@ -106,7 +109,7 @@ def _tree(images: Sequence[tuple[ListedImage, xr.DataArray]], attributes: dict[s
     for image, array in images:
         node = f"R{image.metres}m" if len(tiles) == 1 else f"{image.name.tile}/R{image.metres}m"
         groups.setdefault(node, []).append(array)
-    datasets = {node: _dataset(arrays) for node, arrays in groups.items()}
+    datasets = {node: _dataset(in_dataset(arrays, source)) for node, arrays in groups.items()}
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes), **datasets})
 
 

@@ -21,7 +21,7 @@ from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.suffixes import JPEG2000_SUFFIXES
 from jp2batch.core.window import Window, WindowLike
-from jp2batch.image.missions import find_band, identify, is_product, what_to_give
+from jp2batch.image.missions import find_band, identify, is_product, parse_properties, what_to_give
 from jp2batch.image.products import product_images
 from jp2batch.storage.files import read_bytes
 
@@ -66,7 +66,9 @@ def list_requests(
     Returns
     -------
     list of Request
-        Requests with the columns `time`, `band`, `tile` and `item`, as far as these are known.
+        Requests with the columns `time`, `band`, `tile`, `item`, `platform` and `processing_baseline`, as far as these
+        are known. Time is the start of sensing of the datatake, if a STAC item names its product or datatake, else its
+        `datetime`. What metadata and items say replaces facts in paths; `open_cube` takes it from the columns.
 
     Raises
     ------
@@ -126,17 +128,28 @@ def _image(
     *,
     name: ImageName | None = None,
 ) -> _Found:
-    """Return an image with the properties in its name.
+    """Return an image with the facts in its name.
 
-    `properties` has properties to use if the name lacks them. Without `name`, the path is parsed.
+    `properties` are of its STAC item: band and metres are used if the name lacks them, others replace those in the
+    name. Without `name`, the path is parsed.
     """
     (mission, parsed), properties = identify(path), properties or {}
-    name = name or parsed
-    band = (name and name.band) or properties.get("band")
-    metres = (name and name.resolution) or properties.get("metres") or mission.metres(band)
-    time = name.time.strftime("%Y-%m-%dT%H:%M:%SZ") if name and name.time else properties.get("time")
-    columns = {"time": time, "band": band, "tile": name and name.tile, "item": item}
+    name = name or parsed or ImageName()
+    band = name.band or properties.get("band")
+    metres = name.resolution or properties.get("metres") or mission.metres(band)
+    columns = {
+        "time": properties.get("time") or _time_text(name),
+        "band": band,
+        "tile": properties.get("tile") or name.tile,
+        "item": item,
+        "platform": properties.get("platform") or name.platform,
+        "processing_baseline": properties.get("processing_baseline") or name.baseline,
+    }
     return _Found(path, band, metres, tuple((key, value) for key, value in columns.items() if value is not None))
+
+
+def _time_text(name: ImageName) -> str | None:
+    return None if name.time is None else name.time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # STAC
@@ -181,15 +194,22 @@ def _images_of(item: Mapping[str, object], source: str) -> Iterator[_Found]:
     links = links if isinstance(links, list) else []  # needed only for relative hrefs
     selves = [link for link in links if isinstance(link, Mapping) and link.get("rel") == "self"]
     base = str(selves[0].get("href") or source) if selves else source
-    properties = item.get("properties")
-    time = properties.get("datetime") if isinstance(properties, Mapping) else None
+    facts = _facts(item.get("properties"))
     assets = item.get("assets")
     for key, asset in assets.items() if isinstance(assets, Mapping) else ():
         href = asset.get("href") if isinstance(asset, Mapping) else None
         if isinstance(href, str) and _is_jpeg2000(href, asset):
-            told = {"band": _band_of(key, asset), "time": time, "metres": _metres(asset.get("gsd"))}
+            told = {"band": _band_of(key, asset), "metres": _metres(asset.get("gsd"))} | facts
             item_id = item.get("id")
             yield _image(_resolved(href, base), item_id if isinstance(item_id, str) else None, told)
+
+
+def _facts(properties: object) -> dict[str, object]:
+    """Return the facts of an item, None if unknown."""
+    properties = properties if isinstance(properties, Mapping) else {}
+    name = parse_properties(properties)
+    time = _time_text(name) or properties.get("datetime") or properties.get("start_datetime")
+    return {"time": time, "tile": name.tile, "platform": name.platform, "processing_baseline": name.baseline}
 
 
 def _metres(gsd: object) -> int | None:

@@ -4,9 +4,9 @@ Other rooms know no particular mission.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.scaling import Scaling
@@ -41,6 +41,28 @@ class ImageName:
     platform: str | None = None
     """Name of the satellite, e.g. "S2A"."""
 
+    def updated(
+        self,
+        *,
+        time: datetime | None = None,
+        tile: str | None = None,
+        baseline: str | None = None,
+        platform: str | None = None,
+    ) -> Self:
+        """Return a copy with facts from a better source."""
+        return replace(
+            self,
+            time=time or self.time,
+            day=self.day if time is None else time.date(),
+            tile=tile or self.tile,
+            baseline=baseline or self.baseline,
+            platform=platform or self.platform,
+        )
+
+    def of_product(self, metadata: "ProductMetadata") -> Self:
+        """Return a copy with the facts in the metadata of the product."""
+        return self.updated(time=metadata.time, baseline=metadata.baseline, platform=metadata.platform)
+
 
 class ProductMetadata(Protocol):
     """Metadata of a product."""
@@ -59,7 +81,11 @@ class ProductMetadata(Protocol):
 
     @property
     def time(self) -> datetime | None:
-        """Start of sensing."""
+        """Start of sensing, in whole seconds as in names."""
+
+    @property
+    def platform(self) -> str | None:
+        """Name of the satellite."""
 
     def scaling(self, band: str | None) -> Scaling | None:
         """Return a band's scaling to reflectance; None for other quantities.
@@ -102,6 +128,12 @@ class Mission(Protocol):
         """Return facts from a path, URL or key.
 
         None if it is not an image of the mission.
+        """
+
+    def parse_properties(self, properties: Mapping[str, object]) -> ImageName | None:
+        """Return facts from the properties of a STAC item.
+
+        The time is that of the name of the product, else unknown. None if it is not an item of the mission.
         """
 
     def find_band(self, text: str) -> str | None:

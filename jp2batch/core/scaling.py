@@ -29,14 +29,6 @@ class Scaling:
         return reflectance
 
     @property
-    def attributes(self) -> dict[str, object]:
-        """Attributes for an array of numbers.
-
-        Readers do not apply them automatically.
-        """
-        return {"radiometric_offset": self.offset, "quantification_value": self.quantification}
-
-    @property
     def formula(self) -> str:
         """Formula of `apply`, as text."""
         sign = "-" if self.offset < 0 else "+"

@@ -26,6 +26,12 @@ def identify(path: str) -> tuple[Mission, ImageName | None]:
     return MISSIONS[0], None
 
 
+def parse_properties(properties: Mapping[str, object]) -> ImageName:
+    """Return facts from the properties of a STAC item, of any mission."""
+    found = (mission.parse_properties(properties) for mission in MISSIONS)
+    return next(filter(None, found), ImageName())
+
+
 def titles() -> str:
     """Return the names of all missions, for messages."""
     return " or ".join(mission.title for mission in MISSIONS)
@@ -51,8 +57,8 @@ def find_band(text: str) -> str | None:
     return next(filter(None, (mission.find_band(text) for mission in MISSIONS)), None)
 
 
-def scaling_of(path: str, *, storage_options: Mapping[str, Any] | None = None) -> Scaling | None:
-    """Return the scaling of an image to reflectance, from its product's metadata.
+def metadata_of(path: str, *, storage_options: Mapping[str, Any] | None = None) -> ProductMetadata:
+    """Return the metadata of an image's product.
 
     Parameters
     ----------
@@ -61,40 +67,33 @@ def scaling_of(path: str, *, storage_options: Mapping[str, Any] | None = None) -
     storage_options : mapping, optional
         fsspec's options for the store.
 
-    Returns
-    -------
-    Scaling or None
-        None for bands other than reflectance.
-
     Raises
     ------
     MetadataError
-        Metadata are missing or incomplete.
+        Metadata are missing or damaged.
     """
     mission, name = identify(path)
     if name is None:
         raise MetadataError(path, f"its name is not of {titles()}, hence it has no metadata", _HINT)
-    if name.band not in mission.bands:
-        return None
     location = mission.metadata_url(path)
     if location is None:
         raise MetadataError(path, "the metadata of its product cannot be located from its path", _HINT)
     try:
-        return mission.read_metadata(location, storage_options=storage_options).scaling(name.band)
+        return mission.read_metadata(location, storage_options=storage_options)
     except StorageError as error:
         raise MetadataError(path, f"the metadata of its product cannot be read: {error}", _HINT) from None
 
 
-def known_scaling(path: str) -> Scaling | None:
-    """Return the scaling of a local image to reflectance, or None.
+def local_metadata(path: str) -> ProductMetadata | None:
+    """Return the metadata of a local image's product, if readable.
 
-    None for remote images as well, whose metadata would cost a request.
+    None for remote images, whose metadata would cost a request.
     """
     mission, name = identify(path)
-    if name is None or name.band not in mission.bands or not Location.of(path).is_local:
+    if name is None or not Location.of(path).is_local or mission.metadata_url(path) is None:
         return None
     try:
-        return scaling_of(path)
+        return metadata_of(path)
     except MetadataError:
         return None
 

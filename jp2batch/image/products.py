@@ -1,6 +1,7 @@
 """List the images of a product, by bands and pixel size."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from jp2batch.core.bands import band_names, checked_metres, named
 from jp2batch.core.errors import InvalidRequest
@@ -18,6 +19,8 @@ def product_images(
     storage_options: StorageOptions = None,
 ) -> tuple[ProductMetadata, list[ListedImage]]:
     """Return the metadata of a product, and its listed images.
+
+    Facts in the metadata replace those from the paths.
 
     Parameters
     ----------
@@ -56,4 +59,4 @@ def product_images(
         raise InvalidRequest(product, problem, f"it has {known or 'none'}")
     if finest:  # sorted by pixel size; the last of each key is kept
         chosen = list({(image.name.band, image.name.tile): image for image in reversed(chosen)}.values())[::-1]
-    return metadata, chosen
+    return metadata, [replace(image, name=image.name.of_product(metadata)) for image in chosen]

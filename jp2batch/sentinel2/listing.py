@@ -32,6 +32,8 @@ class AbsentMetadata:
     """Processing baseline."""
     time: datetime | None
     """Start of sensing."""
+    platform: str | None
+    """Name of the satellite."""
     place: str
     """Location of its metadata."""
     problem: str
@@ -42,7 +44,7 @@ class AbsentMetadata:
         """Return the facts of a product that has these images."""
         name = images[0].name if images else ImageName()
         title = re.split(r"[/\\]", Location.of(folder).plain_path)[-1] or None
-        return cls(title, name.level, name.baseline, name.time, fault.path, fault.problem)
+        return cls(title, name.level, name.baseline, name.time, name.platform, fault.path, fault.problem)
 
     def scaling(self, band: str | None) -> Scaling | None:
         """Return None for bands other than reflectance.

@@ -39,7 +39,9 @@ class Sentinel2Metadata:
     baseline: str | None
     """Processing baseline, such as "04.00"."""
     time: datetime | None
-    """Start of sensing."""
+    """Start of sensing of the datatake, in whole seconds as in names."""
+    platform: str | None
+    """Name of the satellite, such as "S2A"."""
     images: tuple[str, ...]
     """Paths of the images, relative to the product's folder."""
     quantification: float | None
@@ -175,12 +177,15 @@ def _metadata(root: "Element", texts: Mapping[str, str], level: sentinel2.Level)
     special = {
         _text(one, "SPECIAL_VALUE_TEXT"): _text(one, "SPECIAL_VALUE_INDEX") for one in _named(root, "Special_Values")
     }
-    time = texts.get("PRODUCT_START_TIME")
+    time = texts.get("DATATAKE_SENSING_START") or texts.get("PRODUCT_START_TIME")
+    name = texts.get("PRODUCT_URI") or texts.get("PRODUCT_URI_2A") or texts.get("PRODUCT_URI_1C")
+    spacecraft = re.match(r"(?:Sentinel-|S)(2[A-D])", texts.get("SPACECRAFT_NAME") or name or "")
     return Sentinel2Metadata(
-        name=texts.get("PRODUCT_URI") or texts.get("PRODUCT_URI_2A") or texts.get("PRODUCT_URI_1C"),
+        name=name,
         level=level,
         baseline=texts.get("PROCESSING_BASELINE"),
-        time=None if time is None else datetime.fromisoformat(time).astimezone(UTC),
+        time=datetime.fromisoformat(time).astimezone(UTC).replace(microsecond=0) if time else None,
+        platform=None if spacecraft is None else f"S{spacecraft[1]}",
         images=tuple(_images(root)),
         quantification=quantification,
         offsets=offsets,

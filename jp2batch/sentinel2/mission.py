@@ -7,6 +7,7 @@ from jp2batch.core.mission import ImageName, ListedImage, Mission
 from jp2batch.core.options import StorageOptions
 from jp2batch.sentinel2 import metadata, names, products
 from jp2batch.sentinel2.listing import AbsentMetadata
+from jp2batch.sentinel2.stac import parse_properties
 from jp2batch.sentinel2.tile_metadata import Grid, read_grid
 
 
@@ -20,6 +21,10 @@ class Sentinel2(Mission):
     def parse_name(self, path: str) -> ImageName | None:
         """Return facts from a path; see `names.parse_name`."""
         return names.parse_name(path)
+
+    def parse_properties(self, properties: Mapping[str, object]) -> ImageName | None:
+        """Return facts from the properties of a STAC item."""
+        return parse_properties(properties)
 
     def find_band(self, text: str) -> str | None:
         """Return the band name in a text."""

@@ -148,7 +148,7 @@ def _assemble(own: dict[str, str], around: dict[str, str], on_aws: bool) -> Imag
     """Merge properties from file name and folders; the file name takes precedence."""
     told = {**around, **own}
     band = told.get("band") or told.get("kind")
-    time = _parse_time(told.get("time", ""))
+    time = parse_time(told.get("time", ""))
     baseline = told.get("baseline")
     return ImageName(
         band="PVI" if band == "preview" else band,
@@ -180,7 +180,8 @@ def _join_tile(parts: dict[str, str]) -> str | None:
     return f"T{parts['zone']:0>2}{parts['row']}{parts['square']}" if "zone" in parts else None
 
 
-def _parse_time(text: str) -> datetime | None:
+def parse_time(text: str) -> datetime | None:
+    """Return a time as in names, such as 20221005T115411."""
     try:
         return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     except ValueError:

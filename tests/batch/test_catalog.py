@@ -79,6 +79,8 @@ def test_products_give_the_finest_image_of_each_band(products):
         "band": "B8A",
         "tile": "T29UNU",
         "item": Path(products[1]).name,
+        "platform": "S2A",
+        "processing_baseline": "04.00",
     }
     assert jp2batch.run(requests).failed == []
 

@@ -217,6 +217,8 @@ def test_folders_of_amazon_tell_time_tile_and_scaling(level, layout: Layout, req
         "band": BAND,
         "tile": "T29UNU",
         "item": product.name,
+        "platform": "S2A",
+        "processing_baseline": "04.00",
     }
     cube = jp2batch.open_cube(
         Path(listed.path).parent if level == "level_1c" else Path(listed.path).parents[1], bands=BAND

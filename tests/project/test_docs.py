@@ -143,6 +143,9 @@ def claims_of_reading(names: dict[str, Any]) -> None:
     assert names["corner"].shape == (200, 300)
     assert names["reflectance"].dtype == names["by_hand"].dtype == "float32"
     xr.testing.assert_allclose(names["by_hand"], names["reflectance"].drop_attrs(deep=False), rtol=1e-6)
+    assert names["series"].radiometric_offset.values.tolist() == -1000
+    xr.testing.assert_identical(*(names[name].load().drop_vars("source") for name in ("same", "series")))
+    assert names["of_series"].dtype == "float32"
     xr.testing.assert_equal(names["again"].load(), names["cube"].compute())
     assert names["again"].rio.crs == names["cube"].rio.crs
     assert {"colours.png", "b08.nc", "b08.tif"} <= {path.name for path in Path().iterdir()}

@@ -11,7 +11,7 @@ import xarray as xr
 import jp2batch
 from jp2batch.core.errors import MetadataError
 from jp2batch.core.scaling import Scaling
-from jp2batch.image.missions import scaling_of
+from jp2batch.image.missions import metadata_of
 from jp2batch.sample.product import make_product
 from jp2batch.sentinel2.metadata import metadata_url, parse_metadata, product_place, read_metadata
 from jp2batch.sentinel2.names import BANDS
@@ -169,8 +169,8 @@ def test_numbers_become_reflectance(level, tmp_path):
         "units": "1",
         "scaling": "(number - 1000) / 10000; NaN where the number is 0",
     }.items() <= scaled.attrs.items()
-    assert {"radiometric_offset": -1000, "quantification_value": 10000}.items() <= raw.attrs.items()
-    assert set(scaled.attrs).isdisjoint({"radiometric_offset", "quantification_value", "nodata"})
+    assert (raw.radiometric_offset, raw.quantification_value) == (-1000, 10000)
+    assert {*scaled.attrs, *scaled.coords}.isdisjoint({"radiometric_offset", "quantification_value", "nodata"})
     for lazy in (
         jp2batch.open(path, scaled=True),
         jp2batch.open(path, chunks=None, scaled=True),
@@ -205,7 +205,7 @@ def test_without_metadata_scaling_is_refused_and_reading_is_not(tmp_path, band):
         (inside, "MTD_MSIL2A.xml: cannot be read: there is no such file"),
         (nameless, "its name is not of Sentinel-2"),
     ]:
-        assert "radiometric_offset" not in jp2batch.read(str(path)).attrs
+        assert "radiometric_offset" not in jp2batch.read(str(path)).coords
         with pytest.raises(MetadataError, match=problem):
             jp2batch.read(str(path), scaled=True)
         with pytest.raises(MetadataError, match=problem):
@@ -218,7 +218,7 @@ def test_only_what_costs_no_request_is_known_unasked(http_server, product, band)
     http_server.files[f"{product.name}/MTD_MSIL2A.xml"] = (product / "MTD_MSIL2A.xml").read_bytes()
     url = http_server.url(f"{product.name}/{name}")
     plain = jp2batch.read(url)
-    assert "quantification_value" not in plain.attrs
+    assert "quantification_value" not in plain.coords
     before = http_server.requests
     scaled = jp2batch.read(url, scaled=True)
     assert scaled.dtype == np.float32
@@ -226,7 +226,7 @@ def test_only_what_costs_no_request_is_known_unasked(http_server, product, band)
     before = http_server.requests
     jp2batch.read(url)
     assert asked == http_server.requests - before + 1
-    assert scaling_of(url) == read_metadata(str(product / "MTD_MSIL2A.xml")).scaling("B8A")
+    assert metadata_of(url) == read_metadata(str(product / "MTD_MSIL2A.xml"))
 
 
 def stored(array: xr.DataArray, place: Path) -> xr.DataArray:

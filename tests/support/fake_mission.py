@@ -28,6 +28,7 @@ class FakeMetadata:
     bands: tuple[str, ...]
     baseline: str | None = None
     time: datetime | None = None
+    platform: str | None = None
 
     def scaling(self, band):
         if band not in FakeMission.bands:

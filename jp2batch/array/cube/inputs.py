@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from jp2batch.array.facts import facts_in, time_of
 from jp2batch.core.arguments import as_list, as_path
 from jp2batch.core.bands import check_bands
 from jp2batch.core.errors import CubeMismatch, ImageNotFound, MetadataError, StorageError
@@ -37,9 +37,9 @@ class CubeImage:
 
     @property
     def time(self) -> np.datetime64:
-        """Start of sensing; only the day, if the path has no time."""
-        when: datetime | date | None = self.name.time or self.name.day
-        return np.datetime64(when.replace(tzinfo=None) if isinstance(when, datetime) else when, "ns")
+        """Start of sensing; only the day, if the time is unknown."""
+        when = self.name.time or self.name.day
+        return np.datetime64("NaT", "ns") if when is None else time_of(when)
 
     @property
     def band(self) -> str:
@@ -67,7 +67,7 @@ def listed_images(
     products = [path for path in paths if is_product(path)]
     if products and bands is None:
         raise CubeMismatch(products[0], "bands are required when opening a product", 'give bands=["B04", …]')
-    named = [named_image(path) for path in paths if not is_product(path)]
+    named = [named_image(path, one) for path, one in zip(paths, given, strict=True) if not is_product(path)]
     listings = each(partial(product_images, bands=bands, metres=metres, finest=True), products)
     for product, (metadata, listed) in zip(products, listings, strict=True):
         if any((image.name.time or image.name.day) is None for image in listed):
@@ -127,15 +127,19 @@ def _absence(image: CubeImage, product: str, images: Sequence[CubeImage], each: 
     return ImageNotFound(image.url, problem, f"give {' or '.join(whole)}" if whole else hint)
 
 
-def named_image(path: str) -> CubeImage:
+def named_image(path: str, request: object = None) -> CubeImage:
     """Return an image with band and time, by its name.
+
+    Facts in the columns of a request, as of a STAC item, replace those in the name.
 
     Raises
     ------
     CubeMismatch
-        The name lacks one of them.
+        Both lack one of them.
     """
     mission, name = identify(path)
+    if isinstance(request, Request) and request.columns:
+        name = facts_in(dict(request.columns), name or ImageName(), mission)
     if name is None or name.band is None or (name.time or name.day) is None:
         hint = f"give images with names of {titles()}; join others by xarray.concat of jp2batch.open"
         problem = "its name does not contain band and time"
@@ -143,27 +147,31 @@ def named_image(path: str) -> CubeImage:
     return CubeImage(path, name, mission)
 
 
-def add_scalings(images: Sequence[CubeImage], scaled: bool, each: Each) -> None:
-    """Set the scaling to reflectance of each image.
+def add_metadata(images: Sequence[CubeImage], scaled: bool, each: Each, *, fixed_times: bool = False) -> None:
+    """Complete images by their metadata: scaling and facts.
 
-    Without `scaled`, images without metadata are skipped.
+    Metadata are read where scaling or time are unknown. Without `scaled`, images without metadata are skipped. Fixed
+    times are not replaced.
     """
-    wanting = [one for one in images if one.metadata is None and one.band in one.mission.bands]
+    wanting = [one for one in images if one.metadata is None]
     places = {image.url: image.mission.metadata_url(image.url) for image in wanting}
-    known = sorted({place for place in places.values() if place is not None})
+    unknown = (one for one in wanting if one.band in one.mission.bands or (one.name.time is None and not fixed_times))
+    known = sorted({place for one in unknown if (place := places[one.url]) is not None})
     found: Mapping[str, ProductMetadata | MetadataError | StorageError]
     found = dict(zip(known, each(partial(_metadata_or_fault, images[0].mission), known), strict=True))
     for image in wanting:
         metadata = found.get(places[image.url] or "")
         if metadata is not None and not isinstance(metadata, MetadataError | StorageError):
             image.metadata = metadata
-        elif scaled:
+        elif scaled and image.band in image.mission.bands:
             problem = (
                 "the metadata of its product cannot be located from its path" if metadata is None else str(metadata)
             )
             raise MetadataError(image.url, problem, "use scaled=False for the numbers as stored")
     for image in images:
         if image.metadata is not None:
+            facts = image.name.of_product(image.metadata)
+            image.name = replace(facts, time=image.name.time, day=image.name.day) if fixed_times else facts
             image.scaling = (
                 image.metadata.scaling(image.band) if scaled else scaling_or_none(image.metadata, image.band)
             )

@@ -10,7 +10,7 @@ import xarray as xr
 
 from jp2batch.array.cube.alignment import AlignedImage, place_all, reference
 from jp2batch.array.cube.inputs import CubeImage
-from jp2batch.array.cube.metadata import CubeOptions, attributes, coordinates, fill_value, unapplied
+from jp2batch.array.cube.metadata import CubeOptions, attributes, coordinates, facts, fill_value, unapplied
 from jp2batch.array.dataarray import tile_chunks
 from jp2batch.core.errors import CubeMismatch
 from jp2batch.image.header import Head
@@ -47,10 +47,9 @@ class CubeLayout:
 
     def _coordinates(self) -> dict[str, object]:
         found = coordinates(self.times, self.bands, self.by_cell, self.base, self.options)
-        if self.options.scaled:
-            return found
         images = [*(image for image, _ in self.by_cell.values()), *self.unread]
-        return unapplied(self.times, self.bands, images) | found
+        numbers = {} if self.options.scaled else unapplied(self.times, self.bands, images)
+        return numbers | found | facts(self.times, self.bands, images)
 
     @property
     def chunks(self) -> dict[str, tuple[int, ...]]:

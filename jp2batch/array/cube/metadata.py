@@ -1,6 +1,6 @@
 """Coordinates and attributes of a cube."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,14 +9,14 @@ import xarray as xr
 
 from jp2batch.array.cube.alignment import AlignedImage, offset
 from jp2batch.array.cube.inputs import CubeImage
-from jp2batch.array.dataarray import TIME, axes, spatial_ref
+from jp2batch.array.dataarray import axes, spatial_ref
+from jp2batch.array.facts import ATTRIBUTES, SCALING, text
+from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.image.header import Head
 
 AS_STORED = "as stored"
 """Quantity and scaling of bands other than reflectance."""
-
-_UNAPPLIED = ("radiometric_offset", "quantification_value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def coordinates(
     offsets = [offset(of_band[band], base) if options.align == "snap" else (0.0, 0.0) for band in bands]
     unit = {"units": "metre"}
     coords: dict[str, object] = {
-        "time": ("time", np.array(times, "datetime64[ns]"), TIME),
+        "time": ("time", np.array(times, "datetime64[ns]"), ATTRIBUTES["time"]),
         "band": ("band", np.array(bands, object)),  # Zarr has no data type for strings of a fixed length
         "rlevel": ("band", [of_band[band].selection.rlevel for band in bands], {"long_name": "levels dropped"}),
         "offset_y": ("band", [y for y, _ in offsets], {"long_name": "true northing of samples, minus y"} | unit),
@@ -59,18 +59,51 @@ def unapplied(times: Sequence[np.datetime64], bands: Sequence[str], images: Sequ
     known = {(image.time, image.band): image.scaling for image in images if image.scaling is not None}
     if not known:
         return {}
-    offsets = np.full((len(times), len(bands)), np.nan)
+    offsets = np.full((len(times), len(bands)), np.nan, np.float32)
     quantifications = offsets.copy()
     for row, time in enumerate(times):
         for column, band in enumerate(bands):
             if (scaling := known.get((time, band))) is not None:
                 offsets[row, column], quantifications[row, column] = scaling.offset, scaling.quantification
-    return {name: (("time", "band"), table) for name, table in zip(_UNAPPLIED, (offsets, quantifications), strict=True)}
+    tables = zip(SCALING, (offsets, quantifications), strict=True)
+    return {name: (("time", "band"), table, ATTRIBUTES[name]) for name, table in tables}
+
+
+def facts(times: Sequence[np.datetime64], bands: Sequence[str], images: Sequence[CubeImage]) -> dict[str, object]:
+    """Return the facts of images: by cube, time, or time and band.
+
+    An unknown one of several is empty.
+    """
+    by_cell = {(image.time, image.band): image for image in images}
+
+    def table(fact: Callable[[CubeImage], str | None]) -> Any:
+        found = [[(one := by_cell.get((time, band))) and fact(one) for band in bands] for time in times]
+        return np.array([[value or "" for value in row] for row in found], object)
+
+    tile = images[0].name.tile
+    tables = {
+        "platform": table(lambda image: image.name.platform),
+        "processing_baseline": table(lambda image: image.name.baseline),
+    }
+    found: dict[str, object] = {
+        name: (*_by_time(values), ATTRIBUTES[name]) for name, values in tables.items() if values.any()
+    }
+    source = table(lambda image: Location.of(image.url).redacted)
+    found["source"] = (("time", "band"), source, ATTRIBUTES["source"])
+    return found if tile is None else found | {"tile": ((), text(tile), ATTRIBUTES["tile"])}
+
+
+def _by_time(table: Any) -> tuple[tuple[str, ...], Any]:
+    """Return dimensions and values, by time if bands agree."""
+    rows = [sorted({*row} - {""}) for row in table]
+    if any(len(row) > 1 for row in rows):
+        return ("time", "band"), table
+    return ("time",), np.array([row[0] if row else "" for row in rows], object)
 
 
 def offsets_change(cube: xr.DataArray) -> bool:
     """Return whether the scaling of unscaled numbers changes with time."""
-    tables = (cube[name].values for name in _UNAPPLIED if name in cube.coords)
+    tables = (cube[name].values for name in SCALING if name in cube.coords)
     return any(len({*values[~np.isnan(values)]}) > 1 for table in tables for values in table.T)
 
 
@@ -119,7 +152,6 @@ def attributes(
     units = {"1" if options.scaled and image.scaling else image.mission.units(image.name) for image, _ in members}
     quantities = {image.scaling and image.scaling.quantity for image, _ in members} if options.scaled else {None}
     found = {
-        "tile": first.name.tile,
         "level": first.name.level,
         "align": options.align,
         "units": units.pop() if len(units) == 1 else None,

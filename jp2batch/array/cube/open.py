@@ -12,7 +12,7 @@ import xarray as xr
 from xarray.core import indexing
 
 from jp2batch.array.cube.alignment import AlignedImage, offset
-from jp2batch.array.cube.inputs import CubeImage, add_scalings, heads_of, listed_images
+from jp2batch.array.cube.inputs import CubeImage, add_metadata, heads_of, listed_images
 from jp2batch.array.cube.layout import cube_layout
 from jp2batch.array.cube.lazy import Cell, CubeArray
 from jp2batch.array.cube.metadata import CubeOptions, offsets_change
@@ -45,15 +45,17 @@ def open_cube(
 ) -> Any:
     """Open Sentinel-2 images as a lazy cube, reading headers and metadata only.
 
-    Times, bands and tiles are taken from the names and folders of the images. Bands of different pixel sizes are
+    Times, bands and tiles are taken from the metadata of products if these are read, else from the columns of Requests,
+    such as those of STAC items, else from the names and folders of the images. Bands of different pixel sizes are
     brought to a common grid by their resolution levels, such as 10 m at rlevel 1 and 20 m at rlevel 0. Their samples
     then are a fraction of a sample apart (see `align`).
 
     Parameters
     ----------
     images : iterable of str, path or Request
-        Paths or URLs of images of a band, and of products, of which all `bands` are taken. Only path and
-        root of a Request are used; windows are refused, as a cube is opened as a whole and then sliced.
+        Paths or URLs of images of a band, and of products, of which all `bands` are taken. Of a Request, path and root
+        are used, and the columns `time`, `band`, `tile`, `platform` and `processing_baseline`; windows are refused, as
+        a cube is opened as a whole and then sliced.
     rlevel : int
         Resolution levels to drop of the images with the largest pixels; the others drop more. -1: as many as possible.
     chunks : optional
@@ -84,7 +86,8 @@ def open_cube(
     Returns
     -------
     DataArray or DataTree
-        Dims (time, band, y, x); x and y are the centres of the largest pixels; `rlevel` is a coordinate of each band.
+        Dims (time, band, y, x); x and y are the centres of the largest pixels; `rlevel` is a coordinate of each band,
+        `tile` of the cube, `platform` and `processing_baseline` of each time, `source` of each time and band.
         With `by_tile`, a node for each tile, with the variable `cube`.
 
     Raises
@@ -108,7 +111,7 @@ def open_cube(
     wanted, metres = band_names(bands), checked_metres(metres)
     options = CubeOptions(validate_rlevel("", rlevel), chunks, wanted, align, missing, scaled, secret)
     found = listed_images(images, wanted, metres, each)
-    add_scalings(found, scaled, each)
+    add_metadata(found, scaled, each)
     tiles = _by_tile(found, heads_of(found, each))
     if by_tile:
         cubes = {tile: _cube(members, options).to_dataset(name="cube") for tile, members in sorted(tiles.items())}

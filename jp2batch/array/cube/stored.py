@@ -14,7 +14,7 @@ import orjson
 import xarray as xr
 
 from jp2batch.array.cube.alignment import place_all
-from jp2batch.array.cube.inputs import CubeImage, add_scalings, listed_images, named_image
+from jp2batch.array.cube.inputs import CubeImage, add_metadata, listed_images, named_image
 from jp2batch.array.cube.layout import CubeLayout, cube_layout, sorted_bands
 from jp2batch.array.cube.metadata import CubeOptions
 from jp2batch.array.zarr_files import METADATA, regrouped, zarr_files
@@ -41,7 +41,7 @@ _GRID = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value",
 
 @dataclass(frozen=True, slots=True)
 class CubeAxes:
-    """Times and bands of a stored cube, by names of images."""
+    """Times and bands of a stored cube, by names and columns."""
 
     times: tuple[np.datetime64, ...]
     bands: tuple[str, ...]
@@ -66,7 +66,7 @@ class CubeAxes:
 
     def position(self, request: Request) -> tuple[int, int]:
         """Return the numbers of time and band of a request."""
-        image = named_image(request.url)
+        image = named_image(request.url, request)
         return self.times.index(image.time), self.bands.index(image.band)
 
     def plane_name(self, request: Request) -> str:
@@ -176,7 +176,7 @@ def plan_stored_cube(
         problem = f"a cube has a single rlevel, but items have {', '.join(map(str, sorted(levels)))}"
         raise CubeMismatch("", problem, "give the same rlevel to all")
     images = listed_images(requests, None, None, each)
-    add_scalings(images, False, each)
+    add_metadata(images, False, each, fixed_times=True)
     heads = each(_head_or_error, [image.url for image in images])
     _check_readable(images, heads)
     members = [(image, head) for image, head in zip(images, heads, strict=True) if isinstance(head, Head)]

@@ -76,7 +76,7 @@ class CubeStore(Folder):
         """
         from jp2batch.array.cube.stored import CubeAxes  # imports xarray
 
-        self._items, self._axes = items, CubeAxes.of({item.digest: item for item in items}.values())
+        self._items, self._axes = items, CubeAxes.of(_reads(items))
 
     def prepare(self, client: "Client | None") -> None:
         """Fix the grid by the headers of all images; change nothing.
@@ -88,7 +88,7 @@ class CubeStore(Folder):
         """
         from jp2batch.array.cube.stored import is_same_cube, plan_stored_cube
 
-        items = list({item.digest: item for item in self._items}.values())
+        items = _reads(self._items)
         grid, files = plan_stored_cube(items, client, self._options)
         if not self._store.has(METADATA):
             self._files = files
@@ -98,7 +98,7 @@ class CubeStore(Folder):
 
     def name_of(self, item: Request, read: Request) -> str:  # noqa: ARG002  # equal requests share a plane
         """Return the name of the plane of an item."""
-        return self._axes.plane_name(item)
+        return self._axes.plane_name(read)
 
     def stored(self, book: RecordBook) -> Mapping[str, StoredFile]:
         """Return the planes by name.
@@ -131,6 +131,11 @@ class CubeStore(Folder):
     def _mismatch(self, other: str) -> InvalidRequest:
         problem = f"the cube there has other {other}"
         return InvalidRequest(Location.of(self._url), problem, "give another name, or remove it")
+
+
+def _reads(items: Sequence[Request]) -> list[Request]:
+    """Return the first of equal requests each, which is read."""
+    return list({item.digest: item for item in reversed(items)}.values())[::-1]
 
 
 def is_cube(location: Location, form: str | None) -> bool:

@@ -1,0 +1,128 @@
+"""Facts known from STAC items: they reach requests, manifests and cubes, and beat those in paths."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import jp2batch
+from jp2batch.batch.manifest.write import write_manifest
+from jp2batch.sample.product import make_image, make_product
+
+PROPERTIES = {
+    "datetime": "2023-06-02T00:07:37.093000Z",  # of the granule
+    "platform": "sentinel-2b",
+    "grid:code": "MGRS-1WCQ",
+    "s2:processing_baseline": "05.09",
+    "s2:product_title": "S2A_MSIL2A_20230602T000611_N0508_R016_T01WCQ_20230602T025701",
+}
+FACTS = {"tile": "T01WCQ", "platform": "S2B", "processing_baseline": "05.09"}
+SINGLE = {name: {fact} for name, fact in FACTS.items()}
+
+
+@pytest.fixture
+def item(tmp_path):
+    """Return a function that writes an item of some images, with their keys."""
+    (tmp_path / "images").mkdir()
+
+    def write(properties: dict, keys: dict[str, str]) -> str:
+        for number, name in enumerate(keys.values()):
+            make_image(tmp_path / "images" / name, np.full((60, 60), 1000 + number, np.uint16), 10)
+        path = tmp_path / "item.json"
+        assets = {key: {"href": f"images/{name}"} for key, name in keys.items()}
+        path.write_text(json.dumps({"type": "Feature", "id": "x", "properties": properties, "assets": assets}))
+        return str(path)
+
+    return write
+
+
+NAMES = {"B04": "T29UNU_20221005T115411_B04_10m.jp2", "B08": "T29UNU_20221005T115411_B08_10m.jp2"}
+OPAQUE = {"B04": "1.jp2", "B08": "2.jp2"}
+
+
+@pytest.mark.parametrize("names", [NAMES, OPAQUE], ids=["other names", "names of nothing"])
+def test_an_items_facts_beat_paths(item, names):
+    requests = jp2batch.list_requests(item(PROPERTIES, names))
+    for request, band in zip(requests, names, strict=True):
+        assert dict(request.columns) == {"time": "2023-06-02T00:06:11Z", "band": band, "item": "x"} | FACTS
+    cube = jp2batch.open_cube(requests)
+    assert cube.time.values.tolist() == [np.datetime64("2023-06-02T00:06:11", "ns").astype(int)]
+    assert cube.band.values.tolist() == ["B04", "B08"]
+    assert cube.values[0, :, 0, 0].tolist() == [1000, 1001]
+    assert {name: {*map(str, np.ravel(cube[name].values))} for name in FACTS} == SINGLE
+
+
+@pytest.mark.parametrize(
+    ("properties", "time", "facts"),
+    [
+        ({"datetime": "2023-06-02T00:07:37.093Z"}, "2023-06-02T00:07:37.093Z", {}),
+        ({"datetime": None, "start_datetime": "2023-06-02T00:07:37Z"}, "2023-06-02T00:07:37Z", {}),
+        (
+            {"datetime": "2023-06-02T00:07:37Z", "s2:datatake_id": "GS2A_20230602T000611_041483_N05.09"},
+            "2023-06-02T00:06:11Z",
+            {"platform": "S2A", "processing_baseline": "05.09"},
+        ),
+        (
+            {"sentinel2:product_uri": f"{PROPERTIES['s2:product_title']}.SAFE"},
+            "2023-06-02T00:06:11Z",
+            {"tile": "T01WCQ", "platform": "S2A", "processing_baseline": "05.08"},
+        ),
+        ({"s2:mgrs_tile": "33TWL", "platform": "Sentinel-2C", "processing:version": "05.11"}, "2022-10-05T11:54:11Z",
+         {"tile": "T33TWL", "platform": "S2C", "processing_baseline": "05.11"}),
+        ({"grid:code": 5, "platform": "landsat-8", "s2:datatake_id": "none"}, "2022-10-05T11:54:11Z", {}),
+    ],
+)  # fmt: skip
+def test_catalogues_name_facts_in_their_own_ways(item, properties, time, facts):
+    (request,) = jp2batch.list_requests(item(properties, {"B04": NAMES["B04"]}))
+    expected = {"time": time, "band": "B04", "tile": "T29UNU", "item": "x"} | facts
+    assert dict(request.columns) == expected
+
+
+def test_fractions_of_seconds_and_days_do_not_split_a_time(item):
+    (request,) = jp2batch.list_requests(item({"datetime": "2022-10-05T11:54:11.024Z"}, {"B04": NAMES["B04"]}))
+    day = jp2batch.Request(request.path, columns=(("time", "2022-10-05"), ("tile", 5), ("platform", "")))
+    for one in (request, day, request.path):
+        assert str(jp2batch.open_cube([one]).time.values[0])[:23] == "2022-10-05T11:54:11.000"
+
+
+def test_metadata_beat_items(tmp_path):
+    product = make_product(tmp_path, size=120, bands=["B04"])
+    path = str(next(product.glob("**/*_B04_10m.jp2")))
+    columns = (("time", "2023-06-02T00:07:37Z"), ("processing_baseline", "09.99"), ("tile", "T01WCQ"))
+    cube = jp2batch.open_cube([jp2batch.Request(path, columns=columns)])
+    assert str(cube.time.values[0])[:19] == "2022-10-05T11:54:11"
+    assert (cube.processing_baseline.item(), cube.tile.item()) == ("04.00", "T01WCQ")
+
+
+@pytest.mark.parametrize("bands", ["B04", "SCL"])
+def test_metadata_tell_the_time_where_paths_have_the_day(tmp_path, bands):
+    product = make_product(tmp_path, size=120, bands=["B04"])
+    tile = tmp_path / "tiles/29/U/NU/2022/10/5/0"
+    for image in product.glob("**/IMG_DATA/R20m/*.jp2"):
+        band = image.name.split("_")[2]
+        (tile / "R20m").mkdir(parents=True, exist_ok=True)
+        (tile / "R20m" / f"{band}.jp2").write_bytes(image.read_bytes())
+    (tile / "productInfo").mkdir()
+    (tmp_path / "products/2022/10/5/x").mkdir(parents=True)
+    (tmp_path / "products/2022/10/5/x/metadata.xml").write_bytes((product / "MTD_MSIL2A.xml").read_bytes())
+    facts = {"path": str(tile), "productPath": "products/2022/10/5/x"}
+    (tile / "tileInfo.json").write_text(json.dumps(facts))
+    path = str(tile / f"R20m/{bands}.jp2")
+    cube = jp2batch.open_cube([path])
+    assert str(cube.time.values[0])[:19] == str(jp2batch.read(path).time.values)[:19] == "2022-10-05T11:54:11"
+    assert (cube.platform.item(), cube.processing_baseline.item()) == ("S2A", "04.00")
+
+
+def test_a_stored_cube_has_the_facts_of_items(item, tmp_path):
+    requests = jp2batch.list_requests(item(PROPERTIES, OPAQUE), rlevel=0)
+    manifest = tmp_path / "manifest.csv"
+    write_manifest([*requests, *requests[:1]], manifest)
+    report = jp2batch.run_to(jp2batch.read_manifest(manifest), tmp_path / "cube.zarr")
+    assert report.failed == 0
+    with xr.open_dataset(tmp_path / "cube.zarr", engine="zarr", decode_coords="all") as stored:
+        assert str(stored.time.values[0])[:19] == "2023-06-02T00:06:11"
+        assert {name: {*map(str, np.ravel(stored[name].values))} for name in FACTS} == SINGLE
+        assert stored["cube"].values[0, :, 0, 0].tolist() == [1000, 1001]
+        assert [Path(one).name for one in stored.source.values[0]] == ["1.jp2", "2.jp2"]

@@ -73,6 +73,7 @@ _BROKEN = "the connection broke", "try again"
 _BROKEN_NAMES = (  # of Python, aiohttp, botocore and azure-core
     "ConnectionResetError",
     "ClientPayloadError",
+    "ClientResponseError",
     "ServerDisconnectedError",
     "ConnectionClosedError",
     "ResponseStreamingError",

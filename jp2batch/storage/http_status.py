@@ -42,6 +42,8 @@ def status_of(error: BaseException) -> int | None:
     if response:
         status: int | None = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return status
+    if any(base.__name__ == "HttpProcessingError" for base in type(error.__cause__).__mro__):
+        return None  # no HTTP came back; aiohttp makes it a status of 400
     name = next((name for name in ("status", "status_code", "code") if hasattr(error, name)), "")
     code = getattr(error, name, None) if name else None
     return code if isinstance(code, int) and code >= 100 else None
@@ -63,6 +65,9 @@ def response_of(error: BaseException) -> Mapping[str, Any]:
 
 
 def inner_error(error: Exception) -> Exception:
-    """Return the error that botocore has wrapped, or the error itself."""
-    wrapped = getattr(error, "kwargs", {}).get("error") if type(error).__name__ == "HTTPClientError" else None
+    """Return the error that botocore or azure-core has wrapped, else itself."""
+    kind = type(error).__name__
+    wrapped = getattr(error, "kwargs", {}).get("error") if kind == "HTTPClientError" else None
+    if kind in ("ServiceRequestError", "ServiceResponseError"):
+        wrapped = getattr(error, "inner_exception", None)
     return wrapped if isinstance(wrapped, Exception) else error

@@ -250,6 +250,7 @@ def once(server: PlayServer) -> Iterator[None]:
     server.asked.clear()
     server.names.clear()
     server.plays = [Play()]
+    server.raw = None
     with dask.config.set({"jp2batch.retries.attempts": 1}):
         yield
 
@@ -272,11 +273,31 @@ def test_a_refusal_means_the_same_by_every_driver(server: PlayServer, status: in
     assert told == Refusal(kind, f"{problem}: {status} {code}".rstrip(), hint).of(STORES[name].scheme)
 
 
+NO_HTTP = {
+    "nothing": b"",
+    "another protocol": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "HTTP/0.9": b"<html>hi</html>",
+    "half of a head": b"HTTP/1.1 206 Partial Content\r\nContent-",
+    "a line without a colon": b"HTTP/1.1 206 Partial Content\r\nContent-Range bytes 0-99/10240\r\n\r\n",
+    "a length in letters": b"HTTP/1.1 206 Partial Content\r\nContent-Length: abc\r\n\r\n" + DATA[:100],
+}
+
+
+@pytest.mark.parametrize("name", STORES)
+@pytest.mark.parametrize("reply", NO_HTTP.values(), ids=NO_HTTP)
+def test_a_reply_other_than_http_is_a_broken_connection(server: PlayServer, reply: bytes, name: str) -> None:
+    server.raw = reply
+    with STORES[name].chosen():
+        told = outcome_of(STORES[name], server, STORES[name].url(server))
+    assert told == Refusal(StoreUnavailable, "the connection broke when reading bytes 0:100 (100)", TRY)
+
+
 DIFFERENT_KEYS = (
     "| a key with empty segments or a control character | obstore | it would ask for another |",
     "| a key with segments `.` or `..` | obstore, Azure | they would ask for another |",
     "| a key with a control character | Azure | it would ask for another |",
     "| a URL with segments `.` or `..` | web | they are removed before it is asked (RFC 3986) |",
+    "| the store's Retry-After | obstore | obstore does not tell the headers of a refusal |",
     "| the host cannot be reached | all | the detail is that of the library |",
 )
 """Differences that `test_contract_keys` holds."""

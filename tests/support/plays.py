@@ -80,11 +80,16 @@ class PlayServer(web.RangeServer):
         self.asked: list[str] = []
         """Names of the objects of all requests for data, and their ranges."""
         self.names: list[str] = []
+        self.raw: bytes | None = None
+        """Bytes to send in place of any reply."""
         self.headers: list[Mapping[str, str]] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     async def reply(self, connection: socket.socket, request: HttpRequest) -> Literal["keep", "close"]:
+        if self.raw is not None:
+            await asyncio.get_running_loop().sock_sendall(connection, self.raw)
+            return "close"
         asked = _parsed(request)
         play = self.plays[len(self.asked) % len(self.plays)]
         self.headers.append(request.headers)

@@ -8,10 +8,14 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
+import rasterio
 import rioxarray  # noqa: F401  # gives arrays their accessor
 import xarray as xr
 
 import jp2batch
+from jp2batch.array.formats import write
+from jp2batch.core.request import Request
+from jp2batch.image.read import read_pixels
 from jp2batch.sample.product import make_image, make_product
 
 NUMBER = 4980
@@ -151,7 +155,38 @@ def test_facts_do_not_hinder_rioxarray_and_processes(products, tmp_path):
     assert dask.base.tokenize(again) == dask.base.tokenize(jp2batch.open(image(products[0])))
 
 
+def test_facts_are_the_tags_of_a_geotiff(products, tmp_path):
+    write(read_pixels(Request(image(products[0]))), str(tmp_path / "b.tif"))
+    with rasterio.open(tmp_path / "b.tif") as written:
+        tags = written.tags()
+    assert (tags["time"], tags["source"], tags["tile"]) == ("2021-06-05T11:54:11", image(products[0]), "T29UNU")
+    assert (tags["processing_baseline"], tags["radiometric_offset"], tags["platform"]) == ("03.01", "0.0", "S2A")
+
+
+def test_plain_concatenation_is_right_as_well(products):
+    numbers = [jp2batch.read(image(one)) for one in products]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "In a future version of xarray", FutureWarning)
+        series = xr.concat(numbers, "time")
+    np.testing.assert_allclose(by_recipe(series).mean(("y", "x")), TRUTH, rtol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["zarr", "h5netcdf"])
+def test_datasets_of_a_product_survive_being_written(products, engine, tmp_path):
+    dataset, path = jp2batch.open_product(products[1])["R20m"].to_dataset(), str(tmp_path / "written")
+    if engine == "zarr":
+        dataset.to_zarr(path, consolidated=False)
+    else:
+        dataset.to_netcdf(path, engine=engine)
+    options = {"consolidated": False} if engine == "zarr" else {}
+    with xr.open_dataset(path, engine=engine, decode_coords="all", backend_kwargs=options) as again:
+        xr.testing.assert_equal(again.load(), dataset)
+
+
 def test_bands_of_one_product_merge_without_their_paths(products):
+    paths = [image(products[1], 20, band) for band in ("B04", "B8A")]
+    with xr.open_mfdataset(paths, engine="jp2batch", drop_variables="source", compat="equals") as dataset:
+        assert (dataset.B04.radiometric_offset, dataset.B8A.tile) == (-1000, "T29UNU")
     bands = [jp2batch.open(image(products[1], 20, band)).drop_vars("source") for band in ("B04", "B8A")]
     merged = xr.merge(bands, join="exact", compat="equals", combine_attrs="drop_conflicts")
     assert merged.radiometric_offset == -1000

@@ -9,6 +9,7 @@ import xarray as xr
 
 import jp2batch
 from jp2batch.batch.manifest.write import write_manifest
+from jp2batch.core.errors import CubeMismatch
 from jp2batch.sample.product import make_image, make_product
 
 PROPERTIES = {
@@ -113,6 +114,18 @@ def test_metadata_tell_the_time_where_paths_have_the_day(tmp_path, bands):
     cube = jp2batch.open_cube([path])
     assert str(cube.time.values[0])[:19] == str(jp2batch.read(path).time.values)[:19] == "2022-10-05T11:54:11"
     assert (cube.platform.item(), cube.processing_baseline.item()) == ("S2A", "04.00")
+
+
+def test_a_stored_cube_has_one_time_of_an_image(item, tmp_path):
+    (request,) = jp2batch.list_requests(item(PROPERTIES, {"B04": "1.jp2"}))
+    columns = dict(request.columns)
+    same, other = (
+        jp2batch.Request(request.path, columns=tuple((columns | more).items()))
+        for more in ({"item": "y"}, {"time": "2024-06-02T00:06:11Z"})
+    )
+    assert jp2batch.run_to([request, same], tmp_path / "cube.zarr").failed == 0
+    with pytest.raises(CubeMismatch, match="is listed with two times or bands"):
+        jp2batch.run_to([request, other], tmp_path / "other" / "cube.zarr")
 
 
 def test_a_stored_cube_has_the_facts_of_items(item, tmp_path):

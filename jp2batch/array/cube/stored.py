@@ -48,7 +48,7 @@ class CubeAxes:
 
     @classmethod
     def of(cls, requests: Iterable[Request]) -> Self:
-        """Return the axes of requests; nothing is read.
+        """Return the axes of distinct requests; nothing is read.
 
         Raises
         ------
@@ -73,6 +73,24 @@ class CubeAxes:
         """Return the name of a request's plane in the folder `CUBE`."""
         time, band = self.position(request)
         return f"c.{time}.{band}.0.0"
+
+
+def distinct_requests(requests: Iterable[Request]) -> list[Request]:
+    """Return the first of equal requests, which is read.
+
+    Raises
+    ------
+    CubeMismatch
+        The columns of equal requests have different times or bands.
+    """
+    first: dict[str, Request] = {}
+    for request in requests:
+        other = first.setdefault(request.digest, request)
+        if other.columns != request.columns:
+            one, two = named_image(other.url, other), named_image(request.url, request)
+            if (one.time, one.band) != (two.time, two.band):
+                raise CubeMismatch(request.path, "is listed with two times or bands", "give it once")
+    return list(first.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,11 +72,12 @@ class CubeStore(Folder):
         Raises
         ------
         CubeMismatch
-            A name lacks band or time, or an item has a window.
+            A name lacks band or time, an item has a window, or equal items have different times.
         """
-        from jp2batch.array.cube.stored import CubeAxes  # imports xarray
+        from jp2batch.array.cube.stored import CubeAxes, distinct_requests  # imports xarray
 
-        self._items, self._axes = items, CubeAxes.of(_reads(items))
+        self._items = distinct_requests(items)
+        self._axes = CubeAxes.of(self._items)
 
     def prepare(self, client: "Client | None") -> None:
         """Fix the grid by the headers of all images; change nothing.
@@ -88,8 +89,7 @@ class CubeStore(Folder):
         """
         from jp2batch.array.cube.stored import is_same_cube, plan_stored_cube
 
-        items = _reads(self._items)
-        grid, files = plan_stored_cube(items, client, self._options)
+        grid, files = plan_stored_cube(self._items, client, self._options)
         if not self._store.has(METADATA):
             self._files = files
         elif not is_same_cube(files, dict(self._store.read_many(files))):
@@ -131,11 +131,6 @@ class CubeStore(Folder):
     def _mismatch(self, other: str) -> InvalidRequest:
         problem = f"the cube there has other {other}"
         return InvalidRequest(Location.of(self._url), problem, "give another name, or remove it")
-
-
-def _reads(items: Sequence[Request]) -> list[Request]:
-    """Return the first of equal requests each, which is read."""
-    return list({item.digest: item for item in reversed(items)}.values())[::-1]
 
 
 def is_cube(location: Location, form: str | None) -> bool:

@@ -14,11 +14,13 @@ from jp2batch.array import cf
 from jp2batch.array.facts import ImageFacts, source_of
 from jp2batch.array.lazy import ImageArray
 from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.map_area import MapArea
 from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.window import Window, WindowLike
 from jp2batch.image import georeference
 from jp2batch.image.georeference import Georeference, Transform
+from jp2batch.image.map_area import mask_of, select_samples
 from jp2batch.image.open import OpenImage, with_image
 from jp2batch.image.place import place_of
 from jp2batch.image.read import Pixels, read_pixels
@@ -35,6 +37,11 @@ def read(
     rlevel: int = LOWEST,
     window: WindowLike | None = None,
     *,
+    bbox: object = None,
+    geometry: object = None,
+    crs: object = None,
+    resolution: object = None,
+    mask: bool = True,
     scaled: bool = False,
     root: str | None = None,
     storage_options: StorageOptions = None,
@@ -49,6 +56,18 @@ def read(
         Resolution levels to drop: 0 = full, -1 = the lowest, which is the cheapest.
     window : ((row_start, row_stop), (col_start, col_stop)), "r0:r1,c0:c1" or Window, optional
         The part to read, in pixels of the full image.
+    bbox : sequence of float, optional
+        The part to read on the map: smallest x, smallest y, largest x, largest y. It holds every pixel that the box
+        touches.
+    geometry : GeoJSON, WKT or object with `__geo_interface__`, optional
+        The part to read on the map. Samples with centres outside become no data, or 0 in images without.
+    crs : str, int or CRS, optional
+        Reference system of bbox and geometry: "EPSG:32629", 32629, … Longitude and latitude by default.
+    resolution : float, optional
+        Largest distance between samples in metres, in place of rlevel. The coarsest level that is not coarser is
+        read; nothing is resampled.
+    mask : bool
+        False to keep samples outside the geometry.
     scaled : bool
         True to convert spectral bands to reflectance (float32, no data is NaN), with the offset and quantification
         from the metadata of their Sentinel-2 product. SCL, AOT, WVP, TCI and masks are not converted.
@@ -72,7 +91,7 @@ def read(
     Jp2BatchError
         Always one of its subclasses, naming the path and what to do.
     """
-    request = Request(path, rlevel, window, root)
+    request = Request(path, rlevel, window, root, area=MapArea.of(bbox, geometry, crs, resolution, mask=mask))
     facts = ImageFacts.of(request.url, scaled=scaled, storage_options=storage_options)
     return to_dataarray(read_pixels(request, storage_options=storage_options), facts)
 
@@ -83,6 +102,11 @@ def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
     chunks: Any = {},  # noqa: B006  # as xarray has it; never changed
     *,
     window: WindowLike | None = None,
+    bbox: object = None,
+    geometry: object = None,
+    crs: object = None,
+    resolution: object = None,
+    mask: bool = True,
     scaled: bool = False,
     root: str | None = None,
     storage_options: StorageOptions = None,
@@ -91,7 +115,7 @@ def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
 
     Parameters
     ----------
-    path, window, scaled, root, storage_options
+    path, window, bbox, geometry, crs, resolution, mask, scaled, root, storage_options
         As for `read`.
     rlevel : int
         Resolution levels to drop: 0 = full, -1 = the lowest.
@@ -109,9 +133,11 @@ def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
     Jp2BatchError
         Always one of its subclasses, naming the path and what to do.
     """
-    request = Request(path, rlevel, window, root)
+    area = MapArea.of(bbox, geometry, crs, resolution, mask=mask)
+    level = rlevel or (0 if area is None or area.resolution is None else LOWEST)
+    request = Request(path, level, window, root, area=area)
     facts = ImageFacts.of(request.url, scaled=scaled, storage_options=storage_options)
-    array = open_lazily(request.url, rlevel, request.window, facts=facts, storage_options=storage_options)
+    array = open_lazily(request.url, level, request.window, area=area, facts=facts, storage_options=storage_options)
     return chunked(array, chunks)
 
 
@@ -141,6 +167,7 @@ def open_lazily(
     window: Window | None = None,
     *,
     facts: ImageFacts,
+    area: MapArea | None = None,
     storage_options: StorageOptions = None,
 ) -> xr.DataArray:
     """Return a lazy array of an image, without dask.
@@ -152,13 +179,13 @@ def open_lazily(
 
     def act(opened: OpenImage) -> tuple[OpenImage, Selection]:
         opened.confirm()
-        return opened, opened.selected(rlevel, window)
+        return opened, opened.checked(select_samples(opened, rlevel, window, area))
 
     opened, selection = with_image(source, act)
-    bands, area = len(opened.channels), selection.area
-    shape = (area.height, area.width) if bands == 1 else (bands, area.height, area.width)
+    bands, part, mask = len(opened.channels), selection.area, mask_of(opened, area)
+    shape = (part.height, part.width) if bands == 1 else (bands, part.height, part.width)
     dtype = opened.dtype if facts.applied is None else np.dtype(np.float32)
-    lazy = ImageArray(url, selection.rlevel, area, shape, dtype, options, facts.applied, opened.learned_index())
+    lazy = ImageArray(url, selection.rlevel, part, shape, dtype, options, facts.applied, mask, opened.learned_index())
     array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection, facts, opened.source.path)
     chunks: dict[str, object] = {} if bands == 1 else {"band": bands}
     array.encoding["preferred_chunks"] = chunks | tile_chunks(opened.image.header.siz, selection)

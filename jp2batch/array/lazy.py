@@ -12,6 +12,7 @@ from xarray.core import indexing
 import jp2batch.array.accessor  # noqa: F401  # registers the accessor
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.scaling import Scaling
+from jp2batch.image.map_area import GeometryMask
 from jp2batch.image.read import read_area
 from jp2batch.jpeg2000.geometry.grid import Rect
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
@@ -35,11 +36,13 @@ class ImageArray(BackendArray):
     """fsspec's options for the store."""
     scaling: Scaling | None = None
     """Scaling of samples to reflectance; None: samples as stored."""
+    mask: GeometryMask | None = None
+    """Geometry outside which samples become no data, if any."""
     index: ImageIndex | None = None
     """Index of the file at opening, to spare workers reading its headers."""
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
-        told = (self.url, self.rlevel, self.area, str(self.dtype), self.scaling)
+        told = (self.url, self.rlevel, self.area, str(self.dtype), self.scaling, self.mask)
         return (type(self).__qualname__, *told, normalize_token(self.storage_options), normalize_token(self.index))
 
     def __repr__(self) -> str:
@@ -57,9 +60,8 @@ class ImageArray(BackendArray):
         if y0 == y1 or x0 == x1:
             return np.empty(self.shape, self.dtype)[key]
         area = Rect(self.area.y0 + y0, self.area.x0 + x0, self.area.y0 + y1, self.area.x0 + x1)
-        values = read_area(
-            self.url, self.rlevel, area, storage_options=self.storage_options, image_index=self.index
-        ).values
+        pixels = read_area(self.url, self.rlevel, area, storage_options=self.storage_options, image_index=self.index)
+        values = pixels.values if self.mask is None else self.mask.apply(pixels.values, pixels.selection)
         values = values if self.scaling is None else self.scaling.apply(values)
         return (values if len(self.shape) == 3 else values[0])[(*bands, take_rows, take_columns)]
 

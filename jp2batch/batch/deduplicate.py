@@ -153,4 +153,4 @@ class ReadQueue:
 
 def _asked(request: Request) -> object:
     """Return a key of the read, equal if the digests are equal."""
-    return request.path, request.rlevel, request.window, request.root and request.root.rstrip("/")
+    return request.path, request.rlevel, request.window, request.area, request.root and request.root.rstrip("/")

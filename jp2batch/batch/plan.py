@@ -127,6 +127,6 @@ def _planned(
 ) -> tuple[ReadPlan, StoreCosts] | Jp2BatchError:
     try:
         source = open_source(request.location, storage_options=storage_options)
-        return plan_from(source, request.rlevel, request.window), source.profile
+        return plan_from(source, request), source.profile
     except Jp2BatchError as error:
         return error if error.path else error.at(request.shown_path)

@@ -22,12 +22,12 @@ from jp2batch.compute.checked_cluster import CheckedCluster
 from jp2batch.compute.connection import ClientLike
 from jp2batch.compute.engine import EngineOptions
 from jp2batch.compute.result import Result
-from jp2batch.compute.task import Delivery, TaskSpec, as_response, open_from, open_request, run_task, select_request
+from jp2batch.compute.task import Delivery, TaskSpec, as_response, open_from, open_request, run_task
 from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError
 from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import Request, as_requests
-from jp2batch.image.read import Pixels
+from jp2batch.image.read import Pixels, select_request
 
 if TYPE_CHECKING:
     import xarray as xr

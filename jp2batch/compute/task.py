@@ -22,7 +22,7 @@ from jp2batch.core.request import Request
 from jp2batch.core.runtime import process_state
 from jp2batch.image.decoder import default_decoder
 from jp2batch.image.open import OpenImage, memory_needed
-from jp2batch.image.read import Pixels, counted, read_from
+from jp2batch.image.read import Pixels, counted, masked, read_from, select_request
 from jp2batch.image.response import response
 from jp2batch.jpeg2000.geometry.grid import Selection
 from jp2batch.storage.source import Source, open_source
@@ -61,11 +61,6 @@ def open_from(request: Request, storage_options: Mapping[str, object], *, folder
     The working folder of the worker does not matter.
     """
     return open_source(request.location.absolute(folder), storage_options=storage_options)
-
-
-def select_request(request: Request, opened: OpenImage) -> Selection:
-    """Return the selection of a request."""
-    return opened.selected(request.rlevel, request.window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +217,7 @@ def _read(source: Source, request: Request, order: TaskSpec) -> Pixels:
             )
         return selection
 
-    return read_from(source, choose, threads=1)  # dask uses the other threads
+    return masked(read_from(source, choose, threads=1), request)  # dask uses the other threads
 
 
 def _to_deliver(deliver: Delivery, opened: OpenImage, selection: Selection) -> int:

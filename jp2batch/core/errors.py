@@ -74,6 +74,10 @@ class InvalidWindow(InvalidRequest):
     """The window is malformed, outside the image, or empty at its level."""
 
 
+class OutsideImage(InvalidWindow):
+    """The map area does not meet the image."""
+
+
 class ManifestError(InvalidRequest):
     """A manifest has bad rows, or no rows.
 

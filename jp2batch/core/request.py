@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from jp2batch.core import display
 from jp2batch.core.errors import InvalidPath, InvalidRequest, InvalidRlevel
 from jp2batch.core.location import Location, described, path_hint, path_text
+from jp2batch.core.map_area import MapArea
 from jp2batch.core.redaction import redact, redact_path
 from jp2batch.core.window import Window, WindowLike, is_whole
 
@@ -58,6 +59,8 @@ class Request:
 
     They are not compared.
     """
+    area: MapArea | None = None
+    """Part and resolution on the map, in place of window and rlevel."""
     digest: str = field(init=False, compare=False)
     """Short name of the request, for comparison; reveals no secret."""
 
@@ -69,6 +72,7 @@ class Request:
         root: str | os.PathLike[str] | None = None,
         id: str = "",  # noqa: A002
         columns: tuple[tuple[str, Any], ...] = (),
+        area: MapArea | None = None,
     ) -> None:
         path, root = _checked_path(path, root)
         if not isinstance(id, str):
@@ -79,15 +83,24 @@ class Request:
         put(self, "window", None if window is None else Window.parse(window, path))
         put(self, "root", root)
         put(self, "columns", columns)
+        put(self, "area", area)
+        if area is not None:
+            self._check_area(area)
         put(self, "digest", self._digested())
         put(self, "id", id or self.digest)
+
+    def _check_area(self, area: MapArea) -> None:
+        if self.window is not None and area.has_extent:
+            raise InvalidRequest(self.path, "window= and an area on the map exclude each other", "leave out either")
+        if self.rlevel != LOWEST and area.resolution is not None:
+            raise InvalidRequest(self.path, "rlevel= and resolution= exclude each other", "leave out either")
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any], *, root: str | None = None) -> Self:
         """Make a request from the body of the web service.
 
         The body is `{"Path": key, "rlevel": -1}`. `path` in lower case and a `window` (as text or nested lists) are
-        also accepted; `rlevel` is optional.
+        also accepted; `rlevel` is optional. So are `bbox`, `geometry`, `crs` and `resolution`; see `MapArea.of`.
         """
         if not isinstance(body, Mapping):
             problem = f"a request must be a mapping, not {type(body).__name__}"
@@ -95,7 +108,8 @@ class Request:
         path = body.get("Path", body.get("path"))
         if path is None:
             raise InvalidPath("", "the request has no Path", 'give {"Path": "<key>", "rlevel": -1}')
-        return cls(path, body.get("rlevel", LOWEST), body.get("window"), root, _id_of(body.get("id")))
+        area = MapArea.of(*(body.get(name) for name in ("bbox", "geometry", "crs", "resolution")))
+        return cls(path, body.get("rlevel", LOWEST), body.get("window"), root, _id_of(body.get("id")), area=area)
 
     @property
     def url(self) -> str:
@@ -123,7 +137,8 @@ class Request:
         Of `columns`, which may hold credentials, only names.
         """
         window = None if self.window is None else str(self.window)
-        own = [("path", self.shown_path), ("rlevel", self.rlevel), ("window", window)]
+        area = None if self.area is None else str(self.area)
+        own = [("path", self.shown_path), ("rlevel", self.rlevel), ("window", window), ("area", area)]
         columns = ", ".join(name for name, _ in self.columns) or None
         return [*own, ("root", self.shown_root), ("id", redact_path(self.id)), ("columns", columns)]
 
@@ -134,7 +149,8 @@ class Request:
         if self.window is not None:
             (r0, r1), (c0, c1) = self.window.as_tuple()
             window = f"[[{r0},{r1}],[{c0},{c1}]]"
-        text = f"[{quoted(self.path)},{self.rlevel},{window},{root}]"
+        area = "" if self.area is None else f",{quoted(repr(self.area))}"
+        text = f"[{quoted(self.path)},{self.rlevel},{window},{root}{area}]"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -150,7 +166,8 @@ class Request:
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         bounds = None if self.window is None else self.window.as_tuple()
-        return (type(self).__qualname__, self.path, self.rlevel, bounds, self.root)
+        own = (type(self).__qualname__, self.path, self.rlevel, bounds, self.root)
+        return own if self.area is None else (*own, repr(self.area))
 
 
 def as_requests(value: object) -> list[Request]:

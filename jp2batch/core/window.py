@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, SupportsIndex, TypeGuard, cast
 
-from jp2batch.core.errors import InvalidWindow
+from jp2batch.core.errors import InvalidWindow, OutsideImage
 from jp2batch.core.location import described
 
 _LARGEST_SIZE = 2**32 - 1  # of an image, T.800 table A.9
@@ -82,7 +82,9 @@ class Window:
         return parsed
 
     @classmethod
-    def from_bounds(cls, bounds: Sequence[float], transform: Sequence[float], shape: tuple[int, int]) -> Self:
+    def from_bounds(
+        cls, bounds: Sequence[float], transform: Sequence[float], shape: tuple[int, int], *, nearest: bool = False
+    ) -> Self:
         """Return the pixels of an image under a box on the map.
 
         Parameters
@@ -94,17 +96,19 @@ class Window:
             y = d*col + e*row + f.
         shape : (int, int)
             Rows and columns of the image.
+        nearest : bool
+            True to return the nearest pixels, if the box does not meet the image.
 
         Raises
         ------
-        InvalidWindow
+        OutsideImage
             The box does not meet the image.
         """
         a, b, c, d, e, f = transform
         corners = [(x - c, y - f) for x in bounds[::2] for y in bounds[1::2]]
         area = a * e - b * d
-        rows = _touched([(a * y - d * x) / area for x, y in corners], shape[0])
-        return cls(rows, _touched([(e * x - b * y) / area for x, y in corners], shape[1]))
+        rows = _touched([(a * y - d * x) / area for x, y in corners], shape[0], nearest)
+        return cls(rows, _touched([(e * x - b * y) / area for x, y in corners], shape[1], nearest))
 
     def __str__(self) -> str:
         return ",".join(f"{start}:{stop}" for start, stop in self)
@@ -147,10 +151,11 @@ def is_whole(value: object) -> TypeGuard[SupportsIndex]:
     return type(value) is int or (isinstance(value, SupportsIndex) and not isinstance(value, bool))
 
 
-def _touched(positions: list[float], size: int) -> tuple[int, int]:
+def _touched(positions: list[float], size: int, nearest: bool) -> tuple[int, int]:
     """Return the rows or columns between positions, within the image."""
-    if not all(map(math.isfinite, positions)) or max(positions) <= 0 or min(positions) >= size:
-        raise InvalidWindow("", "the bbox does not meet the image", "see the bounds of the image")
+    is_outside = max(positions) <= 0 or min(positions) >= size
+    if not all(map(math.isfinite, positions)) or (is_outside and not nearest):
+        raise OutsideImage("", "the area does not meet the image", "see the bounds of the image")
     start = min(size - 1, max(0, math.floor(min(positions) + _TINY)))
     return start, max(start + 1, min(size, math.ceil(max(positions) - _TINY)))
 

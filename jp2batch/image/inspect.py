@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jp2batch.core import config
+from jp2batch.core.map_area import MapArea
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request
-from jp2batch.core.window import Window, WindowLike
+from jp2batch.core.window import WindowLike
 from jp2batch.image.fetch import run_steps
 from jp2batch.image.info import ImageInfo, ReadPlan, info_of
 from jp2batch.image.open import OpenImage, naming, with_image
+from jp2batch.image.read import select_request
 from jp2batch.jpeg2000.geometry.grid import Selection, image_area, samples, tile_count, tile_counts
 from jp2batch.jpeg2000.locate.parallel_walk import Cost
 from jp2batch.jpeg2000.plan.coalesce import coalesced
@@ -49,6 +51,10 @@ def plan(
     rlevel: int = LOWEST,
     window: WindowLike | None = None,
     *,
+    bbox: object = None,
+    geometry: object = None,
+    crs: object = None,
+    resolution: object = None,
     root: str | None = None,
     storage_options: StorageOptions = None,
 ) -> ReadPlan:
@@ -65,22 +71,24 @@ def plan(
         Resolution levels to drop: 0 = full, -1 = the lowest.
     window : ((row_start, row_stop), (col_start, col_stop)), "r0:r1,c0:c1" or Window, optional
         The part to read, in pixels of the full image.
+    bbox, geometry, crs, resolution : optional
+        The part and the resolution on the map, as for `read`.
 
     Raises
     ------
     Jp2BatchError
         As for `read`.
     """
-    request = Request(path, rlevel, window, root)
-    return plan_from(open_source(request.location, storage_options=storage_options), request.rlevel, request.window)
+    request = Request(path, rlevel, window, root, area=MapArea.of(bbox, geometry, crs, resolution))
+    return plan_from(open_source(request.location, storage_options=storage_options), request)
 
 
-def plan_from(source: Source, rlevel: int, window: Window | None) -> ReadPlan:
-    """Estimate the cost of a read from a source."""
+def plan_from(source: Source, request: Request) -> ReadPlan:
+    """Estimate the cost of a request to a source."""
 
     def act(opened: OpenImage) -> ReadPlan:
         opened.confirm()
-        return plan_of(opened, opened.selected(rlevel, window))
+        return plan_of(opened, select_request(request, opened))
 
     return with_image(source, act)
 

@@ -1,112 +1,275 @@
-"""Map areas: parts and resolutions of images, in coordinates of the map."""
+"""Samples of an image under a map area: window, level and mask."""
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any
 
-from jp2batch.core.errors import InvalidRlevel, InvalidWindow
+import numpy as np
+from numpy.typing import NDArray
+
+from jp2batch.core.errors import InvalidRlevel, InvalidWindow, OutsideImage
+from jp2batch.core.map_area import Bounds, MapArea
 from jp2batch.core.request import LOWEST
 from jp2batch.core.window import Window
-from jp2batch.image.georeference import Georeference
+from jp2batch.image.georeference import Georeference, Transform, level_transform
+from jp2batch.image.missions import identify
+from jp2batch.image.open import OpenImage
+from jp2batch.image.place import place_of
+from jp2batch.jpeg2000.geometry.grid import Rect, Selection, select, select_area
 
-Bounds = tuple[float, float, float, float]
-"""Smallest x, smallest y, largest x, largest y."""
-
-LON_LAT = "OGC:CRS84"
-"""Longitude and latitude."""
-
-_DENSE = 21  # points per edge of a box, when it is projected
 _NEARLY = 1 + 1e-9  # a resolution that arithmetic has made smaller
+_SEGMENTS = 100  # per side of an area, when it is projected
+_DEGREE = 0.01  # longest segment of longitude and latitude
+_MARGIN = 0.02  # part of the image's extent, around it
+_BLOCK = 128  # rows and columns tested together
 
 
-@dataclass(frozen=True, slots=True)
-class MapArea:
-    """A box on the map and a resolution, for any image.
+def select_samples(
+    opened: OpenImage, rlevel: int, window: Window | None = None, area: MapArea | None = None
+) -> Selection:
+    """Return the samples of a window or map area; their number is not checked.
+
+    Under a map area, these are all samples whose surroundings, of the size of their distance, the area touches.
 
     Raises
     ------
+    OutsideImage
+        The area does not meet the image.
     InvalidWindow, InvalidRlevel
-        The box is empty, or the resolution is not positive.
+        Window, area or level do not fit the image, or it has no georeference.
     """
-
-    bbox: Bounds | None = None
-    """The box; None: the whole image."""
-    crs: str = LON_LAT
-    """Coordinate reference system of the box, as pyproj reads it."""
-    resolution: float | None = None
-    """Largest distance between samples in metres; None: set by rlevel."""
-
-    def __post_init__(self) -> None:
-        if self.bbox is not None:
-            x0, y0, x1, y1 = self.bbox
-            if not (all(map(math.isfinite, self.bbox)) and x0 < x1 and y0 < y1):
-                raise InvalidWindow("", "the bbox is empty or not finite", "give minx,miny,maxx,maxy")
-        if self.resolution is not None and not 0 < self.resolution < math.inf:
-            raise InvalidRlevel("", "the resolution is not a positive number", "give metres")
-
-    @classmethod
-    def parse(cls, bbox: str | None, crs: str | None, resolution: str | None) -> Self:
-        """Return an area from texts."""
-        try:
-            bounds = None if bbox is None else [float(number) for number in bbox.split(",")]
-        except ValueError:
-            bounds = []
-        if bounds is not None and len(bounds) != len("xyxy"):
-            raise InvalidWindow("", "the bbox cannot be read", "give minx,miny,maxx,maxy")
-        try:
-            metres = None if resolution is None else float(resolution)
-        except ValueError:
-            raise InvalidRlevel("", "the resolution cannot be read", "give metres") from None
-        return cls(None if bounds is None else (bounds[0], bounds[1], bounds[2], bounds[3]), crs or LON_LAT, metres)
-
-    def window(self, georeference: Georeference | None, shape: tuple[int, int]) -> Window | None:
-        """Return the part of an image; None: the whole.
-
-        Raises
-        ------
-        InvalidWindow
-            The image has no georeference, or lies elsewhere.
-        """
-        if self.bbox is None:
-            return None
-        if georeference is None or georeference.crs_wkt is None:
-            raise InvalidWindow("", "the image has no georeference for a bbox", "give a window in pixels")
-        return Window.from_bounds(self._bounds_in(georeference.crs_wkt, self.bbox), georeference.transform, shape)
-
-    def rlevel(self, georeference: Georeference | None, levels: int, rlevel: int = LOWEST) -> int:
-        """Return the lowest level of an image with samples near enough.
-
-        Without a resolution, it is `rlevel`. If all samples are too far apart, it is 0.
-
-        Raises
-        ------
-        InvalidRlevel
-            The distance of the image's pixels in metres is unknown.
-        """
-        if self.resolution is None:
-            return rlevel
-        metres = None if georeference is None else _pixel_metres(georeference)
-        if metres is None:
-            raise InvalidRlevel("", "the pixels of the image have no size in metres", "give an rlevel")
-        ratio = self.resolution * _NEARLY / metres
-        return 0 if ratio < 1 else min(levels, int(math.log2(ratio)))
-
-    def _bounds_in(self, crs_wkt: str, bbox: Bounds) -> Bounds:
-        from pyproj import Transformer
-        from pyproj.exceptions import ProjError
-
-        try:
-            transformer = Transformer.from_crs(self.crs, crs_wkt, always_xy=True)
-        except ProjError:  # also of an unknown system
-            raise InvalidWindow("", "the crs cannot be read", "give a code such as EPSG:4326") from None
-        x0, y0, x1, y1 = transformer.transform_bounds(*bbox, densify_pts=_DENSE)
-        return x0, y0, x1, y1
+    header = opened.image.header
+    if area is None:
+        return select(header, rlevel, window)
+    place = place_of(opened)
+    whole = select(header, area_rlevel(area, place, header.levels, rlevel), window)
+    if not area.has_extent:
+        return whole
+    if place is None or place.crs_wkt is None:
+        raise InvalidWindow("", "the image has no georeference for a bbox or geometry", "give a window in pixels")
+    full, here = select(header, 0).area, whole.area
+    bounds = projected(area, place, (full.height, full.width)).bounds
+    Window.from_bounds(bounds, place.transform, (full.height, full.width))  # raises if it lies elsewhere
+    transform = level_transform(place.transform, *whole.first, whole.step)
+    rows, columns = Window.from_bounds(bounds, transform, (here.height, here.width), nearest=True)
+    part = Rect(here.y0 + rows.start, here.x0 + columns.start, here.y0 + rows.stop, here.x0 + columns.stop)
+    return select_area(header, whole.rlevel, part)
 
 
-def _pixel_metres(georeference: Georeference) -> float | None:
+def area_rlevel(area: MapArea, place: Georeference | None, levels: int, rlevel: int = LOWEST) -> int:
+    """Return the lowest level of an image with samples near enough.
+
+    Without a resolution, it is `rlevel`. If all samples are too far apart, it is 0.
+
+    Raises
+    ------
+    InvalidRlevel
+        The distance of the image's pixels in metres is unknown.
+    """
+    if area.resolution is None:
+        return rlevel
+    metres = None if place is None else pixel_metres(place)
+    if metres is None:
+        raise InvalidRlevel("", "the pixels of the image have no size in metres", "give an rlevel")
+    ratio = area.resolution * _NEARLY / metres
+    return 0 if ratio < 1 else min(levels, int(math.log2(ratio)))
+
+
+def pixel_metres(place: Georeference) -> float | None:
+    """Return the larger side of a pixel in metres; None if unknown."""
     from pyproj import CRS
 
-    if georeference.crs_wkt is None or not CRS.from_wkt(georeference.crs_wkt).is_projected:
+    if place.crs_wkt is None or not CRS.from_wkt(place.crs_wkt).is_projected:
         return None
-    a, b, _, d, e, _ = georeference.transform
+    a, b, _, d, e, _ = place.transform
     return max(math.hypot(a, d), math.hypot(b, e))
+
+
+def projected(area: MapArea, place: Georeference, shape: tuple[int, int]) -> Any:
+    """Return the part of an area around an image, in the image's reference system.
+
+    Edges are densified before they are projected: a straight line of one map is a curve on another.
+
+    Parameters
+    ----------
+    area : MapArea
+        Box or geometry.
+    place : Georeference
+        Georeference of the image, with a reference system.
+    shape : (int, int)
+        Rows and columns of the image.
+
+    Returns
+    -------
+    shapely.Geometry
+        A geometry that is not empty.
+
+    Raises
+    ------
+    OutsideImage
+        The area lies elsewhere.
+    InvalidWindow
+        The reference system of the area is unknown.
+    """
+    import shapely
+    from pyproj import CRS, Transformer
+    from pyproj.exceptions import ProjError
+
+    try:
+        own, target = CRS.from_user_input(area.crs), CRS.from_wkt(str(place.crs_wkt))
+        there = Transformer.from_crs(own, target, always_xy=True)
+        around = _around(place.transform, shape, there)
+    except ProjError:  # also of an unknown system
+        raise InvalidWindow("", "the crs cannot be read", "give a code such as EPSG:4326") from None
+    near = _cut(shape_of(area), around, wraps=own.is_geographic)
+    if near.is_empty:
+        raise outside()
+    x0, y0, x1, y1 = near.bounds
+    longest = max(x1 - x0, y1 - y0) / _SEGMENTS
+    dense = shapely.segmentize(near, min(longest, _DEGREE) if own.is_geographic else longest) if longest else near
+    moved = shapely.transform(dense, lambda xy: np.column_stack(there.transform(xy[:, 0], xy[:, 1])))
+    inside = shapely.intersection(
+        moved, shapely.Polygon(_corners(place.transform, slice(0, shape[0]), slice(0, shape[1])))
+    )
+    if inside.is_empty or not all(map(math.isfinite, inside.bounds)):
+        raise outside()
+    return inside
+
+
+def shape_of(area: MapArea) -> Any:
+    """Return the box or geometry of an area as a shapely geometry."""
+    import shapely
+
+    return shapely.from_wkt(area.geometry) if area.bbox is None else shapely.box(*area.bbox)
+
+
+def outside() -> OutsideImage:
+    """Return the error for an area that does not meet the image."""
+    return OutsideImage("", "the area does not meet the image", "see the bounds of the image")
+
+
+def _around(transform: Transform, shape: tuple[int, int], there: Any) -> Bounds:
+    """Return bounds around an image in the area's reference system.
+
+    The largest longitude may exceed 180 degrees.
+    """
+    xs, ys = zip(*_corners(transform, slice(0, shape[0]), slice(0, shape[1])), strict=True)
+    margin = _MARGIN * max(max(xs) - min(xs), max(ys) - min(ys))
+    box = min(xs) - margin, min(ys) - margin, max(xs) + margin, max(ys) + margin
+    x0, y0, x1, y1 = there.transform_bounds(*box, densify_pts=_SEGMENTS, direction="INVERSE")
+    if not all(map(math.isfinite, (x0, y0, x1, y1))):
+        raise outside()
+    return x0, y0, x1 + 360 if x1 < x0 else x1, y1
+
+
+def _cut(shape: Any, around: Bounds, *, wraps: bool) -> Any:
+    """Return the part of a shape within bounds; longitudes wrap."""
+    import shapely
+    from shapely.affinity import translate
+
+    box, turns = shapely.box(*around), (-360, 0, 360) if wraps else (0,)
+    return shapely.union_all([shapely.intersection(translate(shape, turn), box) for turn in turns])
+
+
+def mask_of(opened: OpenImage, area: MapArea | None) -> "GeometryMask | None":
+    """Return the mask of an area for an image; None if nothing is masked."""
+    if area is None or area.geometry is None or not area.mask:
+        return None
+    import shapely
+
+    place, full = place_of(opened), select(opened.image.header, 0).area
+    if place is None:
+        return None
+    mission, name = identify(opened.source.path)
+    wkb = shapely.to_wkb(projected(area, place, (full.height, full.width)))
+    return GeometryMask(wkb, place.transform, int(mission.nodata(name) or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class GeometryMask:
+    """A geometry in the reference system of an image.
+
+    Samples belong to a polygon if their centres lie in it, and to a line or point if it touches their surroundings.
+    """
+
+    wkb: bytes
+    """The geometry."""
+    transform: Transform
+    """Transform of the full image."""
+    nodata: int
+    """Value of the samples outside."""
+
+    def apply(self, values: NDArray[Any], selection: Selection) -> NDArray[Any]:
+        """Set the samples outside to no data; return the array.
+
+        Parameters
+        ----------
+        values : ndarray
+            Samples of shape (bands, rows, columns).
+        selection : Selection
+            Their position in the image.
+        """
+        values[:, ~self.inside(selection)] = self.nodata
+        return values
+
+    def inside(self, selection: Selection) -> NDArray[np.bool_]:
+        """Return which samples belong to the geometry, of shape (rows, columns)."""
+        import shapely
+
+        geometry = shapely.from_wkb(self.wkb)
+        transform = level_transform(self.transform, *selection.first, selection.step)
+        parts = shapely.get_parts(shapely.get_parts(geometry))
+        flat = shapely.get_dimensions(parts) == 2  # polygons
+        polygons, others = shapely.union_all(parts[flat]), shapely.union_all(parts[~flat])
+        result = np.zeros((selection.area.height, selection.area.width), bool)
+        for rows in _blocks(selection.area.height):
+            for columns in _blocks(selection.area.width):
+                if flat.any():
+                    result[rows, columns] |= _centres_in(polygons, transform, rows, columns)
+                if not flat.all():
+                    result[rows, columns] |= _touched_by(others, transform, rows, columns)
+        return result
+
+
+def _blocks(size: int) -> list[slice]:
+    return [slice(start, min(start + _BLOCK, size)) for start in range(0, size, _BLOCK)]
+
+
+def _centres_in(polygons: Any, transform: Transform, rows: slice, columns: slice) -> Any:
+    """Return which samples of a block have their centres in polygons."""
+    import shapely
+
+    block = shapely.Polygon(_corners(transform, rows, columns))
+    shapely.prepare(polygons)
+    if shapely.contains_properly(polygons, block):
+        return True
+    if shapely.disjoint(polygons, block):
+        return False
+    a, b, c, d, e, f = transform
+    x, y = np.meshgrid(np.arange(columns.start, columns.stop) + 0.5, np.arange(rows.start, rows.stop) + 0.5)
+    return shapely.contains_xy(polygons, a * x + b * y + c, d * x + e * y + f)
+
+
+def _touched_by(shape: Any, transform: Transform, rows: slice, columns: slice) -> Any:
+    """Return which samples of a block have surroundings that a shape touches."""
+    import shapely
+
+    shapely.prepare(shape)
+    if shapely.disjoint(shape, shapely.Polygon(_corners(transform, rows, columns))):
+        return False
+    cells = [
+        [_corners(transform, slice(y, y + 1), slice(x, x + 1)) for x in range(columns.start, columns.stop)]
+        for y in range(rows.start, rows.stop)
+    ]
+    return shapely.intersects(shape, shapely.polygons(np.array(cells)))
+
+
+def _corners(transform: Transform, rows: slice, columns: slice) -> list[tuple[float, float]]:
+    a, b, c, d, e, f = transform
+    around = [
+        (rows.start, columns.start),
+        (rows.start, columns.stop),
+        (rows.stop, columns.stop),
+        (rows.stop, columns.start),
+    ]
+    return [(a * x + b * y + c, d * x + e * y + f) for y, x in around]

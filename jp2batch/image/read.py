@@ -3,6 +3,7 @@
 All reads end here: eager read, lazy chunk, batch task, HTTP handler.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from jp2batch.core.request import Request
 from jp2batch.image import index
 from jp2batch.image.decode import decode
 from jp2batch.image.fetch import run_steps
+from jp2batch.image.map_area import mask_of, select_samples
 from jp2batch.image.open import OpenImage, check_size, with_image
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection, select_area
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
@@ -74,7 +76,19 @@ def read_pixels(request: Request, *, storage_options: StorageOptions = None) -> 
         Always one of its subclasses, naming the path.
     """
     source = open_source(request.location, storage_options=storage_options)
-    return read_from(source, lambda opened: opened.selected(request.rlevel, request.window))
+    pixels = read_from(source, functools.partial(select_request, request))
+    return masked(pixels, request)
+
+
+def select_request(request: Request, opened: OpenImage) -> Selection:
+    """Return the samples of a request, checked for size."""
+    return opened.checked(select_samples(opened, request.rlevel, request.window, request.area))
+
+
+def masked(pixels: Pixels, request: Request) -> Pixels:
+    """Return pixels with no data outside the geometry of a request."""
+    mask = mask_of(pixels.opened, request.area)
+    return pixels if mask is None else replace(pixels, values=mask.apply(pixels.values, pixels.selection))
 
 
 def read_area(

@@ -98,9 +98,9 @@ class ImageHandler(Reader):
 
     async def get(self) -> None:
         """Read an image, for caches."""
-        root, request, area = parse_query(self.query(), self.service.settings.roots)
+        root, request = parse_query(self.query(), self.service.settings.roots)
         known = self.request.headers.get("If-None-Match", "")
-        await self.run(self._answer(root, request, Reading(area=area, if_none_match=known)))
+        await self.run(self._answer(root, request, Reading(if_none_match=known)))
 
     async def _answer(self, root: Root, request: Request, reading: Reading) -> None:
         headers = self.request.headers
@@ -194,9 +194,9 @@ class DescriptionHandler(Reader):
 
     async def get(self) -> None:
         """Describe an image or a read."""
-        root, request, area = parse_query(self.query(), self.service.settings.roots)
+        root, request = parse_query(self.query(), self.service.settings.roots)
         describe = describe_plan if self.request.path.endswith("plan") else describe_image
-        await self.run(self._answer(root, request, Reading(area=area, describe=describe)))
+        await self.run(self._answer(root, request, Reading(describe=describe)))
 
     async def _answer(self, root: Root, request: Request, reading: Reading) -> None:
         self.notes |= {"Path": redact(request.path), "rlevel": request.rlevel, "root": root.name}

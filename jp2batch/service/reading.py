@@ -18,15 +18,13 @@ from jp2batch.array.formats import to_bytes
 from jp2batch.core.errors import InvalidRequest, Jp2BatchError, ObjectChanged, TooManyPixels
 from jp2batch.core.request import Request
 from jp2batch.core.version import __version__
-from jp2batch.core.window import Window
-from jp2batch.image.geo_boxes import from_boxes
 from jp2batch.image.info import info_of
 from jp2batch.image.inspect import plan_of
-from jp2batch.image.map_area import MapArea
+from jp2batch.image.map_area import select_samples
 from jp2batch.image.open import OpenImage
 from jp2batch.image.read import Pixels
 from jp2batch.image.response import json_of, values_of
-from jp2batch.jpeg2000.geometry.grid import Selection, image_area, samples, select, select_area, tile_bounds
+from jp2batch.jpeg2000.geometry.grid import Selection, select_area, tile_bounds
 
 MOST_AT_ONCE = 4 * 2**20
 """Samples of a response made at once; more are sent in parts."""
@@ -88,8 +86,6 @@ class Reading:
     """True to compress the response."""
     most: int = MOST_AT_ONCE
     """Limit of the samples of the whole response."""
-    area: MapArea | None = None
-    """Part and resolution in coordinates of the map, if given."""
     has_times: bool = False
     """True for times in JSON, as in the old service."""
     if_none_match: str = ""
@@ -150,17 +146,8 @@ class Reading:
     def _encoding(self) -> str | None:
         return "gzip" if self.compress and self.suffix in IN_PARTS else None
 
-    def _placed(self, request: Request, opened: OpenImage) -> tuple[int, Window | None]:
-        """Return the rlevel and the window."""
-        if self.area is None:
-            return request.rlevel, request.window
-        siz, georeference = opened.image.header.siz, from_boxes(opened.image.container.boxes)
-        full = samples(siz, image_area(siz), 0)
-        rlevel = self.area.rlevel(georeference, opened.image.header.levels, request.rlevel)
-        return rlevel, self.area.window(georeference, (full.height, full.width)) or request.window
-
     def _whole(self, request: Request, opened: OpenImage) -> Selection:
-        return select(opened.image.header, *self._placed(request, opened))
+        return select_samples(opened, request.rlevel, request.window, request.area)
 
     def _is_in_parts(self, opened: OpenImage, whole: Selection) -> bool:
         return self.suffix in IN_PARTS and _count(whole, len(opened.channels)) > MOST_AT_ONCE
@@ -183,10 +170,10 @@ class Reading:
         if _count(whole, bands) <= most:
             return
         problem = f"{_shape(whole, bands)} pixels are more than the limit of {most}"
-        _, window = self._placed(request, opened)
+        area = None if request.area is None else replace(request.area, resolution=None)
         with contextlib.suppress(InvalidRequest):  # the window is empty at this level
             for rlevel in range(whole.rlevel + 1, header.levels + 1):
-                lower = select(header, rlevel, window)
+                lower = select_samples(opened, rlevel, request.window, area)
                 if _count(lower, bands) <= most:
                     hint = f"rlevel {rlevel} gives {_shape(lower, bands)}"
                     raise TooManyPixels(request.shown_path, problem, hint, rlevel)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from jp2batch.core.errors import InvalidPath, InvalidRequest, InvalidRlevel, InvalidWindow
+from jp2batch.core.map_area import MapArea
 from jp2batch.core.request import Request
-from jp2batch.image.map_area import MapArea
 from jp2batch.service.roots import Root, root_of
 
 _HINT = 'give {"Path": "<key>", "rlevel": -1}'
@@ -51,10 +51,8 @@ def parse_batch(data: bytes) -> list[object]:
     return bodies
 
 
-def parse_query(
-    query: Mapping[str, Sequence[bytes]], roots: Mapping[str, Root]
-) -> tuple[Root, Request, MapArea | None]:
-    """Return the root, the request and the map area of a query.
+def parse_query(query: Mapping[str, Sequence[bytes]], roots: Mapping[str, Root]) -> tuple[Root, Request]:
+    """Return the root and the request of a query.
 
     Raises
     ------
@@ -71,9 +69,9 @@ def parse_query(
             raise InvalidRequest("", f"{first} and {second} exclude each other", "leave out either")
     if "rlevel" in values:
         values["rlevel"] = int(values["rlevel"]) if re.fullmatch(r"-?\d{1,4}", values["rlevel"]) else values["rlevel"]
-    area = MapArea.parse(*(values.pop(name, None) for name in ("bbox", "crs", "resolution")))
+    bbox, crs, resolution = (values.pop(name, None) for name in ("bbox", "crs", "resolution"))
     root, request = parse_values(values, roots)
-    return root, request, None if area == MapArea() else area
+    return root, replace(request, area=MapArea.of(bbox, None, crs, resolution), id="")
 
 
 def parse_values(body: object, roots: Mapping[str, Root]) -> tuple[Root, Request]:

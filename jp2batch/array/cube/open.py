@@ -171,7 +171,7 @@ def _cell(image: CubeImage, one: AlignedImage, base: AlignedImage, options: Cube
         dtype,
         options.storage_options,
         scaling,
-        one.head.index,
+        index=one.head.index,
     )
     if options.align == "snap" or one.first == base.first:
         return Cell(lazy)

@@ -1,4 +1,4 @@
-"""Map areas: where on Earth to read, and how finely, for any image."""
+"""Map areas: where on Earth to read, and how finely."""
 
 import json
 import math
@@ -60,7 +60,7 @@ class MapArea:
         *,
         mask: bool = True,
     ) -> Self | None:
-        """Return an area from values of any form, or None if all are None.
+        """Return an area from values of any form; None without any.
 
         Parameters
         ----------

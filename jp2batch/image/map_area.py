@@ -27,7 +27,7 @@ _BLOCK = 128  # rows and columns tested together
 def select_samples(
     opened: OpenImage, rlevel: int, window: Window | None = None, area: MapArea | None = None
 ) -> Selection:
-    """Return the samples of a window or map area; their number is not checked.
+    """Return the samples of a window or map area, unchecked.
 
     Under a map area, these are all samples whose surroundings, of the size of their distance, the area touches.
 
@@ -86,7 +86,7 @@ def pixel_metres(place: Georeference) -> float | None:
 
 
 def projected(area: MapArea, place: Georeference, shape: tuple[int, int]) -> Any:
-    """Return the part of an area around an image, in the image's reference system.
+    """Return the part of an area in an image, projected.
 
     Edges are densified before they are projected: a straight line of one map is a curve on another.
 
@@ -172,7 +172,7 @@ def _cut(shape: Any, around: Bounds, *, wraps: bool) -> Any:
 
 
 def mask_of(opened: OpenImage, area: MapArea | None) -> "GeometryMask | None":
-    """Return the mask of an area for an image; None if nothing is masked."""
+    """Return the mask of an area; None if nothing is masked."""
     if area is None or area.geometry is None or not area.mask:
         return None
     import shapely

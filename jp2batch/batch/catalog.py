@@ -14,8 +14,9 @@ from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.arguments import as_list, as_path
 from jp2batch.core.bands import band_names, check_bands, checked_metres
 from jp2batch.core.content import HEAD, foreign_content
-from jp2batch.core.errors import InvalidRequest, ManifestError
+from jp2batch.core.errors import InvalidRequest, InvalidWindow, ManifestError
 from jp2batch.core.location import Location
+from jp2batch.core.map_area import MapArea
 from jp2batch.core.mission import ImageName
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request
@@ -46,6 +47,11 @@ def list_requests(
     metres: int | None = None,
     rlevel: int = LOWEST,
     window: WindowLike | None = None,
+    bbox: object = None,
+    geometry: object = None,
+    crs: object = None,
+    resolution: object = None,
+    mask: bool = True,
     storage_options: StorageOptions = None,
 ) -> list[Request]:
     """Return a request per image of products and STAC items, in order.
@@ -59,7 +65,10 @@ def list_requests(
     metres : int, optional
         Pixel size in metres; by default the smallest of each band.
     rlevel, window
-        Level and window of all requests, as for `Request`.
+        Level and window of all requests, as for `Request`. A window is refused if images differ in pixel size.
+    bbox, geometry, crs, resolution, mask
+        Part of the map for all requests, and its resolution, as for `read`. Each image turns them into its own window
+        and level, so that bands of different pixel sizes cover the same ground.
     storage_options : mapping, optional
         fsspec's options for the stores.
 
@@ -75,7 +84,7 @@ def list_requests(
     ManifestError
         A source is not a product, STAC file or image.
     InvalidRequest
-        No image matches.
+        No image matches, or window, level and area contradict each other.
     Jp2BatchError
         A source cannot be read.
     """
@@ -84,13 +93,25 @@ def list_requests(
         raise InvalidRequest("", "no sources given", "did a glob pattern match nothing?")
     wanted, metres = band_names(bands), checked_metres(metres)
     part = None if window is None else Window.parse(window)
+    area = MapArea.of(bbox, geometry, crs, resolution, mask=mask)
     lists = map_concurrently(partial(_list, metres=metres), given, client=None, storage_options=storage_options)
     listed = list(dict.fromkeys(one for found in lists for one in found))
     found = [one for one in listed if wanted is None or one.band in wanted]
     check_bands(wanted, (one.band for one in listed), metres)
     if not found:
         raise InvalidRequest("", f"no image at {metres} m", "omit metres= to list the smallest pixels of each band")
-    return [Request(one.path, rlevel, part, columns=one.columns) for one in found]
+    if part is not None:
+        _check_sizes(found)
+    return [Request(one.path, rlevel, part, columns=one.columns, area=area) for one in found]
+
+
+def _check_sizes(images: Sequence[_Found]) -> None:
+    """Refuse a window for images of several pixel sizes."""
+    sizes = sorted({one.metres for one in images if one.metres is not None})
+    if len(sizes) > 1:
+        shown = " and ".join(map(str, sizes))
+        problem = f"a window is another place in each of the images with pixels of {shown} m"
+        raise InvalidWindow("", problem, "give bbox= or geometry=, or images of one pixel size, as with metres=")
 
 
 def _list(source: str, *, metres: int | None, storage_options: StorageOptions) -> list[_Found]:

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 import jp2batch
 from jp2batch.array.engine import Jp2BatchBackend
 from jp2batch.cli import main
-from jp2batch.core.errors import InvalidRequest, ManifestError
+from jp2batch.core.errors import InvalidRequest, InvalidWindow, ManifestError
+from jp2batch.core.map_area import MapArea
 from jp2batch.sample.product import DATE, make_product, make_series
 
 TILE = "s3://sentinel-s2-l2a/tiles/29/U/NU/2022/10/5/0"
@@ -300,3 +301,36 @@ def test_suffixes_of_jpeg2000_are_images_for_items_and_xarray(items, suffix):
     item = {**EARTH_SEARCH, "assets": {"B04": {"href": href}}}
     assert [request.path for request in jp2batch.list_requests(items(item))] == [href]
     assert Jp2BatchBackend().guess_can_open(href)
+
+
+def test_an_area_is_the_same_ground_in_images_of_every_pixel_size(products):
+    whole = jp2batch.read(jp2batch.list_requests(products, ["B8A"], metres=60)[0].url, 0)
+    x, y = float(whole.x[3]), float(whole.y[5])
+    box = (x - 20, y - 80, x + 80, y + 20)
+    for metres, shape in ((10, (10, 10)), (20, (6, 6)), (60, (2, 2))):
+        for request in jp2batch.list_requests(products, ["B04"], metres=metres, rlevel=0, bbox=box, crs=32629):
+            part = jp2batch.run([request]).results[0].value
+            assert part.shape == shape
+            half = metres / 2
+            assert part.x[0] - half <= box[0] < part.x[0] + half
+            assert part.x[-1] - half < box[2] <= part.x[-1] + half
+            assert part.y[-1] - half <= box[1] < part.y[-1] + half
+            assert part.y[0] - half < box[3] <= part.y[0] + half
+
+
+def test_requests_take_area_and_resolution_in_any_form(products):
+    square = "POLYGON ((-8.98 53.23, -8.97 53.23, -8.97 53.24, -8.98 53.24, -8.98 53.23))"
+    requests = jp2batch.list_requests(products, ["B04", "B8A"], geometry=square, resolution=20, mask=False)
+    assert {request.area for request in requests} == {MapArea.of(geometry=square, resolution=20, mask=False)}
+    assert len(requests) == 4
+    with pytest.raises(InvalidRequest, match="rlevel= and resolution= exclude each other"):
+        jp2batch.list_requests(products, ["B04"], rlevel=0, resolution=20)
+    with pytest.raises(InvalidRequest, match="exclude each other"):
+        jp2batch.list_requests(products, ["B04"], window="0:5,0:5", bbox=(-9, 53, -8, 54))
+
+
+def test_a_window_of_images_with_different_pixel_sizes_is_refused(products):
+    with pytest.raises(InvalidWindow, match=r"pixels of 10 and 20 m.*bbox="):
+        jp2batch.list_requests(products, ["B04", "B8A"], window="0:8,0:8")
+    sizes = jp2batch.list_requests(products, ["B04", "B8A"], metres=20, window="0:8,0:8")
+    assert {str(request.window) for request in sizes} == {"0:8,0:8"}

@@ -195,10 +195,10 @@ def open_lazily(
 def to_dataarray(pixels: Pixels, facts: ImageFacts | None = None) -> xr.DataArray:
     """Return pixels as a DataArray, scaled as their facts say.
 
-    Without facts, these are taken from the path.
+    Without facts, these are taken from path and columns.
     """
     path = pixels.opened.source.path
-    facts = facts or ImageFacts.of(path)
+    facts = facts or ImageFacts.of(path, columns=pixels.columns)
     values = pixels.values[0] if len(pixels.values) == 1 else pixels.values
     values = values if facts.applied is None else facts.applied.apply(values)
     return _georeferenced(values, pixels.opened, pixels.selection, facts, pixels.name or path)

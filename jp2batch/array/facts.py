@@ -43,10 +43,18 @@ class ImageFacts:
     """True if the scaling is applied."""
 
     @classmethod
-    def of(cls, path: str, *, scaled: bool = False, storage_options: Mapping[str, Any] | None = None) -> Self:
+    def of(
+        cls,
+        path: str,
+        *,
+        columns: Sequence[tuple[str, object]] = (),
+        scaled: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Return the facts of an image.
 
-        Metadata of remote products are read only for `scaled` reflectance.
+        Facts in columns of its request replace those in the path; those in metadata replace both. Metadata of remote
+        products are read only for `scaled` reflectance.
 
         Raises
         ------
@@ -56,6 +64,8 @@ class ImageFacts:
         mission, name = identify(path)
         is_scaled = scaled and (name is None or name.band in mission.bands)
         metadata = metadata_of(path, storage_options=storage_options) if is_scaled else local_metadata(path)
+        if columns:
+            name = facts_in(dict(columns), name or ImageName(), mission)
         if metadata is None or name is None:
             return cls(mission, name)
         return cls.of_product(mission, name, metadata, scaled=scaled)

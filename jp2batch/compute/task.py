@@ -217,7 +217,8 @@ def _read(source: Source, request: Request, order: TaskSpec) -> Pixels:
             )
         return selection
 
-    return masked(read_from(source, choose, threads=1), request)  # dask uses the other threads
+    pixels = masked(read_from(source, choose, threads=1), request)  # dask uses the other threads
+    return replace(pixels, columns=request.columns) if request.columns else pixels
 
 
 def _to_deliver(deliver: Delivery, opened: OpenImage, selection: Selection) -> int:

@@ -65,6 +65,8 @@ class Pixels:
     stats: Stats
     name: str | None = None
     """Name of the image in files; None: its path."""
+    columns: tuple[tuple[str, object], ...] = ()
+    """Columns of the request; some are facts of the image."""
 
 
 def read_pixels(request: Request, *, storage_options: StorageOptions = None) -> Pixels:

@@ -55,6 +55,23 @@ def test_an_items_facts_beat_paths(item, names):
     assert {name: {*map(str, np.ravel(cube[name].values))} for name in FACTS} == SINGLE
 
 
+@pytest.mark.parametrize("output", ["xarray", "results.zarr", "nc/"])
+@pytest.mark.parametrize("names", [NAMES, OPAQUE], ids=["other names", "names of nothing"])
+def test_facts_of_an_item_reach_results(item, names, output, tmp_path):
+    requests = jp2batch.list_requests(item(PROPERTIES, names), "B04", rlevel=0)
+    if output == "xarray":
+        (found,) = (result.value for result in jp2batch.run(requests))
+    else:
+        jp2batch.run_to(requests, f"{tmp_path}/{output}", form="nc" if output == "nc/" else None)
+        (path,) = tmp_path.glob("results.zarr/*/zarr.json" if output == "results.zarr" else "nc/*.nc")
+        engine = {"engine": "zarr", "consolidated": False} if output == "results.zarr" else {"engine": "h5netcdf"}
+        with xr.open_dataset(path.parent if output == "results.zarr" else path, **engine) as stored:
+            found = stored["B04"].load()
+    assert found.name == "B04"
+    assert str(found.time.values)[:19] == "2023-06-02T00:06:11"
+    assert {name: str(found[name].item()) for name in FACTS} == FACTS
+
+
 @pytest.mark.parametrize(
     ("properties", "time", "facts"),
     [

@@ -16,7 +16,7 @@ from jp2batch.array.lazy import ImageArray
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.map_area import MapArea
 from jp2batch.core.options import SecretDict, StorageOptions
-from jp2batch.core.request import LOWEST, Request
+from jp2batch.core.request import LOWEST, Request, validate_rlevel
 from jp2batch.core.window import Window, WindowLike
 from jp2batch.image import georeference
 from jp2batch.image.georeference import Georeference, Transform
@@ -134,11 +134,27 @@ def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
         Always one of its subclasses, naming the path and what to do.
     """
     area = MapArea.of(bbox, geometry, crs, resolution, mask=mask)
-    level = rlevel or (0 if area is None or area.resolution is None else LOWEST)
-    request = Request(path, level, window, root, area=area)
-    facts = ImageFacts.of(request.url, scaled=scaled, storage_options=storage_options)
-    array = open_lazily(request.url, level, request.window, area=area, facts=facts, storage_options=storage_options)
+    request = Request(path, lazy_rlevel(path, rlevel, area), window, root, area=area)
+    url, level, part = request.url, request.rlevel, request.window
+    facts = ImageFacts.of(url, scaled=scaled, storage_options=storage_options)
+    array = open_lazily(url, level, part, area=area, facts=facts, storage_options=storage_options)
     return chunked(array, chunks)
+
+
+def lazy_rlevel(path: str, rlevel: int, area: MapArea | None) -> int:
+    """Return the valid level of a lazy array; resolution replaces 0.
+
+    Raises
+    ------
+    InvalidRequest
+        The level is invalid, or contradicts a resolution.
+    """
+    level = validate_rlevel(path, rlevel)
+    if area is None or area.resolution is None:
+        return level
+    if level > 0:
+        raise InvalidRequest(path, "rlevel= and resolution= exclude each other", "leave out either")
+    return LOWEST
 
 
 def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:

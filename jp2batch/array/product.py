@@ -7,15 +7,15 @@ from typing import Any
 
 import xarray as xr
 
-from jp2batch.array.dataarray import chunked, open_lazily
+from jp2batch.array.dataarray import chunked, lazy_rlevel, open_lazily
 from jp2batch.array.facts import ImageFacts, in_dataset
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.arguments import as_path
-from jp2batch.core.errors import ImageNotFound
+from jp2batch.core.errors import ImageNotFound, OutsideImage
 from jp2batch.core.location import Location
+from jp2batch.core.map_area import MapArea
 from jp2batch.core.mission import ImageName, ListedImage, Mission, ProductMetadata
 from jp2batch.core.options import StorageOptions
-from jp2batch.core.request import validate_rlevel
 from jp2batch.image.missions import product_mission
 from jp2batch.image.products import product_images
 
@@ -26,6 +26,11 @@ def open_product(
     rlevel: int = 0,
     chunks: Any = {},  # noqa: B006  # as xarray has it; never changed
     *,
+    bbox: object = None,
+    geometry: object = None,
+    crs: object = None,
+    resolution: object = None,
+    mask: bool = True,
     scaled: bool = False,
     storage_options: StorageOptions = None,
 ) -> xr.DataTree:
@@ -42,6 +47,9 @@ def open_product(
         Resolution levels to drop of each image: 0 = full, -1 = the lowest.
     chunks : optional
         As for `open`.
+    bbox, geometry, crs, resolution, mask
+        The part of the map to open, as for `read`: all images are cut to the same ground, each to the pixels of its own
+        size. Tiles that the area does not meet are left out.
     scaled : bool
         True to convert spectral bands to reflectance, as for `read`. Otherwise the coordinates `radiometric_offset` and
         `quantification_value` apply to them: reflectance is (number + offset) / quantification.
@@ -62,12 +70,16 @@ def open_product(
     Jp2BatchError
         Always one of its subclasses, naming the path and what to do.
     """
-    product, rlevel = as_path(path), validate_rlevel(as_path(path), rlevel)
+    product, area = as_path(path), MapArea.of(bbox, geometry, crs, resolution, mask=mask)
+    rlevel = lazy_rlevel(product, rlevel, area)
     metadata, images = product_images(product, bands, storage_options=storage_options)
-    opener = partial(_open, product_mission(product), metadata, rlevel=rlevel, chunks=chunks, scaled=scaled)
+    mission = product_mission(product)
+    opener = partial(_open, mission, metadata, rlevel=rlevel, area=area, chunks=chunks, scaled=scaled)
     arrays = map_concurrently(opener, images, client=None, storage_options=storage_options)
     opened = list(zip(images, arrays, strict=True))
-    found = [(image, array) for image, array in opened if array is not None]
+    found = [(image, array) for image, array in opened if isinstance(array, xr.DataArray)]
+    if not found and (elsewhere := [array for array in arrays if isinstance(array, OutsideImage)]):
+        raise elsewhere[0]
     missing = [image for image, array in opened if array is None]
     lacking = {image.name.band for image in missing} - {image.name.band for image, _ in found}
     if lacking and (bands is not None or not found):
@@ -76,7 +88,8 @@ def open_product(
             f"{', '.join(sorted(map(str, lacking)))} is listed in the product, but missing",
             "fetch it again",
         )
-    return _tree(found, Location.of(product).redacted, _attributes(metadata, found[0][0].name, missing))
+    by_tile = len({image.name.tile for image in images}) > 1
+    return _tree(found, by_tile, Location.of(product).redacted, _attributes(metadata, found[0][0].name, missing))
 
 
 def _open(
@@ -85,29 +98,35 @@ def _open(
     image: ListedImage,
     *,
     rlevel: int,
+    area: MapArea | None,
     chunks: Any,
     scaled: bool,
     storage_options: StorageOptions,
-) -> xr.DataArray | None:
-    """Open an image; return None if it does not exist."""
+) -> xr.DataArray | OutsideImage | None:
+    """Open an image; return None if it does not exist.
+
+    If the area does not meet it, return the error.
+    """
     facts = ImageFacts.of_product(mission, image.name, metadata, scaled=scaled)
     try:
-        return chunked(open_lazily(image.path, rlevel, facts=facts, storage_options=storage_options), chunks)
+        array = open_lazily(image.path, rlevel, area=area, facts=facts, storage_options=storage_options)
     except ImageNotFound:
         return None
+    except OutsideImage as error:
+        return error
+    return chunked(array, chunks)
 
 
 def _tree(
-    images: Sequence[tuple[ListedImage, xr.DataArray]], source: str, attributes: dict[str, object]
+    images: Sequence[tuple[ListedImage, xr.DataArray]], by_tile: bool, source: str, attributes: dict[str, object]
 ) -> xr.DataTree:
     """Return a tree with a dataset for each pixel size.
 
-    If there are several tiles, the datasets are below a node for each tile.
+    With `by_tile`, the datasets are below a node for each tile.
     """
-    tiles = {image.name.tile for image, _ in images}
     groups: dict[str, list[xr.DataArray]] = {}
     for image, array in images:
-        node = f"R{image.metres}m" if len(tiles) == 1 else f"{image.name.tile}/R{image.metres}m"
+        node = f"{image.name.tile}/R{image.metres}m" if by_tile else f"R{image.metres}m"
         groups.setdefault(node, []).append(array)
     datasets = {node: _dataset(in_dataset(arrays, source)) for node, arrays in groups.items()}
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes), **datasets})

@@ -6,10 +6,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import shapely
 import xarray as xr
 
 import jp2batch
-from jp2batch.core.errors import ImageNotFound, InvalidRequest, MetadataError
+from jp2batch.core.errors import ImageNotFound, InvalidRequest, MetadataError, OutsideImage
 from jp2batch.image.missions import is_product
 from jp2batch.image.products import product_images
 from jp2batch.sample.product import make_product
@@ -123,6 +124,8 @@ def test_several_tiles_have_a_node_each(small, tmp_path):
     assert sorted(node.path for node in tree.leaves) == [
         f"/{tile}/R{metres}m" for tile in ("T29UNU", "T29UNV") for metres in (20, 60)
     ]
+    here = jp2batch.open_product(product, ["B8A"], bbox=TRIANGLE.bounds, crs=32629)
+    assert sorted(node.path for node in here.leaves) == ["/T29UNU/R20m", "/T29UNU/R60m"]
 
 
 def test_what_is_no_product_says_so(tmp_path, small):
@@ -184,3 +187,41 @@ def test_the_real_product_opens_with_what_is_there_of_it():
     assert set(tree["R60m"].ds.data_vars) == {"B02", "B03", "B04", "B8A", "TCI", "AOT", "SCL"}
     assert len(tree.attrs["missing"]) == 26
     assert tree["R60m"].ds.B04.radiometric_offset == -1000
+
+
+TRIANGLE = shapely.Polygon([(500355, 5900005), (500905, 5899755), (500655, 5899105)])
+"""Part of the small product, in its reference system."""
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["raw", "scaled"])
+@pytest.mark.parametrize(
+    "area",
+    [
+        {"bbox": (500355, 5899105, 500905, 5900005)},
+        {"geometry": TRIANGLE, "resolution": 20},
+        {"geometry": TRIANGLE, "rlevel": 1, "mask": False},
+    ],
+    ids=["bbox", "geometry", "unmasked"],
+)
+def test_all_images_of_a_product_are_cut_to_the_same_ground(small, area, scaled):
+    tree = jp2batch.open_product(small, crs=32629, scaled=scaled, **area)
+    x0, y0, x1, y1 = TRIANGLE.bounds
+    for node in tree.children.values():
+        for name, array in node.data_vars.items():
+            area = area if "resolution" in area else {"rlevel": 0} | area
+            read = jp2batch.read(image(small, f"{name}_{node.name[1:]}"), crs=32629, scaled=scaled, **area)
+            xr.testing.assert_identical(
+                array.compute().drop_vars(FACTS, errors="ignore"), read.drop_vars(FACTS, errors="ignore")
+            )
+            half = float(array.x[1] - array.x[0]) / 2
+            assert array.x[0] - half <= x0 < array.x[1] - half
+            assert array.x[-2] + half < x1 <= array.x[-1] + half
+            assert array.y[0] + half >= y1 > array.y[1] + half
+            assert array.y[-2] - half > y0 >= array.y[-1] - half
+
+
+def test_an_area_outside_a_product_is_refused(small):
+    with pytest.raises(OutsideImage, match=r"_B04_10m\.jp2: the area does not meet the image"):
+        jp2batch.open_product(small, "B04", bbox=(10, 50, 11, 51))
+    with pytest.raises(InvalidRequest, match="rlevel= and resolution= exclude each other"):
+        jp2batch.open_product(small, rlevel=1, resolution=20)

@@ -1,6 +1,7 @@
 """Facts known from STAC items: they reach requests, manifests and cubes, and beat those in paths."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import xarray as xr
 import jp2batch
 from jp2batch.batch.manifest.write import write_manifest
 from jp2batch.core.errors import CubeMismatch
-from jp2batch.sample.product import make_image, make_product
+from jp2batch.sample.product import DATE, make_image, make_product
 
 PROPERTIES = {
     "datetime": "2023-06-02T00:07:37.093000Z",  # of the granule
@@ -131,6 +132,19 @@ def test_metadata_tell_the_time_where_paths_have_the_day(tmp_path, bands):
     cube = jp2batch.open_cube([path])
     assert str(cube.time.values[0])[:19] == str(jp2batch.read(path).time.values)[:19] == "2022-10-05T11:54:11"
     assert (cube.platform.item(), cube.processing_baseline.item()) == ("S2A", "04.00")
+
+
+def test_times_of_a_stored_cube_are_fixed_before_metadata_are_read(tmp_path):
+    products = [make_product(tmp_path, size=120, bands=["B04"], date=DATE + timedelta(days=days)) for days in (0, 5)]
+    paths = [str(next(product.glob("**/*_B04_10m.jp2"))) for product in products]
+    times = ["2023-06-07T00:07:37Z", "2023-06-02T00:07:37Z"]  # in another order than in metadata
+    requests = [jp2batch.Request(path, 0, columns=(("time", time),)) for path, time in zip(paths, times, strict=True)]
+    assert jp2batch.run_to(requests, tmp_path / "cube.zarr").failed == 0
+    with xr.open_dataset(tmp_path / "cube.zarr", engine="zarr", decode_coords="all") as stored:
+        assert [str(time)[:10] for time in stored.time.values] == ["2023-06-02", "2023-06-07"]
+        assert stored.source.values[:, 0].tolist() == paths[::-1]
+        for number, path in enumerate(reversed(paths)):
+            np.testing.assert_array_equal(stored["cube"][number, 0], jp2batch.read(path, 0))
 
 
 def test_a_stored_cube_has_one_time_of_an_image(item, tmp_path):

@@ -98,7 +98,7 @@ class CubeStore(Folder):
 
     def name_of(self, item: Request, read: Request) -> str:  # noqa: ARG002  # equal requests share a plane
         """Return the name of the plane of an item."""
-        return self._axes.plane_name(read)
+        return self._axes.plane_name(item)
 
     def stored(self, book: RecordBook) -> Mapping[str, StoredFile]:
         """Return the planes by name.

@@ -7,10 +7,11 @@ import click
 
 import jp2batch
 from jp2batch.cli.messages import complain, say, show
-from jp2batch.cli.options import FAILED, image_flags, index_flag, use_index
+from jp2batch.cli.options import FAILED, area_flags, image_flags, index_flag, use_index
 from jp2batch.cli.storage_flags import StorageFlags, storage_flags
 from jp2batch.core.file_formats import FORMATS
 from jp2batch.core.location import Location
+from jp2batch.core.map_area import MapArea
 from jp2batch.core.redaction import redact_path
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def info(path: str, *, as_json: bool, storage: StorageFlags) -> None:
 @click.command(short_help="Print the cost of reading an image or a manifest.")
 @click.argument("path", metavar="PATH|MANIFEST|-")
 @image_flags
+@area_flags
 @click.option("--root", metavar="URL", help="Base folder or bucket; paths are relative to it and cannot escape it.")
 @click.option("--latency", metavar="TIME", help="Assumed latency of the store, e.g. 30ms.")
 @click.option("--bandwidth", metavar="BYTES", help="Assumed bytes per second of a connection, e.g. 60MB.")
@@ -54,6 +56,7 @@ def plan(
     *,
     rlevel: int,
     window: str | None,
+    area: MapArea | None,
     root: str | None,
     latency: str | None,
     bandwidth: str | None,
@@ -73,19 +76,23 @@ def plan(
     Examples:
       jp2batch plan scene.jp2
       jp2batch plan scene.jp2 --rlevel 0 --window 9500:10000,9500:10000
+      jp2batch plan scene.jp2 --bbox -8.9,52.9,-8.8,53.0 --resolution 20
       jp2batch plan scenes.csv --latency 30ms --bandwidth 60MB
     """
     from jp2batch.batch.manifest.read import names_manifest
+    from jp2batch.core.request import Request
     from jp2batch.core.store_settings import profiles_with
+    from jp2batch.image.inspect import plan_request
 
     with profiles_with(latency, bandwidth, connections):
         use_index(table, storage)
         if not names_manifest(path):
-            options = storage.options_for(root or path)
-            show(jp2batch.plan(path, rlevel, window, root=root, storage_options=options), as_json)
+            request = Request(path, rlevel, window, root, area=area)
+            show(plan_request(request, storage_options=storage.options_for(root or path)), as_json)
             return
-        if window is not None:
-            raise click.UsageError("--window is for a single image; a manifest has a window column")
+        if window is not None or area is not None:
+            flag = "--window" if area is None else "an area on the map"
+            raise click.UsageError(f"{flag} is for a single image; a manifest has columns for it")
         _plan_all(path, storage, rlevel=rlevel, root=root, readers=workers, progress=not quiet, as_json=as_json)
 
 
@@ -112,11 +119,19 @@ def _plan_all(
 @click.command(short_help="Read an image: print it as JSON, or write it to a file.")
 @click.argument("path")
 @image_flags
+@area_flags
 @click.option("-o", "--output", metavar="FILE", help=f"Write {_SUFFIXES} instead of printing.")
 @index_flag
 @storage_flags
 def read(
-    path: str, *, rlevel: int, window: str | None, output: str | None, table: str | None, storage: StorageFlags
+    path: str,
+    *,
+    rlevel: int,
+    window: str | None,
+    area: MapArea | None,
+    output: str | None,
+    table: str | None,
+    storage: StorageFlags,
 ) -> None:
     """Read PATH; print the web service's JSON, or write a file.
 
@@ -125,13 +140,14 @@ def read(
       jp2batch read scene.jp2 > scene.json
       jp2batch read scene.jp2 --rlevel 2 -o scene.tif
       jp2batch read scene.jp2 --rlevel 0 --window 0:500,0:500 -o corner.png
+      jp2batch read scene.jp2 --geometry field.geojson --resolution 10 -o field.tif
     """
     from jp2batch.core.request import Request
     from jp2batch.image.read import read_pixels
     from jp2batch.image.response import to_json
 
     use_index(table, storage)
-    request = Request(path, rlevel, window)
+    request = Request(path, rlevel, window, area=area)
     if output is not None:
         from jp2batch.array.formats import form_of, write
 

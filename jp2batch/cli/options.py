@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import click
 
 from jp2batch.cli.storage_flags import StorageFlags
 from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.map_area import MapArea
 
 if TYPE_CHECKING:
     from jp2batch.compute.engine import EngineOptions
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 Command = Callable[..., None]
 
 FAILED, USAGE, NOT_STARTED, INTERRUPTED = 1, 2, 3, 130  # exit codes
+
+_INLINE = re.compile(r"\s*(?:\{|[A-Za-z]+\s*[A-Za-z]*\s*\()")  # GeoJSON or WKT
+_LARGEST_GEOMETRY = 100_000_000  # characters
 
 
 def image_flags(command: Command) -> Command:
@@ -26,6 +31,47 @@ def image_flags(command: Command) -> Command:
         "--rlevel", type=int, default=-1, show_default=True, help="Resolution levels to drop: 0 = full, -1 = lowest."
     )
     return rlevel(window(command))
+
+
+def area_flags(command: Command) -> Command:
+    """Add --bbox, --geometry, --crs, --resolution and --no-mask, as the parameter `area`."""
+
+    @functools.wraps(command)
+    def collected(
+        *,
+        bbox: str | None,
+        geometry: str | None,
+        crs: str | None,
+        resolution: str | None,
+        mask: bool,
+        **others: object,
+    ) -> None:
+        shape = None if geometry is None else _geometry(geometry)
+        command(area=MapArea.of(bbox, shape, crs, resolution, mask=mask), **others)
+
+    flags = (
+        click.option("--bbox", metavar="X0,Y0,X1,Y1", help="Part to read: a box in longitude and latitude."),
+        click.option("--geometry", metavar="FILE|WKT", help="Part to read: GeoJSON or WKT; the rest is masked."),
+        click.option("--crs", metavar="CODE", help="Reference system of --bbox and --geometry, e.g. EPSG:32629."),
+        click.option("--resolution", metavar="METRES", help="Largest distance of samples, in place of --rlevel."),
+        click.option("--mask/--no-mask", default=True, help="Whether samples outside the geometry become no data."),
+    )
+    return functools.reduce(lambda inner, flag: flag(inner), reversed(flags), collected)
+
+
+def _geometry(text: str) -> str:
+    """Return a geometry as text: given itself, or the content of a local file."""
+    if _INLINE.match(text):
+        return text
+    try:
+        with Path(text).open(encoding="utf-8-sig") as file:
+            content = file.read(_LARGEST_GEOMETRY + 1)
+    except (OSError, ValueError):
+        raise InvalidRequest("", "the file of --geometry cannot be read", "give GeoJSON or WKT, or its file") from None
+    if len(content) > _LARGEST_GEOMETRY:
+        hint = "give the fields needed, or simplify them"
+        raise InvalidRequest(text, f"the geometry has more than {_LARGEST_GEOMETRY} characters", hint)
+    return content
 
 
 def scheduler_flags(command: Command) -> Command:

@@ -80,6 +80,11 @@ def plan(
         As for `read`.
     """
     request = Request(path, rlevel, window, root, area=MapArea.of(bbox, geometry, crs, resolution))
+    return plan_request(request, storage_options=storage_options)
+
+
+def plan_request(request: Request, *, storage_options: StorageOptions = None) -> ReadPlan:
+    """Estimate the cost of a request; see `plan`."""
     return plan_from(open_source(request.location, storage_options=storage_options), request)
 
 

@@ -34,7 +34,7 @@ def image_flags(command: Command) -> Command:
 
 
 def area_flags(command: Command) -> Command:
-    """Add --bbox, --geometry, --crs, --resolution and --no-mask, as the parameter `area`."""
+    """Add --bbox, --geometry, --crs, --resolution, --mask, collected as `area`."""
 
     @functools.wraps(command)
     def collected(

@@ -60,7 +60,7 @@ def area_flags(command: Command) -> Command:
 
 
 def _geometry(text: str) -> str:
-    """Return a geometry as text: given itself, or the content of a local file."""
+    """Return a geometry as text, given itself or in a file."""
     if _INLINE.match(text):
         return text
     try:

@@ -115,7 +115,7 @@ class Reading:
         self._check_size(request, opened, whole)
         if self.if_none_match:
             opened.confirm()
-            etag = self._etag(opened, whole)
+            etag = self._etag(request, opened, whole)
             if etag and _is_among(etag, self.if_none_match):
                 raise Settled(request.shown_path, "not modified", "", Content(etag=etag))
         return opened.checked(self._part(opened, whole))
@@ -134,13 +134,13 @@ class Reading:
             raise ObjectChanged(request.shown_path, "was replaced while it was being sent", "read it again")
         if self._is_in_parts(opened, whole):
             shape, row = (whole.area.height, *values.shape[1:]), self.row + len(values)
-            etag, more = self._etag(opened, whole), row if row < whole.area.height else None
+            etag, more = self._etag(request, opened, whole), row if row < whole.area.height else None
             return Content(b"", np.ascontiguousarray(values), self._encoding, etag, shape, version, more)
         plain = self.suffix == ".json" and not self.has_times
         data = json_of(values) if plain else to_bytes(replace(pixels, name=request.path), self.suffix)
         if self._encoding:
             data = gzip.compress(data, GZIP_LEVEL, mtime=0)
-        return Content(data, None, self._encoding, self._etag(opened, whole))
+        return Content(data, None, self._encoding, self._etag(request, opened, whole))
 
     @property
     def _encoding(self) -> str | None:
@@ -179,12 +179,13 @@ class Reading:
                     raise TooManyPixels(request.shown_path, problem, hint, rlevel)
         raise TooManyPixels(request.shown_path, problem, "give a smaller window")
 
-    def _etag(self, opened: OpenImage, whole: Selection) -> str | None:
+    def _etag(self, request: Request, opened: OpenImage, whole: Selection) -> str | None:
         """Return the ETag of the whole response, as strong as the store's."""
         version = opened.source.etag
         if version is None:
             return None
-        told = (version, opened.pieces.size, whole.rlevel, whole.area, self.suffix, self._encoding, __version__)
+        part = (whole.rlevel, whole.area, request.area and request.area.geometry)
+        told = (version, opened.pieces.size, *part, self.suffix, self._encoding, __version__)
         weak = "W/" if version.startswith("W/") or version.endswith("GMT") else ""  # GMT: a time of Last-Modified
         return f'{weak}"{hashlib.sha256(repr(told).encode()).hexdigest()[:32]}"'
 

@@ -13,8 +13,15 @@ from jp2batch.service.roots import Root, root_of
 
 _HINT = 'give {"Path": "<key>", "rlevel": -1}'
 
-_QUERY = ("path", "root", "rlevel", "resolution", "window", "bbox", "crs")  # parameters of GET
+_QUERY = ("path", "root", "rlevel", "resolution", "window", "bbox", "geometry", "crs")  # parameters of GET
 
+_EXCLUSIVE = (
+    ("rlevel", "resolution"),
+    ("window", "bbox"),
+    ("window", "geometry"),
+    ("bbox", "geometry"),
+    ("crs", "window"),
+)
 # Refused types of values; messages use the words of JSON. A null window is allowed: no window.
 _WORDS: dict[str, tuple[type[InvalidRequest], tuple[type, ...]]] = {
     "Path": (InvalidPath, (type(None), bool, dict, list)),
@@ -64,14 +71,21 @@ def parse_query(query: Mapping[str, Sequence[bytes]], roots: Mapping[str, Root])
     values: dict[str, Any] = {name: texts[0].decode("utf-8", "replace") for name, texts in query.items()}
     if values.keys() - _QUERY or any(len(texts) > 1 for texts in query.values()):
         raise InvalidRequest("", "a parameter is unknown or given twice", f"known are {', '.join(_QUERY)}")
-    for first, second in (("rlevel", "resolution"), ("window", "bbox"), ("crs", "window")):
+    pairs = (
+        ("rlevel", "resolution"),
+        ("window", "bbox"),
+        ("window", "geometry"),
+        ("bbox", "geometry"),
+        ("crs", "window"),
+    )
+    for first, second in pairs:
         if first in values and second in values:
             raise InvalidRequest("", f"{first} and {second} exclude each other", "leave out either")
     if "rlevel" in values:
         values["rlevel"] = int(values["rlevel"]) if re.fullmatch(r"-?\d{1,4}", values["rlevel"]) else values["rlevel"]
-    bbox, crs, resolution = (values.pop(name, None) for name in ("bbox", "crs", "resolution"))
+    area = MapArea.of(*(values.pop(name, None) for name in ("bbox", "geometry", "crs", "resolution")))
     root, request = parse_values(values, roots)
-    return root, replace(request, area=MapArea.of(bbox, None, crs, resolution), id="")
+    return root, replace(request, area=area, id="")
 
 
 def parse_values(body: object, roots: Mapping[str, Root]) -> tuple[Root, Request]:

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+import shapely
 
 import jp2batch
 from support.answers import oracle, verify_contract
@@ -68,6 +69,21 @@ def test_a_box_on_the_map_is_a_window(service, root):
     assert get(service, path=BAND, resolution=130).json == get(service, path=BAND, rlevel=1).json
 
 
+FIELD = {"type": "Polygon", "coordinates": [[[-8.99, 53.22], [-8.95, 53.22], [-8.97, 53.24], [-8.99, 53.22]]]}
+WKT = "POLYGON ((-8.99 53.22, -8.95 53.22, -8.97 53.24, -8.99 53.22))"
+
+
+def test_a_geometry_masks_what_lies_outside(service, root):
+    expected = jp2batch.read(str(root / BAND), rlevel=0, geometry=FIELD)
+    assert 0 < (expected.values == 0).sum() < expected.size
+    bbox = ",".join(map(str, shapely.from_wkt(WKT).bounds))
+    answers = [get(service, path=BAND, rlevel=0, geometry=text) for text in (json.dumps(FIELD), WKT)]
+    boxed = get(service, path=BAND, rlevel=0, bbox=bbox)
+    assert [answer.json["img_data"] for answer in answers] == [expected.values.tolist()] * 2
+    assert boxed.json["shape"] == answers[0].json["shape"]
+    assert answers[0].headers["etag"] == answers[1].headers["etag"] != boxed.headers["etag"]
+
+
 def test_a_geotiff_has_the_pixels_and_the_place(service, root):
     rasterio = pytest.importorskip("rasterio")
     answer = get(service, headers={"Accept": "image/tiff"}, path=BAND, rlevel=1)
@@ -88,6 +104,9 @@ def test_a_geotiff_has_the_pixels_and_the_place(service, root):
         ({"path": [BAND, BAND]}, 400, "given twice"),
         ({"path": BAND, "rlevel": 1, "resolution": 9}, 400, "exclude each other"),
         ({"path": BAND, "window": "0:1,0:1", "bbox": "0,0,1,1"}, 400, "exclude each other"),
+        ({"path": BAND, "geometry": WKT, "bbox": "0,0,1,1"}, 400, "exclude each other"),
+        ({"path": BAND, "geometry": "POINT (0 0)"}, 422, "does not meet the image"),
+        ({"path": BAND, "geometry": "/etc/passwd"}, 422, "the geometry cannot be read"),
         ({"path": BAND, "rlevel": "x"}, 422, "rlevel"),
         ({"path": BAND, "bbox": "0,0,1"}, 422, "the bbox cannot be read"),
         ({"path": BAND, "bbox": "0,0,1,1"}, 422, "does not meet the image"),

@@ -49,6 +49,8 @@ class MapArea:
             object.__setattr__(self, "bbox", _checked(self.bbox, self.crs))
         if self.resolution is not None and not 0 < self.resolution < math.inf:
             raise InvalidRlevel("", "the resolution is not a positive number", "give metres")
+        if self.resolution is not None:
+            object.__setattr__(self, "resolution", float(self.resolution))
 
     @classmethod
     def of(
@@ -95,6 +97,17 @@ class MapArea:
         """Whether it is a part of the map."""
         return self.bbox is not None or self.geometry is not None
 
+    def fields(self) -> dict[str, str | float]:
+        """Return the columns of a manifest with a value: bbox, geometry, crs, resolution."""
+        found: dict[str, str | float] = {}
+        if self.bbox is not None:
+            found["bbox"] = ",".join(map(repr, self.bbox))
+        if self.geometry is not None:
+            found["geometry"] = self.geometry
+        if self.has_extent:
+            found["crs"] = self.crs
+        return found if self.resolution is None else found | {"resolution": self.resolution}
+
     def __str__(self) -> str:
         parts = [f"bbox {','.join(f'{value:.12g}' for value in self.bbox)}"] if self.bbox else []
         parts += ["geometry"] if self.geometry else []
@@ -103,7 +116,7 @@ class MapArea:
 
 
 def _checked(bbox: Bounds, crs: str) -> Bounds:
-    x0, y0, x1, y1 = bbox
+    x0, y0, x1, y1 = map(float, bbox)
     if x0 > x1 and crs in _DEGREES:  # across the antimeridian, as in RFC 7946
         x1 += 360
     if not (all(map(math.isfinite, bbox)) and x0 < x1 and y0 < y1):
@@ -150,7 +163,7 @@ def _wkt(geometry: object) -> str:
 
     try:
         shape = _shape(geometry)
-    except (shapely.errors.ShapelyError, ValueError, TypeError, KeyError, AttributeError, IndexError):
+    except (shapely.errors.ShapelyError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
         raise InvalidWindow("", "the geometry cannot be read", _GEOMETRY_HINT) from None
     shape = shapely.force_2d(shape if shape.is_valid else shapely.make_valid(shape))
     if shape.is_empty or not all(map(math.isfinite, shape.bounds)):

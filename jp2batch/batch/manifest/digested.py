@@ -12,7 +12,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import overload
 
 from jp2batch.batch.key_table import Keys, keys_of
-from jp2batch.batch.manifest.rows import OWN_COLUMNS, PlainRow
+from jp2batch.batch.manifest.rows import AREA_COLUMNS, OWN_COLUMNS, PlainRow
 from jp2batch.batch.manifest.usual_lines import PATH, WINDOW, UsualLine
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.request import Request
@@ -164,13 +164,14 @@ class Digester:
     def _names_in(self, names: tuple[str, ...]) -> Sequence[str] | None:
         """Return the names of path, rlevel, window and id in a row.
 
-        None if the names are invalid.
+        None if the names are invalid, or of a map area.
         """
         if names not in self._names:
             if len(self._names) >= _MOST:
                 self._names.clear()
             found = {name.strip().lower(): name for name in names}
             is_right = self._is_valid and "path" in found and len(found) == len(names)
+            is_right = is_right and found.keys().isdisjoint(AREA_COLUMNS)
             self._names[names] = [found.get(own, _MISSING) for own in OWN_COLUMNS] if is_right else None
         return self._names[names]
 

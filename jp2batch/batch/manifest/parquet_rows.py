@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from tempfile import SpooledTemporaryFile
 
+from jp2batch.batch.manifest.parquet_geometry import GeometryColumn
 from jp2batch.batch.manifest.rows import Row, fault_of_names
 from jp2batch.core.errors import InvalidRequest, Jp2BatchError
 
@@ -27,10 +28,11 @@ def parquet_rows(chunks: Iterable[bytes]) -> Iterator[Row]:
             if fault := fault_of_names(file.schema_arrow.names):
                 yield 1, fault
                 return
+            geometry = GeometryColumn.of(file.schema_arrow)
             for batch in file.iter_batches(_TOGETHER):
                 for values in batch.to_pylist():
                     number += 1
-                    yield number, values
+                    yield number, values if geometry is None else geometry.read(values)
     except ImportError:
         yield number + 1, InvalidRequest("", "reading Parquet needs pyarrow", _EXTRA)
     except Jp2BatchError:  # of the store

@@ -51,8 +51,8 @@ def read_manifest(
     Returns
     -------
     list of Request
-        A request per row. The names of the columns `Path`, `rlevel`, `window` and `id` are case-insensitive; other
-        columns are kept in `Request.columns`.
+        A request per row. The names of the columns `Path`, `rlevel`, `window`, `id`, `bbox`, `geometry`, `crs` and
+        `resolution` are case-insensitive; other columns are kept in `Request.columns`.
 
     Raises
     ------

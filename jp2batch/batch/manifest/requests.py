@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 
 import orjson
 
+from jp2batch.batch.manifest.areas import AreaMaker
 from jp2batch.batch.manifest.digested import Digested, Digester
 from jp2batch.batch.manifest.json_rows import plain_row
-from jp2batch.batch.manifest.rows import OWN_COLUMNS, PlainRow, Row
+from jp2batch.batch.manifest.rows import AREA_COLUMNS, REQUEST_COLUMNS, PlainRow, Row
 from jp2batch.core.errors import InvalidPath, InvalidRequest
 from jp2batch.core.location import Location
 from jp2batch.core.redaction import redact
-from jp2batch.core.request import Request
+from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.window import Window
 
 K = TypeVar("K")
@@ -70,6 +71,7 @@ class RequestMaker:
         self.rlevel, self.root = rlevel, root
         self._shapes: dict[tuple[str, ...], _Shape] = {}
         self._windows: dict[str, Window] = {}
+        self._areas = AreaMaker()
 
     def read(self, row: object) -> Request | str:
         """Return the request of a row, or a message without credentials."""
@@ -102,12 +104,14 @@ class RequestMaker:
 
     def _request(self, path: str, fields: Mapping[str, object], columns: tuple[tuple[str, object], ...]) -> Request:
         """Return the request of a row."""
-        level: Any = _level(fields.get("rlevel"), self.rlevel)
+        area = None if fields.keys().isdisjoint(AREA_COLUMNS) else self._areas.area_of(fields)
+        is_level_free = area is not None and area.resolution is not None
+        level: Any = _level(fields.get("rlevel"), LOWEST if is_level_free else self.rlevel)
         window: Any = fields.get("window")  # Request checks both
         text = window if isinstance(window, str) else ""
         if isinstance(window, str):
             window = self._windows.get(text) or (text if text.strip() else None)
-        request = Request(path, level, window, self.root, _id(fields.get("id")), columns)
+        request = Request(path, level, window, self.root, _id(fields.get("id")), columns, area)
         if window is text and request.window is not None:
             _remember(self._windows, text, request.window)
         return request
@@ -126,7 +130,7 @@ def _shape_of(names: Iterable[str]) -> _Shape:
         own = name.strip().lower()
         if own in fields:
             raise InvalidRequest("", f"it has {own} twice, in upper and lower case", "leave one of them out")
-        if own in OWN_COLUMNS:
+        if own in REQUEST_COLUMNS:
             fields[own] = name
         else:
             others.append(name)

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from jp2batch.core.errors import InvalidRequest
 
 OWN_COLUMNS = ("path", "rlevel", "window", "id")
-"""Columns of a request, case-insensitive; other columns are passed through."""
+"""Columns of most requests, case-insensitive."""
+
+AREA_COLUMNS = ("bbox", "geometry", "crs", "resolution")
+"""Columns of a map area, case-insensitive."""
+
+REQUEST_COLUMNS = (*OWN_COLUMNS, *AREA_COLUMNS)
+"""Columns of a request; other columns are passed through."""
 
 Row = tuple[int, object]
 """Row number and row.
@@ -23,7 +29,7 @@ def fault_of_names(names: Sequence[str]) -> InvalidRequest | None:
     known = [name.strip().lower() for name in names]
     if "path" not in known:
         return InvalidRequest("", "no column is called Path", "name the column of paths Path")
-    for own in OWN_COLUMNS:
+    for own in REQUEST_COLUMNS:
         if known.count(own) > 1:
             return InvalidRequest("", f"two columns are called {own}", "leave one of them out")
     for place, name in enumerate(names, 1):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from jp2batch.batch.manifest.rows import OWN_COLUMNS
+from jp2batch.batch.manifest.rows import AREA_COLUMNS, OWN_COLUMNS
 
 PATH = r"[!#-\[\]-~][ !#-\[\]-~]{0,4000}"
 """A path that Request takes, without escapes in JSON."""
@@ -46,6 +46,8 @@ class LinePattern:
     @classmethod
     def of(cls, names: Sequence[str]) -> Self | None:
         """Return the pattern of lines with some columns, if usual."""
+        if any(name.lower() in AREA_COLUMNS for name in names):
+            return None
         own = [name.lower() for name in names if name.lower() in OWN_COLUMNS]
         if "path" not in own or len(set(own)) < len(own) or not all(map(_NAME.fullmatch, names)):
             return None

@@ -4,9 +4,10 @@ import gzip
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from jp2batch.batch.manifest.areas import columns_of_area
 from jp2batch.batch.manifest.formats import csv_of, ndjson_of
 from jp2batch.batch.manifest.read import suffix_of
-from jp2batch.batch.manifest.rows import OWN_COLUMNS
+from jp2batch.batch.manifest.rows import REQUEST_COLUMNS
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
@@ -80,6 +81,7 @@ def format_manifest(requests: Iterable[Request], name: str, *, levels: bool = Tr
 def _row(request: Request) -> dict[str, object]:
     window = None if request.window is None else str(request.window)
     columns = dict(request.columns)
-    if any(name.strip().lower() in ("", *OWN_COLUMNS) for name in columns):
+    if any(name.strip().lower() in ("", *REQUEST_COLUMNS) for name in columns):
         raise InvalidRequest(request.shown_path, "a column has a reserved name", "rename it")
-    return {"Path": request.path, "rlevel": request.rlevel, "window": window, "id": request.id, **columns}
+    own = {"Path": request.path, "rlevel": request.rlevel, "window": window, "id": request.id}
+    return {**own, **columns_of_area(request.shown_path, request.area), **columns}

@@ -17,7 +17,7 @@ from jp2batch.batch.item_source import ItemStream
 from jp2batch.batch.manifest.digested import request_of
 from jp2batch.batch.manifest.read import iter_manifest, manifest_of
 from jp2batch.batch.manifest.write import format_manifest, write_manifest
-from jp2batch.core.errors import InvalidRequest, ManifestError
+from jp2batch.core.errors import CubeMismatch, InvalidRequest, ManifestError
 from jp2batch.core.map_area import MapArea
 from jp2batch.core.request import Request
 
@@ -238,3 +238,11 @@ def test_geoparquet_that_cannot_be_read_is_an_error_of_its_row(data: bytes, prob
 
 def test_a_row_of_geoparquet_without_geometry_is_the_whole_image() -> None:
     assert list(manifest_of([geoparquet(None, geometry=None)])) == [Request("a.jp2")]
+
+
+def test_a_cube_refuses_rows_with_areas(tmp_path: Path) -> None:
+    request = Request("T33UUP_20150711T100006_B04.jp2", area=MapArea.of(BOX))
+    with pytest.raises(CubeMismatch, match="has an area, but a cube is opened whole"):
+        jp2batch.open_cube([request])
+    with pytest.raises(CubeMismatch, match="has an area, but a cube is opened whole"):
+        jp2batch.run_to([request], tmp_path / "cube.zarr")

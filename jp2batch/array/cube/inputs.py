@@ -62,6 +62,8 @@ def listed_images(
     for one in given:
         if isinstance(one, Request) and one.window is not None:
             raise CubeMismatch(one.path, "has a window, but a cube is opened whole", "leave it out, and slice the cube")
+        if isinstance(one, Request) and one.area is not None:
+            raise CubeMismatch(one.path, "has an area, but a cube is opened whole", "leave it out, and slice the cube")
     paths = [as_path(one) for one in given]
     _check_once(paths)
     products = [path for path in paths if is_product(path)]

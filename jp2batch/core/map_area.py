@@ -98,7 +98,7 @@ class MapArea:
         return self.bbox is not None or self.geometry is not None
 
     def fields(self) -> dict[str, str | float]:
-        """Return the columns of a manifest with a value: bbox, geometry, crs, resolution."""
+        """Return the fields with a value, as columns of a manifest."""
         found: dict[str, str | float] = {}
         if self.bbox is not None:
             found["bbox"] = ",".join(map(repr, self.bbox))

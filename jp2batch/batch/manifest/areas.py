@@ -81,7 +81,7 @@ def _filled(value: object) -> object:
 
 
 def _code(crs: object) -> object:
-    """Return the code of a reference system as a number, if it is a number."""
+    """Return the code of a reference system, as a number if possible."""
     if isinstance(crs, float) and crs.is_integer():
         return int(crs)
     match = _CODE.fullmatch(crs) if isinstance(crs, str) else None

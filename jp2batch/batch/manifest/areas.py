@@ -19,7 +19,7 @@ class AreaMaker:
         self._systems: set[str] = set()
 
     def area_of(self, fields: Mapping[str, object]) -> MapArea | None:
-        """Return the map area in the fields of a row; None without any.
+        """Return the map area of a row; None without any.
 
         Parameters
         ----------

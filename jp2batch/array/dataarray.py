@@ -173,7 +173,8 @@ def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
     variable = array.variable
     cut = variable.chunk(array.encoding["preferred_chunks"] if chunks == {} else chunks).chunksizes
     image = getattr(variable._data, "array", None)  # xarray would derive the name from the whole index
-    values = variable.chunk(cut, name=f"jp2batch-{tokenize(image, cut)}")
+    part = getattr(getattr(variable._data, "key", None), "tuple", None)
+    values = variable.chunk(cut, name=f"jp2batch-{tokenize(image, part, cut)}")
     return array.copy(data=values.data)  # coordinates are not chunked
 
 

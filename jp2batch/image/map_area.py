@@ -16,6 +16,7 @@ from jp2batch.image.missions import identify
 from jp2batch.image.open import OpenImage
 from jp2batch.image.place import place_of
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection, select, select_area
+from jp2batch.jpeg2000.syntax.headers import MainHeader
 
 _NEARLY = 1 + 1e-9  # a resolution that arithmetic has made smaller
 _SEGMENTS = 100  # per side of an area, when it is projected
@@ -41,7 +42,19 @@ def select_samples(
     header = opened.image.header
     if area is None:
         return select(header, rlevel, window)
-    place = place_of(opened)
+    return select_on_map(header, place_of(opened), area, rlevel, window)
+
+
+def select_on_map(
+    header: MainHeader, place: Georeference | None, area: MapArea, rlevel: int, window: Window | None = None
+) -> Selection:
+    """Return the samples under a map area, by header and georeference.
+
+    Raises
+    ------
+    OutsideImage, InvalidWindow, InvalidRlevel
+        As for `select_samples`.
+    """
     whole = select(header, area_rlevel(area, place, header.levels, rlevel), window)
     if not area.has_extent:
         return whole
@@ -175,14 +188,21 @@ def mask_of(opened: OpenImage, area: MapArea | None) -> "GeometryMask | None":
     """Return the mask of an area; None if nothing is masked."""
     if area is None or area.geometry is None or not area.mask:
         return None
-    import shapely
-
-    place, full = place_of(opened), select(opened.image.header, 0).area
+    place = place_of(opened)
     if place is None:
         return None
     mission, name = identify(opened.source.path)
-    wkb = shapely.to_wkb(projected(area, place, (full.height, full.width)))
+    wkb = geometry_in(area, place, opened.image.header)
     return GeometryMask(wkb, place.transform, int(mission.nodata(name) or 0))
+
+
+def geometry_in(area: MapArea, place: Georeference, header: MainHeader) -> bytes:
+    """Return the part of an area in an image, projected, as WKB."""
+    import shapely
+
+    full = select(header, 0).area
+    found: bytes = shapely.to_wkb(projected(area, place, (full.height, full.width)))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

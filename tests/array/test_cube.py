@@ -18,6 +18,7 @@ import jp2batch
 from jp2batch.array.cube.lazy import CubeArray, interpolate
 from jp2batch.compute.cluster import local_cluster
 from jp2batch.core.errors import CubeMismatch, ImageNotFound, InvalidRequest, MetadataError
+from jp2batch.core.map_area import MapArea
 from jp2batch.sample.landscape import scene
 from jp2batch.sample.product import DATE, make_image, make_product
 
@@ -421,7 +422,8 @@ def broken(few: list[Path], copies: list[Path]) -> list[tuple[list[object], dict
         ([few[0]], {"bands": "B04", "chunks": {"z": 3}}, r"chunks name a dimension .* \(it has time, band, y, x\)"),
         ([few[0]], {"bands": "B04", "storage_options": "anon"}, "storage_options are of type str"),
         (few[0].parent, {"bands": "B04"}, r"give the products in it: .*\*\.SAFE"),
-        ([jp2batch.Request(b04, window="0:9,0:9")], {}, "has a window, but a cube is opened whole"),
+        ([jp2batch.Request(b04, window="0:9,0:9")], {}, "has a window, but a cube has a single grid"),
+        ([jp2batch.Request(b04, area=MapArea.of(resolution=20))], {}, "has an area.*open_cube takes bbox="),
         ([b04], {"align": "nearest"}, 'give "snap" or "linear"'),
         ([image(few[0], "SCL_20m"), image(few[0], "B8A_20m")], {"missing": "zero"}, 'give "raise" or "fill"'),
     ]

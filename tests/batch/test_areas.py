@@ -242,7 +242,7 @@ def test_a_row_of_geoparquet_without_geometry_is_the_whole_image() -> None:
 
 def test_a_cube_refuses_rows_with_areas(tmp_path: Path) -> None:
     request = Request("T33UUP_20150711T100006_B04.jp2", area=MapArea.of(BOX))
-    with pytest.raises(CubeMismatch, match="has an area, but a cube is opened whole"):
+    with pytest.raises(CubeMismatch, match="has an area, but a cube has a single grid"):
         jp2batch.open_cube([request])
-    with pytest.raises(CubeMismatch, match="has an area, but a cube is opened whole"):
+    with pytest.raises(CubeMismatch, match="has an area, but a cube has a single grid"):
         jp2batch.run_to([request], tmp_path / "cube.zarr")

@@ -121,7 +121,7 @@ def test_another_cube_is_refused_and_stays(paths, tmp_path):
     [
         ({"Path": "a.jp2"}, "a.jp2: its name does not contain band and time"),
         ({"rlevel": 1}, "a cube has a single rlevel, but items have 0, 1"),
-        ({"window": "0:9,0:9"}, "has a window, but a cube is opened whole"),
+        ({"window": "0:9,0:9"}, "has a window, but a cube has a single grid"),
     ],
     ids=["name", "level", "window"],
 )

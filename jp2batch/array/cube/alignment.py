@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jp2batch.core.errors import CubeMismatch
+from jp2batch.core.map_area import MapArea
 from jp2batch.core.request import LOWEST
 from jp2batch.image.georeference import Georeference
 from jp2batch.image.header import Head
+from jp2batch.image.map_area import area_rlevel
+from jp2batch.image.open import naming
 from jp2batch.jpeg2000.geometry.grid import Selection, select
 
 
@@ -43,7 +46,7 @@ class AlignedImage:
         return f + e * (row + 0.5), c + a * (column + 0.5)
 
 
-def place_all(heads: Sequence[Head], rlevel: int) -> list[AlignedImage]:
+def place_all(heads: Sequence[Head], rlevel: int, area: MapArea | None = None) -> list[AlignedImage]:
     """Choose resolution levels for an equal spacing of samples in all images.
 
     Parameters
@@ -52,6 +55,8 @@ def place_all(heads: Sequence[Head], rlevel: int) -> list[AlignedImage]:
         Headers of the images, at least one.
     rlevel : int
         Resolution levels to drop of the images with the largest pixels; the others drop more. -1: as many as possible.
+    area : MapArea, optional
+        Its resolution, if any, replaces `rlevel`.
 
     Raises
     ------
@@ -62,6 +67,10 @@ def place_all(heads: Sequence[Head], rlevel: int) -> list[AlignedImage]:
     _check_same_corner(heads, places)
     finer = _finer(heads, places)
     most = min(head.header.levels - steps for head, steps in zip(heads, finer, strict=True))
+    if area is not None:
+        coarsest = max(places, key=lambda place: abs(place.transform[0]))
+        with naming(heads[0].path):
+            rlevel = area_rlevel(area, coarsest, most, rlevel)
     level = most if rlevel == LOWEST else rlevel
     if not 0 <= level <= most:
         worst = min(zip(heads, finer, strict=True), key=lambda pair: pair[0].header.levels - pair[1])[0]

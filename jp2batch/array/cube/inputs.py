@@ -1,5 +1,6 @@
 """List the images of a cube, with their headers and scalings."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from jp2batch.array.facts import facts_in, time_of
 from jp2batch.core.arguments import as_list, as_path
 from jp2batch.core.bands import check_bands
 from jp2batch.core.errors import CubeMismatch, ImageNotFound, MetadataError, StorageError
-from jp2batch.core.mission import ImageName, Mission, ProductMetadata
+from jp2batch.core.mission import ImageName, ListedImage, Mission, ProductMetadata
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.core.scaling import Scaling
@@ -53,24 +54,33 @@ class CubeImage:
 
 
 def listed_images(
-    images: Iterable[str | os.PathLike[str] | Request], bands: Sequence[str] | None, metres: int | None, each: Each
+    images: Iterable[str | os.PathLike[str] | Request],
+    bands: Sequence[str] | None,
+    metres: int | None,
+    each: Each,
+    resolution: float | None = None,
 ) -> list[CubeImage]:
-    """List the images of a cube, replacing products by their images."""
+    """List the images of a cube, replacing products by their images.
+
+    With a resolution, these are the images of products whose pixels are the nearest to it, and not larger.
+    """
     given = as_list(images)
     if not given:
         raise CubeMismatch("", "no images given", "did a glob pattern match nothing?")
     for one in given:
-        if isinstance(one, Request) and one.window is not None:
-            raise CubeMismatch(one.path, "has a window, but a cube is opened whole", "leave it out, and slice the cube")
-        if isinstance(one, Request) and one.area is not None:
-            raise CubeMismatch(one.path, "has an area, but a cube is opened whole", "leave it out, and slice the cube")
+        if isinstance(one, Request) and (one.window is not None or one.area is not None):
+            kind = "a window" if one.area is None else "an area"
+            hint = "leave it out; open_cube takes bbox= and geometry="
+            raise CubeMismatch(one.path, f"has {kind}, but a cube has a single grid", hint)
     paths = [as_path(one) for one in given]
     _check_once(paths)
     products = [path for path in paths if is_product(path)]
     if products and bands is None:
         raise CubeMismatch(products[0], "bands are required when opening a product", 'give bands=["B04", …]')
     named = [named_image(path, one) for path, one in zip(paths, given, strict=True) if not is_product(path)]
-    listings = each(partial(product_images, bands=bands, metres=metres, finest=True), products)
+    listings = each(partial(product_images, bands=bands, metres=metres, finest=resolution is None), products)
+    if resolution is not None:
+        listings = _of_resolution(listings, resolution)
     for product, (metadata, listed) in zip(products, listings, strict=True):
         if any((image.name.time or image.name.day) is None for image in listed):
             raise CubeMismatch(product, "its files do not tell the time", "give its folder the name of the product")
@@ -79,6 +89,34 @@ def listed_images(
     if len(found := {image.mission.title for image in named}) > 1:
         raise CubeMismatch("", f"images of {' and '.join(sorted(found))} have different bands", "open a cube of each")
     return [image for image in named if bands is None or image.band in bands]
+
+
+Listing = tuple[ProductMetadata, list[ListedImage]]
+
+
+def _of_resolution(listings: Sequence[Listing], resolution: float) -> list[Listing]:
+    """Choose images of products: the largest pixels not above a resolution.
+
+    If levels cannot join these, such as 60 m with 10 m, smaller ones are chosen.
+    """
+    images = [image for _, listed in listings for image in listed]
+    sizes = sorted({image.metres for image in images if image.metres <= resolution}, reverse=True)
+    chosen: list[Listing] = []
+    for largest in [*sizes, 0]:
+        chosen = [(metadata, _one_each(listed, largest)) for metadata, listed in listings]
+        metres = {image.metres for _, listed in chosen for image in listed}
+        if all(math.log2(size / min(metres)).is_integer() for size in metres):
+            break
+    return chosen
+
+
+def _one_each(images: Sequence[ListedImage], largest: int) -> list[ListedImage]:
+    """Return an image of each band and tile.
+
+    Its pixels are the largest up to a size, or else the smallest.
+    """
+    ordered = sorted(images, key=lambda image: image.metres if image.metres <= largest else -image.metres)
+    return list({(image.name.band, image.name.tile): image for image in ordered}.values())
 
 
 def _check_once(paths: Sequence[str]) -> None:

@@ -80,7 +80,7 @@ def cube_layout(
         The images do not fit into a single cube, or do not fill it.
     """
     _check_members(members)
-    placed = place_all([head for _, head in members], options.rlevel)
+    placed = place_all([head for _, head in members], options.rlevel, options.area)
     by_cell = {(image.time, image.band): (image, one) for (image, _), one in zip(members, placed, strict=True)}
     cells = [*by_cell, *((image.time, image.band) for image in unread)]
     times = sorted({time for time, _ in cells})

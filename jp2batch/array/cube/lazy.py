@@ -15,6 +15,8 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from jp2batch.array.lazy import ImageArray, bounds
+from jp2batch.image.map_area import GeometryMask
+from jp2batch.jpeg2000.geometry.grid import Rect, Selection
 
 _THREADS = 16  # images read concurrently, if several are indexed together
 
@@ -32,6 +34,8 @@ class Cell:
     """
     nodata: int | None = None
     """No-data value, which is not interpolated."""
+    outside: float = 0
+    """Value outside the geometry of the cube."""
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.generic]:
         """Read a rectangle of values."""
@@ -80,6 +84,8 @@ class CubeArray(BackendArray):
     """Type of the values."""
     fill: float = 0
     """Fill value for missing images."""
+    mask: GeometryMask | None = None
+    """Geometry outside which values become no data, in rows and columns."""
 
     def __repr__(self) -> str:
         return f"CubeArray(shape={self.shape}, dtype={self.dtype})"
@@ -96,11 +102,16 @@ class CubeArray(BackendArray):
             bounds(index, length) for index, length in zip(key[2:], self.shape[2:], strict=True)
         )
         values = np.full((len(times), len(bands), y1 - y0, x1 - x0), self.fill, self.dtype)
+        outside = None
+        if self.mask is not None and values.size:
+            outside = ~self.mask.inside(Selection(0, Rect(y0, x0, y1, x1), (), (y0, x0)))
 
         def read(at: tuple[int, int]) -> None:
             cell = self.cells[times[at[0]]][bands[at[1]]]
             if cell is not None:
                 values[at] = cell.read(y0, y1, x0, x1)
+                if outside is not None:
+                    values[at][outside] = cell.outside
 
         if values.size:
             _for_each(read, list(product(range(len(times)), range(len(bands)))))

@@ -12,6 +12,7 @@ from jp2batch.array.cube.inputs import CubeImage
 from jp2batch.array.dataarray import axes, spatial_ref
 from jp2batch.array.facts import ATTRIBUTES, SCALING, text
 from jp2batch.core.location import Location
+from jp2batch.core.map_area import MapArea
 from jp2batch.core.options import StorageOptions
 from jp2batch.image.header import Head
 
@@ -30,6 +31,7 @@ class CubeOptions:
     missing: str
     scaled: bool
     storage_options: StorageOptions = field(repr=False)
+    area: MapArea | None = None
 
 
 def coordinates(

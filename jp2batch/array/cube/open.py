@@ -16,14 +16,16 @@ from jp2batch.array.cube.inputs import CubeImage, add_metadata, heads_of, listed
 from jp2batch.array.cube.layout import cube_layout
 from jp2batch.array.cube.lazy import Cell, CubeArray
 from jp2batch.array.cube.metadata import CubeOptions, offsets_change
-from jp2batch.array.dataarray import chunked
+from jp2batch.array.cube.part import cube_mask, cut, part_of
+from jp2batch.array.dataarray import chunked, lazy_rlevel
 from jp2batch.array.lazy import ImageArray
 from jp2batch.compute.connection import ClientLike
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.bands import band_names, checked_metres
 from jp2batch.core.errors import CubeMismatch
+from jp2batch.core.map_area import MapArea
 from jp2batch.core.options import SecretDict, StorageOptions
-from jp2batch.core.request import Request, validate_rlevel
+from jp2batch.core.request import Request
 from jp2batch.image.header import Head
 
 _SHOWN = 5  # tiles in a message
@@ -36,6 +38,11 @@ def open_cube(
     *,
     bands: str | Iterable[str] | None = None,
     metres: int | None = None,
+    bbox: object = None,
+    geometry: object = None,
+    crs: object = None,
+    resolution: object = None,
+    mask: bool = True,
     align: Literal["snap", "linear"] = "snap",
     missing: Literal["raise", "fill"] = "raise",
     scaled: bool = False,
@@ -54,16 +61,25 @@ def open_cube(
     ----------
     images : iterable of str, path or Request
         Paths or URLs of images of a band, and of products, of which all `bands` are taken. Of a Request, path and root
-        are used, and the columns `time`, `band`, `tile`, `platform` and `processing_baseline`; windows are refused, as
-        a cube is opened as a whole and then sliced.
+        are used, and the columns `time`, `band`, `tile`, `platform` and `processing_baseline`; windows and areas are
+        refused, as a cube has a single grid.
     rlevel : int
         Resolution levels to drop of the images with the largest pixels; the others drop more. -1: as many as possible.
     chunks : optional
-        As for `open`; by default a chunk has one time, one band, and a group of whole tiles.
+        As for `open`; by default a chunk has one time, one band, and a group of whole tiles, or the whole area, if it
+        is not large.
     bands : iterable of str, optional
         Names of the bands, in order; by default all bands of the images. Required for products.
     metres : int, optional
         Pixel size of the images to take from products; by default the smallest of each band.
+    bbox, geometry, crs, mask
+        The part of the map to open, as for `read`: all largest pixels that it touches, and their samples of all bands.
+        Positions outside a geometry are no data in all bands: the number of the band (0 for classes), or NaN in
+        reflectance.
+    resolution : float, optional
+        Largest distance between samples in metres, in place of rlevel. Of each band of a product, the image with the
+        nearest pixel size not above it is taken, such as B04_20m at 20 m; nothing is resampled. If bands have only
+        larger pixels, these determine the grid.
     align : {"snap", "linear"}
         "snap" leaves samples unchanged, and assigns them to the positions of the largest pixels; the true offset of
         each band is in its coordinates `offset_x` and `offset_y`. "linear" interpolates samples to these positions;
@@ -94,6 +110,8 @@ def open_cube(
     ------
     CubeMismatch
         The images do not fit into a single cube, or do not fill it.
+    OutsideImage
+        The area does not meet the images of a tile.
     MetadataError
         `scaled` is True, and metadata are missing or incomplete.
     Jp2BatchError
@@ -109,8 +127,9 @@ def open_cube(
     secret = SecretDict.of(storage_options)
     each = partial(map_concurrently, client=client, storage_options=secret)
     wanted, metres = band_names(bands), checked_metres(metres)
-    options = CubeOptions(validate_rlevel("", rlevel), chunks, wanted, align, missing, scaled, secret)
-    found = listed_images(images, wanted, metres, each)
+    area = MapArea.of(bbox, geometry, crs, resolution, mask=mask)
+    options = CubeOptions(lazy_rlevel("", rlevel, area), chunks, wanted, align, missing, scaled, secret, area)
+    found = listed_images(images, wanted, metres, each, area.resolution if area else None)
     add_metadata(found, scaled, each)
     tiles = _by_tile(found, heads_of(found, each))
     if by_tile:
@@ -140,6 +159,7 @@ def _by_tile(images: Sequence[CubeImage], heads: Sequence[Head]) -> dict[str, li
 def _cube(members: Sequence[tuple[CubeImage, Head]], options: CubeOptions) -> xr.DataArray:
     """Return the cube of the images of a tile."""
     layout = cube_layout(members, options)
+    part, mask = part_of(layout, options.area), cube_mask(layout, options.area)
     cells = tuple(
         tuple(
             _cell(*layout.by_cell[time, band], layout.base, options) if (time, band) in layout.by_cell else None
@@ -149,13 +169,13 @@ def _cube(members: Sequence[tuple[CubeImage, Head]], options: CubeOptions) -> xr
     )
     dtype = np.result_type(*(cell.image.dtype for row in cells for cell in row if cell is not None))
     fill = np.nan if dtype.kind == "f" else layout.fill
-    array = layout.array(indexing.LazilyIndexedArray(CubeArray(cells, layout.shape, dtype, fill)))
+    values = CubeArray(cells, layout.shape, dtype, fill, mask)
+    array = cut(layout.array(indexing.LazilyIndexedArray(values)), layout, part)
     if offsets_change(array):
         text = "numbers of different times have different offsets: compare reflectance (scaled=True) instead"
         warnings.warn(text, stacklevel=3)
     if dtype.kind == "f":
         array.encoding["_FillValue"] = dtype.type(np.nan)
-    array.encoding["preferred_chunks"] = {"time": 1, "band": 1} | layout.chunks
     return chunked(array, options.chunks)
 
 
@@ -173,9 +193,10 @@ def _cell(image: CubeImage, one: AlignedImage, base: AlignedImage, options: Cube
         scaling,
         index=one.head.index,
     )
+    outside = np.nan if scaling is not None else image.nodata or 0
     if options.align == "snap" or one.first == base.first:
-        return Cell(lazy)
+        return Cell(lazy, outside=outside)
     if image.band in image.mission.classes:
         raise CubeMismatch(one.head.path, "classes cannot be interpolated", 'give align="snap"')
     (y, x), (a, e) = offset(one, base), (one.place.transform[0], one.place.transform[4])
-    return Cell(lazy, (-y / (e * selection.step), -x / (a * selection.step)), image.nodata)
+    return Cell(lazy, (-y / (e * selection.step), -x / (a * selection.step)), image.nodata, outside)

@@ -16,7 +16,7 @@ _LARGEST = 4096  # rows or columns of a single chunk; larger parts have groups o
 
 
 def part_of(layout: CubeLayout, area: MapArea | None) -> Selection:
-    """Return the samples of a cube that an area touches, in its largest pixels.
+    """Return the samples of the grid in an area.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def cut(array: xr.DataArray, layout: CubeLayout, part: Selection) -> xr.DataArra
 
 
 def cube_mask(layout: CubeLayout, area: MapArea | None) -> GeometryMask | None:
-    """Return the mask of a cube, in numbers of its rows and columns."""
+    """Return the mask of a cube, by row and column numbers."""
     if area is None or area.geometry is None or not area.mask:
         return None
     base = layout.base

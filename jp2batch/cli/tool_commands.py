@@ -3,13 +3,15 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from jp2batch.cli.messages import in_flags, say
-from jp2batch.cli.options import FAILED, image_flags, scheduler_flags
+from jp2batch.cli.options import FAILED, area_flags, image_flags, scheduler_flags
 from jp2batch.cli.storage_flags import StorageFlags, storage_flags
+from jp2batch.core.map_area import MapArea
 from jp2batch.core.redaction import redact_path
 
 
@@ -39,6 +41,7 @@ def sample(folder: str, size: int, tlm: bool, dates: int) -> None:
 @click.option("--bands", metavar="B04,B08", help="Bands to list.  [default: all]")
 @click.option("--metres", type=int, help="Pixel size in metres.  [default: the smallest of each band]")
 @image_flags
+@area_flags
 @click.option("-o", "--output", metavar="FILE", help="File .csv or .ndjson, also with .gz, instead of stdout.")
 @storage_flags
 def manifest(
@@ -48,6 +51,7 @@ def manifest(
     metres: int | None,
     rlevel: int,
     window: str | None,
+    area: MapArea | None,
     output: str | None,
     storage: StorageFlags,
 ) -> None:
@@ -57,6 +61,7 @@ def manifest(
     Examples:
       jp2batch manifest scenes/*.SAFE --bands B04,B08 -o scenes.csv
       jp2batch manifest items.json --bands B04 --metres 10 --rlevel 3 -o scenes.ndjson
+      jp2batch manifest scenes/*.SAFE --bands B04,B8A --bbox -8.99,53.20,-8.97,53.21 --resolution 20 -o scenes.csv
       jp2batch manifest s3://bucket/NAME.SAFE --bands TCI | jp2batch run - -o pictures/ --format png
     """
     from jp2batch.batch.catalog import list_requests
@@ -65,12 +70,14 @@ def manifest(
     if output is not None:
         format_manifest([], output)  # check the name before reading
     levels = click.get_current_context().get_parameter_source("rlevel") is not ParameterSource.DEFAULT
+    part: dict[str, Any] = {} if area is None else {**area.fields(), "mask": area.mask}
     requests = list_requests(
         sources,
         bands,
         metres=metres,
         rlevel=rlevel,
         window=window,
+        **part,
         storage_options=storage.options_for(sources[0]),
     )
     if output is None:

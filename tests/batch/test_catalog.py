@@ -271,6 +271,22 @@ def test_the_command_prints_a_manifest_without_an_output(products):
     assert (row["band"], row["window"]) == ("TCI", "0:60,0:60")
 
 
+@pytest.mark.parametrize("name", ["scenes.csv", "scenes.ndjson"])
+@pytest.mark.parametrize(
+    "area",
+    [
+        {"bbox": "500100,5899500,500500,5899900", "crs": "EPSG:32629", "resolution": "20"},
+        {"geometry": "POINT (-8.995 53.238)"},
+    ],
+    ids=["bbox", "geometry"],
+)
+def test_the_command_writes_areas(products, tmp_path, name, area):
+    flags = [text for key, value in area.items() for text in (f"--{key}", value)]
+    done = invoke(*products, "--bands", "B04,B8A", *flags, "-o", tmp_path / name)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert jp2batch.read_manifest(tmp_path / name) == jp2batch.list_requests(products, ["B04", "B8A"], **area)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -279,6 +295,8 @@ def test_the_command_prints_a_manifest_without_an_output(products):
         (["--bands", "B99", "{product}"], "there is no image of B99"),
         (["-o", "scenes.txt", "{product}"], "not that of a manifest format"),
         (["--window", "1", "{product}"], "window"),
+        (["--window", "0:9,0:9", "--bands", "B04,B8A", "{product}"], "give --bbox or --geometry, or images of one"),
+        (["--crs", "EPSG:32629", "{product}"], "--crs means nothing"),
     ],
 )
 def test_mistakes_are_one_line(products, arguments, problem):

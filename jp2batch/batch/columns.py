@@ -11,6 +11,11 @@ Columns = tuple[tuple[str, str], ...]
 _KINDS = {"string": str, "bool": bool, "int64": int, "double": float}
 
 
+def further_columns(request: Request) -> dict[str, object]:
+    """Return the further columns of a row, and those of its area."""
+    return dict(request.columns) | ({} if request.area is None else request.area.fields())
+
+
 def columns_of(items: Iterable[Request], fixed: Iterable[str]) -> Columns:
     """Return the columns with values of a single type.
 
@@ -18,7 +23,7 @@ def columns_of(items: Iterable[Request], fixed: Iterable[str]) -> Columns:
     """
     values: dict[str, set[type]] = {}
     for item in items:
-        for name, value in item.columns:
+        for name, value in further_columns(item).items():
             values.setdefault(name, set()).add(type(value))
     taken = Counter(name.casefold() for name in [*fixed, *values])
     kinds = {name: _kind_of(some) for name, some in values.items() if taken[name.casefold()] == 1}

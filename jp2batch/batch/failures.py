@@ -48,10 +48,11 @@ class FailureLimit:
         TooManyFailures
             The run shall stop.
         """
+        error = result.error if result.status == "failed" else None
         self._finished += 1
-        self._failed += result.error is not None
+        self._failed += error is not None
         if self._may_share:
-            self._compare(result.error)
+            self._compare(error)
         if self._most is not None and self._failed > self._most:
             self._stop(f"more than {self._most:g}")
         if self._share is not None and self._finished >= _JUDGED_FROM and self._failed > self._share * self._finished:

@@ -8,7 +8,7 @@ from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core import config, display
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.display import format_bytes
-from jp2batch.core.errors import Jp2BatchError
+from jp2batch.core.errors import Jp2BatchError, OutsideImage
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.core.traffic import Traffic
@@ -33,6 +33,8 @@ class BatchPlan:
     """Number of planned reads."""
     estimates: int = 0
     """Number of planned reads with an estimated cost."""
+    outside: int = 0
+    """Number of reads with areas that do not meet their images."""
     traffic: Traffic = field(default_factory=Traffic)
     """Store requests and bytes to fetch."""
     errors: list[Jp2BatchError] = field(default_factory=list)
@@ -65,6 +67,7 @@ class BatchPlan:
             "planned": self.planned,
             "estimates": self.estimates,
             "failed": len(self.errors),
+            "outside": self.outside,
             "requests": self.traffic.requests,
             "bytes": self.traffic.bytes_read,
             "bytes_whole": self.traffic.bytes_whole,
@@ -86,6 +89,7 @@ class BatchPlan:
             ("fetching", f"about {self.seconds:.3g} s, {self.readers} reads at a time"),
             ("exact", f"no: {self.estimates} of {self.planned} are estimates" if self.estimates else "yes"),
         ]
+        rows += [("outside", f"{self.outside} reads")] if self.outside else []
         return display.text(title, rows + ([("failed", f"{len(self.errors)} reads")] if self.errors else []))
 
 
@@ -114,7 +118,9 @@ def plan_batch(
     for first in range(0, len(reads), _TOGETHER):
         some = reads[first : first + _TOGETHER]
         for found in map_concurrently(_planned, some, client=None, storage_options=storage_options):
-            if isinstance(found, Jp2BatchError):
+            if isinstance(found, OutsideImage):
+                total.outside += 1
+            elif isinstance(found, Jp2BatchError):
                 total.errors.append(found)
             else:
                 total.add(*found)

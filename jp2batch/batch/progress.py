@@ -16,7 +16,7 @@ _WELL = {"workers": "all workers are running", "store": "the store answers again
 
 
 class Progress:
-    """Count results on a progress bar: items, failures, bytes fetched.
+    """Count results on a progress bar: items, failures, items outside, bytes fetched.
 
     Without a bar, only waits are told, in lines on stderr.
     """
@@ -58,6 +58,7 @@ class Progress:
         """Text behind the bar."""
         found = self._summary
         failed = [f"{found.failed} failed"] if found.failed else []
+        failed += [f"{found.outside} outside"] if found.outside else []
         return ", ".join([*filter(None, self._waits.values()), *failed, str(found.traffic)])
 
 

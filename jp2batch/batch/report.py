@@ -37,6 +37,8 @@ class BatchSummary:
     """Number of items done by an earlier run."""
     done: int = 0
     """Number of items done by this run."""
+    outside: int = 0
+    """Number of items with areas that do not meet their images."""
     failures: Counter[str] = field(default_factory=Counter)
     """Number of failed items by type of error."""
     traffic: Traffic = field(default_factory=Traffic)
@@ -73,12 +75,14 @@ class BatchSummary:
     @property
     def left(self) -> int:
         """Number of items not run."""
-        return self.requests - self.ok - self.failed
+        return self.requests - self.ok - self.failed - self.outside
 
     def add(self, result: Result) -> None:
         """Add a result."""
         if result.error is None:
             self.done += 1
+        elif result.status == "outside":
+            self.outside += 1
         else:
             self.failures[type(result.error).__name__] += 1
             self.first_failure = self.first_failure or str(result.error)
@@ -98,6 +102,7 @@ class BatchSummary:
             "requests": self.requests,
             "ok": self.ok,
             "failed": self.failed,
+            "outside": self.outside,
             "kept": self.kept,
             "left": self.left,
             "ended": self.ended,
@@ -113,6 +118,7 @@ class BatchSummary:
     def rows(self) -> list[tuple[str, str]]:
         """Return the same for people: names and texts."""
         counts = [f"{self.ok} ok", f"{self.failed} failed"]
+        counts += [f"{self.outside} outside"] if self.outside else []
         counts += [f"{self.left} not run"] if self.left else []
         counts[0] += f" ({self.kept} of them before)" if self.kept else ""
         speed = f", {self.done / self.seconds:.1f} items/s" if self.done and self.seconds else ""

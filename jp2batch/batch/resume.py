@@ -21,8 +21,8 @@ from jp2batch.compute.result import Result
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.request import Request
 
-Verdict = Literal["done", "failed", "whole", "todo"]
-"""Success or failure as recorded, an output without record, or nothing."""
+Verdict = Literal["done", "failed", "outside", "whole", "todo"]
+"""A status as recorded, an output without record, or nothing."""
 
 
 class EarlierRun:
@@ -99,7 +99,7 @@ class EarlierRun:
         if record["digest"] != key_of(name.digest):  # the manifest may have changed, and use the same id for another
             return "todo"
         if not record["ok"]:
-            return "failed"
+            return "outside" if record["outside"] else "failed"
         is_right = self.output.fits(self.book.endings[record["ending"]]) and names.agree(self.book.columns[[row]]).all()
         return "done" if is_right and self._agrees(record, verify=verify) else "todo"
 
@@ -224,6 +224,8 @@ class Plan:
     """Results of items whose output has no record."""
     kept: int = 0
     """Number of items with a record of success, and their result."""
+    outside: int = 0
+    """Number of items recorded as outside their images."""
 
     @property
     def ids(self) -> set[str]:
@@ -258,6 +260,8 @@ def plan_run(earlier: EarlierRun, rows: Sequence[Row], taken: OutputNames, optio
         verdict = earlier.verdict(item, name, taken, verify=options.verify, same=same) if options.continues else "todo"
         if verdict == "done":
             plan.kept += 1
+        elif verdict == "outside":
+            plan.outside += 1
         elif verdict == "whole":
             plan.adopted.append(earlier.adopted(item, name.name, read))
         elif verdict == "failed" or not options.retry_failed:

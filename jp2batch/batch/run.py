@@ -111,7 +111,8 @@ def run(
         Value of results: a DataArray, a response dict of the web service, or the return value of a function called with
         (Pixels, Request).
     on_error : {"collect", "raise"}
-        "collect" makes a failed request a failed result; "raise" ends the batch with its error.
+        "collect" makes a failed request a failed result; "raise" ends the batch with its error. A request with an area
+        that does not meet its image has not failed: the status of its result is "outside".
     storage_options : mapping, optional
         fsspec's options for the store.
     processes : bool
@@ -170,7 +171,7 @@ class _Batch:
                 bar.add(result)
                 if self.on_result is not None:
                     self.on_result(result)
-                if self.on_error == "raise" and result.error is not None:
+                if self.on_error == "raise" and result.error is not None and result.status == "failed":
                     raise result.error
 
     def _report(self, by_place: Mapping[int, Result], start: float) -> BatchReport:

@@ -113,7 +113,7 @@ class StoredRun:
                     committer.add(result)
                 bar.add(result)
                 failures.add(result)
-            if options.fail_fast and found.error is not None:
+            if options.fail_fast and found.status == "failed":
                 return
         with storing(options.output):
             committer.flush()
@@ -127,7 +127,7 @@ class StoredRun:
         self._names = OutputNames(self._items.ids)
         same = state is not None and state.fingerprint == self._fingerprint
         self._plan = plan_run(self._earlier, self._items.first, self._names, self._options, same=same)
-        self.summary.kept = self._plan.kept
+        self.summary.kept, self.summary.outside = self._plan.kept, self._plan.outside
 
     def _take_lease(self, stack: contextlib.ExitStack, check: Callable[[], object]) -> None:
         """Take the lease; compare again if another run has written meanwhile."""
@@ -184,6 +184,7 @@ class StoredRun:
                 raise InvalidRequest(self._options.output, problem, "give it another id, or another output")
             self.summary.requests += len(items)
             self.summary.kept += plan.kept
+            self.summary.outside += plan.outside
             bar.grow(len(items), len(items) - len(plan.todo))
             with storing(self._options.output):
                 self._prepare(plan, committer)

@@ -133,7 +133,7 @@ def run(
     _tell(summary, as_json=as_json, quiet=quiet)
     if summary.bad_rows is not None:
         say(summary.bad_rows.all_rows)
-    click.get_current_context().exit(0 if summary.ok == summary.requests else FAILED)
+    click.get_current_context().exit(FAILED if summary.failed or summary.left else 0)
 
 
 @contextlib.contextmanager

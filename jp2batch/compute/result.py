@@ -15,7 +15,8 @@ from jp2batch.image.read import Stats
 
 _PICKLED = "return a value that can be pickled"
 
-Status = Literal["ok", "failed"]
+Status = Literal["ok", "failed", "outside"]
+"""A value, an error, or a map area that does not meet the image."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -25,14 +26,14 @@ class Result:
     request: Request
     """The request."""
     status: Status
-    """Outcome: "ok" or "failed"."""
+    """Outcome: "ok", "failed", or "outside": the area does not meet the image."""
     value: Any = field(default=None, repr=False)
     """A DataArray or the dict of the web service.
 
-    None if the request failed, or the worker has written the pixels.
+    None without pixels, or if the worker has written them.
     """
     error: Jp2BatchError | None = None
-    """Reason of the failure."""
+    """Reason of a failure, or of no pixels."""
     stats: Stats | None = None
     """Statistics of the read; None if it never began."""
     attempts: int = 1
@@ -78,8 +79,8 @@ class Result:
 
     def _rows(self) -> list[tuple[str, str]]:
         stats, request = self.stats, self.request
-        level = f"rlevel {request.rlevel}" + (f", window {request.window}" if request.window else "")
-        rows = [("status", self.status if self.error is None else f"{self.status}: {self.error}"), ("asked", level)]
+        rows = [("status", self.status if self.error is None else f"{self.status}: {self.error}")]
+        rows.append(("asked", _part_of(request)))
         if self.shape is not None:
             rows.append(("pixels", f"{' x '.join(map(str, self.shape))} {self.dtype}"))
         if stats is not None:
@@ -129,6 +130,7 @@ class Result:
             "root": request.shown_root,
             "rlevel": request.rlevel,
             "window": None if request.window is None else request.window.as_tuple(),
+            **({} if request.area is None else request.area.fields()),
             "digest": request.digest,
             "status": self.status,
             "error": None if self.error is None else describe(self.error),
@@ -154,6 +156,14 @@ class Result:
 
 
 _PACKED = tuple(field.name for field in fields(Result))[1:]
+
+
+def _part_of(request: Request) -> str:
+    """Return level, window and area of a request in words."""
+    area = request.area
+    level = [] if area is not None and area.resolution is not None else [f"rlevel {request.rlevel}"]
+    window = [] if request.window is None else [f"window {request.window}"]
+    return ", ".join([*level, *window, *([] if area is None else [str(area)])])
 
 
 def _pickled(value: object) -> bytes:

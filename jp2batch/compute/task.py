@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 
 import cloudpickle
 
-from jp2batch.compute.result import Result
+from jp2batch.compute.result import Result, Status
 from jp2batch.compute.worker import is_replaced, memory_to_spare, watchdog, worker_name
 from jp2batch.core import config
 from jp2batch.core.display import format_bytes
-from jp2batch.core.errors import ImageTooLarge, Jp2BatchError, UnexpectedError
+from jp2batch.core.errors import ImageTooLarge, Jp2BatchError, OutsideImage, UnexpectedError
 from jp2batch.core.giving_up import current_check
 from jp2batch.core.options import SecretDict
 from jp2batch.core.request import Request
@@ -138,7 +138,8 @@ def run_task(request: Request, order: TaskSpec | PickledSpec) -> Result:
     except Exception as error:  # noqa: BLE001  # an unexpected error of an item must not end the batch
         told = _kept(error if isinstance(error, Jp2BatchError) else _unexpected(error, request))
         stats, size = (None, 0) if source is None else (counted(source, begin), source.size or 0)
-        return Result(request, "failed", error=told, stats=stats, size=size, worker=worker)
+        status: Status = "outside" if isinstance(told, OutsideImage) else "failed"
+        return Result(request, status, error=told, stats=stats, size=size, worker=worker)
     written = value if isinstance(value, WrittenOutput) else None
     shape = pixels.values.shape
     return Result(

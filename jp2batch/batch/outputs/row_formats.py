@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from jp2batch.batch.columns import Columns, cell_of, columns_of
+from jp2batch.batch.columns import Columns, cell_of, columns_of, further_columns
 from jp2batch.batch.outputs.ndjson import id_of_line, line_of_result
 from jp2batch.compute.result import Result
 from jp2batch.core.errors import UnsupportedImage
@@ -130,6 +130,7 @@ class ParquetRows:
         import pyarrow as pa
 
         requests = [result.request for result in results]
+        further = [further_columns(request) for request in requests]
         values = [np.frombuffer(result.value, np.int32) for result in results]
         ends = np.cumsum([0, *map(len, values)])
         samples = pa.array(values[0] if len(values) == 1 else np.concatenate(values))
@@ -141,7 +142,7 @@ class ParquetRows:
                     "rlevel": pa.array([request.rlevel for request in requests], pa.int32()),
                     "window": pa.array([request.window and str(request.window) for request in requests], pa.string()),
                     **{
-                        name: pa.array([cell_of(dict(request.columns).get(name), kind) for request in requests], kind)
+                        name: pa.array([cell_of(row.get(name), kind) for row in further], kind)
                         for name, kind in columns
                     },
                     "columns": pa.array([_text_of(dict(request.columns)) for request in requests], pa.string()),

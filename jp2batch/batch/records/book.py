@@ -23,7 +23,8 @@ _VALUE = rf'(?:"{_TEXT}"|[\w.+-]+)'
 # A record of a success as this package writes it, with nothing but numbers and texts in further columns of its row.
 _USUAL = re.compile(
     rf'^\{{(?:(?!"id":)"{_TEXT}":{_VALUE},)*"id":"({_TEXT})","Path":"{_TEXT}","root":(null|"{_TEXT}"),'
-    rf'"rlevel":-?\d+,"window":[\[\]\w,]+,"digest":"([0-9a-f]{{16}})","status":"ok","error":null,'
+    rf'"rlevel":-?\d+,"window":[\[\]\w,]+,(?:"bbox":"{_TEXT}",)?(?:"geometry":"{_TEXT}",)?(?:"crs":"{_TEXT}",)?'
+    rf'(?:"resolution":[\d.e+-]+,)?"digest":"([0-9a-f]{{16}})","status":"ok","error":null,'
     rf'"attempts":[ !-z|~]*,"output":(?:null|"(?:{_TEXT}/)?({_TEXT})"),"output_size":(?:null|(\d+)),'
     rf'"output_checksum":(?:null|"md5:([0-9a-f]{{32}})"),"adopted":\w+,"same_as":(?:null|"{_TEXT}")\}}\n'.encode(),
     re.MULTILINE,
@@ -49,7 +50,8 @@ class RecordBook:
             [
                 *(("id", np.int64), ("digest", np.int64), ("output", np.int64)),
                 ("folded", np.int64),  # its output in lower case
-                *(("size", np.int64), ("md5", "V16"), ("ending", np.uint8), ("ok", np.bool_), ("live", np.bool_)),
+                *(("size", np.int64), ("md5", "V16"), ("ending", np.uint8)),
+                *(("ok", np.bool_), ("outside", np.bool_), ("live", np.bool_)),
             ]
         )
         self._ids, self._void = KeyTable(), KeyTable()
@@ -149,7 +151,8 @@ class RecordBook:
         """Return the columns of a record."""
         size = -1 if entry.size is None else entry.size
         keys = keys_of([entry.id, entry.digest, entry.output, entry.output.lower()])
-        return (*keys, size, bytes.fromhex(entry.md5 or UNKNOWN), self._ending_of(entry.output), entry.ok, True)
+        md5, ending = bytes.fromhex(entry.md5 or UNKNOWN), self._ending_of(entry.output)
+        return (*keys, size, md5, ending, entry.ok, entry.outside, True)
 
     def _enter(self, begin: int, rows: Sequence[int], usual: Sequence[tuple[bytes, ...]]) -> None:
         """Enter usual records; index all lines from `begin` by id."""

@@ -26,6 +26,8 @@ class RecordEntry:
     """Digest of the request."""
     ok: bool
     """True if the item succeeded."""
+    outside: bool
+    """True if its area does not meet the image."""
     output: str
     """Name of its file or group without folders, or its id."""
     size: int | None
@@ -53,6 +55,7 @@ class RecordEntry:
             root=root,
             digest=digest if _DIGEST.fullmatch(digest) else _foreign(digest)[:16],
             ok=record["status"] == "ok",
+            outside=record["status"] == "outside",
             output=str(record["output"] or "").rpartition("/")[2] or id_,
             size=size if isinstance(size, int) else None,
             md5=md5 if not md5 or _MD5.fullmatch(md5) else _foreign(md5),

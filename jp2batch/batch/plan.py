@@ -34,7 +34,7 @@ class BatchPlan:
     estimates: int = 0
     """Number of planned reads with an estimated cost."""
     outside: int = 0
-    """Number of reads with areas that do not meet their images."""
+    """Number of reads with areas outside their images."""
     traffic: Traffic = field(default_factory=Traffic)
     """Store requests and bytes to fetch."""
     errors: list[Jp2BatchError] = field(default_factory=list)

@@ -38,7 +38,7 @@ class BatchSummary:
     done: int = 0
     """Number of items done by this run."""
     outside: int = 0
-    """Number of items with areas that do not meet their images."""
+    """Number of items with areas outside their images."""
     failures: Counter[str] = field(default_factory=Counter)
     """Number of failed items by type of error."""
     traffic: Traffic = field(default_factory=Traffic)

@@ -16,7 +16,7 @@ from jp2batch.image.read import Stats
 _PICKLED = "return a value that can be pickled"
 
 Status = Literal["ok", "failed", "outside"]
-"""A value, an error, or a map area that does not meet the image."""
+"""Status of an item; "outside" has an area elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

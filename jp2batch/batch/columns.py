@@ -12,7 +12,7 @@ _KINDS = {"string": str, "bool": bool, "int64": int, "double": float}
 
 
 def further_columns(request: Request) -> dict[str, object]:
-    """Return the further columns of a row and the columns of its area."""
+    """Return the columns of a row, including its area."""
     return dict(request.columns) | ({} if request.area is None else request.area.fields())
 
 

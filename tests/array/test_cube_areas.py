@@ -12,7 +12,7 @@ from pyproj import Transformer
 
 import jp2batch
 from jp2batch.core.errors import CubeMismatch, InvalidRequest, OutsideImage
-from jp2batch.sample.product import DATE, make_product
+from jp2batch.sample.product import DATE, make_image, make_product
 
 BANDS = ["B04", "B8A", "SCL"]
 UTM = {"crs": 32629}
@@ -100,6 +100,21 @@ def test_an_area_has_one_chunk_an_image(few):
     xr.testing.assert_identical(finer.compute(), cube.compute())
 
 
+def test_a_large_part_has_chunks_of_whole_tiles(tmp_path, monkeypatch):
+    monkeypatch.setattr("jp2batch.array.cube.part._LARGEST", 200)
+    monkeypatch.setattr("jp2batch.array.dataarray._CHUNK", 1)
+    pixels = (np.arange(400)[:, None] * 13 + np.arange(400) * 7).astype(np.uint16)
+    path = str(make_image(tmp_path / "T29UNU_20221005T115411_B04_60m.jp2", pixels, 60))
+    x0, y1 = 499980, 5900040
+    bbox = (x0 + 60 * 100, y1 - 60 * 390, x0 + 60 * 380, y1 - 60 * 10)
+    for rlevel in (0, 1):
+        cube = jp2batch.open_cube([path], rlevel, bbox=bbox, **UTM)
+        alone = jp2batch.open(path, rlevel, bbox=bbox, **UTM)
+        assert cube.chunks[2:] == (alone.chunks if rlevel == 0 else tuple((size,) for size in alone.shape))
+        np.testing.assert_array_equal(cube[0, 0], alone)
+    assert jp2batch.open_cube([path], bbox=bbox, **UTM).chunks[2:] == ((182, 192, 6), (92, 188))
+
+
 def test_parts_of_one_shape_are_told_apart(few):
     x0, y0, x1, y1 = 500200, 5899000, 500400, 5899200
     one = jp2batch.open_cube(few, bands="B04", bbox=(x0, y0, x1, y1), **UTM)
@@ -138,6 +153,10 @@ def test_an_area_and_a_resolution_cut_paths_of_images(few):
     cube = jp2batch.open_cube(paths, bbox=TRIANGLE.bounds, resolution=40, **UTM)
     read = [jp2batch.read(path, 2, bbox=TRIANGLE.bounds, **UTM) for path in paths]
     np.testing.assert_array_equal(cube[:, 0], np.stack(read))
+    mixed = [image(few[0], "B8A_20m"), image(few[0], "B04_10m")]  # with fewer levels together than alone
+    lowest = jp2batch.open_cube(mixed, -1, bbox=TRIANGLE.bounds, **UTM)
+    coarse = jp2batch.open_cube(mixed, bbox=TRIANGLE.bounds, resolution=10_000, **UTM)
+    xr.testing.assert_identical(coarse.compute(), lowest.compute())
 
 
 def test_an_area_elsewhere_is_refused_by_the_name_of_the_image(few, tmp_path):

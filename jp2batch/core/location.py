@@ -131,7 +131,7 @@ class Location:
     @property
     def plain_path(self) -> str:
         """The path without the query of a URL."""
-        is_plain = self.literal or self.text.startswith(self.path)
+        is_plain = self.literal or self.is_local or self.text.startswith(self.path)
         return self.path if is_plain else self.path.partition("?")[0]
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jp2batch.core.errors import MetadataError, StorageError
+from jp2batch.core.errors import InvalidPath, MetadataError, StorageError
 from jp2batch.core.location import Location
 from jp2batch.core.mission import ImageName, Mission, ProductMetadata
 from jp2batch.core.scaling import Scaling
@@ -94,7 +94,7 @@ def local_metadata(path: str) -> ProductMetadata | None:
         return None
     try:
         return metadata_of(path)
-    except MetadataError:
+    except (MetadataError, InvalidPath):
         return None
 
 

@@ -12,6 +12,7 @@ from jp2batch.sentinel2.layouts import Product, layout_of
 from jp2batch.sentinel2.listing import AbsentMetadata, find_images, listed_image
 from jp2batch.sentinel2.metadata import Sentinel2Metadata, product_place, read_metadata
 from jp2batch.storage.listing import list_names
+from jp2batch.storage.store_options import locate
 
 
 def list_product(product: str, *, storage_options: StorageOptions = None) -> Product:
@@ -21,9 +22,12 @@ def list_product(product: str, *, storage_options: StorageOptions = None) -> Pro
 
     Raises
     ------
+    InvalidPath
+        The path is not written as jp2batch reads it.
     StorageError, MetadataError
         Neither metadata nor images can be read.
     """
+    locate(product, storage_options)  # refuses a path that is written wrongly
     if is_archive(product):
         product = in_archive(product, storage_options)
     folder = _folder_of(product)
@@ -114,8 +118,8 @@ def what_to_give(path: str) -> str | None:
     around = re.match(r"(.+?\.SAFE)[/\\]", location.path, re.IGNORECASE)
     if around is not None:
         return f"its product is {location.with_path(around[1])}"
-    if location.plain_path.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")):
-        return "unpack it: a compressed tar cannot be read in parts"
+    if location.plain_path.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")):
+        return "unpack it: such an archive cannot be read in parts"
     if "*" in path:
         return "the pattern matches nothing, or was not expanded (use glob.glob)"
     if location.is_local and any(Path(path).glob("*.SAFE")):

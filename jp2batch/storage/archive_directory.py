@@ -105,6 +105,8 @@ def _read_directory(archive: Source, scheme: str) -> ArchiveDirectory:
 def _members_of_zip(file: "_RangedFile") -> dict[str, Member]:
     file.fetch(max(0, file.size - _TAIL), file.size)
     with zipfile.ZipFile(file) as archive:
+        if any(info.volume for info in archive.infolist()):
+            raise zipfile.BadZipFile("the last part of several")
         return {
             _plain(info.filename): Member(
                 header=info.header_offset,

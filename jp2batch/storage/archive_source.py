@@ -116,7 +116,7 @@ class MemberSource(BaseSource):
     def _locate(self, member: Member, count: int) -> tuple[int, bytes]:
         """Return the position of the data, and their first bytes."""
         stop = min(self._archive.size or 0, member.header + _HEADER + _SLACK + count)
-        if stop < member.header + _HEADER:
+        if not 0 <= member.header <= stop - _HEADER:
             raise _damaged(self.path)
         ((position, data),) = self._archive.read_many([ByteRange(member.header, stop)])
         data = data[member.header - position :]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import fsspec
 import fsspec.core
@@ -36,6 +37,8 @@ def written_as_url(path: str) -> str:
     """
     if found := _ONE_SLASH.fullmatch(path):
         return f"{found[1]}://{'/' if found[1] == 'file' else ''}{found[2]}"
+    if path.startswith("/vsicurl?"):
+        return next(iter(parse_qs(urlsplit(path).query).get("url", [])), "")
     if found := _GDAL.fullmatch(path):
         scheme = _SCHEMES[found[1]]
         return f"{scheme}://{found[2]}" if scheme else found[2]
@@ -52,5 +55,5 @@ def _member_url(kind: str, path: str) -> str:
     if found is None:
         return ""
     archive, member = found[1] or found[3], found[2] or found[4]
-    archive = written_as_url(archive) or archive
+    archive = written_as_url(f"/{archive.lstrip('/')}") or archive
     return f"{kind}://{member}::{archive}" if member else archive

@@ -8,6 +8,7 @@ from fsspec.registry import known_implementations
 from jp2batch.core.errors import InvalidPath
 from jp2batch.core.location import Location
 from jp2batch.core.options import SIGN, StorageOptions, inner_options, validate_options, without_signer
+from jp2batch.storage.archive_directory import ARCHIVES
 from jp2batch.storage.chained_options import by_protocol
 from jp2batch.storage.endpoints import validate_characters, validate_endpoint
 from jp2batch.storage.file_systems import written_as_url
@@ -23,7 +24,7 @@ def locate(url: str | Location, options: StorageOptions) -> Location:
         The endpoint of the store is not a URL.
     InvalidPath
         The URL of an object store contains a user. Drivers would read it as part of the bucket's name, and show it.
-        Or the path is written as only GDAL takes it, lacks a slash, or is not valid Unicode.
+        Or the path is written as only GDAL takes it, lacks a slash or an archive, or is not valid Unicode.
     InvalidRequest
         The options are not a mapping.
     """
@@ -34,6 +35,10 @@ def locate(url: str | Location, options: StorageOptions) -> Location:
     if better := "" if location.literal else written_as_url(location.text):
         problem = "that is GDAL's way to write it" if location.text.startswith("/vsi") else "its URL lacks a slash"
         raise InvalidPath(url, problem, f"give {Location.of(better).redacted}")
+    if location.scheme in ARCHIVES and not location.is_chained:
+        archive, _, member = location.path.partition("!")
+        shown = Location.of(f"{location.scheme}://{member.strip('/') or 'member'}::{archive or 'archive'}")
+        raise InvalidPath(url, "it names no archive", f"give {shown}")
     complete = replace(location, options=options_for(location, options))
     validate_characters(complete)
     validate_endpoint(complete)

@@ -100,6 +100,21 @@ def test_a_product_may_lie_anywhere(small, http_server, tmp_path):
         assert there["R20m"].ds.B8A.quantification_value == 10000
 
 
+@pytest.mark.parametrize("folder", ["", "data", "Größe 1/a", "a.b/GRANULES"])
+@pytest.mark.parametrize("suffix", [".SAFE", ""])
+def test_a_product_may_lie_deep_in_an_archive(small, tmp_path, folder, suffix):
+    archive = tmp_path / "product.zip"
+    name = f"{small.stem}{suffix}"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("__MACOSX/._x", b"")
+        for path in filter(Path.is_file, small.rglob("*")):
+            file.write(path, Path(folder, name, path.relative_to(small)).as_posix())
+    expected = jp2batch.read(image(small, "B8A_60m"), 0)
+    for place in (archive, f"zip://::{archive}"):
+        tree = jp2batch.open_product(place, ["B8A"])
+        assert (tree["R60m"].ds.B8A.values == expected.values).all()
+
+
 def test_images_that_are_not_there_are_named(small, tmp_path):
     product = Path(shutil.copytree(small, tmp_path / small.name))
     (gone,) = product.glob("**/*_B8A_20m.jp2")

@@ -100,11 +100,29 @@ def cut(path: Path) -> str:
     return url
 
 
+def without_a_beginning(path: Path) -> str:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("file", DATA)
+    path.write_bytes(path.read_bytes()[100:])
+    return f"zip://file::{path}"
+
+
+def last_part(path: Path) -> str:
+    """Write a zip whose first file is in another part."""
+    url = zipped(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\1\2") + 34] = 1  # the number of its disk (APPNOTE.TXT, 4.3.12)
+    path.write_bytes(data)
+    return url
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "problem"),
     [
         (damaged, StorageError, "is damaged in its archive"),
         (cut, StorageError, "not a zip archive, or damaged"),
+        (without_a_beginning, StorageError, "is damaged in its archive"),
+        (last_part, StorageError, "not a zip archive, or damaged"),
         (lambda path: zipped(path).replace("file", "none", 1), ImageNotFound, "the archive has no such file"),
         (lambda path: zipped(path, method=zipfile.ZIP_BZIP2), StorageError, "is compressed by method 12"),
         (lambda path: zipped(path).replace("zip://", "tar://"), StorageError, "not a tar archive"),
@@ -140,5 +158,5 @@ def test_no_signature_is_shown(tmp_path, http_server):
 @pytest.mark.parametrize("function", [jp2batch.open_product, jp2batch.open_cube, jp2batch.list_requests])
 def test_a_compressed_tar_is_to_be_unpacked(function, tmp_path):
     (tmp_path / "p.tar.gz").write_bytes(b"\x1f\x8b" + bytes(50))
-    with pytest.raises(jp2batch.Jp2BatchError, match="unpack it: a compressed tar"):
+    with pytest.raises(jp2batch.Jp2BatchError, match="unpack it: such an archive"):
         function(tmp_path / "p.tar.gz")

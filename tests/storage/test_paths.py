@@ -36,6 +36,9 @@ def test_a_product_without_metadata_is_listed_by_its_path_and_by_its_url(product
         assert jp2batch.inspect(requests[0].path).shape
 
 
+GRANULE = "GRANULE/L2A_T29UNU_A038058_20221005T115407/IMG_DATA/R10m/T29UNU_20221005T115411_B04_10m.jp2"
+
+
 @pytest.mark.parametrize(
     ("path", "url"),
     {
@@ -50,6 +53,9 @@ def test_a_product_without_metadata_is_listed_by_its_path_and_by_its_url(product
         "/vsizip/{/data/p}/f/a.jp2": "zip://f/a.jp2::/data/p",
         "/vsizip//vsis3/bucket/p.zip/a.jp2": "zip://a.jp2::s3://bucket/p.zip",
         "/vsizip//vsicurl/https://host/p.zip/a.jp2": "zip://a.jp2::https://host/p.zip",
+        "/vsizip/vsicurl/https://host/p.zip/a.jp2": "zip://a.jp2::https://host/p.zip",
+        "/vsicurl?max_retry=3&url=https%3A%2F%2Fhost%2Fa.jp2": "https://host/a.jp2",
+        f"file:/d/S2A_MSIL2A_X.SAFE/{GRANULE}": f"file:///d/S2A_MSIL2A_X.SAFE/{GRANULE}",
         "/vsitar//data/p.tar/f/a.jp2": "tar://f/a.jp2::/data/p.tar",
         "/vsizip/p.zip": "p.zip",
         "s3:/bucket/a.jp2": "s3://bucket/a.jp2",
@@ -63,6 +69,27 @@ def test_the_url_is_told_for_a_path_of_gdal_or_with_one_slash(path: str, url: st
         with pytest.raises(InvalidPath) as caught:
             function(path)
         assert f"give {url}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    {
+        "zip://": "zip://member::archive",
+        "zip://p.zip": "zip://member::p.zip",
+        "zip:///d/p.zip!/f/a.jp2": "zip://f/a.jp2::/d/p.zip",
+        "tar://p.tar::": "tar://member::p.tar",
+    }.items(),
+)
+def test_a_member_without_an_archive_is_refused(path: str, url: str) -> None:
+    for function in (jp2batch.inspect, jp2batch.read, jp2batch.open_product):
+        with pytest.raises(InvalidPath, match="names no archive") as caught:
+            function(path)
+        assert f"give {url})" in str(caught.value)
+
+
+def test_a_question_mark_in_the_url_of_a_file_is_of_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "a?b" / Path(GRANULE).name
+    assert [request.path for request in jp2batch.list_requests(path.as_uri())] == [path.as_uri()]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ _OF_A_MAC = re.compile(r"(?:^|/)(?:__MACOSX/|\.DS_Store$)")
 
 
 def is_archive(path: str) -> bool:
-    """Return whether a path names an archive, by its suffix or as a chain."""
+    """Return whether a path names an archive as a whole."""
     location = Location.of(path)
     if location.is_chained and location.scheme in ARCHIVES:
         return not location.path.strip("/")
@@ -46,6 +46,6 @@ def in_archive(product: str, storage_options: StorageOptions) -> str:
 
 
 def _folder_around(files: list[str]) -> str:
-    """Return the innermost folder around all files, outside those of a product."""
+    """Return the innermost folder around all files of a product."""
     around = posixpath.commonpath([posixpath.dirname(file) for file in files]) if files else ""
     return _INSIDE.split(around)[0]

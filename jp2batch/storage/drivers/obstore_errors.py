@@ -1,6 +1,7 @@
 """Errors of obstore, translated from their texts."""
 
 import re
+import ssl
 
 from jp2batch.core.errors import ConfigurationError, RangesIgnored, StorageError, StoreUnavailable
 from jp2batch.core.ranges import ByteRange
@@ -73,6 +74,8 @@ def _of_the_connection(error: Exception, text: str) -> Exception | None:
     if unreachable := _UNREACHABLE.search(str(error)):
         host = _HOST.search(text)
         return ConnectionRefusedError(f"{unreachable[1]}: {host[1]}" if host else unreachable[1])
+    if "InvalidCertificate(" in str(error):
+        return ssl.SSLCertVerificationError(text)
     if "HTTP error" in text:
         return TimeoutError(text) if "timed out" in str(error) else ConnectionResetError(text)
     return None if isinstance(error, OSError) else OSError(text)

@@ -21,7 +21,7 @@ from jp2batch.jpeg2000.syntax.headers import MainHeader
 _NEARLY = 1 + 1e-9  # a resolution that arithmetic has made smaller
 _SEGMENTS = 100  # per side of an area, when it is projected
 _DEGREE = 0.01  # longest segment of longitude and latitude
-_MARGIN = 0.02  # part of the image's extent, around it
+_MARGIN = 5  # times the image's extent; what lies farther away is not projected
 _BLOCK = 128  # rows and columns tested together
 
 
@@ -99,7 +99,7 @@ def pixel_metres(place: Georeference) -> float | None:
 
 
 def projected(area: MapArea, place: Georeference, shape: tuple[int, int]) -> Any:
-    """Return the part of an area in an image, projected.
+    """Return the part of an area near an image, projected.
 
     Edges are densified before they are projected: a straight line of one map is a curve on another.
 
@@ -141,12 +141,10 @@ def projected(area: MapArea, place: Georeference, shape: tuple[int, int]) -> Any
     longest = max(x1 - x0, y1 - y0) / _SEGMENTS
     dense = shapely.segmentize(near, min(longest, _DEGREE) if own.is_geographic else longest) if longest else near
     moved = shapely.transform(dense, lambda xy: np.column_stack(there.transform(xy[:, 0], xy[:, 1])))
-    inside = shapely.intersection(
-        moved, shapely.Polygon(_corners(place.transform, slice(0, shape[0]), slice(0, shape[1])))
-    )
-    if inside.is_empty or not all(map(math.isfinite, inside.bounds)):
+    extent = shapely.Polygon(_corners(place.transform, slice(0, shape[0]), slice(0, shape[1])))
+    if not all(map(math.isfinite, moved.bounds)) or not shapely.intersects(moved, extent):
         raise outside()
-    return inside
+    return moved
 
 
 def shape_of(area: MapArea) -> Any:

@@ -165,12 +165,14 @@ def whole(path: Path, rlevel: int) -> Any:
 
 
 def touched(array: Any, area: Any, system: str, step: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return rows and columns whose surroundings an area in the image touches; edges are densely projected."""
+    """Return rows and columns whose surroundings the bounds of an area touch; its edges are densely projected."""
     there = Transformer.from_crs(system, CRS.from_wkt(array.spatial_ref.attrs["crs_wkt"]), always_xy=True)
     x0, y0, x1, y1 = area.bounds
     dense = shapely.segmentize(area, max(x1 - x0, y1 - y0) / 2000)
     moved = shapely.transform(dense, lambda xy: np.column_stack(there.transform(xy[:, 0], xy[:, 1])))
-    moved = shapely.intersection(moved, shapely.box(*EXTENT))
+    if not shapely.intersects(moved, shapely.box(*EXTENT)):
+        return np.zeros(0, int), np.zeros(0, int)
+    moved = shapely.intersection(shapely.box(*moved.bounds), shapely.box(*EXTENT))
     shapely.prepare(moved)
     x, y = np.meshgrid(array.x.values, array.y.values)
     right, bottom = x + step / 2, y - step / 2

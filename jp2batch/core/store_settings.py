@@ -85,7 +85,8 @@ def settings_by_name(key: str) -> dict[str, Any]:
     """
     given = config.get_value(key)
     if not isinstance(given, Mapping):
-        raise ConfigurationError("", f"jp2batch.{key} is {described(given)}", "give it as {name: {latency: …, …}}")
+        hint = "give it as {name: {…}}, as in the documentation of the configuration"
+        raise ConfigurationError("", f"jp2batch.{key} is {described(given)}", hint)
     return {**config.DEFAULTS["jp2batch"][key], **given}
 
 

@@ -67,7 +67,7 @@ def response_of(error: BaseException) -> Mapping[str, Any]:
 def inner_error(error: Exception) -> Exception:
     """Return the error that botocore or azure-core has wrapped, else itself."""
     kind = type(error).__name__
-    wrapped = getattr(error, "kwargs", {}).get("error") if kind == "HTTPClientError" else None
+    wrapped = getattr(error, "kwargs", {}).get("error") if kind in ("HTTPClientError", "SSLError") else None
     if kind in ("ServiceRequestError", "ServiceResponseError"):
         wrapped = getattr(error, "inner_exception", None)
     return wrapped if isinstance(wrapped, Exception) else error

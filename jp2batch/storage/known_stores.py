@@ -6,6 +6,7 @@ The table is in the configuration, `jp2batch.known-stores`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any, TypeGuard
 
 from jp2batch.core.errors import ConfigurationError
 from jp2batch.core.location import Location
@@ -41,10 +42,18 @@ def known_store(location: Location) -> KnownStore | None:
     row = None if key is None else rows[key]
     if row is None:
         return None
-    if not (isinstance(row, Mapping) and set(row) <= {"about", "options"} and isinstance(row.get("about", ""), str)):
+    if not _is_row(row):
         hint = "give {about: …, options: {…}}, or null"
         raise ConfigurationError("", f"jp2batch.known-stores.{key} cannot be read", hint)
     return KnownStore(row.get("about", ""), dict(inner_options(row, "options")))
+
+
+def _is_row(row: object) -> TypeGuard[Mapping[str, Any]]:
+    if not isinstance(row, Mapping) or not set(row) <= {"about", "options"}:
+        return False
+    options = row.get("options") or {}
+    is_named = isinstance(options, Mapping) and all(isinstance(name, str) for name in options)
+    return is_named and isinstance(row.get("about", ""), str)
 
 
 def known_hint(location: Location) -> str:

@@ -163,7 +163,18 @@ def test_a_row_can_be_removed(row: str) -> None:
     assert known_store(Location(row)) is not None
 
 
-@pytest.mark.parametrize("value", ["text", 3, {"about": 4}, {"option": {}}, {"about": "", "options": {}, "more": 1}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "text",
+        3,
+        {"about": 4},
+        {"option": {}},
+        {"about": "", "options": {}, "more": 1},
+        {"options": "anon"},
+        {"options": {1: 2}},
+    ],
+)
 def test_a_row_that_cannot_be_read_is_an_error(value: object) -> None:
     with (
         dask.config.set({"jp2batch.known-stores": {"s3://eodata": value}}),

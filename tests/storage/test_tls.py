@@ -12,6 +12,7 @@ import pytest
 
 import jp2batch
 from benchmarks.tls_relay import make_certificate, with_tls
+from jp2batch.core.errors import StorageError, StoreUnavailable
 from jp2batch.core.location import Location
 from jp2batch.core.ranges import ByteRange
 from jp2batch.sample.encode import Coding
@@ -68,6 +69,20 @@ def test_pixels_requests_and_bytes_are_those_without_tls(http_server: RangeServe
         np.testing.assert_array_equal(values, MANY_TILES.oracle.at(rlevel)[0])
         traffic.append((http_server.requests - requests, http_server.bytes_sent - sent))
     assert traffic[0] == traffic[1]
+
+
+@pytest.mark.parametrize("driver", ["auto", "obstore", "fsspec"])
+@pytest.mark.parametrize("url", ["{address}/image.jp2", "s3://bucket/image.jp2"])
+def test_a_certificate_of_nobody_is_not_trusted(secure: Secure, url: str, driver: str) -> None:
+    is_s3 = url.startswith("s3:")
+    options = {"endpoint_url": secure.address, "key": "k", "secret": "s"} if is_s3 else {}
+    with (
+        dask.config.set({"jp2batch.driver": driver}),
+        pytest.raises(StorageError, match="the store's certificate is not trusted") as caught,
+    ):
+        jp2batch.read(url.format(address=secure.address), storage_options=options)
+    assert not isinstance(caught.value, StoreUnavailable)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def _of_the_connection(error: Exception, text: str) -> Exception | None:
         host = _HOST.search(text)
         return ConnectionRefusedError(f"{unreachable[1]}: {host[1]}" if host else unreachable[1])
     if "InvalidCertificate(" in str(error):
-        return ssl.SSLCertVerificationError(text)
+        return ssl.SSLCertVerificationError(1, text.partition(" in ")[0])
     if "HTTP error" in text:
         return TimeoutError(text) if "timed out" in str(error) else ConnectionResetError(text)
     return None if isinstance(error, OSError) else OSError(text)

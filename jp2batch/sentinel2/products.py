@@ -1,5 +1,6 @@
 """Sentinel-2 products: find their metadata, and list their images."""
 
+import os
 import re
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def is_product(path: str) -> bool:
         return True
     if what_to_give(path) is not None or sentinel2.parse_name(path) is not None:
         return False
-    return Path(location.path).is_dir() if location.is_local else "." not in name
+    return _is_folder(location.path) if location.is_local else "." not in name
 
 
 def _folder_of(product: str) -> str:
@@ -122,6 +123,10 @@ def what_to_give(path: str) -> str | None:
         return "unpack it: such an archive cannot be read in parts"
     if "*" in path:
         return "the pattern matches nothing, or was not expanded (use glob.glob)"
-    if location.is_local and any(Path(path).glob("*.SAFE")):
+    if location.is_local and _is_folder(path) and any(Path(path).glob("*.SAFE")):
         return f"give the products in it: {Path(path) / '*.SAFE'}"
     return None
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112  # Path.is_dir() raises OSError

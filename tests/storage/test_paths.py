@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,13 @@ def test_a_member_without_an_archive_is_refused(path: str, url: str) -> None:
         with pytest.raises(InvalidPath, match="names no archive") as caught:
             function(path)
         assert f"give {url})" in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "/" + "a/" * 3000, "a" * 300])
+@pytest.mark.parametrize("function", [jp2batch.open_product, jp2batch.open_cube, jp2batch.list_requests])
+def test_a_path_of_too_many_characters_is_refused(function: Callable[[Any], object], path: str) -> None:
+    with pytest.raises(jp2batch.Jp2BatchError):
+        function([path] if function is jp2batch.open_cube else path)
 
 
 def test_a_question_mark_in_the_url_of_a_file_is_of_its_name(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.request import Request
 from jp2batch.core.store_settings import store_costs
 from jp2batch.core.window import Window
 from jp2batch.image import inspect
@@ -197,7 +198,7 @@ def test_a_read_takes_just_what_an_exact_plan_says(store, rlevel, window):
         if window and len(data) < 1_000_000:
             continue
         source = MemorySource(data, profile=store)
-        plan = plan_from(source, rlevel, window)
+        plan = plan_from(source, Request("x.jp2", rlevel, window))
         stats = read(data, store, rlevel, window).stats
         if plan.exact:
             assert (plan.requests, plan.bytes) == (stats.requests, stats.bytes_read)
@@ -210,7 +211,7 @@ def test_a_read_takes_just_what_an_exact_plan_says(store, rlevel, window):
 @pytest.mark.parametrize("store", [FREE, REMOTE], ids=["free", "remote"])
 def test_a_plan_is_exact_where_tlm_tells_positions_and_fetches_no_pixels(store):
     source = MemorySource(twin(tlm=True), profile=store)
-    plan = plan_from(source, 0, None)
+    plan = plan_from(source, Request("x.jp2", 0))
     assert plan.exact
     assert plan.bytes == len(twin(tlm=True)) - 2  # all but EOC
     assert source.meter.bytes_read < 30_000
@@ -218,7 +219,7 @@ def test_a_plan_is_exact_where_tlm_tells_positions_and_fetches_no_pixels(store):
 
 def test_a_plan_over_a_network_without_tlm_takes_one_request():
     source = MemorySource(twin(tlm=False), profile=SLOW)
-    plan = plan_from(source, 4, None)
+    plan = plan_from(source, Request("x.jp2", 4))
     assert not plan.exact
     assert source.meter.requests == 1
     assert plan.bytes < 0.05 * len(twin(tlm=False))

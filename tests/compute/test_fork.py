@@ -46,7 +46,13 @@ OTHERS = {
     "file systems of fsspec": lambda: [cls._instantiation_lock for cls in map(get_filesystem_class, ("http", "s3"))],
     "dask.config": lambda: [dask.config.config_lock],
 }
-LOCKS = [*(f"{name} in the making" for name in STATE), "LatencyEstimator._lock", "_Busy._lock", "_Memory._lock", *OTHERS]
+LOCKS = [
+    *(f"{name} in the making" for name in STATE),
+    "LatencyEstimator._lock",
+    "_Busy._lock",
+    "_Memory._lock",
+    *OTHERS,
+]
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from jp2batch.core import config
 from jp2batch.sample.encode import Coding, encode
 from support.processes import children_of, workers_of
 from support.runs import check_lines, check_pixels, check_records, lines, run, start, wait_for_records, write_rows
-from support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits are those of POSIX")
 
@@ -162,9 +161,9 @@ def test_workers_killed_five_times_cost_no_item(manifest, tmp_path):
     kills = 0
     for number in (5, 35, 70, 100, 130):
         wait_for_records(records, number)
-        wait_until(lambda: workers_of(process.pid) or process.poll() is not None)  # both may have just been killed
-        alive = workers_of(process.pid)
-        if alive and process.poll() is None:
+        while not (alive := workers_of(process.pid)) and process.poll() is None:
+            time.sleep(0.01)  # both have just been killed
+        if process.poll() is None:
             chance.choice(alive).kill()
             kills += 1
     _, errors = process.communicate(timeout=200)

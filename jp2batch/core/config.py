@@ -147,7 +147,7 @@ def max_whole_file() -> int:
 
 
 def signers() -> Mapping[str, str]:
-    """Return the names of functions that sign links, by host."""
+    """Return the names of signing functions, by host."""
     value = get_value("signers") or {}
     if isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair):
         return value

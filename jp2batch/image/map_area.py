@@ -155,7 +155,7 @@ def shape_of(area: MapArea) -> Any:
 
 
 def outside() -> OutsideImage:
-    """Return the error for an area that does not meet the image."""
+    """Return the error for an area outside an image."""
     return OutsideImage("", "the area does not meet the image", "see the bounds of the image")
 
 
@@ -254,7 +254,7 @@ def _blocks(size: int) -> list[slice]:
 
 
 def _centres_in(polygons: Any, transform: Transform, rows: slice, columns: slice) -> Any:
-    """Return which samples of a block have their centres in polygons."""
+    """Return which samples of a block are inside polygons."""
     import shapely
 
     block = shapely.Polygon(_corners(transform, rows, columns))
@@ -269,7 +269,7 @@ def _centres_in(polygons: Any, transform: Transform, rows: slice, columns: slice
 
 
 def _touched_by(shape: Any, transform: Transform, rows: slice, columns: slice) -> Any:
-    """Return which samples of a block have surroundings that a shape touches."""
+    """Return which samples of a block a shape touches."""
     import shapely
 
     shapely.prepare(shape)

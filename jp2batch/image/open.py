@@ -15,6 +15,7 @@ from jp2batch.image import index
 from jp2batch.image.decode import samples_of_file, too_large
 from jp2batch.image.decoder import Decoder, default_decoder
 from jp2batch.image.fetch import fetch, fetcher, run_steps
+from jp2batch.image.georeference import Georeference
 from jp2batch.jpeg2000.assemble import whole_file
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection, image_area, select, tile_count
 from jp2batch.jpeg2000.locate.image_index import ImageIndex, build_index
@@ -51,6 +52,8 @@ class OpenImage:
     """Headers from a shared table, to compare with the file."""
     bands: list[Channel] = field(default_factory=list)
     """Bands of the image, once determined."""
+    georeferences: list[Georeference | None] = field(default_factory=list)
+    """Georeference of the image, once determined."""
     decoder: Decoder = field(default_factory=default_decoder)
     """Decoder of the image."""
 

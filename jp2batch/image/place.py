@@ -10,8 +10,14 @@ from jp2batch.jpeg2000.geometry.grid import image_area, samples
 def place_of(opened: OpenImage) -> Georeference | None:
     """Return the georeference of an open image, or None.
 
-    Without one in its boxes, the metadata of its tile are read.
+    Without one in its boxes, the metadata of its tile are read, once.
     """
+    if not opened.georeferences:
+        opened.georeferences.append(_determined(opened))
+    return opened.georeferences[0]
+
+
+def _determined(opened: OpenImage) -> Georeference | None:
     found = from_boxes(opened.image.container.boxes)
     location = opened.source.location
     mission, name = identify(location.text)

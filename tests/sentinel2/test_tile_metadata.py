@@ -48,6 +48,18 @@ def test_an_image_without_georeference_has_that_of_its_tile(bare, tmp_path, metr
     assert cube.spatial_ref.attrs["crs_wkt"] == opened.spatial_ref.attrs["crs_wkt"]
 
 
+FIELD = "POLYGON ((499990 5899990, 500900 5899990, 500900 5899000, 499990 5899990))"
+
+
+@pytest.mark.parametrize("act", [jp2batch.read, jp2batch.open])
+def test_the_metadata_of_the_tile_are_read_once(bare, http_server, act):
+    files = [path for path in bare.rglob("*") if path.is_file()]
+    http_server.files = {str(path.relative_to(bare.parent)): path.read_bytes() for path in files}
+    image = next(name for name in http_server.files if name.endswith("_B04_60m.jp2"))
+    act(http_server.url(image), 0, geometry=FIELD, crs=32629)
+    assert sum(path.endswith("/MTD_TL.xml") for path in http_server.paths) == 1
+
+
 def damage(metadata: Path) -> None:
     metadata.write_bytes(metadata.read_bytes()[:300])
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from benchmarks import range_server as web
 from benchmarks.range_server import HttpRequest, HttpResponse
+from support.servers import in_a_thread
 
 CHANGED = "Wed, 05 Oct 2022 11:54:11 GMT"
 """Last-Modified of all objects."""
@@ -215,12 +216,6 @@ def _error(protocol: str, status: int, code: str) -> tuple[bytes, dict[str, str 
 @contextmanager
 def play_server() -> Iterator[PlayServer]:
     """Run the server in a `with` block."""
-    server, started = PlayServer(), threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(server.run(started)))
-    thread.start()
-    started.wait()
-    try:
+    server = PlayServer()
+    with in_a_thread(server):
         yield server
-    finally:
-        server.stop()
-        thread.join()

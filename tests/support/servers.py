@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Queue
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import unquote
 
 import pytest
@@ -188,18 +188,34 @@ class RangeServer(web.RangeServer):
         self._loop.call_soon_threadsafe(self._task.cancel)
 
 
+class Stoppable(Protocol):
+    """A server with an event loop of its own."""
+
+    async def run(self, started: threading.Event) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 @contextmanager
-def range_server() -> Iterator[RangeServer]:
-    """Run a web server in a `with` block."""
-    server, started = RangeServer(), threading.Event()
+def in_a_thread(server: Stoppable) -> Iterator[None]:
+    """Run a server in a thread, in a `with` block."""
+    started = threading.Event()
     thread = threading.Thread(target=lambda: asyncio.run(server.run(started)))
     thread.start()
     started.wait()
     try:
-        yield server
+        yield
     finally:
         server.stop()
         thread.join()
+
+
+@contextmanager
+def range_server() -> Iterator[RangeServer]:
+    """Run a web server in a `with` block."""
+    server = RangeServer()
+    with in_a_thread(server):
+        yield server
 
 
 @contextmanager

@@ -71,9 +71,17 @@ def chromium(tmp_path_factory) -> Iterator[Chrome]:
 @pytest.fixture
 def page(chromium, server) -> Iterator[Chrome]:
     """Open the page; in the end, whatever the console says that a test has not looked at is an error."""
-    chromium.get(server.address)
+    load(chromium, server.address)
     yield chromium
     assert messages(chromium) == []
+
+
+def load(browser: Chrome, address: str) -> None:
+    """Open the page and wait for its autofocus, which comes some frames after the load."""
+    browser.get(address)
+    WebDriverWait(browser, PATIENCE, 0.05).until(
+        lambda _: browser.switch_to.active_element.get_attribute("id") == "path"
+    )
 
 
 def messages(browser: Chrome) -> list[str]:
@@ -219,7 +227,7 @@ def test_it_asks_for_the_root_and_the_token_where_they_are_needed(tmp_path, fold
     (tmp_path / "empty").mkdir()
     options = ["--root", str(tmp_path / "empty"), "--root", f"other={folder}", "--workers", "1"]
     with serving(*options, env={"JP2BATCH_TOKENS": TOKEN}) as server:
-        chromium.get(server.address)
+        load(chromium, server.address)
         wait_for(chromium, "token")
         type_keys(chromium, KEY, Keys.TAB, Keys.TAB, "other", Keys.TAB, "not that one", Keys.ENTER)
         wait_for(chromium, "error")
@@ -235,7 +243,7 @@ def test_it_asks_for_the_root_and_the_token_where_they_are_needed(tmp_path, fold
 
 def test_a_server_that_is_gone_is_an_error_too(folder, chromium):
     with serving("--root", str(folder), "--workers", "1") as server:
-        chromium.get(server.address)
+        load(chromium, server.address)
         WebDriverWait(chromium, PATIENCE).until(lambda _: chromium.find_elements(By.CSS_SELECTOR, "#root option"))
     ask(chromium, KEY, -1)
     wait_for(chromium, "error")

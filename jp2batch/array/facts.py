@@ -5,13 +5,13 @@ Attributes would be of the first image.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, Self
 
 import numpy as np
 import xarray as xr
 
-from jp2batch.core.mission import ImageName, Mission, ProductMetadata
+from jp2batch.core.mission import ImageName, Mission, ProductMetadata, parse_iso_time
 from jp2batch.core.scaling import Scaling
 from jp2batch.image.missions import identify, local_metadata, metadata_of, scaling_or_none
 
@@ -124,20 +124,13 @@ def facts_in(columns: Mapping[str, object], name: ImageName, mission: Mission) -
     """
     texts = {key: value for key, value in columns.items() if isinstance(value, str) and value}
     return replace(name, band=name.band or mission.find_band(texts.get("band", ""))).updated(
-        time=_time_in(texts.get("time", "")),
+        time=parse_iso_time(texts.get("time")),
         tile=texts.get("tile"),
         baseline=texts.get("processing_baseline"),
         platform=texts.get("platform"),
+        datastrip=parse_iso_time(texts.get("datastrip")),
+        processing_time=parse_iso_time(texts.get("processing_time")),
     )
-
-
-def _time_in(value: str) -> datetime | None:
-    """Parse a time in ISO 8601, to whole seconds; None otherwise."""
-    try:
-        when = datetime.fromisoformat(value) if len(value) > len("2022-10-05") else None
-    except ValueError:
-        return None
-    return when and (when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)).replace(microsecond=0)
 
 
 def text(value: str | None) -> np.ndarray[Any, Any] | None:

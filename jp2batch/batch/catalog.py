@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
@@ -75,9 +76,10 @@ def list_requests(
     Returns
     -------
     list of Request
-        Requests with the columns `time`, `band`, `tile`, `item`, `platform` and `processing_baseline`, as far as these
-        are known. Time is the start of sensing of the datatake, if a STAC item names its product or datatake, else its
-        `datetime`. What metadata and items say replaces facts in paths; `open_cube` takes it from the columns.
+        Requests with the columns `time`, `band`, `tile`, `item`, `platform`, `processing_baseline`, `datastrip` (its
+        start of sensing) and `processing_time`, as far as these are known. Time is the start of sensing of the
+        datatake, if a STAC item names its product or datatake, else its `datetime`. What metadata and items say
+        replaces facts in paths; `open_cube` takes it from the columns.
 
     Raises
     ------
@@ -159,18 +161,20 @@ def _image(
     band = name.band or properties.get("band")
     metres = name.resolution or properties.get("metres") or mission.metres(band)
     columns = {
-        "time": properties.get("time") or _time_text(name),
+        "time": properties.get("time") or _time_text(name.time),
         "band": band,
         "tile": properties.get("tile") or name.tile,
         "item": item,
         "platform": properties.get("platform") or name.platform,
         "processing_baseline": properties.get("processing_baseline") or name.baseline,
+        "datastrip": properties.get("datastrip") or _time_text(name.datastrip),
+        "processing_time": properties.get("processing_time") or _time_text(name.processing_time),
     }
     return _Found(path, band, metres, tuple((key, value) for key, value in columns.items() if value is not None))
 
 
-def _time_text(name: ImageName) -> str | None:
-    return None if name.time is None else name.time.strftime("%Y-%m-%dT%H:%M:%SZ")
+def _time_text(time: datetime | None) -> str | None:
+    return None if time is None else time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # STAC
@@ -229,8 +233,15 @@ def _facts(properties: object) -> dict[str, object]:
     """Return the facts of an item, None if unknown."""
     properties = properties if isinstance(properties, Mapping) else {}
     name = parse_properties(properties)
-    time = _time_text(name) or properties.get("datetime") or properties.get("start_datetime")
-    return {"time": time, "tile": name.tile, "platform": name.platform, "processing_baseline": name.baseline}
+    time = _time_text(name.time) or properties.get("datetime") or properties.get("start_datetime")
+    return {
+        "time": time,
+        "tile": name.tile,
+        "platform": name.platform,
+        "processing_baseline": name.baseline,
+        "datastrip": _time_text(name.datastrip),
+        "processing_time": _time_text(name.processing_time),
+    }
 
 
 def _metres(gsd: object) -> int | None:

@@ -5,7 +5,7 @@ Other rooms know no particular mission.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Protocol, Self
 
 from jp2batch.core.options import StorageOptions
@@ -40,6 +40,13 @@ class ImageName:
     """Number of the orbit within a cycle."""
     platform: str | None = None
     """Name of the satellite, e.g. "S2A"."""
+    datastrip: datetime | None = None
+    """Start of sensing of the datastrip, in UTC.
+
+    An overpass that is received in parts has several datastrips.
+    """
+    processing_time: datetime | None = None
+    """Time of processing, in UTC."""
 
     def updated(
         self,
@@ -48,6 +55,8 @@ class ImageName:
         tile: str | None = None,
         baseline: str | None = None,
         platform: str | None = None,
+        datastrip: datetime | None = None,
+        processing_time: datetime | None = None,
     ) -> Self:
         """Return a copy with facts from a better source."""
         return replace(
@@ -57,11 +66,31 @@ class ImageName:
             tile=tile or self.tile,
             baseline=baseline or self.baseline,
             platform=platform or self.platform,
+            datastrip=datastrip or self.datastrip,
+            processing_time=processing_time or self.processing_time,
         )
 
     def of_product(self, metadata: "ProductMetadata") -> Self:
         """Return a copy with the facts in the metadata of the product."""
-        return self.updated(time=metadata.time, baseline=metadata.baseline, platform=metadata.platform)
+        return self.updated(
+            time=metadata.time,
+            baseline=metadata.baseline,
+            platform=metadata.platform,
+            datastrip=metadata.datastrip,
+            processing_time=metadata.processing_time,
+        )
+
+
+def parse_iso_time(value: object) -> datetime | None:
+    """Parse a time in ISO 8601, to whole seconds; None otherwise.
+
+    Without time zone, it is in UTC. A day without time is none.
+    """
+    try:
+        when = datetime.fromisoformat(value) if isinstance(value, str) and len(value) > len("2022-10-05") else None
+    except ValueError:
+        return None
+    return when and (when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)).replace(microsecond=0)
 
 
 class ProductMetadata(Protocol):
@@ -86,6 +115,14 @@ class ProductMetadata(Protocol):
     @property
     def platform(self) -> str | None:
         """Name of the satellite."""
+
+    @property
+    def datastrip(self) -> datetime | None:
+        """Start of sensing of the datastrip; None for several."""
+
+    @property
+    def processing_time(self) -> datetime | None:
+        """Time of processing, in whole seconds as in names."""
 
     def scaling(self, band: str | None) -> Scaling | None:
         """Return a band's scaling to reflectance; None for other quantities.

@@ -41,8 +41,8 @@ _PRODUCT_XML = """<?xml version="1.0" encoding="UTF-8" standalone="no"?>
 <Product_Info>
 <PRODUCT_START_TIME>{time}</PRODUCT_START_TIME><PRODUCT_STOP_TIME>{time}</PRODUCT_STOP_TIME>
 <PRODUCT_URI>{name}</PRODUCT_URI><PROCESSING_LEVEL>Level-{n}</PROCESSING_LEVEL><PRODUCT_TYPE>S2MSI{n}</PRODUCT_TYPE>
-<PROCESSING_BASELINE>04.00</PROCESSING_BASELINE>
-<Product_Organisation><Granule_List><Granule imageFormat="JPEG2000">
+<PROCESSING_BASELINE>04.00</PROCESSING_BASELINE><GENERATION_TIME>{made:%Y-%m-%dT%H:%M:%S}.000000Z</GENERATION_TIME>
+<Product_Organisation><Granule_List><Granule datastripIdentifier="{datastrip}" imageFormat="JPEG2000">
 {files}
 </Granule></Granule_List></Product_Organisation>
 </Product_Info>
@@ -202,14 +202,23 @@ class _Product:
             raise InvalidRequest("", f"samples have no {named(sorted(unknown))}", f"take of {', '.join(_METRES)}")
 
     @property
+    def made(self) -> datetime:
+        """Time of processing."""
+        return self.date + timedelta(hours=4, minutes=50, seconds=43)
+
+    @property
+    def datastrip(self) -> str:
+        """Time of the datastrip, as in names."""
+        return _stamp(self.date - timedelta(seconds=4))
+
+    @property
     def name(self) -> str:
-        made = self.date + timedelta(hours=4, minutes=50, seconds=43)
-        return f"S2A_MSI{self.level}_{_stamp(self.date)}_N0400_R023_{self.tile}_{_stamp(made)}.SAFE"
+        return f"S2A_MSI{self.level}_{_stamp(self.date)}_N0400_R023_{self.tile}_{_stamp(self.made)}.SAFE"
 
     @property
     def granule(self) -> str:
         orbit = 38058 + round((self.date - DATE) / timedelta(days=10) * 143)
-        return f"GRANULE/{self.level}_{self.tile}_A{orbit:06}_{_stamp(self.date - timedelta(seconds=4))}"
+        return f"GRANULE/{self.level}_{self.tile}_A{orbit:06}_{self.datastrip}"
 
     def images(self, pixels: dict[str, Image]) -> Iterator[tuple[str, tuple[Image, int]]]:
         """Iterate over images: path without suffix, pixels, metres."""
@@ -238,7 +247,9 @@ class _Product:
         zone = f"{epsg % 100}{'N' if epsg < 32700 else 'S'}"
         yield f"{self.granule}/MTD_TL.xml", _TILE_XML.format(**common, epsg=epsg, zone=zone, grids=grids)
         files = "\n".join(f"<IMAGE_FILE>{place}</IMAGE_FILE>" for place in images if "/IMG_DATA/" in place)
-        text = _PRODUCT_XML.format(**common, name=self.name, files=files, radiometry=self._radiometry())
+        datastrip = f"S2A_OPER_MSI_{self.level}_DS_ATOS_{_stamp(self.made)}_S{self.datastrip}_N04.00"
+        told = {"name": self.name, "made": self.made, "datastrip": datastrip}
+        text = _PRODUCT_XML.format(**common, **told, files=files, radiometry=self._radiometry())
         yield f"MTD_MSI{self.level}.xml", text
 
     def _radiometry(self) -> str:

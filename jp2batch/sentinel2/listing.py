@@ -34,6 +34,10 @@ class AbsentMetadata:
     """Start of sensing."""
     platform: str | None
     """Name of the satellite."""
+    datastrip: datetime | None
+    """Start of sensing of the datastrip."""
+    processing_time: datetime | None
+    """Time of processing."""
     place: str
     """Location of its metadata."""
     problem: str
@@ -44,7 +48,18 @@ class AbsentMetadata:
         """Return the facts of a product that has these images."""
         name = images[0].name if images else ImageName()
         title = re.split(r"[/\\]", Location.of(folder).plain_path)[-1] or None
-        return cls(title, name.level, name.baseline, name.time, name.platform, fault.path, fault.problem)
+        datastrips = {image.name.datastrip for image in images}
+        return cls(
+            title,
+            name.level,
+            name.baseline,
+            name.time,
+            name.platform,
+            datastrips.pop() if len(datastrips) == 1 else None,
+            name.processing_time,
+            fault.path,
+            fault.problem,
+        )
 
     def scaling(self, band: str | None) -> Scaling | None:
         """Return None for bands other than reflectance.

@@ -25,6 +25,7 @@ _QUANTIFICATION = {
     "L2A": ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"),  # the latter before baseline 02.07
 }
 _OFFSET = {"L1C": "RADIO_ADD_OFFSET", "L2A": "BOA_ADD_OFFSET"}
+_GRANULES = ("Granule", "Granules")
 _QUANTITY = {"L1C": "top-of-atmosphere reflectance", "L2A": "surface reflectance"}
 
 
@@ -42,6 +43,10 @@ class Sentinel2Metadata:
     """Start of sensing of the datatake, in whole seconds as in names."""
     platform: str | None
     """Name of the satellite, such as "S2A"."""
+    datastrip: datetime | None
+    """Start of sensing of the datastrip; None for granules of several."""
+    processing_time: datetime | None
+    """Time of processing, in whole seconds as in names."""
     images: tuple[str, ...]
     """Paths of the images, relative to the product's folder."""
     quantification: float | None
@@ -184,8 +189,10 @@ def _metadata(root: "Element", texts: Mapping[str, str], level: sentinel2.Level)
         name=name,
         level=level,
         baseline=texts.get("PROCESSING_BASELINE"),
-        time=datetime.fromisoformat(time).astimezone(UTC).replace(microsecond=0) if time else None,
+        time=_whole_seconds(time) if time else None,
         platform=None if spacecraft is None else f"S{spacecraft[1]}",
+        datastrip=_datastrip(root),
+        processing_time=_whole_seconds(made) if (made := texts.get("GENERATION_TIME")) else None,
         images=tuple(_images(root)),
         quantification=quantification,
         offsets=offsets,
@@ -193,12 +200,23 @@ def _metadata(root: "Element", texts: Mapping[str, str], level: sentinel2.Level)
     )
 
 
+def _whole_seconds(text: str) -> datetime:
+    when = datetime.fromisoformat(text)
+    return (when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)).replace(microsecond=0)
+
+
+def _datastrip(root: "Element") -> datetime | None:
+    """Return the start of sensing of the only datastrip."""
+    found = {sentinel2.datastrip_time(one.attrib.get("datastripIdentifier", "")) for one in _named(root, *_GRANULES)}
+    return found.pop() if len(found) == 1 else None
+
+
 def _images(root: "Element") -> Iterator[str]:
     """Iterate over the paths of images in all granules.
 
     Before December 2016, metadata have only the names, from which paths are made.
     """
-    for granule in _named(root, "Granule", "Granules"):
+    for granule in _named(root, *_GRANULES):
         for image in granule:
             text, kind = (image.text or "").strip(), _local_name(image)
             if kind in ("IMAGE_FILE", "IMAGE_FILE_2A"):

@@ -20,6 +20,7 @@ METRES = dict(zip(BANDS, (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20), s
 _BAND = r"B(?:0[1-9]|1[0-2]|8A)"
 _TILE = r"T\d\d[A-Z]{3}"
 _TIME = r"\d{8}T\d{6}"
+_MADE = rf"(?P<processing_time>{_TIME})"
 _DERIVED = "TCI|SCL|AOT|WVP|PVI|CLD|SNW|DDV|VIS"
 _MASK = rf"CLASSI_B00|(?:DETFOO|QUALIT)_{_BAND}|CLDPRB|SNWPRB"
 _RESOLUTION = r"(?:_(?P<resolution>\d{2,3})m)?"
@@ -30,7 +31,7 @@ _COMPACT_FILE = re.compile(
 )
 # S2A_OPER_MSI_L1C_TL_EPA__20160811T174848_A000262_T33UUP_B8A; its time is the time of processing.
 _OLD_FILE = re.compile(
-    rf"(?P<platform>S2[A-D])_(?:OPER|USER)_(?:MSI|(?P<kind>{_DERIVED}))_(?P<level>L1C|L2A)_TL_\w{{4}}_{_TIME}_A\d{{6}}"
+    rf"(?P<platform>S2[A-D])_(?:OPER|USER)_(?:MSI|(?P<kind>{_DERIVED}))_(?P<level>L1C|L2A)_TL_\w{{4}}_{_MADE}_A\d{{6}}"
     rf"_(?P<tile>{_TILE})(?:_(?P<band>{_BAND}|{_DERIVED}))?{_RESOLUTION}"
 )
 _MASK_FILE = re.compile(rf"MSK_(?P<band>{_MASK}){_RESOLUTION}")
@@ -43,20 +44,20 @@ _FOLDERS = (
     # S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE, or .zip, or an object with this name
     re.compile(
         rf"/(?P<platform>S2[A-D])_MSI(?P<level>L1C|L2A)_(?P<time>{_TIME})_N(?P<baseline>\d{{4}})"
-        rf"_R(?P<orbit>\d{{3}})_(?P<tile>{_TILE})_{_TIME}[./]"
+        rf"_R(?P<orbit>\d{{3}})_(?P<tile>{_TILE})_{_MADE}[./]"
     ),
     # S2A_OPER_PRD_MSIL1C_PDMC_20160811T174848_R022_V20150711T100006_20150711T100006.SAFE: V is for validity
     re.compile(
-        rf"/(?P<platform>S2[A-D])_(?:OPER|USER)_PRD_MSI(?P<level>L1C|L2A)_\w{{4}}_{_TIME}_R(?P<orbit>\d{{3}})"
+        rf"/(?P<platform>S2[A-D])_(?:OPER|USER)_PRD_MSI(?P<level>L1C|L2A)_\w{{4}}_{_MADE}_R(?P<orbit>\d{{3}})"
         rf"_V(?P<time>{_TIME})_{_TIME}[./]"
     ),
     # GRANULE/S2A_OPER_MSI_L1C_TL_EPA__20160811T174848_A000262_T33UUP_N02.04
     re.compile(
-        rf"/(?P<platform>S2[A-D])_(?:OPER|USER)_MSI_(?P<level>L1C|L2A)_TL_\w{{4}}_{_TIME}_A\d{{6}}_(?P<tile>{_TILE})"
+        rf"/(?P<platform>S2[A-D])_(?:OPER|USER)_MSI_(?P<level>L1C|L2A)_TL_\w{{4}}_{_MADE}_A\d{{6}}_(?P<tile>{_TILE})"
         r"_N(?P<baseline>\d\d\.\d\d)/"
     ),
-    # GRANULE/L2A_T29UNU_A038058_20221005T115407, whose time is not the datatake's
-    re.compile(rf"/(?P<level>L1C|L2A)_(?P<tile>{_TILE})_A\d{{6}}_{_TIME}/"),
+    # GRANULE/L2A_T29UNU_A038058_20221005T115407, whose time is that of the datastrip
+    re.compile(rf"/(?P<level>L1C|L2A)_(?P<tile>{_TILE})_A\d{{6}}_(?P<datastrip>{_TIME})/"),
     # tiles/29/U/NU/2022/10/5/0 on AWS, tiles/29/U/NU on Google Cloud
     re.compile(
         r"/tiles/(?P<zone>\d{1,2})/(?P<row>[C-X])/(?P<square>[A-Z]{2})(?:/(?P<day>\d{4}/\d{1,2}/\d{1,2})/\d+)?/"
@@ -160,6 +161,8 @@ def _assemble(own: dict[str, str], around: dict[str, str], on_aws: bool) -> Imag
         baseline=baseline if baseline is None or "." in baseline else f"{baseline[:2]}.{baseline[2:]}",
         relative_orbit=int(told["orbit"]) if "orbit" in told else None,
         platform=told.get("platform"),
+        datastrip=parse_time(told.get("datastrip", "")),
+        processing_time=parse_time(told.get("processing_time", "")),
     )
 
 
@@ -186,6 +189,15 @@ def parse_time(text: str) -> datetime | None:
         return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def datastrip_time(identifier: str) -> datetime | None:
+    """Return the start of sensing in the identifier of a datastrip.
+
+    As S2A_OPER_MSI_L2A_DS_ATOS_20221005T164454_S20221005T115407_N04.00.
+    """
+    found = re.search(rf"_S({_TIME})(?:_|$)", identifier)
+    return None if found is None else parse_time(found[1])
 
 
 def _parse_day(text: str) -> date | None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from jp2batch.core.mission import ImageName
+from jp2batch.core.mission import ImageName, parse_iso_time
 from jp2batch.sentinel2 import names as sentinel2
 
 _DATATAKE = re.compile(r"G(S2[A-D])_(\d{8}T\d{6})_\d{6}_N(\d\d\.\d\d)")
@@ -17,7 +17,8 @@ def parse_properties(properties: Mapping[str, object]) -> ImageName | None:
     datatake, by the name of the product or the identifier of the datatake: `datetime` may be that of a granule. None
     without any fact.
     """
-    found = ImageName()
+    found = ImageName(processing_time=parse_iso_time(properties.get("created")))  # of the item, if nothing else tells
+    nothing = replace(found)
     for value in _values(properties, "product_title", "product_uri"):
         found = sentinel2.parse_name(f"/{value.removesuffix('.SAFE')}.SAFE/{sentinel2.BANDS[0]}.jp2") or found
     found = replace(found, band=None)
@@ -33,7 +34,11 @@ def parse_properties(properties: Mapping[str, object]) -> ImageName | None:
     for value in _values(properties, "mgrs_tile", "code"):
         match = re.fullmatch(r"(?:MGRS-|T)?(\d{1,2})([C-X][A-Z]{2})", value)
         found = found.updated(tile=match and f"T{match[1]:0>2}{match[2]}")
-    return None if found == ImageName() else found
+    for value in _values(properties, "datastrip_id"):
+        found = found.updated(datastrip=sentinel2.datastrip_time(value))
+    for value in (properties.get("processing:datetime"), *_values(properties, "generation_time")):
+        found = found.updated(processing_time=parse_iso_time(value))
+    return None if found == nothing else found
 
 
 def _values(properties: Mapping[str, object], *names: str) -> Iterator[str]:

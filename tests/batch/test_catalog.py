@@ -82,6 +82,8 @@ def test_products_give_the_finest_image_of_each_band(products):
         "item": Path(products[1]).name,
         "platform": "S2A",
         "processing_baseline": "04.00",
+        "datastrip": "2022-10-10T11:54:07Z",
+        "processing_time": "2022-10-10T16:44:54Z",
     }
     assert jp2batch.run(requests).failed == []
 

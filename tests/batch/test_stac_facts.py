@@ -20,6 +20,7 @@ PROPERTIES = {
     "s2:processing_baseline": "05.09",
     "s2:product_title": "S2A_MSIL2A_20230602T000611_N0508_R016_T01WCQ_20230602T025701",
 }
+MADE = {"processing_time": "2023-06-02T02:57:01Z"}
 FACTS = {"tile": "T01WCQ", "platform": "S2B", "processing_baseline": "05.09"}
 SINGLE = {name: {fact} for name, fact in FACTS.items()}
 
@@ -48,7 +49,7 @@ OPAQUE = {"B04": "1.jp2", "B08": "2.jp2"}
 def test_an_items_facts_beat_paths(item, names):
     requests = jp2batch.list_requests(item(PROPERTIES, names))
     for request, band in zip(requests, names, strict=True):
-        assert dict(request.columns) == {"time": "2023-06-02T00:06:11Z", "band": band, "item": "x"} | FACTS
+        assert dict(request.columns) == {"time": "2023-06-02T00:06:11Z", "band": band, "item": "x"} | FACTS | MADE
     cube = jp2batch.open_cube(requests)
     assert cube.time.values.tolist() == [np.datetime64("2023-06-02T00:06:11", "ns").astype(int)]
     assert cube.band.values.tolist() == ["B04", "B08"]
@@ -86,8 +87,34 @@ def test_facts_of_an_item_reach_results(item, names, output, tmp_path):
         (
             {"sentinel2:product_uri": f"{PROPERTIES['s2:product_title']}.SAFE"},
             "2023-06-02T00:06:11Z",
-            {"tile": "T01WCQ", "platform": "S2A", "processing_baseline": "05.08"},
+            {"tile": "T01WCQ", "platform": "S2A", "processing_baseline": "05.08"} | MADE,
         ),
+        (
+            {
+                "datetime": "2023-06-25T23:46:21Z",
+                "s2:datastrip_id": "S2A_OPER_MSI_L2A_DS_2APS_20230626T022157_S20230625T234624_N05.09",
+                "s2:generation_time": "2023-06-26T02:21:57.000000Z",
+                "created": "2025-06-05T18:05:06.223048Z",
+            },
+            "2023-06-25T23:46:21Z",
+            {"datastrip": "2023-06-25T23:46:24Z", "processing_time": "2023-06-26T02:21:57Z"},
+        ),
+        (
+            {
+                "datetime": "2023-06-25T23:46:21Z",
+                "grid:code": "MGRS-1WCQ",
+                "processing:datetime": "2023-06-26T02:21:57.123Z",
+                "created": "2025-06-05T18:05:06Z",
+            },
+            "2023-06-25T23:46:21Z",
+            {"tile": "T01WCQ", "processing_time": "2023-06-26T02:21:57Z"},
+        ),
+        (
+            {"datetime": "2023-06-25T23:46:21Z", "grid:code": "MGRS-1WCQ", "created": "2025-06-05T18:05:06Z"},
+            "2023-06-25T23:46:21Z",
+            {"tile": "T01WCQ", "processing_time": "2025-06-05T18:05:06Z"},
+        ),
+        ({"datetime": "2023-06-25T23:46:21Z", "created": "2025-06-05T18:05:06Z"}, "2023-06-25T23:46:21Z", {}),
         ({"s2:mgrs_tile": "33TWL", "platform": "Sentinel-2C", "processing:version": "05.11"}, "2022-10-05T11:54:11Z",
          {"tile": "T33TWL", "platform": "S2C", "processing_baseline": "05.11"}),
         ({"grid:code": 5, "platform": "landsat-8", "s2:datatake_id": "none"}, "2022-10-05T11:54:11Z", {}),

@@ -187,6 +187,32 @@ def test_the_real_product_becomes_reflectance(band):
     np.testing.assert_array_equal(jp2batch.read(path, 0, scaled=True).values, reflectance(jp2batch.read(path, 0)))
 
 
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real product")
+def test_the_real_product_has_datastrip_and_time_of_processing():
+    metadata = read_metadata(str(next(SHARED.glob("*.SAFE/MTD_MSIL2A.xml"))))
+    assert [str(time) for time in (metadata.time, metadata.datastrip, metadata.processing_time)] == [
+        "2022-10-05 11:54:11+00:00",
+        "2022-10-05 11:54:07+00:00",
+        "2022-10-05 16:44:54+00:00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("strips", "expected"),
+    [
+        (["20221005T115407"], "2022-10-05 11:54:07+00:00"),
+        (["20221005T115407"] * 2, "2022-10-05 11:54:07+00:00"),
+        (["20221005T115407", "20221005T115822"], "None"),
+        ([], "None"),
+    ],
+)
+def test_granules_of_a_product_have_one_datastrip_or_none(strips, expected):
+    granules = "".join(f'<Granules datastripIdentifier="S2A_DS_SGS__1_S{strip}_N02.01"/>' for strip in strips)
+    metadata = parse_metadata(L2A.format(body=QUANTIFIED + granules).encode())
+    assert str(metadata.datastrip) == expected
+    assert metadata.processing_time is None
+
+
 @pytest.mark.parametrize("name", ["SCL_60m", "AOT_60m", "TCI_60m", "PVI"])
 def test_what_is_no_reflectance_stays_as_it_is(image_of, name):
     xr.testing.assert_identical(jp2batch.read(image_of(name), scaled=True), jp2batch.read(image_of(name)))

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 import jp2batch
 from jp2batch.core.mission import ImageName
-from jp2batch.sentinel2.names import level_of, nodata, parse_name, units
+from jp2batch.sentinel2.names import datastrip_time, level_of, nodata, parse_name, units
 
 OLD_L1C = "S2A_OPER_PRD_MSIL1C_PDMC_20160112T203346_R051_V20160112T110648_20160112T110648.SAFE"
 OLD_GRANULE = "GRANULE/S2A_OPER_MSI_L1C_TL_SGS__20160112T162938_A002908_T31TCE_N02.01"
@@ -264,7 +265,48 @@ NAMES = [
 
 @pytest.mark.parametrize(("path", "expected"), NAMES, ids=[path.rpartition("/")[2][:60] for path, _ in NAMES])
 def test_names_of_all_generations(path, expected):
-    assert parse_name(path) == expected
+    name = parse_name(path)
+    assert replace(name, datastrip=None, processing_time=None) == expected  # these have a table of their own
+
+
+@pytest.mark.parametrize(
+    ("path", "datastrip", "made"),
+    [
+        ("T29UNU_20221005T115411_B8A_60m.jp2", None, None),
+        ("tiles/33/U/UP/2016/8/12/0/B8A.jp2", None, None),
+        (f"{NEW_L2A}/QI_DATA/MSK_DETFOO_B02.jp2", "2022-10-05 11:54:07", "2022-10-05 16:44:54"),
+        ("GRANULE/L1C_T52SEB_A027113_20220516T020809/QI_DATA/MSK_CLASSI_B00.jp2", "2022-05-16 02:08:09", None),
+        (
+            f"{OLD_L1C}/{OLD_GRANULE}/IMG_DATA/S2A_OPER_MSI_L1C_TL_SGS__20160112T162938_A002908_T31TCE_B12.jp2",
+            None,
+            "2016-01-12 16:29:38",
+        ),
+        (f"{OLD_L1C}/T31TCE_20160112T110648_B12.jp2", None, "2016-01-12 20:33:46"),
+        (
+            "zip://GRANULE/L1C_T50MKD_A005597_20251001T023452/IMG_DATA/T50MKD_20251001T022551_B04.jp2"
+            "::s3://bucket/S2C_MSIL1C_20251001T022551_N0511_R046_T50MKD_20251001T051811.zip",
+            "2025-10-01 02:34:52",
+            "2025-10-01 05:18:11",
+        ),
+    ],
+)
+def test_folders_give_datastrip_and_time_of_processing(path, datastrip, made):
+    name = parse_name(path)
+    expected = [text and datetime.fromisoformat(f"{text}+00:00") for text in (datastrip, made)]
+    assert [name.datastrip, name.processing_time] == expected
+
+
+@pytest.mark.parametrize(
+    ("identifier", "time"),
+    [
+        ("S2A_OPER_MSI_L2A_DS_ATOS_20221005T164454_S20221005T115407_N04.00", "2022-10-05 11:54:07"),
+        ("S2A_OPER_MSI_L1C_DS_SGS__20160112T162938_S20160112T110648", "2016-01-12 11:06:48"),
+        ("S2A_OPER_MSI_L1C_DS_SGS__20160112T162938_S20161312T110648", None),
+        ("", None),
+    ],
+)
+def test_identifiers_of_datastrips_have_a_time(identifier, time):
+    assert datastrip_time(identifier) == (time and datetime.fromisoformat(f"{time}+00:00"))
 
 
 def test_the_table_is_worth_its_name():

@@ -29,6 +29,8 @@ class FakeMetadata:
     baseline: str | None = None
     time: datetime | None = None
     platform: str | None = None
+    datastrip: datetime | None = None
+    processing_time: datetime | None = None
 
     def scaling(self, band):
         if band not in FakeMission.bands:

@@ -142,7 +142,7 @@ def _kills(port: int, name: str, times: int) -> list[Demand]:
 def server_and_workers(port: int) -> list[psutil.Process]:
     """Return the process that listens at a port, and its workers."""
     server = psutil.Process(
-        next(one.pid for one in psutil.net_connections("tcp") if one.laddr.port == port and one.status == "LISTEN")
+        next(one.pid for one in psutil.net_connections("tcp") if one.laddr and one.laddr.port == port and one.status == "LISTEN")
     )
     with contextlib.suppress(psutil.NoSuchProcess):
         return [

@@ -36,8 +36,8 @@ def parse_properties(properties: Mapping[str, object]) -> ImageName | None:
         found = found.updated(tile=match and f"T{match[1]:0>2}{match[2]}")
     for value in _values(properties, "datastrip_id"):
         found = found.updated(datastrip=sentinel2.datastrip_time(value))
-    for value in (properties.get("processing:datetime"), *_values(properties, "generation_time")):
-        found = found.updated(processing_time=parse_iso_time(value))
+    for made in (properties.get("processing:datetime"), *_values(properties, "generation_time")):
+        found = found.updated(processing_time=parse_iso_time(made))
     return None if found == nothing else found
 
 

@@ -141,9 +141,8 @@ def _kills(port: int, name: str, times: int) -> list[Demand]:
 
 def server_and_workers(port: int) -> list[psutil.Process]:
     """Return the process that listens at a port, and its workers."""
-    server = psutil.Process(
-        next(one.pid for one in psutil.net_connections("tcp") if one.laddr and one.laddr.port == port and one.status == "LISTEN")
-    )
+    listening = (one for one in psutil.net_connections("tcp") if one.status == "LISTEN")
+    server = psutil.Process(next(one.pid for one in listening if one.laddr and one.laddr.port == port))
     with contextlib.suppress(psutil.NoSuchProcess):
         return [
             server,

@@ -224,7 +224,7 @@ def _read(source: Source, request: Request, order: TaskSpec) -> Pixels:
 
 def _to_deliver(deliver: Delivery, opened: OpenImage, selection: Selection) -> int:
     """Return the memory of a delivery besides the pixels, in bytes."""
-    samples = selection.area.height * selection.area.width * len(opened.channels)
+    samples = selection.samples * len(opened.channels)
     usual = _BYTES_IN_LISTS if deliver is as_response else 0
     return samples * int(getattr(deliver, "bytes_per_sample", usual))
 

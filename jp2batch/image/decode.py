@@ -1,6 +1,7 @@
 """Decode a resolved read into an array.
 
-Each batch is fetched while the batch before it is decoded; each block is decoded straight into the output.
+Each batch is fetched while the batch before it is decoded; each block is decoded straight into the output, or, of a
+selection in parts, into a small array whose wanted samples are kept.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,29 +15,33 @@ from jp2batch.core.errors import CorruptImage, ImageTooLarge
 from jp2batch.core.giving_up import current_check
 from jp2batch.image.decoder import Decoder, Samples
 from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, whole_file
-from jp2batch.jpeg2000.geometry.grid import image_area, tile_count
+from jp2batch.jpeg2000.geometry.grid import Rect, image_area, tile_count
+from jp2batch.jpeg2000.geometry.sparse import SampleSink, around
 from jp2batch.jpeg2000.plan.decode_batches import Batch, batches
 from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
+Target = Callable[[Codestream], list[str]]
+"""Function to decode a codestream into its place; it returns warnings of the decoder."""
+
 
 def decode(
+    target: Target,
     decoder: Decoder,
     pieces: SparseFile,
     image: Image,
     reading: ResolvedRead,
-    out: NDArray[np.generic],
     *,
     read: Callable[[Batch], None],
     threads: int,
 ) -> list[str]:
-    """Decode a resolved read into `out`.
+    """Decode a resolved read, block by block.
 
     Parameters
     ----------
-    out : ndarray, shape (bands, rows, columns)
-        Receives the samples of the selection.
+    target : callable
+        Decodes the codestream of a block, in one of several threads.
     read : callable
         Fetches the bytes of a batch that `pieces` lacks.
     threads : int
@@ -56,7 +61,7 @@ def decode(
 
     def decode_codestream(codestream: Codestream) -> list[str]:
         check()
-        return _decode_codestream(decoder, codestream, reading, out)
+        return target(codestream)
 
     def assembled(batch: Batch) -> Iterator[Codestream]:
         for block in batch.blocks:
@@ -87,13 +92,45 @@ def decode(
             raise
 
 
-def _decode_codestream(
-    decoder: Decoder, codestream: Codestream, reading: ResolvedRead, out: NDArray[np.generic]
-) -> list[str]:
-    """Decode a codestream straight into its part of the output."""
-    area = reading.selection.area
-    inside = codestream.area.intersection(area)
-    target = out[:, inside.y0 - area.y0 : inside.y1 - area.y0, inside.x0 - area.x0 : inside.x1 - area.x0]
+def into_array(decoder: Decoder, area: Rect, out: NDArray[np.generic]) -> Target:
+    """Return a function to decode straight into an array.
+
+    Parameters
+    ----------
+    area : Rect
+        The samples of `out`, at the resolution level.
+    out : ndarray, shape (bands, rows, columns)
+        Receives the samples.
+    """
+
+    def target(codestream: Codestream) -> list[str]:
+        inside = codestream.area.intersection(area)
+        part = out[:, inside.y0 - area.y0 : inside.y1 - area.y0, inside.x0 - area.x0 : inside.x1 - area.x0]
+        return _decode_part(decoder, codestream, inside, part)
+
+    return target
+
+
+def into_sink(decoder: Decoder, header: MainHeader, sink: SampleSink) -> Target:
+    """Return a function to decode parts of tiles, and keep the samples of runs.
+
+    A codestream is of one tile, or of the whole file.
+    """
+
+    def target(codestream: Codestream) -> list[str]:
+        tiles = sink.tiles_in(header, codestream.area)
+        inside = around([sink.windows[tile] for tile in tiles])
+        values = np.empty((len(sink.out), inside.height, inside.width), sink.out.dtype)
+        warnings = _decode_part(decoder, codestream, inside, values)
+        for tile in tiles:
+            sink.put(tile, inside, values)
+        return warnings
+
+    return target
+
+
+def _decode_part(decoder: Decoder, codestream: Codestream, inside: Rect, target: NDArray[np.generic]) -> list[str]:
+    """Decode some samples of a codestream straight into an array."""
     border = None if codestream.header is None else decoder.border(codestream.header, codestream.reduce)
     part = codestream.area if border is None else codestream.part(inside, border)
     grid = codestream.on_grid(part) if part != codestream.area else None

@@ -162,6 +162,8 @@ class OpenImage:
 
         An earlier result is reused as long as the index is the same.
         """
+        if selection.runs is not None:
+            selection = replace(selection, runs=None)  # the bytes depend on its rectangles alone
         told = self.shared_index if self.from_index and at_best == "packets" else None
         if told is not None and (before := index.recall_reading(self.source, told, selection)) is not None:
             return before
@@ -273,7 +275,7 @@ def _memory(opened: OpenImage, selection: Selection, unit: Precision) -> tuple[i
     if unit != "file":
         tiles = 1
         area = Rect(0, 0, min(header.siz.ytsiz, area.height), min(header.siz.xtsiz, area.width))
-    result = selection.area.height * selection.area.width * len(opened.channels) * opened.dtype.itemsize
+    result = selection.samples * len(opened.channels) * opened.dtype.itemsize
     return result, opened.decoder.memory(header, area, selection.rlevel, tiles=tiles, dropped=unit != "packets")
 
 

@@ -16,11 +16,12 @@ from jp2batch.core.errors import CorruptImage
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image import index
-from jp2batch.image.decode import decode
+from jp2batch.image.decode import Target, decode, into_array, into_sink
 from jp2batch.image.fetch import run_steps
 from jp2batch.image.map_area import mask_of, select_samples
 from jp2batch.image.open import OpenImage, check_size, with_image
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection, select_area
+from jp2batch.jpeg2000.geometry.sparse import SampleSink
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.jpeg2000.locate.tile_parts import StaleIndex
 from jp2batch.jpeg2000.plan.decode_batches import Batch, read_batch
@@ -57,7 +58,7 @@ class Pixels:
     """Samples of an image, or of the requested part."""
 
     values: NDArray[np.generic]
-    """Samples, of shape (bands, rows, columns)."""
+    """Samples, of shape (bands, rows, columns); of a selection of runs, (bands, samples)."""
     opened: OpenImage
     """The image of these samples."""
     selection: Selection
@@ -180,7 +181,7 @@ def _read(
         opened.question(reading)
         known = _learned(opened, reading)  # before decoding, which drops bytes from memory
         try:
-            values, warnings = _decode(opened, reading, threads)
+            values, warnings = _decode(opened, selection, reading, threads)
         except CorruptImage as error:
             if reading.unit == "file" or opened.from_index:
                 raise
@@ -208,12 +209,23 @@ def _learned(opened: OpenImage, reading: ResolvedRead) -> ImageIndex | None:
     return opened.learned_index(reading)
 
 
-def _decode(opened: OpenImage, reading: ResolvedRead, threads: int) -> tuple[NDArray[np.generic], list[str]]:
+def _decode(
+    opened: OpenImage, selection: Selection, reading: ResolvedRead, threads: int
+) -> tuple[NDArray[np.generic], list[str]]:
     """Decode a resolved read into a new array; return warnings, too."""
-    area = reading.selection.area
-    values = np.empty((len(opened.channels), area.height, area.width), opened.dtype)
+    values, target = _values(opened, selection)
 
     def read(batch: Batch) -> None:
         run_steps(read_batch(opened.pieces, batch), opened.fetch)
 
-    return values, decode(opened.decoder, opened.pieces, opened.image, reading, values, read=read, threads=threads)
+    return values, decode(target, opened.decoder, opened.pieces, opened.image, reading, read=read, threads=threads)
+
+
+def _values(opened: OpenImage, selection: Selection) -> tuple[NDArray[np.generic], Target]:
+    """Return a new array for a selection, and the function to decode into it."""
+    bands, area, header = len(opened.channels), selection.area, opened.image.header
+    if selection.runs is None:
+        values = np.empty((bands, area.height, area.width), opened.dtype)
+        return values, into_array(opened.decoder, area, values)
+    values = np.empty((bands, selection.samples), opened.dtype)
+    return values, into_sink(opened.decoder, header, SampleSink.of(header, selection, selection.runs, values))

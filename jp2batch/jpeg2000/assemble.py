@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from jp2batch.core.errors import CorruptImage
-from jp2batch.jpeg2000.geometry.grid import Rect, image_area, samples, tile_counts, tile_precincts
+from jp2batch.jpeg2000.geometry.grid import Rect, image_area, samples, tile_counts
+from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
 from jp2batch.jpeg2000.geometry.progression import packet_order
 from jp2batch.jpeg2000.geometry.reduction import reduced_siz
 from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile
@@ -87,9 +88,12 @@ class TileBlock:
 def tile_blocks(header: MainHeader, reading: ResolvedRead, samples_each: int, most_tiles: int) -> list[TileBlock]:
     """Cut the tiles of a read into rectangles.
 
-    Each has about `samples_each` samples, and at most `most_tiles` tiles.
+    Each has about `samples_each` samples, and at most `most_tiles` tiles. Tiles of a selection in parts are alone: they
+    need not be neighbours, and their parts are collected one by one.
     """
     _, columns = tile_counts(header.siz)
+    if reading.selection.parts:
+        return [TileBlock(*divmod(tile, columns), 1, 1) for tile in reading.selection.tiles]
     rows_of, columns_of = ({t // columns for t in reading.tiles}, {t % columns for t in reading.tiles})
     row0, row1, column0, column1 = min(rows_of), max(rows_of) + 1, min(columns_of), max(columns_of) + 1
     tile = samples(header.siz, Rect(0, 0, header.siz.ytsiz, header.siz.xtsiz), reading.selection.rlevel)

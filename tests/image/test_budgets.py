@@ -19,7 +19,7 @@ from jp2batch.image.fetch import fetcher, run_steps
 from jp2batch.image.inspect import plan_from
 from jp2batch.image.open import OpenImage
 from jp2batch.image.read import Pixels, read_from
-from jp2batch.jpeg2000.geometry.grid import tile_precincts
+from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
 from jp2batch.jpeg2000.geometry.progression import packet_order
 from jp2batch.jpeg2000.plan.decode_batches import batches, read_batch
 from jp2batch.sample.encode import Coding, encode

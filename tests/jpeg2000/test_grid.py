@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jp2batch.core.errors import CorruptImage, InvalidRlevel, InvalidWindow
 from jp2batch.core.window import Window
 from jp2batch.image.open import OpenImage
-from jp2batch.jpeg2000.geometry import grid
+from jp2batch.jpeg2000.geometry import grid, precinct_grids
 from jp2batch.jpeg2000.geometry.grid import Rect
 from jp2batch.jpeg2000.syntax.markers import Component, Siz
 from jp2batch.storage.source import MemorySource
@@ -95,7 +95,7 @@ def test_tile_bounds_cut_a_selection_at_tiles(siz, rlevel):
 
 @given(st.integers(0, 300), st.integers(1, 200), st.integers(1, 3), st.integers(0, 4), st.integers(0, 6))
 def test_precincts_are_the_cells_of_their_partition(start, length, sampling, drop, exponent):
-    axis = grid.precinct_axis(start, start + length, sampling, drop, exponent)
+    axis = precinct_grids.precinct_axis(start, start + length, sampling, drop, exponent)
     step = sampling << drop
     samples = [x // step for x in range(start, start + length) if x % step == 0]
     cells = sorted({sample >> exponent for sample in samples})

@@ -10,7 +10,8 @@ from jp2batch.core.window import Window, WindowLike
 from jp2batch.image import openjpeg
 from jp2batch.image.read import OpenImage, Pixels, read_from
 from jp2batch.jpeg2000 import assemble
-from jp2batch.jpeg2000.geometry.grid import select, tile_precincts
+from jp2batch.jpeg2000.geometry.grid import select
+from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import is_partial, wanted_area, wanted_precincts
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.geometry import progression
-from jp2batch.jpeg2000.geometry.grid import ceil_div, tile_area, tile_precincts
+from jp2batch.jpeg2000.geometry.grid import ceil_div, tile_area
+from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
 from jp2batch.jpeg2000.geometry.progression import Packet, count_packets, packet_order
 from jp2batch.jpeg2000.syntax.coding import PROGRESSIONS, CodingStyle
 from jp2batch.jpeg2000.syntax.markers import Component, Siz

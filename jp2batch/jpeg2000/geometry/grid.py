@@ -1,18 +1,17 @@
-"""Reference-grid arithmetic: tiles, tile-components, resolution levels, precincts, windows (T.800 annex B)."""
+"""Reference-grid arithmetic: tiles, resolution levels, windows (T.800 annex B)."""
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
 from jp2batch.core.errors import CorruptImage, InvalidRlevel, InvalidWindow
 from jp2batch.core.request import LOWEST
 from jp2batch.core.window import Window
-from jp2batch.jpeg2000.syntax.coding import CodingStyle
+from jp2batch.jpeg2000.geometry.runs import Runs
 from jp2batch.jpeg2000.syntax.headers import MainHeader
-from jp2batch.jpeg2000.syntax.markers import Component, Siz
+from jp2batch.jpeg2000.syntax.markers import Siz
 
 
 def ceil_div(value: int, divisor: int) -> int:
@@ -118,6 +117,19 @@ class Selection:
     """Tiles containing the samples, in raster order."""
     first: tuple[int, int]
     """Row and column of the first sample, in full-image pixels."""
+    parts: tuple[tuple[Rect, ...], ...] = ()
+    """Rectangles with samples in each of the tiles; empty = all of `area`."""
+    runs: Runs | None = field(default=None, compare=False, repr=False)
+    """Requested samples in the rectangles; None = all of `area`."""
+
+    @property
+    def samples(self) -> int:
+        """Number of samples of the result, of a component."""
+        return self.area.height * self.area.width if self.runs is None else self.runs.samples
+
+    def parts_in(self, tile: int, inside: Rect) -> tuple[Rect, ...]:
+        """Return the rectangles to decode of a tile, whose samples are `inside`."""
+        return self.parts[self.tiles.index(tile)] if self.parts else (self.area.intersection(inside),)
 
     @property
     def step(self) -> int:
@@ -185,99 +197,29 @@ def tile_bounds(siz: Siz, selection: Selection) -> tuple[list[int], list[int]]:
     return sorted(ys), sorted(xs)
 
 
-def _tiles(siz: Siz, rlevel: int, area: Rect) -> tuple[int, ...]:
+def tile_edges(siz: Siz, rlevel: int) -> tuple[list[int], list[int]]:
+    """Return the bounds of tiles among the rows and columns of a resolution level."""
     rows, columns = tile_counts(siz)
     sampling = siz.components[0]
-
-    def met(edges: Iterable[int], sampled: int, start: int, stop: int) -> list[int]:
-        """Return the tiles of an axis with samples between bounds."""
-        at = [ceil_div(ceil_div(edge, sampled), 1 << rlevel) for edge in edges]
-        return [tile for tile, (low, high) in enumerate(pairwise(at)) if max(low, start) < min(high, stop)]
-
     ys = [siz.yosiz, *(siz.ytosiz + row * siz.ytsiz for row in range(1, rows)), siz.ysiz]
     xs = [siz.xosiz, *(siz.xtosiz + column * siz.xtsiz for column in range(1, columns)), siz.xsiz]
-    in_columns = met(xs, sampling.xrsiz, area.x0, area.x1)
-    return tuple(row * columns + column for row in met(ys, sampling.yrsiz, area.y0, area.y1) for column in in_columns)
+    at_rows = [ceil_div(ceil_div(edge, sampling.yrsiz), 1 << rlevel) for edge in ys]
+    return at_rows, [ceil_div(ceil_div(edge, sampling.xrsiz), 1 << rlevel) for edge in xs]
+
+
+def _tiles(siz: Siz, rlevel: int, area: Rect) -> tuple[int, ...]:
+    def met(edges: Iterable[int], start: int, stop: int) -> list[int]:
+        """Return the tiles of an axis with samples between bounds."""
+        return [tile for tile, (low, high) in enumerate(pairwise(edges)) if max(low, start) < min(high, stop)]
+
+    ys, xs = tile_edges(siz, rlevel)
+    columns, in_columns = tile_counts(siz)[1], met(xs, area.x0, area.x1)
+    return tuple(row * columns + column for row in met(ys, area.y0, area.y1) for column in in_columns)
 
 
 def tile_samples(siz: Siz, tile: int, rlevel: int) -> Rect:
     """Return the samples of a tile at a resolution level."""
     return samples(siz, tile_area(siz, tile), rlevel)
-
-
-@dataclass(frozen=True, slots=True)
-class PrecinctAxis:
-    """Precincts of a resolution level along an axis of a tile-component, B.6."""
-
-    count: int
-    """Number of precincts."""
-    first: int
-    """Index of the first precinct in the partition, anchored at 0."""
-    spacing: int
-    """Distance between precincts on the reference grid."""
-    origin: int
-    """Start of the tile on the reference grid."""
-
-    def position(self, index: int) -> int:
-        """Return a precinct's position on the reference grid, B.12.1.3 to B.12.1.5."""
-        return max(self.origin, (self.first + index) * self.spacing)
-
-
-PrecinctGrid = tuple[PrecinctAxis, PrecinctAxis]
-"""The precincts of a resolution level: rows, columns."""
-
-PrecinctGrids = tuple[tuple[PrecinctGrid, ...], ...]
-"""Precincts of a tile, by component and resolution level (lowest first)."""
-
-
-@lru_cache(maxsize=4096)
-def precinct_axis(start: int, stop: int, sampling: int, drop: int, exponent: int) -> PrecinctAxis:
-    """Return the precincts along an axis of a tile-component, (B-16).
-
-    Parameters
-    ----------
-    start, stop : int
-        Extent of the tile on the reference grid.
-    sampling : int
-        XRsiz or YRsiz.
-    drop : int
-        N_L - r, the decompositions between the tile-component and the resolution level.
-    exponent : int
-        PPx or PPy.
-    """
-    first = ceil_div(ceil_div(start, sampling), 1 << drop)
-    last = ceil_div(ceil_div(stop, sampling), 1 << drop)
-    index = first >> exponent
-    count = ceil_div(last, 1 << exponent) - index if last > first else 0
-    return PrecinctAxis(count, index, sampling << (exponent + drop), start)
-
-
-def tile_precincts(header: MainHeader, tile: int) -> PrecinctGrids:
-    """Return the precincts of a tile."""
-    area = tile_area(header.siz, tile)
-    alike = zip(header.siz.components, header.codings, strict=True)
-    return tuple(_component_precincts(area, component, coding) for component, coding in alike)
-
-
-def precinct_counts(grids: PrecinctGrids) -> tuple[tuple[int, ...], ...]:
-    """Return the precinct counts of a tile.
-
-    They are ordered by component and resolution level (lowest first).
-    """
-    return tuple(tuple(rows.count * columns.count for rows, columns in levels) for levels in grids)
-
-
-@lru_cache(maxsize=4096)
-def _component_precincts(area: Rect, component: Component, coding: CodingStyle) -> tuple[PrecinctGrid, ...]:
-    levels = []
-    for resolution, (ppx, ppy) in enumerate(coding.precincts):
-        drop = coding.levels - resolution
-        rows = precinct_axis(area.y0, area.y1, component.yrsiz, drop, ppy)
-        columns = precinct_axis(area.x0, area.x1, component.xrsiz, drop, ppx)
-        if not (rows.count and columns.count):
-            rows = columns = PrecinctAxis(0, 0, 1, 0)
-        levels.append((rows, columns))
-    return tuple(levels)
 
 
 def largest_tile(siz: Siz) -> int:

@@ -1,17 +1,11 @@
 """Selection of precincts for a window (T.800 B.6, B.7, F.3)."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jp2batch.jpeg2000.geometry.grid import (
-    PrecinctAxis,
-    PrecinctGrids,
-    Rect,
-    Selection,
-    ceil_div,
-    tile_precincts,
-    tile_samples,
-)
+from jp2batch.jpeg2000.geometry.grid import Rect, Selection, ceil_div, tile_samples
+from jp2batch.jpeg2000.geometry.precinct_grids import PrecinctAxis, PrecinctGrids, tile_precincts
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 
 _REACH = {0: 4, 1: 2}
@@ -45,25 +39,53 @@ class Precincts:
         return len(self.rows) * len(self.columns) == self.count
 
 
+@dataclass(frozen=True, slots=True)
+class PrecinctUnion:
+    """Several rectangles of the precincts of a resolution level."""
+
+    parts: tuple[Precincts, ...]
+
+    def __contains__(self, precinct: int) -> bool:
+        return any(precinct in part for part in self.parts)
+
+    @property
+    def all(self) -> bool:
+        """Whether all precincts of the resolution level are included."""
+        return any(part.all for part in self.parts) or len(self._members()) == self.parts[0].count
+
+    def _members(self) -> set[tuple[int, int]]:
+        return {pair for part in set(self.parts) for pair in itertools.product(part.rows, part.columns)}
+
+
 def wanted_precincts(
     header: MainHeader, selection: Selection, tile: int, grids: PrecinctGrids
-) -> Mapping[tuple[int, int], Precincts]:
+) -> Mapping[tuple[int, int], Precincts | PrecinctUnion]:
     """Return the precincts needed for a selection.
 
     The keys are (component, resolution level); levels that are not needed are absent. `grids` are all precincts of the
     tile. A precinct is needed if any of its samples is within the filters' reach of the window in its subband.
     """
     samples = tile_samples(header.siz, tile, selection.rlevel)
-    inside = selection.area.intersection(samples)
+    each = [
+        _around(header, selection.rlevel, part, grids, whole=part == samples)
+        for part in selection.parts_in(tile, samples)
+    ]
+    return each[0] if len(each) == 1 else {key: PrecinctUnion(tuple(one[key] for one in each)) for key in each[0]}
+
+
+def _around(
+    header: MainHeader, rlevel: int, inside: Rect, grids: PrecinctGrids, *, whole: bool
+) -> dict[tuple[int, int], Precincts]:
+    """Return the precincts needed for a rectangle of samples of a tile."""
     wanted = {}
     for component, levels in enumerate(grids):
         coding = header.codings[component]
         reach = _REACH[coding.transform]
-        for resolution, (rows, columns) in enumerate(levels[: coding.levels - selection.rlevel + 1]):
+        for resolution, (rows, columns) in enumerate(levels[: coding.levels - rlevel + 1]):
             near_rows, near_columns = range(rows.count), range(columns.count)
-            if inside != samples:
+            if not whole:
                 ppx, ppy = coding.precincts[resolution]
-                drop = coding.levels - selection.rlevel - resolution
+                drop = coding.levels - rlevel - resolution
                 near_rows = _near(rows, ppy, (inside.y0, inside.y1), drop, halved=resolution > 0, reach=reach)
                 near_columns = _near(columns, ppx, (inside.x0, inside.x1), drop, halved=resolution > 0, reach=reach)
             count = rows.count * columns.count
@@ -77,7 +99,7 @@ def is_partial(header: MainHeader, selection: Selection, tile: int) -> bool:
     Only the resolution levels of the selection count.
     """
     inside = tile_samples(header.siz, tile, selection.rlevel)
-    if selection.area.intersection(inside) == inside:
+    if inside in selection.parts_in(tile, inside):
         return False
     wanted = wanted_precincts(header, selection, tile, tile_precincts(header, tile))
     return not all(precincts.all for precincts in wanted.values())
@@ -88,15 +110,19 @@ def wanted_area(header: MainHeader, selection: Selection) -> int:
 
     Only the highest resolution level of the selection counts.
     """
+    parts = [part for of_tile in selection.parts for part in of_tile] or [selection.area]
     ppx, ppy = header.codings[0].precincts[header.codings[0].levels - selection.rlevel]
-    area = selection.area
     first, last = (
         tile_samples(header.siz, tile, selection.rlevel) for tile in (selection.tiles[0], selection.tiles[-1])
     )
-    whole = Rect(first.y0, first.x0, last.y1, last.x1)
+    whole = Rect(first.y0, min(first.x0, selection.area.x0), last.y1, max(last.x1, selection.area.x1))
+    return sum(covered.height * covered.width for covered in (_covered(part, ppx, ppy, whole) for part in parts))
+
+
+def _covered(area: Rect, ppx: int, ppy: int, whole: Rect) -> Rect:
+    """Return the precincts that meet an area, as samples."""
     y0, x0 = area.y0 >> ppy << ppy, area.x0 >> ppx << ppx
-    covered = Rect(y0, x0, ceil_div(area.y1, 1 << ppy) << ppy, ceil_div(area.x1, 1 << ppx) << ppx).intersection(whole)
-    return covered.height * covered.width
+    return Rect(y0, x0, ceil_div(area.y1, 1 << ppy) << ppy, ceil_div(area.x1, 1 << ppx) << ppx).intersection(whole)
 
 
 def _near(axis: PrecinctAxis, exponent: int, samples: tuple[int, int], drop: int, *, halved: bool, reach: int) -> range:

@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from jp2batch.core.errors import CorruptImage
-from jp2batch.jpeg2000.geometry.grid import PrecinctGrids, ceil_div, precinct_axis, precinct_counts
+from jp2batch.jpeg2000.geometry.grid import ceil_div
+from jp2batch.jpeg2000.geometry.precinct_grids import PrecinctGrids, precinct_axis, precinct_counts
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 
 

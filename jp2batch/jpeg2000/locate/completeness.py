@@ -14,7 +14,7 @@ these conditions holds:
 from collections.abc import Collection, Sequence
 
 from jp2batch.core.errors import CorruptImage
-from jp2batch.jpeg2000.geometry.grid import tile_precincts
+from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
 from jp2batch.jpeg2000.geometry.progression import count_packets
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker, Sot

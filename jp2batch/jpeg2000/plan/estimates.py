@@ -2,7 +2,8 @@
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.ranges import ByteRange
-from jp2batch.jpeg2000.geometry.grid import Selection, largest_tile, tile_count, tile_counts, tile_precincts
+from jp2batch.jpeg2000.geometry.grid import Selection, largest_tile, tile_count, tile_counts
+from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import is_partial, wanted_area
 from jp2batch.jpeg2000.geometry.progression import count_packets
 from jp2batch.jpeg2000.locate.tile_parts import ReadAhead

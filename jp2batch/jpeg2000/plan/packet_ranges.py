@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
 from jp2batch.core.ranges import ByteRange
-from jp2batch.jpeg2000.geometry.grid import Selection, tile_precincts
+from jp2batch.jpeg2000.geometry.grid import Selection
+from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import wanted_precincts
 from jp2batch.jpeg2000.geometry.progression import Packet, count_packets, packet_order
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader

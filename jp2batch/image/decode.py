@@ -112,7 +112,7 @@ def into_array(decoder: Decoder, area: Rect, out: NDArray[np.generic]) -> Target
 
 
 def into_sink(decoder: Decoder, header: MainHeader, sink: SampleSink) -> Target:
-    """Return a function to decode parts of tiles, and keep the samples of runs.
+    """Return a function to decode tiles and collect the wanted samples.
 
     A codestream is of one tile, or of the whole file.
     """

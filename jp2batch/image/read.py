@@ -222,7 +222,7 @@ def _decode(
 
 
 def _values(opened: OpenImage, selection: Selection) -> tuple[NDArray[np.generic], Target]:
-    """Return a new array for a selection, and the function to decode into it."""
+    """Return a new array for a selection, and its decoding function."""
     bands, area, header = len(opened.channels), selection.area, opened.image.header
     if selection.runs is None:
         values = np.empty((bands, area.height, area.width), opened.dtype)

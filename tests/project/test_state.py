@@ -23,7 +23,7 @@ EXCEPTIONS = {
         "assignment to ctypes.util.find_library": "glymur has no other way to be given a library; a fork waits for it",
     },
     "image.openjpeg_callbacks": {"cache _declare_streams": ONE_LIBRARY},
-    "jpeg2000.geometry.grid": {"cache _component_precincts": PURE, "cache precinct_axis": PURE},
+    "jpeg2000.geometry.precinct_grids": {"cache _component_precincts": PURE, "cache precinct_axis": PURE},
     "jpeg2000.geometry.progression": {"cache _order_by_counts": PURE},
     "sentinel2.metadata": {"cache parse_metadata": PURE},
     "core.giving_up": {"ContextVar": "a check belongs to a thread or a task; a child of a fork keeps to it"},

@@ -198,7 +198,7 @@ def tile_bounds(siz: Siz, selection: Selection) -> tuple[list[int], list[int]]:
 
 
 def tile_edges(siz: Siz, rlevel: int) -> tuple[list[int], list[int]]:
-    """Return the bounds of tiles among the rows and columns of a resolution level."""
+    """Return the bounds of tiles along both axes of a resolution level."""
     rows, columns = tile_counts(siz)
     sampling = siz.components[0]
     ys = [siz.yosiz, *(siz.ytosiz + row * siz.ytsiz for row in range(1, rows)), siz.ysiz]

@@ -68,6 +68,6 @@ class Runs:
 
 
 def expanded(counts: Numbers) -> tuple[Numbers, Numbers]:
-    """Return the index of each of `counts` members, and its number from 0."""
+    """Return the group of each member, and its number in it."""
     whole = np.repeat(np.arange(len(counts)), counts)
     return whole, np.arange(len(whole)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -1,4 +1,4 @@
-"""Selection of many small parts of an image: tiles, precincts, and the values of samples.
+"""Select many small parts of an image, and collect their samples.
 
 Only the surroundings of the samples are read and decoded, never the rectangle around all of them.
 """
@@ -42,7 +42,7 @@ def _edges(tiles: list[int], step: int, start: int, stop: int) -> Numbers:
 
 
 def select_runs(header: MainHeader, rlevel: int, runs: Runs) -> Selection:
-    """Select the samples of runs, which are not none and inside the image."""
+    """Select the samples of runs, all inside the image; not none."""
     area = Rect(int(runs.y.min()), int(runs.x0.min()), int(runs.y.max()) + 1, int(runs.x1.max()))
     cells = _Cells.of(header, rlevel, area)
     pieces, column = runs.cut(cells.columns)

@@ -23,7 +23,7 @@ from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 Target = Callable[[Codestream], list[str]]
-"""Function to decode a codestream into its place; it returns warnings of the decoder."""
+"""Function to decode a codestream into place, and return warnings."""
 
 
 def decode(

@@ -58,7 +58,10 @@ class Pixels:
     """Samples of an image, or of the requested part."""
 
     values: NDArray[np.generic]
-    """Samples, of shape (bands, rows, columns); of a selection of runs, (bands, samples)."""
+    """Samples, of shape (bands, rows, columns).
+
+    If the selection has runs, the shape is (bands, samples).
+    """
     opened: OpenImage
     """The image of these samples."""
     selection: Selection

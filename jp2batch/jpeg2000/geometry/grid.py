@@ -118,7 +118,7 @@ class Selection:
     first: tuple[int, int]
     """Row and column of the first sample, in full-image pixels."""
     parts: tuple[tuple[Rect, ...], ...] = ()
-    """Rectangles with samples in each of the tiles; empty = all of `area`."""
+    """Rectangles to decode of each tile; empty = all of `area`."""
     runs: Runs | None = field(default=None, compare=False, repr=False)
     """Requested samples in the rectangles; None = all of `area`."""
 

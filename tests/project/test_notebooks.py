@@ -58,6 +58,15 @@ def test_it_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     texts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in shown]
     assert re.search(CLAIMS[path.stem], "\n".join(texts), re.MULTILINE | re.DOTALL)
     assert [output.text for output in shown if output.get("name") == "stderr"] == []
+    assert left_in(tmp_path) == [f"data/{path.stem}"], "each keeps its data in a folder of its own"
+
+
+def left_in(folder: Path) -> list[str]:
+    """Return what a notebook has left: files in the working folder, and folders in data/."""
+    own = {"ipython", "cache", "data"}
+    return [path.name for path in folder.iterdir() if path.name not in own] + [
+        path.relative_to(folder).as_posix() for path in (folder / "data").iterdir()
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -155,7 +155,7 @@ def _touched(positions: list[float], size: int, nearest: bool) -> tuple[int, int
     """Return the rows or columns between positions, within the image."""
     is_outside = max(positions) <= 0 or min(positions) >= size
     if not all(map(math.isfinite, positions)) or (is_outside and not nearest):
-        raise OutsideImage("", "the area does not meet the image", "see the bounds of the image")
+        raise OutsideImage("", "the area does not meet the image", "jp2batch.inspect tells the bounds of the image")
     start = min(size - 1, max(0, math.floor(min(positions) + _TINY)))
     return start, max(start + 1, min(size, math.ceil(max(positions) - _TINY)))
 

@@ -1,5 +1,6 @@
 """Georeference of an image, and coordinates of sample centres at each rlevel."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,3 +72,30 @@ def level_transform(transform: Transform, first_row: int, first_col: int, step: 
     a, b, c, d, e, f = transform
     left, top = first_col + (1 - step) / 2, first_row + (1 - step) / 2
     return (a * step, b * step, a * left + b * top + c, d * step, e * step, d * left + e * top + f)
+
+
+def image_bounds(transform: Transform, shape: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the bounds of a full image: smallest x, y, largest x, y."""
+    a, b, c, d, e, f = transform
+    corners = [(0, 0), (0, shape[1]), (shape[0], 0), shape]
+    xs, ys = zip(*((a * x + b * y + c, d * x + e * y + f) for y, x in corners), strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def lon_lat_bounds(place: Georeference, shape: tuple[int, int]) -> tuple[float, float, float, float] | None:
+    """Return the bounds of a full image in degrees, as `bbox` takes them.
+
+    The largest longitude is below the smallest if the image crosses the antimeridian (RFC 7946, section 5.2). None
+    without a known reference system.
+    """
+    from pyproj import Transformer
+    from pyproj.exceptions import ProjError
+
+    if place.crs_wkt is None:
+        return None
+    try:
+        there = Transformer.from_crs(place.crs_wkt, "OGC:CRS84", always_xy=True)
+        bounds = there.transform_bounds(*image_bounds(place.transform, shape))
+    except ProjError:
+        return None
+    return bounds if all(map(math.isfinite, bounds)) else None

@@ -1,9 +1,11 @@
 """Values for display: `ImageInfo` describes an image, `ReadPlan` a read."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from jp2batch.core import display
-from jp2batch.image.georeference import Transform
+from jp2batch.core.map_area import Bounds
+from jp2batch.image.georeference import Transform, image_bounds, lon_lat_bounds
 from jp2batch.image.open import OpenImage
 from jp2batch.image.place import place_of
 from jp2batch.jpeg2000.geometry.grid import image_area, samples, tile_counts
@@ -50,6 +52,10 @@ class ImageInfo:
     """Coordinate reference system as "EPSG:32629" or WKT; None = unknown."""
     transform: Transform | None
     """Transform of pixel corners to coordinates; None = not georeferenced."""
+    bounds: Bounds | None = None
+    """Smallest x, smallest y, largest x, largest y, in units of the CRS."""
+    bbox: Bounds | None = None
+    """Bounds in degrees of longitude and latitude, as `read` takes them."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as a JSON-serializable dict."""
@@ -75,7 +81,9 @@ class ImageInfo:
             ("coding", f"{self.progression}, {self.layers} layer{'s' * (self.layers > 1)}, {self.wavelet}"),
             ("markers", " ".join(self.markers)),
             ("CRS", self.crs or "none"),
-            ("transform", "none" if self.transform is None else ", ".join(f"{v:.12g}" for v in self.transform)),
+            ("transform", _numbers(self.transform, 12)),
+            ("bounds", _numbers(self.bounds, 12)),
+            ("bbox", _numbers(self.bbox, 8)),
         ]
 
 
@@ -83,12 +91,12 @@ def info_of(opened: OpenImage) -> ImageInfo:
     """Describe an open image."""
     header, siz = opened.image.header, opened.image.header.siz
     levels = [samples(siz, image_area(siz), level) for level in range(header.levels + 1)]
-    place = place_of(opened)
+    place, shape = place_of(opened), (levels[0].height, levels[0].width)
     coding = header.codings[0]
     return ImageInfo(
         path=opened.source.path,
         size=opened.pieces.size,
-        shape=(levels[0].height, levels[0].width),
+        shape=shape,
         bands=len(opened.channels),
         bits=tuple(channel.bits for channel in opened.channels),
         dtype=str(opened.dtype),
@@ -104,7 +112,13 @@ def info_of(opened: OpenImage) -> ImageInfo:
         markers=tuple(dict.fromkeys(segment.name for segment in header.segments)),
         crs=None if place is None else f"EPSG:{place.epsg}" if place.epsg else place.crs_wkt,
         transform=None if place is None else place.transform,
+        bounds=None if place is None else image_bounds(place.transform, shape),
+        bbox=None if place is None else lon_lat_bounds(place, shape),
     )
+
+
+def _numbers(values: Sequence[float] | None, digits: int) -> str:
+    return "none" if values is None else ", ".join(f"{value:.{digits}g}" for value in values)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -156,7 +156,7 @@ def shape_of(area: MapArea) -> Any:
 
 def outside() -> OutsideImage:
     """Return the error for an area outside an image."""
-    return OutsideImage("", "the area does not meet the image", "see the bounds of the image")
+    return OutsideImage("", "the area does not meet the image", "jp2batch.inspect tells the bounds of the image")
 
 
 def _around(transform: Transform, shape: tuple[int, int], there: Any) -> Bounds:

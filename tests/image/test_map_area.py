@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
@@ -23,6 +24,7 @@ from jp2batch.core.window import Window
 from jp2batch.image.geo_boxes import _look_up
 from jp2batch.image.georeference import Georeference
 from jp2batch.image.map_area import area_rlevel
+from jp2batch.sample.product import make_image
 
 SHAPE = (1830, 1830)
 TRANSFORM = (60.0, 0.0, 499980.0, 0.0, -60.0, 5900040.0)
@@ -321,6 +323,8 @@ def test_an_image_without_georeference_has_pixels_only(tmp_path: Path) -> None:
         jp2batch.read(str(path), bbox=(0, 0, 1, 1))
     with pytest.raises(InvalidRlevel, match=r"x\.jp2: the pixels of the image have no size in metres"):
         jp2batch.read(str(path), resolution=10)
+    info = jp2batch.inspect(str(path))
+    assert (info.bounds, info.bbox) == (None, None)
 
 
 BOX = (-8.98, 53.23, -8.97, 53.24)
@@ -341,3 +345,21 @@ def test_all_functions_read_the_same_area(image: Path) -> None:
     (result,) = jp2batch.run([request]).results
     np.testing.assert_array_equal(result.value, expected)
     assert jp2batch.plan(path, bbox=BOX, resolution=20).shape == expected.shape
+
+
+@pytest.mark.parametrize(
+    ("tile", "crosses"), [("T29UNU", False), ("T01WCQ", True), ("T60WWV", False), ("T56HKH", False)]
+)
+def test_the_bounds_of_an_image_are_an_area_that_holds_all_of_it(tile: str, crosses: bool, tmp_path: Path) -> None:
+    path = tmp_path / f"{tile}_20221005T115411_B04_60m.jp2"
+    make_image(path, np.ones((1830, 1830), np.uint16), 60, tile=tile)
+    info = jp2batch.inspect(str(path))
+    with rasterio.open(path) as dataset:
+        assert info.bounds == tuple(dataset.bounds)
+        there = Transformer.from_crs(dataset.crs, LON_LAT, always_xy=True)
+        expected = there.transform_bounds(*dataset.bounds)
+    assert info.bbox == pytest.approx(expected, abs=1e-6)
+    assert (info.bbox[0] > info.bbox[2]) == crosses
+    for area in ({"bbox": info.bbox}, {"bbox": info.bounds, "crs": info.crs}):
+        assert jp2batch.read(str(path), 3, **area).equals(jp2batch.read(str(path), 3))
+

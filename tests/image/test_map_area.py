@@ -362,4 +362,3 @@ def test_the_bounds_of_an_image_are_an_area_that_holds_all_of_it(tile: str, cros
     assert (info.bbox[0] > info.bbox[2]) == crosses
     for area in ({"bbox": info.bbox}, {"bbox": info.bounds, "crs": info.crs}):
         assert jp2batch.read(str(path), 3, **area).equals(jp2batch.read(str(path), 3))
-

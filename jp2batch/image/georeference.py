@@ -75,7 +75,7 @@ def level_transform(transform: Transform, first_row: int, first_col: int, step: 
 
 
 def image_bounds(transform: Transform, shape: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Return the bounds of a full image: smallest x, y, largest x, y."""
+    """Return the bounds of a full image, smallest x and y first."""
     a, b, c, d, e, f = transform
     corners = [(0, 0), (0, shape[1]), (shape[0], 0), shape]
     xs, ys = zip(*((a * x + b * y + c, d * x + e * y + f) for y, x in corners), strict=True)
@@ -83,7 +83,7 @@ def image_bounds(transform: Transform, shape: tuple[int, int]) -> tuple[float, f
 
 
 def lon_lat_bounds(place: Georeference, shape: tuple[int, int]) -> tuple[float, float, float, float] | None:
-    """Return the bounds of a full image in degrees, as `bbox` takes them.
+    """Return the bounds of a full image in degrees, for `bbox=`.
 
     The largest longitude is below the smallest if the image crosses the antimeridian (RFC 7946, section 5.2). None
     without a known reference system.

@@ -53,7 +53,7 @@ class ImageInfo:
     transform: Transform | None
     """Transform of pixel corners to coordinates; None = not georeferenced."""
     bounds: Bounds | None = None
-    """Smallest x, smallest y, largest x, largest y, in units of the CRS."""
+    """Smallest x and y, largest x and y, in CRS units."""
     bbox: Bounds | None = None
     """Bounds in degrees of longitude and latitude, as `read` takes them."""
 

@@ -183,5 +183,6 @@ def _shape(geometry: object) -> Any:
     if found["type"] == "Feature":
         return shape(found["geometry"])
     if found["type"] == "FeatureCollection":
-        return shapely.union_all([shape(feature["geometry"]) for feature in found["features"]])
+        located = [feature["geometry"] for feature in found["features"] if feature["geometry"] is not None]
+        return shapely.union_all([shape(geometry) for geometry in located])
     return shape(found)

@@ -11,7 +11,7 @@ from jp2batch.core.errors import InvalidRlevel, InvalidWindow, OutsideImage
 from jp2batch.core.map_area import Bounds, MapArea
 from jp2batch.core.request import LOWEST
 from jp2batch.core.window import Window
-from jp2batch.image.georeference import Georeference, Transform, level_transform
+from jp2batch.image.georeference import Georeference, Transform, level_transform, lon_lat_bounds
 from jp2batch.image.missions import identify
 from jp2batch.image.open import OpenImage
 from jp2batch.image.place import place_of
@@ -61,8 +61,11 @@ def select_on_map(
     if place is None or place.crs_wkt is None:
         raise InvalidWindow("", "the image has no georeference for a bbox or geometry", "give a window in pixels")
     full, here = select(header, 0).area, whole.area
-    bounds = projected(area, place, (full.height, full.width)).bounds
-    Window.from_bounds(bounds, place.transform, (full.height, full.width))  # raises if it lies elsewhere
+    try:
+        bounds = projected(area, place, (full.height, full.width)).bounds
+        Window.from_bounds(bounds, place.transform, (full.height, full.width))  # raises if it lies elsewhere
+    except OutsideImage:
+        raise _outside(place, (full.height, full.width)) from None
     transform = level_transform(place.transform, *whole.first, whole.step)
     rows, columns = Window.from_bounds(bounds, transform, (here.height, here.width), nearest=True)
     part = Rect(here.y0 + rows.start, here.x0 + columns.start, here.y0 + rows.stop, here.x0 + columns.stop)
@@ -157,6 +160,15 @@ def shape_of(area: MapArea) -> Any:
 def outside() -> OutsideImage:
     """Return the error for an area outside an image."""
     return OutsideImage("", "the area does not meet the image", "jp2batch.inspect tells the bounds of the image")
+
+
+def _outside(place: Georeference, shape: tuple[int, int]) -> OutsideImage:
+    """Return this error with the bounds of the image."""
+    bounds = lon_lat_bounds(place, shape)
+    if bounds is None:
+        return outside()
+    hint = f"the image lies in the bbox {','.join(f'{value:.6g}' for value in bounds)}, in longitude and latitude"
+    return OutsideImage("", "the area does not meet the image", hint)
 
 
 def _around(transform: Transform, shape: tuple[int, int], there: Any) -> Bounds:

@@ -4,12 +4,13 @@ Other rooms know no particular mission.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime
+from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 from jp2batch.core.options import StorageOptions
-from jp2batch.core.scaling import Scaling
+from jp2batch.core.scaling import Scaling, ScalingClaim
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,11 @@ class ImageName:
             datastrip=datastrip or self.datastrip,
             processing_time=processing_time or self.processing_time,
         )
+
+    def merged(self, better: Self) -> Self:
+        """Return a copy with all facts from a better source."""
+        facts = {one.name: value for one in fields(better) if (value := getattr(better, one.name)) is not None}
+        return replace(self, **facts)
 
     def of_product(self, metadata: "ProductMetadata") -> Self:
         """Return a copy with the facts in the metadata of the product."""
@@ -141,9 +147,13 @@ class ListedImage:
     path: str
     """Path or URL."""
     name: ImageName
-    """Facts from the path."""
+    """Facts from the path, and from the STAC item or metadata, if any."""
     metres: int
-    """Size of its pixels."""
+    """Size of its pixels; 0 if unknown."""
+    claim: ScalingClaim | None = None
+    """Scaling to reflectance, by its STAC item."""
+    access: str = ""
+    """Advice of its STAC item, if the store refuses it."""
 
 
 class Mission(Protocol):
@@ -161,6 +171,9 @@ class Mission(Protocol):
     def classes(self) -> frozenset[str]:
         """Bands whose values are classes, never to be interpolated."""
 
+    common_names: Mapping[str, str] = MappingProxyType({})
+    """Names of bands in STAC items, in lower case, such as "red", and the mission's."""
+
     def parse_name(self, path: str) -> ImageName | None:
         """Return facts from a path, URL or key.
 
@@ -175,6 +188,13 @@ class Mission(Protocol):
 
     def find_band(self, text: str) -> str | None:
         """Return the band named in a text, e.g. a STAC asset key."""
+
+    def claim_of(self, name: ImageName, scale: float, offset: float) -> ScalingClaim | None:  # noqa: ARG002
+        """Return the scaling of an image by its STAC item.
+
+        The item has reflectance = number * scale + offset. None for other quantities, or if the mission takes none.
+        """
+        return None
 
     def nodata(self, name: ImageName | None) -> int | None:
         """Return the value for no data; None if every value counts."""

@@ -39,3 +39,13 @@ class Scaling:
     def scaled_attributes(self) -> dict[str, object]:
         """Attributes for an array of reflectance; readers must not apply them again."""
         return {"long_name": self.quantity, "units": "1", "scaling": self.formula}
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingClaim:
+    """Scaling of a band by its STAC item, not by the product's metadata."""
+
+    scaling: Scaling
+    """Offset and quantification in the item."""
+    problem: str = ""
+    """Why it cannot be that of the stored numbers; empty if it can."""

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jp2batch.core.errors import InvalidPath, MetadataError, StorageError
+from jp2batch.core.bands import band_names
+from jp2batch.core.errors import InvalidPath, InvalidRequest, MetadataError, StorageError
 from jp2batch.core.location import Location
 from jp2batch.core.mission import ImageName, Mission, ProductMetadata
 from jp2batch.core.scaling import Scaling
@@ -55,6 +56,39 @@ def what_to_give(path: str) -> str | None:
 def find_band(text: str) -> str | None:
     """Return the band name in a text, of any mission."""
     return next(filter(None, (mission.find_band(text) for mission in MISSIONS)), None)
+
+
+def common_band(text: str) -> str | None:
+    """Return the band of a name in STAC items, such as "red"; None for others."""
+    return next((one.common_names[text.lower()] for one in MISSIONS if text.lower() in one.common_names), None)
+
+
+def bands_by_label(bands: object) -> dict[str, str] | None:
+    """Return bands by the missions' names, and the names as asked for.
+
+    Parameters
+    ----------
+    bands : object
+        Names of bands as for `band_names`, also common names of STAC, such as "red" and "nir08".
+
+    Returns
+    -------
+    dict or None
+        From "B04" to "red"; names of the mission are in its spelling. None for all bands.
+
+    Raises
+    ------
+    InvalidRequest
+        `bands` is not a list of band names, or two names are of one band.
+    """
+    labels: dict[str, str] = {}
+    for name in band_names(bands) or ():
+        band = common_band(name) or name
+        label = name if band == name else name.lower()
+        if band in labels:
+            raise InvalidRequest("", f"{labels[band]} and {label} are one band", "give one of its names")
+        labels[band] = label
+    return labels or None
 
 
 def metadata_of(path: str, *, storage_options: Mapping[str, Any] | None = None) -> ProductMetadata:

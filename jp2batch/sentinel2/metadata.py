@@ -26,7 +26,8 @@ _QUANTIFICATION = {
 }
 _OFFSET = {"L1C": "RADIO_ADD_OFFSET", "L2A": "BOA_ADD_OFFSET"}
 _GRANULES = ("Granule", "Granules")
-_QUANTITY = {"L1C": "top-of-atmosphere reflectance", "L2A": "surface reflectance"}
+QUANTITY = {"L1C": "top-of-atmosphere reflectance", "L2A": "surface reflectance"}
+"""Reflectance by processing level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Sentinel2Metadata:
         offset = self.offsets.get(band, 0.0) if not self.offsets else self.offsets.get(band)
         if self.quantification is None or offset is None:
             raise MetadataError(self.name or "", f"its metadata have no quantification or offset for {band}", HINT)
-        return Scaling(offset, self.quantification, _QUANTITY[self.level], self.nodata)
+        return Scaling(offset, self.quantification, QUANTITY[self.level], self.nodata)
 
 
 def metadata_url(path: str) -> str | None:

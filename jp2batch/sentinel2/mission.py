@@ -5,9 +5,10 @@ from typing import Any
 
 from jp2batch.core.mission import ImageName, ListedImage, Mission
 from jp2batch.core.options import StorageOptions
+from jp2batch.core.scaling import ScalingClaim
 from jp2batch.sentinel2 import metadata, names, products
 from jp2batch.sentinel2.listing import AbsentMetadata
-from jp2batch.sentinel2.stac import parse_properties
+from jp2batch.sentinel2.stac import claim_of, parse_properties
 from jp2batch.sentinel2.tile_metadata import Grid, read_grid
 
 
@@ -17,6 +18,7 @@ class Sentinel2(Mission):
     title = "Sentinel-2"
     bands = names.BANDS
     classes = frozenset({"SCL"})
+    common_names = names.COMMON_NAMES
 
     def parse_name(self, path: str) -> ImageName | None:
         """Return facts from a path; see `names.parse_name`."""
@@ -29,6 +31,10 @@ class Sentinel2(Mission):
     def find_band(self, text: str) -> str | None:
         """Return the band name in a text."""
         return names.find_band(text)
+
+    def claim_of(self, name: ImageName, scale: float, offset: float) -> ScalingClaim | None:
+        """Return the scaling of an image by its STAC item."""
+        return claim_of(name, scale, offset)
 
     def nodata(self, name: ImageName | None) -> int | None:
         """Return the no-data value."""

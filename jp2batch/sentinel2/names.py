@@ -16,6 +16,27 @@ BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "
 METRES = dict(zip(BANDS, (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20), strict=True)) | {"TCI": 10}
 """Original pixel size in metres of spectral bands and true colours."""
 
+_COMMON = {  # STAC EO extension 1.1 and 2.0, and keys of Earth Search
+    "B01": ("coastal",),
+    "B02": ("blue",),
+    "B03": ("green",),
+    "B04": ("red",),
+    "B05": ("rededge1", "rededge071"),
+    "B06": ("rededge2", "rededge075"),
+    "B07": ("rededge3", "rededge078"),
+    "B08": ("nir",),
+    "B8A": ("nir08",),
+    "B09": ("nir09",),
+    "B10": ("cirrus",),
+    "B11": ("swir16",),
+    "B12": ("swir22",),
+    "TCI": ("visual",),
+    "SCL": ("scl",),
+    "AOT": ("aot",),
+    "WVP": ("wvp",),
+}
+COMMON_NAMES = {name: band for band, others in _COMMON.items() for name in others}
+"""Names in STAC items, in lower case, and the bands."""
 
 _BAND = r"B(?:0[1-9]|1[0-2]|8A)"
 _TILE = r"T\d\d[A-Z]{3}"

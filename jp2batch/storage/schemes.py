@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 from jp2batch.core.errors import (
@@ -207,6 +208,16 @@ _ROWS = {name: row for row in SCHEMES for name in row.names}
 def scheme_info(scheme: str) -> SchemeInfo:
     """Return the properties of a scheme, or defaults if unknown."""
     return _ROWS.get(scheme) or SchemeInfo((scheme,), f"{scheme} by fsspec")
+
+
+def is_readable(scheme: str) -> bool:
+    """Return whether a driver of a scheme is installed, or fsspec knows it."""
+    import fsspec
+
+    row = _ROWS.get(scheme)
+    if row is None:
+        return scheme in fsspec.available_protocols()
+    return not row.package or find_spec(row.package) is not None
 
 
 def credentials_given(scheme: str, options: Mapping[str, object]) -> bool:

@@ -135,6 +135,7 @@ def test_of_stac_items_too_bands_and_sizes_are_chosen(items):
         ("data", {"eo:bands": [{"name": "B11"}]}, "B11"),
         ("data", {"bands": [{"name": "b03"}]}, "B03"),
         ("visual", {"eo:bands": [{"name": "B04"}, {"name": "B03"}]}, None),
+        ("visual", {"eo:bands": [{"name": "red"}, {"name": "green"}, {"name": "blue"}]}, "TCI"),
         ("AB04C", {"eo:bands": "B04"}, None),
     ],
 )

@@ -1,28 +1,24 @@
 """List the images of a cube, with their headers and scalings."""
 
 import math
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from jp2batch.array.facts import facts_in, time_of
-from jp2batch.core.arguments import as_list, as_path
 from jp2batch.core.bands import check_bands
 from jp2batch.core.errors import CubeMismatch, ImageNotFound, MetadataError, StorageError
-from jp2batch.core.mission import ImageName, ListedImage, Mission, ProductMetadata
+from jp2batch.core.mission import ImageName, Mission, ProductMetadata
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
-from jp2batch.core.scaling import Scaling
+from jp2batch.core.scaling import Scaling, ScalingClaim
 from jp2batch.image.header import Head, read_head
-from jp2batch.image.missions import identify, is_product, product_mission, scaling_or_none, titles, what_to_give
+from jp2batch.image.listing import Listing, one_each
+from jp2batch.image.missions import identify, product_mission, scaling_or_none, titles, what_to_give
 from jp2batch.image.products import product_images
-
-Each = Callable[..., list[Any]]
-"""Calls a function with each of several values, concurrently; see `map_concurrently`."""
+from jp2batch.image.sources import Each, list_sources
 
 
 @dataclass(slots=True)
@@ -35,6 +31,10 @@ class CubeImage:
     metadata: ProductMetadata | None = None
     product: str | None = None
     scaling: Scaling | None = None
+    claim: ScalingClaim | None = None
+    """Scaling by its STAC item."""
+    access: str = ""
+    """Advice of its STAC item, if the store refuses it."""
 
     @property
     def time(self) -> np.datetime64:
@@ -54,69 +54,92 @@ class CubeImage:
 
 
 def listed_images(
-    images: Iterable[str | os.PathLike[str] | Request],
+    images: object,
     bands: Sequence[str] | None,
     metres: int | None,
     each: Each,
+    *,
     resolution: float | None = None,
+    alternate: str | None = None,
 ) -> list[CubeImage]:
-    """List the images of a cube, replacing products by their images.
+    """List the images of a cube, replacing products and STAC items by their images.
 
-    With a resolution, these are the images of products whose pixels are the nearest to it, and not larger.
+    With a resolution, these are the images whose pixels are the nearest to it, and not larger.
     """
-    given = as_list(images)
-    if not given:
-        raise CubeMismatch("", "no images given", "did a glob pattern match nothing?")
-    for one in given:
-        if isinstance(one, Request) and (one.window is not None or one.area is not None):
-            kind = "a window" if one.area is None else "an area"
-            hint = "leave it out; open_cube takes bbox= and geometry="
-            raise CubeMismatch(one.path, f"has {kind}, but a cube has a single grid", hint)
-    paths = [as_path(one) for one in given]
-    _check_once(paths)
-    products = [path for path in paths if is_product(path)]
-    if products and bands is None:
-        raise CubeMismatch(products[0], "bands are required when opening a product", 'give bands=["B04", …]')
-    named = [named_image(path, one) for path, one in zip(paths, given, strict=True) if not is_product(path)]
-    listings = each(partial(product_images, bands=bands, metres=metres, finest=resolution is None), products)
+    listings = list_sources(images, each, bands=bands, product_bands=bands, metres=metres, alternate=alternate)
+    _check_listings(listings, bands)
     if resolution is not None:
         listings = _of_resolution(listings, resolution)
-    for product, (metadata, listed) in zip(products, listings, strict=True):
-        if any((image.name.time or image.name.day) is None for image in listed):
-            raise CubeMismatch(product, "its files do not tell the time", "give its folder the name of the product")
-        named += [CubeImage(image.path, image.name, product_mission(product), metadata, product) for image in listed]
-    check_bands(bands, (image.band for image in named))
+    else:
+        listings = [one if one.is_path else one.of_size(metres) for one in listings]
+    named = [image for one in listings for image in _cube_images(one)]
+    check_bands(bands, (image.band for image in named), metres)
     if len(found := {image.mission.title for image in named}) > 1:
         raise CubeMismatch("", f"images of {' and '.join(sorted(found))} have different bands", "open a cube of each")
     return [image for image in named if bands is None or image.band in bands]
 
 
-Listing = tuple[ProductMetadata, list[ListedImage]]
+def _check_listings(listings: Sequence[Listing], bands: Sequence[str] | None) -> None:
+    if not listings:
+        raise CubeMismatch("", "no images given", "did a glob pattern match nothing?")
+    for request in (one.request for one in listings):
+        if request is not None and (request.window is not None or request.area is not None):
+            kind = "a window" if request.area is None else "an area"
+            hint = "leave it out; open_cube takes bbox= and geometry="
+            raise CubeMismatch(request.path, f"has {kind}, but a cube has a single grid", hint)
+    _check_once([one.product or one.images[0].path for one in listings if not one.is_item])
+    many = next((one for one in listings if not one.is_path), None)
+    if many is not None and bands is None:
+        kind = "a STAC item" if many.is_item else "a product"
+        hint = 'give bands=["B04", …]'
+        raise CubeMismatch(many.product or many.name or "", f"bands are required when opening {kind}", hint)
+
+
+def _cube_images(listing: Listing) -> list[CubeImage]:
+    """Return the images of a listing, with their facts.
+
+    Raises
+    ------
+    CubeMismatch
+        The time or band of an image is unknown.
+    """
+    if listing.is_path:
+        return [named_image(listing.images[0].path, listing.request)]
+    if any((image.name.time or image.name.day) is None for image in listing.images):
+        if listing.is_item:
+            raise CubeMismatch(listing.name or "", "the STAC item has no time", "add its datetime")
+        raise CubeMismatch(
+            listing.product or "", "its files do not tell the time", "give its folder the name of the product"
+        )
+    mission = None if listing.product is None else product_mission(listing.product)
+    return [
+        CubeImage(
+            one.path,
+            one.name,
+            mission or identify(one.path)[0],
+            listing.metadata,
+            listing.product,
+            claim=one.claim,
+            access=one.access,
+        )
+        for one in listing.images
+    ]
 
 
 def _of_resolution(listings: Sequence[Listing], resolution: float) -> list[Listing]:
-    """Choose images of products: the largest pixels not above a resolution.
+    """Choose images of products and items: the largest pixels not above a resolution.
 
     If levels cannot join these, such as 60 m with 10 m, smaller ones are chosen.
     """
-    images = [image for _, listed in listings for image in listed]
-    sizes = sorted({image.metres for image in images if image.metres <= resolution}, reverse=True)
+    images = [image for one in listings if not one.is_path for image in one.images]
+    sizes = sorted({image.metres for image in images if 0 < image.metres <= resolution}, reverse=True)
     chosen: list[Listing] = []
     for largest in [*sizes, 0]:
-        chosen = [(metadata, _one_each(listed, largest)) for metadata, listed in listings]
-        metres = {image.metres for _, listed in chosen for image in listed}
+        chosen = [one if one.is_path else replace(one, images=tuple(one_each(one.images, largest))) for one in listings]
+        metres = {image.metres for one in chosen if not one.is_path for image in one.images if image.metres}
         if all(math.log2(size / min(metres)).is_integer() for size in metres):
             break
     return chosen
-
-
-def _one_each(images: Sequence[ListedImage], largest: int) -> list[ListedImage]:
-    """Return an image of each band and tile.
-
-    Its pixels are the largest up to a size, or else the smallest.
-    """
-    ordered = sorted(images, key=lambda image: image.metres if image.metres <= largest else -image.metres)
-    return list({(image.name.band, image.name.tile): image for image in ordered}.values())
 
 
 def _check_once(paths: Sequence[str]) -> None:

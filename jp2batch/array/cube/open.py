@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -21,18 +21,19 @@ from jp2batch.array.dataarray import chunked, lazy_rlevel
 from jp2batch.array.lazy import ImageArray
 from jp2batch.compute.connection import ClientLike
 from jp2batch.compute.parallel import map_concurrently
-from jp2batch.core.bands import band_names, checked_metres
+from jp2batch.core.bands import checked_metres
 from jp2batch.core.errors import CubeMismatch
 from jp2batch.core.map_area import MapArea
 from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image.header import Head
+from jp2batch.image.missions import bands_by_label
 
 _SHOWN = 5  # tiles in a message
 
 
 def open_cube(
-    images: Iterable[str | os.PathLike[str] | Request],
+    images: str | os.PathLike[str] | Request | Mapping[str, Any] | Iterable[Any],
     rlevel: int = 0,
     chunks: Any = {},  # noqa: B006  # as xarray has it; never changed
     *,
@@ -47,6 +48,7 @@ def open_cube(
     missing: Literal["raise", "fill"] = "raise",
     scaled: bool = False,
     by_tile: bool = False,
+    alternate: str | None = None,
     client: ClientLike | None = None,
     storage_options: StorageOptions = None,
 ) -> Any:
@@ -59,19 +61,21 @@ def open_cube(
 
     Parameters
     ----------
-    images : iterable of str, path or Request
-        Paths or URLs of images of a band, and of products, of which all `bands` are taken. Of a Request, path and root
-        are used, and the columns `time`, `band`, `tile`, `platform` and `processing_baseline`; windows and areas are
-        refused, as a cube has a single grid.
+    images : str, path, Request, STAC object or mapping, or iterable of these
+        Paths or URLs of images of a band, and of products and files of STAC items, of which all `bands` are taken; STAC
+        in memory as for `list_requests`, such as an item collection of pystac. Of a Request, path and root are used, and
+        the columns `time`, `band`, `tile`, `platform` and `processing_baseline`; windows and areas are refused, as a
+        cube has a single grid.
     rlevel : int
         Resolution levels to drop of the images with the largest pixels; the others drop more. -1: as many as possible.
     chunks : optional
         As for `open`; by default a chunk has one time, one band, and a group of whole tiles, or the whole area, if it
         is not large.
     bands : iterable of str, optional
-        Names of the bands, in order; by default all bands of the images. Required for products.
+        Names of the bands, in order, e.g. "B04", or common names of STAC, e.g. "red": the coordinate `band` has these
+        names. By default all bands of the images. Required for products and STAC items.
     metres : int, optional
-        Pixel size of the images to take from products; by default the smallest of each band.
+        Pixel size of the images to take from products and items; by default the smallest of each band.
     bbox, geometry, crs, mask
         The part of the map to open, as for `read`: all largest pixels that it touches, and their samples of all bands.
         Positions outside a geometry are no data in all bands: the number of the band (0 for classes), or NaN in
@@ -94,6 +98,8 @@ def open_cube(
         cube.quantification_value.
     by_tile : bool
         True to open a cube for each tile. Otherwise images of several tiles are refused: mosaics are not built.
+    alternate : str, optional
+        Name of an alternate location of assets of STAC items, as for `list_requests`.
     client : distributed.Client, cluster, str or path, optional
         The cluster on which to read the headers, as for `run`; by default they are read in threads of this process.
     storage_options : mapping, optional
@@ -126,20 +132,24 @@ def open_cube(
     _check_choice("missing", missing, ("raise", "fill"))
     secret = SecretDict.of(storage_options)
     each = partial(map_concurrently, client=client, storage_options=secret)
-    wanted, metres = band_names(bands), checked_metres(metres)
+    labels, metres = bands_by_label(bands), checked_metres(metres)
+    wanted = None if labels is None else list(labels)
     area = MapArea.of(bbox, geometry, crs, resolution, mask=mask)
     options = CubeOptions(lazy_rlevel("", rlevel, area), chunks, wanted, align, missing, scaled, secret, area)
-    found = listed_images(images, wanted, metres, each, area.resolution if area else None)
+    resolution = area.resolution if area else None
+    found = listed_images(images, wanted, metres, each, resolution=resolution, alternate=alternate)
     add_metadata(found, scaled, each)
     tiles = _by_tile(found, heads_of(found, each))
     if by_tile:
-        cubes = {tile: _cube(members, options).to_dataset(name="cube") for tile, members in sorted(tiles.items())}
+        cubes = {
+            tile: _cube(members, options, labels).to_dataset(name="cube") for tile, members in sorted(tiles.items())
+        }
         return xr.DataTree.from_dict(cubes)
     if len(tiles) > 1:
         some = ", ".join(sorted(tiles)[:_SHOWN])
         hint = "mosaics are not built: open a cube for each tile, with by_tile=True"
         raise CubeMismatch("", f"images of {len(tiles)} tiles ({some}), but a cube has one grid", hint)
-    return _cube(next(iter(tiles.values())), options)
+    return _cube(next(iter(tiles.values())), options, labels)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
@@ -156,8 +166,10 @@ def _by_tile(images: Sequence[CubeImage], heads: Sequence[Head]) -> dict[str, li
     return tiles
 
 
-def _cube(members: Sequence[tuple[CubeImage, Head]], options: CubeOptions) -> xr.DataArray:
-    """Return the cube of the images of a tile."""
+def _cube(
+    members: Sequence[tuple[CubeImage, Head]], options: CubeOptions, labels: Mapping[str, str] | None
+) -> xr.DataArray:
+    """Return the cube of the images of a tile, with bands by their labels."""
     layout = cube_layout(members, options)
     part, mask = part_of(layout, options.area), cube_mask(layout, options.area)
     cells = tuple(
@@ -171,6 +183,8 @@ def _cube(members: Sequence[tuple[CubeImage, Head]], options: CubeOptions) -> xr
     fill = np.nan if dtype.kind == "f" else layout.fill
     values = CubeArray(cells, layout.shape, dtype, fill, mask)
     array = cut(layout.array(indexing.LazilyIndexedArray(values)), layout, part)
+    if labels is not None:
+        array = array.assign_coords(band=array.band.copy(data=np.array([*labels.values()], object)))
     if offsets_change(array):
         text = "numbers of different times have different offsets: compare reflectance (scaled=True) instead"
         warnings.warn(text, stacklevel=3)

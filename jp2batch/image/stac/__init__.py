@@ -1,0 +1,1 @@
+"""STAC items: documents of every form, their assets, and facts."""

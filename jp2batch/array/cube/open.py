@@ -63,9 +63,9 @@ def open_cube(
     ----------
     images : str, path, Request, STAC object or mapping, or iterable of these
         Paths or URLs of images of a band, and of products and files of STAC items, of which all `bands` are taken; STAC
-        in memory as for `list_requests`, such as an item collection of pystac. Of a Request, path and root are used, and
-        the columns `time`, `band`, `tile`, `platform` and `processing_baseline`; windows and areas are refused, as a
-        cube has a single grid.
+        in memory as for `list_requests`, such as an item collection of pystac. Of a Request, path and root are used,
+        and the columns `time`, `band`, `tile`, `platform` and `processing_baseline`; windows and areas are refused, as
+        a cube has a single grid.
     rlevel : int
         Resolution levels to drop of the images with the largest pixels; the others drop more. -1: as many as possible.
     chunks : optional

@@ -15,7 +15,7 @@ from jp2batch.core.mission import ListedImage, parse_iso_time
 from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.window import Window, WindowLike
-from jp2batch.image.listing import Listing
+from jp2batch.image.source_images import SourceImages
 from jp2batch.image.missions import bands_by_label, what_to_give
 from jp2batch.image.sources import list_sources
 
@@ -96,8 +96,8 @@ def list_requests(
     return [Request(path, rlevel, part, columns=columns, area=area) for path, columns in found]
 
 
-def _checked(listing: Listing) -> Listing:
-    """Refuse a path that is not an image.
+def _checked(listing: SourceImages) -> SourceImages:
+    """Refuse paths of other files than images.
 
     Raises
     ------
@@ -120,8 +120,8 @@ def _check_sizes(images: Iterable[ListedImage]) -> None:
         raise InvalidWindow("", problem, "give bbox= or geometry=, or images of one pixel size, as with metres=")
 
 
-def _columns(image: ListedImage, listing: Listing) -> tuple[tuple[str, object], ...]:
-    """Return the facts of an image as columns, as far as they are known."""
+def _columns(image: ListedImage, listing: SourceImages) -> tuple[tuple[str, object], ...]:
+    """Return the known facts of an image as columns."""
     name = image.name
     as_written = listing.datetime if parse_iso_time(listing.datetime) in (None, name.time) else None
     columns = {

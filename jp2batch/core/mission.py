@@ -147,7 +147,7 @@ class ListedImage:
     path: str
     """Path or URL."""
     name: ImageName
-    """Facts from the path, and from the STAC item or metadata, if any."""
+    """Facts from the path, STAC item and metadata."""
     metres: int
     """Size of its pixels; 0 if unknown."""
     claim: ScalingClaim | None = None
@@ -172,7 +172,7 @@ class Mission(Protocol):
         """Bands whose values are classes, never to be interpolated."""
 
     common_names: Mapping[str, str] = MappingProxyType({})
-    """Names of bands in STAC items, in lower case, such as "red", and the mission's."""
+    """Bands by their names in STAC items, such as "red"."""
 
     def parse_name(self, path: str) -> ImageName | None:
         """Return facts from a path, URL or key.

@@ -43,9 +43,9 @@ class Scaling:
 
 @dataclass(frozen=True, slots=True)
 class ScalingClaim:
-    """Scaling of a band by its STAC item, not by the product's metadata."""
+    """Scaling of a band by its STAC item."""
 
     scaling: Scaling
     """Offset and quantification in the item."""
     problem: str = ""
-    """Why it cannot be that of the stored numbers; empty if it can."""
+    """Reason to distrust it; empty without any."""

@@ -59,7 +59,7 @@ def find_band(text: str) -> str | None:
 
 
 def common_band(text: str) -> str | None:
-    """Return the band of a name in STAC items, such as "red"; None for others."""
+    """Return the band of a common name, such as "red"."""
     return next((one.common_names[text.lower()] for one in MISSIONS if text.lower() in one.common_names), None)
 
 

@@ -11,7 +11,7 @@ from jp2batch.core.mission import ImageName, ListedImage
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.redaction import redact
 from jp2batch.core.request import Request
-from jp2batch.image.listing import Listing
+from jp2batch.image.source_images import SourceImages
 from jp2batch.image.missions import identify, is_product
 from jp2batch.image.products import product_images
 from jp2batch.image.stac.assets import item_listing
@@ -31,7 +31,7 @@ def list_sources(
     product_bands: Collection[str] | None = None,
     metres: int | None = None,
     alternate: str | None = None,
-) -> list[Listing]:
+) -> list[SourceImages]:
     """Return a listing of each product, STAC item and path, in order.
 
     Parameters
@@ -54,7 +54,7 @@ def list_sources(
     Jp2BatchError
         A source cannot be read.
     """
-    listed: list[Listing | str] = []
+    listed: list[SourceImages | str] = []
     for source in _each_source(sources):
         document = None if isinstance(source, Request) else as_document(source)
         if document is not None:
@@ -71,7 +71,7 @@ def list_sources(
 
 
 def _each_source(sources: object) -> Iterator[object]:
-    """Iterate over sources; a single one is one of these."""
+    """Iterate over sources, or over a single source."""
     is_single = isinstance(sources, Request) or isinstance(path_text(sources), str)
     if is_single or (document := as_document(sources)) is not None:
         yield sources if is_single else document
@@ -81,11 +81,11 @@ def _each_source(sources: object) -> Iterator[object]:
         raise InvalidRequest("", f"a path must be text, not {type(sources).__name__}", path_hint(sources))
 
 
-def _path_listing(path: str, request: Request | None = None) -> Listing:
+def _path_listing(path: str, request: Request | None = None) -> SourceImages:
     mission, name = identify(path)
     name = name or ImageName()
     image = ListedImage(path, name, name.resolution or mission.metres(name.band) or 0)
-    return Listing((image,), frozenset([name.band] if name.band else []), request=request)
+    return SourceImages((image,), frozenset([name.band] if name.band else []), request=request)
 
 
 def _read(
@@ -96,14 +96,14 @@ def _read(
     metres: int | None,
     alternate: str | None,
     storage_options: StorageOptions,
-) -> list[Listing]:
+) -> list[SourceImages]:
     """Return the listings of a path."""
     if Location.of(path).plain_path.lower().endswith(".jp2"):
         return [_path_listing(path)]
     if is_product(path):
         metadata, images = product_images(path, product_bands, metres=metres, storage_options=storage_options)
         there = frozenset(image.name.band for image in images if image.name.band)
-        return [Listing(tuple(images), there, metadata.name, metadata, path)]
+        return [SourceImages(tuple(images), there, metadata.name, metadata, path)]
     if is_item_file(path):
         items = read_items(path, storage_options=storage_options)
         found = [item_listing(item, path, bands, alternate) for item in items]
@@ -113,7 +113,7 @@ def _read(
     return [_path_listing(path)]
 
 
-def _refuse_unusable(listings: Sequence[Listing], alternate: str | None) -> None:
+def _refuse_unusable(listings: Sequence[SourceImages], alternate: str | None) -> None:
     """Refuse items without JPEG 2000 image, and unknown alternates."""
     without = [one for one in listings if one.is_item and not one.has_images]
     if without:
@@ -125,7 +125,7 @@ def _refuse_unusable(listings: Sequence[Listing], alternate: str | None) -> None
         raise InvalidRequest("", problem, f"alternate= may be {known}" if known else "leave out alternate=")
 
 
-def _no_images(listings: Sequence[Listing], path: str) -> ManifestError:
+def _no_images(listings: Sequence[SourceImages], path: str) -> ManifestError:
     """Return the error of items without JPEG 2000 image, with their names."""
     collections = ", ".join(sorted({redact(one.collection) for one in listings if one.collection}))
     of = f" of {collections}" if collections else ""
@@ -135,7 +135,7 @@ def _no_images(listings: Sequence[Listing], path: str) -> ManifestError:
     return ManifestError(path, problem, hint)
 
 
-def _named(listings: Sequence[Listing]) -> str:
+def _named(listings: Sequence[SourceImages]) -> str:
     """Return the names of items, for messages."""
     names = [redact(one.name or "without id") for one in listings[:_SHOWN]]
     more = f" and {len(listings) - _SHOWN} more" if len(listings) > _SHOWN else ""

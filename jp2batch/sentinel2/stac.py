@@ -43,16 +43,16 @@ def parse_properties(properties: Mapping[str, object]) -> ImageName | None:
     return None if found == ImageName(processing_time=created) else found
 
 
-def _of_names(properties: Mapping[str, object], found: ImageName) -> ImageName:
+def _of_names(properties: Mapping[str, object], facts: ImageName) -> ImageName:
     """Return facts in the names of product and datatake."""
     for value in _values(properties, "id", "product_id", "product_title", "product_uri"):
         name = sentinel2.parse_name(f"/{value.removesuffix('.SAFE')}.SAFE/{sentinel2.BANDS[0]}.jp2")
-        found = found if name is None else found.merged(replace(name, band=None))
+        facts = facts if name is None else facts.merged(replace(name, band=None))
     for value in _values(properties, "datatake_id"):
         if (match := _DATATAKE.fullmatch(value)) is not None:
-            time = found.time or sentinel2.parse_time(match[2])
-            found = found.updated(time=time, platform=match[1], baseline=match[3])
-    return found
+            time = facts.time or sentinel2.parse_time(match[2])
+            facts = facts.updated(time=time, platform=match[1], baseline=match[3])
+    return facts
 
 
 def _tile(properties: Mapping[str, object]) -> str | None:

@@ -211,7 +211,7 @@ def scheme_info(scheme: str) -> SchemeInfo:
 
 
 def is_readable(scheme: str) -> bool:
-    """Return whether a driver of a scheme is installed, or fsspec knows it."""
+    """Return whether a scheme can be read here."""
     import fsspec
 
     row = _ROWS.get(scheme)

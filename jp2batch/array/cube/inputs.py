@@ -15,7 +15,7 @@ from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.core.scaling import Scaling, ScalingClaim
 from jp2batch.image.header import Head, read_head
-from jp2batch.image.listing import Listing, one_each
+from jp2batch.image.source_images import SourceImages, one_each
 from jp2batch.image.missions import identify, product_mission, scaling_or_none, titles, what_to_give
 from jp2batch.image.products import product_images
 from jp2batch.image.sources import Each, list_sources
@@ -62,7 +62,7 @@ def listed_images(
     resolution: float | None = None,
     alternate: str | None = None,
 ) -> list[CubeImage]:
-    """List the images of a cube, replacing products and STAC items by their images.
+    """List the images of a cube, with those of products and items.
 
     With a resolution, these are the images whose pixels are the nearest to it, and not larger.
     """
@@ -79,7 +79,7 @@ def listed_images(
     return [image for image in named if bands is None or image.band in bands]
 
 
-def _check_listings(listings: Sequence[Listing], bands: Sequence[str] | None) -> None:
+def _check_listings(listings: Sequence[SourceImages], bands: Sequence[str] | None) -> None:
     if not listings:
         raise CubeMismatch("", "no images given", "did a glob pattern match nothing?")
     for request in (one.request for one in listings):
@@ -95,7 +95,7 @@ def _check_listings(listings: Sequence[Listing], bands: Sequence[str] | None) ->
         raise CubeMismatch(many.product or many.name or "", f"bands are required when opening {kind}", hint)
 
 
-def _cube_images(listing: Listing) -> list[CubeImage]:
+def _cube_images(listing: SourceImages) -> list[CubeImage]:
     """Return the images of a listing, with their facts.
 
     Raises
@@ -126,14 +126,14 @@ def _cube_images(listing: Listing) -> list[CubeImage]:
     ]
 
 
-def _of_resolution(listings: Sequence[Listing], resolution: float) -> list[Listing]:
-    """Choose images of products and items: the largest pixels not above a resolution.
+def _of_resolution(listings: Sequence[SourceImages], resolution: float) -> list[SourceImages]:
+    """Choose the largest pixels not above a resolution.
 
     If levels cannot join these, such as 60 m with 10 m, smaller ones are chosen.
     """
     images = [image for one in listings if not one.is_path for image in one.images]
     sizes = sorted({image.metres for image in images if 0 < image.metres <= resolution}, reverse=True)
-    chosen: list[Listing] = []
+    chosen: list[SourceImages] = []
     for largest in [*sizes, 0]:
         chosen = [one if one.is_path else replace(one, images=tuple(one_each(one.images, largest))) for one in listings]
         metres = {image.metres for one in chosen if not one.is_path for image in one.images if image.metres}

@@ -169,7 +169,7 @@ def _by_tile(images: Sequence[CubeImage], heads: Sequence[Head]) -> dict[str, li
 def _cube(
     members: Sequence[tuple[CubeImage, Head]], options: CubeOptions, labels: Mapping[str, str] | None
 ) -> xr.DataArray:
-    """Return the cube of the images of a tile, with bands by their labels."""
+    """Return the cube of a tile, with labels of bands."""
     layout = cube_layout(members, options)
     part, mask = part_of(layout, options.area), cube_mask(layout, options.area)
     cells = tuple(

@@ -25,7 +25,7 @@ _HOST = re.compile(r"[a-z0-9.-]{1,100}")
 
 
 def advice(href: Href, asset: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
-    """Return what to do if the store refuses an asset; empty if unknown.
+    """Return advice for a refused asset; empty if unknown.
 
     Formats: authentication extension 1.1, storage extension 1.0 and 2.0.
     """
@@ -60,7 +60,7 @@ def _of_storage(members: Mapping[str, Any], properties: Mapping[str, Any]) -> It
 def _schemes(
     members: Mapping[str, Any], properties: Mapping[str, Any], prefix: str
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Iterate over the names and members of the schemes to which an asset refers."""
+    """Iterate over the schemes of an asset: names and members."""
     refs = members.get(f"{prefix}:refs")
     schemes = properties.get(f"{prefix}:schemes")
     for name in refs if isinstance(refs, list) else ():

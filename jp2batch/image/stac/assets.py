@@ -9,7 +9,7 @@ from typing import Any
 
 from jp2batch.core.mission import ImageName, ListedImage, Mission, parse_iso_time
 from jp2batch.core.scaling import ScalingClaim
-from jp2batch.image.listing import Listing
+from jp2batch.image.source_images import SourceImages
 from jp2batch.image.missions import common_band, find_band, identify, parse_properties
 from jp2batch.image.stac.access import advice
 from jp2batch.image.stac.documents import Item
@@ -33,7 +33,7 @@ class _ItemFacts:
 
 def item_listing(
     item: Item, source: str, bands: Collection[str] | None = None, alternate: str | None = None
-) -> Listing:
+) -> SourceImages:
     """Return the JPEG 2000 images of an item.
 
     Parameters
@@ -54,7 +54,7 @@ def item_listing(
     images = [_image(key, asset, href, facts) for key, asset, href in hrefs]
     chosen = {one.path: one for one in images if bands is None or one.name.band in bands}
     item_id = item.get("id")
-    return Listing(
+    return SourceImages(
         tuple(chosen.values()),
         frozenset(one.name.band for one in images if one.name.band),
         item_id if isinstance(item_id, str) else None,
@@ -113,7 +113,7 @@ def _timed(parsed: ImageName, datetime: str | None) -> ImageName:
 
 
 def _band_of(key: str, asset: Mapping[str, Any]) -> str | None:
-    """Return the band in an asset's key or bands, in the mission's spelling."""
+    """Return the band in an asset's key or bands."""
     match = _KEY.fullmatch(key)
     bands = list(_bands_of(asset))
     texts = [match["name"] if match else key]

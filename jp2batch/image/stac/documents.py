@@ -23,7 +23,7 @@ _HINT = "give a STAC Item, an ItemCollection, or a list of items"
 
 
 def is_item_file(path: str) -> bool:
-    """Return whether a path is a file of STAC items, by its name."""
+    """Return whether a path is named as a file of items."""
     return Location.of(path).plain_path.lower().removesuffix(".gz").endswith(SUFFIXES)
 
 

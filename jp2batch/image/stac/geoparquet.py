@@ -1,4 +1,4 @@
-"""Read STAC items from GeoParquet files, a group of rows at a time."""
+"""Read STAC items from GeoParquet files, in groups of rows."""
 
 import io
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def _is_wanted(name: str, is_nested: bool) -> bool:
 
 
 def _item(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row as an item in JSON; columns other than members are its properties."""
+    """Return a row as an item in JSON."""
     found = _without_nulls(row)
     members = {name: found.pop(name) for name in _MEMBERS if name in found}
     if isinstance(members.get("assets"), str):

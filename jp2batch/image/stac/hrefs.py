@@ -18,7 +18,7 @@ class Href:
     """A location of an asset's file."""
 
     name: str
-    """Name among the alternates, such as "s3"; empty for the asset's own without name."""
+    """Name among the alternates, such as "s3"; else empty."""
     text: str
     """Path or URL."""
     members: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Images of products, STAC items and paths: choose them by band and pixel size."""
+"""Images of products, STAC items and paths, by pixel size."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +10,13 @@ from jp2batch.core.request import Request
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class SourceImages:
     """Images of a product, a STAC item, or a path."""
 
     images: tuple[ListedImage, ...]
     """Images in their order."""
     bands: frozenset[str]
-    """Bands of all its images, also of those that were not asked for."""
+    """Bands of all its images, including images left out."""
     name: str | None = None
     """Name of the product or item."""
     metadata: ProductMetadata | None = None
@@ -32,7 +32,7 @@ class Listing:
     collection: str = ""
     """Collection of the item."""
     alternates: frozenset[str] = frozenset()
-    """Names of the item's alternate locations, if one was asked for."""
+    """Names of the item's alternate locations, with `alternate`."""
     has_images: bool = True
     """False if the item has no JPEG 2000 image of any band."""
 
@@ -41,8 +41,8 @@ class Listing:
         """True for an image given by its path."""
         return self.product is None and not self.is_item
 
-    def of_size(self, metres: int | None, resolution: float | None = None) -> "Listing":
-        """Return the listing with one pixel size of each band.
+    def of_size(self, metres: int | None, resolution: float | None = None) -> "SourceImages":
+        """Return a copy with a single pixel size of each band.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ def one_each(images: Sequence[ListedImage], largest: float) -> list[ListedImage]
 
 
 def _sizes(images: Iterable[ListedImage], largest: float) -> dict[tuple[str | None, str | None], int]:
-    """Return the largest pixel size up to a limit, or else the smallest, of each band and tile.
+    """Return the pixel size to take of each band and tile.
 
     An unknown size is larger than all others.
     """
@@ -89,7 +89,7 @@ def _key(image: ListedImage) -> tuple[str | None, str | None]:
 
 
 def advised(error: PermissionDenied, images: Iterable[ListedImage]) -> PermissionDenied:
-    """Return a refusal with the advice of the image's STAC item, if any."""
+    """Return a refusal with the advice of the STAC item."""
     hints = (one.access for one in images if one.access and Location.of(one.path).redacted == error.path)
     hint = next(hints, "")
     return type(error)(error.path, error.problem, hint) if hint else error

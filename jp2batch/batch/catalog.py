@@ -15,8 +15,8 @@ from jp2batch.core.mission import ListedImage, parse_iso_time
 from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.core.window import Window, WindowLike
-from jp2batch.image.source_images import SourceImages
 from jp2batch.image.missions import bands_by_label, what_to_give
+from jp2batch.image.source_images import SourceImages
 from jp2batch.image.sources import list_sources
 
 

@@ -11,9 +11,9 @@ from jp2batch.core.mission import ImageName, ListedImage
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.redaction import redact
 from jp2batch.core.request import Request
-from jp2batch.image.source_images import SourceImages
 from jp2batch.image.missions import identify, is_product
 from jp2batch.image.products import product_images
+from jp2batch.image.source_images import SourceImages
 from jp2batch.image.stac.assets import item_listing
 from jp2batch.image.stac.documents import as_document, is_item_file, items_of, read_items
 

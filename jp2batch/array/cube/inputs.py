@@ -15,9 +15,9 @@ from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.core.scaling import Scaling, ScalingClaim
 from jp2batch.image.header import Head, read_head
-from jp2batch.image.source_images import SourceImages, one_each
 from jp2batch.image.missions import identify, product_mission, scaling_or_none, titles, what_to_give
 from jp2batch.image.products import product_images
+from jp2batch.image.source_images import SourceImages, one_each
 from jp2batch.image.sources import Each, list_sources
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from jp2batch.core.mission import ImageName, ListedImage, Mission, parse_iso_time
 from jp2batch.core.scaling import ScalingClaim
-from jp2batch.image.source_images import SourceImages
 from jp2batch.image.missions import common_band, find_band, identify, parse_properties
+from jp2batch.image.source_images import SourceImages
 from jp2batch.image.stac.access import advice
 from jp2batch.image.stac.documents import Item
 from jp2batch.image.stac.hrefs import Href, alternates_of, chosen_href, resolve

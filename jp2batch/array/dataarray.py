@@ -1,17 +1,14 @@
 """Make DataArrays of images, with coordinates and CRS by CF."""
 
-import math
-from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from dask.base import tokenize
 from xarray.core import indexing
 
 from jp2batch.array import cf
-from jp2batch.array.facts import ImageFacts, source_of
+from jp2batch.array.chunks import chunked, grouped, with_chunks
+from jp2batch.array.facts import ImageFacts
 from jp2batch.array.lazy import ImageArray
 from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.map_area import MapArea
@@ -25,10 +22,8 @@ from jp2batch.image.open import OpenImage, with_image
 from jp2batch.image.place import place_of
 from jp2batch.image.read import Pixels, read_pixels
 from jp2batch.jpeg2000.geometry.grid import Selection, tile_bounds
-from jp2batch.jpeg2000.syntax.markers import Siz
 from jp2batch.storage.source import open_source
 
-_CHUNK = 2048  # approximate rows and columns of a chunk: some MB, to keep the chunks of a large cube few
 _PIXELS: Transform = (1.0, 0.0, -0.5, 0.0, 1.0, -0.5)  # coordinates are the numbers of rows and columns
 
 
@@ -157,27 +152,6 @@ def lazy_rlevel(path: str, rlevel: int, area: MapArea | None) -> int:
     return LOWEST
 
 
-def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
-    """Return a lazy array with chunks, specified as for `open`.
-
-    Raises
-    ------
-    InvalidRequest
-        The array lacks a dimension of `chunks`.
-    """
-    if chunks is None:
-        return array
-    if isinstance(chunks, Mapping) and not set(chunks) <= set(array.dims):
-        problem = "chunks name a dimension that the array does not have"
-        raise InvalidRequest(source_of(array), problem, f"it has {', '.join(map(str, array.dims))}")
-    variable = array.variable
-    cut = variable.chunk(array.encoding["preferred_chunks"] if chunks == {} else chunks).chunksizes
-    image = getattr(variable._data, "array", None)  # xarray would derive the name from the whole index
-    part = getattr(getattr(variable._data, "key", None), "tuple", None)
-    values = variable.chunk(cut, name=f"jp2batch-{tokenize(image, part, cut)}")
-    return array.copy(data=values.data)  # coordinates are not chunked
-
-
 def open_lazily(
     url: str,
     rlevel: int,
@@ -205,8 +179,8 @@ def open_lazily(
     lazy = ImageArray(url, selection.rlevel, part, shape, dtype, options, facts.applied, mask, opened.learned_index())
     array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection, facts, opened.source.path)
     chunks: dict[str, object] = {} if bands == 1 else {"band": bands}
-    array.encoding["preferred_chunks"] = chunks | tile_chunks(opened.image.header.siz, selection)
-    return array
+    edges = dict(zip("yx", tile_bounds(opened.image.header.siz, selection), strict=True))
+    return with_chunks(array, chunks | {dim: grouped(bounds) for dim, bounds in edges.items()}, edges)
 
 
 def to_dataarray(pixels: Pixels, facts: ImageFacts | None = None) -> xr.DataArray:
@@ -259,21 +233,3 @@ def spatial_ref(place: Georeference | None, selection: Selection) -> dict[str, o
         return {}
     transform = georeference.level_transform(place.transform, *selection.first, selection.step)
     return {"spatial_ref": ((), 0, cf.grid_mapping(place, transform))}
-
-
-def tile_chunks(siz: Siz, selection: Selection) -> dict[str, tuple[int, ...]]:
-    """Return chunks of whole tiles for y and x.
-
-    A tile in two chunks would be read and decoded twice.
-    """
-    rows, columns = tile_bounds(siz, selection)
-    return {"y": _grouped(rows), "x": _grouped(columns)}
-
-
-def _grouped(bounds: list[int]) -> tuple[int, ...]:
-    """Return the lengths of groups of neighbouring tiles, from tile bounds."""
-    edges = [bounds[0]]
-    for bound, following in pairwise([*bounds[1:], math.inf]):
-        if following - edges[-1] > _CHUNK:
-            edges.append(int(bound))
-    return tuple(stop - start for start, stop in pairwise(edges))

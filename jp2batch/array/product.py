@@ -7,7 +7,8 @@ from typing import Any
 
 import xarray as xr
 
-from jp2batch.array.dataarray import chunked, lazy_rlevel, open_lazily
+from jp2batch.array.chunks import chunked
+from jp2batch.array.dataarray import lazy_rlevel, open_lazily
 from jp2batch.array.facts import ImageFacts, in_dataset
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.arguments import as_path
@@ -74,10 +75,10 @@ def open_product(
     rlevel = lazy_rlevel(product, rlevel, area)
     metadata, images = product_images(product, bands, storage_options=storage_options)
     mission = product_mission(product)
-    opener = partial(_open, mission, metadata, rlevel=rlevel, area=area, chunks=chunks, scaled=scaled)
+    opener = partial(_open, mission, metadata, rlevel=rlevel, area=area, scaled=scaled)
     arrays = map_concurrently(opener, images, client=None, storage_options=storage_options)
     opened = list(zip(images, arrays, strict=True))
-    found = [(image, array) for image, array in opened if isinstance(array, xr.DataArray)]
+    found = [(image, chunked(array, chunks)) for image, array in opened if isinstance(array, xr.DataArray)]
     if not found and (elsewhere := [array for array in arrays if isinstance(array, OutsideImage)]):
         raise elsewhere[0]
     missing = [image for image, array in opened if array is None]
@@ -99,7 +100,6 @@ def _open(
     *,
     rlevel: int,
     area: MapArea | None,
-    chunks: Any,
     scaled: bool,
     storage_options: StorageOptions,
 ) -> xr.DataArray | OutsideImage | None:
@@ -109,12 +109,11 @@ def _open(
     """
     facts = ImageFacts.of_product(mission, image.name, metadata, scaled=scaled)
     try:
-        array = open_lazily(image.path, rlevel, area=area, facts=facts, storage_options=storage_options)
+        return open_lazily(image.path, rlevel, area=area, facts=facts, storage_options=storage_options)
     except ImageNotFound:
         return None
     except OutsideImage as error:
         return error
-    return chunked(array, chunks)
 
 
 def _tree(

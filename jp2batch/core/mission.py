@@ -156,6 +156,18 @@ class ListedImage:
     """Advice of its STAC item, if the store refuses it."""
 
 
+@dataclass(frozen=True, slots=True)
+class SceneClasses:
+    """Classes of clouds and surfaces, which are the values of a band."""
+
+    band: str
+    """The band."""
+    values: Mapping[str, int]
+    """Values by the names of classes."""
+    clouds: tuple[str, ...]
+    """Names of the classes of clouds and their shadows."""
+
+
 class Mission(Protocol):
     """Reads names, metadata and products of a mission."""
 
@@ -173,6 +185,10 @@ class Mission(Protocol):
 
     common_names: Mapping[str, str] = MappingProxyType({})
     """Bands by their names in STAC items, such as "red"."""
+
+    @property
+    def scene_classes(self) -> SceneClasses | None:
+        """Classes of clouds and surfaces, if a band has some."""
 
     def parse_name(self, path: str) -> ImageName | None:
         """Return facts from a path, URL or key.

@@ -6,7 +6,7 @@ from typing import Any
 from jp2batch.core.bands import band_names
 from jp2batch.core.errors import InvalidPath, InvalidRequest, MetadataError, StorageError
 from jp2batch.core.location import Location
-from jp2batch.core.mission import ImageName, Mission, ProductMetadata
+from jp2batch.core.mission import ImageName, Mission, ProductMetadata, SceneClasses
 from jp2batch.core.scaling import Scaling
 from jp2batch.sentinel2.mission import Sentinel2
 
@@ -31,6 +31,11 @@ def parse_properties(properties: Mapping[str, object]) -> ImageName:
     """Return facts from the properties of a STAC item, of any mission."""
     found = (mission.parse_properties(properties) for mission in MISSIONS)
     return next(filter(None, found), ImageName())
+
+
+def scene_classes() -> SceneClasses | None:
+    """Return the classes of the first mission that has some."""
+    return next(filter(None, (mission.scene_classes for mission in MISSIONS)), None)
 
 
 def titles() -> str:

@@ -47,7 +47,7 @@ class Sentinel2Metadata:
     datastrip: datetime | None
     """Start of sensing of the datastrip; None for granules of several."""
     processing_time: datetime | None
-    """Time of processing, in whole seconds as in names."""
+    """Time of processing: that of the name, else of generation."""
     images: tuple[str, ...]
     """Paths of the images, relative to the product's folder."""
     quantification: float | None
@@ -193,12 +193,18 @@ def _metadata(root: "Element", texts: Mapping[str, str], level: sentinel2.Level)
         time=_whole_seconds(time) if time else None,
         platform=None if spacecraft is None else f"S{spacecraft[1]}",
         datastrip=_datastrip(root),
-        processing_time=_whole_seconds(made) if (made := texts.get("GENERATION_TIME")) else None,
+        processing_time=_processing_time(name, texts.get("GENERATION_TIME")),
         images=tuple(_images(root)),
         quantification=quantification,
         offsets=offsets,
         nodata=int(special.get("NODATA", "0")),
     )
+
+
+def _processing_time(name: str | None, made: str | None) -> datetime | None:
+    """Return the time in a product's name, by which parts of an overpass differ, or else of generation."""
+    facts = sentinel2.parse_product(name) if name else None
+    return (facts.processing_time if facts else None) or (_whole_seconds(made) if made else None)
 
 
 def _whole_seconds(text: str) -> datetime:

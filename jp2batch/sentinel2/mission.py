@@ -19,6 +19,7 @@ class Sentinel2(Mission):
     bands = names.BANDS
     classes = frozenset({"SCL"})
     common_names = names.COMMON_NAMES
+    scene_classes = names.SCENE_CLASSES
 
     def parse_name(self, path: str) -> ImageName | None:
         """Return facts from a path; see `names.parse_name`."""

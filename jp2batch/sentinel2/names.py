@@ -4,11 +4,12 @@ Only strings are parsed; no file is read.
 """
 
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Literal, cast
 
 from jp2batch.core.location import Location
-from jp2batch.core.mission import ImageName
+from jp2batch.core.mission import ImageName, SceneClasses
 
 Level = Literal["L1C", "L2A"]
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
@@ -37,6 +38,26 @@ _COMMON = {  # STAC EO extension 1.1 and 2.0, and keys of Earth Search
 }
 COMMON_NAMES = {name: band for band, others in _COMMON.items() for name in others}
 """Names in STAC items, in lower case, and the bands."""
+
+SCENE_CLASSES = SceneClasses(
+    "SCL",
+    {
+        "no_data": 0,
+        "saturated_or_defective": 1,
+        "dark_area": 2,  # cast shadows since baseline 04.00
+        "cloud_shadow": 3,
+        "vegetation": 4,
+        "not_vegetated": 5,
+        "water": 6,
+        "unclassified": 7,
+        "cloud_medium_probability": 8,
+        "cloud_high_probability": 9,
+        "thin_cirrus": 10,
+        "snow": 11,
+    },
+    clouds=("cloud_shadow", "cloud_medium_probability", "cloud_high_probability", "thin_cirrus"),
+)
+"""Classes of Sen2Cor's scene classification."""
 
 _BAND = r"B(?:0[1-9]|1[0-2]|8A)"
 _TILE = r"T\d\d[A-Z]{3}"
@@ -110,6 +131,12 @@ def parse_name(path: str) -> ImageName | None:
     if match is None and around:
         match = _SHORT_FILE.fullmatch(stem)
     return None if match is None else _assemble(_told(match), around, on_aws="day" in around)
+
+
+def parse_product(name: str) -> ImageName | None:
+    """Return facts from the name of a product, with or without .SAFE."""
+    found = parse_name(f"/{name.removesuffix('.SAFE')}.SAFE/{BANDS[0]}.jp2")
+    return None if found is None else replace(found, band=None)
 
 
 def level_of(path: str) -> Level | None:

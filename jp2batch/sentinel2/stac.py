@@ -24,8 +24,7 @@ def parse_properties(properties: Mapping[str, object]) -> ImageName | None:
     datatake, by the name of the product or the identifier of the datatake: `datetime` may be that of a granule. None
     without any fact.
     """
-    created = parse_iso_time(properties.get("created"))  # of the item, if nothing else tells
-    found = _of_names(properties, ImageName(processing_time=created))
+    found = _of_names(properties)
     for value in _values(properties, "processing_baseline", "version"):
         found = found.updated(baseline=value if re.fullmatch(r"\d\d\.\d\d", value) else None)
     for value in _values(properties, "platform"):
@@ -33,21 +32,24 @@ def parse_properties(properties: Mapping[str, object]) -> ImageName | None:
         found = found.updated(platform=match and f"S{match[1].upper()}")
     for value in _values(properties, "datastrip_id"):
         found = found.updated(datastrip=sentinel2.datastrip_time(value))
-    for made in (properties.get("processing:datetime"), *_values(properties, "generation_time")):
-        found = found.updated(processing_time=parse_iso_time(made))
     found = replace(
         found.updated(tile=_tile(properties)),
         level=_level(properties) or found.level,
         relative_orbit=_orbit(properties) or found.relative_orbit,
     )
-    return None if found == ImageName(processing_time=created) else found
+    if found == ImageName():
+        return None
+    made = (*_values(properties, "generation_time"), properties.get("processing:datetime"), properties.get("created"))
+    times = (found.processing_time, *map(parse_iso_time, made))  # parts of an overpass may differ only in their names
+    return found.updated(processing_time=next(filter(None, times), None))
 
 
-def _of_names(properties: Mapping[str, object], facts: ImageName) -> ImageName:
+def _of_names(properties: Mapping[str, object]) -> ImageName:
     """Return facts in the names of product and datatake."""
+    facts = ImageName()
     for value in _values(properties, "id", "product_id", "product_title", "product_uri"):
-        name = sentinel2.parse_name(f"/{value.removesuffix('.SAFE')}.SAFE/{sentinel2.BANDS[0]}.jp2")
-        facts = facts if name is None else facts.merged(replace(name, band=None))
+        name = sentinel2.parse_product(value)
+        facts = facts if name is None else facts.merged(name)
     for value in _values(properties, "datatake_id"):
         if (match := _DATATAKE.fullmatch(value)) is not None:
             time = facts.time or sentinel2.parse_time(match[2])

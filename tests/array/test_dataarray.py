@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import jp2batch
-from jp2batch.array import dataarray, lazy
+from jp2batch.array import lazy
 from jp2batch.core.errors import ImageNotFound, InvalidRlevel
 from jp2batch.image.read import Pixels, read_area
 from jp2batch.sample.encode import Coding, encode
@@ -79,7 +79,7 @@ def test_opening_reads_only_the_header(tiled, reads):
 
 @pytest.mark.parametrize("most", [512, 2048])
 def test_chunks_are_whole_tiles(tiled, reads, most, monkeypatch):
-    monkeypatch.setattr(dataarray, "_CHUNK", most)
+    monkeypatch.setattr("jp2batch.array.chunks._CHUNK", most)
     image = jp2batch.open(tiled)
     image.compute()
     tiles = [tile for pixels in reads for tile in pixels.selection.tiles]

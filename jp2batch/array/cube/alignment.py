@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jp2batch.array.cube.grid import Lattice, PlacedImage, SampleGrid, Span, place_in
 from jp2batch.core.errors import CubeMismatch
 from jp2batch.core.map_area import MapArea
 from jp2batch.core.request import LOWEST
@@ -63,7 +64,7 @@ def place_all(heads: Sequence[Head], rlevel: int, area: MapArea | None = None) -
     CubeMismatch
         The images differ in area or coordinate reference system, or no levels match.
     """
-    places = [_place_of(head) for head in heads]
+    places = [place_in(head) for head in heads]
     _check_same_corner(heads, places)
     finer = _finer(heads, places)
     most = min(head.header.levels - steps for head, steps in zip(heads, finer, strict=True))
@@ -84,6 +85,43 @@ def place_all(heads: Sequence[Head], rlevel: int, area: MapArea | None = None) -
     return found
 
 
+def aligned(placed: Sequence[AlignedImage], align: str) -> tuple[list[PlacedImage], SampleGrid]:
+    """Return images of a tile on the grid of its largest pixels, and the grid.
+
+    Parameters
+    ----------
+    placed : sequence of AlignedImage
+        The images, of equal shape.
+    align : {"snap", "linear"}
+        "linear" to interpolate samples at the positions of the largest pixels.
+    """
+    base = reference(placed)
+    a, _, c, _, e, f = base.place.transform
+    (row, column), step = base.selection.first, base.selection.step
+    lattice = Lattice(base.place.crs_wkt, (f + e * row, c + a * column), (e * step, a * step))
+    rows, columns = (Span(0, size) for size in base.shape)
+    found = [
+        PlacedImage(
+            one.head,
+            one.selection,
+            lattice,
+            rows,
+            columns,
+            offset(one, base) if align == "snap" else (0.0, 0.0),
+            (0.0, 0.0) if align == "snap" or one.first == base.first else _shift(one, base),
+        )
+        for one in placed
+    ]
+    area = select(base.head.header, 0).area
+    return found, SampleGrid(base.head.path, base.place, base.selection, (area.height, area.width))
+
+
+def _shift(one: AlignedImage, base: AlignedImage) -> tuple[float, float]:
+    """Return rows and columns from samples of an image to those of another."""
+    (y, x), (a, e) = offset(one, base), (one.place.transform[0], one.place.transform[4])
+    return -y / (e * one.selection.step), -x / (a * one.selection.step)
+
+
 def reference(placed: Sequence[AlignedImage]) -> AlignedImage:
     """Return the image with the largest pixels, whose coordinates the cube has."""
     return max(placed, key=lambda one: one.pixel)
@@ -93,12 +131,6 @@ def offset(one: AlignedImage, other: AlignedImage) -> tuple[float, float]:
     """Return the offset between samples of two images in (y, x)."""
     (y, x), (other_y, other_x) = one.first, other.first
     return y - other_y, x - other_x
-
-
-def _place_of(head: Head) -> Georeference:
-    if head.place is None or head.place.transform[1] != 0 or head.place.transform[3] != 0:
-        raise CubeMismatch(head.path, "has no georeference, or a rotated one", "leave it out of the cube")
-    return head.place
 
 
 def _check_same_corner(heads: Sequence[Head], places: Sequence[Georeference]) -> None:

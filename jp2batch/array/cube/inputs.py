@@ -1,6 +1,5 @@
 """List the images of a cube, with their headers and scalings."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,7 @@ from jp2batch.core.scaling import Scaling, ScalingClaim
 from jp2batch.image.header import Head, read_head
 from jp2batch.image.missions import identify, product_mission, scaling_or_none, titles, what_to_give
 from jp2batch.image.products import product_images
-from jp2batch.image.source_images import SourceImages, one_each
+from jp2batch.image.source_images import SourceImages
 from jp2batch.image.sources import Each, list_sources
 
 
@@ -35,6 +34,8 @@ class CubeImage:
     """Scaling by its STAC item."""
     access: str = ""
     """Advice of its STAC item, if the store refuses it."""
+    metres: int | None = None
+    """Size of its pixels, by name, item or metadata."""
 
     @property
     def time(self) -> np.datetime64:
@@ -59,18 +60,16 @@ def listed_images(
     metres: int | None,
     each: Each,
     *,
-    resolution: float | None = None,
+    sizes: bool = False,
     alternate: str | None = None,
 ) -> list[CubeImage]:
     """List the images of a cube, with those of products and items.
 
-    With a resolution, these are the images whose pixels are the nearest to it, and not larger.
+    With `sizes`, images of all pixel sizes are listed; otherwise, of products and items, the smallest of each band.
     """
     listings = list_sources(images, each, bands=bands, product_bands=bands, metres=metres, alternate=alternate)
     _check_listings(listings, bands)
-    if resolution is not None:
-        listings = _of_resolution(listings, resolution)
-    else:
+    if not sizes:
         listings = [one if one.is_path else one.of_size(metres) for one in listings]
     named = [image for one in listings for image in _cube_images(one)]
     check_bands(bands, (image.band for image in named), metres)
@@ -121,25 +120,10 @@ def _cube_images(listing: SourceImages) -> list[CubeImage]:
             listing.product,
             claim=one.claim,
             access=one.access,
+            metres=one.metres or None,
         )
         for one in listing.images
     ]
-
-
-def _of_resolution(listings: Sequence[SourceImages], resolution: float) -> list[SourceImages]:
-    """Choose the largest pixels not above a resolution.
-
-    If levels cannot join these, such as 60 m with 10 m, smaller ones are chosen.
-    """
-    images = [image for one in listings if not one.is_path for image in one.images]
-    sizes = sorted({image.metres for image in images if 0 < image.metres <= resolution}, reverse=True)
-    chosen: list[SourceImages] = []
-    for largest in [*sizes, 0]:
-        chosen = [one if one.is_path else replace(one, images=tuple(one_each(one.images, largest))) for one in listings]
-        metres = {image.metres for one in chosen if not one.is_path for image in one.images if image.metres}
-        if all(math.log2(size / min(metres)).is_integer() for size in metres):
-            break
-    return chosen
 
 
 def _check_once(paths: Sequence[str]) -> None:
@@ -207,7 +191,7 @@ def named_image(path: str, request: object = None) -> CubeImage:
         hint = f"give images with names of {titles()}; join others by xarray.concat of jp2batch.open"
         problem = "its name does not contain band and time"
         raise CubeMismatch(path, problem, what_to_give(path) or hint)
-    return CubeImage(path, name, mission)
+    return CubeImage(path, name, mission, metres=name.resolution or mission.metres(name.band))
 
 
 def add_metadata(images: Sequence[CubeImage], scaled: bool, each: Each, *, fixed_times: bool = False) -> None:

@@ -3,10 +3,9 @@
 Plain values only: they are pickled for workers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from jp2batch.array.cube.grid import Span
+from jp2batch.array.cube.resample import interpolate, is_no_data, needed, resample
 from jp2batch.array.lazy import ImageArray, bounds
 from jp2batch.image.map_area import GeometryMask
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection
@@ -22,54 +23,83 @@ _THREADS = 16  # images read concurrently, if several are indexed together
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """A band at a time, with its image."""
+class Layer:
+    """An image on the grid of a cube."""
 
     image: ImageArray
     """Samples of shape (rows, columns)."""
+    rows: Span
+    columns: Span
     shift: tuple[float, float] = (0.0, 0.0)
     """Rows and columns from samples to interpolated values, 0 to below 1.
 
     If both are 0, samples are not interpolated.
     """
+    method: str = "nearest"
+    """How larger pixels than the grid's are resampled."""
     nodata: int | None = None
-    """No-data value, which is not interpolated."""
-    outside: float = 0
-    """Value outside the geometry of the cube."""
+    """No-data value of integers."""
 
-    def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.generic]:
-        """Read a rectangle of values."""
+    @property
+    def covered(self) -> Rect:
+        """The positions that it covers."""
+        return Rect(self.rows.start, self.columns.start, self.rows.stop, self.columns.stop)
+
+    def read(self, part: Rect) -> NDArray[np.generic]:
+        """Read a rectangle that the image covers."""
+        if any(self.shift):
+            return self._between(part)
+        spans, at = (self.rows, self.columns), (slice(part.y0, part.y1), slice(part.x0, part.x1))
+        around = [
+            needed(span, axis.start, axis.stop, self.method, size)
+            for span, axis, size in zip(spans, at, self.image.shape, strict=True)
+        ]
+        values: NDArray[np.generic] = self.image[indexing.BasicIndexer((around[0], around[1]))]
+        if all(span.repeat == span.step == 1 for span in spans):
+            return values
+        return resample(values, spans, at, (around[0].start, around[1].start), method=self.method, nodata=self.nodata)
+
+    def _between(self, part: Rect) -> NDArray[np.generic]:
+        """Read values between the samples."""
         dy, dx = self.shift
         rows, columns = self.image.shape
+        y0, x0, y1, x1 = (
+            edge - start for edge, start in zip(part, (self.rows.start, self.columns.start) * 2, strict=True)
+        )
         more = slice(y0, min(rows, y1 + (dy > 0))), slice(x0, min(columns, x1 + (dx > 0)))
         values: NDArray[np.generic] = self.image[indexing.BasicIndexer(more)]
-        if not (dy or dx):
-            return values
         padded = np.pad(values, [(0, y1 + 1 - more[0].stop), (0, x1 + 1 - more[1].stop)], mode="edge")
         return interpolate(padded, (dy, dx), self.nodata)
 
 
-def interpolate(values: NDArray[np.generic], shift: tuple[float, float], nodata: int | None) -> NDArray[np.generic]:
-    """Interpolate linearly between four samples; integers are rounded.
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A band at a time: images, of which the first with data is taken."""
 
-    Parameters
-    ----------
-    values : ndarray, shape (rows + 1, columns + 1)
-        The samples. Any value interpolated from NaN, or from `nodata` among integers, is no data as well.
-    shift : (float, float)
-        Rows and columns from each sample to the value beside it, 0 to below 1.
-    nodata : int, optional
-        No-data value of integers.
-    """
-    exact: NDArray[np.floating[Any]] = values.astype(np.float32 if values.dtype == np.float32 else np.float64)
-    if nodata is not None and values.dtype.kind != "f":
-        exact[values == nodata] = np.nan
-    (dy, dx) = shift
-    along = exact[:-1] if not dy else (1 - dy) * exact[:-1] + dy * exact[1:]
-    both = along[:, :-1] if not dx else (1 - dx) * along[:, :-1] + dx * along[:, 1:]
-    if values.dtype.kind == "f":
-        return both.astype(values.dtype)
-    return np.where(np.isnan(both), nodata or 0, np.rint(both)).astype(values.dtype)
+    layers: tuple[Layer, ...]
+    fill: float = 0
+    """Value of no data."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of the values."""
+        return np.result_type(*(layer.image.dtype for layer in self.layers))
+
+    def read(self, part: Rect) -> NDArray[np.generic]:
+        """Read a rectangle of values; an image is read if others have no data there."""
+        met = [(layer, overlap) for layer in self.layers if not (overlap := layer.covered.intersection(part)).empty]
+        if met and met[0][1] == part and len(met) == 1:
+            return met[0][0].read(part)
+        values: NDArray[Any] = np.full((part.height, part.width), self.fill, self.dtype)
+        lacking = np.ones(values.shape, bool)
+        for layer, overlap in met:
+            at = slice(overlap.y0 - part.y0, overlap.y1 - part.y0), slice(overlap.x0 - part.x0, overlap.x1 - part.x0)
+            if lacking[at].any():
+                found = layer.read(overlap)
+                taken = lacking[at] & ~is_no_data(found, layer.nodata)
+                values[at][taken] = found[taken]
+                lacking[at] &= ~taken
+        return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +116,10 @@ class CubeArray(BackendArray):
     """Fill value for missing images."""
     mask: GeometryMask | None = None
     """Geometry outside which values become no data, in rows and columns."""
+    classes: tuple[Cell, ...] = ()
+    """Classes by time, if some are masked."""
+    masked: tuple[int, ...] = ()
+    """Classes that become no data."""
 
     def __repr__(self) -> str:
         return f"CubeArray(shape={self.shape}, dtype={self.dtype})"
@@ -102,20 +136,37 @@ class CubeArray(BackendArray):
             bounds(index, length) for index, length in zip(key[2:], self.shape[2:], strict=True)
         )
         values = np.full((len(times), len(bands), y1 - y0, x1 - x0), self.fill, self.dtype)
-        outside = None
-        if self.mask is not None and values.size:
-            outside = ~self.mask.inside(Selection(0, Rect(y0, x0, y1, x1), (), (y0, x0)))
-
-        def read(at: tuple[int, int]) -> None:
-            cell = self.cells[times[at[0]]][bands[at[1]]]
-            if cell is not None:
-                values[at] = cell.read(y0, y1, x0, x1)
-                if outside is not None:
-                    values[at][outside] = cell.outside
-
         if values.size:
-            _for_each(read, list(product(range(len(times)), range(len(bands)))))
+            self._fill(values, [[self.cells[time][band] for band in bands] for time in times], times, (y0, x0, y1, x1))
         return values[take_times, take_bands, take_rows, take_columns]
+
+    def _fill(
+        self, values: NDArray[Any], cells: list[list[Cell | None]], times: range, part: tuple[int, int, int, int]
+    ) -> None:
+        """Read cells into an array of (time, band, y, x); mask them."""
+        rect = Rect(*part)
+        hidden = np.zeros(values.shape[2:], bool)
+        if self.mask is not None:
+            hidden = ~self.mask.inside(Selection(0, rect, (), part[:2]))
+        classes: dict[int, NDArray[np.generic]] = {}
+
+        def read(job: tuple[int, int, Cell]) -> None:
+            row, column, cell = job
+            found = cell.read(rect)
+            if column >= 0:
+                values[row, column] = found
+            if self.classes and cell is self.classes[times[row]]:
+                classes[row] = found
+
+        jobs = [(row, column, cell) for row, of in enumerate(cells) for column, cell in enumerate(of) if cell]
+        for row, time in enumerate(times) if self.classes else ():
+            if any(cells[row]) and not any(cell is self.classes[time] for cell in cells[row]):
+                jobs.append((row, -1, self.classes[time]))
+        _for_each(read, jobs)
+        for row, column, cell in jobs:
+            outside = hidden | np.isin(classes[row], self.masked) if row in classes else hidden
+            if column >= 0 and outside.any():
+                values[row, column][outside] = cell.fill
 
 
 def _numbers(index: int | slice, length: int) -> tuple[range, int | slice]:
@@ -126,12 +177,13 @@ def _numbers(index: int | slice, length: int) -> tuple[range, int | slice]:
     return range(place, place + 1), 0
 
 
-def _for_each(function: Callable[[tuple[int, int]], None], places: list[tuple[int, int]]) -> None:
-    if len(places) == 1:
-        function(places[0])
+def _for_each(function: Callable[[Any], None], jobs: Sequence[Any]) -> None:
+    if len(jobs) <= 1:
+        for job in jobs:
+            function(job)
         return
-    pool = ThreadPoolExecutor(min(_THREADS, len(places)), thread_name_prefix="jp2batch-cube")
+    pool = ThreadPoolExecutor(min(_THREADS, len(jobs)), thread_name_prefix="jp2batch-cube")
     try:
-        list(pool.map(function, places))
+        list(pool.map(function, jobs))
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,20 +1,22 @@
 """Coordinates and attributes of a cube."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from jp2batch.array.cube.alignment import AlignedImage, offset
+from jp2batch.array.cube.classes import MaskedClasses
+from jp2batch.array.cube.grid import PlacedImage, SampleGrid
 from jp2batch.array.cube.inputs import CubeImage
+from jp2batch.array.cube.resample import Method
 from jp2batch.array.dataarray import axes, spatial_ref
 from jp2batch.array.facts import ATTRIBUTES, SCALING, text
 from jp2batch.core.location import Location
 from jp2batch.core.map_area import MapArea
 from jp2batch.core.options import StorageOptions
-from jp2batch.image.header import Head
+from jp2batch.core.scaling import Scaling
 
 AS_STORED = "as stored"
 """Quantity and scaling of bands other than reflectance."""
@@ -32,18 +34,42 @@ class CubeOptions:
     scaled: bool
     storage_options: StorageOptions = field(repr=False)
     area: MapArea | None = None
+    native: float | None = None
+    """Distance of positions in metres, if they are those of native pixels; None: by levels."""
+    resampling: Method = "nearest"
+    groupby: str = "time"
+    classes: MaskedClasses | None = None
+    """Classes whose pixels become no data."""
+    dropped: tuple[str, ...] = ()
+    """Images that were processed again since."""
+
+    def has_band(self, band: str) -> bool:
+        """Return whether the cube has a band."""
+        return self.bands is None or band in self.bands
+
+    def is_aside(self, band: str) -> bool:
+        """Return whether images of a band have a grid of their own, for the mask."""
+        return (
+            self.classes is not None and band == self.classes.band and (self.native is None or not self.has_band(band))
+        )
+
+
+Place = tuple[np.datetime64, str]
+"""Time and band."""
 
 
 def coordinates(
     times: Sequence[np.datetime64],
     bands: Sequence[str],
-    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
-    base: AlignedImage,
-    options: CubeOptions,
+    members: Sequence[tuple[CubeImage, PlacedImage]],
+    images: Mapping[Place, Sequence[CubeImage]],
+    *,
+    grid: SampleGrid,
+    scaled: bool,
 ) -> dict[str, object]:
     """Return the coordinates of a cube: axes, and properties of each band."""
-    of_band = {band: one for (_, band), (_, one) in by_cell.items()}
-    offsets = [offset(of_band[band], base) if options.align == "snap" else (0.0, 0.0) for band in bands]
+    of_band = {image.band: one for image, one in reversed(members)}
+    offsets = [of_band[band].offset for band in bands]
     unit = {"units": "metre"}
     coords: dict[str, object] = {
         "time": ("time", np.array(times, "datetime64[ns]"), ATTRIBUTES["time"]),
@@ -52,13 +78,16 @@ def coordinates(
         "offset_y": ("band", [y for y, _ in offsets], {"long_name": "true northing of samples, minus y"} | unit),
         "offset_x": ("band", [x for _, x in offsets], {"long_name": "true easting of samples, minus x"} | unit),
     }
-    coords |= _applied(times, bands, by_cell) if options.scaled else {}
-    return coords | axes(base.place, base.selection) | spatial_ref(base.place, base.selection)
+    scalings = {image.band: image.scaling for image, _ in members}  # for filled cells as well
+    coords |= _applied(times, bands, scalings, images) if scaled else {}
+    return coords | axes(grid.place, grid.selection) | spatial_ref(grid.place, grid.selection)
 
 
-def unapplied(times: Sequence[np.datetime64], bands: Sequence[str], images: Sequence[CubeImage]) -> dict[str, object]:
+def unapplied(
+    times: Sequence[np.datetime64], bands: Sequence[str], images: Mapping[Place, Sequence[CubeImage]]
+) -> dict[str, object]:
     """Return the scaling of unscaled numbers, by time and band."""
-    known = {(image.time, image.band): image.scaling for image in images if image.scaling is not None}
+    known = {place: one.scaling for place, of in images.items() for one in of if one.scaling is not None}
     if not known:
         return {}
     offsets = np.full((len(times), len(bands)), np.nan, np.float32)
@@ -71,18 +100,18 @@ def unapplied(times: Sequence[np.datetime64], bands: Sequence[str], images: Sequ
     return {name: (("time", "band"), table, ATTRIBUTES[name]) for name, table in tables}
 
 
-def facts(times: Sequence[np.datetime64], bands: Sequence[str], images: Sequence[CubeImage]) -> dict[str, object]:
+def facts(
+    times: Sequence[np.datetime64], bands: Sequence[str], images: Mapping[Place, Sequence[CubeImage]]
+) -> dict[str, object]:
     """Return the facts of images: by cube, time, or time and band.
 
-    An unknown one of several is empty.
+    An unknown one of several is empty; different ones of a time and band are joined by commas.
     """
-    by_cell = {(image.time, image.band): image for image in images}
 
     def table(fact: Callable[[CubeImage], str | None]) -> Any:
-        found = [[(one := by_cell.get((time, band))) and fact(one) for band in bands] for time in times]
-        return np.array([[value or "" for value in row] for row in found], object)
+        return np.array([[joined(map(fact, images.get((time, band), ()))) for band in bands] for time in times], object)
 
-    tile = images[0].name.tile
+    tile = joined(sorted({image.name.tile or "" for of in images.values() for image in of}))
     tables = {
         "platform": table(lambda image: image.name.platform),
         "processing_baseline": table(lambda image: image.name.baseline),
@@ -92,7 +121,12 @@ def facts(times: Sequence[np.datetime64], bands: Sequence[str], images: Sequence
     }
     source = table(lambda image: Location.of(image.url).redacted)
     found["source"] = (("time", "band"), source, ATTRIBUTES["source"])
-    return found if tile is None else found | {"tile": ((), text(tile), ATTRIBUTES["tile"])}
+    return found | {"tile": ((), text(tile), ATTRIBUTES["tile"])} if tile else found
+
+
+def joined(values: Iterable[str | None]) -> str:
+    """Return different texts, with commas between."""
+    return ", ".join(dict.fromkeys(value for value in values if value))
 
 
 def _by_time(table: Any) -> tuple[tuple[str, ...], Any]:
@@ -112,19 +146,20 @@ def offsets_change(cube: xr.DataArray) -> bool:
 def _applied(
     times: Sequence[np.datetime64],
     bands: Sequence[str],
-    by_cell: Mapping[tuple[np.datetime64, str], tuple[CubeImage, AlignedImage]],
+    of_band: Mapping[str, Scaling | None],
+    images: Mapping[Place, Sequence[CubeImage]],
 ) -> dict[str, object]:
     """Return quantity and formula of each band of a scaled cube.
 
     If a formula changes with time, formulas are by time and band.
     """
-    of_band = {band: image.scaling for (_, band), (image, _) in by_cell.items()}  # for filled cells as well
-    found = [
-        [by_cell[time, band][0].scaling if (time, band) in by_cell else of_band[band] for band in bands]
-        for time in times
-    ]
     quantity = [AS_STORED if (scaling := of_band[band]) is None else scaling.quantity for band in bands]
-    formulas = np.array([[AS_STORED if one is None else one.formula for one in row] for row in found], object)
+
+    def formula(place: Place) -> str:
+        found = [image.scaling for image in images.get(place, ())] or [of_band[place[1]]]
+        return "; or ".join(dict.fromkeys(AS_STORED if one is None else one.formula for one in found))
+
+    formulas = np.array([[formula((time, band)) for band in bands] for time in times], object)
     constant = bool((formulas == formulas[0]).all())
     return {
         "quantity": ("band", np.array(quantity, object)),
@@ -132,33 +167,33 @@ def _applied(
     }
 
 
-def fill_value(members: Sequence[tuple[CubeImage, Head]]) -> int:
+def fill_value(images: Sequence[CubeImage]) -> int:
     """Return the fill value for cells without an image.
 
     It is a no-data value of the bands; 0 if they have none.
     """
-    return next((image.nodata for image, _ in members if image.nodata is not None), 0)
+    return next((image.nodata for image in images if image.nodata is not None), 0)
 
 
-def nodata_of_all(members: Sequence[tuple[CubeImage, Head]]) -> int | None:
+def nodata_of_all(images: Sequence[CubeImage]) -> int | None:
     """Return the no-data value, if equal in all bands."""
-    values = {image.nodata for image, _ in members}
+    values = {image.nodata for image in images}
     return values.pop() if len(values) == 1 else None
 
 
-def attributes(
-    members: Sequence[tuple[CubeImage, Head]], absent: Sequence[tuple[np.datetime64, str]], options: CubeOptions
-) -> dict[str, object]:
+def attributes(images: Sequence[CubeImage], absent: Sequence[Place], options: CubeOptions) -> dict[str, object]:
     """Return the attributes of a cube, valid for all its bands."""
-    first = members[0][0]
-    units = {"1" if options.scaled and image.scaling else image.mission.units(image.name) for image, _ in members}
-    quantities = {image.scaling and image.scaling.quantity for image, _ in members} if options.scaled else {None}
+    units = {"1" if options.scaled and image.scaling else image.mission.units(image.name) for image in images}
+    quantities = {image.scaling and image.scaling.quantity for image in images} if options.scaled else {None}
     found = {
-        "level": first.name.level,
-        "align": options.align,
+        "level": images[0].name.level,
+        "align": options.align if options.native is None else None,
+        "resampling": options.resampling if options.native is not None else None,
+        "masked": list(options.classes.names) if options.classes else None,
         "units": units.pop() if len(units) == 1 else None,
         "long_name": quantities.pop() if len(quantities) == 1 else None,
-        "nodata": nodata_of_all(members) if not options.scaled else None,
+        "nodata": nodata_of_all(images) if not options.scaled else None,
         "filled": [f"{band} at {time.astype('datetime64[s]')}" for time, band in absent] or None,
+        "dropped": list(options.dropped) or None,
     }
     return {key: value for key, value in found.items() if value is not None}

@@ -1,9 +1,7 @@
 """Open Sentinel-2 images as a lazy cube."""
 
 import os
-import warnings
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -11,25 +9,28 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
-from jp2batch.array.cube.alignment import AlignedImage, offset
+from jp2batch.array.cautions import warn_user
+from jp2batch.array.chunks import chunked
+from jp2batch.array.cube.classes import MaskedClasses, masked_classes
+from jp2batch.array.cube.duplicates import without_duplicates
 from jp2batch.array.cube.inputs import CubeImage, add_metadata, heads_of, listed_images
-from jp2batch.array.cube.layout import cube_layout
-from jp2batch.array.cube.lazy import Cell, CubeArray
+from jp2batch.array.cube.layout import check_levels, cube_layout
 from jp2batch.array.cube.metadata import CubeOptions, offsets_change
-from jp2batch.array.cube.part import cube_mask, cut, part_of
-from jp2batch.array.dataarray import chunked, lazy_rlevel
-from jp2batch.array.lazy import ImageArray
+from jp2batch.array.cube.part import cut, part_of
+from jp2batch.array.cube.resample import METHODS
+from jp2batch.array.cube.sizes import of_resolution
+from jp2batch.array.cube.values import cube_values
+from jp2batch.array.dataarray import lazy_rlevel
 from jp2batch.compute.connection import ClientLike
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.bands import checked_metres
-from jp2batch.core.errors import CubeMismatch
+from jp2batch.core.errors import CubeMismatch, InvalidRequest
+from jp2batch.core.location import Location
 from jp2batch.core.map_area import MapArea
 from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image.header import Head
-from jp2batch.image.missions import bands_by_label
-
-_SHOWN = 5  # tiles in a message
+from jp2batch.image.missions import bands_by_label, scene_classes
 
 
 def open_cube(
@@ -43,8 +44,11 @@ def open_cube(
     geometry: object = None,
     crs: object = None,
     resolution: object = None,
-    mask: bool = True,
+    mask: bool | str | Sequence[str | int] = True,
     align: Literal["snap", "linear"] = "snap",
+    resampling: Literal["nearest", "bilinear", "cubic"] = "nearest",
+    duplicates: Literal["latest", "error"] = "latest",
+    groupby: Literal["time", "solar_day"] = "time",
     missing: Literal["raise", "fill"] = "raise",
     scaled: bool = False,
     by_tile: bool = False,
@@ -55,39 +59,57 @@ def open_cube(
     """Open Sentinel-2 images as a lazy cube, reading headers and metadata only.
 
     Times, bands and tiles are taken from the metadata of products if these are read, else from the columns of Requests,
-    such as those of STAC items, else from the names and folders of the images. Bands of different pixel sizes are
-    brought to a common grid by their resolution levels, such as 10 m at rlevel 1 and 20 m at rlevel 0. Their samples
-    then are a fraction of a sample apart (see `align`).
+    such as those of STAC items, else from the names and folders of the images.
+
+    With a `resolution` of 10, 20 or 60, the grid of the cube is that of Sentinel-2's pixels of this size. Each band has
+    ESA's own image of this size where there is one; larger pixels are repeated, or interpolated by `resampling`; of
+    smaller ones, resolution levels are dropped. Otherwise bands of different pixel sizes are brought to a common grid
+    by their resolution levels, such as 10 m at rlevel 1 and 20 m at rlevel 0; their samples then are a fraction of a
+    sample apart (see `align`).
 
     Parameters
     ----------
     images : str, path, Request, STAC object or mapping, or iterable of these
         Paths or URLs of images of a band, and of products and files of STAC items, of which all `bands` are taken; STAC
         in memory as for `list_requests`, such as an item collection of pystac. Of a Request, path and root are used,
-        and the columns `time`, `band`, `tile`, `platform` and `processing_baseline`; windows and areas are refused, as
-        a cube has a single grid.
+        and the columns `time`, `band`, `tile`, `platform`, `processing_baseline`, `datastrip` and `processing_time`;
+        windows and areas are refused, as a cube has a single grid.
     rlevel : int
         Resolution levels to drop of the images with the largest pixels; the others drop more. -1: as many as possible.
     chunks : optional
-        As for `open`; by default a chunk has one time, one band, and a group of whole tiles, or the whole area, if it
-        is not large.
+        As for `open`. By default a chunk has one time, one band, and either the area, if it is not large, or a group of
+        whole tiles of all bands. If classes are masked in an area, it has all bands: the classes are then read once.
     bands : iterable of str, optional
         Names of the bands, in order, e.g. "B04", or common names of STAC, e.g. "red": the coordinate `band` has these
         names. By default all bands of the images. Required for products and STAC items.
     metres : int, optional
         Pixel size of the images to take from products and items; by default the smallest of each band.
-    bbox, geometry, crs, mask
-        The part of the map to open, as for `read`: all largest pixels that it touches, and their samples of all bands.
-        Positions outside a geometry are no data in all bands: the number of the band (0 for classes), or NaN in
-        reflectance.
+    bbox, geometry, crs
+        The part of the map to open, as for `read`: all pixels of the grid that it touches. Times and tiles that it does
+        not meet are left out. Positions outside a geometry are no data in all bands: the number of the band (0 for
+        classes), or NaN in reflectance.
     resolution : float, optional
-        Largest distance between samples in metres, in place of rlevel. Of each band of a product, the image with the
-        nearest pixel size not above it is taken, such as B04_20m at 20 m; nothing is resampled. If bands have only
-        larger pixels, these determine the grid.
+        Distance between samples in metres. 10, 20 or 60: exactly. Others: the largest distance not above it, in place
+        of rlevel; of each band of a product, the image with the nearest pixel size not above it is taken, and nothing
+        is resampled; if bands have only larger pixels, these determine the grid.
+    mask : bool, str or sequence
+        False to keep samples outside a geometry. "clouds", names such as "cloud_shadow", "snow" and "water", or values
+        of the classes of level 2A (SCL): their pixels are no data in all bands, too. "clouds" are the classes 3, 8, 9
+        and 10: shadows, medium and high probability, and cirrus. SCL is read with the bands; it need not be in `bands`.
     align : {"snap", "linear"}
-        "snap" leaves samples unchanged, and assigns them to the positions of the largest pixels; the true offset of
-        each band is in its coordinates `offset_x` and `offset_y`. "linear" interpolates samples to these positions;
-        integers are rounded, and a value interpolated from no data becomes no data.
+        For grids by rlevel. "snap" leaves samples unchanged, and assigns them to the positions of the largest pixels;
+        the true offset of each band is in its coordinates `offset_x` and `offset_y`. "linear" interpolates samples to
+        these positions; integers are rounded, and a value interpolated from no data becomes no data.
+    resampling : {"nearest", "bilinear", "cubic"}
+        For a resolution of 10, 20 or 60: how bands with larger pixels are interpolated. Integers are rounded; no data
+        stays where it is, and has no weight beside. Classes are always "nearest".
+    duplicates : {"latest", "error"}
+        Of images of the same tile, time, band and datastrip, "latest" takes the one of the latest baseline, and then
+        time of processing; the attribute `dropped` names the others. "error" refuses them. Datastrips of an overpass
+        are put together: where the first has no data, the next is taken.
+    groupby : {"time", "solar_day"}
+        "time" for the start of sensing of each overpass. "solar_day" puts overpasses of a day together, as odc-stac
+        does: the earliest with data is taken. Days are those of the solar time at the middle of the cube.
     missing : {"raise", "fill"}
         "raise" refuses a band that is missing at some time; "fill" fills it with no data: 0, or NaN in reflectance.
     scaled : bool
@@ -97,7 +119,9 @@ def open_cube(
         `quantification_value` of (time, band): reflectance is (cube + cube.radiometric_offset) /
         cube.quantification_value.
     by_tile : bool
-        True to open a cube for each tile. Otherwise images of several tiles are refused: mosaics are not built.
+        True to open a cube for each tile. Otherwise tiles of one zone whose grids join exactly are put together: where
+        they overlap, the first by name is taken, unless it has no data. Zones are not joined, and nothing is
+        reprojected: use `odc.stac.load(items, crs=…, resolution=…)`.
     alternate : str, optional
         Name of an alternate location of assets of STAC items, as for `list_requests`.
     client : distributed.Client, cluster, str or path, optional
@@ -108,9 +132,9 @@ def open_cube(
     Returns
     -------
     DataArray or DataTree
-        Dims (time, band, y, x); x and y are the centres of the largest pixels; `rlevel` is a coordinate of each band,
-        `tile` of the cube, `platform` and `processing_baseline` of each time, `source` of each time and band.
-        With `by_tile`, a node for each tile, with the variable `cube`.
+        Dims (time, band, y, x); x and y are the centres of the pixels of the grid; `rlevel` is a coordinate of each
+        band, `tile` of the cube, `platform` and `processing_baseline` of each time, `source` of each time and band; of
+        several images, texts are joined by commas. With `by_tile`, a node for each tile, with the variable `cube`.
 
     Raises
     ------
@@ -126,91 +150,110 @@ def open_cube(
     Warns
     -----
     UserWarning
-        The numbers of different times have different offsets, and are not scaled.
+        The numbers of different times have different offsets, and are not scaled; or chunks cut tiles.
     """
     _check_choice("align", align, ("snap", "linear"))
+    _check_choice("resampling", resampling, METHODS)
+    _check_choice("duplicates", duplicates, ("latest", "error"))
+    _check_choice("groupby", groupby, ("time", "solar_day"))
     _check_choice("missing", missing, ("raise", "fill"))
     secret = SecretDict.of(storage_options)
     each = partial(map_concurrently, client=client, storage_options=secret)
     labels, metres = bands_by_label(bands), checked_metres(metres)
     wanted = None if labels is None else list(labels)
-    area = MapArea.of(bbox, geometry, crs, resolution, mask=mask)
-    options = CubeOptions(lazy_rlevel("", rlevel, area), chunks, wanted, align, missing, scaled, secret, area)
-    resolution = area.resolution if area else None
-    found = listed_images(images, wanted, metres, each, resolution=resolution, alternate=alternate)
+    area = MapArea.of(bbox, geometry, crs, resolution, mask=mask is not False)
+    level, classes = lazy_rlevel("", rlevel, area), masked_classes(mask, scene_classes())
+    metric = area.resolution if area is not None else None
+    list_images = partial(listed_images, each=each, sizes=metric is not None, alternate=alternate)
+    found = _listed(list_images, images, wanted, metres, classes)
+    native = _native(found, area)
+    _check_ways(native, align, resampling)
+    if metric is not None:
+        found = of_resolution(found, metric, native=native is not None)
     add_metadata(found, scaled, each)
-    tiles = _by_tile(found, heads_of(found, each))
+    check_levels(found)
+    found, dropped = without_duplicates(found, duplicates)
+    options = CubeOptions(
+        level,
+        chunks,
+        wanted,
+        align,
+        missing,
+        scaled,
+        secret,
+        area,
+        native,
+        resampling,
+        groupby,
+        classes,
+        tuple(sorted(Location.of(image.url).redacted for image in dropped)),
+    )
+    members = list(zip(found, heads_of(found, each), strict=True))
     if by_tile:
-        cubes = {
-            tile: _cube(members, options, labels).to_dataset(name="cube") for tile, members in sorted(tiles.items())
-        }
+        tiles = sorted({image.name.tile or "" for image in found})
+        of_tile = {tile: [one for one in members if (one[0].name.tile or "") == tile] for tile in tiles}
+        cubes = {tile: _cube(own, options, labels).to_dataset(name="cube") for tile, own in of_tile.items()}
         return xr.DataTree.from_dict(cubes)
-    if len(tiles) > 1:
-        some = ", ".join(sorted(tiles)[:_SHOWN])
-        hint = "mosaics are not built: open a cube for each tile, with by_tile=True"
-        raise CubeMismatch("", f"images of {len(tiles)} tiles ({some}), but a cube has one grid", hint)
-    return _cube(next(iter(tiles.values())), options, labels)
+    return _cube(members, options, labels)
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         hint = " or ".join(f'"{choice}"' for choice in choices)
         raise CubeMismatch("", f"{name} has an invalid value", f"give {hint}")
 
 
-def _by_tile(images: Sequence[CubeImage], heads: Sequence[Head]) -> dict[str, list[tuple[CubeImage, Head]]]:
-    """Return images and their headers by tile."""
-    tiles: dict[str, list[tuple[CubeImage, Head]]] = defaultdict(list)
-    for image, head in zip(images, heads, strict=True):
-        tiles[image.name.tile or ""].append((image, head))
-    return tiles
+def _check_ways(native: float | None, align: str, resampling: str) -> None:
+    """Refuse options of the other kind of grid."""
+    if native is not None and align != "snap":
+        hint = 'larger pixels are interpolated by resampling="bilinear"'
+        raise CubeMismatch("", f"align= means nothing on the grid of {native:g} m", hint)
+    if native is None and resampling != "nearest":
+        raise CubeMismatch("", "resampling= needs the grid of a pixel size", "give resolution=10, 20 or 60")
+
+
+def _listed(
+    list_images: Callable[..., list[CubeImage]],
+    images: object,
+    bands: Sequence[str] | None,
+    metres: int | None,
+    classes: MaskedClasses | None,
+) -> list[CubeImage]:
+    """List the images of a cube, and those of masked classes of any size."""
+    if classes is None or bands is None or classes.band in bands:
+        return list_images(images, bands, metres)
+    given = list(images) if isinstance(images, Iterator) else images
+    try:
+        if metres is None:
+            return list_images(given, [*bands, classes.band], None)
+        return list_images(given, bands, metres) + list_images(given, [classes.band], None)
+    except InvalidRequest as error:
+        if classes.band not in error.problem:
+            raise
+        hint = "only level 2A has classes: give mask=True, or products of level 2A"
+        raise CubeMismatch(error.path, f"has no {classes.band}, which mask= needs", hint) from None
+
+
+def _native(images: Sequence[CubeImage], area: MapArea | None) -> float | None:
+    """Return the resolution if it is a size of the mission's pixels."""
+    mission = images[0].mission
+    sizes = {mission.metres(band) for band in mission.bands}
+    return area.resolution if area is not None and area.resolution in sizes else None
 
 
 def _cube(
     members: Sequence[tuple[CubeImage, Head]], options: CubeOptions, labels: Mapping[str, str] | None
 ) -> xr.DataArray:
-    """Return the cube of a tile, with labels of bands."""
+    """Return the cube of images with their headers, with labels of bands."""
     layout = cube_layout(members, options)
-    part, mask = part_of(layout, options.area), cube_mask(layout, options.area)
-    cells = tuple(
-        tuple(
-            _cell(*layout.by_cell[time, band], layout.base, options) if (time, band) in layout.by_cell else None
-            for band in layout.bands
-        )
-        for time in layout.times
-    )
-    dtype = np.result_type(*(cell.image.dtype for row in cells for cell in row if cell is not None))
-    fill = np.nan if dtype.kind == "f" else layout.fill
-    values = CubeArray(cells, layout.shape, dtype, fill, mask)
-    array = cut(layout.array(indexing.LazilyIndexedArray(values)), layout, part)
+    part = part_of(layout, options.area)
+    layout = layout.near(part.rect)
+    values = cube_values(layout, part.mask)
+    array = cut(layout.array(indexing.LazilyIndexedArray(values)), layout, part.rect)
     if labels is not None:
         array = array.assign_coords(band=array.band.copy(data=np.array([*labels.values()], object)))
     if offsets_change(array):
-        text = "numbers of different times have different offsets: compare reflectance (scaled=True) instead"
-        warnings.warn(text, stacklevel=3)
-    if dtype.kind == "f":
-        array.encoding["_FillValue"] = dtype.type(np.nan)
+        warn_user("numbers of different times have different offsets: compare reflectance (scaled=True) instead")
+    if array.dtype.kind == "f":
+        array.encoding["_FillValue"] = array.dtype.type("nan")
     return chunked(array, options.chunks)
-
-
-def _cell(image: CubeImage, one: AlignedImage, base: AlignedImage, options: CubeOptions) -> Cell:
-    scaling = image.scaling if options.scaled else None
-    dtype = one.head.dtype if scaling is None else np.dtype(np.float32)
-    selection = one.selection
-    lazy = ImageArray(
-        one.head.url,
-        selection.rlevel,
-        selection.area,
-        one.shape,
-        dtype,
-        options.storage_options,
-        scaling,
-        index=one.head.index,
-    )
-    outside = np.nan if scaling is not None else image.nodata or 0
-    if options.align == "snap" or one.first == base.first:
-        return Cell(lazy, outside=outside)
-    if image.band in image.mission.classes:
-        raise CubeMismatch(one.head.path, "classes cannot be interpolated", 'give align="snap"')
-    (y, x), (a, e) = offset(one, base), (one.place.transform[0], one.place.transform[4])
-    return Cell(lazy, (-y / (e * selection.step), -x / (a * selection.step)), image.nodata, outside)

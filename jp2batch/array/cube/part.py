@@ -1,59 +1,84 @@
 """Cut a cube to a map area: its samples, chunks and mask."""
 
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import Any
 
 import xarray as xr
 
+from jp2batch.array.chunks import grouped, with_chunks
+from jp2batch.array.cube.grid import SampleGrid
 from jp2batch.array.cube.layout import CubeLayout
-from jp2batch.array.dataarray import spatial_ref, tile_chunks
+from jp2batch.array.dataarray import spatial_ref
 from jp2batch.core.map_area import MapArea
-from jp2batch.image.georeference import level_transform
-from jp2batch.image.map_area import GeometryMask, geometry_in, select_on_map
+from jp2batch.core.window import Window
+from jp2batch.image.map_area import GeometryMask, outside, projected
 from jp2batch.image.open import naming
-from jp2batch.jpeg2000.geometry.grid import Rect, Selection, select_area
+from jp2batch.jpeg2000.geometry.grid import Rect, Selection
 
 _LARGEST = 4096  # rows or columns of a single chunk; larger parts have groups of tiles
 
 
-def part_of(layout: CubeLayout, area: MapArea | None) -> Selection:
-    """Return the samples of the grid in an area.
+@dataclass(frozen=True, slots=True)
+class CubePart:
+    """The positions of a cube in an area."""
+
+    rect: Rect
+    """Rows and columns of the grid."""
+    mask: GeometryMask | None = None
+    """Geometry outside which values become no data."""
+
+
+def part_of(layout: CubeLayout, area: MapArea | None) -> CubePart:
+    """Return the positions of the grid in an area, which is projected once.
 
     Raises
     ------
     OutsideImage
         The area does not meet the images.
     """
-    base = layout.base
+    import shapely
+
+    grid = layout.grid
     if area is None or not area.has_extent:
-        return base.selection
-    with naming(base.head.path):
-        return select_on_map(base.head.header, base.place, replace(area, resolution=None), base.selection.rlevel)
+        return CubePart(Rect(0, 0, *grid.shape))
+    with naming(grid.path):
+        shape: Any = projected(area, grid.place, grid.pixels)
+        Window.from_bounds(shape.bounds, grid.place.transform, grid.pixels)  # raises if it lies elsewhere
+        rows, columns = Window.from_bounds(shape.bounds, grid.transform, grid.shape, nearest=True)
+        rect = Rect(rows.start, columns.start, rows.stop, columns.stop)
+        if not any(one.meets(rect) for _, one in layout.members):
+            raise outside()
+    if area.geometry is None or not area.mask:
+        return CubePart(rect)
+    return CubePart(rect, GeometryMask(shapely.to_wkb(shape), grid.transform, layout.fill))
 
 
-def cut(array: xr.DataArray, layout: CubeLayout, part: Selection) -> xr.DataArray:
+def cut(array: xr.DataArray, layout: CubeLayout, rect: Rect) -> xr.DataArray:
     """Return a part of a cube, with preferred chunks.
 
-    A part has one chunk per time and band, unless it is large.
+    A part has one chunk per time and band, unless it is large; of all bands, if all need the same mask of classes.
     """
-    whole, own = layout.base.selection.area, part.area
-    y, x = own.y0 - whole.y0, own.x0 - whole.x0
-    if own != whole:
-        array = array.isel(y=slice(y, y + own.height), x=slice(x, x + own.width))
-        array = array.assign_coords(spatial_ref(layout.base.place, part))
-    chunks: dict[str, tuple[int, ...]] = {"y": (own.height,), "x": (own.width,)}
-    if own == whole or max(own.height, own.width) > _LARGEST:
-        header, finest = layout.finest.head.header, layout.finest.selection
-        y0, x0 = finest.area.y0 + y, finest.area.x0 + x
-        rect = Rect(y0, x0, y0 + own.height, x0 + own.width)
-        chunks = tile_chunks(header.siz, select_area(header, finest.rlevel, rect))
-    array.encoding["preferred_chunks"] = {"time": 1, "band": 1} | chunks
-    return array
+    whole = Rect(0, 0, *layout.grid.shape)
+    if rect != whole:
+        array = array.isel(y=slice(rect.y0, rect.y1), x=slice(rect.x0, rect.x1))
+        array = array.assign_coords(spatial_ref(layout.grid.place, selection_of(layout.grid, rect)))
+    positions, spans = layout.edges, {"y": (rect.y0, rect.y1), "x": (rect.x0, rect.x1)}
+    edges = {
+        dim: [0, *(at - start for at in positions[dim] if start < at < stop), stop - start]
+        for dim, (start, stop) in spans.items()
+    }
+    area = layout.options.area
+    if area is None or not area.has_extent or max(rect.height, rect.width) > _LARGEST:
+        return with_chunks(
+            array, {"time": 1, "band": 1} | {dim: grouped(bounds) for dim, bounds in edges.items()}, edges
+        )
+    bands = 1 if layout.options.classes is None else len(layout.bands)
+    return with_chunks(array, {"time": 1, "band": bands, "y": (rect.height,), "x": (rect.width,)}, edges)
 
 
-def cube_mask(layout: CubeLayout, area: MapArea | None) -> GeometryMask | None:
-    """Return the mask of a cube, by row and column numbers."""
-    if area is None or area.geometry is None or not area.mask:
-        return None
-    base = layout.base
-    transform = level_transform(base.place.transform, *base.selection.first, base.selection.step)
-    return GeometryMask(geometry_in(area, base.place, base.head.header), transform, layout.fill)
+def selection_of(grid: SampleGrid, rect: Rect) -> Selection:
+    """Return a part of a grid as samples of a single image."""
+    whole = grid.selection
+    y0, x0 = whole.area.y0 + rect.y0, whole.area.x0 + rect.x0
+    first = whole.first[0] + rect.y0 * whole.step, whole.first[1] + rect.x0 * whole.step
+    return Selection(whole.rlevel, Rect(y0, x0, y0 + rect.height, x0 + rect.width), (), first)

@@ -20,6 +20,7 @@ from jp2batch.array.cube.metadata import CubeOptions
 from jp2batch.array.zarr_files import METADATA, regrouped, zarr_files
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.errors import CubeMismatch, Jp2BatchError
+from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image.header import Head, head_of, read_head
@@ -199,6 +200,7 @@ def plan_stored_cube(
     _check_readable(images, heads)
     members = [(image, head) for image, head in zip(images, heads, strict=True) if isinstance(head, Head)]
     unread = [image for image, head in zip(images, heads, strict=True) if not isinstance(head, Head)]
+    _check_single(images)
     options = CubeOptions(levels.pop(), None, None, "snap", "fill", False, storage_options)
     layout = cube_layout(members, options, unread)
     return _stored(layout)
@@ -207,14 +209,15 @@ def plan_stored_cube(
 def _stored(layout: CubeLayout) -> tuple[CubeGrid, dict[str, bytes]]:
     import dask.array
 
-    rows, columns = layout.base.shape
+    rows, columns = layout.grid.shape
+    base = next(one for _, one in layout.members if one.head.place == layout.grid.place)
     grid = CubeGrid(
         CubeAxes(tuple(layout.times), tuple(layout.bands)),
-        replace(layout.base.head, index=None),
-        layout.base.selection.rlevel,
+        replace(base.head, index=None),
+        base.selection.rlevel,
         rows,
         columns,
-        np.result_type(*(head.dtype for _, head in layout.members)),
+        np.result_type(*(one.head.dtype for _, one in layout.members)),
         layout.fill,
         (max(layout.chunks["y"]), max(layout.chunks["x"])),
     )
@@ -259,6 +262,17 @@ def _check_readable(images: Sequence[CubeImage], heads: Sequence[Head | Jp2Batch
     for image, head in zip(images, heads, strict=True):
         if isinstance(head, Jp2BatchError) and image.band not in known:
             raise head
+
+
+def _check_single(images: Sequence[CubeImage]) -> None:
+    """Refuse two images of a time and band, which share a plane."""
+    seen: dict[tuple[np.datetime64, str], CubeImage] = {}
+    for image in images:
+        other = seen.setdefault((image.time, image.band), image)
+        if other is not image:
+            shown = Location.of(other.url).redacted
+            problem = f"is another image of {image.band} at {image.time.astype('datetime64[s]')} than {shown}"
+            raise CubeMismatch(image.url, problem, "list only one of them: of a single pixel size and processing")
 
 
 def is_same_cube(files: Mapping[str, bytes], others: Mapping[str, bytes]) -> bool:

@@ -1,0 +1,107 @@
+"""Chunks of lazy arrays: whole tiles, which are read and decoded once."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+import xarray as xr
+from dask.base import tokenize
+
+from jp2batch.array.cautions import warn_user
+from jp2batch.array.facts import source_of
+from jp2batch.core.errors import InvalidRequest
+
+_CHUNK = 2048  # approximate rows and columns of a chunk: some MB, to keep the chunks of a large cube few
+_EDGES = "tile_edges"
+
+
+def with_chunks(array: xr.DataArray, chunks: Mapping[str, object], edges: Mapping[str, Sequence[int]]) -> xr.DataArray:
+    """Return an array with preferred chunks, and edges of tiles for `chunked`.
+
+    Parameters
+    ----------
+    array : DataArray
+        A lazy array.
+    chunks : mapping
+        Preferred chunks by dimension.
+    edges : mapping
+        Positions of the edges of tiles along y and x.
+    """
+    array.encoding |= {"preferred_chunks": dict(chunks), _EDGES: dict(edges)}
+    return array
+
+
+def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
+    """Return a lazy array with chunks, specified as for `open`.
+
+    Raises
+    ------
+    InvalidRequest
+        The array lacks a dimension of `chunks`.
+
+    Warns
+    -----
+    UserWarning
+        Chunks cut tiles.
+    """
+    edges = array.encoding.pop(_EDGES, {})
+    if chunks is None:
+        return array
+    if isinstance(chunks, Mapping) and not set(chunks) <= set(array.dims):
+        problem = "chunks name a dimension that the array does not have"
+        raise InvalidRequest(source_of(array), problem, f"it has {', '.join(map(str, array.dims))}")
+    variable = array.variable
+    preferred = array.encoding["preferred_chunks"]
+    cut = preferred if chunks == {} else _automatic(array, chunks, edges)
+    cut = variable.chunk(cut).chunksizes
+    if chunks != {}:
+        _warn_of_cuts(cut, edges, preferred)
+    image = getattr(variable._data, "array", None)  # xarray would derive the name from the whole index
+    part = getattr(getattr(variable._data, "key", None), "tuple", None)
+    values = variable.chunk(cut, name=f"jp2batch-{tokenize(image, part, cut)}")
+    return array.copy(data=values.data)  # coordinates are not chunked
+
+
+def grouped(bounds: Sequence[int], longest: int | None = None) -> tuple[int, ...]:
+    """Return the lengths of groups of neighbouring tiles, from tile bounds.
+
+    A group is not longer than `longest`, by default that of a chunk, unless it is a single tile.
+    """
+    longest = _CHUNK if longest is None else longest
+    edges = [bounds[0]]
+    for bound, following in pairwise([*bounds[1:], math.inf]):
+        if following - edges[-1] > longest:
+            edges.append(int(bound))
+    return tuple(stop - start for start, stop in pairwise(edges))
+
+
+def _automatic(array: xr.DataArray, chunks: Any, edges: Mapping[str, Sequence[int]]) -> Any:
+    """Return chunks with "auto" replaced by lengths of whole tiles."""
+    from dask.array.core import normalize_chunks
+
+    by_dim = chunks if isinstance(chunks, Mapping) else dict.fromkeys(array.dims, chunks)
+    automatic = [dim for dim, length in by_dim.items() if isinstance(length, str) and length == "auto"]
+    if not automatic:
+        return chunks
+    wanted = tuple(by_dim.get(dim, -1) for dim in array.dims)
+    lengths = dict(zip(array.dims, normalize_chunks(wanted, array.shape, dtype=array.dtype), strict=True))  # type: ignore[no-untyped-call]
+    whole = {dim: grouped(edges[str(dim)], max(lengths[dim])) for dim in automatic if str(dim) in edges}
+    return {dim: whole.get(dim, lengths[dim]) for dim in by_dim}
+
+
+def _warn_of_cuts(
+    cut: Mapping[Any, tuple[int, ...]], edges: Mapping[str, Sequence[int]], preferred: Mapping[str, object]
+) -> None:
+    """Warn if the bounds of chunks lie inside tiles."""
+    cuts = [dim for dim, own in edges.items() if {*accumulate(cut[dim])} - {*own}]
+    if cuts:
+        shown = ", ".join(f"{dim}: {_first(preferred.get(dim))}" for dim in cuts)
+        warn_user(
+            f"chunks along {' and '.join(cuts)} cut tiles, which are then read and decoded more than once: "
+            f"leave chunks out, or give whole tiles, as {{{shown}}}"
+        )
+
+
+def _first(lengths: object) -> object:
+    return lengths[0] if isinstance(lengths, tuple) else lengths

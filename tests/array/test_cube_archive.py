@@ -54,10 +54,9 @@ def split(tmp_path_factory) -> list[Path]:
         {"B04_10m": numbers(1, 200, hole=BOTTOM), "SCL_20m": upper},
         {"B04_10m": numbers(2, 200, hole=TOP), "SCL_20m": lower},
     ]
+    minutes = timedelta(minutes=2)
     return [
-        write_product(
-            folder, images, datastrip=TIME + number * 2 * timedelta(minutes=1), made=TIME + 3 * HOUR + number * HOUR
-        )
+        write_product(folder, images, datastrip=TIME + number * minutes, made=TIME + (3 + number) * HOUR)
         for number, images in enumerate(parts)
     ]
 
@@ -371,7 +370,6 @@ def test_longitudes_stay_on_the_side_of_the_zone(epsg, easting, expected):
     place = Georeference(
         (60.0, 0.0, easting - 3000.0, 0.0, -60.0, 7400000.0 + 3000), CRS.from_epsg(epsg).to_wkt(), epsg
     )
-    assert longitude(place, (100, 100)) == pytest.approx(expected, abs=2.5)
     assert abs(longitude(place, (100, 100)) - expected) < 2.5
 
 

@@ -34,7 +34,7 @@ def parse_properties(properties: Mapping[str, object]) -> ImageName:
 
 
 def scene_classes() -> SceneClasses | None:
-    """Return the classes of the first mission that has some."""
+    """Return the classes of the first mission with some."""
     return next(filter(None, (mission.scene_classes for mission in MISSIONS)), None)
 
 

@@ -47,7 +47,7 @@ class Sentinel2Metadata:
     datastrip: datetime | None
     """Start of sensing of the datastrip; None for granules of several."""
     processing_time: datetime | None
-    """Time of processing: that of the name, else of generation."""
+    """Time of processing in the name, else of generation."""
     images: tuple[str, ...]
     """Paths of the images, relative to the product's folder."""
     quantification: float | None
@@ -202,7 +202,10 @@ def _metadata(root: "Element", texts: Mapping[str, str], level: sentinel2.Level)
 
 
 def _processing_time(name: str | None, made: str | None) -> datetime | None:
-    """Return the time in a product's name, by which parts of an overpass differ, or else of generation."""
+    """Return the time in a product's name, else of generation.
+
+    Parts of an overpass may differ only in their names.
+    """
     facts = sentinel2.parse_product(name) if name else None
     return (facts.processing_time if facts else None) or (_whole_seconds(made) if made else None)
 

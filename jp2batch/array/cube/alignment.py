@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jp2batch.array.cube.grid import Lattice, PlacedImage, SampleGrid, Span, place_in
+from jp2batch.array.cube.grid import AxisSpan, Lattice, PlacedImage, SampleGrid, place_in
 from jp2batch.core.errors import CubeMismatch
 from jp2batch.core.map_area import MapArea
 from jp2batch.core.request import LOWEST
@@ -86,7 +86,7 @@ def place_all(heads: Sequence[Head], rlevel: int, area: MapArea | None = None) -
 
 
 def aligned(placed: Sequence[AlignedImage], align: str) -> tuple[list[PlacedImage], SampleGrid]:
-    """Return images of a tile on the grid of its largest pixels, and the grid.
+    """Return images on the grid of the largest pixels.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def aligned(placed: Sequence[AlignedImage], align: str) -> tuple[list[PlacedImag
     a, _, c, _, e, f = base.place.transform
     (row, column), step = base.selection.first, base.selection.step
     lattice = Lattice(base.place.crs_wkt, (f + e * row, c + a * column), (e * step, a * step))
-    rows, columns = (Span(0, size) for size in base.shape)
+    rows, columns = (AxisSpan(0, size) for size in base.shape)
     found = [
         PlacedImage(
             one.head,
@@ -117,7 +117,7 @@ def aligned(placed: Sequence[AlignedImage], align: str) -> tuple[list[PlacedImag
 
 
 def _shift(one: AlignedImage, base: AlignedImage) -> tuple[float, float]:
-    """Return rows and columns from samples of an image to those of another."""
+    """Return the shift to the samples of another image."""
     (y, x), (a, e) = offset(one, base), (one.place.transform[0], one.place.transform[4])
     return -y / (e * one.selection.step), -x / (a * one.selection.step)
 

@@ -24,7 +24,7 @@ class MaskedClasses:
 
 
 def masked_classes(mask: object, classes: SceneClasses | None) -> MaskedClasses | None:
-    """Return the classes that `mask=` of a cube names; None for True and False.
+    """Return the classes in `mask=`; None for True and False.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Images of the same ground, time and band: parts of an overpass, or processed again."""
+"""Parts of an overpass, and images processed again."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def without_duplicates(images: Sequence[CubeImage], duplicates: str) -> tuple[list[CubeImage], list[CubeImage]]:
-    """Return the images to use, and those that were processed again since.
+    """Return the images to use, and outdated ones.
 
     Images of a tile, time and band remain together if they are of several datastrips: of other starts of sensing, or of
     the same baseline and processed within an hour. Of others, the latest by baseline and time of processing remain.
@@ -47,6 +47,27 @@ def without_duplicates(images: Sequence[CubeImage], duplicates: str) -> tuple[li
     return sorted(kept, key=lambda image: order[id(image)]), dropped
 
 
+def check_single(images: Sequence[CubeImage]) -> None:
+    """Refuse two images of a time and band.
+
+    Raises
+    ------
+    CubeMismatch
+        There are two.
+    """
+    seen: dict[object, CubeImage] = {}
+    for image in images:
+        other = seen.setdefault((image.time, image.band), image)
+        if other is not image:
+            raise _another(image, other)
+
+
+def _another(image: CubeImage, other: CubeImage) -> CubeMismatch:
+    problem = f"is another image of {image.band} at {image.time.astype('datetime64[s]')} than {_shown(other)}"
+    hint = "give only one of them: of a single pixel size and processing; or resolution="
+    return CubeMismatch(image.url, problem, hint)
+
+
 def _by_datastrip(images: list[CubeImage]) -> list[list[CubeImage]]:
     """Return images by the start of their datastrip, if all are known."""
     starts = {image.name.datastrip for image in images}
@@ -64,9 +85,7 @@ def _latest(images: list[CubeImage]) -> tuple[list[CubeImage], list[CubeImage]]:
     versions = [_version(one) for one in used]
     for one, other, version, following in zip(used, used[1:], versions, versions[1:], strict=False):
         if version == following:
-            problem = f"is another image of {one.band} at {one.time.astype('datetime64[s]')} than {_shown(one)}"
-            hint = "give only one of them: of a single pixel size and processing; or resolution="
-            raise CubeMismatch(other.url, problem, hint)
+            raise _another(other, one)
     return used, ordered[len(used) :]
 
 

@@ -1,4 +1,4 @@
-"""Grid of a cube: positions on the map, and the samples of each image there."""
+"""Grid of a cube, and positions of images on it."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,15 @@ from jp2batch.image.georeference import Georeference, Transform, level_transform
 from jp2batch.image.header import Head
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection, select, tile_bounds
 
+TileEdges = tuple[int, ...]
+"""Positions of the edges of tiles along an axis."""
+
 _EXACT = 1e-6  # of a sample; coordinates of metres have more digits
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """Positions that an image covers along an axis, and its samples there."""
+class AxisSpan:
+    """Positions of an image along an axis, and its samples."""
 
     start: int
     """First position."""
@@ -39,7 +42,7 @@ class Span:
         """Return the first position at or after the start of a sample."""
         return self.start + -(-(sample - self.lead) // self.step) * self.repeat
 
-    def moved(self, positions: int) -> "Span":
+    def moved(self, positions: int) -> "AxisSpan":
         """Return the span at other positions."""
         return replace(self, start=self.start + positions, stop=self.stop + positions)
 
@@ -65,8 +68,8 @@ class PlacedImage:
     """All its samples at a resolution level."""
     lattice: Lattice
     """The grid, beginning at the image."""
-    rows: Span
-    columns: Span
+    rows: AxisSpan
+    columns: AxisSpan
     offset: tuple[float, float] = (0.0, 0.0)
     """Distance in y and x from positions to samples."""
     shift: tuple[float, float] = (0.0, 0.0)
@@ -78,7 +81,7 @@ class PlacedImage:
 
     @property
     def covered(self) -> Rect:
-        """The positions that it covers."""
+        """Rows and columns of its positions."""
         return Rect(self.rows.start, self.columns.start, self.rows.stop, self.columns.stop)
 
     @property
@@ -87,7 +90,7 @@ class PlacedImage:
         return self.selection.area.height, self.selection.area.width
 
     @property
-    def tile_edges(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def tile_edges(self) -> tuple[TileEdges, TileEdges]:
         """Positions of the edges of tiles, along y and x."""
         found = tile_bounds(self.head.header.siz, self.selection)
         ys, xs = (
@@ -122,7 +125,7 @@ class SampleGrid:
 
 
 def place_native(head: Head, spacing: float, *, classes: bool) -> PlacedImage:
-    """Place an image on a grid of a spacing, from its own corner.
+    """Place an image on a grid from its own corner.
 
     Larger pixels are repeated. Of smaller ones, resolution levels are dropped, and every second, third, … sample is
     taken if no level fits. Levels would mix classes, hence these are taken from the full image.
@@ -145,7 +148,7 @@ def place_native(head: Head, spacing: float, *, classes: bool) -> PlacedImage:
     lead = (step - 1) // 2
     area = selection.area
     rows, columns = (
-        Span(0, max(0, (size - 1 - lead) // step + 1) * max(1, repeat), max(1, repeat), step, lead)
+        AxisSpan(0, max(0, (size - 1 - lead) // step + 1) * max(1, repeat), max(1, repeat), step, lead)
         for size in (area.height, area.width)
     )
     a, _, c, _, e, f = transform
@@ -158,7 +161,7 @@ def place_native(head: Head, spacing: float, *, classes: bool) -> PlacedImage:
 
 
 def native_grid(image: PlacedImage) -> SampleGrid:
-    """Return the grid of an image that is placed on its native grid."""
+    """Return the native grid of an image."""
     (y, x), (dy, dx) = image.lattice.corner, image.lattice.spacing
     place = replace(place_in(image.head), transform=(dx, 0.0, x, 0.0, dy, y))
     shape = image.rows.stop, image.columns.stop
@@ -203,7 +206,7 @@ def join(
 
 
 def _extended(grid: SampleGrid, corner: tuple[int, int], shape: tuple[int, int], pixels: tuple[int, int]) -> SampleGrid:
-    """Return a grid that begins at another position, and has another shape."""
+    """Return a grid with another corner and shape."""
     a, b, c, d, e, f = grid.place.transform
     y0, x0, step = grid.selection.area.y0, grid.selection.area.x0, grid.selection.step
     place = replace(grid.place, transform=(a, b, c + a * step * corner[1], d, e, f + e * step * corner[0]))
@@ -238,7 +241,7 @@ def _move(base: PlacedImage, image: PlacedImage) -> tuple[int, int]:
 
 
 def place_in(head: Head) -> Georeference:
-    """Return the georeference of an image that is not rotated.
+    """Return the georeference of an image, unless it is rotated.
 
     Raises
     ------
@@ -256,14 +259,14 @@ def _whole(ratio: float) -> int:
     return near if near and math.isclose(ratio, near, rel_tol=1e-9) else 0
 
 
-def shared_edges(axes: Sequence[Sequence[int]], length: int, longest: int) -> list[int]:
-    """Return positions that cut no tile of any image, along an axis.
+def shared_edges(axes: Sequence[TileEdges], length: int, longest: int) -> list[int]:
+    """Return positions between the tiles of all images.
 
     If they are farther apart than `longest`, the largest tiles are cut.
 
     Parameters
     ----------
-    axes : sequence of sequence of int
+    axes : sequence of tuple of int
         Edges of the tiles of each image, including those of the image.
     length : int
         Positions of the axis.
@@ -271,13 +274,13 @@ def shared_edges(axes: Sequence[Sequence[int]], length: int, longest: int) -> li
         Largest distance of edges.
     """
     positions = sorted({0, length, *(edge for edges in axes for edge in edges if 0 < edge < length)})
-    for edges in sorted({tuple(edges) for edges in axes}, key=len, reverse=True):
+    for edges in sorted({*axes}, key=len, reverse=True):
         fewer = list(_uncut(positions, edges))
         if max(stop - start for start, stop in pairwise(fewer)) <= longest or len(fewer) == len(positions):
             positions = fewer
     return positions
 
 
-def _uncut(positions: Sequence[int], edges: Sequence[int]) -> Iterator[int]:
+def _uncut(positions: Sequence[int], edges: TileEdges) -> Iterator[int]:
     own = set(edges)
     return (at for at in positions if at <= edges[0] or at >= edges[-1] or at in own)

@@ -63,7 +63,7 @@ def listed_images(
     sizes: bool = False,
     alternate: str | None = None,
 ) -> list[CubeImage]:
-    """List the images of a cube, with those of products and items.
+    """List the images of a cube, also of products and items.
 
     With `sizes`, images of all pixel sizes are listed; otherwise, of products and items, the smallest of each band.
     """

@@ -129,7 +129,7 @@ def cube_layout(
 def _placed(
     members: Sequence[tuple[CubeImage, Head]], aside: Sequence[tuple[CubeImage, Head]], options: CubeOptions
 ) -> tuple[list[Member], list[Member], SampleGrid]:
-    """Place images, and those of the mask, on a grid."""
+    """Place images, also of the mask, on a grid."""
     placed: list[PlacedImage] = []
     grids: list[SampleGrid] = []
     if options.native is not None:
@@ -158,7 +158,7 @@ def _native(image: CubeImage, head: Head, spacing: float) -> PlacedImage:
 
 
 def _order(member: Member) -> tuple[object, ...]:
-    """Order images of a cell: by time, tile, and the latest processing first."""
+    """Order images by time and tile, latest processing first."""
     name, made = member[0].name, member[0].name.processing_time
     return member[0].time, name.tile or "", -made.timestamp() if made else 0.0
 
@@ -193,7 +193,7 @@ def check_levels(images: Sequence[CubeImage]) -> None:
 def _absent(
     placed: Sequence[Member], times: Mapping[int, np.datetime64], bands: Sequence[str]
 ) -> list[tuple[np.datetime64, str]]:
-    """Return times and bands without an image of a tile that has other bands."""
+    """Return times and bands without an image of some tile."""
     there: dict[tuple[np.datetime64, str], set[str]] = defaultdict(set)
     for image, _ in placed:
         there[times[id(image)], f"{image.time} {image.name.tile}"].add(image.band)
@@ -235,7 +235,7 @@ def _classes(
     placed: Sequence[Member],
     masking: Sequence[Member],
     times: Mapping[int, np.datetime64],
-    wanted: Sequence[np.datetime64],
+    instants: Sequence[np.datetime64],
     options: CubeOptions,
 ) -> dict[np.datetime64, list[Member]]:
     """Return the images of masked classes at each time.
@@ -248,7 +248,7 @@ def _classes(
     if options.classes is None:
         return {}
     band = options.classes.band
-    found: dict[np.datetime64, list[Member]] = {time: [] for time in wanted}
+    found: dict[np.datetime64, list[Member]] = {time: [] for time in instants}
     for image, one in sorted(masking or placed, key=_order):
         if image.band == band and times[id(image)] in found:
             found[times[id(image)]].append((image, one))

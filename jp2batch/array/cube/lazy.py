@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from jp2batch.array.cube.grid import Span
+from jp2batch.array.cube.grid import AxisSpan
 from jp2batch.array.cube.resample import interpolate, is_no_data, needed, resample
 from jp2batch.array.lazy import ImageArray, bounds
 from jp2batch.image.map_area import GeometryMask
@@ -28,8 +28,8 @@ class Layer:
 
     image: ImageArray
     """Samples of shape (rows, columns)."""
-    rows: Span
-    columns: Span
+    rows: AxisSpan
+    columns: AxisSpan
     shift: tuple[float, float] = (0.0, 0.0)
     """Rows and columns from samples to interpolated values, 0 to below 1.
 
@@ -42,11 +42,11 @@ class Layer:
 
     @property
     def covered(self) -> Rect:
-        """The positions that it covers."""
+        """Rows and columns of its positions."""
         return Rect(self.rows.start, self.columns.start, self.rows.stop, self.columns.stop)
 
     def read(self, part: Rect) -> NDArray[np.generic]:
-        """Read a rectangle that the image covers."""
+        """Read a rectangle inside the image."""
         if any(self.shift):
             return self._between(part)
         spans, at = (self.rows, self.columns), (slice(part.y0, part.y1), slice(part.x0, part.x1))
@@ -74,7 +74,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A band at a time: images, of which the first with data is taken."""
+    """Images of a band at a time; the first data count."""
 
     layers: tuple[Layer, ...]
     fill: float = 0
@@ -86,7 +86,10 @@ class Cell:
         return np.result_type(*(layer.image.dtype for layer in self.layers))
 
     def read(self, part: Rect) -> NDArray[np.generic]:
-        """Read a rectangle of values; an image is read if others have no data there."""
+        """Read a rectangle of values.
+
+        An image is read only if those before it have no data somewhere.
+        """
         met = [(layer, overlap) for layer in self.layers if not (overlap := layer.covered.intersection(part)).empty]
         if met and met[0][1] == part and len(met) == 1:
             return met[0][0].read(part)
@@ -119,7 +122,7 @@ class CubeArray(BackendArray):
     classes: tuple[Cell, ...] = ()
     """Classes by time, if some are masked."""
     masked: tuple[int, ...] = ()
-    """Classes that become no data."""
+    """Classes to turn into no data."""
 
     def __repr__(self) -> str:
         return f"CubeArray(shape={self.shape}, dtype={self.dtype})"

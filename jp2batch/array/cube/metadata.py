@@ -35,20 +35,20 @@ class CubeOptions:
     storage_options: StorageOptions = field(repr=False)
     area: MapArea | None = None
     native: float | None = None
-    """Distance of positions in metres, if they are those of native pixels; None: by levels."""
+    """Distance of native pixels in metres; None: a grid by levels."""
     resampling: Method = "nearest"
     groupby: str = "time"
     classes: MaskedClasses | None = None
     """Classes whose pixels become no data."""
     dropped: tuple[str, ...] = ()
-    """Images that were processed again since."""
+    """Outdated images."""
 
     def has_band(self, band: str) -> bool:
         """Return whether the cube has a band."""
         return self.bands is None or band in self.bands
 
     def is_aside(self, band: str) -> bool:
-        """Return whether images of a band have a grid of their own, for the mask."""
+        """Return whether a band is placed apart, for the mask."""
         return (
             self.classes is not None and band == self.classes.band and (self.native is None or not self.has_band(band))
         )

@@ -219,7 +219,7 @@ def _listed(
     metres: int | None,
     classes: MaskedClasses | None,
 ) -> list[CubeImage]:
-    """List the images of a cube, and those of masked classes of any size."""
+    """List the images of a cube and of masked classes."""
     if classes is None or bands is None or classes.band in bands:
         return list_images(images, bands, metres)
     given = list(images) if isinstance(images, Iterator) else images

@@ -29,7 +29,9 @@ class CubePart:
 
 
 def part_of(layout: CubeLayout, area: MapArea | None) -> CubePart:
-    """Return the positions of the grid in an area, which is projected once.
+    """Return the positions of the grid in an area.
+
+    The area is projected once.
 
     Raises
     ------

@@ -1,11 +1,11 @@
-"""Resample images with larger pixels than a cube's grid, and interpolate between samples."""
+"""Resample larger pixels, and interpolate between samples."""
 
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jp2batch.array.cube.grid import Span
+from jp2batch.array.cube.grid import AxisSpan
 
 Method = Literal["nearest", "bilinear", "cubic"]
 METHODS = ("nearest", "bilinear", "cubic")
@@ -14,8 +14,8 @@ _TAPS = {"nearest": 1, "bilinear": 2, "cubic": 4}  # samples of a value, along a
 _SHARPNESS = -0.5  # of Keys' cubic convolution, as in GDAL
 
 
-def needed(span: Span, start: int, stop: int, method: str, size: int) -> slice:
-    """Return the samples that positions of an axis need."""
+def needed(span: AxisSpan, start: int, stop: int, method: str, size: int) -> slice:
+    """Return the samples for positions of an axis."""
     numbers = span.samples(start, stop)
     more = _TAPS[method] // 2 if span.repeat > 1 else 0
     return slice(max(0, int(numbers[0]) - more), min(size, int(numbers[-1]) + 1 + more))
@@ -23,7 +23,7 @@ def needed(span: Span, start: int, stop: int, method: str, size: int) -> slice:
 
 def resample(
     values: NDArray[np.generic],
-    spans: tuple[Span, Span],
+    spans: tuple[AxisSpan, AxisSpan],
     part: tuple[slice, slice],
     first: tuple[int, int],
     *,
@@ -39,7 +39,7 @@ def resample(
     ----------
     values : ndarray, shape (rows, columns)
         The samples.
-    spans : (Span, Span)
+    spans : (AxisSpan, AxisSpan)
         Position of the samples along both axes.
     part : (slice, slice)
         The positions.
@@ -79,10 +79,10 @@ def is_no_data(values: NDArray[Any], nodata: int | None) -> NDArray[np.bool_]:
 
 
 Weights = list[tuple[NDArray[np.intp], NDArray[np.float64]]]
-"""Numbers of samples and their weights, for each position; one pair a tap."""
+"""Sample and weight of each position; a pair for each tap."""
 
 
-def _weights(span: Span, at: slice, before: int, size: int, method: str) -> Weights:
+def _weights(span: AxisSpan, at: slice, before: int, size: int, method: str) -> Weights:
     """Return the samples of each position along an axis, and their weights.
 
     Samples outside have no weight; the others have a sum of 1.

@@ -7,7 +7,7 @@ from jp2batch.array.cube.inputs import CubeImage
 
 
 def of_resolution(images: Sequence[CubeImage], resolution: float, *, native: bool) -> list[CubeImage]:
-    """Return an image of each band, with the largest pixels not above a resolution.
+    """Return images with the largest pixels not above a resolution.
 
     If a band has only larger pixels, these are the smallest. Unless the grid is `native`, resolution levels have to
     join the sizes: if they cannot, such as 60 m with 10 m, smaller ones are chosen.
@@ -25,7 +25,7 @@ def of_resolution(images: Sequence[CubeImage], resolution: float, *, native: boo
 
 
 def _one_each(images: Sequence[CubeImage], largest: float) -> list[CubeImage]:
-    """Return the images of one size of each band of a product."""
+    """Return images of a single size of each band and product."""
     best: dict[object, int] = {}
     for image in images:
         key, metres = _identity(image), image.metres or 0
@@ -34,7 +34,7 @@ def _one_each(images: Sequence[CubeImage], largest: float) -> list[CubeImage]:
 
 
 def _identity(image: CubeImage) -> object:
-    """Return what images of several sizes have in common."""
+    """Return the common facts of images of several sizes."""
     name = image.name
     if image.metres is None:
         return image.url

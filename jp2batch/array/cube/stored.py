@@ -14,13 +14,13 @@ import orjson
 import xarray as xr
 
 from jp2batch.array.cube.alignment import place_all
+from jp2batch.array.cube.duplicates import check_single
 from jp2batch.array.cube.inputs import CubeImage, add_metadata, listed_images, named_image
 from jp2batch.array.cube.layout import CubeLayout, cube_layout, sorted_bands
 from jp2batch.array.cube.metadata import CubeOptions
 from jp2batch.array.zarr_files import METADATA, regrouped, zarr_files
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.errors import CubeMismatch, Jp2BatchError
-from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image.header import Head, head_of, read_head
@@ -200,7 +200,7 @@ def plan_stored_cube(
     _check_readable(images, heads)
     members = [(image, head) for image, head in zip(images, heads, strict=True) if isinstance(head, Head)]
     unread = [image for image, head in zip(images, heads, strict=True) if not isinstance(head, Head)]
-    _check_single(images)
+    check_single(images)
     options = CubeOptions(levels.pop(), None, None, "snap", "fill", False, storage_options)
     layout = cube_layout(members, options, unread)
     return _stored(layout)
@@ -262,17 +262,6 @@ def _check_readable(images: Sequence[CubeImage], heads: Sequence[Head | Jp2Batch
     for image, head in zip(images, heads, strict=True):
         if isinstance(head, Jp2BatchError) and image.band not in known:
             raise head
-
-
-def _check_single(images: Sequence[CubeImage]) -> None:
-    """Refuse two images of a time and band, which share a plane."""
-    seen: dict[tuple[np.datetime64, str], CubeImage] = {}
-    for image in images:
-        other = seen.setdefault((image.time, image.band), image)
-        if other is not image:
-            shown = Location.of(other.url).redacted
-            problem = f"is another image of {image.band} at {image.time.astype('datetime64[s]')} than {shown}"
-            raise CubeMismatch(image.url, problem, "list only one of them: of a single pixel size and processing")
 
 
 def is_same_cube(files: Mapping[str, bytes], others: Mapping[str, bytes]) -> bool:

@@ -36,7 +36,10 @@ def grouped_times(images: Sequence[CubeImage], grid: SampleGrid, groupby: str) -
 
 
 def longitude(place: Georeference, shape: tuple[int, int]) -> float:
-    """Return the longitude of the middle of a grid; 0 without a reference system."""
+    """Return the longitude of the middle of a grid.
+
+    It is 0 without a reference system.
+    """
     from pyproj import CRS, Transformer
 
     if place.crs_wkt is None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jp2batch.array.dataarray import open, read  # noqa: A004  # named as xarray's and rasterio's
     from jp2batch.array.product import open_product
     from jp2batch.batch.catalog import list_requests
+    from jp2batch.batch.extract.extract import extract
     from jp2batch.batch.manifest.read import iter_manifest, read_manifest
     from jp2batch.batch.report import BatchInterrupted, BatchReport, BatchSummary
     from jp2batch.batch.run import as_completed, run, to_delayed
@@ -39,6 +40,7 @@ _HOMES = {
     "Result": "compute.result",
     "Window": "core.window",
     "as_completed": "batch.run",
+    "extract": "batch.extract.extract",
     "inspect": "image.inspect",
     "iter_manifest": "batch.manifest.read",
     "list_requests": "batch.catalog",
@@ -65,6 +67,7 @@ __all__ = [
     "Result",
     "Window",
     "as_completed",
+    "extract",
     "inspect",
     "iter_manifest",
     "list_requests",

@@ -90,7 +90,7 @@ class MapArea:
         if crs is None and not isinstance(geometry, str | Mapping):
             crs = getattr(geometry, "crs", None)  # of geopandas
         text = None if geometry is None else _wkt(geometry)
-        return cls(None if bbox is None else _bounds(bbox), text, _crs(crs), _metres(resolution), mask)
+        return cls(None if bbox is None else _bounds(bbox), text, crs_text(crs), _metres(resolution), mask)
 
     @property
     def has_extent(self) -> bool:
@@ -135,7 +135,14 @@ def _bounds(bbox: object) -> Bounds:
     return x0, y0, x1, y1
 
 
-def _crs(crs: object) -> str:
+def crs_text(crs: object) -> str:
+    """Return a reference system as text; without one, longitude and latitude.
+
+    Raises
+    ------
+    InvalidWindow
+        It is neither text, nor a number, nor an object of pyproj or rasterio.
+    """
     if crs is None:
         return LON_LAT
     if isinstance(crs, numbers.Integral) and not isinstance(crs, bool):

@@ -7,21 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jp2batch.core.errors import InvalidRlevel, InvalidWindow, OutsideImage
+from jp2batch.core.errors import InvalidRlevel, InvalidWindow
 from jp2batch.core.map_area import Bounds, MapArea
 from jp2batch.core.request import LOWEST
 from jp2batch.core.window import Window
 from jp2batch.image.georeference import Georeference, Transform, level_transform, lon_lat_bounds
 from jp2batch.image.missions import identify
+from jp2batch.image.near import SEGMENTS, bounds_around, cut, outside
 from jp2batch.image.open import OpenImage
 from jp2batch.image.place import place_of
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection, select, select_area
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 
 _NEARLY = 1 + 1e-9  # a resolution that arithmetic has made smaller
-_SEGMENTS = 100  # per side of an area, when it is projected
 _DEGREE = 0.01  # longest segment of longitude and latitude
-_MARGIN = 5  # times the image's extent; what lies farther away is not projected
 _BLOCK = 128  # rows and columns tested together
 
 
@@ -134,14 +133,14 @@ def projected(area: MapArea, place: Georeference, shape: tuple[int, int]) -> Any
     try:
         own, target = CRS.from_user_input(area.crs), CRS.from_wkt(str(place.crs_wkt))
         there = Transformer.from_crs(own, target, always_xy=True)
-        around = _around(place.transform, shape, there)
+        around = bounds_around(_extent(place.transform, shape), there)
     except ProjError:  # also of an unknown system
         raise InvalidWindow("", "the crs cannot be read", "give a code such as EPSG:4326") from None
-    near = _cut(shape_of(area), around, wraps=own.is_geographic)
+    near = cut(shape_of(area), around, wraps=own.is_geographic)
     if near.is_empty:
         raise outside()
     x0, y0, x1, y1 = near.bounds
-    longest = max(x1 - x0, y1 - y0) / _SEGMENTS
+    longest = max(x1 - x0, y1 - y0) / SEGMENTS
     dense = shapely.segmentize(near, min(longest, _DEGREE) if own.is_geographic else longest) if longest else near
     moved = shapely.transform(dense, lambda xy: np.column_stack(there.transform(xy[:, 0], xy[:, 1])))
     extent = shapely.Polygon(_corners(place.transform, slice(0, shape[0]), slice(0, shape[1])))
@@ -157,11 +156,6 @@ def shape_of(area: MapArea) -> Any:
     return shapely.from_wkt(area.geometry) if area.bbox is None else shapely.box(*area.bbox)
 
 
-def outside() -> OutsideImage:
-    """Return the error for an area outside an image."""
-    return OutsideImage("", "the area does not meet the image", "jp2batch.inspect tells the bounds of the image")
-
-
 def _outside(place: Georeference, shape: tuple[int, int]) -> OutsideImage:
     """Return this error with the bounds of the image."""
     bounds = lon_lat_bounds(place, shape)
@@ -169,29 +163,6 @@ def _outside(place: Georeference, shape: tuple[int, int]) -> OutsideImage:
         return outside()
     hint = f"the image lies in the bbox {','.join(f'{value:.6g}' for value in bounds)}, in longitude and latitude"
     return OutsideImage("", "the area does not meet the image", hint)
-
-
-def _around(transform: Transform, shape: tuple[int, int], there: Any) -> Bounds:
-    """Return bounds around an image in the area's reference system.
-
-    The largest longitude may exceed 180 degrees.
-    """
-    xs, ys = zip(*_corners(transform, slice(0, shape[0]), slice(0, shape[1])), strict=True)
-    margin = _MARGIN * max(max(xs) - min(xs), max(ys) - min(ys))
-    box = min(xs) - margin, min(ys) - margin, max(xs) + margin, max(ys) + margin
-    x0, y0, x1, y1 = there.transform_bounds(*box, densify_pts=_SEGMENTS, direction="INVERSE")
-    if not all(map(math.isfinite, (x0, y0, x1, y1))):
-        raise outside()
-    return x0, y0, x1 + 360 if x1 < x0 else x1, y1
-
-
-def _cut(shape: Any, around: Bounds, *, wraps: bool) -> Any:
-    """Return the part of a shape within bounds; longitudes wrap."""
-    import shapely
-    from shapely.affinity import translate
-
-    box, turns = shapely.box(*around), (-360, 0, 360) if wraps else (0,)
-    return shapely.union_all([shapely.intersection(translate(shape, turn), box) for turn in turns])
 
 
 def mask_of(opened: OpenImage, area: MapArea | None) -> "GeometryMask | None":
@@ -292,6 +263,11 @@ def _touched_by(shape: Any, transform: Transform, rows: slice, columns: slice) -
         for y in range(rows.start, rows.stop)
     ]
     return shapely.intersects(shape, shapely.polygons(np.array(cells)))
+
+
+def _extent(transform: Transform, shape: tuple[int, int]) -> Bounds:
+    xs, ys = zip(*_corners(transform, slice(0, shape[0]), slice(0, shape[1])), strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def _corners(transform: Transform, rows: slice, columns: slice) -> list[tuple[float, float]]:

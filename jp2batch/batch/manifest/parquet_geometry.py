@@ -33,7 +33,7 @@ class GeometryColumn:
         if name is None or not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
             return None
         is_bounds = box is not None and pa.types.is_struct(schema.field(box).type)
-        return cls(name, _crs_of(schema.metadata or {}, name), names.get("crs", "crs"), box if is_bounds else None)
+        return cls(name, crs_of(schema.metadata or {}, name), names.get("crs", "crs"), box if is_bounds else None)
 
     def read(self, row: dict[str, object]) -> dict[str, object]:
         """Return a row with its geometry as text, and its reference system."""
@@ -59,7 +59,7 @@ def _text_of(wkb: bytes) -> object:
     return str(shapely.to_wkt(shape, rounding_precision=-1))
 
 
-def _crs_of(metadata: dict[bytes, bytes], name: str) -> str:
+def crs_of(metadata: dict[bytes, bytes], name: str) -> str:
     """Return the reference system of a column, by the metadata of GeoParquet."""
     from pyproj import CRS
     from pyproj.exceptions import CRSError

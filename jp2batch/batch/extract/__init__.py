@@ -1,0 +1,1 @@
+"""Values of fields in many images: inputs, statistics, tables."""

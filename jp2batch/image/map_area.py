@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jp2batch.core.errors import InvalidRlevel, InvalidWindow
+from jp2batch.core.errors import InvalidRlevel, InvalidWindow, OutsideImage
 from jp2batch.core.map_area import Bounds, MapArea
 from jp2batch.core.request import LOWEST
 from jp2batch.core.window import Window

@@ -105,8 +105,9 @@ def test_all_bands_of_any_pixel_size_are_read_and_points_agree_with_each(product
 
 
 def test_the_resolution_chooses_the_level(product: Path, band: Any):
-    found = extract(product, polygons(band, 3), "B04", crs=UTM, stats=None, resolution=40)
-    level = jp2batch.read(str(path_of(product, "B04_10m")), 2)
+    path = str(path_of(product, "B04_10m"))
+    found = extract(path, polygons(band, 3), crs=UTM, stats=None, resolution=40)
+    level = jp2batch.read(path, 2)
     values = level.sel(x=found.x.to_xarray(), y=found.y.to_xarray()).values.astype(float)
     np.testing.assert_array_equal(found.value, np.where(values == 0, np.nan, values))
     assert set(found.id) == {0, 1, 2}

@@ -11,7 +11,8 @@ from jp2batch.array.cube.layout import CubeLayout
 from jp2batch.array.dataarray import spatial_ref
 from jp2batch.core.map_area import MapArea
 from jp2batch.core.window import Window
-from jp2batch.image.map_area import GeometryMask, outside, projected
+from jp2batch.image.map_area import GeometryMask, projected
+from jp2batch.image.near import outside
 from jp2batch.image.open import naming
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection
 

@@ -136,7 +136,7 @@ def _bounds(bbox: object) -> Bounds:
 
 
 def crs_text(crs: object) -> str:
-    """Return a reference system as text; without one, longitude and latitude.
+    """Return a reference system as text; by default longitude and latitude.
 
     Raises
     ------

@@ -7,7 +7,7 @@ from jp2batch.core.errors import OutsideImage
 from jp2batch.core.map_area import Bounds
 
 SEGMENTS = 100
-"""Segments per side of an area that is projected."""
+"""Segments per side of a projected area."""
 _MARGIN = 5  # times the image's extent; what lies farther away is not projected
 
 

@@ -44,7 +44,7 @@ def extract(
     storage_options: StorageOptions = None,
     progress: bool = True,
 ) -> "pd.DataFrame":
-    """Return the values of many points and polygons in many images, as a table.
+    """Return the values of many points and polygons in many images.
 
     Each image is read once, and of it only the precincts around the fields.
 
@@ -124,7 +124,7 @@ def delivery_of(  # noqa: PLR0917  # the options of `extract`, in their order
     scaled: bool,
     storage_options: StorageOptions = None,
 ) -> AsFieldRows:
-    """Return the delivery of the rows of fields, from a file or any other form."""
+    """Return the delivery of the rows of fields of any form."""
     names = statistic_names(stats)
     if isinstance(fields, str | os.PathLike):
         found = read_fields(fields, id=id, crs=crs, storage_options=storage_options)

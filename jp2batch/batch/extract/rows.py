@@ -1,4 +1,4 @@
-"""Rows of a table: statistics or samples of the fields in an image."""
+"""Table rows: statistics or samples of fields in an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ NO_TIME = np.datetime64("NaT", "ns")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FieldRows:
-    """Rows of an image: columns of the same length, and facts of all of them."""
+    """Rows of an image: columns of equal length, and common facts."""
 
     fields: NDArray[np.int32]
     """Index of the field of each row."""

@@ -1,4 +1,4 @@
-"""Statistics of the samples of fields, without those of no data."""
+"""Statistics of the samples of fields, without no data."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,18 +16,18 @@ _SAME = {"majority": "mode", "average": "mean", "minimum": "min", "maximum": "ma
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Samples:
-    """Samples of some fields, one field after the other; each has at least one."""
+class FieldSamples:
+    """Samples of some fields, field by field; none is empty."""
 
     values: Values
-    """Samples, sorted within each field."""
+    """FieldSamples, sorted within each field."""
     begins: NDArray[np.int64]
     """Place of the first sample of each field."""
     counts: NDArray[np.int64]
     """Number of samples of each field."""
 
     @classmethod
-    def of(cls, values: Values, counts: NDArray[np.int64]) -> "Samples":
+    def of(cls, values: Values, counts: NDArray[np.int64]) -> "FieldSamples":
         """Return samples in the order of fields; `counts` are not 0."""
         order = np.lexsort((values, np.repeat(np.arange(len(counts)), counts)))
         return cls(values[order], np.cumsum(counts) - counts, counts)
@@ -63,16 +63,16 @@ class Samples:
         return self.values[begins[best[first]]]
 
 
-_FUNCTIONS: Mapping[str, Callable[[Samples], NDArray[np.generic]]] = {
+_FUNCTIONS: Mapping[str, Callable[[FieldSamples], NDArray[np.generic]]] = {
     "mean": lambda samples: samples.sums() / samples.counts,
     "median": lambda samples: samples.percentiles(50),
     "count": lambda samples: samples.counts,
     "min": lambda samples: samples.values[samples.begins],
     "max": lambda samples: samples.values[samples.begins + samples.counts - 1],
     "std": lambda samples: np.sqrt(samples.variances()),
-    "var": Samples.variances,
-    "sum": Samples.sums,
-    "mode": Samples.modes,
+    "var": FieldSamples.variances,
+    "sum": FieldSamples.sums,
+    "mode": FieldSamples.modes,
 }
 
 
@@ -105,7 +105,7 @@ def statistics_of(values: Values, counts: NDArray[np.int64], names: Sequence[str
     Parameters
     ----------
     values : ndarray
-        Samples in the order of fields, NaN for no data.
+        FieldSamples in the order of fields, NaN for no data.
     counts : ndarray
         Number of samples of each field.
     names : sequence of str
@@ -131,7 +131,7 @@ def _of_part(values: Values, counts: NDArray[np.int64], names: Sequence[str]) ->
     there = np.bincount(field[valid], minlength=len(counts))
     found = {name: np.full(len(counts), 0 if name == "count" else np.nan) for name in names}
     if valid.any():
-        samples = Samples.of(values[valid], there[there > 0])
+        samples = FieldSamples.of(values[valid], there[there > 0])
         for name in names:
             function = _function(name)
             if function is not None:
@@ -139,8 +139,8 @@ def _of_part(values: Values, counts: NDArray[np.int64], names: Sequence[str]) ->
     return dict(found)
 
 
-def _function(name: str) -> Callable[[Samples], NDArray[np.generic]] | None:
-    """Return the function of a statistic; None if there is none."""
+def _function(name: str) -> Callable[[FieldSamples], NDArray[np.generic]] | None:
+    """Return the function of a statistic; None if unknown."""
     match = _PERCENTILE.fullmatch(name)
     if match and float(match[1]) <= 100:
         return lambda samples: samples.percentiles(float(match[1]))

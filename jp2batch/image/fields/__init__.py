@@ -1,1 +1,1 @@
-"""Fields on the map, and the samples of an image that belong to each."""
+"""Fields on the map, and their samples in images."""

@@ -27,7 +27,7 @@ class FieldSet:
     ids: tuple[int | str, ...] = field(compare=False, repr=False)
     """Id of each field."""
     wkb: bytes = field(compare=False, repr=False)
-    """Geometries as WKB, one after the other."""
+    """Geometries as WKB, without gaps."""
     ends: Any = field(compare=False, repr=False)
     """End of each geometry in `wkb`, an array."""
 
@@ -82,7 +82,7 @@ def _checked_ids(ids: Sequence[int | str]) -> tuple[int | str, ...]:
 
 
 def _check(shapes: Any, ids: Sequence[int | str], crs: str) -> None:
-    """Refuse geometries that have no samples of their own.
+    """Refuse geometries without samples: lines, empty, not finite.
 
     Raises
     ------

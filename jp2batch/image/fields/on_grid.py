@@ -1,4 +1,4 @@
-"""Samples of fields on the grid of an image, shared by all images of that grid."""
+"""Samples of fields on a grid, shared by its images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +82,7 @@ class FieldSelector:
 
     fields: FieldSet
     all_touched: bool = False
-    """True for all samples that a polygon overlaps."""
+    """True for all samples overlapped by a polygon."""
 
     def select(self, opened: OpenImage, request: Request) -> Selection:
         """Return the samples of all fields in an image.

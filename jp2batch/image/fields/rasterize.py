@@ -15,10 +15,10 @@ from jp2batch.jpeg2000.geometry.runs import Numbers, Runs, expanded
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FieldRuns:
-    """Runs of samples of fields, in the order of fields, rows and columns."""
+    """Runs of samples, in the order of fields, rows and columns."""
 
     fields: Numbers
-    """Index of each field that meets the grid, sorted."""
+    """Index of each field on the grid, sorted."""
     counts: Numbers
     """Number of samples of each; 0 of a polygon between the centres."""
     runs: Runs
@@ -48,7 +48,7 @@ class _Edges:
         return cls(start[:, 0], start[:, 1], stop[:, 0], stop[:, 1], fields[polygon][ring[:-1][is_edge]])
 
     def at(self, edge: Numbers, y: Any) -> NDArray[np.float64]:
-        """Return the columns of edges at some heights; the first of a level edge."""
+        """Return the columns of edges at some heights."""
         x0, y0, height = self.x0[edge], self.y0[edge], self.y1[edge] - self.y0[edge]
         found: NDArray[np.float64] = x0 + (y - y0) * (self.x1[edge] - x0) / np.where(height > 0, height, 1)
         return found
@@ -89,7 +89,7 @@ def rasterize(shapes: Any, fields: Numbers, shape: tuple[int, int], *, all_touch
 
 
 Spans = tuple[Numbers, Numbers, Numbers, Numbers]
-"""Field, row, first column and last but one of each run."""
+"""Field, row, start and stop of each run."""
 
 
 def _of_points(points: Any, fields: Numbers) -> Spans:
@@ -111,7 +111,7 @@ def _filled(edges: _Edges, shape: tuple[int, int]) -> Spans:
 
 
 def _crossed(edges: _Edges, shape: tuple[int, int]) -> Spans:
-    """Return the samples that edges cross."""
+    """Return the samples crossed by edges."""
     first = np.clip(np.floor(edges.y0), 0, shape[0]).astype(np.int64)
     last = np.clip(np.maximum(np.ceil(edges.y1), np.floor(edges.y0) + (edges.y0 % 1 > 0)), 0, shape[0])
     edge, number = expanded(np.maximum(last.astype(np.int64) - first, 0))
@@ -126,7 +126,7 @@ def _crossed(edges: _Edges, shape: tuple[int, int]) -> Spans:
 
 
 def _merged(field: Numbers, y: Numbers, x0: Numbers, x1: Numbers, width: int) -> tuple[Numbers, Runs]:
-    """Return runs in order and their fields, those of a field that meet merged."""
+    """Return fields and runs in order, with touching runs merged."""
     order = np.lexsort((x0, y, field))
     field, y, x0, x1 = field[order], y[order], x0[order], x1[order]
     line = np.cumsum((np.diff(field, prepend=-1) != 0) | (np.diff(y, prepend=-1) != 0)) * (width + 1)

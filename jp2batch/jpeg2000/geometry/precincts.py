@@ -120,7 +120,7 @@ def wanted_area(header: MainHeader, selection: Selection) -> int:
 
 
 def _covered(area: Rect, ppx: int, ppy: int, whole: Rect) -> Rect:
-    """Return the precincts that meet an area, as samples."""
+    """Return the precincts around an area, as samples."""
     y0, x0 = area.y0 >> ppy << ppy, area.x0 >> ppx << ppx
     return Rect(y0, x0, ceil_div(area.y1, 1 << ppy) << ppy, ceil_div(area.x1, 1 << ppx) << ppx).intersection(whole)
 

@@ -27,7 +27,7 @@ class Runs:
 
     @classmethod
     def of(cls, y: Numbers, x0: Numbers, x1: Numbers) -> Self:
-        """Return runs that are not empty, their samples numbered in order."""
+        """Return runs, not empty, with their samples numbered in order."""
         first = np.zeros(len(y), np.int64)
         np.cumsum(x1[:-1] - x0[:-1], out=first[1:])
         return cls(y, x0, x1, first)

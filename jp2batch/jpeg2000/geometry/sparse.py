@@ -19,7 +19,7 @@ _TOGETHER = 1 << 20  # samples whose positions are in memory at once
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """Grid of cells that respects tiles and precincts."""
+    """Grid of cells within tiles and precincts."""
 
     rows: Numbers
     columns: Numbers

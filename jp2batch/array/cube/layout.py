@@ -56,7 +56,9 @@ class CubeLayout:
     @property
     def edges(self) -> dict[str, list[int]]:
         """Positions of the edges of tiles, for y and x."""
-        found = [image.tile_edges for members in self.by_cell.values() for _, image in members]
+        images = [image for members in self.by_cell.values() for _, image in members]
+        alike = {(one.head.header.siz, one.selection, one.rows, one.columns): one for one in images}
+        found = [image.tile_edges for image in alike.values()]
         return {
             dim: shared_edges([edges[axis] for edges in found], self.grid.shape[axis], _LONGEST)
             for axis, dim in enumerate("yx")
@@ -90,7 +92,8 @@ class CubeLayout:
             for place, members in self.by_cell.items()
             if (met := [member for member in members if member[1].meets(part)])
         }
-        times = [time for time in self.times if any(time == there for there, _ in by_cell)]
+        there = {time for time, _ in by_cell}
+        times = [time for time in self.times if time in there]
         absent = [place for place in self.absent if place[0] in times]
         return replace(self, by_cell=by_cell, times=times, absent=absent)
 
@@ -113,7 +116,7 @@ def cube_layout(
     by_cell: dict[Place, list[Member]] = defaultdict(list)
     for member in sorted(placed, key=_order):
         by_cell[times[id(member[0])], member[0].band].append(member)
-    cells = [*by_cell, *((image.time, image.band) for image in unread)]
+    cells = {*by_cell, *((image.time, image.band) for image in unread)}
     found = sorted({time for time, _ in cells})
     bands = list(options.bands or sorted_bands([image for image, _ in inside] + list(unread)))
     absent = _absent(placed, times, bands) if not unread else []

@@ -1,4 +1,4 @@
-"""The accessor `.jp2` of DataArrays: pictures of images, series and cubes.
+"""The accessor `.jp2` of DataArrays: pictures of images and cubes; bands as variables.
 
 Importing this module registers the accessor.
 """
@@ -62,6 +62,38 @@ class Jp2Accessor:
         if not titles:
             return stretched_picture(images[0], side, nodata=nodata)
         return contact_sheet(images, titles, side=min(side, 260) if len(images) > 1 else side, nodata=nodata)
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return the bands of a cube as variables, such as `.red`, of a Dataset.
+
+        rioxarray then names the bands of a GeoTIFF: `cube.jp2.to_dataset().isel(time=0).rio.to_raster("date.tif")`.
+
+        Returns
+        -------
+        Dataset
+            A variable for each band, with the facts of the band as attributes; facts of each time and band are
+            coordinates with the name of the band appended, as `radiometric_offset_red`.
+
+        Raises
+        ------
+        InvalidRequest
+            The array has no dimension `band`.
+        """
+        array = self._array
+        if "band" not in array.dims:
+            raise InvalidRequest("", "the array has no dimension band", "open it by open_cube")
+        names = [str(name) for name in array["band"].values]
+        return xr.Dataset({name: _variable(array, place, name) for place, name in enumerate(names)})
+
+
+def _variable(array: xr.DataArray, place: int, name: str) -> xr.DataArray:
+    """Return a band, with its facts under names of their own."""
+    facts = [str(fact) for fact, values in array.coords.items() if "band" in values.dims and fact != "band"]
+    band = array.isel(band=place).drop_vars("band")
+    scalars = {fact: band.coords[fact].item() for fact in facts if not band.coords[fact].ndim}
+    others = {fact: f"{fact}_{name}" for fact in facts if fact not in scalars}
+    found = band.drop_vars(scalars).rename(others).rename(name)
+    return found.assign_attrs(scalars, long_name=name)
 
 
 def _check_side(side: object) -> None:

@@ -1,7 +1,6 @@
 """The bands of a cube as variables of a Dataset: each with its own facts, and named in files."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest

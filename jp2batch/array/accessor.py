@@ -1,4 +1,4 @@
-"""The accessor `.jp2` of DataArrays: pictures of images and cubes; bands as variables.
+"""The accessor `.jp2` of DataArrays: pictures, and bands as variables.
 
 Importing this module registers the accessor.
 """
@@ -64,7 +64,7 @@ class Jp2Accessor:
         return contact_sheet(images, titles, side=min(side, 260) if len(images) > 1 else side, nodata=nodata)
 
     def to_dataset(self) -> xr.Dataset:
-        """Return the bands of a cube as variables, such as `.red`, of a Dataset.
+        """Return the bands of a cube as variables of a Dataset.
 
         rioxarray then names the bands of a GeoTIFF: `cube.jp2.to_dataset().isel(time=0).rio.to_raster("date.tif")`.
 

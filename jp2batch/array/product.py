@@ -1,28 +1,30 @@
 """Open a product as a DataTree of lazy arrays."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import xarray as xr
 
+from jp2batch.array.cautions import warn_user
 from jp2batch.array.chunks import chunked
 from jp2batch.array.dataarray import lazy_rlevel, open_lazily
 from jp2batch.array.facts import ImageFacts, in_dataset
 from jp2batch.compute.parallel import map_concurrently
-from jp2batch.core.arguments import as_path
-from jp2batch.core.errors import ImageNotFound, OutsideImage
+from jp2batch.core.errors import ImageNotFound, OutsideImage, PermissionDenied
 from jp2batch.core.location import Location
 from jp2batch.core.map_area import MapArea
 from jp2batch.core.mission import ImageName, ListedImage, Mission, ProductMetadata
 from jp2batch.core.options import StorageOptions
-from jp2batch.image.missions import product_mission
-from jp2batch.image.products import product_images
+from jp2batch.image.missions import bands_by_label
+from jp2batch.image.product_source import source_of_product
+from jp2batch.image.source_images import advised
+from jp2batch.image.stac.metadata import contradiction
 
 
 def open_product(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Mapping[str, Any] | Any,
     bands: str | Iterable[str] | None = None,
     rlevel: int = 0,
     chunks: Any = {},  # noqa: B006  # as xarray has it; never changed
@@ -33,17 +35,19 @@ def open_product(
     resolution: object = None,
     mask: bool = True,
     scaled: bool = False,
+    alternate: str | None = None,
     storage_options: StorageOptions = None,
 ) -> xr.DataTree:
     """Open a Sentinel-2 product lazily, reading metadata and headers only.
 
     Parameters
     ----------
-    path : str or path
+    path : str, path, STAC item or mapping
         Path or URL of the product's folder, of the metadata in it, or of its archive (.zip, .tar). Either may be
-        chained, as `zip://NAME.SAFE::s3://bucket/NAMES.zip`.
+        chained, as `zip://NAME.SAFE::s3://bucket/NAMES.zip`. Or a STAC item: its file, an item of pystac, or a mapping.
     bands : iterable of str, optional
-        Names of bands, such as "B04", "SCL", "TCI"; by default all.
+        Names of bands, such as "B04", "SCL", "TCI", or common names of STAC, such as "red": the variables have these
+        names. By default all.
     rlevel : int
         Resolution levels to drop of each image: 0 = full, -1 = the lowest.
     chunks : optional
@@ -54,6 +58,8 @@ def open_product(
     scaled : bool
         True to convert spectral bands to reflectance, as for `read`. Otherwise the coordinates `radiometric_offset` and
         `quantification_value` apply to them: reflectance is (number + offset) / quantification.
+    alternate : str, optional
+        Name of an alternate location of assets of a STAC item, as for `list_requests`.
     storage_options : mapping, optional
         fsspec's options for the store.
 
@@ -70,15 +76,28 @@ def open_product(
     ------
     Jp2BatchError
         Always one of its subclasses, naming the path and what to do.
+
+    Warns
+    -----
+    UserWarning
+        `scaled` is True, and a STAC item has another scaling than the metadata of its product.
     """
-    product, area = as_path(path), MapArea.of(bbox, geometry, crs, resolution, mask=mask)
+    labels, area = bands_by_label(bands), MapArea.of(bbox, geometry, crs, resolution, mask=mask)
+    source = source_of_product(path, labels, alternate, storage_options=storage_options)
+    product, metadata, images = source.path, source.metadata, source.images
     rlevel = lazy_rlevel(product, rlevel, area)
-    metadata, images = product_images(product, bands, storage_options=storage_options)
-    mission = product_mission(product)
-    opener = partial(_open, mission, metadata, rlevel=rlevel, area=area, scaled=scaled)
-    arrays = map_concurrently(opener, images, client=None, storage_options=storage_options)
+    if scaled:
+        claims = ((one.path, one.claim, metadata.scaling(one.name.band)) for one in images if one.claim)
+        if text := contradiction(claims):
+            warn_user(text)
+    opener = partial(_open, source.mission, metadata, rlevel=rlevel, area=area, scaled=scaled)
+    try:
+        arrays = map_concurrently(opener, images, client=None, storage_options=storage_options)
+    except PermissionDenied as error:
+        raise advised(error, {image.path: image.access for image in images}) from None
     opened = list(zip(images, arrays, strict=True))
-    found = [(image, chunked(array, chunks)) for image, array in opened if isinstance(array, xr.DataArray)]
+    found = [(image, array) for image, array in opened if isinstance(array, xr.DataArray)]
+    found = [(image, chunked(_labelled(array, labels), chunks)) for image, array in found]
     if not found and (elsewhere := [array for array in arrays if isinstance(array, OutsideImage)]):
         raise elsewhere[0]
     missing = [image for image, array in opened if array is None]
@@ -114,6 +133,11 @@ def _open(
         return None
     except OutsideImage as error:
         return error
+
+
+def _labelled(array: xr.DataArray, labels: Mapping[str, str] | None) -> xr.DataArray:
+    """Return an array with the name that was asked for."""
+    return array.rename((labels or {}).get(str(array.name), array.name))
 
 
 def _tree(

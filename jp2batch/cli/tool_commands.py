@@ -37,9 +37,10 @@ def sample(folder: str, size: int, tlm: bool, dates: int) -> None:
 
 
 @click.command(short_help="Make a manifest of the images of products and STAC items.")
-@click.argument("sources", metavar="SAFE|ITEMS.json|IMAGE…", nargs=-1, required=True)
-@click.option("--bands", metavar="B04,B08", help="Bands to list.  [default: all]")
+@click.argument("sources", metavar="SAFE|ITEMS|IMAGE…", nargs=-1, required=True)
+@click.option("--bands", metavar="B04,B08", help="Bands to list; also by common names, as red,nir.  [default: all]")
 @click.option("--metres", type=int, help="Pixel size in metres.  [default: the smallest of each band]")
+@click.option("--alternate", metavar="NAME", help="Alternate location of assets of STAC items, as s3 or https.")
 @image_flags
 @area_flags
 @click.option("-o", "--output", metavar="FILE", help="File .csv or .ndjson, also with .gz, instead of stdout.")
@@ -49,6 +50,7 @@ def manifest(
     *,
     bands: str | None,
     metres: int | None,
+    alternate: str | None,
     rlevel: int,
     window: str | None,
     area: MapArea | None,
@@ -57,10 +59,14 @@ def manifest(
 ) -> None:
     """Make a manifest of the images of products and STAC items.
 
+    ITEMS is a file of STAC items: JSON (.json, .geojson), a document per line (.ndjson, .jsonl), or stac-geoparquet
+    (.parquet).
+
     \b
     Examples:
       jp2batch manifest scenes/*.SAFE --bands B04,B08 -o scenes.csv
       jp2batch manifest items.json --bands B04 --metres 10 --rlevel 3 -o scenes.ndjson
+      jp2batch manifest search.parquet --bands red,nir --alternate https -o scenes.csv
       jp2batch manifest scenes/*.SAFE --bands B04,B8A --bbox -8.99,53.20,-8.97,53.21 --resolution 20 -o scenes.csv
       jp2batch manifest s3://bucket/NAME.SAFE --bands TCI | jp2batch run - -o pictures/ --format png
     """
@@ -78,6 +84,7 @@ def manifest(
         rlevel=rlevel,
         window=window,
         **part,
+        alternate=alternate,
         storage_options=storage.options_for(sources[0]),
     )
     if output is None:

@@ -16,7 +16,14 @@ _BAND = re.compile(r"[A-Z][A-Z0-9_]{0,5}")
 def band_names(bands: object) -> list[str] | None:
     """Return upper-case band names from "b04", "B04,B08" or a list.
 
-    None means all bands.
+    None means all bands. Errors are those of `band_texts`.
+    """
+    texts = band_texts(bands)
+    return None if texts is None else [text.upper() for text in texts]
+
+
+def band_texts(bands: object) -> list[str] | None:
+    """Return names of bands as they are written; None for all bands.
 
     Raises
     ------
@@ -34,7 +41,7 @@ def band_names(bands: object) -> list[str] | None:
     for place, name in enumerate(names):
         if name in names[:place]:
             raise InvalidRequest("", f"band {named([name])} is given twice", "give it once")
-    return names
+    return texts
 
 
 def named(bands: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jp2batch.core.bands import band_names
+from jp2batch.core.bands import band_texts
 from jp2batch.core.errors import InvalidPath, InvalidRequest, MetadataError, StorageError
 from jp2batch.core.location import Location
 from jp2batch.core.mission import ImageName, Mission, ProductMetadata, SceneClasses
@@ -74,12 +74,12 @@ def bands_by_label(bands: object) -> dict[str, str] | None:
     Parameters
     ----------
     bands : object
-        Names of bands as for `band_names`, also common names of STAC, such as "red" and "nir08".
+        Names of bands as for `band_names`, or common names of STAC, such as "red", "nir08", "scl".
 
     Returns
     -------
     dict or None
-        From "B04" to "red"; names of the mission are in its spelling. None for all bands.
+        From "B04" to "red". Names of the mission are in its spelling, even if asked for as "b04". None for all bands.
 
     Raises
     ------
@@ -87,9 +87,9 @@ def bands_by_label(bands: object) -> dict[str, str] | None:
         `bands` is not a list of band names, or two names are of one band.
     """
     labels: dict[str, str] = {}
-    for name in band_names(bands) or ():
-        band = common_band(name) or name
-        label = name if band == name else name.lower()
+    for text in band_texts(bands) or ():
+        band = common_band(text) or text.upper()
+        label = band if band == text or common_band(text) is None else text.lower()
         if band in labels:
             raise InvalidRequest("", f"{labels[band]} and {label} are one band", "give one of its names")
         labels[band] = label

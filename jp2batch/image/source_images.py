@@ -1,6 +1,6 @@
 """Images of products, STAC items and paths, by pixel size."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from jp2batch.core.errors import PermissionDenied
@@ -58,15 +58,6 @@ class SourceImages:
         return replace(self, images=tuple(kept))
 
 
-def one_each(images: Sequence[ListedImage], largest: float) -> list[ListedImage]:
-    """Return an image of each band and tile.
-
-    Its pixels are the largest up to a size, or else the smallest.
-    """
-    sizes = _sizes(images, largest)
-    return list({_key(image): image for image in images if image.metres == sizes[_key(image)]}.values())
-
-
 def _sizes(images: Iterable[ListedImage], largest: float) -> dict[tuple[str | None, str | None], int]:
     """Return the pixel size to take of each band and tile.
 
@@ -88,8 +79,11 @@ def _key(image: ListedImage) -> tuple[str | None, str | None]:
     return image.name.band, image.name.tile
 
 
-def advised(error: PermissionDenied, images: Iterable[ListedImage]) -> PermissionDenied:
-    """Return a refusal with the advice of the STAC item."""
-    hints = (one.access for one in images if one.access and Location.of(one.path).redacted == error.path)
+def advised(error: PermissionDenied, advice: Mapping[str, str]) -> PermissionDenied:
+    """Return a refusal with the advice of the STAC item.
+
+    `advice` is by path; it may be empty.
+    """
+    hints = (hint for path, hint in advice.items() if hint and Location.of(path).redacted == error.path)
     hint = next(hints, "")
     return type(error)(error.path, error.problem, hint) if hint else error

@@ -35,6 +35,9 @@ _COMMON = {  # STAC EO extension 1.1 and 2.0, and keys of Earth Search
     "SCL": ("scl",),
     "AOT": ("aot",),
     "WVP": ("wvp",),
+    "CLD": ("cloud",),
+    "SNW": ("snow",),
+    "PVI": ("preview",),
 }
 COMMON_NAMES = {name: band for band, others in _COMMON.items() for name in others}
 """Names in STAC items, in lower case, and the bands."""

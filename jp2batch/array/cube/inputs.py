@@ -1,22 +1,22 @@
 """List the images of a cube, with their headers and scalings."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from jp2batch.array.facts import facts_in, time_of
 from jp2batch.core.bands import check_bands
-from jp2batch.core.errors import CubeMismatch, ImageNotFound, MetadataError, StorageError
+from jp2batch.core.errors import CubeMismatch, ImageNotFound, PermissionDenied
 from jp2batch.core.mission import ImageName, Mission, ProductMetadata
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.core.scaling import Scaling, ScalingClaim
 from jp2batch.image.header import Head, read_head
-from jp2batch.image.missions import identify, product_mission, scaling_or_none, titles, what_to_give
+from jp2batch.image.missions import identify, product_mission, titles, what_to_give
 from jp2batch.image.products import product_images
-from jp2batch.image.source_images import SourceImages
+from jp2batch.image.source_images import SourceImages, advised
 from jp2batch.image.sources import Each, list_sources
 
 
@@ -143,7 +143,11 @@ def heads_of(images: Sequence[CubeImage], each: Each) -> list[Head]:
         An image is missing. If it is of a product, the hint names the sizes that exist.
     """
     heads: list[Head] = []
-    for image, head in zip(images, each(_head_or_absence, [image.url for image in images]), strict=True):
+    try:
+        found = each(_head_or_absence, [image.url for image in images])
+    except PermissionDenied as error:
+        raise advised(error, {image.url: image.access for image in images}) from None
+    for image, head in zip(images, found, strict=True):
         if isinstance(head, ImageNotFound):
             raise head if image.product is None else _absence(image, image.product, images, each)
         heads.append(head)
@@ -192,42 +196,3 @@ def named_image(path: str, request: object = None) -> CubeImage:
         problem = "its name does not contain band and time"
         raise CubeMismatch(path, problem, what_to_give(path) or hint)
     return CubeImage(path, name, mission, metres=name.resolution or mission.metres(name.band))
-
-
-def add_metadata(images: Sequence[CubeImage], scaled: bool, each: Each, *, fixed_times: bool = False) -> None:
-    """Complete images by their metadata: scaling and facts.
-
-    Metadata are read where scaling or time are unknown. Without `scaled`, images without metadata are skipped. Fixed
-    times are not replaced.
-    """
-    wanting = [one for one in images if one.metadata is None]
-    places = {image.url: image.mission.metadata_url(image.url) for image in wanting}
-    unknown = (one for one in wanting if one.band in one.mission.bands or (one.name.time is None and not fixed_times))
-    known = sorted({place for one in unknown if (place := places[one.url]) is not None})
-    found: Mapping[str, ProductMetadata | MetadataError | StorageError]
-    found = dict(zip(known, each(partial(_metadata_or_fault, images[0].mission), known), strict=True))
-    for image in wanting:
-        metadata = found.get(places[image.url] or "")
-        if metadata is not None and not isinstance(metadata, MetadataError | StorageError):
-            image.metadata = metadata
-        elif scaled and image.band in image.mission.bands:
-            problem = (
-                "the metadata of its product cannot be located from its path" if metadata is None else str(metadata)
-            )
-            raise MetadataError(image.url, problem, "use scaled=False for the numbers as stored")
-    for image in images:
-        if image.metadata is not None:
-            facts = image.name.of_product(image.metadata)
-            image.name = replace(facts, time=image.name.time, day=image.name.day) if fixed_times else facts
-            image.scaling = (
-                image.metadata.scaling(image.band) if scaled else scaling_or_none(image.metadata, image.band)
-            )
-
-
-def _metadata_or_fault(
-    mission: Mission, place: str, *, storage_options: StorageOptions
-) -> ProductMetadata | MetadataError | StorageError:
-    try:
-        return mission.read_metadata(place, storage_options=storage_options)
-    except (MetadataError, StorageError) as error:
-        return error

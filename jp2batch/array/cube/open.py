@@ -13,11 +13,12 @@ from jp2batch.array.cautions import warn_user
 from jp2batch.array.chunks import chunked
 from jp2batch.array.cube.classes import MaskedClasses, masked_classes
 from jp2batch.array.cube.duplicates import without_duplicates
-from jp2batch.array.cube.inputs import CubeImage, add_metadata, heads_of, listed_images
+from jp2batch.array.cube.inputs import CubeImage, heads_of, listed_images
 from jp2batch.array.cube.layout import check_levels, cube_layout
 from jp2batch.array.cube.metadata import CubeOptions, offsets_change
 from jp2batch.array.cube.part import cut, part_of
 from jp2batch.array.cube.resample import METHODS
+from jp2batch.array.cube.scalings import add_metadata
 from jp2batch.array.cube.sizes import of_resolution
 from jp2batch.array.cube.values import cube_values
 from jp2batch.array.dataarray import lazy_rlevel
@@ -150,7 +151,8 @@ def open_cube(
     Warns
     -----
     UserWarning
-        The numbers of different times have different offsets, and are not scaled; or chunks cut tiles.
+        The numbers of different times have different offsets, and are not scaled; chunks cut tiles; or `scaled` is
+        True, and a STAC item has another scaling than the metadata of its product, which are used.
     """
     _check_choice("align", align, ("snap", "linear"))
     _check_choice("resampling", resampling, METHODS)

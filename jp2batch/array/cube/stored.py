@@ -15,9 +15,10 @@ import xarray as xr
 
 from jp2batch.array.cube.alignment import place_all
 from jp2batch.array.cube.duplicates import check_single
-from jp2batch.array.cube.inputs import CubeImage, add_metadata, listed_images, named_image
+from jp2batch.array.cube.inputs import CubeImage, listed_images, named_image
 from jp2batch.array.cube.layout import CubeLayout, cube_layout, sorted_bands
 from jp2batch.array.cube.metadata import CubeOptions
+from jp2batch.array.cube.scalings import add_metadata
 from jp2batch.array.zarr_files import METADATA, regrouped, zarr_files
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.errors import CubeMismatch, Jp2BatchError

@@ -51,18 +51,19 @@ def item_listing(
     assets = item.get("assets")
     named = assets.items() if isinstance(assets, Mapping) else ()
     hrefs = [(str(key), asset, href) for key, asset in named if (href := chosen_href(asset, alternate)) is not None]
-    images = [_image(key, asset, href, facts) for key, asset, href in hrefs]
+    other = {place: _other_band(*one, bands) for place, one in enumerate(hrefs)}
+    images = [_image(*one, facts) for place, one in enumerate(hrefs) if other[place] is None]
     chosen = {one.path: one for one in images if bands is None or one.name.band in bands}
     item_id = item.get("id")
     return SourceImages(
         tuple(chosen.values()),
-        frozenset(one.name.band for one in images if one.name.band),
+        frozenset(filter(None, [*(one.name.band for one in images), *other.values()])),
         item_id if isinstance(item_id, str) else None,
         is_item=True,
         datetime=facts.datetime,
         collection=str(item.get("collection") or ""),
         alternates=alternates_of(asset for _, asset, _ in hrefs) if alternate else frozenset(),
-        has_images=bool(images),
+        has_images=bool(hrefs),
     )
 
 
@@ -76,6 +77,17 @@ def _facts(item: Item, source: str) -> _ItemFacts:
     times = (properties.get("datetime"), properties.get("start_datetime"))
     datetime = next((time for time in times if isinstance(time, str)), None) if name.time is None else None
     return _ItemFacts(name, str(base), datetime, {**item, **properties})
+
+
+def _other_band(key: str, asset: Mapping[str, Any], href: Href, bands: Collection[str] | None) -> str | None:
+    """Return the band of an asset if it is none of these, by key and path.
+
+    The rest of its facts then need not be parsed.
+    """
+    band = None if bands is None else _band_of(key, asset)
+    if bands is None or band is None or band in bands or any(one in href.text for one in bands):
+        return None
+    return band
 
 
 def _image(key: str, asset: Mapping[str, Any], href: Href, facts: _ItemFacts) -> ListedImage:

@@ -27,18 +27,20 @@ def is_item_file(path: str) -> bool:
     return Location.of(path).plain_path.lower().removesuffix(".gz").endswith(SUFFIXES)
 
 
-def as_document(value: object) -> object:
-    """Return STAC in memory as mappings; None for another object.
+_METHODS = ("items_as_dicts", "to_dict")  # of searches of pystac-client, and of pystac
 
-    Objects are recognised by their methods: items and collections of pystac by `to_dict`, searches of pystac-client by
-    `items_as_dicts`.
-    """
-    if isinstance(value, Mapping):
-        return value
-    search, to_dict = (getattr(value, name, None) for name in ("items_as_dicts", "to_dict"))
-    if callable(search):
-        return search()
-    return _plain(to_dict) if callable(to_dict) and not isinstance(value, type) else None
+
+def is_document(value: object) -> bool:
+    """Return whether a value is STAC in memory, by its methods."""
+    return isinstance(value, Mapping) or any(callable(getattr(value, name, None)) for name in _METHODS)
+
+
+def as_document(value: object) -> object:
+    """Return STAC in memory as mappings; None for another object."""
+    if isinstance(value, Mapping) or not is_document(value):
+        return value if isinstance(value, Mapping) else None
+    search, to_dict = (getattr(value, name, None) for name in _METHODS)
+    return search() if callable(search) else _plain(to_dict) if callable(to_dict) else None
 
 
 def _plain(to_dict: Callable[..., object]) -> object:

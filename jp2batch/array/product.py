@@ -136,7 +136,7 @@ def _open(
 
 
 def _labelled(array: xr.DataArray, labels: Mapping[str, str] | None) -> xr.DataArray:
-    """Return an array with the name that was asked for."""
+    """Return an array with the label of its band."""
     return array.rename((labels or {}).get(str(array.name), array.name))
 
 

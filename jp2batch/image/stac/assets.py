@@ -80,7 +80,7 @@ def _facts(item: Item, source: str) -> _ItemFacts:
 
 
 def _other_band(key: str, asset: Mapping[str, Any], href: Href, bands: Collection[str] | None) -> str | None:
-    """Return the band of an asset if it is none of these, by key and path.
+    """Return the band of an asset, if it is not wanted.
 
     The rest of its facts then need not be parsed.
     """

@@ -27,6 +27,7 @@ BENCHMARKS = {
     "local_read": "local_read.measure",
     "time_series": "time_series.measure",
     "cube": "cube.measure",
+    "cube_ndvi": "cube_ndvi.measure",
     "store_limits": "store_limits.measure",
     "object_store": "object_store.measure",
     "service": "service.measure",

@@ -12,7 +12,7 @@ from itertools import compress
 from pathlib import Path
 from typing import Literal, Self
 
-_PACKAGES = ("jp2batch", "glymur", "fsspec", "s3fs", "obstore", "dask", "distributed", "rasterio", "numpy")
+_PACKAGES = ("jp2batch", "glymur", "fsspec", "s3fs", "obstore", "dask", "distributed", "odc-stac", "rasterio", "numpy")
 
 
 @dataclass(frozen=True, slots=True)

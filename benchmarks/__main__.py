@@ -28,6 +28,7 @@ BENCHMARKS = {
     "time_series": "time_series.measure",
     "cube": "cube.measure",
     "cube_ndvi": "cube_ndvi.measure",
+    "extract": "extract.measure",
     "store_limits": "store_limits.measure",
     "object_store": "object_store.measure",
     "service": "service.measure",

@@ -60,7 +60,7 @@ def timed(read: Read, warm_up: str) -> Taken:
     import dask
 
     reader = READERS[read.reader](read.options)
-    imported = _peak()
+    imported = peak_memory()
     with dask.config.set(read.configuration):
         if read.reader != "whole tiles":
             reader(f"file://{warm_up}" if read.reader == "whole file" else warm_up, 1, None)
@@ -72,7 +72,7 @@ def timed(read: Read, warm_up: str) -> Taken:
         pixels = reader(read.path, read.rlevel, read.window)
         seconds, cpu = time.perf_counter() - begin, time.process_time() - computed
     counts = counts_at(read.server).since(before) if read.server else Counts()
-    memory = _peak() - imported
+    memory = peak_memory() - imported
     if digest(pixels) != read.expected:
         raise AssertionError(f"{read.reader} gives other pixels of {read.path} than it should")
     return Taken(seconds, counts, memory, cpu)
@@ -100,7 +100,7 @@ def digest(pixels: Pixels) -> str:
     return f"{values.shape} {hashlib.sha256(values.data).hexdigest()}"
 
 
-def _peak() -> int:
+def peak_memory() -> int:
     """Return the peak memory of this process.
 
     getrusage would count the memory of the parent before exec.

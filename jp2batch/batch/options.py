@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from jp2batch.batch.outputs.row_formats import RowFormat
 from jp2batch.compute.engine import EngineOptions
 from jp2batch.core.options import StorageOptions
 
@@ -14,6 +15,8 @@ class RunOptions:
     """Path or URL of the output; "-" is the standard output."""
     form: str | None = None
     """Format of the files in a folder."""
+    rows: RowFormat | None = None
+    """Format of the parts of a table, other than rows of samples."""
     records: str | None = None
     """Local file of the records, or of a copy of them."""
     resume: bool = False

@@ -49,7 +49,7 @@ class StoredRun:
         self.watch = StoreWatch(options.output, options.engine.patience, check, self._tell)
         self._replaced = 0  # records
         self._has_waited = False
-        self._output = sink_for(options.output, options.form, options.storage_options)
+        self._output = sink_for(options.output, options.form, options.storage_options, options.rows)
         self._files, place = RecordFiles.of(options), self._output.place
         own = self._files.own
         self._lease = None if place is None else OutputLease(place, self.watch)

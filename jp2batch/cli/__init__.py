@@ -9,7 +9,7 @@ import re
 
 import click
 
-from jp2batch.cli import batch_commands, image_commands, serve_command, tool_commands
+from jp2batch.cli import batch_commands, extract_command, image_commands, serve_command, tool_commands
 from jp2batch.cli.messages import complain, say
 from jp2batch.cli.options import FAILED, INTERRUPTED, NOT_STARTED, USAGE
 from jp2batch.core.errors import ConfigurationError, InvalidRequest, Jp2BatchError, ManifestError
@@ -90,6 +90,7 @@ for _command in (
     image_commands.plan,
     image_commands.read,
     batch_commands.run,
+    extract_command.extract,
     batch_commands.index,
     batch_commands.demo,
     serve_command.serve,

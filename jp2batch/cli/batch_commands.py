@@ -127,36 +127,37 @@ def run(
             scheduler, workers, threads, memory_limit, wait_workers=wait_workers, local_threads=local_threads
         ),
     )
-    with logs_as_messages(quiet=quiet), _ending(as_json=as_json, quiet=quiet) as begun:
+    with logs_as_messages(quiet=quiet), ending(as_json=as_json, quiet=quiet) as begun:
         use_index(table, storage)
         summary = run_manifest(manifest, options, storage, rlevel=rlevel, root=root, on_begin=begun.append)
-    _tell(summary, as_json=as_json, quiet=quiet)
+    tell_summary(summary, as_json=as_json, quiet=quiet)
     if summary.bad_rows is not None:
         say(summary.bad_rows.all_rows)
     click.get_current_context().exit(FAILED if summary.failed or summary.left else 0)
 
 
 @contextlib.contextmanager
-def _ending(*, as_json: bool, quiet: bool) -> Iterator[list["BatchSummary"]]:
+def ending(*, as_json: bool, quiet: bool) -> Iterator[list["BatchSummary"]]:
     """Print how a failed run ends; yield the list for its summary."""
     begun: list[BatchSummary] = []
     context, kept = click.get_current_context(), "records are kept: continue with --resume"
     try:
         yield begun
     except (ClusterLost, OutputError, TooManyFailures) as error:
-        _tell(*begun, as_json=as_json, quiet=quiet)
+        tell_summary(*begun, as_json=as_json, quiet=quiet)
         complain(error, f"; {kept}")
         context.exit(FAILED)
     except StorageError as error:
         complain(error)
         context.exit(NOT_STARTED)
     except KeyboardInterrupt:
-        _tell(*begun, as_json=as_json, quiet=quiet)
+        tell_summary(*begun, as_json=as_json, quiet=quiet)
         say(f"interrupted; {kept}")
         context.exit(INTERRUPTED)
 
 
-def _tell(*summaries: "BatchSummary", as_json: bool, quiet: bool) -> None:
+def tell_summary(*summaries: "BatchSummary", as_json: bool, quiet: bool) -> None:
+    """Print summaries."""
     for summary in summaries:
         if not quiet:
             click.echo(options_in_flags(str(summary)), err=True)

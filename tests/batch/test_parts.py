@@ -279,6 +279,7 @@ ROW = """
 import numpy as np
 from types import SimpleNamespace
 from jp2batch.batch.outputs.parts import AsRow
+from jp2batch.batch.outputs.row_formats import ROW_FORMATS
 from jp2batch.compute.result import Result
 from jp2batch.core.options import SecretDict
 from jp2batch.core.request import Request
@@ -286,7 +287,8 @@ from jp2batch.core.request import Request
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) << 10
 
-deliver, request = AsRow("pending", "folder", ".parquet", (), SecretDict()), Request("a.jp2", id="a")
+rows, request = ROW_FORMATS[".parquet"], Request("a.jp2", id="a")
+deliver = AsRow("pending", "folder", ".parquet", (), SecretDict(), rows)
 AsRow.write = lambda _, part, rows: SimpleNamespace(path="", size=len(part), checksum="")
 for size in (10, 4000):
     pixels = SimpleNamespace(values=np.random.default_rng(1).integers(0, 4096, (1, size, size), "uint16"))
@@ -294,7 +296,7 @@ for size in (10, 4000):
     result = Result(request, "ok", value=deliver(pixels, request), shape=(size, size), dtype="uint16")
     del pixels
     deliver.store([result])
-print((peak() - before) / samples, AsRow.bytes_per_sample)
+print((peak() - before) / samples, deliver.bytes_per_sample)
 """
 
 

@@ -10,6 +10,7 @@ from jp2batch.batch.outputs.folder import Folder
 from jp2batch.batch.outputs.groups import GroupStore
 from jp2batch.batch.outputs.ndjson import Lines
 from jp2batch.batch.outputs.parts import Parts
+from jp2batch.batch.outputs.row_formats import RowFormat
 from jp2batch.batch.records.book import RecordBook
 from jp2batch.batch.records.log import RecordLog
 from jp2batch.batch.state.place import StatePlace
@@ -107,7 +108,9 @@ class Output(Protocol):
         """Close the output."""
 
 
-def sink_for(output: str, form: str | None = None, storage_options: StorageOptions = None) -> Output:
+def sink_for(
+    output: str, form: str | None = None, storage_options: StorageOptions = None, rows: RowFormat | None = None
+) -> Output:
     """Return the output of a name.
 
     Parameters
@@ -120,6 +123,8 @@ def sink_for(output: str, form: str | None = None, storage_options: StorageOptio
         cube.zarr.
     storage_options : mapping, optional
         fsspec's options for the store of the output.
+    rows : RowFormat, optional
+        Format of the parts of a name ending in .parquet; by default a row of samples for each item.
 
     Raises
     ------
@@ -145,7 +150,7 @@ def sink_for(output: str, form: str | None = None, storage_options: StorageOptio
     if suffix == ".parquet":
         _refuse_form(output, form)
         check_installed(output, suffix)
-        return Parts(place, suffix, storage_options)
+        return Parts(place, suffix, storage_options, rows)
     if suffix == ".zarr":
         check_installed(output, suffix)
         if is_cube(location, form):

@@ -5,7 +5,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from jp2batch.batch.outputs.part_listing import (
     records_of_parts,
     rows_in,
 )
-from jp2batch.batch.outputs.row_formats import ROW_FORMATS, Bytes
+from jp2batch.batch.outputs.row_formats import ROW_FORMATS, Bytes, RowFormat
 from jp2batch.batch.records.book import RecordBook, live_entries
 from jp2batch.batch.records.entry import moved_line
 from jp2batch.batch.records.log import RecordLog
@@ -30,7 +30,9 @@ from jp2batch.compute.task import WrittenOutput
 from jp2batch.core.location import Location
 from jp2batch.core.options import SecretDict, StorageOptions
 from jp2batch.core.request import Request
+from jp2batch.image.open import OpenImage
 from jp2batch.image.read import Pixels
+from jp2batch.jpeg2000.geometry.grid import Selection
 from jp2batch.storage.directory import Directory
 from jp2batch.storage.files import WrittenBytes, write_bytes
 
@@ -44,8 +46,6 @@ _TOGETHER = 4  # parts read at once
 class AsRow:
     """Deliver the value of a row; store several rows as a part."""
 
-    bytes_per_sample: ClassVar[int] = 22  # the value, its pickle, and the part while it is written
-
     pending: str
     """Folder of parts without records."""
     folder: str
@@ -53,19 +53,30 @@ class AsRow:
     suffix: str
     columns: Columns
     storage_options: SecretDict
+    rows: RowFormat
+    """Format of the parts."""
     manifest: str = ""
     """Fingerprint of the items."""
 
+    @property
+    def bytes_per_sample(self) -> int:
+        """Memory in addition to the pixels, per sample in bytes."""
+        return self.rows.bytes_per_sample
+
+    def select(self, request: Request, opened: OpenImage) -> Selection:
+        """Return the samples to read of an image."""
+        return self.rows.select(request, opened)
+
     def __call__(self, pixels: Pixels, request: Request) -> Bytes:
         """Return pixels as the value of a row."""
-        return ROW_FORMATS[self.suffix].value_of(pixels, request)
+        return self.rows.value_of(pixels, request)
 
     def store(self, results: Sequence[Result]) -> list[Result]:
         """Write values as a part; return all results without values."""
         rows = [result for result in results if result.value is not None]
         if not rows:
             return list(results)
-        written = self.write(ROW_FORMATS[self.suffix].part_of(rows, self.columns), len(rows))
+        written = self.write(self.rows.part_of(rows, self.columns), len(rows))
         return [result if result.value is None else _without_value(result, written) for result in results]
 
     def write(self, part: bytes, rows: int) -> WrittenOutput:
@@ -87,12 +98,14 @@ class Parts(Folder):
     is_folder = False
     in_parts = True
 
-    def __init__(self, url: str, suffix: str, storage_options: StorageOptions = None) -> None:
+    def __init__(
+        self, url: str, suffix: str, storage_options: StorageOptions = None, rows: RowFormat | None = None
+    ) -> None:
         super().__init__(url, suffix, storage_options)
-        self._rows = ROW_FORMATS[suffix]
+        self._rows = rows or ROW_FORMATS[suffix]
         self._pending = Directory(f"{self._folder.url}.pending", storage_options)
         shown = Location.of(self._folder.url).redacted
-        self._deliver = AsRow(self._pending.url, shown, suffix, (), SecretDict.of(storage_options))
+        self._deliver = AsRow(self._pending.url, shown, suffix, (), SecretDict.of(storage_options), self._rows)
         self.deliver = self._deliver
         self.place = StatePlace.beside(url, storage_options)
         self._recorded = Counter[str]()  # rows of pending parts

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import orjson
@@ -15,8 +15,10 @@ from jp2batch.compute.result import Result
 from jp2batch.core.errors import UnsupportedImage
 from jp2batch.core.request import Request
 from jp2batch.core.value_range import are_within
-from jp2batch.image.read import Pixels
+from jp2batch.image.open import OpenImage
+from jp2batch.image.read import Pixels, select_request
 from jp2batch.image.response import to_json
+from jp2batch.jpeg2000.geometry.grid import Selection
 
 Bytes = bytes | NDArray[np.uint8]
 """Value of a result."""
@@ -27,6 +29,13 @@ _MOST_SAMPLES = 2**28  # of a row: a page of Parquet has less than 2 GiB
 
 class RowFormat(Protocol):
     """Format of a part."""
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """Memory of a value and its part per sample, in bytes."""
+
+    def select(self, request: Request, opened: OpenImage) -> Selection:
+        """Return the samples to read of an image."""
 
     def columns_of(self, items: Iterable[Request]) -> Columns:
         """Return the columns of items besides the fixed columns."""
@@ -51,7 +60,18 @@ class RowFormat(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class JsonRows:
+class _RequestRows:
+    """Rows of the samples of a request."""
+
+    bytes_per_sample: ClassVar[int] = 22  # the value, its pickle, and the part while it is written
+
+    def select(self, request: Request, opened: OpenImage) -> Selection:
+        """Return the samples of a request."""
+        return select_request(request, opened)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonRows(_RequestRows):
     """Lines as in a local NDJSON file."""
 
     def columns_of(self, items: Iterable[Request]) -> Columns:  # noqa: ARG002
@@ -85,7 +105,7 @@ class JsonRows:
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetRows:
+class ParquetRows(_RequestRows):
     """Rows of a Parquet file, all with the same columns."""
 
     def columns_of(self, items: Iterable[Request]) -> Columns:

@@ -1,4 +1,4 @@
-"""Parts of a table of fields: Parquet files with the rows of several images."""
+"""Parts of a table of fields: Parquet files of several images."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from jp2batch.jpeg2000.geometry.grid import Selection
 _IMAGES = b"jp2batch:images"
 _TABLE = b"jp2batch:table"
 IMAGE = "image"
-"""Column with the id of the item of a row, as in the records."""
+"""Column with the id of the item, as in the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class FieldParts:
         return ()
 
     def ids_in(self, part: bytes) -> Sequence[str]:
-        """Return the ids of the items of a part, also of those without rows."""
+        """Return the ids of all items of a part, also without rows."""
         found: list[str] = json.loads(_metadata(part)[_IMAGES])
         return found
 

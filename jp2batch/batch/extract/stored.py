@@ -1,4 +1,4 @@
-"""Extract into a table on disk or in a store, with records and resume."""
+"""Extract into a stored table, with records and resume."""
 
 import hashlib
 from collections.abc import Callable, Sequence

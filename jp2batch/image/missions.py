@@ -16,6 +16,7 @@ MISSIONS: tuple[Mission, ...] = (Sentinel2(),)
 If no mission recognises it, the first of all is used.
 """
 
+_SHORTEST = 2  # letters of the beginning of a common name
 _HINT = "check that the product's folder is complete, or use scaled=False for the numbers as stored"
 
 
@@ -88,12 +89,20 @@ def bands_by_label(bands: object) -> dict[str, str] | None:
     """
     labels: dict[str, str] = {}
     for text in band_texts(bands) or ():
+        _refuse_several(text)
         band = common_band(text) or text.upper()
         label = band if band == text or common_band(text) is None else text.lower()
         if band in labels:
             raise InvalidRequest("", f"{labels[band]} and {label} are one band", "give one of its names")
         labels[band] = label
     return labels or None
+
+
+def _refuse_several(text: str) -> None:
+    """Refuse a name of several bands, such as "rededge"."""
+    names = sorted(name for one in MISSIONS for name in one.common_names if name.startswith(text.lower()))
+    if common_band(text) is None and len(text) > _SHORTEST and len(names) > 1:
+        raise InvalidRequest("", f"{text.lower()} is the name of several bands", f"give {' or '.join(names)}")
 
 
 def metadata_of(path: str, *, storage_options: Mapping[str, Any] | None = None) -> ProductMetadata:

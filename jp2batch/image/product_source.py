@@ -13,9 +13,9 @@ from jp2batch.image.missions import identify, is_product, product_mission
 from jp2batch.image.products import product_images
 from jp2batch.image.source_images import SourceImages
 from jp2batch.image.stac.assets import item_listing
-from jp2batch.image.stac.documents import as_document, is_item_file, items_of, read_items
+from jp2batch.image.stac.documents import as_document, is_item_file, is_item_url, items_of, read_items
 from jp2batch.image.stac.metadata import ItemMetadata
-from jp2batch.image.stac.refusals import refuse_unusable
+from jp2batch.image.stac.refusals import checked_alternate, refuse_unusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,12 @@ def source_of_product(
         The metadata cannot be read.
     """
     path = "" if (document := as_document(source)) is not None else as_path(path_text(source))
-    if document is None and (is_product(path) or not is_item_file(path)):
+    is_item = document is not None or is_item_url(path) or (is_item_file(path) and not is_product(path))
+    if not is_item:
         metadata, images = product_images(path, bands, storage_options=storage_options)
         return ProductSource(path, product_mission(path), metadata, images)
     items = read_items(path, storage_options=storage_options) if document is None else items_of(document)
+    alternate = checked_alternate(alternate)
     listed = [item_listing(item, path, bands, alternate) for item in items]
     refuse_unusable(listed, alternate, path)
     if len(listed) != 1:

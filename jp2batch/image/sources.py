@@ -14,8 +14,8 @@ from jp2batch.image.missions import identify, is_product
 from jp2batch.image.products import product_images
 from jp2batch.image.source_images import SourceImages
 from jp2batch.image.stac.assets import item_listing
-from jp2batch.image.stac.documents import as_document, is_document, is_item_file, items_of, read_items
-from jp2batch.image.stac.refusals import refuse_unusable
+from jp2batch.image.stac.documents import as_document, is_document, is_item_file, is_item_url, items_of, read_items
+from jp2batch.image.stac.refusals import checked_alternate, refuse_unusable
 
 Each = Callable[..., list[Any]]
 """Calls a function with each of several values, concurrently."""
@@ -52,6 +52,7 @@ def list_sources(
     Jp2BatchError
         A source cannot be read.
     """
+    alternate = checked_alternate(alternate)
     listed: list[SourceImages | str] = []
     for source in _each_source(sources):
         document = None if isinstance(source, Request) else as_document(source)
@@ -98,11 +99,11 @@ def _read(
     """Return the listings of a path."""
     if Location.of(path).plain_path.lower().endswith(".jp2"):
         return [_path_listing(path)]
-    if is_product(path):
+    if is_product(path) and not is_item_url(path):
         metadata, images = product_images(path, product_bands, metres=metres, storage_options=storage_options)
         there = frozenset(image.name.band for image in images if image.name.band)
         return [SourceImages(tuple(images), there, metadata.name, metadata, path)]
-    if is_item_file(path):
+    if is_item_file(path) or is_item_url(path):
         items = read_items(path, storage_options=storage_options)
         found = [item_listing(item, path, bands, alternate) for item in items]
         refuse_unusable(found, alternate, path)

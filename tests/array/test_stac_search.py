@@ -15,7 +15,14 @@ import pystac
 import pytest
 
 import jp2batch
-from jp2batch.core.errors import CubeMismatch, InvalidRequest, ManifestError, MetadataError, PermissionDenied
+from jp2batch.core.errors import (
+    CubeMismatch,
+    InvalidRequest,
+    Jp2BatchError,
+    ManifestError,
+    MetadataError,
+    PermissionDenied,
+)
 from jp2batch.sample.product import make_image, make_series
 
 FILE = Path(__file__).resolve().parents[1] / "support" / "stac" / "items.ndjson.gz"
@@ -305,6 +312,71 @@ def test_items_are_not_kept(search):
             assert len(alive) <= 2
 
     assert len(jp2batch.list_requests(items(), "red")) == 50
+
+
+def test_pages_of_a_search_may_overlap(search, products):
+    first = search["features"][0]
+    once = jp2batch.open_cube([first], bands=["red"])
+    for again in (first, products[0], image(products[0], "B04_10m")):
+        assert jp2batch.open_cube([first, again], bands=["red"]).equals(once)
+        assert jp2batch.open_cube([again, first], bands=["red"]).equals(once)
+    assert jp2batch.list_requests([first, first], "red") == jp2batch.list_requests(first, "red")
+
+
+def test_clouds_of_items_are_masked(search, products):
+    area = {"bands": ["red"], "resolution": 10, "mask": "clouds", "scaled": True}
+    found = jp2batch.open_cube(search, **area)
+    np.testing.assert_array_equal(found, jp2batch.open_cube(products, **area))
+    assert found.band.values.tolist() == ["red"]
+
+
+@pytest.mark.parametrize(
+    ("bands", "problem"),
+    [
+        ("rededge", "rededge is the name of several bands .give rededge071 or .*rededge1 or"),
+        ("swir", "swir is the name of several bands .give swir16 or swir22"),
+        ("foo", "no image of FOO .available: AOT, B01"),
+        ("cirrus", "no image of B10 .available: AOT, B01"),
+    ],
+)
+def test_names_of_no_band_say_so(bands, problem):
+    for open_ in (jp2batch.open_cube, jp2batch.list_requests, jp2batch.open_product):
+        with pytest.raises(InvalidRequest, match=problem):
+            open_(CDSE, bands=bands)
+
+
+@pytest.mark.parametrize("alternate", [5, "", ["s3"]])
+def test_an_alternate_is_a_name(search, alternate):
+    for open_ in (jp2batch.open_cube, jp2batch.list_requests, jp2batch.open_product):
+        with pytest.raises(InvalidRequest, match=r"alternate .* is not a name"):
+            open_(search["features"][0], bands="red", alternate=alternate)
+
+
+@pytest.mark.parametrize("href", ["a\n.jp2", "a\0.jp2"])
+def test_control_characters_are_refused(href):
+    item = {"type": "Feature", "id": "x", "assets": {"B04": {"href": href}}}
+    with pytest.raises(InvalidRequest, match="a path holds a control character"):
+        jp2batch.list_requests(item)
+
+
+def test_messages_hold_no_secrets(search):
+    secret = "S3CR3T"
+    item = copy.deepcopy(search["features"][0])
+    item |= {"id": f"https://u:{secret}@host/x?sig={secret}", "collection": f"https://u:{secret}@host/y"}
+    item["assets"] = {"B04": {"href": "B04.tif", "alternate": {f"{secret} x": {"href": f"s3://u:{secret}@x/B04.jp2"}}}}
+    for alternate in (None, "other"):
+        for one in (item, item | {"assets": {}}):
+            with pytest.raises(Jp2BatchError) as caught:
+                jp2batch.open_cube(one, bands=["B04", "B08"], alternate=alternate)
+            assert secret not in str(caught.value)
+
+
+def test_the_url_of_an_item_is_read(http_server, search):
+    item = search["features"][0]
+    http_server.files[f"v1/collections/sentinel-2-l2a/items/{item['id']}"] = json.dumps(item).encode()
+    url = http_server.url(f"v1/collections/sentinel-2-l2a/items/{item['id']}")
+    assert jp2batch.list_requests(url, "red") == jp2batch.list_requests(item, "red")
+    assert "red" in jp2batch.open_product(url, "red")["R10m"]
 
 
 # Scaling

@@ -69,13 +69,25 @@ def listed_images(
     """
     listings = list_sources(images, each, bands=bands, product_bands=bands, metres=metres, alternate=alternate)
     _check_listings(listings, bands)
-    if not sizes:
+    if not sizes or metres is not None:
         listings = [one if one.is_path else one.of_size(metres) for one in listings]
-    named = [image for one in listings for image in _cube_images(one)]
-    check_bands(bands, (image.band for image in named), metres)
+    named = _without_repeats(listings)
+    there = {image.band for image in named}
+    check_bands(bands, there if metres else there.union(*(one.bands for one in listings)), metres)
     if len(found := {image.mission.title for image in named}) > 1:
         raise CubeMismatch("", f"images of {' and '.join(sorted(found))} have different bands", "open a cube of each")
     return [image for image in named if bands is None or image.band in bands]
+
+
+def _without_repeats(listings: Sequence[SourceImages]) -> list[CubeImage]:
+    """Return images, without those that an item repeats.
+
+    Pages of a search may overlap.
+    """
+    images = [(one.is_item, image) for one in listings for image in _cube_images(one)]
+    of_items = {image.url for is_item, image in images if is_item}
+    first = {image.url: image for _, image in reversed(images) if image.url in of_items}
+    return [image for _, image in images if first.get(image.url, image) is image]
 
 
 def _check_listings(listings: Sequence[SourceImages], bands: Sequence[str] | None) -> None:

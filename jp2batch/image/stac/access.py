@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jp2batch.core.location import host_of
-from jp2batch.image.stac.hrefs import Href, hrefs_of
+from jp2batch.image.stac.hrefs import PLAIN_NAME, Href, hrefs_of
 
 _BEARER = 'it needs a bearer token: give storage_options={"headers": {"Authorization": "Bearer …"}}'
 _BY_TYPE = {  # authentication extension 1.1
@@ -20,7 +20,6 @@ _BY_TYPE = {  # authentication extension 1.1
     "signedUrl": 'it needs a signed URL: name a function in jp2batch.signers, or give storage_options={"sign": …}',
 }
 _BY_NAME = {"oidc": "openIdConnect", "bearer": "oauth2", "signed_url": "signedUrl"}
-_PLAIN = re.compile(r"[A-Za-z0-9._-]{1,40}")
 _HOST = re.compile(r"[a-z0-9.-]{1,100}")
 
 
@@ -32,7 +31,7 @@ def advice(href: Href, asset: Mapping[str, Any], properties: Mapping[str, Any]) 
     told = [*_of_authentication(href.members, properties), *_of_storage(href.members, properties)]
     if not told:
         return ""
-    others = [one.name for one in hrefs_of(asset) if one.text != href.text and _PLAIN.fullmatch(one.name)]
+    others = [one.name for one in hrefs_of(asset) if one.text != href.text and PLAIN_NAME.fullmatch(one.name)]
     return "; ".join([*told, *(f'or take alternate="{name}"' for name in others)])
 
 

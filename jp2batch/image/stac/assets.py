@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from jp2batch.core.arguments import as_path
 from jp2batch.core.mission import ImageName, ListedImage, Mission, parse_iso_time
 from jp2batch.core.scaling import ScalingClaim
 from jp2batch.image.missions import common_band, find_band, identify, parse_properties
@@ -91,7 +92,7 @@ def _other_band(key: str, asset: Mapping[str, Any], href: Href, bands: Collectio
 
 
 def _image(key: str, asset: Mapping[str, Any], href: Href, facts: _ItemFacts) -> ListedImage:
-    path = resolve(href.text, facts.base)
+    path = as_path(resolve(href.text, facts.base))
     mission, parsed = identify(_named_path(path))
     local = href.members.get("file:local_path")
     if parsed is None and isinstance(local, str):

@@ -1,6 +1,7 @@
 """Read STAC items from objects, JSON, NDJSON and GeoParquet."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ Item = Mapping[str, Any]
 SUFFIXES = (".json", ".geojson", ".ndjson", ".jsonl", ".parquet", ".geoparquet")
 """Suffixes of files of items; gzip may follow."""
 
+_ITEM_URL = re.compile(r"/collections/[^/]+/items/[^/]+$")
 _HINT = "give a STAC Item, an ItemCollection, or a list of items"
 
 
@@ -27,12 +29,20 @@ def is_item_file(path: str) -> bool:
     return Location.of(path).plain_path.lower().removesuffix(".gz").endswith(SUFFIXES)
 
 
+def is_item_url(path: str) -> bool:
+    """Return whether a path is the URL of an item in a catalogue."""
+    location = Location.of(path)
+    return location.is_web and _ITEM_URL.search(location.plain_path) is not None
+
+
 _METHODS = ("items_as_dicts", "to_dict")  # of searches of pystac-client, and of pystac
 
 
 def is_document(value: object) -> bool:
     """Return whether a value is STAC in memory, by its methods."""
-    return isinstance(value, Mapping) or any(callable(getattr(value, name, None)) for name in _METHODS)
+    if isinstance(value, Mapping | type):
+        return isinstance(value, Mapping)
+    return any(callable(getattr(value, name, None)) for name in _METHODS)
 
 
 def as_document(value: object) -> object:

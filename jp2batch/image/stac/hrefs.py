@@ -1,5 +1,6 @@
 """Choose and resolve the hrefs of an asset."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
@@ -9,6 +10,9 @@ from urllib.parse import urljoin
 from jp2batch.core.location import Location
 from jp2batch.core.suffixes import JPEG2000_SUFFIXES
 from jp2batch.storage.schemes import is_readable
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}")
+"""Names of alternates that messages may repeat."""
 
 _JPEG2000 = ("image/jp2", "image/jpx", "image/j2c", "image/jph", "image/x.jp2")
 
@@ -28,7 +32,7 @@ class Href:
     def is_jpeg2000(self) -> bool:
         """Whether its type or name is of JPEG 2000."""
         kind = str(self.members.get("type") or "").partition(";")[0].strip().lower()
-        return kind in _JPEG2000 or self.text.partition("?")[0].lower().endswith(JPEG2000_SUFFIXES)
+        return kind in _JPEG2000 or Location.of(self.text).plain_path.lower().endswith(JPEG2000_SUFFIXES)
 
     def is_named(self, alternate: str) -> bool:
         """Return whether it has the name of an alternate, or its scheme."""
@@ -82,4 +86,5 @@ def resolve(href: str, base: str) -> str:
 def alternates_of(assets: Iterable[object]) -> frozenset[str]:
     """Return the names and schemes of all locations of assets."""
     found = [href for asset in assets for href in hrefs_of(asset)]
-    return frozenset({href.name.lower() for href in found} | {Location.of(href.text).scheme.lower() for href in found})
+    names = {href.name.lower() for href in found} | {Location.of(href.text).scheme.lower() for href in found}
+    return frozenset(name for name in names if PLAIN_NAME.fullmatch(name))

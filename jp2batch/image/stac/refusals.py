@@ -3,11 +3,25 @@
 from collections.abc import Sequence
 
 from jp2batch.core.errors import InvalidRequest, ManifestError
+from jp2batch.core.location import described
 from jp2batch.core.redaction import redact
 from jp2batch.image.source_images import SourceImages
 
 _SHOWN = 20  # items in a message
 _HINT = "use a collection with .jp2 files, as of CDSE or Earth Search: many catalogues offer GeoTIFF"
+
+
+def checked_alternate(alternate: object) -> str | None:
+    """Return the name of an alternate location, or None.
+
+    Raises
+    ------
+    InvalidRequest
+        It is not text.
+    """
+    if alternate is not None and not (isinstance(alternate, str) and alternate):
+        raise InvalidRequest("", f"alternate {described(alternate)} is not a name", 'give "s3", "https", …')
+    return alternate
 
 
 def refuse_unusable(items: Sequence[SourceImages], alternate: str | None, path: str | None = None) -> None:

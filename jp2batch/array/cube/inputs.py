@@ -80,7 +80,7 @@ def listed_images(
 
 
 def _without_repeats(listings: Sequence[SourceImages]) -> list[CubeImage]:
-    """Return images, without those that an item repeats.
+    """Return images, without repetitions by items.
 
     Pages of a search may overlap.
     """

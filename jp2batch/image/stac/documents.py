@@ -30,7 +30,7 @@ def is_item_file(path: str) -> bool:
 
 
 def is_item_url(path: str) -> bool:
-    """Return whether a path is the URL of an item in a catalogue."""
+    """Return whether a path is an item's URL in a catalogue."""
     location = Location.of(path)
     return location.is_web and _ITEM_URL.search(location.plain_path) is not None
 

@@ -12,7 +12,7 @@ from jp2batch.core.suffixes import JPEG2000_SUFFIXES
 from jp2batch.storage.schemes import is_readable
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}")
-"""Names of alternates that messages may repeat."""
+"""Names of alternates for messages."""
 
 _JPEG2000 = ("image/jp2", "image/jpx", "image/j2c", "image/jph", "image/x.jp2")
 

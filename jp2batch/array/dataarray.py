@@ -127,6 +127,11 @@ def open(  # noqa: A001  # jp2batch.open, as xarray and rasterio have it
     ------
     Jp2BatchError
         Always one of its subclasses, naming the path and what to do.
+
+    Warns
+    -----
+    UserWarning
+        Chunks cut tiles, which are then read and decoded more than once.
     """
     area = MapArea.of(bbox, geometry, crs, resolution, mask=mask)
     request = Request(path, lazy_rlevel(path, rlevel, area), window, root, area=area)

@@ -81,6 +81,11 @@ def open_product(
     -----
     UserWarning
         `scaled` is True, and a STAC item has another scaling than the metadata of its product.
+
+    Warns
+    -----
+    UserWarning
+        Chunks cut tiles, which are then read and decoded more than once.
     """
     labels, area = bands_by_label(bands), MapArea.of(bbox, geometry, crs, resolution, mask=mask)
     source = source_of_product(path, labels, alternate, storage_options=storage_options)

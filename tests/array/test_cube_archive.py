@@ -1,5 +1,6 @@
 """Cubes of the archive as it is: parts of overpasses, images processed again, several overpasses a day, many tiles."""
 
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,18 @@ def test_a_twin_that_is_not_later_is_refused(twins, tmp_path):
     for duplicates in ("latest", "error"):
         with pytest.raises(CubeMismatch, match="is another image of B04 at 2023-06-25T10:05:41"):
             jp2batch.open_cube([copy, other], duplicates=duplicates)
+
+
+def test_copies_of_a_product_and_images_listed_twice_are_no_twins(twins, tmp_path):
+    copy = Path(shutil.copytree(twins["first"], tmp_path / twins["first"].name))
+    items = [{"type": "Feature", "id": "x", "properties": {}, "assets": {"B04": {"href": image(one, "B04_10m")}}}
+             for one in (twins["first"], twins["first"], copy)]  # fmt: skip
+    for sources in ([twins["first"], copy], items, items[:2]):
+        for duplicates in ("latest", "error"):
+            cube = jp2batch.open_cube(sources, bands=["B04"], duplicates=duplicates)
+            np.testing.assert_array_equal(cube[0, 0], jp2batch.read(image(copy, "B04_10m"), 0))
+            assert "dropped" not in cube.attrs
+    assert cube.source.item() == image(twins["first"], "B04_10m")
 
 
 # Several overpasses a day

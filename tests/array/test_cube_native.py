@@ -1,8 +1,10 @@
 """Cubes on the grids of 10, 20 and 60 m: which image of a band is taken, how it is resampled, what is masked."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 import shapely
@@ -241,6 +243,21 @@ def test_a_mask_needs_the_classes_of_each_tile_and_time(product, tmp_path):
         jp2batch.open_cube(paths, bands=["B04"], resolution=10, mask="clouds")
     cube = jp2batch.open_cube(paths[:2], bands=["B04"], resolution=10, mask="clouds")
     assert cube.band.values.tolist() == ["B04"]
+
+
+def test_cubes_travel_and_each_way_has_a_name_of_its_own(product):
+    ways: list[dict[str, Any]] = [
+        {},
+        {"mask": "clouds"},
+        {"mask": "water"},
+        {"resampling": "bilinear"},
+        {"resampling": "cubic"},
+        {"scaled": True},
+    ]
+    cubes = [jp2batch.open_cube([product], bands=["B11", "B04"], resolution=10, **way) for way in ways]
+    assert len({dask.base.tokenize(cube) for cube in cubes}) == len({cube.data.name for cube in cubes}) == len(ways)
+    for cube in cubes[:4]:
+        xr.testing.assert_identical(pickle.loads(pickle.dumps(cube)).compute(), cube.compute())
 
 
 # Chunks

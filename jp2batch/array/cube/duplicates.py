@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from jp2batch.array.cube.inputs import CubeImage
 from jp2batch.core.errors import CubeMismatch
@@ -17,7 +18,8 @@ def without_duplicates(images: Sequence[CubeImage], duplicates: str) -> tuple[li
     """Return the images to use, and outdated ones.
 
     Images of a tile, time and band remain together if they are of several datastrips: of other starts of sensing, or of
-    the same baseline and processed within an hour. Of others, the latest by baseline and time of processing remain.
+    the same baseline and processed within an hour, also of copies of a product. Of others, the latest by baseline and
+    time of processing remain. An image that is listed twice remains once.
 
     Parameters
     ----------
@@ -29,10 +31,10 @@ def without_duplicates(images: Sequence[CubeImage], duplicates: str) -> tuple[li
     Raises
     ------
     CubeMismatch
-        Two images are the same in everything, or one was processed again and `duplicates` is "error".
+        Two images cannot be told apart, or one was processed again and `duplicates` is "error".
     """
     groups: dict[object, list[CubeImage]] = defaultdict(list)
-    for image in images:
+    for image in {image.url: image for image in images}.values():
         groups[image.name.tile, image.time, image.band].append(image)
     kept: list[CubeImage] = []
     dropped: list[CubeImage] = []
@@ -59,12 +61,13 @@ def check_single(images: Sequence[CubeImage]) -> None:
     for image in images:
         other = seen.setdefault((image.time, image.band), image)
         if other is not image:
-            raise _another(image, other)
+            raise _another(image, other, "list only one of them")
 
 
-def _another(image: CubeImage, other: CubeImage) -> CubeMismatch:
+def _another(
+    image: CubeImage, other: CubeImage, hint: str = "give only one of them: of a single pixel size; or resolution="
+) -> CubeMismatch:
     problem = f"is another image of {image.band} at {image.time.astype('datetime64[s]')} than {_shown(other)}"
-    hint = "give only one of them: of a single pixel size and processing; or resolution="
     return CubeMismatch(image.url, problem, hint)
 
 
@@ -82,9 +85,9 @@ def _latest(images: list[CubeImage]) -> tuple[list[CubeImage], list[CubeImage]]:
     newest = ordered[0]
     baseline, made = _version(newest)
     used = [one for one in ordered if one is newest or _version(one) >= (baseline, _before(made))]
-    versions = [_version(one) for one in used]
-    for one, other, version, following in zip(used, used[1:], versions, versions[1:], strict=False):
-        if version == following:
+    for one, other in pairwise(used):
+        is_copy = one.name.processing_time is not None and one.metres == other.metres  # of the product, elsewhere
+        if _version(one) == _version(other) and not is_copy:
             raise _another(other, one)
     return used, ordered[len(used) :]
 

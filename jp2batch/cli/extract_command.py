@@ -89,7 +89,7 @@ def extract(
     from jp2batch.batch.options import RunOptions
 
     deliver = delivery_of(
-        geometry, None if pixels else stats, id, crs, all_touched, scaled, storage.options_beside(geometry)
+        geometry, bands, None if pixels else stats, id, crs, all_touched, scaled, storage.options_beside(geometry)
     )
     options = RunOptions(
         output=output,

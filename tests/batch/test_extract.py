@@ -104,6 +104,14 @@ def test_all_bands_of_any_pixel_size_are_read_and_points_agree_with_each(product
     np.testing.assert_array_equal(found[found.band == "B8A"].value, np.where(values == 0, np.nan, values))
 
 
+def test_bands_have_the_names_asked_for(product: Path, band: Any):
+    xy = points(band, 5)
+    found = extract(product, xy, ["red", "b8a"], crs=UTM)
+    assert set(found.band) == {"red", "B8A"}
+    plain = extract(product, xy, ["B04", "B8A"], crs=UTM)
+    pd.testing.assert_frame_equal(found.replace({"band": {"red": "B04"}}), plain)
+
+
 def test_the_resolution_chooses_the_level(product: Path, band: Any):
     path = str(path_of(product, "B04_10m"))
     found = extract(path, polygons(band, 3), crs=UTM, stats=None, resolution=40)

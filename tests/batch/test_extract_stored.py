@@ -64,6 +64,13 @@ def test_the_table_is_that_in_memory(folder: Path, tmp_path: Path):
     pd.testing.assert_frame_equal(table_in(output), expected(folder), check_dtype=False)
 
 
+def test_the_table_has_the_names_of_bands_asked_for(folder: Path, tmp_path: Path):
+    output = tmp_path / "series.parquet"
+    done = run(command(folder, output, "--bands", "red"))
+    assert done.returncode == 0, done.stderr
+    assert set(pd.read_parquet(output).band) == {"red"}
+
+
 def test_runs_killed_at_random_moments_are_resumed_with_each_image_once(folder: Path, tmp_path: Path):
     output, chance = tmp_path / "series.parquet", random.Random(4)
     for _ in range(4):

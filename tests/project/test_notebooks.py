@@ -17,6 +17,7 @@ SHOWN = {
     "03_time_series": {"image/png": 2, "text/html": 2},
     "04_service": {"image/png": 1},
     "05_bigger_than_one_machine": {"text/html": 3},
+    "06_fields": {"image/png": 3, "text/html": 4},
 }
 """What there is to see in each, at least: pictures; tables, plans and reports."""
 CLAIMS = {
@@ -25,6 +26,7 @@ CLAIMS = {
     "03_time_series": r"^[\d,]+ of [\d,]+ bytes \([0-4]\.\d%\), in 8 files$",
     "04_service": r"ok.*^True$.*^404 there is no such file.*^400 the path leads out",
     "05_bigger_than_one_machine": r"workers have the same versions.*4 ok, 0 failed.*learned 4 of 4 images",
+    "06_fields": r"^\('red', 'nir'\)$",
 }
 """What its outputs say, as text."""
 

@@ -21,6 +21,7 @@ from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import LOWEST, Request
 from jp2batch.image.fields.field_set import FieldSet, shown
 from jp2batch.image.fields.on_grid import FieldSelector
+from jp2batch.image.missions import bands_by_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +57,8 @@ def extract(
         Points and polygons: GeoJSON, geometries, features, pairs of longitude and latitude, or a table with columns
         `lon` and `lat` or `geometry`; or a file of them: .geojson, .parquet or .csv.
     bands : iterable of str, optional
-        Bands to read, e.g. ["B04", "B08"]; by default all images.
+        Bands to read, e.g. ["B04", "B08"], or common names of STAC, e.g. ["red", "nir"]: the column `band` has these
+        names. By default all images.
     stats : str, iterable of str, or None
         Statistics of the samples of a field: "mean", "median", "count", "min", "max", "std", "var", "sum", "mode" (the
         most frequent, of classes), and percentiles such as "p10". None: the samples themselves.
@@ -93,7 +95,7 @@ def extract(
     Jp2BatchError
         The error of an image, with `on_error="raise"` or if all have failed.
     """
-    deliver = delivery_of(fields, stats, id, crs, all_touched, scaled, storage_options)
+    deliver = delivery_of(fields, bands, stats, id, crs, all_touched, scaled, storage_options)
     requests = image_requests(images, bands, resolution=resolution, storage_options=storage_options)
     report = run(
         requests,
@@ -117,6 +119,7 @@ def extract(
 
 def delivery_of(  # noqa: PLR0917  # the options of `extract`, in their order
     fields: object,
+    bands: str | Iterable[str] | None,
     stats: str | Iterable[str] | None,
     id: str | None,  # noqa: A002
     crs: object,
@@ -130,7 +133,8 @@ def delivery_of(  # noqa: PLR0917  # the options of `extract`, in their order
         found = read_fields(fields, id=id, crs=crs, storage_options=storage_options)
     else:
         found = fields_of(fields, id=id, crs=crs)
-    return AsFieldRows(FieldSelector(found, all_touched), names, scaled)
+    labels = tuple((bands_by_label(bands) or {}).items())
+    return AsFieldRows(FieldSelector(found, all_touched), names, scaled, labels)
 
 
 def image_requests(

@@ -1,6 +1,6 @@
 """Table rows: statistics or samples of fields in an image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -50,6 +50,8 @@ class AsFieldRows:
     """Names of statistics; None for the samples themselves."""
     scaled: bool = False
     """True for reflectance in place of numbers."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Names of bands, and the names asked for, such as "B04" and "red"."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -76,7 +78,7 @@ class AsFieldRows:
         else:
             found = (statistics_of(one, counts, self.stats) for one in values)
             columns = [dict(zip(self.names, one.values(), strict=True)) for one in found]
-        return _joined(fields, columns, facts, request)
+        return _joined(fields, columns, facts, request, dict(self.labels))
 
     def _facts(self, pixels: Pixels, request: Request) -> ImageFacts:
         source = pixels.opened.source
@@ -95,11 +97,15 @@ def _floats(values: NDArray[np.generic], facts: ImageFacts) -> NDArray[np.float6
 
 
 def _joined(
-    fields: NDArray[Any], columns: Sequence[dict[str, NDArray[np.generic]]], facts: ImageFacts, request: Request
+    fields: NDArray[Any],
+    columns: Sequence[dict[str, NDArray[np.generic]]],
+    facts: ImageFacts,
+    request: Request,
+    labels: Mapping[str, str],
 ) -> FieldRows:
     """Return the rows of all bands of an image."""
     name, own = facts.name, dict(request.columns)
-    band = None if name is None else name.band
+    band = None if name is None or name.band is None else labels.get(name.band, name.band)
     several = tuple(f"{band or 'band'}_{number + 1}" for number in range(len(columns)))
     when = None if name is None else name.time or name.day
     item = own.get("item")

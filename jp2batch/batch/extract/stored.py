@@ -58,7 +58,7 @@ def extract_to(
 def _digest(deliver: AsFieldRows) -> str:
     """Return a digest of fields and statistics."""
     selector = deliver.selector
-    text = repr((selector.fields.digest, selector.all_touched, deliver.stats, deliver.scaled))
+    text = repr((selector.fields.digest, selector.all_touched, deliver.stats, deliver.scaled, deliver.labels))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -51,7 +51,7 @@ class AsFieldRows:
     scaled: bool = False
     """True for reflectance in place of numbers."""
     labels: tuple[tuple[str, str], ...] = ()
-    """Names of bands, and the names asked for, such as "B04" and "red"."""
+    """Names of bands, and their names in the table."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -267,7 +267,8 @@ def test_relative_paths_of_pystac_are_relative_to_the_item(products, search, tmp
     ("content", "problem"),
     [
         (b"PAR1 and no more", "this Parquet is damaged"),
-        (b'{"type": "Feature"}\n{"type"', "this is not JSON"),
+        (b'{"type": "Feature", "assets": {}}\n{"type"', "line 2 is not JSON"),
+        (b'{"type": "Feature"', "this is not JSON"),
         (b"\x89PNG", "not JSON"),
         (b"", "not JSON"),
         (b'{"a": 1}\n{"b": 2}\n', "not a STAC item"),

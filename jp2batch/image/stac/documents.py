@@ -1,9 +1,11 @@
 """Read STAC items from objects, JSON, NDJSON and GeoParquet."""
 
+import contextlib
+import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 
@@ -116,19 +118,31 @@ def read_items(path: str, *, storage_options: StorageOptions) -> Iterator[Item]:
 
 
 def _parsed(data: bytes, path: str) -> object:
-    for load in (orjson.loads, json.loads):  # the latter also reads NaN
-        try:
-            return load(data)
-        except (ValueError, RecursionError):
-            continue
-    try:
-        lines = [orjson.loads(line) for line in data.splitlines() if line.strip()]
-    except ValueError:
-        lines = []
-    return lines or _refuse(data, path)
+    if not Location.of(path).plain_path.lower().removesuffix(".gz").endswith((".ndjson", ".jsonl")):
+        for load in (orjson.loads, json.loads):  # the latter also reads NaN
+            with contextlib.suppress(ValueError, RecursionError):
+                return load(data)
+    return _lines(data, path)
 
 
-def _refuse(data: bytes, path: str) -> object:
+def _lines(data: bytes, path: str) -> Iterator[object]:
+    """Iterate over the documents of lines; empty lines are skipped."""
+    documents = 0
+    for number, line in enumerate(io.BytesIO(data), 1):
+        if line.strip():
+            try:
+                yield orjson.loads(line)
+            except ValueError:
+                if documents:
+                    raise ManifestError(path, f"line {number} is not JSON", "write it again") from None
+                _refuse(data, path)
+            documents += 1
+    if not documents:
+        _refuse(data, path)
+
+
+def _refuse(data: bytes, path: str) -> NoReturn:
+    """Raise the error of other content."""
     found = foreign_content(data[:HEAD], "json", "stac")
     problem = f"this is {found.name}, not JSON" if found else "this is not JSON"
     raise ManifestError(path, problem, _HINT)

@@ -86,4 +86,4 @@ def advised(error: PermissionDenied, advice: Mapping[str, str]) -> PermissionDen
     """
     hints = (hint for path, hint in advice.items() if hint and Location.of(path).redacted == error.path)
     hint = next(hints, "")
-    return type(error)(error.path, error.problem, hint) if hint else error
+    return type(error)(error.path, error.problem, f"{hint}; {error.hint}") if hint else error

@@ -104,7 +104,7 @@ def by_rasterstats(path: Path, fields: list[Any], points: int) -> Any:
         warnings.simplefilter("ignore")
         zones = rasterstats.zonal_stats(fields[points:], pixels, affine=transform, stats=[*_STATS], nodata=0)
     of_points = np.column_stack([samples, samples, np.isfinite(samples)])
-    return np.concatenate([of_points, [[zone[name] for name in _STATS] for zone in zones]])
+    return np.concatenate([of_points, np.array([[zone[name] for name in _STATS] for zone in zones], float)])
 
 
 @contextmanager

@@ -33,10 +33,13 @@ class Precincts:
         row, column = divmod(precinct, self.across)
         return row in self.rows and column in self.columns
 
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.columns)
+
     @property
     def all(self) -> bool:
         """Whether all precincts of the resolution level are included."""
-        return len(self.rows) * len(self.columns) == self.count
+        return len(self) == self.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,18 @@ class PrecinctUnion:
     def __contains__(self, precinct: int) -> bool:
         return any(precinct in part for part in self.parts)
 
+    def __len__(self) -> int:
+        return len({pair for part in set(self.parts) for pair in itertools.product(part.rows, part.columns)})
+
+    @property
+    def count(self) -> int:
+        """Number of precincts of the resolution level."""
+        return self.parts[0].count
+
     @property
     def all(self) -> bool:
         """Whether all precincts of the resolution level are included."""
-        return any(part.all for part in self.parts) or len(self._members()) == self.parts[0].count
-
-    def _members(self) -> set[tuple[int, int]]:
-        return {pair for part in set(self.parts) for pair in itertools.product(part.rows, part.columns)}
+        return any(part.all for part in self.parts) or len(self) == self.count
 
 
 def wanted_precincts(
@@ -117,6 +125,17 @@ def wanted_area(header: MainHeader, selection: Selection) -> int:
     )
     whole = Rect(first.y0, min(first.x0, selection.area.x0), last.y1, max(last.x1, selection.area.x1))
     return sum(covered.height * covered.width for covered in (_covered(part, ppx, ppy, whole) for part in parts))
+
+
+def wanted_share(header: MainHeader, selection: Selection, tile: int) -> float:
+    """Return the share of a tile's precincts needed for a selection.
+
+    Only the highest resolution level of the selection counts.
+    """
+    grids = tile_precincts(header, tile)
+    level = header.codings[0].levels - selection.rlevel
+    wanted = wanted_precincts(header, selection, tile, grids)[0, level]
+    return len(wanted) / max(1, wanted.count)
 
 
 def _covered(area: Rect, ppx: int, ppy: int, whole: Rect) -> Rect:

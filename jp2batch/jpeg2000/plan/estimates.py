@@ -4,7 +4,7 @@ from jp2batch.core.costs import StoreCosts
 from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import Selection, largest_tile, tile_count, tile_counts
 from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
-from jp2batch.jpeg2000.geometry.precincts import is_partial, wanted_area
+from jp2batch.jpeg2000.geometry.precincts import is_partial, wanted_area, wanted_share
 from jp2batch.jpeg2000.geometry.progression import count_packets
 from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
 from jp2batch.jpeg2000.syntax.headers import MainHeader
@@ -12,6 +12,8 @@ from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead
 
 _LARGEST_GUESS = 64 << 10  # bytes of packets read ahead: beyond, reading PLT first is cheaper
+_MUCH_OF_A_TILE = 1 / 3  # of its largest precincts, and over half of its bytes
+_LARGEST_IN_PARTS = 128 << 20  # bytes: about a 10 m band; nothing else of the read takes as much
 LARGEST_AHEAD = 16 << 20
 """Limit of bytes to read ahead for whole tiles.
 
@@ -32,16 +34,18 @@ def guess_ahead(header: MainHeader, codestream: ByteRange, selection: Selection,
     """Return the read-ahead for tile-parts.
 
     If requests are free, it is the rest of the header; otherwise also the packets probably wanted, unless many of these
-    bytes may not be needed, or the whole read is large.
+    bytes may not be needed, or the whole read is large. Of a selection in parts, a tile is read in a request if a third of
+    it is wanted: headers and packets alone would take several.
     """
     of_header = _expected_header(header)
-    has_data = store.latency > 0 and expected_bytes(header, codestream, selection) <= LARGEST_AHEAD
+    most = _LARGEST_IN_PARTS if selection.parts else LARGEST_AHEAD
+    has_data = store.latency > 0 and expected_bytes(header, codestream, selection) <= most
 
     def ahead(tile: int, length: int) -> Ahead:
         rest = max(0, length - Sot.SIZE)
         data = _expected_data(header, length, selection.rlevel) if has_data else 0
         if data > _LARGEST_GUESS and (selection.rlevel or is_partial(header, selection, tile)):
-            data = 0
+            data = data if selection.parts and wanted_share(header, selection, tile) >= _MUCH_OF_A_TILE else 0
         return Ahead(min(of_header, rest), min(data, max(0, rest - of_header)))
 
     return ahead

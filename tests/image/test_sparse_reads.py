@@ -1,6 +1,8 @@
 """Reads of many small parts: exactly the samples of OpenJPEG's decode, and only the bytes around them."""
 
+import functools
 import itertools
+import tracemalloc
 from pathlib import Path
 
 import dask
@@ -147,3 +149,52 @@ def test_cut_runs_have_the_same_samples(data):
     assert sorted(zip(*pieces.positions(), strict=True)) == sorted(zip(*runs.positions(), strict=True))
     assert (edges[interval] <= pieces.x0).all()
     assert (pieces.x1 <= edges[interval + 1]).all()
+
+
+STORE = StoreCosts(latency=0.03, bandwidth=60e6, connections=128, line=125e6)
+
+
+@functools.cache
+def quarter(tlm: bool) -> bytes:
+    """Return an image of 16 tiles, a quarter of the size of those of a 10 m band."""
+    pixels = np.tile(scene(1098, bands=("B04",))["B04"], (2, 2))[:2048, :2048]
+    return encode(pixels, Coding(tile=(512, 512), code_block=(32, 32), precincts=(128, 128), tlm=tlm))
+
+
+def spread(count: int, side: int, size: int = 2048) -> Runs:
+    """Return squares all over an image."""
+    corners = np.random.default_rng(count).integers(0, size - side, (count, 2))
+    y = (corners[:, :1] + np.arange(side)).ravel()
+    x0 = np.repeat(corners[:, 1], side)
+    return Runs.of(y, x0, x0 + side)
+
+
+@pytest.mark.parametrize("runs", [spread(1400, 1), spread(150, 6)], ids=["points", "polygons"])
+@pytest.mark.parametrize("tlm", [True, False])
+def test_dense_fields_take_hardly_more_requests_than_tiles(tlm, runs):
+    data = quarter(tlm)
+    pixels = read_runs(data, 0, runs, STORE)
+    assert len(pixels.selection.tiles) == 16
+    assert pixels.stats.requests <= 1.5 * 16
+    assert pixels.stats.bytes_read <= len(data)
+
+
+def test_few_fields_take_few_bytes():
+    data = quarter(tlm=True)
+    stats = read_runs(data, 0, spread(2, 12), STORE).stats
+    assert stats.precision == "packets"
+    assert stats.bytes_read < 0.2 * len(data)
+
+
+def test_memory_is_of_the_fields_not_of_the_image():
+    size = 6000
+    data = encode(np.zeros((size, size), np.uint16), Coding(tile=(512, 512), precincts=(256, 256)))
+    tracemalloc.start()
+    try:
+        pixels = read_runs(data, 0, corners(size, 50), STORE)
+        everywhere = read_runs(data, 0, spread(2000, 3, size), STORE)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (pixels.values.shape, everywhere.values.shape) == ((1, 5000), (1, 18000))
+    assert peak < 0.2 * 2 * size**2

@@ -29,6 +29,8 @@ class FieldSamples:
     @classmethod
     def of(cls, values: Values, counts: NDArray[np.int64]) -> "FieldSamples":
         """Return samples in the order of fields; `counts` are not 0."""
+        if len(counts) == 1:  # perhaps of a whole image
+            return cls(np.sort(values), np.zeros(1, np.int64), counts)
         order = np.lexsort((values, np.repeat(np.arange(len(counts)), counts)))
         return cls(values[order], np.cumsum(counts) - counts, counts)
 

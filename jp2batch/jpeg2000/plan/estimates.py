@@ -34,8 +34,8 @@ def guess_ahead(header: MainHeader, codestream: ByteRange, selection: Selection,
     """Return the read-ahead for tile-parts.
 
     If requests are free, it is the rest of the header; otherwise also the packets probably wanted, unless many of these
-    bytes may not be needed, or the whole read is large. Of a selection in parts, a tile is read in a request if a third of
-    it is wanted: headers and packets alone would take several.
+    bytes may not be needed, or the whole read is large. Of a selection in parts, a tile is read in a request if a third
+    of it is wanted: headers and packets alone would take several.
     """
     of_header = _expected_header(header)
     most = _LARGEST_IN_PARTS if selection.parts else LARGEST_AHEAD

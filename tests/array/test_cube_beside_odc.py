@@ -73,7 +73,9 @@ def test_larger_pixels_are_resampled_as_by_odc(tmp_path, method):
 def test_solar_days_are_those_of_odc(tmp_path, moved):
     found = products(tmp_path, [0, 2, 14, 24], moved=moved)
     cube = jp2batch.open_cube(found, bands=["B04", "B08"], resolution=10, groupby="solar_day")
-    theirs = by_odc(found, cube, {"B04": "B04_10m", "B08": "B08_10m"}, groupby="solar_day")
+    theirs = by_odc(found, cube, NAMES, groupby="solar_day")
     assert cube.sizes["time"] == theirs.sizes["time"] == 2
     np.testing.assert_array_equal(cube.values, np.stack([theirs.B04.values, theirs.B08.values], axis=1))
+    masked = jp2batch.open_cube(found, bands=["B04"], resolution=10, groupby="solar_day", mask="clouds")
+    np.testing.assert_array_equal(masked[:, 0], theirs.B04.where(~theirs.SCL.isin(CLOUDS), 0))
     assert cube.time.values.astype("M8[s]").tolist() == theirs.time.values.astype("M8[s]").tolist()

@@ -88,7 +88,7 @@ class Cell:
     def read(self, part: Rect) -> NDArray[np.generic]:
         """Read a rectangle of values.
 
-        An image is read only if those before it have no data somewhere.
+        Of an image, only a rectangle with all positions without data in those before it is read.
         """
         met = [(layer, overlap) for layer in self.layers if not (overlap := layer.covered.intersection(part)).empty]
         if met and met[0][1] == part and len(met) == 1:
@@ -96,13 +96,28 @@ class Cell:
         values: NDArray[Any] = np.full((part.height, part.width), self.fill, self.dtype)
         lacking = np.ones(values.shape, bool)
         for layer, overlap in met:
-            at = slice(overlap.y0 - part.y0, overlap.y1 - part.y0), slice(overlap.x0 - part.x0, overlap.x1 - part.x0)
-            if lacking[at].any():
-                found = layer.read(overlap)
-                taken = lacking[at] & ~is_no_data(found, layer.nodata)
-                values[at][taken] = found[taken]
-                lacking[at] &= ~taken
+            if (lack := _bounds_of(lacking, part, overlap)) is None:
+                continue
+            found = layer.read(lack)
+            at = _slices(lack, part)
+            taken = lacking[at] & ~is_no_data(found, layer.nodata)
+            values[at][taken] = found[taken]
+            lacking[at] &= ~taken
         return values
+
+
+def _slices(rect: Rect, part: Rect) -> tuple[slice, slice]:
+    return slice(rect.y0 - part.y0, rect.y1 - part.y0), slice(rect.x0 - part.x0, rect.x1 - part.x0)
+
+
+def _bounds_of(lacking: NDArray[np.bool_], part: Rect, overlap: Rect) -> Rect | None:
+    """Return the smallest rectangle with all lacking values of an overlap, or None."""
+    here = lacking[_slices(overlap, part)]
+    rows, columns = (np.flatnonzero(here.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return None
+    y, x = overlap.y0, overlap.x0
+    return Rect(y + int(rows[0]), x + int(columns[0]), y + int(rows[-1]) + 1, x + int(columns[-1]) + 1)
 
 
 @dataclass(frozen=True, eq=False)

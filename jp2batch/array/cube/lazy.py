@@ -111,7 +111,7 @@ def _slices(rect: Rect, part: Rect) -> tuple[slice, slice]:
 
 
 def _bounds_of(lacking: NDArray[np.bool_], part: Rect, overlap: Rect) -> Rect | None:
-    """Return the smallest rectangle with all lacking values of an overlap, or None."""
+    """Return the bounds of lacking values in an overlap, or None."""
     here = lacking[_slices(overlap, part)]
     rows, columns = (np.flatnonzero(here.any(axis=axis)) for axis in (1, 0))
     if not rows.size:

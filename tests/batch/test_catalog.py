@@ -213,6 +213,26 @@ def test_what_is_no_stac_item_says_so(items, document, problem):
     assert "items.json" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("resolution", "expected"),
+    [
+        (5, ["B04_10m", "B8A_20m"]),
+        (10, ["B04_10m", "B8A_20m"]),
+        (15, ["B04_10m", "B8A_20m"]),
+        (20, ["B04_20m", "B8A_20m"]),
+        (59.9, ["B04_20m", "B8A_20m"]),
+        (60, ["B04_60m", "B8A_60m"]),
+        (240, ["B04_60m", "B8A_60m"]),
+    ],
+)
+def test_a_resolution_chooses_the_largest_pixels_up_to_it(products, resolution, expected):
+    found = jp2batch.list_requests(products[0], ["red", "nir08"], resolution=resolution)
+    assert [name.split("_", 2)[2].removesuffix(".jp2") for name in names(found)] == expected
+    assert {request.area.resolution for request in found} == {resolution}
+    chosen = jp2batch.list_requests(products[0], ["red", "nir08"], resolution=resolution, metres=60)
+    assert [name[-7:] for name in names(chosen)] == ["60m.jp2"] * 2
+
+
 def test_images_are_taken_as_they_are(products):
     path = str(next(Path(products[0]).glob("**/*_B04_20m.jp2")))
     (request,) = jp2batch.list_requests([path, path], ["B04"], window=((0, 8), (0, 8)))

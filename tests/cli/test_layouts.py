@@ -219,6 +219,8 @@ def test_folders_of_amazon_tell_time_tile_and_scaling(level, layout: Layout, req
         "item": product.name,
         "platform": "S2A",
         "processing_baseline": "04.00",
+        "datastrip": "2022-10-05T11:54:07Z",
+        "processing_time": "2022-10-05T16:44:54Z",
     }
     cube = jp2batch.open_cube(
         Path(listed.path).parent if level == "level_1c" else Path(listed.path).parents[1], bands=BAND

@@ -507,6 +507,12 @@ def test_a_refusal_comes_with_the_advice_of_the_item(http_server, extra, advice)
         ({"href": "odd://a/B04.jp2", "alternate": 5}, None, "odd://a/B04.jp2"),
         ({"href": "s3://a/B04.jp2", "alternate": {"x": 5, "y": {"href": 5}}}, None, "s3://a/B04.jp2"),
         ({"href": "https://a/$value", "type": "image/jp2", "bands": [{"name": "B04"}]}, None, "https://a/$value"),
+        (
+            {"href": "https://a/Nodes(T29UNU_20221005T115411_B04_10m.jp2)/$value"},
+            None,
+            "https://a/Nodes(T29UNU_20221005T115411_B04_10m.jp2)/$value",
+        ),
+        ({"href": "zip://a/B04.jp2::s3://a/b.zip"}, None, "zip://a/B04.jp2::s3://a/b.zip"),
     ],
 )
 def test_the_location_is_one_that_can_be_read(assets, alternate, expected):

@@ -14,10 +14,10 @@ from jp2batch.image.missions import common_band, find_band, identify, parse_prop
 from jp2batch.image.source_images import SourceImages
 from jp2batch.image.stac.access import advice
 from jp2batch.image.stac.documents import Item
-from jp2batch.image.stac.hrefs import Href, alternates_of, chosen_href, resolve
+from jp2batch.image.stac.hrefs import Href, alternates_of, chosen_href, named_path, resolve
 
 _KEY = re.compile(r"(?P<name>.+?)(?:[_-](?P<metres>\d\d)m)?(?:[_-]jp2)?", re.IGNORECASE)
-_NODES = re.compile(r"/Nodes\(([^()]*)\)(?:/\$value)?")
+_SMALLEST = 1e-12  # a factor from numbers to reflectance
 _COLOURS = ("red", "green", "blue")  # bands of true colours
 _OVERPASS = timedelta(minutes=45)  # the longest datatake
 
@@ -93,7 +93,7 @@ def _other_band(key: str, asset: Mapping[str, Any], href: Href, bands: Collectio
 
 def _image(key: str, asset: Mapping[str, Any], href: Href, facts: _ItemFacts) -> ListedImage:
     path = as_path(resolve(href.text, facts.base))
-    mission, parsed = identify(_named_path(path))
+    mission, parsed = identify(named_path(path))
     local = href.members.get("file:local_path")
     if parsed is None and isinstance(local, str):
         mission, parsed = identify(local)
@@ -104,14 +104,6 @@ def _image(key: str, asset: Mapping[str, Any], href: Href, facts: _ItemFacts) ->
     metres = parsed.resolution or _metres(key, asset, facts.properties) or mission.metres(name.band) or 0
     claim = _claim(mission, name, href.members)
     return ListedImage(path, name, metres, claim, advice(href, asset, facts.properties))
-
-
-def _named_path(path: str) -> str:
-    """Return a path with the names of files.
-
-    The OData addresses of a catalogue have them in parentheses.
-    """
-    return _NODES.sub(r"/\1", path.partition("?")[0]) if "/Nodes(" in path else path
 
 
 def _timed(parsed: ImageName, datetime: str | None) -> ImageName:
@@ -187,7 +179,7 @@ def _claim(mission: Mission, name: ImageName, asset: Mapping[str, Any]) -> Scali
     ]
     for scale, offset in found:
         factor, shift = _number(scale), _number(offset)
-        if factor is not None and shift is not None and factor > 0:
+        if factor is not None and shift is not None and factor > _SMALLEST:
             return mission.claim_of(name, factor, shift)
     return None
 

@@ -14,6 +14,7 @@ from jp2batch.storage.schemes import is_readable
 PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}")
 """Names of alternates for messages."""
 
+_NODES = re.compile(r"/Nodes\(([^()]*)\)(?:/\$value)?")
 _JPEG2000 = ("image/jp2", "image/jpx", "image/j2c", "image/jph", "image/x.jp2")
 
 
@@ -32,11 +33,19 @@ class Href:
     def is_jpeg2000(self) -> bool:
         """Whether its type or name is of JPEG 2000."""
         kind = str(self.members.get("type") or "").partition(";")[0].strip().lower()
-        return kind in _JPEG2000 or Location.of(self.text).plain_path.lower().endswith(JPEG2000_SUFFIXES)
+        return kind in _JPEG2000 or Location.of(named_path(self.text)).plain_path.lower().endswith(JPEG2000_SUFFIXES)
 
     def is_named(self, alternate: str) -> bool:
         """Return whether it has the name of an alternate, or its scheme."""
         return alternate.lower() in (self.name.lower(), Location.of(self.text).scheme.lower())
+
+
+def named_path(path: str) -> str:
+    """Return a path with the names of files.
+
+    The OData addresses of a catalogue have them in parentheses.
+    """
+    return _NODES.sub(r"/\1", path.partition("?")[0]) if "/Nodes(" in path else path
 
 
 def hrefs_of(asset: object) -> Iterator[Href]:

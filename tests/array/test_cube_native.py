@@ -90,6 +90,13 @@ def test_sizes_that_no_third_divides_end_with_the_last_whole_pixel(tmp_path):
     np.testing.assert_array_equal(fine[0, 0], at(image(odd, "B08_10m"), fine.x, fine.y))
 
 
+def test_an_image_smaller_than_a_pixel_of_the_grid_is_refused(tmp_path):
+    tiny = write_product(tmp_path, {"B04_10m": numbers(1, 2)})
+    assert jp2batch.open_cube([tiny], bands=["B04"], resolution=20).shape == (1, 1, 1, 1)
+    with pytest.raises(CubeMismatch, match="is smaller than a position of 60"):
+        jp2batch.open_cube([tiny], bands=["B04"], resolution=60)
+
+
 # Resampling
 
 

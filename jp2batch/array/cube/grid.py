@@ -151,6 +151,8 @@ def place_native(head: Head, spacing: float, *, classes: bool) -> PlacedImage:
         AxisSpan(0, max(0, (size - 1 - lead) // step + 1) * max(1, repeat), max(1, repeat), step, lead)
         for size in (area.height, area.width)
     )
+    if not (rows.stop and columns.stop):
+        raise CubeMismatch(head.path, f"is smaller than a position of {spacing:g}", "leave it out of the cube")
     a, _, c, _, e, f = transform
     first = selection.first
     ds = (math.copysign(spacing, e), math.copysign(spacing, a))

@@ -17,7 +17,13 @@ from jp2batch.core.location import Location
 @click.option(
     "--geometry", required=True, metavar="FILE", help="Points and polygons: .geojson, .parquet (GeoParquet) or .csv."
 )
-@click.option("-o", "--output", required=True, metavar="OUT", help="Table to write: NAME.parquet, a folder of parts.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="OUT",
+    help="Table to write: NAME.parquet (a folder), .csv or .ndjson.",
+)
 @click.option("--id", metavar="NAME", help="Column or property with the ids of fields.  [default: id]")
 @click.option("--crs", metavar="CODE", help="Reference system of the fields.  [default: longitude and latitude]")
 @click.option("--bands", metavar="LIST", help="Bands to read, e.g. B04,B08.  [default: all]")

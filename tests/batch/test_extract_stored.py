@@ -89,6 +89,32 @@ def test_runs_killed_at_random_moments_are_resumed_with_each_image_once(folder: 
     assert json.loads(again.stdout)["bytes_read"] == 0
 
 
+@pytest.mark.parametrize("name", ["series.csv", "series.ndjson"])
+def test_a_file_is_made_of_the_parts_beside_it(folder: Path, tmp_path: Path, name: str):
+    output = tmp_path / name
+    for more in ([], ["--resume"]):
+        done = run(command(folder, output, *more))
+        assert done.returncode == 0, done.stderr
+        if output.suffix == ".csv":
+            found = pd.read_csv(output)
+        else:
+            found = pd.DataFrame([json.loads(line) for line in output.read_text().splitlines()])
+        found["time"] = pd.to_datetime(found["time"]).dt.tz_localize(None)
+        found = found[NAMES].sort_values(["band", "id"], ignore_index=True)
+        pd.testing.assert_frame_equal(found, expected(folder), check_dtype=False)
+        output.unlink()
+    shown = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
+    assert shown == {f"{name}.parquet", f"{name}.parquet.records.ndjson"}
+
+
+def test_a_file_of_somebody_else_is_not_replaced(folder: Path, tmp_path: Path):
+    output = tmp_path / "series.csv"
+    output.write_text("mine")
+    done = run(command(folder, output))
+    assert (done.returncode, output.read_text()) == (2, "mine")
+    assert "series.csv: this file exists already" in done.stderr
+
+
 def test_a_table_of_other_fields_or_statistics_is_refused_or_replaced(folder: Path, tmp_path: Path):
     output = tmp_path / "series.parquet"
     assert run(command(folder, output)).returncode == 0
@@ -104,7 +130,7 @@ def test_a_table_of_other_fields_or_statistics_is_refused_or_replaced(folder: Pa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-o", "series.csv"], "give a name ending in .parquet"),
+        (["-o", "series.xlsx"], "give a name ending in .parquet"),
         (["--geometry", "missing.geojson"], "missing.geojson: cannot be read"),
         (["--geometry", "fields.gpkg"], "fields cannot be read from such a file"),
         (["--stats", "meen"], "there is no statistic meen"),

@@ -1,9 +1,13 @@
 """Extract into a stored table, with records and resume."""
 
 import hashlib
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
+from jp2batch.array.formats import check_installed
 from jp2batch.batch.extract.parts import FieldParts
 from jp2batch.batch.extract.rows import AsFieldRows
 from jp2batch.batch.item_source import ItemList
@@ -11,11 +15,14 @@ from jp2batch.batch.options import RunOptions
 from jp2batch.batch.outputs.part_listing import is_content, parts_in
 from jp2batch.batch.report import BatchSummary
 from jp2batch.batch.run_to import run_items
-from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.errors import InvalidRequest, OutputError
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.storage.directory import Directory
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def extract_to(
@@ -26,7 +33,9 @@ def extract_to(
     sources: Sequence[str] = (),
     on_begin: Callable[[BatchSummary], object] = lambda _: None,
 ) -> BatchSummary:
-    """Extract fields into a folder of parts, which are a table.
+    """Extract fields into a folder of parts, which are a table; or into a file.
+
+    A file is written when all images are read, from the folder NAME.parquet of parts beside it.
 
     Parameters
     ----------
@@ -35,7 +44,7 @@ def extract_to(
     deliver : AsFieldRows
         Fields, statistics and scaling.
     options : RunOptions
-        Options of the run; the output ends in .parquet.
+        Options of the run; the output ends in .parquet, or .csv, .ndjson or .jsonl for a local file.
     sources, on_begin
         As for `run_items`.
 
@@ -46,13 +55,51 @@ def extract_to(
     Jp2BatchError
         As for `run_items`.
     """
-    if Location.of(options.output).suffix.lower() != ".parquet":
-        raise InvalidRequest(options.output, "a table of fields is Parquet", "give a name ending in .parquet")
+    output, location = options.output, Location.of(options.output)
+    suffix = location.suffix.lower()
+    if suffix != ".parquet" and not (location.is_local and suffix in _WRITERS):
+        hint = "give a name ending in .parquet, or in .csv or .ndjson for a local file"
+        raise InvalidRequest(output, "the output is no table of fields", hint)
+    check_installed(output, ".parquet")
     rows = FieldParts(deliver, _digest(deliver))
+    parts = output if suffix == ".parquet" else f"{location.path}.parquet"
+    if parts != output and not (options.continues or options.overwrite) and Path(location.path).exists():
+        raise InvalidRequest(output, "this file exists already", "give another name, or overwrite=True")
     if options.continues:
-        _check_same(options.output, rows, options.storage_options)
-    items = ItemList(_named(requests, rows.digest))
-    return run_items(items, replace(options, rows=rows), sources=sources, on_begin=on_begin)
+        _check_same(parts, rows, options.storage_options)
+    items, own = ItemList(_named(requests, rows.digest)), replace(options, output=parts, rows=rows)
+    summary = run_items(items, own, sources=sources, on_begin=on_begin)
+    if parts != output and not summary.left:
+        _write(Path(location.path), parts, _WRITERS[suffix])
+    return summary
+
+
+def _write(path: Path, parts: str, append: Callable[["pd.DataFrame", IO[str], bool], None]) -> None:
+    """Write the rows of parts to a file, atomically."""
+    import pandas as pd
+
+    folder, half = Directory(parts), path.with_name(f".{path.name}.half")
+    try:
+        with half.open("w", encoding="utf-8", newline="") as file:
+            for number, (_, part) in enumerate(folder.read_many(sorted(parts_in(folder.names())))):
+                append(pd.read_parquet(io.BytesIO(part)), file, number == 0)
+        half.replace(path)
+    except OSError as error:
+        raise OutputError(
+            str(path), f"cannot be written: {error.strerror or error}", f"its rows are in {parts}"
+        ) from None
+
+
+def _csv(rows: "pd.DataFrame", file: IO[str], is_first: bool) -> None:
+    rows.to_csv(file, index=False, header=is_first)
+
+
+def _ndjson(rows: "pd.DataFrame", file: IO[str], is_first: bool) -> None:  # noqa: ARG001  # lines have no head
+    rows.to_json(file, orient="records", lines=True, double_precision=15, date_format="iso", date_unit="s")
+
+
+_WRITERS = {".csv": _csv, ".ndjson": _ndjson, ".jsonl": _ndjson}
+"""Writers of the rows of a part, by suffix."""
 
 
 def _digest(deliver: AsFieldRows) -> str:

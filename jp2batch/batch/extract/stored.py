@@ -1,7 +1,6 @@
 """Extract into a stored table, with records and resume."""
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +32,7 @@ def extract_to(
     sources: Sequence[str] = (),
     on_begin: Callable[[BatchSummary], object] = lambda _: None,
 ) -> BatchSummary:
-    """Extract fields into a folder of parts, which are a table; or into a file.
+    """Extract fields into a table: a folder of parts, or a file.
 
     A file is written when all images are read, from the folder NAME.parquet of parts beside it.
 
@@ -76,18 +75,28 @@ def extract_to(
 
 def _write(path: Path, parts: str, append: Callable[["pd.DataFrame", IO[str], bool], None]) -> None:
     """Write the rows of parts to a file, atomically."""
-    import pandas as pd
-
     folder, half = Directory(parts), path.with_name(f".{path.name}.half")
     try:
         with half.open("w", encoding="utf-8", newline="") as file:
             for number, (_, part) in enumerate(folder.read_many(sorted(parts_in(folder.names())))):
-                append(pd.read_parquet(io.BytesIO(part)), file, number == 0)
+                append(_rows_in(part), file, number == 0)
         half.replace(path)
     except OSError as error:
         raise OutputError(
             str(path), f"cannot be written: {error.strerror or error}", f"its rows are in {parts}"
         ) from None
+
+
+def _rows_in(part: bytes) -> "pd.DataFrame":
+    """Return the rows of a part.
+
+    Threads of Arrow are not used: they may abort a process at its end.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found: pd.DataFrame = pq.ParquetFile(pa.BufferReader(part)).read(use_threads=False).to_pandas(use_threads=False)
+    return found
 
 
 def _csv(rows: "pd.DataFrame", file: IO[str], is_first: bool) -> None:

@@ -14,6 +14,7 @@ from jp2batch.cli.options import (
     FAILED,
     INTERRUPTED,
     NOT_STARTED,
+    engine_flags,
     engine_options,
     index_flag,
     scheduler_flags,
@@ -27,6 +28,7 @@ from jp2batch.core.redaction import redact_path
 
 if TYPE_CHECKING:
     from jp2batch.batch.report import BatchSummary
+    from jp2batch.compute.engine import EngineOptions
 
 
 @click.command(short_help="Read all images of a manifest, with a record of each.")
@@ -52,12 +54,7 @@ if TYPE_CHECKING:
 )
 @click.option("--rlevel", type=int, default=-1, show_default=True, help="Resolution level for rows without rlevel.")
 @click.option("--root", metavar="URL", help="Base folder or bucket; paths are relative to it and cannot escape it.")
-@scheduler_flags
-@wait_flag
-@click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one per core]")
-@click.option("--threads", type=click.IntRange(1), help="Threads per worker process.  [default: 1]")
-@click.option("--memory-limit", metavar="SIZE", help="Memory per worker process, e.g. 2GB.")
-@click.option("--local-threads", is_flag=True, help="Use threads of this process; a crash ends the run.")
+@engine_flags
 @click.option("--resume", is_flag=True, help="Continue an earlier run: read only the unfinished images.")
 @click.option("--retry-failed", is_flag=True, help="Read only the images that failed in an earlier run.")
 @click.option("--overwrite", is_flag=True, help="Replace the output of an earlier run.")
@@ -77,12 +74,7 @@ def run(
     records: str | None,
     rlevel: int,
     root: str | None,
-    scheduler: str | Path | None,
-    wait_workers: str,
-    workers: int | None,
-    threads: int | None,
-    memory_limit: str | None,
-    local_threads: bool,
+    engine: "EngineOptions",
     resume: bool,
     retry_failed: bool,
     overwrite: bool,
@@ -123,9 +115,7 @@ def run(
         fail_fast=fail_fast,
         max_failures=max_failures,
         progress=not quiet,
-        engine=engine_options(
-            scheduler, workers, threads, memory_limit, wait_workers=wait_workers, local_threads=local_threads
-        ),
+        engine=engine,
     )
     with logs_as_messages(quiet=quiet), ending(as_json=as_json, quiet=quiet) as begun:
         use_index(table, storage)

@@ -1,15 +1,18 @@
 """Command for the values of fields in many images."""
 
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from jp2batch.cli.batch_commands import ending, tell_summary
 from jp2batch.cli.logs import logs_as_messages
-from jp2batch.cli.options import FAILED, engine_options, index_flag, scheduler_flags, use_index, wait_flag
+from jp2batch.cli.options import FAILED, engine_flags, index_flag, use_index
 from jp2batch.cli.storage_flags import StorageFlags, storage_flags
 from jp2batch.core.location import Location
+
+if TYPE_CHECKING:
+    from jp2batch.compute.engine import EngineOptions
 
 
 @click.command(short_help="Extract the values of points and polygons from images, as a table.")
@@ -34,12 +37,7 @@ from jp2batch.core.location import Location
 @click.option("--resolution", metavar="METRES", help="Largest distance of samples.  [default: pixels of each image]")
 @click.option("--all-touched", is_flag=True, help="Take all samples that a polygon overlaps.")
 @click.option("--scaled", is_flag=True, help="Write reflectance in place of numbers.")
-@scheduler_flags
-@wait_flag
-@click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one per core]")
-@click.option("--threads", type=click.IntRange(1), help="Threads per worker process.  [default: 1]")
-@click.option("--memory-limit", metavar="SIZE", help="Memory per worker process, e.g. 2GB.")
-@click.option("--local-threads", is_flag=True, help="Use threads of this process; a crash ends the run.")
+@engine_flags
 @click.option("--resume", is_flag=True, help="Continue an earlier run: read only the unfinished images.")
 @click.option("--retry-failed", is_flag=True, help="Read only the images that failed in an earlier run.")
 @click.option("--overwrite", is_flag=True, help="Replace the table of an earlier run.")
@@ -62,12 +60,7 @@ def extract(
     resolution: str | None,
     all_touched: bool,
     scaled: bool,
-    scheduler: str | Path | None,
-    wait_workers: str,
-    workers: int | None,
-    threads: int | None,
-    memory_limit: str | None,
-    local_threads: bool,
+    engine: "EngineOptions",
     resume: bool,
     retry_failed: bool,
     overwrite: bool,
@@ -105,9 +98,7 @@ def extract(
         fail_fast=fail_fast,
         max_failures=max_failures,
         progress=not quiet,
-        engine=engine_options(
-            scheduler, workers, threads, memory_limit, wait_workers=wait_workers, local_threads=local_threads
-        ),
+        engine=engine,
     )
     with logs_as_messages(quiet=quiet), ending(as_json=as_json, quiet=quiet) as begun, ended_by_sigterm():
         use_index(table, storage)

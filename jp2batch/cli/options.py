@@ -95,6 +95,35 @@ def wait_flag(command: Command) -> Command:
     return click.option("--wait-workers", metavar="TIME", default=default, show_default=True, help=text)(command)
 
 
+def engine_flags(command: Command) -> Command:
+    """Add the flags of scheduler and workers, collected as `engine`."""
+
+    @functools.wraps(command)
+    def collected(
+        *,
+        scheduler: str | Path | None,
+        wait_workers: str,
+        workers: int | None,
+        threads: int | None,
+        memory_limit: str | None,
+        local_threads: bool,
+        **others: object,
+    ) -> None:
+        engine = engine_options(
+            scheduler, workers, threads, memory_limit, wait_workers=wait_workers, local_threads=local_threads
+        )
+        command(engine=engine, **others)
+
+    flags = (
+        click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one per core]"),
+        click.option("--threads", type=click.IntRange(1), help="Threads per worker process.  [default: 1]"),
+        click.option("--memory-limit", metavar="SIZE", help="Memory per worker process, e.g. 2GB."),
+        click.option("--local-threads", is_flag=True, help="Use threads of this process; a crash ends the run."),
+    )
+    own = functools.reduce(lambda inner, flag: flag(inner), reversed(flags), collected)
+    return scheduler_flags(wait_flag(own))
+
+
 def index_flag(command: Command) -> Command:
     """Add --index."""
     text = "Table of jp2batch index, or of Kayrros: its images are read in one round trip."

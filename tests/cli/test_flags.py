@@ -18,7 +18,7 @@ from jp2batch.cli.messages import in_flags
 
 PACKAGE = Path(__file__).resolve().parents[2] / "jp2batch"
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
-COLLECTED = {"area", "storage"}
+COLLECTED = {"area", "engine", "storage"}
 """Parameters that a decorator makes of several flags."""
 
 

@@ -191,12 +191,17 @@ def open_cube(
         tuple(sorted(Location.of(image.url).redacted for image in dropped)),
     )
     members = list(zip(found, heads_of(found, each), strict=True))
-    if by_tile:
-        tiles = sorted({image.name.tile or "" for image in found})
-        of_tile = {tile: [one for one in members if (one[0].name.tile or "") == tile] for tile in tiles}
-        cubes = {tile: _cube(own, options, labels).to_dataset(name="cube") for tile, own in of_tile.items()}
-        return xr.DataTree.from_dict(cubes)
-    return _cube(members, options, labels)
+    return (_tree if by_tile else _cube)(members, options, labels)
+
+
+def _tree(
+    members: Sequence[tuple[CubeImage, Head]], options: CubeOptions, labels: Mapping[str, str] | None
+) -> xr.DataTree:
+    """Return the cubes of all tiles, by tile."""
+    tiles = sorted({image.name.tile or "" for image, _ in members})
+    of_tile = {tile: [one for one in members if (one[0].name.tile or "") == tile] for tile in tiles}
+    cubes = {tile: _cube(own, options, labels).to_dataset(name="cube") for tile, own in of_tile.items()}
+    return xr.DataTree.from_dict(cubes)
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

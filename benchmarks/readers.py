@@ -42,6 +42,9 @@ def by_jp2batch(options: Mapping[str, Any]) -> Reader:
     from jp2batch import read as read_image  # which imports what it takes
 
     import_all()
+    if options:  # of an object store: its drivers are not what is measured
+        for name in ("s3fs", "obstore.store"):
+            importlib.import_module(name)
 
     def read(path: str, rlevel: int, window: Window | None) -> Pixels:
         pixels: Pixels = read_image(path, rlevel, window, storage_options=options).values
@@ -114,12 +117,14 @@ def by_whole_tiles(options: Mapping[str, Any]) -> Reader:
 
 
 def import_all() -> None:
-    """Import the modules for remote files, otherwise imported at first use."""
+    """Import the decoder.
+
+    Modules for web servers are imported by the first remote read, and so are part of its time.
+    """
     from jp2batch.image.openjpeg import library
 
     library()  # lets glymur find OpenJPEG
-    for name in ("aiohttp", "fsspec.implementations.http", "glymur", "s3fs"):
-        importlib.import_module(name)
+    importlib.import_module("glymur")
 
 
 READERS: dict[str, Callable[[Mapping[str, Any]], Reader]] = {

@@ -97,7 +97,7 @@ def share_index(url: str, storage_options: Mapping[str, object]) -> None:
 
 
 def driver() -> str:
-    """Return the driver for S3: "auto", "fsspec" or "obstore"."""
+    """Return the driver: "auto", "fsspec" or "obstore" (of S3)."""
     value = get_value("driver")
     if value not in ("auto", "fsspec", "obstore"):
         raise ConfigurationError("", "jp2batch.driver is not a known driver", "give auto, fsspec or obstore")

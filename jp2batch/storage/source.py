@@ -20,6 +20,7 @@ from jp2batch.storage.base_source import BaseSource, Meter, Source
 from jp2batch.storage.drivers.driver import Driver
 from jp2batch.storage.drivers.fsspec_driver import driver_options, repair_after_fork, store_class
 from jp2batch.storage.drivers.obstore_driver import ObstoreObject, obstore_store
+from jp2batch.storage.drivers.plain_http import PlainHttpObject, is_plain, reads_plainly
 from jp2batch.storage.drivers.signed_driver import SignedObject
 from jp2batch.storage.errors import not_opened
 from jp2batch.storage.file_systems import file_system
@@ -109,6 +110,11 @@ def open_source(path: str | Location, *, storage_options: Mapping[str, object] |
             make: Callable[[Meter], Driver] = functools.partial(ObstoreObject, *fast, other)
             return RemoteSource(make, location, profile, key=key_of(location), store=store)
         signer = signer_of(location)
+        if reads_plainly(location) and (signer or is_plain(location.text)):
+            link = functools.partial(_driver_of_link, location, profile)
+            signed = functools.partial(_signed, link, functools.partial(sign, signer, location)) if signer else None
+            make = signed or functools.partial(link, location.text)
+            return RemoteSource(make, location, profile, key=key_of(location), store=store)
         opened = with_signed_store(location) if signer and location.is_chained else location
         fs, name = file_system(opened, driver_options(location, profile))
     except Exception as error:  # noqa: BLE001  (each driver has its own)
@@ -139,6 +145,11 @@ def _maker(fs: Any, name: str, location: Location) -> Callable[[Meter], Driver]:
 def _driver_of_fsspec(location: Location, profile: StoreCosts, meter: Meter) -> Driver:
     fs, name = file_system(location, driver_options(location, profile))
     return _maker(fs, name, location)(meter)
+
+
+def _driver_of_link(location: Location, profile: StoreCosts, link: str, meter: Meter) -> Driver:
+    other = functools.partial(_driver_of_fsspec, replace(location, text=link), profile)
+    return PlainHttpObject(link, other, meter) if is_plain(link) else other(meter)
 
 
 def open_archive(location: Location) -> Source:

@@ -33,6 +33,8 @@ STATE = (
     "_limiter",
     "_memory",
     "_file_at",
+    "background_writer",
+    "_connections",
     "_loaded",
     "_opened",
     "_store",
@@ -51,6 +53,7 @@ LOCKS = [
     "LatencyEstimator._lock",
     "_Busy._lock",
     "_Memory._lock",
+    "BackgroundWriter._changed",
     *OTHERS,
 ]
 

@@ -550,6 +550,7 @@ def test_what_is_kept_holds_no_secrets(http_server, serve, folder):
     url = serve(MANY_TILES.data).replace("//", "//user:hidden@") + "?sig=hidden"
     read(url)
     assert kept(url) is not None
+    index.flush()
     assert all(b"hidden" not in file.read_bytes() for file in Path(folder).iterdir())
     assert b"hidden" not in zlib.decompress(kept(url).to_bytes())  # type: ignore[union-attr]
 

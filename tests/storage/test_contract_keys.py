@@ -72,7 +72,7 @@ REFUSALS = {
 }
 """Keys that a driver would change; under `auto`, those of obstore are read by s3fs."""
 
-ALIASES = {("http", key): name for key, name in DOTS.items()}
+ALIASES = {(store, key): name for key, name in DOTS.items() for store in ("http", "aiohttp")}
 """Keys that mean others: dot segments of a web address are removed before it is asked."""
 
 NOT_A_URL = (

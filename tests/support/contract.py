@@ -56,6 +56,7 @@ def _azure(address: str) -> dict[str, Any]:
 
 STORES = {
     "http": Store("http", lambda _: {}),
+    "aiohttp": Store("http", lambda _: {}, "fsspec"),
     "s3fs": Store("s3", _s3, "fsspec"),
     "obstore": Store("s3", _s3, "obstore", "obstore"),
     "auto": Store("s3", _s3, "auto", "obstore"),

@@ -7,6 +7,7 @@ import dask
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.runtime import Runtime
+from jp2batch.image import index
 from jp2batch.core.window import Window, WindowLike
 from jp2batch.image.read import Pixels, read_from
 from jp2batch.storage.source import MemorySource
@@ -31,6 +32,7 @@ def read(data: bytes, rlevel: int, window: WindowLike | None, store: StoreCosts,
 
 def start_anew() -> None:
     """Reset this process to a fresh state; the file of its index stays."""
+    index.flush()
     Runtime.current = Runtime()
 
 

@@ -6,14 +6,17 @@ wrong, the caller reads the headers again. A checksum guards the indexes of memo
 a shared table may be wrong: its headers are fetched along with the packets, and compared.
 """
 
+import functools
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jp2batch.core import config
 from jp2batch.core.config import IndexSettings
 from jp2batch.core.runtime import process_state
+from jp2batch.image.index.background import background_writer
 from jp2batch.image.index.parquet_table import shared_table
 from jp2batch.image.index.sqlite_cache import SqliteCache
 from jp2batch.jpeg2000.geometry.grid import Selection
@@ -133,8 +136,7 @@ def keep(source: Source, index: ImageIndex) -> None:
         return
     if not _memory().join(source.key, index, settings.memory):
         return
-    if (file := _file_for(source, settings)) is not None:
-        file.update(source.key, lambda packed: _joined(packed, index))
+    _update(source, settings, lambda packed: _joined(packed, index))
 
 
 def recall_reading(source: Source, index: ImageIndex, selection: Selection) -> ResolvedRead | None:
@@ -153,13 +155,29 @@ def forget(source: Source) -> None:
     """Drop the index of an object from memory and file."""
     settings = config.index_settings()
     _memory().drop(source.key)
+    _update(source, settings, lambda _: None)
+
+
+def flush(seconds: float | None = None) -> bool:
+    """Wait until the file holds all indexes kept so far.
+
+    Returns False if this takes longer than some seconds.
+    """
+    return background_writer().flush(seconds)
+
+
+def _update(source: Source, settings: IndexSettings, change: Callable[[bytes | None], bytes | None]) -> None:
+    """Change the entry of an object in the file, in the background."""
     if (file := _file_for(source, settings)) is not None:
-        file.update(source.key, lambda _: None)
+        background_writer().submit(source.key, functools.partial(file.update, source.key, change))
 
 
 def _from_file(source: Source, settings: IndexSettings) -> ImageIndex | None:
     file = _file_for(source, settings)
-    packed = None if file is None else file.get(source.key)
+    if file is None:
+        return None
+    background_writer().wait_for(source.key)
+    packed = file.get(source.key)
     return None if packed is None else _unpacked(packed)
 
 

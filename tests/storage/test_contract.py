@@ -302,7 +302,15 @@ DIFFERENT_KEYS = (
 )
 """Differences that `test_contract_keys` holds."""
 
-DRIVER_NAMES = {"http": "web", "aiohttp": "aiohttp", "s3fs": "s3fs", "obstore": "obstore", "auto": "auto", "gs": "Google", "az": "Azure"}
+DRIVER_NAMES = {
+    "http": "web",
+    "aiohttp": "aiohttp",
+    "s3fs": "s3fs",
+    "obstore": "obstore",
+    "auto": "auto",
+    "gs": "Google",
+    "az": "Azure",
+}
 
 
 def test_the_documentation_lists_the_differences() -> None:

@@ -7,8 +7,8 @@ import dask
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.runtime import Runtime
-from jp2batch.image import index
 from jp2batch.core.window import Window, WindowLike
+from jp2batch.image import index
 from jp2batch.image.read import Pixels, read_from
 from jp2batch.storage.source import MemorySource
 from support.oracle import verify_fetched_once

@@ -5,6 +5,7 @@ import re
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from jp2batch.core.runtime import process_state
@@ -61,8 +62,12 @@ def request_head(url: str, headers: Mapping[str, str]) -> bytes:
     """
     parts = urlsplit(url)
     target = f"{parts.path or '/'}?{parts.query}" if "?" in url else parts.path or "/"
-    lines = [f"GET {target} HTTP/1.1", f"Host: {parts.netloc.rpartition('@')[2]}", "Accept: */*", "Accept-Encoding: identity"]
-    lines += [f"User-Agent: jp2batch/{__version__}", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [f"GET {target} HTTP/1.1", f"Host: {parts.netloc.rpartition('@')[2]}", "Accept: */*"]
+    lines += [
+        "Accept-Encoding: identity",
+        f"User-Agent: jp2batch/{__version__}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a header has a line break")
     return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
@@ -153,9 +158,8 @@ class HttpConnection(asyncio.Protocol):
         self._cancel_timer()
         self._timer = self._loop.call_later(seconds, self.close)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         """Keep the transport; called by asyncio."""
-        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:

@@ -26,7 +26,7 @@ Count = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class WebServer:
     """The address of a web server."""
 
     host: str
@@ -34,7 +34,7 @@ class Server:
     is_encrypted: bool
 
     @classmethod
-    def of(cls, url: str) -> "Server":
+    def of(cls, url: str) -> "WebServer":
         """Return the server of a URL."""
         parts = urlsplit(url)
         is_encrypted = parts.scheme == "https"
@@ -42,7 +42,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ReplyHead:
     """Status and headers of a reply."""
 
     status: int
@@ -92,7 +92,7 @@ class HttpConnection(asyncio.Protocol):
         """Whether any byte of the current reply has come."""
 
     @classmethod
-    async def open(cls, server: Server) -> "HttpConnection":
+    async def open(cls, server: WebServer) -> "HttpConnection":
         """Connect to a server."""
         loop = asyncio.get_running_loop()
         tls = _tls_context() if server.is_encrypted else None
@@ -117,7 +117,7 @@ class HttpConnection(asyncio.Protocol):
         """True if the connection can take a request."""
         return self._is_done and not (self._is_over or self._data)
 
-    async def ask(self, request: bytes) -> Head:
+    async def ask(self, request: bytes) -> ReplyHead:
         """Send a request; return the head of its reply."""
         self.has_answered = self._is_done = False
         self._set_timer(_SILENCE)
@@ -130,7 +130,7 @@ class HttpConnection(asyncio.Protocol):
             if head.status == 101 or head.status >= 200:
                 return head
 
-    async def body(self, head: Head) -> AsyncGenerator[bytes, None]:
+    async def body(self, head: ReplyHead) -> AsyncGenerator[bytes, None]:
         """Iterate over the body of a reply."""
         length = head.headers.get("content-length")
         if "chunked" in head.headers.get("transfer-encoding", "").lower():
@@ -235,7 +235,7 @@ class HttpConnection(asyncio.Protocol):
         while await self._until(b"\r\n"):
             pass  # trailers
 
-    def _finish(self, head: Head) -> None:
+    def _finish(self, head: ReplyHead) -> None:
         self._cancel_timer()
         self._is_done = not head.is_last
         if head.is_last:
@@ -259,7 +259,7 @@ class HttpConnection(asyncio.Protocol):
             self._wake()
 
 
-def _parsed(head: bytes) -> Head:
+def _parsed(head: bytes) -> ReplyHead:
     """Return status and headers of a reply."""
     first, *lines = head.decode("utf-8", "surrogateescape").split("\r\n")
     found = _STATUS.fullmatch(first)
@@ -277,7 +277,7 @@ def _parsed(head: bytes) -> Head:
         headers[name] = value
     framed = "content-length" in headers or "transfer-encoding" in headers or int(found[2]) in _NO_BODY
     closes = "close" in headers.get("connection", "").lower() or found[1] == "0" or not framed
-    return Head(int(found[2]), headers, closes)
+    return ReplyHead(int(found[2]), headers, closes)
 
 
 @process_state()

@@ -20,7 +20,7 @@ from jp2batch.core.ranges import ByteRange
 from jp2batch.core.runtime import process_state
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.driver import Driver
-from jp2batch.storage.drivers.http_connection import Count, Head, HttpConnection, Server, request_head
+from jp2batch.storage.drivers.http_connection import Count, HttpConnection, ReplyHead, WebServer, request_head
 from jp2batch.storage.drivers.http_driver import (
     HttpReply,
     confirmed_version,
@@ -105,7 +105,7 @@ def is_plain(url: str) -> bool:
     if not _PLAIN.fullmatch(url) or "/." in url.partition("?")[0]:
         return False
     with contextlib.suppress(ValueError):  # of a port
-        return bool(Server.of(url).port)
+        return bool(WebServer.of(url).port)
     return False
 
 
@@ -119,15 +119,15 @@ class _Connections:
     """Idle connections of event loops, by server."""
 
     def __init__(self) -> None:
-        self._idle: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Server, list[HttpConnection]]]
+        self._idle: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[WebServer, list[HttpConnection]]]
         self._idle = WeakKeyDictionary()
 
-    async def ask(self, url: str, headers: Mapping[str, str], count: Count) -> tuple[HttpConnection, Head]:
+    async def ask(self, url: str, headers: Mapping[str, str], count: Count) -> tuple[HttpConnection, ReplyHead]:
         """Request a URL; return the connection, and the head of the reply.
 
         A request on a connection that the server had closed meanwhile is sent once more.
         """
-        server, request = Server.of(url), request_head(url, headers)
+        server, request = WebServer.of(url), request_head(url, headers)
         kept = self._kept(server)
         count()
         if kept is not None:
@@ -146,20 +146,20 @@ class _Connections:
             connection.close()
             return
         connection.close_later(_KEPT_OPEN)
-        self._of_loop().setdefault(Server.of(url), []).append(connection)
+        self._of_loop().setdefault(WebServer.of(url), []).append(connection)
 
-    def _kept(self, server: Server) -> HttpConnection | None:
+    def _kept(self, server: WebServer) -> HttpConnection | None:
         idle = self._of_loop().get(server, [])
         while idle:
             if (connection := idle.pop()).is_idle:
                 return connection
         return None
 
-    def _of_loop(self) -> dict[Server, list[HttpConnection]]:
+    def _of_loop(self) -> dict[WebServer, list[HttpConnection]]:
         return self._idle.setdefault(asyncio.get_running_loop(), {})
 
 
-async def _asked(connection: HttpConnection, request: bytes) -> Head:
+async def _asked(connection: HttpConnection, request: bytes) -> ReplyHead:
     try:
         return await connection.ask(request)
     except BaseException:
@@ -172,7 +172,7 @@ def _connections() -> _Connections:
     return _Connections()
 
 
-def _redirect(url: str, head: Head) -> str | None:
+def _redirect(url: str, head: ReplyHead) -> str | None:
     """Return the target of a redirect; None for another reply."""
     place = head.headers.get("location")
     if head.status not in _REDIRECTS or not place:

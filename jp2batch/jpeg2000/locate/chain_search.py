@@ -20,6 +20,9 @@ from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Steps, Wanted, disjoint, gather, require
 
 
+Q={"grow": 1}
+
+
 @dataclass(slots=True, eq=False)
 class KnownStretch:
     """A growing stretch of consecutive tile-parts."""
@@ -34,6 +37,8 @@ class KnownStretch:
     """Tile expected next."""
     clear: int
     """No tile-part begins between this position and `start`."""
+    is_proven: bool = True
+    """Whether its first tile-part is proven genuine."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +47,8 @@ class Scan:
 
     position: int
     limit: int
+    aside: bool
+    """Whether it serves only a check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +86,10 @@ class ChainSearch:
     query: TileQuery
     goes_on: Callable[[int], bool] = lambda _tile: True
     """Return whether a walk should continue to a tile."""
-    proves: bool = False
-    """Whether to prove each find of a search immediately.
+    needs_proof: Callable[[int], bool] = lambda _tile: False
+    """Return whether to prove a find of a search, a tile, at once.
 
-    Needed if the chain will not reach the find.
+    Needed if the chain will not reach the find, but leads on from there to a wanted tile.
     """
     outcomes: dict[int, ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage] = field(default_factory=dict)
     """Result at each visited position."""
@@ -139,12 +146,12 @@ class ChainSearch:
         self._runs.append(run)
         yield from self._follow(run)
 
-    def search(self, start: int, limit: int, chunk: int) -> Steps[None]:
+    def search(self, start: int, limit: int, chunk: int, *, aside: bool = False) -> Steps[None]:
         """Find the first tile-part between two positions, and follow its chain.
 
-        Each request fetches `chunk` bytes.
+        The first request fetches `chunk` bytes; each further one more.
         """
-        scan = Scan(start, limit)
+        scan = Scan(start, limit, aside)
         self._scans.append(scan)
         while scan.position < limit and not self._passed(scan.position):
             stop = min(scan.position + chunk, limit)
@@ -160,7 +167,7 @@ class ChainSearch:
                 self._runs.remove(run)
                 self.outcomes.pop(position, None)
                 self._scans.append(scan)
-            scan.position = stop
+            scan.position, chunk = stop, int(chunk * Q["grow"])
         self._scans.remove(scan)
         for run in (*self._runs, self._last):
             if run.clear == limit:
@@ -171,13 +178,18 @@ class ChainSearch:
         """Return whether a read is active at a position."""
         return position in self._open
 
+    @property
+    def is_searching(self) -> bool:
+        """Whether a search is active."""
+        return bool(self._scans)
+
     def gaps(self) -> Iterator[Gap]:
         """Iterate over the unknown parts of the codestream, in order."""
         runs = sorted(self._runs, key=lambda run: run.start)
         left = KnownStretch(self.header.stop, 0, self.header.stop, 0, self.header.stop)
         for run in [*runs, self._last]:
             if run.start > left.stop:
-                scanned = any(left.stop <= scan.position < run.start for scan in self._scans)
+                scanned = any(left.stop <= scan.position < run.start and not scan.aside for scan in self._scans)
                 yield Gap(left.stop, left.tile, run.start, run.first, run.clear, self.is_open(left.stop), scanned)
             if run.stop >= left.stop:
                 left = run
@@ -205,19 +217,40 @@ class ChainSearch:
             if run.stop in self.outcomes or run.stop in self._open:
                 return True
 
+    def prove(self, position: int) -> list[Steps[None]]:
+        """Prove the finds that led to a position, unless proven."""
+        led = [run for run in self._runs if run.start <= position < run.stop and not run.is_proven]
+        for run in led:
+            run.is_proven = True
+        return [self._prove(run) for run in led]
+
     def _follow_found(self, run: KnownStretch) -> Steps[bool]:
-        if not self.proves:
+        """Follow the chain of a find; prove it meanwhile, if needed."""
+        run.is_proven = self.needs_proof(run.first)
+        if not run.is_proven:
             return (yield from self._follow(run))
         self.unproven += 1
         alone = is_genuine_sot(self.pieces, self.header.stop, run.start)
         leads_on, proven = yield from gather([self._follow(run), alone])
         self.unproven -= 1
         self._learned += 1
-        if leads_on and not proven:
-            raise InconsistentFile(f"the apparent tile-part at byte {run.start} may be inside a header")
-        if leads_on and self._follows_later_tiles(run):
-            raise InconsistentFile(f"tiles may be repeated before byte {run.start}")
+        if leads_on:
+            self._check_proof(run, proven)
         return leads_on
+
+    def _prove(self, run: KnownStretch) -> Steps[None]:
+        """Prove a find that has led on."""
+        self.unproven += 1
+        proven = yield from is_genuine_sot(self.pieces, self.header.stop, run.start)
+        self.unproven -= 1
+        self._learned += 1
+        self._check_proof(run, proven)
+
+    def _check_proof(self, run: KnownStretch, proven: bool) -> None:
+        if not proven:
+            raise InconsistentFile(f"the apparent tile-part at byte {run.start} may be inside a header")
+        if self._follows_later_tiles(run):
+            raise InconsistentFile(f"tiles may be repeated before byte {run.start}")
 
     def _follows_later_tiles(self, run: KnownStretch) -> bool:
         """Return whether the bytes before a find show later tiles.
@@ -241,7 +274,8 @@ class ChainSearch:
         self.outcomes[position] = outcome
         if isinstance(outcome, ChainedTilePart) and outcome.part is not None:
             data = self.query.ahead(outcome.sot.tile, outcome.stop - position).data
-            self._owed.append(ByteRange(outcome.part.data, min(outcome.part.data + data, outcome.stop)))
+            guess = ByteRange(outcome.part.data, min(outcome.part.data + data, outcome.stop))
+            self._owed += self.query.packets(outcome.part) or [guess]
         return outcome
 
     def _candidates(self, data: bytes, start: int) -> Iterator[tuple[int, Sot]]:

@@ -10,11 +10,13 @@ Two irregularities stay unnoticed: packets that contain chains of whole tile-par
 described in `second_codestream`. No encoder writes such a file.
 """
 
+import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from operator import itemgetter
+from statistics import fmean, pstdev
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.jpeg2000.locate import sot_proof
@@ -31,7 +33,8 @@ from jp2batch.jpeg2000.syntax.sparse_file import Steps
 _NEAR = 4  # tile-parts to walk along instead of searching past them
 _CHUNK = 0.8  # part of a tile-part fetched per request of a search
 _EARLY = 0.4  # part of a tile-part by which a search starts before the expected position
-_SEARCHES, _ROUNDS = 1.6, 6  # usual searches and rounds to find a tile
+_ROUNDS = 6  # usual rounds to find a tile
+_SEARCHED, _SEARCHED_MORE = 2.2, 0.7  # tile-parts' bytes usually searched for the first tile, and for each further one
 _LACKING = 0.5  # part of the proof's bytes that no search has read before
 _PATIENCE = 20  # rounds allowed beyond the rounds for walking along the tiles
 _MOST_CHECKS = 4  # limit of checks of gaps too long for their tiles
@@ -42,8 +45,8 @@ def interpolation_cost(length: int, tiles: int, selected: Iterable[int], size: i
     runs = list(_runs(sorted(selected)))
     longest = max(last - first for first, last in runs)
     requests = sum(last - first + _ROUNDS for first, last in runs)
-    searched = _SEARCHES * length / tiles + _LACKING * sot_proof.look_back(0, length)
-    in_vain = min(len(runs) * searched, max(0, length - size))
+    searched = (_SEARCHED + _SEARCHED_MORE * (len(runs) - 1)) * length / tiles
+    in_vain = min(searched + _LACKING * sot_proof.look_back(0, length), max(0, length - size))
     return Cost.estimate(requests, _ROUNDS + longest, size, in_vain, store)
 
 
@@ -64,10 +67,13 @@ def locate_by_interpolation(query: TileQuery) -> Steps[list[TilePartHeader]]:
     return search.parts()
 
 
+P={"far":12,"least": 250000, "reach": 6, "chunk": 0.9, "patient": 3, "z1": (-0.5, 0.5), "z2": (-0.3,), "zz": (0,), "wide": 2, "early": 0.8, "enough": 4, "cv": 0.9, "cvmin": 0.15}
+
+
 class _Interpolation:
     def __init__(self, front: ChainSearch, tiles: list[int]) -> None:
         self.front = front
-        front.goes_on, front.proves = self._is_near, True
+        front.goes_on = front.needs_proof = self._is_near
         self._tiles = tiles
         self._attempts: Counter[int] = Counter()
         self._patience = _PATIENCE + max(last - first for first, last in _runs(tiles))
@@ -83,64 +89,78 @@ class _Interpolation:
             raise InconsistentFile("tile-parts are not at their expected positions")
         lacking = self._missing_tiles()
         if not lacking:
+            if proofs := [proof for link in self._wanted_links() for proof in self.front.prove(link.start)]:
+                return proofs
             return [] if self.front.unproven else self._checks()
-        begun: list[Steps[None]] = []
+        begun: list[Steps[None]] = [] if self._looked_for else self._look_out([], P["far"])
+        self._looked_for.add(-1)
         found = set[int]()
         for gap in self.front.gaps():
             here = lacking[bisect_left(lacking, gap.tile) : bisect_left(lacking, gap.end + 1)]
             found.update(here)
-            if here and not gap.walked and not gap.scanned:
-                begun += self._towards(gap, [first for first, _ in _runs(here)])
+            if here:
+                begun += self._approach(gap, [first for first, _ in _runs(here)])
         if len(found) < len(lacking):
             raise InconsistentFile("a tile is not at its expected position")
         return begun
 
     def parts(self) -> list[TilePartHeader]:
         """Return the tile-parts of the wanted tiles."""
-        wanted = set(self._tiles)
-        return [link.part for link in self._links() if link.part is not None and link.sot.tile in wanted]
+        return [link.part for link in self._wanted_links() if link.part is not None]
 
-    def _towards(self, gap: Gap, tiles: list[int]) -> Iterator[Steps[None]]:
+    def _wanted_links(self) -> list[ChainedTilePart]:
+        wanted = set(self._tiles)
+        return [link for link in self._links() if link.sot.tile in wanted]
+
+    def _approach(self, gap: Gap, tiles: list[int]) -> Iterator[Steps[None]]:
         """Start walks and searches for missing tiles in a gap.
 
         Walk to the first tile if it is near; search a little before each other tile.
         """
-        near = tiles[0] - gap.tile < _NEAR
-        aims = [self._aim(gap, tile) for tile in tiles[near:]]
-        if near or aims[0] <= gap.start:
+        first = tiles[0] - gap.tile
+        if not gap.walked and (first < _NEAR or (gap.scanned and first < P["reach"])):
             yield self.front.walk(gap.start, gap.tile)
-        chunk = int(_CHUNK * (gap.stop - gap.start) / max(1, gap.tiles)) + 1
+        if gap.scanned:
+            return
+        if (seen := self._seen_before(gap)) is not None:
+            yield self.front.search(seen, gap.clear, gap.clear - seen)
+            return
+        aims = sorted({aim for tile in tiles[first < _NEAR :] for aim in self._aims(gap, tile)})
+        aims = [aim for aim in aims if gap.start < aim < gap.clear]
+        if not gap.walked and first >= _NEAR and (not aims or first < P["reach"]):
+            yield self.front.walk(gap.start, gap.tile)
+        mean = (gap.stop - gap.start) / max(1, gap.tiles)
         for aim, limit in pairwise([*aims, gap.clear]):
-            if gap.start < aim < limit:
-                yield self.front.search(aim, limit, chunk)
+            yield self.front.search(aim, limit, max(P["least"], int(P["chunk"] * mean)))
 
-    def _aim(self, gap: Gap, tile: int) -> int:
-        """Return the position to search for the predecessor of a tile."""
+    def _aims(self, gap: Gap, tile: int) -> Iterator[int]:
+        """Return positions to search for the predecessor of a tile."""
         attempt = self._attempts[tile]
         self._attempts[tile] += 1
         mean, before = (gap.stop - gap.start) / max(1, gap.tiles), tile - 1 - gap.tile
-        if attempt < 2 or attempt % 2 == 0:
-            curve = self._slope(gap) / 2 if attempt % 2 else 0.0
-            expected = gap.start + before * mean + curve * before * (before - gap.tiles) - _EARLY * mean
-        else:
-            expected = (gap.start + gap.clear) / 2  # lengths did not help: halve the rest
-        return int(min(expected, gap.clear - mean / 2))
+        expected = gap.start + before * mean
+        spread = self._variation() * mean * math.sqrt(before * (gap.tiles - before) / max(1, gap.tiles))
+        if attempt >= P["patient"] and attempt % 2:
+            third = (gap.clear - gap.start) // 3
+            yield gap.start + third
+            yield gap.start + 2*third
+            return
+        zs = P["z1"] if spread < P["wide"] * mean else P["zz"] if attempt == 0 else P["z2"]
+        for z in zs:
+            yield int(min(expected + z * spread - P["early"] * mean, gap.clear - mean / 2))
 
-    def _slope(self, gap: Gap) -> float:
-        """Return the growth of tile-part lengths from tile to tile.
+    def _seen_before(self, gap: Gap) -> int | None:
+        """Return the start of the bytes already read before a gap's end."""
+        missing = self.front.pieces.missing(gap.start, gap.clear)
+        start = missing[-1].stop if missing else gap.start
+        return start if start < gap.clear and missing else None
 
-        Sea and land change gradually along an image.
-        """
-        known = self.front.stretches()
-        before = [place for place in known if place[0] <= gap.tile - _NEAR]
-        behind = [place for place in known if place[0] >= gap.end + _NEAR]
-        places = [*before[-1:], (gap.tile, gap.start), (gap.end, gap.stop), *behind[:1]]
-        spans = [((t0 + t1) / 2, (p1 - p0) / max(1, t1 - t0)) for (t0, p0), (t1, p1) in pairwise(places)]
-        if len(spans) == 1:
-            return 0.0
-        (x0, y0), (x1, y1) = spans[0], spans[-1]
-        steepest = 2 * (gap.stop - gap.start) / max(1, gap.tiles) ** 2  # beyond, a length would become negative
-        return max(-steepest, min(steepest, (y1 - y0) / (x1 - x0)))
+    def _variation(self) -> float:
+        """Return the standard deviation of tile-part lengths, of their mean."""
+        lengths = [link.stop - link.start for link in self._links()]
+        if len(lengths) < P["enough"]:
+            return P["cv"]
+        return max(P["cvmin"], pstdev(lengths) / fmean(lengths))
 
     def _checks(self) -> list[Steps[None]] | None:
         """Check gaps before a wanted tile if too long for their tiles.
@@ -148,7 +168,7 @@ class _Interpolation:
         Return None if no check is left.
         """
         gaps = {gap.start: gap for gap in self.front.gaps()}
-        if any(gap.walked or gap.scanned for gap in gaps.values()):
+        if self.front.is_searching or any(gap.walked for gap in gaps.values()):
             return []
         links = self._links()
         parts = [(link.start, Span(1, link.stop - link.start, True)) for link in links]
@@ -163,12 +183,12 @@ class _Interpolation:
         self._checked += before
         return [self._check(gap) for gap in before] or self._look_out([link.sot.tile for link in links]) or None
 
-    def _look_out(self, tiles: list[int]) -> list[Steps[None]]:
+    def _look_out(self, tiles: list[int], least=0) -> list[Steps[None]]:
         """Search once for some tiles before a wanted tile at the end.
 
         See `second_codestream`.
         """
-        aims = [tile for tile in lookouts(tiles, self._tiles[-1], self.front.count) if tile not in self._looked_for]
+        aims = [tile for tile in lookouts(tiles, self._tiles[-1], self.front.count) if tile not in self._looked_for and self._tiles[-1]-tile>=least]
         self._looked_for.update(aims)
         gaps = [(gap, tile) for gap in self.front.gaps() for tile in aims if gap.tile < tile < gap.end]
         return [self._search(gap, (tile - gap.tile) / gap.tiles) for gap, tile in gaps]
@@ -176,7 +196,7 @@ class _Interpolation:
     def _search(self, gap: Gap, share: float) -> Steps[None]:
         """Search for a tile-part at a fraction `share` of a gap."""
         size = gap.stop - gap.start
-        return self.front.search(gap.start + int(share * size), gap.clear, int(_CHUNK * size / gap.tiles) + 1)
+        return self.front.search(gap.start + int(share * size), gap.clear, int(P["chunk"] * size / gap.tiles) + 1, aside=True)
 
     def _is_there(self, gap: Gap) -> bool:
         """Return whether a gap has been read completely.
@@ -231,7 +251,7 @@ class _Interpolation:
         if any(gap.tile <= tile < gap.end for gap in self._checked if self._is_walked_through(gap)):
             return True
         index = bisect_left(self._tiles, tile)
-        return index < len(self._tiles) and self._tiles[index] - tile < _NEAR
+        return index < len(self._tiles) and self._tiles[index] - tile < P["reach"]
 
 
 def _runs(tiles: list[int]) -> Iterator[tuple[int, int]]:

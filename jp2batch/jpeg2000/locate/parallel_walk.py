@@ -23,7 +23,7 @@ from jp2batch.jpeg2000.syntax.sparse_file import Steps
 
 _CHUNK = 0.5  # part of a tile-part fetched per request of a search: the average distance to the next SOT
 _SEARCH = 1.5  # rounds of a search
-_IN_VAIN = 0.75  # part of a tile-part read by a search before it finds a SOT
+_IN_VAIN = 1.0  # part of a tile-part read by a search before it finds a SOT
 _PRICE = 1.5  # price of a byte read in vain, as a multiple of its seconds on a single connection
 
 

@@ -14,16 +14,19 @@ whole chain, as `parallel_walk` does, is a proof.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import groupby, takewhile
 from operator import attrgetter
 from statistics import fmean, pstdev
 
 _LEAST_LENGTHS = 4  # lengths needed to estimate their variation
+_LEAST_GROUPS = 2  # groups of neighbours needed, likewise
 _EVEN = 4.0  # standard deviations of tile-part lengths: the mean of a normal gap differs by less
 _LEAST_MORE = 0.1  # smallest suspicious excess, as part of the mean
+_EMPTY = 32  # a tile-part without data is shorter by more than this factor
 _CAUTION = 0.4  # at 0.5, repetition of all tiles is as likely as not; a lower value checks more gaps
 _TAIL = 0.2  # part of the tiles, at the end of the image, whose repetition is checked
 _FARTHER = 4  # factor between the distances of searches
+_is_found = attrgetter("is_found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ def doubtful(spans: Sequence[Span], count: int) -> list[int]:
     count : int
         Tiles of the image.
     """
-    more = _more_than_vary([span.size for span in spans if span.is_found])
+    more = _more_than_vary([[span.size for span in run] for is_found, run in groupby(spans, _is_found) if is_found])
     return [
         index
         for index, span in enumerate(spans)
@@ -73,9 +76,16 @@ def lookouts(tiles: Sequence[int], last: int, count: int) -> Iterator[int]:
         distance *= _FARTHER
 
 
-def _more_than_vary(lengths: Sequence[int]) -> float:
-    """Return the largest plausible length ratio between neighbouring tile-parts."""
-    if len(lengths) < _LEAST_LENGTHS:
+def _more_than_vary(groups: Sequence[Sequence[int]]) -> float:
+    """Return the largest plausible length ratio between neighbouring tile-parts.
+
+    Parameters
+    ----------
+    groups : sequence of sequence of int
+        Lengths of neighbouring tile-parts; a single group does not show the variation across the image.
+    """
+    lengths = [length for group in groups for length in group]
+    if len(lengths) < _LEAST_LENGTHS or len(groups) < _LEAST_GROUPS:
         return math.inf
     return 1 + max(_LEAST_MORE, _EVEN * pstdev(lengths) / fmean(lengths))
 
@@ -89,12 +99,15 @@ def _longer_than_beside(spans: Sequence[Span], index: int) -> float:
     """Return the ratio of a gap's tile-part length to its neighbours'.
 
     The neighbours are the tile-parts found before and behind the gap, alone and together with the next gap. Of both
-    sides, the longer tile-parts count.
+    sides, the longer tile-parts count. Tile-parts without data, far shorter than the mean of all, count only together.
     """
+    empty = _mean_length(spans) / _EMPTY
     before, behind = spans[:index][::-1], spans[index + 1 :]
-    found = [list(takewhile(attrgetter("is_found"), side)) for side in (before, behind)]
+    found = [list(takewhile(_is_found, side)) for side in (before, behind)]
     wider = [side[: len(some) + 1] for side, some in zip((before, behind), found, strict=True)]
-    beside = min(max(map(_mean_length, found)), max(map(_mean_length, wider)))
+    alone = [[span for span in some if span.size > empty] for some in found]
+    means = [max(map(_mean_length, sides)) for sides in (alone, wider)]
+    beside = min(filter(None, means), default=0.0)
     return spans[index].size / max(1, spans[index].tile_parts) / beside if beside else 0.0
 
 

@@ -21,6 +21,15 @@ ReadAhead = Callable[[int, int], Ahead]
 """Read-ahead for the SOT of a tile-part, from (tile, Psot)."""
 
 
+PacketRanges = Callable[[TilePartHeader], Sequence[ByteRange]]
+"""Byte ranges of the wanted packets of a tile's only tile-part."""
+
+
+def no_packets(_part: TilePartHeader) -> Sequence[ByteRange]:
+    """Return no ranges: the packets are fetched later."""
+    return ()
+
+
 class StaleIndex(Exception):  # not an error for the user: the file is read afresh
     """The image index does not fit the file; the text says why."""
 
@@ -50,6 +59,8 @@ class TileQuery:
     """Tiles with tile-part headers to read."""
     ahead: ReadAhead
     """Read-ahead for the tile-parts of these tiles."""
+    packets: PacketRanges = no_packets
+    """Byte ranges wanted of a tile-part, once its header is read."""
 
     def fill_codestream(self, places: Iterable[TilePartExtent]) -> bool:
         """Return whether consecutive tile-parts fill the codestream.

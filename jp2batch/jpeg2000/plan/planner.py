@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from jp2batch.core.costs import PRICE, StoreCosts
 from jp2batch.core.errors import ImageTooLarge
-from jp2batch.core.ranges import ByteRange
+from jp2batch.core.ranges import ByteRange, merged
 from jp2batch.jpeg2000.geometry.grid import Selection, check_grid, tile_count
 from jp2batch.jpeg2000.geometry.precincts import is_partial
 from jp2batch.jpeg2000.geometry.progression import check_packets
@@ -20,7 +20,15 @@ from jp2batch.jpeg2000.locate.completeness import InconsistentFile
 from jp2batch.jpeg2000.locate.interpolation_search import interpolation_cost, locate_by_interpolation
 from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy, choose_pace, locate_by_walk
 from jp2batch.jpeg2000.locate.sot_chain import check_present
-from jp2batch.jpeg2000.locate.tile_parts import ReadAhead, TilePartExtent, TileQuery, locate_by_index, locate_by_tlm
+from jp2batch.jpeg2000.locate.tile_parts import (
+    PacketRanges,
+    ReadAhead,
+    TilePartExtent,
+    TileQuery,
+    locate_by_index,
+    locate_by_tlm,
+    no_packets,
+)
 from jp2batch.jpeg2000.plan.estimates import LARGEST_AHEAD, expected_bytes, guess_ahead
 from jp2batch.jpeg2000.plan.gate import header_obstacle, misplaced_boxes
 from jp2batch.jpeg2000.plan.packet_ranges import locate_packets, needs_whole_tiles
@@ -183,8 +191,21 @@ def _locate(way: LocatedBy, query: ReadQuery, ahead: ReadAhead) -> Steps[list[Ti
     pace, interpolated = _walks(query)
     if interpolated.weighed < pace.cost.weighed:
         with suppress(InconsistentFile):
-            return (yield from locate_by_interpolation(tiles))
+            return (yield from locate_by_interpolation(replace(tiles, packets=_packets_at_once(query))))
     return (yield from locate_by_walk(tiles, pace))
+
+
+def _packets_at_once(query: ReadQuery) -> PacketRanges:
+    """Return the wanted packets of a tile, to fetch while others are located."""
+    header, selection = query.image.header, query.selection
+    if not query.store.latency or not needs_packets(header, selection) or needs_whole_tiles(header):
+        return no_packets
+
+    def packets(part: TilePartHeader) -> Sequence[ByteRange]:
+        ranges, _ = locate_packets(header, (part,), selection)
+        return merged(ranges.values()) if ranges else ()
+
+    return packets
 
 
 def _tiles(

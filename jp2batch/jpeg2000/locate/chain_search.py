@@ -20,9 +20,6 @@ from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Steps, Wanted, disjoint, gather, require
 
 
-Q={"grow": 1}
-
-
 @dataclass(slots=True, eq=False)
 class KnownStretch:
     """A growing stretch of consecutive tile-parts."""
@@ -87,12 +84,17 @@ class ChainSearch:
     goes_on: Callable[[int], bool] = lambda _tile: True
     """Return whether a walk should continue to a tile."""
     needs_proof: Callable[[int], bool] = lambda _tile: False
-    """Return whether to prove a find of a search, a tile, at once.
+    """Return whether to prove a search's find at once, by its tile.
 
     Needed if the chain will not reach the find, but leads on from there to a wanted tile.
     """
     outcomes: dict[int, ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage] = field(default_factory=dict)
     """Result at each visited position."""
+    hop: int = 0
+    """Bytes to read behind the SOT of an unwanted tile-part.
+
+    Short tile-parts are then passed together.
+    """
     rounds: int = 0
     """Number of rounds of requests."""
     unproven: int = 0
@@ -149,7 +151,7 @@ class ChainSearch:
     def search(self, start: int, limit: int, chunk: int, *, aside: bool = False) -> Steps[None]:
         """Find the first tile-part between two positions, and follow its chain.
 
-        The first request fetches `chunk` bytes; each further one more.
+        Each request fetches `chunk` bytes.
         """
         scan = Scan(start, limit, aside)
         self._scans.append(scan)
@@ -167,7 +169,7 @@ class ChainSearch:
                 self._runs.remove(run)
                 self.outcomes.pop(position, None)
                 self._scans.append(scan)
-            scan.position, chunk = stop, int(chunk * Q["grow"])
+            scan.position = stop
         self._scans.remove(scan)
         for run in (*self._runs, self._last):
             if run.clear == limit:
@@ -262,7 +264,7 @@ class ChainSearch:
         return any(sot.tile >= run.first for _, sot in self._candidates(before, start))
 
     def _come_to(self, position: int, tile: int) -> Steps[ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage]:
-        guess = self.query.ahead(tile, self.mean) if tile in self.query.tiles else Ahead()
+        guess = self.query.ahead(tile, self.mean) if tile in self.query.tiles else Ahead(0, self.hop)
         outcome: ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage
         self._open.add(position)
         try:
@@ -274,8 +276,8 @@ class ChainSearch:
         self.outcomes[position] = outcome
         if isinstance(outcome, ChainedTilePart) and outcome.part is not None:
             data = self.query.ahead(outcome.sot.tile, outcome.stop - position).data
-            guess = ByteRange(outcome.part.data, min(outcome.part.data + data, outcome.stop))
-            self._owed += self.query.packets(outcome.part) or [guess]
+            likely = ByteRange(outcome.part.data, min(outcome.part.data + data, outcome.stop))
+            self._owed += self.query.packets(outcome.part) or [likely]
         return outcome
 
     def _candidates(self, data: bytes, start: int) -> Iterator[tuple[int, Sot]]:

@@ -22,7 +22,7 @@ from jp2batch.core.costs import StoreCosts
 from jp2batch.jpeg2000.locate import sot_proof
 from jp2batch.jpeg2000.locate.chain_search import ChainSearch, Gap
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile, has_all_packets
-from jp2batch.jpeg2000.locate.parallel_walk import Cost
+from jp2batch.jpeg2000.locate.parallel_walk import HOP, Cost
 from jp2batch.jpeg2000.locate.second_codestream import Span, doubtful, lookouts
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
 from jp2batch.jpeg2000.locate.tile_parts import TileQuery
@@ -31,13 +31,22 @@ from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.sparse_file import Steps
 
 _NEAR = 4  # tile-parts to walk along instead of searching past them
-_CHUNK = 0.8  # part of a tile-part fetched per request of a search
-_EARLY = 0.4  # part of a tile-part by which a search starts before the expected position
-_ROUNDS = 6  # usual rounds to find a tile
-_SEARCHED, _SEARCHED_MORE = 2.2, 0.7  # tile-parts' bytes usually searched for the first tile, and for each further one
+_FAR = 6  # tile-parts to walk along beside a search
+_CHUNK, _LEAST_CHUNK = (
+    0.9,
+    0.6,
+)  # part of a tile-part fetched per request: of a gap's mean, at least of the image's mean
+_EARLY = 0.8  # part of a tile-part by which a search starts before the expected position
+_CAUTIOUS = 0.3  # standard deviations of the expected position, likewise
+_VARIATION, _LEAST_VARIATION = 0.5, 0.15  # standard deviation of lengths, of their mean: assumed; at least
+_ENOUGH = 10  # tile-parts to learn it from
+_TRUSTED = 3  # attempts to search for a tile at its expected position alone
+_ROUNDS = 5  # usual rounds to find a tile
+_SEARCHED, _SEARCHED_MORE = 1.6, 0.7  # tile-parts' bytes usually searched for the first tile, and for each further one
 _LACKING = 0.5  # part of the proof's bytes that no search has read before
 _PATIENCE = 20  # rounds allowed beyond the rounds for walking along the tiles
 _MOST_CHECKS = 4  # limit of checks of gaps too long for their tiles
+_ASIDE = 12  # tiles before the last: farther, the search for the last hardly meets any
 
 
 def interpolation_cost(length: int, tiles: int, selected: Iterable[int], size: int, store: StoreCosts) -> Cost:
@@ -62,12 +71,9 @@ def locate_by_interpolation(query: TileQuery) -> Steps[list[TilePartHeader]]:
         raise InconsistentFile("PLM lists packets by the order of tile-parts")
     if query.header.cod.sop:
         raise InconsistentFile("SOP may contain bytes like a tile-part")
-    search = _Interpolation(ChainSearch(query), sorted(query.tiles))
+    search = _Interpolation(ChainSearch(query, hop=HOP), sorted(query.tiles))
     yield from search.front.advance(search.begin)
     return search.parts()
-
-
-P={"far":12,"least": 250000, "reach": 6, "chunk": 0.9, "patient": 3, "z1": (-0.5, 0.5), "z2": (-0.3,), "zz": (0,), "wide": 2, "early": 0.8, "enough": 4, "cv": 0.9, "cvmin": 0.15}
 
 
 class _Interpolation:
@@ -79,6 +85,7 @@ class _Interpolation:
         self._patience = _PATIENCE + max(last - first for first, last in _runs(tiles))
         self._checked: list[Gap] = []
         self._looked_for = set[int]()
+        self._begun = False
 
     def begin(self) -> list[Steps[None]] | None:
         """Start the next walks and searches; None if all is proven.
@@ -92,8 +99,8 @@ class _Interpolation:
             if proofs := [proof for link in self._wanted_links() for proof in self.front.prove(link.start)]:
                 return proofs
             return [] if self.front.unproven else self._checks()
-        begun: list[Steps[None]] = [] if self._looked_for else self._look_out([], P["far"])
-        self._looked_for.add(-1)
+        begun = [] if self._begun else self._look_out([], _ASIDE)
+        self._begun = True
         found = set[int]()
         for gap in self.front.gaps():
             here = lacking[bisect_left(lacking, gap.tile) : bisect_left(lacking, gap.end + 1)]
@@ -115,52 +122,50 @@ class _Interpolation:
     def _approach(self, gap: Gap, tiles: list[int]) -> Iterator[Steps[None]]:
         """Start walks and searches for missing tiles in a gap.
 
-        Walk to the first tile if it is near; search a little before each other tile.
+        Walk to the first tile if it is near, or beside a search; search a little before each other tile.
         """
-        first = tiles[0] - gap.tile
-        if not gap.walked and (first < _NEAR or (gap.scanned and first < P["reach"])):
+        distance = tiles[0] - gap.tile
+        if distance < _FAR and not gap.walked:
             yield self.front.walk(gap.start, gap.tile)
         if gap.scanned:
             return
         if (seen := self._seen_before(gap)) is not None:
             yield self.front.search(seen, gap.clear, gap.clear - seen)
             return
-        aims = sorted({aim for tile in tiles[first < _NEAR :] for aim in self._aims(gap, tile)})
+        aims = sorted({aim for tile in tiles[distance < _NEAR :] for aim in self._aims(gap, tile)})
         aims = [aim for aim in aims if gap.start < aim < gap.clear]
-        if not gap.walked and first >= _NEAR and (not aims or first < P["reach"]):
+        if not aims and distance >= _FAR and not gap.walked:
             yield self.front.walk(gap.start, gap.tile)
-        mean = (gap.stop - gap.start) / max(1, gap.tiles)
-        for aim, limit in pairwise([*aims, gap.clear]):
-            yield self.front.search(aim, limit, max(P["least"], int(P["chunk"] * mean)))
+        chunk = int(max(_CHUNK * _mean(gap), _LEAST_CHUNK * self.front.mean)) + 1
+        yield from (self.front.search(aim, limit, chunk) for aim, limit in pairwise([*aims, gap.clear]))
 
     def _aims(self, gap: Gap, tile: int) -> Iterator[int]:
-        """Return positions to search for the predecessor of a tile."""
-        attempt = self._attempts[tile]
-        self._attempts[tile] += 1
-        mean, before = (gap.stop - gap.start) / max(1, gap.tiles), tile - 1 - gap.tile
-        expected = gap.start + before * mean
-        spread = self._variation() * mean * math.sqrt(before * (gap.tiles - before) / max(1, gap.tiles))
-        if attempt >= P["patient"] and attempt % 2:
+        """Return positions to search for the predecessor of a tile.
+
+        If it was not found where expected, its gap is cut in three at every second attempt.
+        """
+        attempt, self._attempts[tile] = self._attempts[tile], self._attempts[tile] + 1
+        if attempt >= _TRUSTED and attempt % 2:
             third = (gap.clear - gap.start) // 3
-            yield gap.start + third
-            yield gap.start + 2*third
+            yield from (gap.start + third, gap.start + 2 * third)
             return
-        zs = P["z1"] if spread < P["wide"] * mean else P["zz"] if attempt == 0 else P["z2"]
-        for z in zs:
-            yield int(min(expected + z * spread - P["early"] * mean, gap.clear - mean / 2))
+        mean, before = _mean(gap), tile - 1 - gap.tile
+        spread = self._variation() * mean * math.sqrt(before * (gap.tiles - before) / max(1, gap.tiles))
+        expected = gap.start + before * mean - _CAUTIOUS * spread - _EARLY * mean
+        yield int(min(expected, gap.clear - mean / 2))
+
+    def _variation(self) -> float:
+        """Return the standard deviation of tile-part lengths, of their mean."""
+        lengths = [link.stop - link.start for link in self._links()]
+        if len(lengths) < _ENOUGH:
+            return _VARIATION
+        return float(max(_LEAST_VARIATION, pstdev(lengths) / fmean(lengths)))
 
     def _seen_before(self, gap: Gap) -> int | None:
         """Return the start of the bytes already read before a gap's end."""
         missing = self.front.pieces.missing(gap.start, gap.clear)
         start = missing[-1].stop if missing else gap.start
         return start if start < gap.clear and missing else None
-
-    def _variation(self) -> float:
-        """Return the standard deviation of tile-part lengths, of their mean."""
-        lengths = [link.stop - link.start for link in self._links()]
-        if len(lengths) < P["enough"]:
-            return P["cv"]
-        return max(P["cvmin"], pstdev(lengths) / fmean(lengths))
 
     def _checks(self) -> list[Steps[None]] | None:
         """Check gaps before a wanted tile if too long for their tiles.
@@ -183,20 +188,22 @@ class _Interpolation:
         self._checked += before
         return [self._check(gap) for gap in before] or self._look_out([link.sot.tile for link in links]) or None
 
-    def _look_out(self, tiles: list[int], least=0) -> list[Steps[None]]:
+    def _look_out(self, tiles: list[int], distance: int = 0) -> list[Steps[None]]:
         """Search once for some tiles before a wanted tile at the end.
 
-        See `second_codestream`.
+        They are at least `distance` tiles before it. See `second_codestream`.
         """
-        aims = [tile for tile in lookouts(tiles, self._tiles[-1], self.front.count) if tile not in self._looked_for and self._tiles[-1]-tile>=least]
+        last = self._tiles[-1]
+        aims = [tile for tile in lookouts(tiles, last, self.front.count) if last - tile >= distance]
+        aims = [tile for tile in aims if tile not in self._looked_for]
         self._looked_for.update(aims)
         gaps = [(gap, tile) for gap in self.front.gaps() for tile in aims if gap.tile < tile < gap.end]
         return [self._search(gap, (tile - gap.tile) / gap.tiles) for gap, tile in gaps]
 
     def _search(self, gap: Gap, share: float) -> Steps[None]:
         """Search for a tile-part at a fraction `share` of a gap."""
-        size = gap.stop - gap.start
-        return self.front.search(gap.start + int(share * size), gap.clear, int(P["chunk"] * size / gap.tiles) + 1, aside=True)
+        start, chunk = gap.start + int(share * (gap.stop - gap.start)), int(_CHUNK * _mean(gap)) + 1
+        return self.front.search(start, gap.clear, chunk, aside=True)
 
     def _is_there(self, gap: Gap) -> bool:
         """Return whether a gap has been read completely.
@@ -251,7 +258,12 @@ class _Interpolation:
         if any(gap.tile <= tile < gap.end for gap in self._checked if self._is_walked_through(gap)):
             return True
         index = bisect_left(self._tiles, tile)
-        return index < len(self._tiles) and self._tiles[index] - tile < P["reach"]
+        return index < len(self._tiles) and self._tiles[index] - tile < _FAR
+
+
+def _mean(gap: Gap) -> float:
+    """Return the mean length of the tile-parts of a gap."""
+    return (gap.stop - gap.start) / max(1, gap.tiles)
 
 
 def _runs(tiles: list[int]) -> Iterator[tuple[int, int]]:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 from typing import Self
 
 from jp2batch.core.costs import StoreCosts
@@ -21,10 +22,16 @@ from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Steps
 
-_CHUNK = 0.5  # part of a tile-part fetched per request of a search: the average distance to the next SOT
-_SEARCH = 1.5  # rounds of a search
-_IN_VAIN = 1.0  # part of a tile-part read by a search before it finds a SOT
-_PRICE = 1.5  # price of a byte read in vain, as a multiple of its seconds on a single connection
+_CHUNK = 0.5  # part of a usual tile-part fetched per request of a search: the average distance to the next SOT
+_SEARCH = 2  # rounds of a search
+_SHORTEST = 2  # hops not worth a search
+_IN_VAIN = 0.75  # part of a usual tile-part read by a search before it finds a SOT
+_PRICE = 1.8  # price of a byte read in vain, as a multiple of its seconds on a single connection
+_MOST_EMPTY = 0.4  # largest share of tile-parts without data assumed beforehand
+_SHORT = 1 / 16  # of the mean: a shorter tile-part is passed in the round of another
+_ENOUGH = 4  # tile-parts to learn their usual length from
+HOP = 4 << 10
+"""Bytes to read at each SOT, to pass short tile-parts together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class WalkStrategy:
     """Expected cost."""
 
 
-def choose_pace(length: int, tiles: int, size: int, store: StoreCosts) -> WalkStrategy:
+def choose_pace(length: int, tiles: int, size: int, store: StoreCosts, usual: float = 0.0) -> WalkStrategy:
     """Choose the number of start positions of a walk.
 
     Parameters
@@ -77,13 +84,18 @@ def choose_pace(length: int, tiles: int, size: int, store: StoreCosts) -> WalkSt
         Expected number of tile-parts.
     size : int
         Bytes wanted of them, headers included.
+    usual : float
+        Usual bytes of a tile-part with data. If the mean is lower, some tile-parts probably have no data, and take no
+        round.
     """
-    of_a_tile = length / tiles
+    usual = max(usual, length / tiles)
+    hops = max(length / usual, tiles * (1 - _MOST_EMPTY))
 
     def pace(starts: int) -> WalkStrategy:
-        rounds, requests = math.ceil(tiles / starts) + (starts > 1), tiles + 2 * (starts - 1)
-        in_vain = min(_IN_VAIN * (starts - 1) * of_a_tile, max(0, length - size))
-        return WalkStrategy(starts, rounds, Cost.estimate(requests, rounds, size, in_vain, store))
+        rounds, requests = math.ceil(hops / starts) + (starts > 1), tiles + 2 * (starts - 1)
+        in_vain = min(_IN_VAIN * (starts - 1) * length / hops, max(0, length - size))
+        cost = Cost.estimate(requests, rounds, size, in_vain, store)
+        return WalkStrategy(starts, math.ceil(tiles / starts) + (starts > 1), cost)
 
     if store.latency == 0:
         return pace(1)
@@ -101,7 +113,7 @@ def locate_by_walk(query: TileQuery, pace: WalkStrategy) -> Steps[list[TilePartH
     CorruptImage
         The file ends before the chain, or a tile is missing.
     """
-    front = ChainSearch(query)
+    front = ChainSearch(query, hop=HOP if pace.starts > 1 else 0)
     proof, last = _Proof(front, query.tiles), max(query.tiles)
 
     def begin() -> list[Steps[None]] | None:
@@ -120,23 +132,31 @@ def _searches(front: ChainSearch, pace: WalkStrategy, end: int) -> Iterator[Step
 
     Tile `end` is the last tile needed.
     """
-    left = pace.rounds - front.rounds
+    left, usual = pace.rounds - front.rounds, _usual_length(front)
     for gap in front.gaps():
-        hops = _hops(front, gap, end)
-        if gap.scanned or hops <= max(left, 2):
+        hops = _hops(gap, end, usual)
+        if gap.scanned or hops <= max(left, _SHORTEST):
             continue
-        stretches = min(math.ceil(hops / max(left - _SEARCH, 1)), hops // 2)
-        length = (gap.stop - gap.start) * min(1.0, hops / max(hops, gap.tiles)) / stretches
+        stretches = (
+            max(2, min(math.ceil(hops / max(left - _SEARCH, 1)), int(hops) // 2)) if front.rounds else pace.starts
+        )
+        share = min(1.0, (end - gap.tile) / gap.tiles) if gap.tiles else 1.0
+        length = (gap.stop - gap.start) * share / stretches
         cuts = [gap.start + int(n * length) for n in range(1, stretches)] + [gap.stop]
-        chunk = max(1, int(_CHUNK * length * stretches / hops))
-        yield from (front.search(a, b, chunk) for a, b in pairwise(cuts))
+        yield from (front.search(a, b, int(_CHUNK * usual) + 1) for a, b in pairwise(cuts))
 
 
-def _hops(front: ChainSearch, gap: Gap, end: int) -> int:
-    """Estimate the number of tile-parts in a gap, up to tile `end`."""
-    if gap.tiles:
-        return min(gap.end, end) - gap.tile
-    return (gap.stop - gap.start) // front.mean
+def _hops(gap: Gap, end: int, usual: float) -> float:
+    """Estimate the rounds to walk through a gap, to tile `end`."""
+    size, tiles = gap.stop - gap.start, min(gap.end, end) - gap.tile
+    return min(tiles, size * tiles / gap.tiles / usual) if gap.tiles else size / usual
+
+
+def _usual_length(front: ChainSearch) -> float:
+    """Return the mean length of tile-parts seen, without short ones."""
+    lengths = [link.stop - link.start for link in front.outcomes.values() if isinstance(link, ChainedTilePart)]
+    long = [length for length in lengths if length > _SHORT * front.mean]
+    return fmean(long) if len(long) >= _ENOUGH else front.mean
 
 
 @dataclass

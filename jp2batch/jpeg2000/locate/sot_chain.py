@@ -56,7 +56,10 @@ def read_link(query: TileQuery, position: int, guess: Ahead) -> Steps[ChainedTil
     stop = yield from _stop(pieces, position, sot, codestream)
     if sot.tile not in query.tiles:
         return ChainedTilePart(sot, position, stop, None)
-    part = yield from read_tile_part(pieces, position, sot, stop, query.ahead(sot.tile, stop - position))
+    own = query.ahead(sot.tile, stop - position)
+    beyond = guess.header + guess.data - own.header  # a short tile-part is read together with the next
+    ahead = Ahead(own.header, max(own.data, beyond))
+    part = yield from read_tile_part(pieces, position, sot, stop, ahead)
     return ChainedTilePart(sot, position, stop, part)
 
 

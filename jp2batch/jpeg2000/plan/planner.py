@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from jp2batch.core.costs import PRICE, StoreCosts
 from jp2batch.core.errors import ImageTooLarge
 from jp2batch.core.ranges import ByteRange, merged
-from jp2batch.jpeg2000.geometry.grid import Selection, check_grid, tile_count
+from jp2batch.jpeg2000.geometry.grid import Selection, check_grid, largest_tile, tile_count
 from jp2batch.jpeg2000.geometry.precincts import is_partial
 from jp2batch.jpeg2000.geometry.progression import check_packets
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile
@@ -40,6 +40,7 @@ from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, fetch
 
 _IN_MEMORY = 1.1  # cost factor of a whole file, since it is held in memory
+_USUAL = 0.3  # usual share of a tile's bytes left by lossless coding
 _LARGEST_WHOLE = 8 << 20  # bytes of the largest file read whole if requests are free
 
 
@@ -176,7 +177,8 @@ def _walks(query: ReadQuery) -> tuple[WalkStrategy, Cost]:
     if query.pieces.covers(image.header.stop, codestream.stop):
         return WalkStrategy(1, end, Cost(0, 0, 0, 0)), Cost(0, 0, 0, 0)
     interpolated = interpolation_cost(length, tiles, selection.tiles, size, store)
-    return choose_pace(length * end // tiles, end, size, store), interpolated
+    usual = _USUAL * largest_tile(image.header.siz) * sum(one.bits for one in image.header.siz.components) / 8
+    return choose_pace(length * end // tiles, end, size, store, usual), interpolated
 
 
 def _locate(way: LocatedBy, query: ReadQuery, ahead: ReadAhead) -> Steps[list[TilePartHeader]]:
@@ -196,7 +198,7 @@ def _locate(way: LocatedBy, query: ReadQuery, ahead: ReadAhead) -> Steps[list[Ti
 
 
 def _packets_at_once(query: ReadQuery) -> PacketRanges:
-    """Return the wanted packets of a tile, to fetch while others are located."""
+    """Return the packets to fetch while other tiles are located."""
     header, selection = query.image.header, query.selection
     if not query.store.latency or not needs_packets(header, selection) or needs_whole_tiles(header):
         return no_packets

@@ -50,7 +50,7 @@ def doubtful(spans: Sequence[Span], count: int) -> list[int]:
     count : int
         Tiles of the image.
     """
-    more = _more_than_vary([[span.size for span in run] for is_found, run in groupby(spans, _is_found) if is_found])
+    more = _more_than_vary([list(run) for is_found, run in groupby(spans, _is_found) if is_found])
     return [
         index
         for index, span in enumerate(spans)
@@ -76,15 +76,15 @@ def lookouts(tiles: Sequence[int], last: int, count: int) -> Iterator[int]:
         distance *= _FARTHER
 
 
-def _more_than_vary(groups: Sequence[Sequence[int]]) -> float:
+def _more_than_vary(groups: Sequence[Sequence[Span]]) -> float:
     """Return the largest plausible length ratio between neighbouring tile-parts.
 
     Parameters
     ----------
-    groups : sequence of sequence of int
-        Lengths of neighbouring tile-parts; a single group does not show the variation across the image.
+    groups : sequence of sequence of Span
+        Neighbouring tile-parts; a single group does not show the variation across the image.
     """
-    lengths = [length for group in groups for length in group]
+    lengths = [span.size for group in groups for span in group]
     if len(lengths) < _LEAST_LENGTHS or len(groups) < _LEAST_GROUPS:
         return math.inf
     return 1 + max(_LEAST_MORE, _EVEN * pstdev(lengths) / fmean(lengths))

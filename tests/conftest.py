@@ -16,14 +16,15 @@ pytest_plugins = ["support.servers"]
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for `benchmarks`; last: the installed package is tested
 
 os.environ |= {"DASK_JP2BATCH__INDEX__ENABLED": "False", "DASK_JP2BATCH__MEASURE": "False"}  # for child processes
+os.environ |= {"DASK_JP2BATCH__RETRIES__HEDGED": "0"}
 settings.register_profile("jp2batch", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("jp2batch")
 
 
 @pytest.fixture(autouse=True)
 def impatience() -> Iterator[None]:
-    """Let retries wait no longer than a test likes to."""
-    with dask.config.set({"jp2batch.retries.first-wait": "1ms"}):
+    """Let retries wait no longer than a test likes to, and no request be repeated because this machine is busy."""
+    with dask.config.set({"jp2batch.retries.first-wait": "1ms", "jp2batch.retries.hedged": 0}):
         yield
 
 

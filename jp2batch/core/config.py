@@ -41,6 +41,8 @@ class RetryPolicy:
 
     If a store demands a longer wait, the request fails.
     """
+    hedged: float = 0.0
+    """Share of requests that may be repeated while late; 0 = none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def retry_policy() -> RetryPolicy:
             attempts=max(1, int(values["attempts"])),
             first_wait=float(parse_timedelta(values["first-wait"])),
             longest_wait=float(parse_timedelta(values["longest-wait"])),
+            hedged=max(0.0, float(values["hedged"])),
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Running estimates of the latency and bandwidth of stores.
+"""Running estimates of the latency, bandwidth and lateness of stores.
 
 A process has an estimator for each store.
 """
@@ -12,7 +12,27 @@ from jp2batch.core.runtime import process_state
 
 _SMALL, _LARGE = 16 << 10, 1 << 20  # bytes: small replies measure the latency, large ones the bandwidth
 _ENOUGH, _KEPT = 8, 64  # samples before an estimate is used; samples kept, few enough to follow changes
+_MEDIUM = 256 << 10  # bytes: replies up to this size, and larger ones, are late in ways of their own
+_NEARLY_ALL, _LATE = 0.95, 1.5  # share of replies, and their time in multiples beyond which a reply is late
+_SOON = 0.05  # seconds: no reply is late sooner
+_TIMES_KEPT, _TIMES_ENOUGH, _RENEWED = 128, 16, 8  # replies kept; before the first estimate; until the next
 _LATENCIES, _BANDWIDTHS = (1e-4, 10.0), (1e5, 1e10)  # bounds against clock errors
+
+
+class _ScaledTimes:
+    """Times of the latest replies, scaled to a single size."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=_TIMES_KEPT)
+        self._new = 0
+        self.usual: float | None = None
+        """Time of nearly all replies; None while there are too few."""
+
+    def note(self, time: float) -> None:
+        self._times.append(time)
+        self._new += 1
+        if len(self._times) >= _TIMES_ENOUGH and (self.usual is None or self._new >= _RENEWED):
+            self.usual, self._new = sorted(self._times)[int(len(self._times) * _NEARLY_ALL)], 0
 
 
 class LatencyEstimator:
@@ -21,16 +41,27 @@ class LatencyEstimator:
     def __init__(self) -> None:
         self._waits: deque[float] = deque(maxlen=_KEPT)
         self._speeds: deque[float] = deque(maxlen=_KEPT)
+        self._times = {is_large: _ScaledTimes() for is_large in (False, True)}
         self._lock = threading.Lock()
 
     def note(self, size: int, seconds: float) -> None:
         """Note a reply: its size in bytes and its total seconds."""
         with self._lock:
+            self._times[size > _MEDIUM].note(seconds / _scale(size))
             if size <= _SMALL:
                 self._waits.append(seconds)
             elif size >= _LARGE:
                 waited = min(self._waits, default=0.0)
                 self._speeds.append(size / max(seconds - waited, seconds / 10, 1e-9))
+
+    def patience(self, size: int) -> float | None:
+        """Return the seconds after which a reply of a size is late.
+
+        It is later than nearly all were lately. None without enough of them.
+        """
+        with self._lock:
+            usual = self._times[size > _MEDIUM].usual
+        return None if usual is None else max(_SOON, _LATE * usual * _scale(size))
 
     def applied(self, profile: StoreCosts) -> StoreCosts:
         """Return store costs with measured values instead of configured ones."""
@@ -48,6 +79,11 @@ class LatencyEstimator:
 def gauge(_store: str) -> LatencyEstimator:
     """Return the estimator of a store, by its name."""
     return LatencyEstimator()
+
+
+def _scale(size: int) -> float:
+    """Return the time of a reply, in times of an empty reply."""
+    return 1 + size / _LARGE
 
 
 def _within(value: float, bounds: tuple[float, float]) -> float:

@@ -83,6 +83,12 @@ class RequestLimiter:
         """Number of connections that requests have left open."""
         return self._busy.most_lately
 
+    @property
+    def is_full(self) -> bool:
+        """True if a request of this event loop would wait for a slot."""
+        free = self._free.get(asyncio.get_running_loop())
+        return free is not None and free.locked()
+
     def pause(self, seconds: float) -> None:
         """Start no request for some seconds, as the store demanded."""
         self._paused_until = max(self._paused_until, time.monotonic() + seconds)

@@ -1,6 +1,7 @@
 """Source over an object read by any driver; every reply is checked."""
 
 import asyncio
+import functools
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -20,6 +21,7 @@ from jp2batch.storage.cluster_limits import cluster_lease
 from jp2batch.storage.deadline import seconds_left
 from jp2batch.storage.drivers.driver import Driver
 from jp2batch.storage.errors import translate_error
+from jp2batch.storage.hedging import Hedge, Started, hedge_budget
 from jp2batch.storage.http_status import status_of
 from jp2batch.storage.latency import gauge
 from jp2batch.storage.limits import Lease, slots_of
@@ -66,6 +68,13 @@ class RemoteSource(BaseSource):
         self._loop = loop
         self._store = make(self.meter)
         self._retries = retry_policy()
+        self._hedges = hedge_budget(store)
+        self._is_hedged = (
+            self._retries.hedged > 0
+            and self._store.is_cancellable
+            and profile.latency > 0
+            and not profile.requests_per_minute  # never past a quota
+        )
         self._is_mirrored = is_mirrored(store)
         self._whole: bytes | None = None
         self._lock = threading.Lock()
@@ -152,8 +161,9 @@ class RemoteSource(BaseSource):
         Every range passes here.
         """
 
-        async def attempt() -> Reply:
+        async def attempt(started: Started) -> Reply:
             async with self._slot(span):
+                started()
                 begin = time.perf_counter()
                 reply = await self._reply(span)
                 self._gauge.note(len(reply.data), time.perf_counter() - begin)
@@ -162,7 +172,17 @@ class RemoteSource(BaseSource):
                 known = self._version or reply.version  # the first reply has to agree with itself
                 return reply if known.size is None else validate_reply(reply, span, known)
 
-        return await retried(attempt, self._retries, self.meter.retried)
+        async def hedged() -> Reply:
+            self._hedges.earn(self._retries.hedged)
+            patience = functools.partial(self._gauge.patience, span.size)
+            return await Hedge(attempt, patience, self._may_repeat).run()
+
+        first = hedged if self._is_hedged else functools.partial(attempt, lambda: None)
+        return await retried(first, self._retries, self.meter.retried)
+
+    def _may_repeat(self) -> bool:
+        """Return whether a late request may be repeated beside itself."""
+        return not self._slots.is_full and self._hedges.spend()
 
     async def _reply(self, span: ByteRange) -> Reply:
         try:

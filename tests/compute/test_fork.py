@@ -30,6 +30,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is fork
 
 STATE = (
     "gauge",
+    "hedge_budget",
     "_limiter",
     "_memory",
     "_file_at",

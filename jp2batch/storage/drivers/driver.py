@@ -20,6 +20,9 @@ class Driver(ABC):
     tells_version: ClassVar[bool]
     """Whether every reply tells the version; `look` is then redundant."""
 
+    is_cancellable: ClassVar[bool] = True
+    """Whether a cancelled request ends, as opposed to a thread."""
+
     def __init__(self, fs: Any, path: str, meter: Meter, *, literal: str = "") -> None:
         self._fs, self._path, self._meter, self._literal = fs, path, meter, literal
 

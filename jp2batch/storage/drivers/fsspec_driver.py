@@ -70,6 +70,7 @@ class _SyncStore(_PlainStore):
     """An object of any other file system, read in threads."""
 
     file_system = "fsspec.spec.AbstractFileSystem"
+    is_cancellable = False
 
     async def _read(self, span: ByteRange) -> Reply:
         return Reply(await asyncio.to_thread(self._fs.cat_file, self._path, start=span.start, end=span.stop))

@@ -23,6 +23,7 @@ BENCHMARKS = {
     "remote_overviews": "remote_reads.overviews",
     "remote_windows": "remote_reads.windows",
     "remote_full": "remote_reads.full",
+    "tail_latency": "tail_latency.measure",
     "tls": "tls.measure",
     "local_read": "local_read.measure",
     "time_series": "time_series.measure",

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import math
+import random
 import socket
 import subprocess
 import sys
@@ -40,11 +41,16 @@ class Link:
     """Limit of concurrent requests; others are refused with status 429."""
     per_minute: int = sys.maxsize
     """Limit of requests in any 60 seconds; others are refused with status 429."""
+    stalled: float = 0.0
+    """Share of replies that are late, at random but alike in each run."""
+    stall: float = 0.0
+    """Seconds by which they are late."""
 
     def __str__(self) -> str:
         texts = [f"{self.latency * 1000:g} ms a request", f"{self.bandwidth / 1e6:g} MB/s a connection"]
         texts += [f"{self.at_once} connections"] if self.at_once < sys.maxsize else []
         texts += [f"{self.per_minute} requests a minute"] if self.per_minute < sys.maxsize else []
+        texts += [f"{self.stalled:.0%} of replies {self.stall:g} s late"] if self.stalled else []
         return ", ".join(texts)
 
 
@@ -136,6 +142,7 @@ class Store(RangeServer):
     def __init__(self, folder: Path, link: Link) -> None:
         self._folder, self._link = folder, link
         self._quota = Quota(link.at_once, link.per_minute)
+        self._luck = random.Random(0)  # noqa: S311  # no secret
         self._files: dict[str, tuple[BinaryIO, int, dict[str, str]]] = {}
         self._counts = Counts()
         self._under_way = 0
@@ -163,7 +170,8 @@ class Store(RangeServer):
         self._counts.most_at_once = max(self._counts.most_at_once, self._under_way)
         try:
             response = self._found(request.target, request.headers.get("range", ""))
-            await _until(arrived + self._link.latency)
+            stall = self._link.stall if self._luck.random() < self._link.stalled else 0.0
+            await _until(arrived + self._link.latency + stall)
             await loop.sock_sendall(connection, response.head())
             if isinstance(response.body, FilePart) and request.method == "GET":
                 await self._send(connection, response.body, loop.time())
@@ -226,6 +234,8 @@ def main() -> None:
     parser.add_argument("--bandwidth", type=float, default=Link().bandwidth)
     parser.add_argument("--at-once", type=int, default=Link().at_once)
     parser.add_argument("--per-minute", type=int, default=Link().per_minute)
+    parser.add_argument("--stalled", type=float, default=Link().stalled)
+    parser.add_argument("--stall", type=float, default=Link().stall)
     options = vars(parser.parse_args())
     folder = options.pop("folder")
     asyncio.run(serve(folder, Link(**options)))

@@ -85,7 +85,7 @@ class RequestLimiter:
 
     @property
     def is_full(self) -> bool:
-        """True if a request of this event loop would wait for a slot."""
+        """True if a request of this loop would wait."""
         free = self._free.get(asyncio.get_running_loop())
         return free is not None and free.locked()
 

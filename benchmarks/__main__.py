@@ -22,6 +22,7 @@ BENCHMARKS = {
     "batch_scale": "batch_scale.measure",
     "remote_overviews": "remote_reads.overviews",
     "remote_windows": "remote_reads.windows",
+    "remote_places": "remote_reads.places",
     "remote_full": "remote_reads.full",
     "tail_latency": "tail_latency.measure",
     "tls": "tls.measure",

@@ -65,7 +65,7 @@ def by_gdal(options: Mapping[str, Any]) -> Reader:
         level = {"OVERVIEW_LEVEL": rlevel - 1} if rlevel else {}
         place = GdalWindow.from_slices(*(slice(*bounds) for bounds in window)) if window else None
         with rasterio.Env(**settings), rasterio.open(_gdal_path(path), **level) as image:
-            pixels: Pixels = image.read(1, window=place)
+            pixels: Pixels = image.read(1 if image.count == 1 else None, window=place)
         return pixels
 
     return read

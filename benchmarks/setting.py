@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import ROOT
-from benchmarks.scenes import FULL_SIZE, Scene, make_scene
+from benchmarks.scenes import FULL_SIZE, Kind, Scene, make_scene
 
 _QUICK_SIZE = 1830
 _WARM_UP_SIZE = 1098
@@ -21,8 +21,12 @@ class Setting:
 
     @property
     def scene(self) -> Scene:
-        """Image to read, made if missing."""
-        return make_scene(self.folder, _QUICK_SIZE if self.quick else FULL_SIZE)
+        """Even scene to read, made if missing."""
+        return self.scene_of("even")
+
+    def scene_of(self, kind: Kind) -> Scene:
+        """Return the scene of a kind, made if missing."""
+        return make_scene(self.folder, _QUICK_SIZE if self.quick else FULL_SIZE, kind)
 
     @property
     def figures(self) -> Path:

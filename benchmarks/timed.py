@@ -1,13 +1,14 @@
 """Time a read in a new process, after imports and a read of a local file."""
 
+import contextlib
 import gc
 import hashlib
 import re
 import resource
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmarks.fresh import in_fresh_process
 from benchmarks.readers import READERS, Pixels
 from benchmarks.server import Counts, counts_at
 from jp2batch.core.window import Window
+from jp2batch.image.openjpeg_decoder import OpenJpegDecoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,9 @@ class Read:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the reader."""
     before: tuple[int, Window | None] | None = None
-    """Level and window to read from the same file before the clock starts, if any."""
+    """Level and window to read before the clock starts, if any."""
+    path_before: str = ""
+    """Path or URL of another image to read before; empty: the same."""
     server: str = ""
     """Address of the counting server; None for local files."""
     configuration: Mapping[str, Any] = field(default_factory=dict)
@@ -53,6 +57,8 @@ class Taken:
     """Peak memory in bytes, beyond the process with all imports."""
     cpu: float = 0.0
     """Processor time of the reading process in seconds."""
+    decoding: float = 0.0
+    """Share of `cpu` in jp2batch's decoder."""
 
 
 def timed(read: Read, warm_up: str) -> Taken:
@@ -65,17 +71,39 @@ def timed(read: Read, warm_up: str) -> Taken:
         if read.reader != "whole tiles":
             reader(f"file://{warm_up}" if read.reader == "whole file" else warm_up, 1, None)
         if read.before is not None:
-            reader(read.path, *read.before)
+            reader(read.path_before or read.path, *read.before)
         gc.collect()
         before = counts_at(read.server) if read.server else Counts()
         begin, computed = time.perf_counter(), time.process_time()
-        pixels = reader(read.path, read.rlevel, read.window)
+        with decoding_time() as decoding:
+            pixels = reader(read.path, read.rlevel, read.window)
         seconds, cpu = time.perf_counter() - begin, time.process_time() - computed
     counts = counts_at(read.server).since(before) if read.server else Counts()
     memory = peak_memory() - imported
     if digest(pixels) != read.expected:
         raise AssertionError(f"{read.reader} gives other pixels of {read.path} than it should")
-    return Taken(seconds, counts, memory, cpu)
+    return Taken(seconds, counts, memory, cpu, sum(decoding))
+
+
+@contextlib.contextmanager
+def decoding_time() -> Iterator[list[float]]:
+    """Collect the processor times of decodes by jp2batch in a `with` block."""
+    taken: list[float] = []
+    decode: Any = OpenJpegDecoder.decode
+
+    def timed_decode(*args: Any, **options: Any) -> Any:
+        begin = time.thread_time()
+        try:
+            return decode(*args, **options)
+        finally:
+            taken.append(time.thread_time() - begin)
+
+    own: Any = OpenJpegDecoder
+    own.decode = timed_decode
+    try:
+        yield taken
+    finally:
+        own.decode = decode
 
 
 def in_turns(reads: Sequence[Read], rounds: int, warm_up: str) -> list[Taken]:
@@ -88,10 +116,24 @@ def in_turns(reads: Sequence[Read], rounds: int, warm_up: str) -> list[Taken]:
 
 
 def median(taken: Iterable[Taken]) -> Taken:
-    """Return the read of median time, with the largest memory of all, and the median processor time."""
+    """Return the read of median time, with the largest memory of all, and the median processor times."""
     ordered = sorted(taken, key=lambda one: one.seconds)
-    middle, cpu = ordered[len(ordered) // 2], sorted(one.cpu for one in ordered)[len(ordered) // 2]
-    return Taken(middle.seconds, middle.counts, max(one.memory for one in ordered), cpu)
+    middle = ordered[len(ordered) // 2]
+    cpu, decoding = (_middle(getattr(one, name) for one in ordered) for name in ("cpu", "decoding"))
+    return Taken(middle.seconds, middle.counts, max(one.memory for one in ordered), cpu, decoding)
+
+
+def _middle(values: Iterable[float]) -> float:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
+
+
+def median_of_places(taken: Sequence[Taken]) -> Taken:
+    """Return the medians of reads of several places."""
+    if len(taken) == 1:
+        return taken[0]
+    requests, sizes = (int(_middle(getattr(one.counts, name) for one in taken)) for name in ("requests", "bytes"))
+    return replace(median(taken), counts=Counts(requests, bytes=sizes))
 
 
 def digest(pixels: Pixels) -> str:

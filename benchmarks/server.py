@@ -183,7 +183,12 @@ class Store(RangeServer):
         for sent in range(0, part.length, max(1, chunk)):
             size = min(chunk, part.length - sent)
             await _until(begin + (sent + size) / self._link.bandwidth)
-            await loop.sock_sendfile(connection, part.file, part.start + sent, size, fallback=False)
+            try:
+                await loop.sock_sendfile(connection, part.file, part.start + sent, size, fallback=False)
+            except (
+                asyncio.SendfileNotAvailableError
+            ) as error:  # so asyncio calls a connection that the client has reset
+                raise ConnectionResetError from error
             self._counts.bytes += size
 
     def _found(self, target: str, span: str) -> HttpResponse:

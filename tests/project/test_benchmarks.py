@@ -4,6 +4,8 @@ import contextlib
 import http.client
 import math
 import re
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -212,3 +214,15 @@ def test_one_that_does_not_exist_is_refused():
     )
     assert done.returncode == 2
     assert "no such benchmark: nothing; there are " in done.stderr
+
+
+def test_clients_that_hang_up_do_not_end_the_server(folder):
+    with serving(folder, Link(latency=0.05)) as server:
+        host, _, port = server.address.removeprefix("http://").partition(":")
+        for _ in range(20):
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends by a reset
+                connection.sendall(b"GET /data.bin HTTP/1.1\r\nHost: x\r\nRange: bytes=0-99\r\n\r\n")
+                time.sleep(0.002)
+        time.sleep(0.1)
+        assert ask(server, "bytes=0-0")[0] == 206

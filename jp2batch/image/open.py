@@ -16,6 +16,7 @@ from jp2batch.image.decode import samples_of_file, too_large
 from jp2batch.image.decoder import Decoder, default_decoder
 from jp2batch.image.fetch import fetch, fetcher, run_steps
 from jp2batch.image.georeference import Georeference
+from jp2batch.image.index import siblings
 from jp2batch.jpeg2000.assemble import whole_file
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection, image_area, select, tile_count
 from jp2batch.jpeg2000.locate.image_index import ImageIndex, build_index
@@ -83,6 +84,7 @@ class OpenImage:
         source.expect(Version(image_index.size, image_index.etag))
         pieces = image_index.pieces()
         image = run_steps(read_image(pieces, Ahead(config.first_read())), fetcher(source, pieces))
+        siblings.remember(source, image.header, image_index)
         claims = [ByteRange(0, image.header.stop)] if image_index.unverified else []
         return cls(source, pieces, image, image_index, from_index=True, claims=claims)
 
@@ -155,7 +157,8 @@ class OpenImage:
     def query(self, selection: Selection) -> ReadQuery:
         """Return the planner's question for a selection."""
         limit = config.max_whole_file()
-        return ReadQuery(self.pieces, self.image, selection, self.source.profile, limit, self.places)
+        sibling = None if self.places else siblings.sibling_lengths(self.source, self.image.header)
+        return ReadQuery(self.pieces, self.image, selection, self.source.profile, limit, self.places, sibling)
 
     def reading(self, selection: Selection, at_best: Precision) -> ResolvedRead:
         """Resolve a selection into byte ranges.

@@ -18,6 +18,7 @@ from jp2batch.core.request import Request
 from jp2batch.image import index
 from jp2batch.image.decode import Target, decode, into_array, into_sink
 from jp2batch.image.fetch import run_steps
+from jp2batch.image.index import siblings
 from jp2batch.image.map_area import mask_of, select_samples
 from jp2batch.image.open import OpenImage, check_size, with_image
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection, select_area
@@ -155,6 +156,7 @@ def read_opened(
     )
     if known is not None and not warnings:
         index.keep(source, known)
+        siblings.remember(source, opened.image.header, known, learns=True)
     return Pixels(values, opened, selection, stats)
 
 

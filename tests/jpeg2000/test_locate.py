@@ -23,6 +23,7 @@ from jp2batch.jpeg2000.locate import sot_proof
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile
 from jp2batch.jpeg2000.locate.interpolation_search import locate_by_interpolation
 from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy, choose_pace, locate_by_walk
+from jp2batch.jpeg2000.locate.tile_lengths import TileLengths
 from jp2batch.jpeg2000.locate.tile_parts import TileQuery
 from jp2batch.jpeg2000.plan import planner
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
@@ -43,7 +44,7 @@ COUNT = 56
 Found = list[TilePartHeader] | tuple[type, str]
 
 
-def walked(data: bytes, tiles: Iterable[int], starts: int | None) -> Found:
+def walked(data: bytes, tiles: Iterable[int], starts: int | None, sibling: TileLengths | None = None) -> Found:
     """Find tile-parts from so many places, or by interpolation; or say how that ends."""
     source = MemorySource(data)
     with dask.config.set({"jp2batch.first-read": 200}):
@@ -53,7 +54,7 @@ def walked(data: bytes, tiles: Iterable[int], starts: int | None) -> Found:
     def ahead(_tile: int, length: int) -> Ahead:
         return Ahead(min(20, length - 12), min(50, max(0, length - 32)))
 
-    query = TileQuery(opened.pieces, header, codestream, set(tiles), ahead)
+    query = TileQuery(opened.pieces, header, codestream, set(tiles), ahead, sibling=sibling)
     pace = WalkStrategy(starts or 0, -(-COUNT // (starts or 1)) + 1, Cost(0, 0, 0, 0))
     steps = locate_by_walk(query, pace) if starts else locate_by_interpolation(query)
     try:
@@ -284,6 +285,41 @@ def test_a_long_look_back_is_enough_where_a_header_is_longer():
         for tile in range(18, 30):
             outcome = walked(data, {tile}, None)
             assert outcome == walked(data, {tile}, 1) or outcome[0] is InconsistentFile
+
+
+SIBLINGS = st.builds(
+    TileLengths,
+    st.lists(st.integers(14, 1500), min_size=COUNT, max_size=COUNT).map(tuple),
+    st.sampled_from((0.01, 0.05, 0.1)),
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(lawful_codestreams(), st.sets(st.integers(0, COUNT - 1), min_size=1, max_size=4), SIBLINGS)
+def test_whatever_a_sibling_says_a_few_tiles_are_found_as_by_a_long_walk(data, tiles, sibling):
+    with mock.patch.object(sot_proof, "LONGEST", _LONGEST):
+        outcome = walked(data, tiles, None, sibling)
+    assert outcome == walked(data, tiles, 1) or outcome[0] is InconsistentFile
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(codestreams(), st.sets(st.integers(0, COUNT - 1), min_size=1), st.integers(2, 64), SIBLINGS)
+def test_whatever_a_sibling_says_no_codestream_is_walked_along_differently(data, tiles, starts, sibling):
+    assert walked(data, tiles, starts, sibling) == walked(data, tiles, 1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("deviation", [0.01, 0.1])
+def test_a_fitting_sibling_leads_to_the_same_tile_parts(layout, deviation):
+    data = LAYOUTS[layout](TILES.data)
+    lengths = tuple(stop - start for _, start, stop in sorted(true_places(TILES.data, range(COUNT))))
+    sibling = TileLengths(lengths, deviation)
+    for starts in (2, 7, 20):
+        assert places(walked(data, range(COUNT), starts, sibling)) == true_places(data, range(COUNT))
+    for first in range(0, COUNT, 5):
+        outcome = walked(data, {first, first + 2}, None, sibling)
+        if isinstance(outcome, list):
+            assert places(outcome) == true_places(data, {first, first + 2})
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

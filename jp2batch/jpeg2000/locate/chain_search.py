@@ -15,65 +15,13 @@ from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd, may_be_link, read_link
 from jp2batch.jpeg2000.locate.sot_proof import SOT, is_genuine_sot, look_back
+from jp2batch.jpeg2000.locate.stretches import Gap, KnownStretch, Scan
 from jp2batch.jpeg2000.locate.tile_parts import TileQuery
 from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Steps, Wanted, disjoint, gather, require
 
-
-@dataclass(slots=True, eq=False)
-class KnownStretch:
-    """A growing stretch of consecutive tile-parts."""
-
-    start: int
-    """Position of the first tile-part."""
-    first: int
-    """Tile of the first tile-part."""
-    stop: int
-    """Position behind the last tile-part."""
-    tile: int
-    """Tile expected next."""
-    clear: int
-    """No tile-part begins between this position and `start`."""
-    is_proven: bool = True
-    """Whether its first tile-part is proven genuine."""
-
-
-@dataclass(slots=True, eq=False)
-class Scan:
-    """A search for the first SOT between two positions."""
-
-    position: int
-    limit: int
-    aside: bool
-    """Whether it serves only a check."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """An unknown part of the codestream between two stretches."""
-
-    start: int
-    """Position of the first unknown tile-part."""
-    tile: int
-    """Tile expected at `start`."""
-    stop: int
-    """Position of the next known tile-part."""
-    end: int
-    """Tile at `stop`; the gap should contain all tiles in between."""
-    clear: int
-    """No tile-part begins between this position and `stop`."""
-    walked: bool
-    """Whether a walk is active at its start."""
-    scanned: bool
-    """Whether a search is active in it."""
-
-    @property
-    def tiles(self) -> int:
-        """Number of tiles expected in the gap.
-
-        0 if the tile-parts have another order.
-        """
-        return max(0, self.end - self.tile)
+HOP = 4 << 10
+"""Bytes to read at each SOT, to pass short tile-parts together."""
 
 
 @dataclass
@@ -110,6 +58,8 @@ class ChainSearch:
         self.count = tile_count(self.header.siz)
         self.end = self.codestream.stop - len(SOT) // 2  # expected position of EOC
         self._last = KnownStretch(self.end, self.count, self.end, self.count, self.end)
+        sibling = self.query.sibling
+        self.sibling = sibling if sibling is not None and len(sibling.lengths) == self.count else None
         self.mean = max(Sot.SIZE + 2, (self.end - self.header.stop) // self.count)
 
     def advance(self, begin: Callable[[], list[Steps[None]] | None]) -> Steps[None]:
@@ -148,10 +98,12 @@ class ChainSearch:
         self._runs.append(run)
         yield from self._follow(run)
 
-    def search(self, start: int, limit: int, chunk: int, *, aside: bool = False) -> Steps[None]:
+    def search(
+        self, start: int, limit: int, chunk: int, *, further: int | None = None, aside: bool = False
+    ) -> Steps[None]:
         """Find the first tile-part between two positions, and follow its chain.
 
-        Each request fetches `chunk` bytes.
+        The first request fetches `chunk` bytes; others `further`, if given.
         """
         scan = Scan(start, limit, aside)
         self._scans.append(scan)
@@ -169,7 +121,7 @@ class ChainSearch:
                 self._runs.remove(run)
                 self.outcomes.pop(position, None)
                 self._scans.append(scan)
-            scan.position = stop
+            scan.position, chunk = stop, further or chunk
         self._scans.remove(scan)
         for run in (*self._runs, self._last):
             if run.clear == limit:
@@ -200,6 +152,11 @@ class ChainSearch:
         """Return known tiles and their start positions, in order."""
         ends = [(0, self.header.stop), (self.count, self.end)]
         return sorted({*ends, *(p for r in self._runs for p in ((r.first, r.start), (r.tile, r.stop)))})
+
+    def correct_sibling(self) -> None:
+        """Widen the deviation of a sibling's lengths, or give them up."""
+        if self.sibling is not None:
+            self.sibling = self.sibling.corrected(self.stretches())
 
     def _follow(self, run: KnownStretch) -> Steps[bool]:
         """Follow the chain; return whether it is genuine.

@@ -19,12 +19,14 @@ from operator import itemgetter
 from statistics import fmean, pstdev
 
 from jp2batch.core.costs import StoreCosts
+from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.locate import sot_proof
-from jp2batch.jpeg2000.locate.chain_search import ChainSearch, Gap
+from jp2batch.jpeg2000.locate.chain_search import HOP, ChainSearch
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile, has_all_packets
-from jp2batch.jpeg2000.locate.parallel_walk import HOP, Cost
+from jp2batch.jpeg2000.locate.parallel_walk import Cost
 from jp2batch.jpeg2000.locate.second_codestream import Span, doubtful, lookouts
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
+from jp2batch.jpeg2000.locate.stretches import Gap
 from jp2batch.jpeg2000.locate.tile_parts import TileQuery
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker
@@ -124,6 +126,7 @@ class _Interpolation:
 
         Walk to the first tile if it is near, or beside a search; search a little before each other tile.
         """
+        self.front.correct_sibling()
         distance = tiles[0] - gap.tile
         if distance < _FAR and not gap.walked:
             yield self.front.walk(gap.start, gap.tile)
@@ -133,17 +136,33 @@ class _Interpolation:
             yield self.front.search(seen, gap.clear, gap.clear - seen)
             return
         aims = sorted({aim for tile in tiles[distance < _NEAR :] for aim in self._aims(gap, tile)})
-        aims = [aim for aim in aims if gap.start < aim < gap.clear]
+        aims = [aim for aim in aims if gap.start < aim.start < gap.clear]
         if not aims and distance >= _FAR and not gap.walked:
             yield self.front.walk(gap.start, gap.tile)
-        chunk = int(max(_CHUNK * _mean(gap), _LEAST_CHUNK * self.front.mean)) + 1
-        yield from (self.front.search(aim, limit, chunk) for aim, limit in pairwise([*aims, gap.clear]))
+        chunk = self._chunk(gap)
+        for aim, following in pairwise([*aims, ByteRange(gap.clear, gap.clear)]):
+            if aim.start < following.start:
+                yield self.front.search(aim.start, following.start, aim.size, further=chunk)
 
-    def _aims(self, gap: Gap, tile: int) -> Iterator[int]:
-        """Return positions to search for the predecessor of a tile.
+    def _chunk(self, gap: Gap) -> int:
+        return int(max(_CHUNK * _mean(gap), _LEAST_CHUNK * self.front.mean)) + 1
 
-        If it was not found where expected, its gap is cut in three at every second attempt.
+    def _aims(self, gap: Gap, tile: int) -> Iterator[ByteRange]:
+        """Return bytes to search for the predecessor of a tile.
+
+        If a sibling's lengths tell where it is, only there. If it was not found where expected, its gap is cut in three
+        at every second attempt.
         """
+        chunk = self._chunk(gap)
+        if self.front.sibling is not None and self._attempts[tile] < _TRUSTED and gap.tile < tile - 1 < gap.end:
+            place = self.front.sibling.place((gap.tile, gap.start), (gap.end, gap.stop), tile - 1)
+            if place.size < chunk:
+                self._attempts[tile] += 1
+                yield ByteRange(place.start, place.stop + HOP)
+                return
+        yield from (ByteRange(start, start + chunk) for start in self._usual_aims(gap, tile))
+
+    def _usual_aims(self, gap: Gap, tile: int) -> Iterator[int]:
         attempt, self._attempts[tile] = self._attempts[tile], self._attempts[tile] + 1
         if attempt >= _TRUSTED and attempt % 2:
             third = (gap.clear - gap.start) // 3

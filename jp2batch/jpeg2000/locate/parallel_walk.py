@@ -14,9 +14,11 @@ from statistics import fmean
 from typing import Self
 
 from jp2batch.core.costs import StoreCosts
-from jp2batch.jpeg2000.locate.chain_search import ChainSearch, Gap
+from jp2batch.jpeg2000.locate.chain_search import HOP, ChainSearch
 from jp2batch.jpeg2000.locate.completeness import Completeness, InconsistentFile
+from jp2batch.jpeg2000.locate.sibling_search import SHORTEST, searches_by_sibling
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
+from jp2batch.jpeg2000.locate.stretches import Gap
 from jp2batch.jpeg2000.locate.tile_parts import TileQuery, with_plm
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Sot
@@ -24,14 +26,11 @@ from jp2batch.jpeg2000.syntax.sparse_file import Steps
 
 _CHUNK = 0.5  # part of a usual tile-part fetched per request of a search: the average distance to the next SOT
 _SEARCH = 2  # rounds of a search
-_SHORTEST = 2  # hops not worth a search
 _IN_VAIN = 0.75  # part of a usual tile-part read by a search before it finds a SOT
 _PRICE = 1.8  # price of a byte read in vain, as a multiple of its seconds on a single connection
 _MOST_EMPTY = 0.4  # largest share of tile-parts without data assumed beforehand
 _SHORT = 1 / 16  # of the mean: a shorter tile-part is passed in the round of another
 _ENOUGH = 4  # tile-parts to learn their usual length from
-HOP = 4 << 10
-"""Bytes to read at each SOT, to pass short tile-parts together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +131,14 @@ def _searches(front: ChainSearch, pace: WalkStrategy, end: int) -> Iterator[Step
 
     Tile `end` is the last tile needed.
     """
+    front.correct_sibling()
     left, usual = pace.rounds - front.rounds, _usual_length(front)
     for gap in front.gaps():
+        if front.sibling is not None and gap.tiles:
+            yield from searches_by_sibling(front, front.sibling, gap, pace.starts, end)
+            continue
         hops = _hops(gap, end, usual)
-        if gap.scanned or hops <= max(left, _SHORTEST):
+        if gap.scanned or hops <= max(left, SHORTEST):
             continue
         stretches = (
             max(2, min(math.ceil(hops / max(left - _SEARCH, 1)), int(hops) // 2)) if front.rounds else pace.starts

@@ -13,6 +13,7 @@ from jp2batch.core.errors import CorruptImage
 from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile, check_claims, has_all_packets
+from jp2batch.jpeg2000.locate.tile_lengths import TileLengths
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_tile_part
 from jp2batch.jpeg2000.syntax.markers import Marker, Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, gather, require
@@ -61,6 +62,8 @@ class TileQuery:
     """Read-ahead for the tile-parts of these tiles."""
     packets: PacketRanges = no_packets
     """Byte ranges wanted of a tile-part, once its header is read."""
+    sibling: TileLengths | None = None
+    """Probable lengths of all tile-parts, if a sibling's are known."""
 
     def fill_codestream(self, places: Iterable[TilePartExtent]) -> bool:
         """Return whether consecutive tile-parts fill the codestream.

@@ -20,6 +20,7 @@ from jp2batch.jpeg2000.locate.completeness import InconsistentFile
 from jp2batch.jpeg2000.locate.interpolation_search import interpolation_cost, locate_by_interpolation
 from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy, choose_pace, locate_by_walk
 from jp2batch.jpeg2000.locate.sot_chain import check_present
+from jp2batch.jpeg2000.locate.tile_lengths import TileLengths
 from jp2batch.jpeg2000.locate.tile_parts import (
     PacketRanges,
     ReadAhead,
@@ -74,6 +75,8 @@ class ReadQuery:
     """Size of the largest file to read whole, in bytes."""
     places: Sequence[TilePartExtent] = ()
     """Extents of tile-parts from the index."""
+    sibling: TileLengths | None = None
+    """Lengths of the tile-parts of a sibling."""
 
 
 def plan_read(query: ReadQuery, at_best: Precision, *, headers_only: bool) -> Steps[ResolvedRead]:
@@ -183,7 +186,9 @@ def _walks(query: ReadQuery) -> tuple[WalkStrategy, Cost]:
 
 def _locate(way: LocatedBy, query: ReadQuery, ahead: ReadAhead) -> Steps[list[TilePartHeader]]:
     pieces, image = query.pieces, query.image
-    tiles = TileQuery(pieces, image.header, image.container.codestream, set(query.selection.tiles), ahead)
+    tiles = TileQuery(
+        pieces, image.header, image.container.codestream, set(query.selection.tiles), ahead, sibling=query.sibling
+    )
     if way == "index":
         return (yield from locate_by_index(tiles, query.places))
     if way == "whole":

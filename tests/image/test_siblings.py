@@ -1,7 +1,6 @@
 """Another band or date that was read before says where tiles probably lie: fewer rounds and bytes, the same pixels."""
 
 import functools
-import itertools
 import struct
 from dataclasses import replace
 

@@ -15,7 +15,7 @@ from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd, may_be_link, read_link
 from jp2batch.jpeg2000.locate.sot_proof import SOT, is_genuine_sot, look_back
-from jp2batch.jpeg2000.locate.stretches import Gap, KnownStretch, Scan
+from jp2batch.jpeg2000.locate.stretches import Gap, KnownStretch, Landmark, Scan
 from jp2batch.jpeg2000.locate.tile_parts import TileQuery
 from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Steps, Wanted, disjoint, gather, require
@@ -148,15 +148,16 @@ class ChainSearch:
             if run.stop >= left.stop:
                 left = run
 
-    def stretches(self) -> list[tuple[int, int]]:
-        """Return known tiles and their start positions, in order."""
-        ends = [(0, self.header.stop), (self.count, self.end)]
-        return sorted({*ends, *(p for r in self._runs for p in ((r.first, r.start), (r.tile, r.stop)))})
+    def landmarks(self) -> list[Landmark]:
+        """Return the known tiles with their positions, in order."""
+        ends = [Landmark(0, self.header.stop), Landmark(self.count, self.end)]
+        known = ((Landmark(run.first, run.start), Landmark(run.tile, run.stop)) for run in self._runs)
+        return sorted({*ends, *(landmark for pair in known for landmark in pair)})
 
     def correct_sibling(self) -> None:
         """Widen the deviation of a sibling's lengths, or give them up."""
         if self.sibling is not None:
-            self.sibling = self.sibling.corrected(self.stretches())
+            self.sibling = self.sibling.corrected(self.landmarks())
 
     def _follow(self, run: KnownStretch) -> Steps[bool]:
         """Follow the chain; return whether it is genuine.
@@ -198,7 +199,7 @@ class ChainSearch:
         return leads_on
 
     def _prove(self, run: KnownStretch) -> Steps[None]:
-        """Prove a find that has led on."""
+        """Prove a find already followed."""
         self.unproven += 1
         proven = yield from is_genuine_sot(self.pieces, self.header.stop, run.start)
         self.unproven -= 1

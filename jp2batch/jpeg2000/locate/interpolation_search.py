@@ -155,7 +155,7 @@ class _Interpolation:
         """
         chunk = self._chunk(gap)
         if self.front.sibling is not None and self._attempts[tile] < _TRUSTED and gap.tile < tile - 1 < gap.end:
-            place = self.front.sibling.place((gap.tile, gap.start), (gap.end, gap.stop), tile - 1)
+            place = self.front.sibling.place(*gap.ends, tile - 1)
             if place.size < chunk:
                 self._attempts[tile] += 1
                 yield ByteRange(place.start, place.stop + HOP)

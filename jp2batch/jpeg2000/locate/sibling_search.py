@@ -12,7 +12,7 @@ from jp2batch.jpeg2000.locate.tile_lengths import TileLengths
 from jp2batch.jpeg2000.syntax.sparse_file import Steps
 
 SHORTEST = 2
-"""Rounds of walking that are not worth a search."""
+"""Rounds of walking cheaper than a search."""
 _FIRST = 8  # searches across the whole image, before those in the gaps between
 _WORTH = 3  # rounds that are worth the bytes of a tile-part
 _MOST = 0.75  # part of a tile-part read by a search before it finds a SOT, at most
@@ -37,7 +37,7 @@ def searches_by_sibling(
         return
     stretches = max(2, math.ceil(hops / max(left - 1, 1))) if front.rounds else starts
     tiles = sorted({sibling.after_hops(gap.tile, hops * n // stretches) for n in range(1, stretches)})
-    places = [sibling.place((gap.tile, gap.start), (gap.end, gap.stop), tile) for tile in tiles if tile > gap.tile]
+    places = [sibling.place(*gap.ends, tile) for tile in tiles if tile > gap.tile]
     begins = [max(gap.start + 1, place.start) for place in places]
     limits = [*begins[1:], gap.stop][: len(begins)]
     for start, limit, place in zip(begins, limits, places, strict=True):

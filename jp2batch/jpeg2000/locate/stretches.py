@@ -1,6 +1,16 @@
 """Known and unknown stretches of a codestream whose tile-parts are searched for."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Landmark(NamedTuple):
+    """The known position of a tile-part."""
+
+    tile: int
+    """Index of its tile, or the number of tiles at the end of the last."""
+    position: int
+    """Position of its SOT in the file."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +59,11 @@ class Gap:
     """Whether a walk is active at its start."""
     scanned: bool
     """Whether a search is active in it."""
+
+    @property
+    def ends(self) -> tuple[Landmark, Landmark]:
+        """The known tile-parts before and behind it."""
+        return Landmark(self.tile, self.start), Landmark(self.end, self.stop)
 
     @property
     def tiles(self) -> int:

@@ -13,6 +13,7 @@ from statistics import fmean
 import numpy as np
 
 from jp2batch.core.ranges import ByteRange
+from jp2batch.jpeg2000.locate.stretches import Landmark
 
 _SHORT = 1 / 16  # of the mean: shorter tile-parts hardly count, and are passed in the round of another
 _MISFIT = 0.07  # deviation from which lengths are no better than none
@@ -46,13 +47,13 @@ class TileLengths:
         object.__setattr__(self, "_squares", tuple(accumulate((n * n for n in self.lengths), initial=0)))
         object.__setattr__(self, "_hops", tuple(accumulate((n > short for n in self.lengths), initial=0)))
 
-    def expected(self, first: tuple[int, int], last: tuple[int, int], tile: int) -> tuple[float, float]:
+    def expected(self, first: Landmark, last: Landmark, tile: int) -> tuple[float, float]:
         """Return the expected position of a tile, and its standard deviation.
 
         Parameters
         ----------
-        first, last : (int, int)
-            Tile and position of known tile-parts before and behind it.
+        first, last : Landmark
+            Known tile-parts before and behind it.
         """
         (start, begin), (stop, end) = first, last
         total = max(1, self._sums[stop] - self._sums[start])
@@ -62,7 +63,7 @@ class TileLengths:
         spread = math.sqrt(before * behind / max(1, before + behind)) * scale * self.deviation
         return begin + scale * (self._sums[tile] - self._sums[start]), spread
 
-    def place(self, first: tuple[int, int], last: tuple[int, int], tile: int) -> ByteRange:
+    def place(self, first: Landmark, last: Landmark, tile: int) -> ByteRange:
         """Return the bytes with the probable start of a tile.
 
         See `expected`.
@@ -79,17 +80,17 @@ class TileLengths:
         wanted = self._hops[start] + hops
         return int(np.searchsorted(self._hops, wanted))
 
-    def corrected(self, stretches: Sequence[tuple[int, int]]) -> "TileLengths | None":
+    def corrected(self, landmarks: Sequence[Landmark]) -> "TileLengths | None":
         """Return the lengths with the deviation seen in an image.
 
         None if they do not fit.
 
         Parameters
         ----------
-        stretches : sequence of (int, int)
-            Tiles and positions of known tile-parts of the image, in order.
+        landmarks : sequence of Landmark
+            Known tile-parts of the image, in order.
         """
-        spans = [(t0, t1, p1 - p0) for (t0, p0), (t1, p1) in pairwise(stretches) if t1 > t0]
+        spans = [(t0, t1, p1 - p0) for (t0, p0), (t1, p1) in pairwise(landmarks) if t1 > t0]
         sizes = [(size, self._sums[t1] - self._sums[t0], self.hops(t0, t1)) for t0, t1, size in spans]
         seen = _deviation(sizes)
         if max(seen, self.deviation * (len(spans) < _ENOUGH)) > _MISFIT:

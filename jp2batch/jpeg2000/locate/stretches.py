@@ -8,7 +8,7 @@ class Landmark(NamedTuple):
     """The known position of a tile-part."""
 
     tile: int
-    """Index of its tile; at the end of the last, the number of tiles."""
+    """Index of its tile; the number of tiles behind the last."""
     position: int
     """Position of its SOT in the file."""
 

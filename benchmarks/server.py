@@ -185,9 +185,7 @@ class Store(RangeServer):
             await _until(begin + (sent + size) / self._link.bandwidth)
             try:
                 await loop.sock_sendfile(connection, part.file, part.start + sent, size, fallback=False)
-            except (
-                asyncio.SendfileNotAvailableError
-            ) as error:  # so asyncio calls a connection that the client has reset
+            except asyncio.SendfileNotAvailableError as error:  # of a connection that the client has reset
                 raise ConnectionResetError from error
             self._counts.bytes += size
 

@@ -58,6 +58,30 @@ class StoreCosts:
         allowed = requests * 60 / self.requests_per_minute if self.requests_per_minute else 0.0
         return max(waiting, allowed) + (requests * _EACH if self.latency else 0.0)
 
+    def price(self, requests: int, size: int, rounds: int = 1) -> float:
+        """Return the price of reads, to choose the cheapest.
+
+        Without a quota, their seconds and the bytes' price. Under a quota, a read is one of a batch that uses up the
+        quota and the line, whatever the order: so each request has its share of the quota's time, each byte its share
+        of the line's, and the waits of a read are filled by others.
+        """
+        if not self.requests_per_minute:
+            return self.seconds(requests, size, rounds) + size * PRICE
+        waiting = rounds * self.latency / self.connections
+        return waiting + requests * 60 / self.requests_per_minute + size * (1 / self._whole_line + PRICE)
+
+    @property
+    def request_worth(self) -> int:
+        """Bytes that the line transfers in a request's share of the quota.
+
+        0 without a quota.
+        """
+        return int(self._whole_line * 60 / self.requests_per_minute) if self.requests_per_minute else 0
+
+    @property
+    def _whole_line(self) -> float:
+        return min(self.line, self.bandwidth * self.connections)
+
     def connections_for(self, requests: int, already_open: int = 0) -> int:
         """Return the number of connections for a round of requests.
 
@@ -86,12 +110,12 @@ class StoreCosts:
 
     @property
     def smallest_part(self) -> int:
-        """Bytes whose transfer takes as long as the latency."""
-        return max(_SMALLEST_PART, int(self.latency * self.bandwidth))
+        """Bytes worth a request of their own."""
+        return max(_SMALLEST_PART, int(self.latency * self.bandwidth), self.request_worth)
 
     def cost(self, ranges: int, size: int) -> float:
-        """Return the cost of concurrent reads: seconds plus the bytes' price."""
-        return self.seconds(self.parts(ranges, size), size, 1) + size * PRICE
+        """Return the price of concurrent reads; long ranges are cut."""
+        return self.price(self.parts(ranges, size), size)
 
     def spread_cost(self, ranges: int, size: int, span: int) -> float:
         """Return the cost of ranges spread evenly over `span` bytes.

@@ -161,6 +161,10 @@ class ReadPlan:
     """Unit of fetching."""
     exact: bool
     """True if positions are known; otherwise the plan is an estimate."""
+    bytes_wanted: int = 0
+    """Estimate of the bytes needed, without those fetched along to save requests."""
+    request_worth: int = 0
+    """Bytes worth a request, under a quota of requests; else 0."""
 
     @property
     def share(self) -> float:
@@ -195,9 +199,18 @@ class ReadPlan:
             ("requests", f"{about}{self.requests}"),
             ("store", f"{self.store}{takes}"),
             ("tiles", f"{self.tiles} of {self.tiles_of}: rows {top} to {bottom - 1}, columns {left} to {right - 1}"),
+            *self._trade(),
             ("located by", f"{self.located_by}, read by {self.precision}"),
             ("exact", "yes" if self.exact else "no: an estimate"),
         ]
+
+    def _trade(self) -> list[tuple[str, str]]:
+        """Return what is fetched along under a quota of requests, and why."""
+        if not self.request_worth:
+            return []
+        extra = max(0, self.bytes - self.bytes_wanted)
+        worth = display.format_bytes(self.request_worth)
+        return [("quota", f"about {display.format_bytes(extra)} fetched along: a request is worth {worth} of the line")]
 
     def _fetched(self) -> str:
         about = "" if self.exact else "about "

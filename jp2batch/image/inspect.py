@@ -194,4 +194,6 @@ def _plan(opened: OpenImage, selection: Selection, cost: Cost, located_by: Locat
         located_by=located_by,
         precision=precision,
         exact=True,
+        bytes_wanted=expected_bytes(opened.image.header, opened.image.container.codestream, selection),
+        request_worth=opened.source.profile.request_worth,
     )

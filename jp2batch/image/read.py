@@ -156,7 +156,7 @@ def read_opened(
     )
     if known is not None and not warnings:
         index.keep(source, known)
-        siblings.remember(source, opened.image.header, known, learns=True)
+        siblings.remember(source, opened.image.header, known, reading.passed)
     return Pixels(values, opened, selection, stats)
 
 

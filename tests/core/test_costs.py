@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jp2batch.core.costs import StoreCosts
+from jp2batch.core.costs import PRICE, StoreCosts
 
 PLAIN = StoreCosts(latency=0.03, bandwidth=60e6, connections=128, line=125e6)
 SECURE = replace(PLAIN, handshake=0.0035)
@@ -58,3 +58,27 @@ def test_where_requests_are_free_connections_are_not_counted() -> None:
 def test_handshakes_do_not_change_requests() -> None:
     assert PLAIN.seconds(120, 1_000_000, 3) == SECURE.seconds(120, 1_000_000, 3)
     assert PLAIN.parts(1, 100_000_000) == SECURE.parts(1, 100_000_000)
+
+
+CDSE = StoreCosts(latency=0.06, bandwidth=20e6, connections=4, requests_per_minute=2000)
+
+
+def test_under_a_quota_a_request_is_worth_the_bytes_of_its_time() -> None:
+    assert CDSE.request_worth == 2_400_000
+    assert CDSE.price(2, 1_000_000) == pytest.approx(CDSE.price(1, 1_000_000 + CDSE.request_worth), rel=0.15)
+    assert CDSE.price(2, 1_000_000) < CDSE.price(1, 5_000_000)
+    assert PLAIN.request_worth == 0
+
+
+@given(costs, st.integers(1, 500), st.integers(0, 10**9), st.integers(1, 20))
+def test_without_a_quota_the_price_is_the_time_and_little_for_bytes(
+    store: StoreCosts, requests: int, size: int, rounds: int
+) -> None:
+    assert store.price(requests, size, rounds) == store.seconds(requests, size, rounds) + size * PRICE
+
+
+@given(st.integers(1, 99), st.integers(1, 99), st.integers(0, 10**8), st.integers(0, 10**8))
+def test_under_a_quota_reads_cost_together_what_they_cost_apart(one: int, other: int, size: int, more: int) -> None:
+    waits = CDSE.price(0, 0)
+    together = CDSE.price(one + other, size + more) - waits
+    assert together == pytest.approx(CDSE.price(one, size) + CDSE.price(other, more) - 2 * waits)

@@ -230,3 +230,36 @@ def test_headers_are_read_in_one_request(band):
     source = MemorySource(Path(band).read_bytes())
     OpenImage.start(source)
     assert source.meter.requests == 1
+
+
+CDSE = StoreCosts(latency=0.06, bandwidth=20e6, connections=4, requests_per_minute=2000, name="cdse")
+
+
+def test_under_a_quota_a_window_takes_few_requests():
+    data, selection = twin(tlm=True), Window((900, 1400), (800, 1300))
+    free, counted = (read(data, store, 0, selection).stats for store in (REMOTE, CDSE))
+    assert counted.requests <= 3
+    assert free.requests > 2 * counted.requests
+    np.testing.assert_array_equal(read(data, CDSE, 0, selection).values, read(data, REMOTE, 0, selection).values)
+
+
+def test_under_a_quota_a_search_takes_fewer_requests():
+    taken = {}
+    for store in (REMOTE, CDSE):
+        source = Timed(full_size(), profile=store)
+        opened = OpenImage.start(source)
+        selection = opened.selected(0, Window((5000, 5500), (6000, 6500)))
+        reading = run_steps(opened.steps(selection), fetcher(source, opened.pieces))
+        for batch in batches(opened.image, reading, 2, opened.decoder.most_tiles(opened.image.header)):
+            run_steps(read_batch(opened.pieces, batch), fetcher(source, opened.pieces))
+        taken[store] = source.meter.requests
+    assert taken[CDSE] <= 12
+    assert taken[CDSE] < 0.7 * taken[REMOTE]
+
+
+def test_a_plan_tells_what_is_fetched_along_under_a_quota():
+    plan = plan_from(MemorySource(twin(tlm=True), profile=CDSE), Request("memory://", 4))
+    assert plan.request_worth == 2_400_000
+    assert plan.bytes > 10 * plan.bytes_wanted
+    assert "a request is worth 2.4 MB" in str(plan)
+    assert "quota" not in str(plan_from(MemorySource(twin(tlm=True), profile=REMOTE), Request("memory://", 4)))

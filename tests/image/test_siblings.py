@@ -115,7 +115,7 @@ def located(data: bytes, path: str, rlevel: int = 4, window: Window | None = Non
     verify_fetched_once(source)
     learned = opened.learned_index(reading)
     assert learned is not None
-    siblings.remember(source, opened.image.header, learned, learns=True)
+    siblings.remember(source, opened.image.header, learned, reading.passed)
     return source
 
 

@@ -58,7 +58,7 @@ def walked(data: bytes, tiles: Iterable[int], starts: int | None, sibling: TileL
     pace = WalkStrategy(starts or 0, -(-COUNT // (starts or 1)) + 1, Cost(0, 0, 0, 0))
     steps = locate_by_walk(query, pace) if starts else locate_by_interpolation(query)
     try:
-        return run_steps(steps, fetcher(source, opened.pieces))
+        return list(run_steps(steps, fetcher(source, opened.pieces)).parts)
     except (InconsistentFile, CorruptImage) as problem:
         return type(problem), str(problem)
     finally:

@@ -5,6 +5,7 @@ The lengths of their tile-parts tell where those of the image probably lie. How 
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +16,7 @@ from jp2batch.image.missions import identify
 from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.jpeg2000.locate.tile_lengths import TileLengths, deviation_between
+from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import Siz
 from jp2batch.storage.source import Source
@@ -26,7 +28,15 @@ _EARLIER = 0.5  # weight of earlier fits
 
 Relation = Literal["band", "date"]
 _Place = tuple[str, Siz]
-_Lengths = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lengths:
+    """Lengths of the tile-parts of an image."""
+
+    values: tuple[int, ...]
+    tiles: frozenset[int]
+    """Tiles with known lengths; the others have mean ones."""
 
 
 @dataclass(slots=True)
@@ -34,17 +44,17 @@ class _Family:
     """Lengths of images by ground tile, and how well they fitted; thread-safe."""
 
     images: OrderedDict[_Place, OrderedDict[str, tuple[ImageName, _Lengths]]] = field(default_factory=OrderedDict)
-    deviations: dict[Relation, float] = field(default_factory=lambda: {"band": 0.02, "date": 0.1})
+    deviations: dict[Relation, float] = field(default_factory=lambda: {"band": 0.02, "date": 0.06})
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def learn(self, key: str, place: _Place, name: ImageName, index: ImageIndex) -> None:
+    def learn(self, key: str, place: _Place, name: ImageName, own: Mapping[int, int], size: int) -> None:
         """Learn how well the nearest sibling fits."""
         with self.lock:
             sibling = _nearest(self.images.get(place, OrderedDict()), key, name)
             if sibling is not None:
                 relation, lengths = sibling
-                own = {one.tile: one.length for one in index.tile_parts}
-                now = deviation_between(own, index.size, lengths)
+                both = {tile: length for tile, length in own.items() if tile in lengths.tiles}
+                now = deviation_between(both, size, lengths.values) if both else self.deviations[relation]
                 self.deviations[relation] = _EARLIER * self.deviations[relation] + (1 - _EARLIER) * now
 
     def keep(self, key: str, place: _Place, name: ImageName, lengths: _Lengths) -> None:
@@ -58,32 +68,50 @@ class _Family:
             if len(self.images) > _MOST_PLACES:
                 self.images.popitem(last=False)
 
-    def has(self, key: str, place: _Place) -> bool:
-        """Return whether the lengths of an image are kept."""
+    def known(self, key: str, place: _Place) -> int:
+        """Return the number of tile-parts of an image whose lengths are kept."""
         with self.lock:
-            return key in self.images.get(place, ())
+            images = self.images.get(place, OrderedDict())
+            return len(images[key][1].tiles) if key in images else 0
 
     def lengths_for(self, key: str, place: _Place, name: ImageName) -> TileLengths | None:
         with self.lock:
             sibling = _nearest(self.images.get(place, OrderedDict()), key, name)
-            return None if sibling is None else TileLengths(sibling[1], self.deviations[sibling[0]])
+            return None if sibling is None else TileLengths(sibling[1].values, self.deviations[sibling[0]])
 
 
-def remember(source: Source, header: MainHeader, index: ImageIndex, *, learns: bool = False) -> None:
-    """Remember the lengths of an image's tile-parts, if all are known.
+def remember(source: Source, header: MainHeader, index: ImageIndex, passed: Sequence[TilePartExtent] = ()) -> None:
+    """Remember the lengths of an image's tile-parts.
 
-    With `learns`, first learn from them how well its sibling fits.
+    With those `passed` by a walk, first learn from all how well its sibling fits.
     """
-    count, tiles = tile_count(header.siz), [one.tile for one in index.tile_parts]
-    if not tiles or count < _FEWEST_TILES or index.unverified or not config.index_settings().enabled:
+    count, extents = tile_count(header.siz), {one.tile: one for one in (*passed, *index.tile_parts)}
+    places = [extents[tile] for tile in sorted(extents)]
+    if not places or count < _FEWEST_TILES or index.unverified or not config.index_settings().enabled:
         return
-    found = _place_of(source, header)
-    if found is None or len({*tiles}) != len(tiles) or _family().has(source.key, found[0]):
+    found, lengths = _place_of(source, header), _all_lengths(header, index.size, places)
+    if found is None or lengths is None or _family().known(source.key, found[0]) >= len(places):
         return
-    if learns:
-        _family().learn(source.key, *found, index)
-    if tiles == list(range(count)):
-        _family().keep(source.key, *found, tuple(one.length for one in index.tile_parts))
+    if passed:
+        _family().learn(source.key, *found, {one.tile: one.length for one in places}, index.size)
+    _family().keep(source.key, *found, lengths)
+
+
+def _all_lengths(header: MainHeader, size: int, places: Sequence[TilePartExtent]) -> _Lengths | None:
+    """Return the lengths of all tile-parts; between known ones, their mean.
+
+    None if tile-parts are not in the order of tiles, one each.
+    """
+    lengths: list[int] = []
+    position, end = header.stop, TilePartExtent(0, tile_count(header.siz), size, 0)
+    for one in (*places, end):
+        unknown, between = one.tile - len(lengths), one.start - position
+        if between < 0 or (between > 0 and not unknown and one is not end):
+            return None
+        lengths += [max(1, between // unknown)] * unknown if unknown else []
+        lengths += [one.length] if one is not end else []
+        position = one.start + one.length
+    return _Lengths(tuple(lengths), frozenset(one.tile for one in places))
 
 
 def sibling_lengths(source: Source, header: MainHeader) -> TileLengths | None:
@@ -107,13 +135,14 @@ def _nearest(
 ) -> tuple[Relation, _Lengths] | None:
     """Return the nearest other image.
 
-    It is of the same day, else of the same orbit, else of the same band; of several, the latest.
+    It is of the same day, then with the most known tile-parts, of the same orbit, of the same band; the latest.
     """
 
-    def nearness(other: ImageName) -> tuple[bool, bool, bool]:
-        return other.day == name.day, other.relative_orbit == name.relative_orbit, other.band == name.band
+    def nearness(other: ImageName, lengths: _Lengths) -> tuple[bool, int, bool, bool]:
+        same_orbit = other.relative_orbit == name.relative_orbit
+        return other.day == name.day, len(lengths.tiles), same_orbit, other.band == name.band
 
-    others = [(nearness(other), lengths) for one, (other, lengths) in images.items() if one != key]
+    others = [(nearness(*image), image[1]) for one, image in images.items() if one != key]
     if not others:
         return None
     near, lengths = max(reversed(others), key=lambda pair: pair[0])

@@ -16,7 +16,7 @@ from jp2batch.jpeg2000.locate.completeness import InconsistentFile
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd, may_be_link, read_link
 from jp2batch.jpeg2000.locate.sot_proof import SOT, is_genuine_sot, look_back
 from jp2batch.jpeg2000.locate.stretches import Gap, KnownStretch, Landmark, Scan
-from jp2batch.jpeg2000.locate.tile_parts import TileQuery
+from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent, TileQuery
 from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Steps, Wanted, disjoint, gather, require
 
@@ -58,6 +58,7 @@ class ChainSearch:
         self.count = tile_count(self.header.siz)
         self.end = self.codestream.stop - len(SOT) // 2  # expected position of EOC
         self._last = KnownStretch(self.end, self.count, self.end, self.count, self.end)
+        self.hop = max(self.hop, self.query.request_worth // 2)
         sibling = self.query.sibling
         self.sibling = sibling if sibling is not None and len(sibling.lengths) == self.count else None
         self.mean = max(Sot.SIZE + 2, (self.end - self.header.stop) // self.count)
@@ -154,6 +155,12 @@ class ChainSearch:
         known = ((Landmark(run.first, run.start), Landmark(run.tile, run.stop)) for run in self._runs)
         return sorted({*ends, *(landmark for pair in known for landmark in pair)})
 
+    def passed(self) -> list[TilePartExtent]:
+        """Return the extents of the tile-parts met, in order."""
+        links = [link for _, link in sorted(self.outcomes.items()) if isinstance(link, ChainedTilePart)]
+        places = enumerate((link.sot.tile, link.start, link.stop - link.start) for link in links)
+        return [TilePartExtent(number, *place) for number, place in places]
+
     def correct_sibling(self) -> None:
         """Widen the deviation of a sibling's lengths, or give them up."""
         if self.sibling is not None:
@@ -222,7 +229,8 @@ class ChainSearch:
         return any(sot.tile >= run.first for _, sot in self._candidates(before, start))
 
     def _come_to(self, position: int, tile: int) -> Steps[ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage]:
-        guess = self.query.ahead(tile, self.mean) if tile in self.query.tiles else Ahead(0, self.hop)
+        likely = self.query.ahead(tile, self.mean) if tile in self.query.tiles else Ahead(0, self.hop)
+        guess = Ahead(likely.header, max(likely.data, self.query.request_worth // 2))
         outcome: ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage
         self._open.add(position)
         try:
@@ -234,8 +242,8 @@ class ChainSearch:
         self.outcomes[position] = outcome
         if isinstance(outcome, ChainedTilePart) and outcome.part is not None:
             data = self.query.ahead(outcome.sot.tile, outcome.stop - position).data
-            likely = ByteRange(outcome.part.data, min(outcome.part.data + data, outcome.stop))
-            self._owed += self.query.packets(outcome.part) or [likely]
+            packets = ByteRange(outcome.part.data, min(outcome.part.data + data, outcome.stop))
+            self._owed += self.query.packets(outcome.part) or [packets]
         return outcome
 
     def _candidates(self, data: bytes, start: int) -> Iterator[tuple[int, Sot]]:

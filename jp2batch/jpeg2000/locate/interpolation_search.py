@@ -27,7 +27,7 @@ from jp2batch.jpeg2000.locate.parallel_walk import Cost
 from jp2batch.jpeg2000.locate.second_codestream import Span, doubtful, lookouts
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
 from jp2batch.jpeg2000.locate.stretches import Gap
-from jp2batch.jpeg2000.locate.tile_parts import TileQuery
+from jp2batch.jpeg2000.locate.tile_parts import LocatedTiles, TileQuery
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.sparse_file import Steps
@@ -61,7 +61,7 @@ def interpolation_cost(length: int, tiles: int, selected: Iterable[int], size: i
     return Cost.estimate(requests, _ROUNDS + longest, size, in_vain, store)
 
 
-def locate_by_interpolation(query: TileQuery) -> Steps[list[TilePartHeader]]:
+def locate_by_interpolation(query: TileQuery) -> Steps[LocatedTiles]:
     """Read the tile-part headers of a few tiles.
 
     Raises
@@ -75,7 +75,7 @@ def locate_by_interpolation(query: TileQuery) -> Steps[list[TilePartHeader]]:
         raise InconsistentFile("SOP may contain bytes like a tile-part")
     search = _Interpolation(ChainSearch(query, hop=HOP), sorted(query.tiles))
     yield from search.front.advance(search.begin)
-    return search.parts()
+    return LocatedTiles(search.parts(), search.front.passed())
 
 
 class _Interpolation:
@@ -140,12 +140,14 @@ class _Interpolation:
         if not aims and distance >= _FAR and not gap.walked:
             yield self.front.walk(gap.start, gap.tile)
         chunk = self._chunk(gap)
+        lead = sot_proof.look_back(gap.start + 1, aims[0].start) if aims and self.front.query.request_worth else 0
         for aim, following in pairwise([*aims, ByteRange(gap.clear, gap.clear)]):
             if aim.start < following.start:
-                yield self.front.search(aim.start, following.start, aim.size, further=chunk)
+                yield self.front.search(aim.start - lead, following.start, aim.size + lead, further=chunk)
 
     def _chunk(self, gap: Gap) -> int:
-        return int(max(_CHUNK * _mean(gap), _LEAST_CHUNK * self.front.mean)) + 1
+        worth = self.front.query.request_worth // 2
+        return int(max(_CHUNK * _mean(gap), _LEAST_CHUNK * self.front.mean, worth)) + 1
 
     def _aims(self, gap: Gap, tile: int) -> Iterator[ByteRange]:
         """Return bytes to search for the predecessor of a tile.

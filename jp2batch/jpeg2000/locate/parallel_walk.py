@@ -16,10 +16,10 @@ from typing import Self
 from jp2batch.core.costs import StoreCosts
 from jp2batch.jpeg2000.locate.chain_search import HOP, ChainSearch
 from jp2batch.jpeg2000.locate.completeness import Completeness, InconsistentFile
-from jp2batch.jpeg2000.locate.sibling_search import SHORTEST, searches_by_sibling
+from jp2batch.jpeg2000.locate.sibling_search import CLOSE, SHORTEST, searches_by_sibling
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
 from jp2batch.jpeg2000.locate.stretches import Gap
-from jp2batch.jpeg2000.locate.tile_parts import TileQuery, with_plm
+from jp2batch.jpeg2000.locate.tile_parts import LocatedTiles, TileQuery, with_plm
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Steps
@@ -42,13 +42,16 @@ class Cost:
     """Bytes to fetch."""
     seconds: float
     price: float
-    """Weighted price of the bytes read in vain, in seconds."""
+    """Price beyond its seconds: of bytes in vain, or a quota."""
 
     @classmethod
     def estimate(cls, requests: int, rounds: int, size: int, in_vain: float, store: StoreCosts) -> Self:
         """Estimate the cost of `size` useful bytes and of bytes read `in_vain`."""
         total = size + int(in_vain)
-        return cls(requests, total, store.seconds(requests, total, rounds), _PRICE * in_vain / store.bandwidth)
+        seconds = store.seconds(requests, total, rounds)
+        if store.requests_per_minute:
+            return cls(requests, total, seconds, store.price(requests, total, rounds) - seconds)
+        return cls(requests, total, seconds, _PRICE * in_vain / store.bandwidth)
 
     def __add__(self, other: "Cost") -> "Cost":
         sums = (self.requests + other.requests, self.size + other.size, self.seconds + other.seconds)
@@ -102,7 +105,7 @@ def choose_pace(length: int, tiles: int, size: int, store: StoreCosts, usual: fl
     return min(map(pace, range(1, most + 1)), key=lambda p: p.cost.weighed)
 
 
-def locate_by_walk(query: TileQuery, pace: WalkStrategy) -> Steps[list[TilePartHeader]]:
+def locate_by_walk(query: TileQuery, pace: WalkStrategy) -> Steps[LocatedTiles]:
     """Read the tile-part headers by following Psot.
 
     Raises
@@ -123,7 +126,7 @@ def locate_by_walk(query: TileQuery, pace: WalkStrategy) -> Steps[list[TilePartH
         return [*walks, *(_searches(front, pace, end) if pace.starts > 1 else [])]
 
     yield from front.advance(begin)
-    return proof.parts
+    return LocatedTiles(proof.parts, front.passed())
 
 
 def _searches(front: ChainSearch, pace: WalkStrategy, end: int) -> Iterator[Steps[None]]:
@@ -134,7 +137,7 @@ def _searches(front: ChainSearch, pace: WalkStrategy, end: int) -> Iterator[Step
     front.correct_sibling()
     left, usual = pace.rounds - front.rounds, _usual_length(front)
     for gap in front.gaps():
-        if front.sibling is not None and gap.tiles:
+        if front.sibling is not None and front.sibling.deviation <= CLOSE and gap.tiles:
             yield from searches_by_sibling(front, front.sibling, gap, pace.starts, end)
             continue
         hops = _hops(gap, end, usual)

@@ -50,6 +50,16 @@ class TilePartExtent:
 
 
 @dataclass(frozen=True, slots=True)
+class LocatedTiles:
+    """Tile-parts of the wanted tiles, and all met on the way."""
+
+    parts: Sequence[TilePartHeader]
+    """Tile-parts of the wanted tiles, in codestream order."""
+    passed: Sequence[TilePartExtent] = ()
+    """Extents of the tile-parts met, in order; not proven complete."""
+
+
+@dataclass(frozen=True, slots=True)
 class TileQuery:
     """Tiles to locate in a codestream."""
 
@@ -64,6 +74,8 @@ class TileQuery:
     """Byte ranges wanted of a tile-part, once its header is read."""
     sibling: TileLengths | None = None
     """Probable lengths of all tile-parts, if a sibling's are known."""
+    request_worth: int = 0
+    """Bytes worth a request, under a quota of requests; else 0."""
 
     def fill_codestream(self, places: Iterable[TilePartExtent]) -> bool:
         """Return whether consecutive tile-parts fill the codestream.

@@ -6,7 +6,7 @@ Gaps are read through, and long ranges cut, if it costs less.
 from collections.abc import Callable, Iterable
 from itertools import accumulate, pairwise
 
-from jp2batch.core.costs import LARGEST_PART, PRICE, StoreCosts, cheapest
+from jp2batch.core.costs import LARGEST_PART, StoreCosts, cheapest
 from jp2batch.core.ranges import ByteRange, merged
 
 
@@ -54,7 +54,7 @@ def _cost(requests: int, size: int, store: StoreCosts) -> float:
 
     `StoreCosts.cost` may assume additional cuts.
     """
-    return store.seconds(requests, size, 1) + size * PRICE
+    return store.price(requests, size)
 
 
 def _joined(ranges: list[ByteRange], closed: set[int]) -> list[ByteRange]:

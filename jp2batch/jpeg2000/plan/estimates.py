@@ -35,16 +35,18 @@ def guess_ahead(header: MainHeader, codestream: ByteRange, selection: Selection,
 
     If requests are free, it is the rest of the header; otherwise also the packets probably wanted, unless many of these
     bytes may not be needed, or the whole read is large. Of a selection in parts, a tile is read in a request if a third
-    of it is wanted: headers and packets alone would take several.
+    of it is wanted: headers and packets alone would take several. Under a quota of requests, a tile is read in a single
+    one, unless it is larger than a request is worth.
     """
     of_header = _expected_header(header)
     most = _LARGEST_IN_PARTS if selection.parts else LARGEST_AHEAD
+    largest = max(_LARGEST_GUESS, store.request_worth // 2)
     has_data = store.latency > 0 and expected_bytes(header, codestream, selection) <= most
 
     def ahead(tile: int, length: int) -> Ahead:
         rest = max(0, length - Sot.SIZE)
         data = _expected_data(header, length, selection.rlevel) if has_data else 0
-        if data > _LARGEST_GUESS and (selection.rlevel or is_partial(header, selection, tile)):
+        if data > largest and (selection.rlevel or is_partial(header, selection, tile)):
             data = data if selection.parts and wanted_share(header, selection, tile) >= _MUCH_OF_A_TILE else 0
         return Ahead(min(of_header, rest), min(data, max(0, rest - of_header)))
 

@@ -22,6 +22,7 @@ from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy, choose_pa
 from jp2batch.jpeg2000.locate.sot_chain import check_present
 from jp2batch.jpeg2000.locate.tile_lengths import TileLengths
 from jp2batch.jpeg2000.locate.tile_parts import (
+    LocatedTiles,
     PacketRanges,
     ReadAhead,
     TilePartExtent,
@@ -105,12 +106,13 @@ def plan_read(query: ReadQuery, at_best: Precision, *, headers_only: bool) -> St
     found = rank_strategies(query, headers_only=headers_only)
     for way in [] if image.obstacle or at_best == "file" else found:
         try:
-            parts = yield from _locate(way, query, ahead)
+            located = yield from _locate(way, query, ahead)
         except InconsistentFile as doubt:
             reasons.append(str(doubt))
             continue
-        tiles, coarse = _tiles(image.header, parts, selection, at_best)
-        return ResolvedRead(selection, way, tiles, (*reasons, *_without_eoc(image, parts), *coarse))
+        tiles, coarse = _tiles(image.header, located.parts, selection, at_best)
+        told = (*reasons, *_without_eoc(image, located.parts), *coarse)
+        return ResolvedRead(selection, way, tiles, told, tuple(located.passed))
     check_whole(pieces.size, reasons[0] if reasons else "its parts cannot be decoded", query.whole_limit)
     yield from fetch(pieces, [ByteRange(0, pieces.size)])
     yield from check_present(pieces, image.header, selection.tiles)
@@ -152,7 +154,7 @@ def rank_strategies(query: ReadQuery, *, headers_only: bool = False) -> list[Loc
     if image.header.tile_parts:
         seconds["tlm"] = at_once
     cost = walk_cost(query)
-    seconds["walk"] = cost.seconds + cost.size * PRICE
+    seconds["walk"] = (cost.weighed if store.requests_per_minute else cost.seconds) + cost.size * PRICE
     most = query.whole_limit if store.latency else min(query.whole_limit, _LARGEST_WHOLE)
     if pieces.size <= (min(most, 2 * cost.size) if headers_only else most):
         missing = sum(gap.size for gap in pieces.missing(0, pieces.size))
@@ -184,17 +186,17 @@ def _walks(query: ReadQuery) -> tuple[WalkStrategy, Cost]:
     return choose_pace(length * end // tiles, end, size, store, usual), interpolated
 
 
-def _locate(way: LocatedBy, query: ReadQuery, ahead: ReadAhead) -> Steps[list[TilePartHeader]]:
+def _locate(way: LocatedBy, query: ReadQuery, ahead: ReadAhead) -> Steps[LocatedTiles]:
     pieces, image = query.pieces, query.image
-    tiles = TileQuery(
-        pieces, image.header, image.container.codestream, set(query.selection.tiles), ahead, sibling=query.sibling
-    )
+    worth, codestream = query.store.request_worth, image.container.codestream
+    wanted = set(query.selection.tiles)
+    tiles = TileQuery(pieces, image.header, codestream, wanted, ahead, sibling=query.sibling, request_worth=worth)
     if way == "index":
-        return (yield from locate_by_index(tiles, query.places))
+        return LocatedTiles((yield from locate_by_index(tiles, query.places)))
     if way == "whole":
         yield from fetch(pieces, [ByteRange(0, pieces.size)])
     if way == "tlm":
-        return (yield from locate_by_tlm(tiles))
+        return LocatedTiles((yield from locate_by_tlm(tiles)))
     pace, interpolated = _walks(query)
     if interpolated.weighed < pace.cost.weighed:
         with suppress(InconsistentFile):
@@ -216,7 +218,7 @@ def _packets_at_once(query: ReadQuery) -> PacketRanges:
 
 
 def _tiles(
-    header: MainHeader, parts: list[TilePartHeader], selection: Selection, at_best: Precision
+    header: MainHeader, parts: Sequence[TilePartHeader], selection: Selection, at_best: Precision
 ) -> tuple[dict[int, Tile], list[str]]:
     """Return the wanted parts of each tile, and reasons for imprecision."""
     by_tile: dict[int, list[TilePartHeader]] = {}
@@ -240,7 +242,7 @@ def needs_packets(header: MainHeader, selection: Selection) -> bool:
     return selection.rlevel > 0 or any(is_partial(header, selection, tile) for tile in selection.tiles)
 
 
-def _without_eoc(image: Image, parts: list[TilePartHeader]) -> list[str]:
+def _without_eoc(image: Image, parts: Sequence[TilePartHeader]) -> list[str]:
     """Return a reason if EOC is missing: decoders may refuse the file."""
     seen = any(part.stop == image.container.codestream.stop for part in parts)
     return ["EOC is missing"] if seen else []

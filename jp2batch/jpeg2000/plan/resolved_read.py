@@ -7,6 +7,7 @@ from typing import Literal
 from jp2batch.core.ranges import ByteRange, merged
 from jp2batch.jpeg2000.geometry.grid import Selection
 from jp2batch.jpeg2000.geometry.progression import Packet
+from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
 from jp2batch.jpeg2000.syntax.boxes import Container
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 
@@ -62,6 +63,8 @@ class ResolvedRead:
     """Wanted parts of each tile; empty for decoding the whole file."""
     reasons: tuple[str, ...]
     """Reasons for less precise methods; empty without fallback."""
+    passed: tuple[TilePartExtent, ...] = ()
+    """Extents of other tile-parts met by a walk; not proven complete."""
 
     @property
     def unit(self) -> Precision:

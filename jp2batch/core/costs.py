@@ -72,7 +72,7 @@ class StoreCosts:
 
     @property
     def request_worth(self) -> int:
-        """Bytes that the line transfers in a request's share of the quota.
+        """Bytes transferred in a request's share of the quota.
 
         0 without a quota.
         """

@@ -162,7 +162,7 @@ class ReadPlan:
     exact: bool
     """True if positions are known; otherwise the plan is an estimate."""
     bytes_wanted: int = 0
-    """Estimate of the bytes needed, without those fetched along to save requests."""
+    """Estimate of the bytes needed, without any fetched along."""
     request_worth: int = 0
     """Bytes worth a request, under a quota of requests; else 0."""
 
@@ -205,7 +205,7 @@ class ReadPlan:
         ]
 
     def _trade(self) -> list[tuple[str, str]]:
-        """Return what is fetched along under a quota of requests, and why."""
+        """Return the bytes fetched along under a quota, and the reason."""
         if not self.request_worth:
             return []
         extra = max(0, self.bytes - self.bytes_wanted)

@@ -68,7 +68,7 @@ class _Family:
             if len(self.images) > _MOST_PLACES:
                 self.images.popitem(last=False)
 
-    def known(self, key: str, place: _Place) -> int:
+    def count_known(self, key: str, place: _Place) -> int:
         """Return the number of tile-parts of an image whose lengths are kept."""
         with self.lock:
             images = self.images.get(place, OrderedDict())
@@ -90,7 +90,7 @@ def remember(source: Source, header: MainHeader, index: ImageIndex, passed: Sequ
     if not places or count < _FEWEST_TILES or index.unverified or not config.index_settings().enabled:
         return
     found, lengths = _place_of(source, header), _all_lengths(header, index.size, places)
-    if found is None or lengths is None or _family().known(source.key, found[0]) >= len(places):
+    if found is None or lengths is None or _family().count_known(source.key, found[0]) >= len(places):
         return
     if passed:
         _family().learn(source.key, *found, {one.tile: one.length for one in places}, index.size)

@@ -185,7 +185,7 @@ class ChainSearch:
                 return True
 
     def prove(self, position: int) -> list[Steps[None]]:
-        """Prove the finds that led to a position, unless proven."""
+        """Prove the finds leading to a position, unless proven."""
         led = [run for run in self._runs if run.start <= position < run.stop and not run.is_proven]
         for run in led:
             run.is_proven = True

@@ -1,4 +1,4 @@
-"""Searches of a walk where a sibling's lengths say that tile-parts lie.
+"""Searches of a walk at positions expected from a sibling.
 
 They fetch little, for the starts of tiles lie within few bytes; a search that misses goes on like any other.
 """
@@ -14,7 +14,7 @@ from jp2batch.jpeg2000.syntax.sparse_file import Steps
 SHORTEST = 2
 """Rounds of walking cheaper than a search."""
 CLOSE = 0.045
-"""Largest deviation of a sibling that saves bytes of a walk."""
+"""Largest deviation of a sibling saving bytes of a walk."""
 _FIRST = 8  # searches across the whole image, before those in the gaps between
 _WORTH = 3  # rounds that are worth the bytes of a tile-part
 _MOST = 0.75  # part of a tile-part read by a search before it finds a SOT, at most

@@ -25,7 +25,7 @@ _FEWEST, _ENOUGH = 3, 8  # stretches to notice a misfit, and to learn the deviat
 
 @dataclass(frozen=True, slots=True)
 class TileLengths:
-    """Lengths of a sibling's tile-parts, one for each tile.
+    """Lengths of a sibling's tile-parts, in the order of tiles.
 
     Parameters
     ----------

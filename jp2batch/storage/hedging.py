@@ -11,8 +11,9 @@ from jp2batch.core.runtime import process_state
 
 T = TypeVar("T")
 
-_MOST_SAVED = 16  # requests that may be repeated at once, after many without
-_MOST_AT_ONCE = 3  # of a request, the first one included
+_MOST_SAVED = 32  # requests that may be repeated at once, after many without
+_MOST_AT_ONCE = 4  # of a request, the first one included
+_MOST_LATE, _SHARE_LATE = 12, 0.1  # late requests at once, and their share; with more, the whole store is slow
 _AGAIN = 0.05  # seconds between looks at a request that is not late yet, or cannot be repeated
 
 Started = Callable[[], None]
@@ -26,14 +27,21 @@ class HedgeBudget:
 
     def __init__(self) -> None:
         self._saved = 0.0
+        self.active: set[Hedge[Any]] = set()
+        """Requests under way."""
 
     def earn(self, share: float) -> None:
         """Add the share of a request."""
         self._saved = min(_MOST_SAVED, self._saved + share)
 
     def spend(self) -> bool:
-        """Take a whole request; False if the budget has none."""
+        """Take a whole request; False if the budget has none.
+
+        It has none while many requests are late: not a reply, but the store or this machine is slow.
+        """
         if self._saved < 1:
+            return False
+        if sum(one.is_late for one in self.active) > max(_MOST_LATE, _SHARE_LATE * len(self.active)):
             return False
         self._saved -= 1
         return True
@@ -72,6 +80,12 @@ class Hedge(Generic[T]):
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._winner: asyncio.Future[T] | None = None
+
+    @property
+    def is_late(self) -> bool:
+        """True if the last attempt takes longer than nearly all replies did."""
+        patience = self._patience()
+        return patience is not None and self._timer is not None and self._loop.time() > self._begin + patience
 
     async def run(self) -> T:
         """Return the first good reply.

@@ -175,7 +175,12 @@ class RemoteSource(BaseSource):
         async def hedged() -> Reply:
             self._hedges.earn(self._retries.hedged)
             patience = functools.partial(self._gauge.patience, span.size)
-            return await Hedge(attempt, patience, self._may_repeat).run()
+            hedge = Hedge(attempt, patience, self._may_repeat)
+            self._hedges.active.add(hedge)
+            try:
+                return await hedge.run()
+            finally:
+                self._hedges.active.discard(hedge)
 
         first = hedged if self._is_hedged else functools.partial(attempt, lambda: None)
         return await retried(first, self._retries, self.meter.retried)

@@ -139,6 +139,12 @@ def test_other_sources_of_a_store_profit(stalling: Any) -> None:
     assert server.requests == 123
 
 
+class Late:
+    """A request that is late."""
+
+    is_late = True
+
+
 # Hedges, without a network
 
 
@@ -256,7 +262,7 @@ def test_a_cancelled_read_cancels_all() -> None:
         await asyncio.sleep(0)
 
     asyncio.run(run())
-    assert len(ended) == 3
+    assert len(ended) == 4
 
 
 def test_a_budget_saves_little() -> None:
@@ -264,7 +270,18 @@ def test_a_budget_saves_little() -> None:
     assert not budget.spend()
     for _ in range(1000):
         budget.earn(0.05)
-    assert [budget.spend() for _ in range(17)] == 16 * [True] + [False]
+    assert [budget.spend() for _ in range(33)] == 32 * [True] + [False]
+
+
+def test_a_slow_store_is_not_asked_more() -> None:
+    budget = HedgeBudget()
+    for _ in range(1000):
+        budget.earn(0.05)
+    late = [Late() for _ in range(13)]
+    budget.active = set(late[:12])  # type: ignore[arg-type]
+    assert budget.spend()
+    budget.active = set(late)  # type: ignore[arg-type]
+    assert not budget.spend()
 
 
 def test_nearly_all_replies_tell_what_is_late() -> None:

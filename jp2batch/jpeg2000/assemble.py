@@ -18,11 +18,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.geometry.grid import Rect, image_area, samples, tile_counts
-from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
-from jp2batch.jpeg2000.geometry.progression import packet_order
+from jp2batch.jpeg2000.geometry.packet_choice import NO_PACKETS
 from jp2batch.jpeg2000.geometry.reduction import reduced_siz
+from jp2batch.jpeg2000.plan.packet_data import whole_tile
 from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile
 from jp2batch.jpeg2000.syntax.boxes import SIGNATURE, Container
 from jp2batch.jpeg2000.syntax.coding import Quantization
@@ -32,12 +31,10 @@ from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 _NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.CRG})
 _KNOWN = frozenset(Marker)
-_NO_DATA = (b"\0", b"\x80")  # an empty packet, and a packet without code-blocks
 _CHANGING_SAMPLES = frozenset({"pclr", "cmap", "cdef"})
 _PART = 0.8  # if less than this part of a codestream is wanted, only that part is decoded
 _XSIZ = 8  # offset of Xsiz in a codestream: behind SOC, the SIZ marker, Lsiz and Rsiz
-_SOP, _EPH, _SOD = Marker.SOP.code, Marker.EPH.code, Marker.SOD.code
-_SOP_LAYOUT = struct.Struct(">2sHH")
+_SOD = Marker.SOD.code
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +183,7 @@ def block_siz(siz: Siz, block: TileBlock) -> Siz:
     )
 
 
-_ABSENT = Tile((), {})
+_ABSENT = Tile((), NO_PACKETS)
 """A tile without samples at this level; all its packets are empty."""
 
 
@@ -207,7 +204,7 @@ def _reduced(header: MainHeader, siz: Siz, rlevel: int) -> MainHeader:
 def _main_header(header: MainHeader, guarded: bool, reduced: bool) -> bytes:
     """Return the main header; unchanged segments are copied.
 
-    Changed are SIZ; COD if `guarded`, for the SOP and the additional layer written by `_packets`; and COC, QCD and QCC
+    Changed are SIZ; COD if `guarded`, for the SOP and the layer added by `whole_tile`; and COC, QCD and QCC
     if `reduced`. (Otherwise a tile with more levels may need all step sizes.)
     """
     parts = [Marker.SOC.code, header.siz.encode()]
@@ -241,40 +238,7 @@ def _tile_parts(pieces: SparseFile, header: MainHeader, number: int, tile: Tile,
     if tile.packets is None:
         yield from (_as_it_is(pieces, part, number, len(tile.parts)) for part in tile.parts)
     else:
-        yield _tile_part(Sot(number, 0, 0, 1), b"".join(_packets(pieces, header, number, tile, guarded)))
-
-
-def _packets(pieces: SparseFile, header: MainHeader, number: int, tile: Tile, guarded: bool) -> Iterator[bytes]:
-    """Iterate over all packets of a tile; unwanted packets are empty.
-
-    If `guarded`, SOP precedes each packet, and a layer is added.
-    """
-    begins = {part.data for part in tile.parts}  # certain starts of packets
-    wanted = tile.packets or {}
-    empty = b"\0" + (_EPH if header.cod.eph else b"")
-    grids = tile_precincts(header, number)
-    for index, packet in enumerate(packet_order(header, grids, more_layers=int(guarded))):
-        where = wanted.get(packet)
-        data = empty
-        if where is not None:
-            data = pieces.read(where.start, where.stop)
-            _check_cut(header, data, where.start in begins)
-            begins.add(where.stop)
-        if guarded and not data.startswith(_SOP):  # no packet header begins like SOP, B.10.1
-            yield _SOP_LAYOUT.pack(_SOP, 4, index & 0xFFFF)
-        yield data
-
-
-def _check_cut(header: MainHeader, packet: bytes, begins: bool) -> None:
-    """Refuse data unlike a single packet.
-
-    SOP occurs only before a packet, EPH once in it, and no other data look like them (B.10.1). Half of all byte values
-    could be an empty packet: unless the start of the packet is certain, only the usual two are accepted. (The packet
-    number in SOP is useless: encoders do not always count as in A.8.1.)
-    """
-    several = packet.find(_SOP, 1) >= 0 or (header.cod.eph and packet.count(_EPH) != 1)
-    if several or (len(packet) == 1 and packet not in _NO_DATA and not begins):
-        raise CorruptImage("", "PLT contradicts the packets", "fetch the file again")
+        yield _tile_part(Sot(number, 0, 0, 1), b"".join(whole_tile(pieces, header, number, tile, guarded)))
 
 
 def _as_it_is(pieces: SparseFile, part: TilePartHeader, number: int, parts: int) -> bytes:

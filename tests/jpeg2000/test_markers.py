@@ -54,7 +54,7 @@ def test_sot_survives_a_round_trip(tile, length, part, parts):
 @given(st.lists(st.integers(1, 2**31), max_size=50))
 def test_packet_lengths_survive_a_round_trip(lengths):
     coded = b"".join(rewrite._variable(length) for length in lengths)
-    assert parse_lengths(coded) == tuple(lengths)
+    assert parse_lengths(coded).tolist() == lengths
 
 
 @given(st.binary(max_size=60))
@@ -63,11 +63,27 @@ def test_any_bytes_are_lengths_or_none(data):
     assert lengths is None or all(length > 0 for length in lengths)
 
 
+@given(st.lists(st.integers(1, 300).flatmap(lambda n: st.sampled_from([n, n << 7, n << 20])), min_size=1), st.binary())
+def test_lengths_are_the_sums_of_seven_bits(lengths, rest):
+    data = b"".join(rewrite._variable(length) for length in lengths) + rest
+    expected, value = [], 0
+    for byte in data:
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:
+            expected.append(value)
+            value = 0
+    parsed = parse_lengths(data)
+    if parsed is None:
+        assert data[-1] >= 0x80 or 0 in expected or max(expected) >> 28 or b"\x80" in data
+    else:
+        assert parsed.tolist() == expected
+
+
 def test_segments_are_put_in_the_order_of_their_index():
     plt = [Segment(Marker.PLT, 0, bytes((1, 7))), Segment(Marker.PLT, 0, bytes((0, 5, 6)))]
-    assert parse_plt(plt) == (5, 6, 7)
+    assert parse_plt(plt).tolist() == [5, 6, 7]
     plm = [Segment(Marker.PLM, 0, bytes((1, 8, 1, 9))), Segment(Marker.PLM, 0, bytes((0, 2, 7)))]
-    assert parse_plm(plm) == ((7, 8), (9,))
+    assert [lengths.tolist() for lengths in parse_plm(plm)] == [[7, 8], [9]]
 
 
 @pytest.mark.parametrize(

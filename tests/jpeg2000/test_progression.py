@@ -2,14 +2,18 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jp2batch.core.ranges import ByteRange, merged
 from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.geometry import progression
 from jp2batch.jpeg2000.geometry.grid import ceil_div, tile_area
+from jp2batch.jpeg2000.geometry.packet_choice import TilePackets, choose_packets, places_in
 from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
+from jp2batch.jpeg2000.geometry.precincts import Precincts, PrecinctUnion
 from jp2batch.jpeg2000.geometry.progression import Packet, count_packets, packet_order
 from jp2batch.jpeg2000.syntax.coding import PROGRESSIONS, CodingStyle
 from jp2batch.jpeg2000.syntax.markers import Component, Siz
@@ -129,9 +133,51 @@ def test_packets_come_in_the_order_of_the_standard(header, data):
 
 @given(headers())
 def test_more_layers_leave_the_order_of_the_others(header):
-    longer = packet_order(header, tile_precincts(header, 0), more_layers=1)
-    assert tuple(p for p in longer if p.layer < header.cod.layers) == packet_order(header, tile_precincts(header, 0))
+    longer = list(packet_order(header, tile_precincts(header, 0), more_layers=1))
+    assert [p for p in longer if p.layer < header.cod.layers] == list(packet_order(header, tile_precincts(header, 0)))
     assert not longer or longer[-1].layer == header.cod.layers
+
+
+@st.composite
+def choices(draw, header) -> dict[tuple[int, int], Precincts | PrecinctUnion]:
+    def part(rows: int, columns: int) -> Precincts:
+        spans = [sorted(draw(st.tuples(*[st.integers(0, count)] * 2))) for count in (rows, columns)]
+        return Precincts(range(*spans[0]), range(*spans[1]), max(1, columns), rows * columns)
+
+    levels = {}
+    for component, grids in enumerate(tile_precincts(header, 0)):
+        for resolution, (rows, columns) in enumerate(grids[: draw(st.integers(0, len(grids)))]):
+            parts = tuple(part(rows.count, columns.count) for _ in range(draw(st.integers(1, 2))))
+            levels[component, resolution] = parts[0] if len(parts) == 1 else PrecinctUnion(parts)
+    return levels
+
+
+@given(headers(), st.data())
+def test_packets_are_chosen_by_their_precincts(header, data):
+    order, levels = packet_order(header, tile_precincts(header, 0)), data.draw(choices(header))
+    chosen = [n for n, p in enumerate(order) if p.precinct in levels.get((p.component, p.resolution), ())]
+    assert choose_packets(order, levels).places.tolist() == chosen
+
+
+@given(headers(), st.data())
+def test_chosen_packets_are_found_among_fewer_levels_and_more_layers(header, data):
+    grids, levels = tile_precincts(header, 0), data.draw(choices(header))
+    choice = choose_packets(packet_order(header, grids), levels)
+    fewer = tuple(own[: 1 + max((r for c, r in levels if c == n), default=-1)] for n, own in enumerate(grids))
+    longer = packet_order(header, fewer, more_layers=data.draw(st.integers(0, 2)))
+    packets, others = list(choice.order), list(longer)
+    assert [others[place] for place in places_in(choice, longer)] == [packets[place] for place in choice.places]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=12))
+def test_ranges_are_those_of_single_packets_merged(spans):
+    starts, stops, position = [], [], 0
+    for gap, length in spans:
+        starts.append(position + gap)
+        position = starts[-1] + length
+        stops.append(position)
+    packets = TilePackets(SimpleNamespace(), np.array(starts, np.int64), np.array(stops, np.int64))
+    assert packets.ranges() == merged(map(ByteRange, starts, stops))
 
 
 @pytest.mark.parametrize("progression", FACTORS["progression"])

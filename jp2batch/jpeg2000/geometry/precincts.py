@@ -4,6 +4,9 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection, ceil_div, tile_samples
 from jp2batch.jpeg2000.geometry.precinct_grids import PrecinctAxis, PrecinctGrids, tile_precincts
 from jp2batch.jpeg2000.syntax.headers import MainHeader
@@ -36,6 +39,14 @@ class Precincts:
     def __len__(self) -> int:
         return len(self.rows) * len(self.columns)
 
+    def mark(self, mask: NDArray[np.bool_]) -> None:
+        """Set the elements of these precincts in a mask of all."""
+        if self.all:
+            mask[:] = True
+        else:
+            rows, columns = slice(self.rows.start, self.rows.stop), slice(self.columns.start, self.columns.stop)
+            mask.reshape(-1, self.across)[rows, columns] = True
+
     @property
     def all(self) -> bool:
         """Whether all precincts of the resolution level are included."""
@@ -53,6 +64,11 @@ class PrecinctUnion:
 
     def __len__(self) -> int:
         return len({pair for part in set(self.parts) for pair in itertools.product(part.rows, part.columns)})
+
+    def mark(self, mask: NDArray[np.bool_]) -> None:
+        """Set the elements of these precincts in a mask of all."""
+        for part in self.parts:
+            part.mark(mask)
 
     @property
     def count(self) -> int:

@@ -1,9 +1,14 @@
 """Packets of a tile in the progression orders of T.800 B.12."""
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.geometry.grid import ceil_div
@@ -20,35 +25,65 @@ class Packet(NamedTuple):
     layer: int
 
 
-class _Placed(NamedTuple):
-    """A packet with its position on the reference grid."""
-
-    packet: Packet
-    y: int
-    x: int
-
-
-_KEYS: dict[str, Callable[[_Placed], tuple[int, ...]]] = {
-    "LRCP": lambda p: (p.packet.layer, p.packet.resolution, p.packet.component, p.packet.precinct),
-    "RLCP": lambda p: (p.packet.resolution, p.packet.layer, p.packet.component, p.packet.precinct),
-    "RPCL": lambda p: (p.packet.resolution, p.y, p.x, p.packet.component, p.packet.precinct, p.packet.layer),
-    "PCRL": lambda p: (p.y, p.x, p.packet.component, p.packet.resolution, p.packet.precinct, p.packet.layer),
-    "CPRL": lambda p: (p.packet.component, p.y, p.x, p.packet.resolution, p.packet.precinct, p.packet.layer),
-}
-
 _PLACELESS = ("LRCP", "RLCP")
 """Progressions independent of positions.
 
 Tiles with equal precinct counts have equal packet orders.
 """
 
+_Axis = tuple[int, int, int]
+"""Count, first position from the tile's origin, and spacing of precincts."""
 
-def count_packets(header: MainHeader, grids: PrecinctGrids) -> int:
+Places = NDArray[np.int64]
+"""Numbers of packets or precincts."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PacketOrder:
+    """Packets of a tile in codestream order, as arrays.
+
+    Precincts are numbered through the tile: by component, resolution level and precinct.
+    """
+
+    counts: tuple[tuple[int, ...], ...]
+    """Precincts by component and resolution level."""
+    layers: int
+    """Number of layers."""
+    precinct: NDArray[np.int32]
+    """Number of each packet's precinct."""
+    layer: NDArray[np.uint16]
+    """Layer of each packet."""
+
+    def __len__(self) -> int:
+        return len(self.precinct)
+
+    def __iter__(self) -> Iterator[Packet]:
+        precincts = [
+            (component, resolution, precinct)
+            for component, levels in enumerate(self.counts)
+            for resolution, count in enumerate(levels)
+            for precinct in range(count)
+        ]
+        for number, layer in zip(self.precinct.tolist(), self.layer.tolist(), strict=True):
+            component, resolution, precinct = precincts[number]
+            yield Packet(component, resolution, precinct, layer)
+
+    def first_precincts(self) -> dict[tuple[int, int], int]:
+        """Return the number of the first precinct of each level.
+
+        The keys are (component, resolution level).
+        """
+        keys = [(component, level) for component, levels in enumerate(self.counts) for level in range(len(levels))]
+        firsts = itertools.accumulate(itertools.chain.from_iterable(self.counts), initial=0)
+        return dict(zip(keys, firsts, strict=False))
+
+
+def count_packets(header: MainHeader, grids: PrecinctGrids, *, more_layers: int = 0) -> int:
     """Return the number of packets of a tile, without listing them.
 
     A hostile header can claim any number.
     """
-    return header.cod.layers * sum(map(sum, precinct_counts(grids)))
+    return (header.cod.layers + more_layers) * sum(map(sum, precinct_counts(grids)))
 
 
 def least_packets(header: MainHeader) -> int:
@@ -91,39 +126,73 @@ def check_packets(header: MainHeader, length: int) -> None:
         raise CorruptImage("", f"its header claims {least:.3g} packets, in {length} bytes", "fetch the file again")
 
 
-def packet_order(header: MainHeader, grids: PrecinctGrids, *, more_layers: int = 0) -> tuple[Packet, ...]:
+def packet_order(header: MainHeader, grids: PrecinctGrids, *, more_layers: int = 0) -> PacketOrder:
     """Return the packets of a tile in codestream order.
 
-    `more_layers` are appended to the layers of the header. They do not change the order of the other packets.
+    `more_layers` are appended to the layers of the header. They do not change the order of the other packets. Tiles of
+    equal geometry share the result.
     """
     progression, layers = header.cod.progression, header.cod.layers + more_layers
     if progression in _PLACELESS:
         return _order_by_counts(progression, layers, precinct_counts(grids))
-    return _sorted(progression, _by_position(grids, layers))
+    return _order_by_position(progression, layers, _from_origin(grids))
+
+
+def _from_origin(grids: PrecinctGrids) -> tuple[tuple[tuple[_Axis, _Axis], ...], ...]:
+    """Return precincts relative to the tile, whose place changes no order."""
+    return tuple(
+        tuple(
+            (
+                (rows.count, rows.first * rows.spacing - rows.origin, rows.spacing),
+                (columns.count, columns.first * columns.spacing - columns.origin, columns.spacing),
+            )
+            for rows, columns in levels
+        )
+        for levels in grids
+    )
 
 
 @lru_cache(maxsize=32)
-def _order_by_counts(progression: str, layers: int, counts: tuple[tuple[int, ...], ...]) -> tuple[Packet, ...]:
-    placed = (
-        _Placed(Packet(component, resolution, precinct, layer), 0, 0)
-        for component, levels in enumerate(counts)
-        for resolution, count in enumerate(levels)
-        for precinct in range(count)
-        for layer in range(layers)
-    )
-    return _sorted(progression, placed)
+def _order_by_counts(progression: str, layers: int, counts: tuple[tuple[int, ...], ...]) -> PacketOrder:
+    """Return the packets of LRCP or RLCP, B.12.1.1 and B.12.1.2."""
+    component, resolution = _levels(counts)
+    precincts = np.lexsort((component, resolution))  # stable: precincts of a level stay in order
+    layer = np.repeat(np.arange(layers), len(precincts))
+    precincts = np.tile(precincts, layers)
+    if progression == "RLCP":
+        by_resolution = np.argsort(resolution[precincts], kind="stable")
+        precincts, layer = precincts[by_resolution], layer[by_resolution]
+    return PacketOrder(counts, layers, precincts.astype(np.int32), layer.astype(np.uint16))
 
 
-def _by_position(grids: PrecinctGrids, layers: int) -> Iterator[_Placed]:
-    for component, levels in enumerate(grids):
-        for resolution, (rows, columns) in enumerate(levels):
-            for row in range(rows.count):
-                for column in range(columns.count):
-                    precinct = row * columns.count + column
-                    y, x = rows.position(row), columns.position(column)
-                    for layer in range(layers):
-                        yield _Placed(Packet(component, resolution, precinct, layer), y, x)
+@lru_cache(maxsize=32)
+def _order_by_position(
+    progression: str, layers: int, grids: tuple[tuple[tuple[_Axis, _Axis], ...], ...]
+) -> PacketOrder:
+    """Return the packets of RPCL, PCRL or CPRL, B.12.1.3 to B.12.1.5.
+
+    Sorting is stable: equal keys stay in the order of component, resolution level and precinct.
+    """
+    counts = tuple(tuple(rows[0] * columns[0] for rows, columns in levels) for levels in grids)
+    component, resolution = _levels(counts)
+    places = [(_positions(rows), _positions(columns)) for levels in grids for rows, columns in levels]
+    y = np.concatenate([np.repeat(rows, len(columns)) for rows, columns in places])
+    x = np.concatenate([np.tile(columns, len(rows)) for rows, columns in places])
+    keys = {"RPCL": (component, x, y, resolution), "PCRL": (x, y), "CPRL": (x, y, component)}  # the last is the first
+    precincts = np.repeat(np.lexsort(keys[progression]), layers)
+    layer = np.tile(np.arange(layers), len(y))
+    return PacketOrder(counts, layers, precincts.astype(np.int32), layer.astype(np.uint16))
 
 
-def _sorted(progression: str, placed: Iterator[_Placed]) -> tuple[Packet, ...]:
-    return tuple(p.packet for p in sorted(placed, key=_KEYS[progression]))
+def _levels(counts: tuple[tuple[int, ...], ...]) -> tuple[Places, Places]:
+    """Return the component and the resolution level of each precinct."""
+    sizes = [count for levels in counts for count in levels]
+    component = np.repeat(np.arange(len(counts)), [sum(levels) for levels in counts])
+    resolution = np.repeat([level for levels in counts for level in range(len(levels))], sizes)
+    return component, resolution
+
+
+def _positions(axis: _Axis) -> Places:
+    """Return the positions of precincts along an axis of a tile."""
+    count, first, spacing = axis
+    return np.maximum(0, first + np.arange(count) * spacing)

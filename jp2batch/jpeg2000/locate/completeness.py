@@ -31,7 +31,7 @@ def has_all_packets(header: MainHeader, parts: Sequence[TilePartHeader]) -> bool
     part, lengths = parts[0], parts[0].packet_lengths
     if (part.sot.part, part.sot.parts) != (0, 1) or part.changes_coding or lengths is None:
         return False
-    fills = part.data + sum(lengths) == part.stop
+    fills = part.data + int(lengths.sum()) == part.stop
     return fills and len(lengths) == count_packets(header, tile_precincts(header, part.sot.tile))
 
 

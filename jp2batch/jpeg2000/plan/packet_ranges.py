@@ -1,13 +1,16 @@
 """Byte ranges of a tile's wanted packets, from PLT (T.800 A.7.3)."""
 
-from collections.abc import Iterable, Mapping
-from itertools import accumulate
+from collections.abc import Iterable
+from itertools import pairwise
 
-from jp2batch.core.ranges import ByteRange
+import numpy as np
+from numpy.typing import NDArray
+
 from jp2batch.jpeg2000.geometry.grid import Selection
+from jp2batch.jpeg2000.geometry.packet_choice import TilePackets, choose_packets
 from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import wanted_precincts
-from jp2batch.jpeg2000.geometry.progression import Packet, count_packets, packet_order
+from jp2batch.jpeg2000.geometry.progression import count_packets, packet_order
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker
 
@@ -18,12 +21,12 @@ _MOST_PACKETS = 1 << 20  # packets of a tile: more take too much memory to list
 
 def locate_packets(
     header: MainHeader, parts: Iterable[TilePartHeader], selection: Selection
-) -> tuple[Mapping[Packet, ByteRange] | None, str]:
+) -> tuple[TilePackets | None, str]:
     """Return the byte ranges of a tile's packets for a selection.
 
     Returns
     -------
-    packets : mapping or None
+    packets : TilePackets or None
         None if the ranges are uncertain.
     reason : str
         Reason of the uncertainty; else empty.
@@ -31,32 +34,22 @@ def locate_packets(
     parts = tuple(parts)
     if reason := _obstacle(parts):
         return None, reason
-    lengths = [length for part in parts for length in part.packet_lengths or ()]
-    if len(lengths) > _MOST_PACKETS:
+    starts, stops = _positions(parts)
+    if len(starts) > _MOST_PACKETS:
         return None, f"a tile has more than {_MOST_PACKETS} packets"
     tile = parts[0].sot.tile
     grids = tile_precincts(header, tile)
-    if count_packets(header, grids) != len(lengths):
+    if count_packets(header, grids) != len(starts):
         return None, "PLT has another number of packets than the tile"
-    order = packet_order(header, grids)
-    wanted = wanted_precincts(header, selection, tile, grids)
-    starts, stops = _positions(parts)
-    return {
-        packet: ByteRange(starts[place], stops[place])
-        for place, packet in enumerate(order)
-        if packet.precinct in wanted.get((packet.component, packet.resolution), ())
-    }, ""
+    choice = choose_packets(packet_order(header, grids), wanted_precincts(header, selection, tile, grids))
+    return TilePackets(choice, starts[choice.places], stops[choice.places]), ""
 
 
-def _positions(parts: Iterable[TilePartHeader]) -> tuple[list[int], list[int]]:
+def _positions(parts: tuple[TilePartHeader, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the starts and stops of all packets."""
-    starts: list[int] = []
-    stops: list[int] = []
-    for part in parts:
-        bounds = list(accumulate(part.packet_lengths or (), initial=part.data))
-        starts += bounds[:-1]
-        stops += bounds[1:]
-    return starts, stops
+    lengths = [part.packet_lengths for part in parts if part.packet_lengths is not None]
+    stops = np.concatenate([part.data + np.cumsum(own) for part, own in zip(parts, lengths, strict=True)])
+    return stops - np.concatenate(lengths), stops
 
 
 def needs_whole_tiles(header: MainHeader) -> str:
@@ -79,6 +72,8 @@ def _obstacle(parts: tuple[TilePartHeader, ...]) -> str:
             return "packet headers are kept in PPT"
         if part.packet_lengths is None:
             return "no usable PLT"
-        if part.data + sum(part.packet_lengths) != part.stop:
+        if part.data + int(part.packet_lengths.sum()) != part.stop:
             return "PLT does not add up to Psot"
+    if any(before.stop > part.start for before, part in pairwise(parts)):
+        return "tile-parts of a tile are not in order"
     return ""

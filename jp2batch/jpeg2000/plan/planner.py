@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from jp2batch.core.costs import PRICE, StoreCosts
 from jp2batch.core.errors import ImageTooLarge
-from jp2batch.core.ranges import ByteRange, merged
+from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import Selection, check_grid, largest_tile, tile_count
 from jp2batch.jpeg2000.geometry.precincts import is_partial
 from jp2batch.jpeg2000.geometry.progression import check_packets
@@ -212,7 +212,7 @@ def _packets_at_once(query: ReadQuery) -> PacketRanges:
 
     def packets(part: TilePartHeader) -> Sequence[ByteRange]:
         ranges, _ = locate_packets(header, (part,), selection)
-        return merged(ranges.values()) if ranges else ()
+        return ranges.ranges() if ranges else ()
 
     return packets
 

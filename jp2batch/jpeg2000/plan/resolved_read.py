@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from jp2batch.core.ranges import ByteRange, merged
+from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import Selection
-from jp2batch.jpeg2000.geometry.progression import Packet
+from jp2batch.jpeg2000.geometry.packet_choice import TilePackets
 from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
 from jp2batch.jpeg2000.syntax.boxes import Container
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
@@ -38,19 +38,20 @@ class Tile:
 
     parts: tuple[TilePartHeader, ...]
     """All tile-parts of the tile."""
-    packets: Mapping[Packet, ByteRange] | None
+    packets: TilePackets | None
     """Byte ranges of the wanted packets; None = whole tile-parts."""
 
     def ranges(self) -> list[ByteRange]:
         """Return the byte ranges wanted of this tile."""
         if self.packets is None:
             return [ByteRange(part.start, part.stop) for part in self.parts]
-        return merged(self.packets.values())
+        return self.packets.ranges()
 
     @property
     def weight(self) -> int:
         """Approximate size in memory, in bytes."""
-        return sum(600 + 40 * len(part.packet_lengths or ()) for part in self.parts) + 250 * len(self.packets or ())
+        lengths = (0 if part.packet_lengths is None else part.packet_lengths.nbytes for part in self.parts)
+        return 600 * len(self.parts) + sum(lengths) + (0 if self.packets is None else 400 + 16 * len(self.packets))
 
 
 @dataclass(frozen=True, slots=True)

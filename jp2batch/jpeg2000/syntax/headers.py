@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from jp2batch.core.errors import CorruptImage, UnsupportedImage
 from jp2batch.jpeg2000.syntax.coding import Cod, CodingStyle, Quantization
 from jp2batch.jpeg2000.syntax.markers import Marker, Segment, Siz, Sot
-from jp2batch.jpeg2000.syntax.pointers import parse_plm, parse_plt, parse_tlm
+from jp2batch.jpeg2000.syntax.pointers import PacketLengths, parse_plm, parse_plt, parse_tlm
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, require
 
 _LARGEST_HEADER = 64 << 20  # bytes
@@ -40,7 +40,7 @@ class MainHeader:
 
     Empty if TLM is absent or malformed.
     """
-    packed_lengths: tuple[tuple[int, ...] | None, ...] = field(repr=False)
+    packed_lengths: tuple[PacketLengths | None, ...] = field(repr=False, compare=False)
     """Packet lengths of each tile-part of the codestream, from PLM."""
     markers: tuple[int, ...] = field(repr=False)
     """Markers of all segments, in the order of the file."""
@@ -71,7 +71,7 @@ class TilePartHeader:
     """Position of the first packet, behind SOD."""
     stop: int
     """Position behind the tile-part."""
-    packet_lengths: tuple[int, ...] | None
+    packet_lengths: PacketLengths | None = field(compare=False)
     """Packet lengths, from PLT; None if PLT is absent or malformed."""
     packed_headers: bool
     """Whether packet headers are kept in PPT, away from the packets."""

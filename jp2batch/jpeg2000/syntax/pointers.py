@@ -2,9 +2,16 @@
 
 import struct
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jp2batch.jpeg2000.syntax.markers import Segment
 
 _LARGEST_LIST = 4 << 20  # bytes: a million packets or more
+_LONGEST_LENGTH = 5  # bytes: 35 bits, more than Psot has
+
+PacketLengths = NDArray[np.int64]
+"""Lengths of the packets of a tile-part."""
 
 
 def parse_tlm(segments: list[Segment]) -> tuple[tuple[int | None, int], ...]:
@@ -27,12 +34,12 @@ def parse_tlm(segments: list[Segment]) -> tuple[tuple[int | None, int], ...]:
     return tuple(entries)
 
 
-def parse_plt(segments: list[Segment]) -> tuple[int, ...] | None:
+def parse_plt(segments: list[Segment]) -> PacketLengths | None:
     """Return packet lengths from PLT (A.7.3); None if malformed."""
     return parse_lengths(b"".join(s.body[1:] for s in sorted(segments, key=lambda s: s.body[:1])))
 
 
-def parse_plm(segments: list[Segment]) -> tuple[tuple[int, ...] | None, ...]:
+def parse_plm(segments: list[Segment]) -> tuple[PacketLengths | None, ...]:
     """Return packet lengths of each tile-part from PLM (A.7.2)."""
     data = b"".join(s.body[1:] for s in sorted(segments, key=lambda s: s.body[:1]))
     parts, position = [], 0
@@ -43,7 +50,7 @@ def parse_plm(segments: list[Segment]) -> tuple[tuple[int, ...] | None, ...]:
     return tuple(parts)
 
 
-def parse_lengths(data: bytes) -> tuple[int, ...] | None:
+def parse_lengths(data: bytes) -> PacketLengths | None:
     """Return packet lengths from the coding of PLT and PLM.
 
     Each byte holds seven bits of a length; its highest bit means continuation. Returns None if the data are malformed
@@ -51,13 +58,18 @@ def parse_lengths(data: bytes) -> tuple[int, ...] | None:
     """
     if len(data) > _LARGEST_LIST:
         return None
+    values = np.frombuffer(data, np.uint8)
     if data.isascii():  # each length has one byte, as in small tiles
-        return tuple(data) if all(data) else None
-    lengths, value = [], 0
-    for byte in data:
-        value = value << 7 | byte & 0x7F
-        if byte < 0x80:
-            lengths.append(value)
-            value = 0
-    ends = not data or data[-1] < 0x80
-    return tuple(lengths) if ends and all(lengths) else None  # the shortest packet has one byte, B.10.3
+        return None if 0 in data else values.astype(np.int64)
+    ends = np.flatnonzero(values < 0x80)
+    if values[-1] >= 0x80:
+        return None
+    sizes = np.diff(ends, prepend=-1)
+    longest = int(sizes.max())
+    if longest > _LONGEST_LENGTH:
+        return None
+    lengths = values[ends].astype(np.int64)
+    for place in range(1, longest):
+        longer = np.flatnonzero(sizes > place)
+        lengths[longer] |= (values[ends[longer] - place].astype(np.int64) & 0x7F) << 7 * place
+    return lengths if lengths.all() else None  # the shortest packet has one byte, B.10.3

@@ -1,0 +1,87 @@
+"""Packets of a tile chosen for a selection, as arrays.
+
+Tiles of equal geometry share order and choice, so that each costs only a few array operations.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jp2batch.core.ranges import ByteRange
+from jp2batch.jpeg2000.geometry.precincts import Precincts, PrecinctUnion
+from jp2batch.jpeg2000.geometry.progression import PacketOrder, Places
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PacketChoice:
+    """Some packets of an order."""
+
+    order: PacketOrder
+    places: Places
+    """Indices in the order, ascending."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TilePackets:
+    """Chosen packets of a tile, and their positions in the file."""
+
+    choice: PacketChoice
+    starts: NDArray[np.int64]
+    """Position of each packet, ascending."""
+    stops: NDArray[np.int64]
+    """Position behind each packet, at most the start of the next."""
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def ranges(self) -> list[ByteRange]:
+        """Return the byte ranges of the packets, sorted and merged."""
+        if not len(self):
+            return []
+        breaks = np.flatnonzero(self.starts[1:] != self.stops[:-1])
+        starts = [int(self.starts[0]), *self.starts[breaks + 1].tolist()]
+        return list(map(ByteRange, starts, [*self.stops[breaks].tolist(), int(self.stops[-1])]))
+
+
+_NONE = np.zeros(0, np.int64)
+_NO_ORDER = PacketOrder((), 0, _NONE.astype(np.int32), _NONE.astype(np.uint16))
+NO_PACKETS = TilePackets(PacketChoice(_NO_ORDER, _NONE), _NONE, _NONE)
+"""The packets of a tile without samples at a resolution level."""
+
+
+def choose_packets(order: PacketOrder, levels: Mapping[tuple[int, int], Precincts | PrecinctUnion]) -> PacketChoice:
+    """Choose the packets of some precincts, in all layers.
+
+    The keys are (component, resolution level); no packets of other levels are chosen.
+    """
+    return _chosen(order, tuple(levels.items()))
+
+
+@lru_cache(maxsize=64)
+def _chosen(order: PacketOrder, levels: Sequence[tuple[tuple[int, int], Precincts | PrecinctUnion]]) -> PacketChoice:
+    mask, firsts = np.zeros(sum(map(sum, order.counts)), np.bool_), order.first_precincts()
+    for key, precincts in levels:
+        precincts.mark(mask[firsts[key] : firsts[key] + precincts.count])
+    return PacketChoice(order, np.flatnonzero(mask[order.precinct]))
+
+
+@lru_cache(maxsize=64)
+def places_in(choice: PacketChoice, order: PacketOrder) -> Places:
+    """Return the place of each chosen packet in another order of the tile.
+
+    The other order has the resolution levels of the choice, and at least as many layers.
+    """
+    numbers = np.full(sum(map(sum, choice.order.counts)), -1, np.int64)
+    firsts = choice.order.first_precincts()
+    for (component, level), start in order.first_precincts().items():
+        count = order.counts[component][level]
+        numbers[firsts[component, level] : firsts[component, level] + count] = np.arange(start, start + count)
+    place = np.empty(len(order), np.int64)
+    place[order.precinct.astype(np.int64) * order.layers + order.layer] = np.arange(len(order))
+    packets = choice.places
+    precincts, layers = choice.order.precinct[packets], choice.order.layer[packets]
+    result: Places = place[numbers[precincts] * order.layers + layers]
+    return result

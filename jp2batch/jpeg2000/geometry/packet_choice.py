@@ -70,7 +70,7 @@ def _chosen(order: PacketOrder, levels: Sequence[tuple[tuple[int, int], Precinct
 
 @lru_cache(maxsize=64)
 def places_in(choice: PacketChoice, order: PacketOrder) -> Places:
-    """Return the place of each chosen packet in another order of the tile.
+    """Return the places of chosen packets in another order.
 
     The other order has the resolution levels of the choice, and at least as many layers.
     """

@@ -33,8 +33,13 @@ class Head:
     """Index of the image, to spare later reads a round trip."""
 
 
-def read_head(url: str, *, storage_options: StorageOptions = None) -> Head:
+def read_head(url: str, *, storage_options: StorageOptions = None, confirm: bool = True) -> Head:
     """Read the header of an image.
+
+    Parameters
+    ----------
+    confirm : bool
+        False: of an image in the index, request nothing. Reads with its header check the version.
 
     Raises
     ------
@@ -44,7 +49,8 @@ def read_head(url: str, *, storage_options: StorageOptions = None) -> Head:
     source = open_source(url, storage_options=storage_options)
 
     def act(opened: OpenImage) -> Head:
-        opened.confirm()
+        if confirm or opened.claims:
+            opened.confirm()
         opened.check()
         return head_of(opened, url)
 

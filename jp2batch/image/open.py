@@ -234,6 +234,8 @@ def _with_opened(source: Source, act: Callable[[OpenImage], T], image_index: Ima
             except (StaleIndex, RangesIgnored):
                 pass
             except Jp2BatchError as error:
+                if isinstance(error, ObjectChanged):
+                    index.forget(source)  # so that opening it again does not find the old version
                 changed = isinstance(error, ObjectChanged) and pinned is None
                 if held.etag is None or (isinstance(error, StorageError) and not changed):
                     raise

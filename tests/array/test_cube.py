@@ -18,7 +18,7 @@ import jp2batch
 from jp2batch.array.cube.lazy import CubeArray
 from jp2batch.array.cube.resample import interpolate
 from jp2batch.compute.cluster import local_cluster
-from jp2batch.core.errors import CubeMismatch, ImageNotFound, InvalidRequest, MetadataError
+from jp2batch.core.errors import CubeMismatch, ImageNotFound, InvalidRequest, MetadataError, ObjectChanged
 from jp2batch.core.map_area import MapArea
 from jp2batch.sample.landscape import scene
 from jp2batch.sample.product import DATE, make_image, make_product
@@ -209,6 +209,44 @@ def fifty_dates(http_server, of_band: dict[str, bytes]) -> list[str]:
     names = {f"T29UNU_{date:%Y%m%d}T115411_{band}.jp2": data for date in dates for band, data in of_band.items()}
     http_server.files.update(names)
     return list(map(http_server.url, names))
+
+
+@pytest.fixture
+def with_index(tmp_path):
+    """Keep an index, in a folder of the test."""
+    with dask.config.set({"jp2batch.index": {"enabled": True, "folder": str(tmp_path)}}):
+        yield
+
+
+def test_a_cube_of_known_images_opens_without_requests(large, http_server, with_index):
+    urls = fifty_dates(http_server, large)[:6]
+    first = jp2batch.open_cube(urls).isel(y=slice(40), x=slice(30)).compute()
+    http_server.asked.clear()
+    again = jp2batch.open_cube(urls)
+    assert http_server.asked == []
+    xr.testing.assert_identical(again.isel(y=slice(40), x=slice(30)).compute(), first)
+
+
+def test_a_known_image_that_was_replaced_is_noticed_at_the_read(large, http_server, with_index):
+    urls = fifty_dates(http_server, large)[:3]
+    before = jp2batch.open_cube(urls).isel(y=slice(40), x=slice(30)).compute()
+    name = urls[1].rpartition("/")[2]
+    http_server.files[name] = large["B04"].replace(b"Kakadu", b"kakadu") + b"\0"
+    cube = jp2batch.open_cube(urls).isel(y=slice(40), x=slice(30))
+    with pytest.raises(ObjectChanged, match=f"{name}.*replaced"):
+        cube.compute(scheduler="sync")
+    again = jp2batch.open_cube(urls).isel(y=slice(40), x=slice(30)).compute(scheduler="sync")
+    np.testing.assert_array_equal(again.values, before.values)
+
+
+def test_a_known_image_that_is_gone_is_named_at_the_read(large, http_server, with_index):
+    urls = fifty_dates(http_server, large)[:3]
+    jp2batch.open_cube(urls).isel(y=slice(40), x=slice(30)).compute()
+    name = urls[1].rpartition("/")[2]
+    del http_server.files[name]
+    cube = jp2batch.open_cube(urls)
+    with pytest.raises(ImageNotFound, match=name):
+        cube.isel(y=slice(40), x=slice(30)).compute(scheduler="sync")
 
 
 def size_of_graph(cube: xr.DataArray) -> int:

@@ -168,7 +168,7 @@ def heads_of(images: Sequence[CubeImage], each: Each) -> list[Head]:
 
 def _head_or_absence(url: str, *, storage_options: StorageOptions) -> Head | ImageNotFound:
     try:
-        return read_head(url, storage_options=storage_options)
+        return read_head(url, storage_options=storage_options, confirm=False)
     except ImageNotFound as error:
         return error
 

@@ -4,17 +4,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jp2batch.core.ranges import ByteRange, merged
 from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.geometry import progression
-from jp2batch.jpeg2000.geometry.grid import ceil_div, tile_area
+from jp2batch.jpeg2000.geometry.grid import Rect, ceil_div, select_area, tile_area, tile_samples
 from jp2batch.jpeg2000.geometry.packet_choice import TilePackets, choose_packets, places_in
 from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
-from jp2batch.jpeg2000.geometry.precincts import Precincts, PrecinctUnion
+from jp2batch.jpeg2000.geometry.precincts import Precincts, PrecinctUnion, wanted_precincts
 from jp2batch.jpeg2000.geometry.progression import Packet, count_packets, packet_order
+from jp2batch.jpeg2000.plan.packet_ranges import locate_packets
 from jp2batch.jpeg2000.syntax.coding import PROGRESSIONS, CodingStyle
 from jp2batch.jpeg2000.syntax.markers import Component, Siz
 from jp2batch.storage.source import MemorySource
@@ -195,3 +196,40 @@ def test_counting_does_not_list():
     siz = Siz(0, 2**31, 2**31, 0, 0, 2**31, 2**31, 0, 0, (Component(7, 1, 1),))
     header = SimpleNamespace(siz=siz, cod=SimpleNamespace(layers=65535, progression="RPCL"), codings=(coding,))
     assert progression.count_packets(header, tile_precincts(header, 0)) > 2**60
+
+
+@given(headers(), st.data())
+def test_located_packets_are_those_of_a_plain_loop(header, data):
+    rows, columns = ceil_div(38, header.siz.ytsiz), ceil_div(45, header.siz.xtsiz)
+    tile = data.draw(st.integers(0, rows * columns - 1))
+    rlevel = data.draw(st.integers(0, min(coding.levels for coding in header.codings)))
+    inside = tile_samples(header.siz, tile, rlevel)
+    assume(not inside.empty)
+    y0, x0 = data.draw(st.integers(inside.y0, inside.y1 - 1)), data.draw(st.integers(inside.x0, inside.x1 - 1))
+    area = Rect(y0, x0, data.draw(st.integers(y0 + 1, inside.y1)), data.draw(st.integers(x0 + 1, inside.x1)))
+    selection = select_area(header, rlevel, area)
+    order, grids = spelled_out(header, tile), tile_precincts(header, tile)
+    cut = data.draw(st.integers(0, len(order)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    parts, where, position = [], {}, 1000
+    for own in (order[:cut], order[cut:]):  # two tile-parts with a gap between
+        lengths, start, position = rng.integers(1, 300, len(own)), position, position + 20
+        for packet, length in zip(own, lengths.tolist(), strict=True):
+            where[packet] = ByteRange(position, position + length)
+            position += length
+        sot = SimpleNamespace(tile=tile)
+        of = SimpleNamespace(sot=sot, start=start, data=start + 20, stop=position, packet_lengths=lengths)
+        parts.append(SimpleNamespace(**vars(of), changes_coding=False, packed_headers=False))
+        position += data.draw(st.integers(0, 50))
+    levels = wanted_precincts(header, selection, tile, grids)
+    expected = [where[p] for p in order if p.precinct in levels.get((p.component, p.resolution), ())]
+    packets, reason = locate_packets(header, parts, selection)
+    assert packets is not None, reason
+    assert list(map(ByteRange, packets.starts.tolist(), packets.stops.tolist())) == expected
+    assert packets.ranges() == merged(expected)
+
+
+@pytest.mark.parametrize("order", PROGRESSIONS)
+def test_no_levels_have_no_packets(order):
+    header = SimpleNamespace(cod=SimpleNamespace(progression=order, layers=2))
+    assert not list(packet_order(header, ((),)))

@@ -176,8 +176,9 @@ def _order_by_position(
     counts = tuple(tuple(rows[0] * columns[0] for rows, columns in levels) for levels in grids)
     component, resolution = _levels(counts)
     places = [(_positions(rows), _positions(columns)) for levels in grids for rows, columns in levels]
-    y = np.concatenate([np.repeat(rows, len(columns)) for rows, columns in places])
-    x = np.concatenate([np.tile(columns, len(rows)) for rows, columns in places])
+    none = np.zeros(0, np.int64)  # there may be no levels
+    y = np.concatenate([none, *(np.repeat(rows, len(columns)) for rows, columns in places)])
+    x = np.concatenate([none, *(np.tile(columns, len(rows)) for rows, columns in places)])
     keys = {"RPCL": (component, x, y, resolution), "PCRL": (x, y), "CPRL": (x, y, component)}  # the last is the first
     precincts = np.repeat(np.lexsort(keys[progression]), layers)
     layer = np.tile(np.arange(layers), len(y))

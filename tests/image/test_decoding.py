@@ -14,7 +14,7 @@ from jp2batch.core.window import Window
 from jp2batch.image import open as opening
 from jp2batch.image.open import OpenImage, memory_needed
 from jp2batch.image.read import read_from
-from jp2batch.jpeg2000.plan import decode_batches, estimates, planner
+from jp2batch.jpeg2000.plan import decode_batches, estimates, packet_data, planner
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 from jp2batch.storage.source import MemorySource
 from support.images import PLAIN, WITH_TLM, Made
@@ -109,3 +109,17 @@ def test_a_store_that_fails_halfway_ends_the_read_with_its_error():
 
     with dask.config.set({"jp2batch.max-whole-file": 0}), pytest.raises(StoreUnavailable, match="down"):
         read_from(Failing(WITH_TLM.data, profile=FREE), lambda opened: opened.selected(0), threads=2)
+
+
+@pytest.mark.parametrize("few", [0, 1 << 20])
+@pytest.mark.parametrize("sop", [False, True])
+def test_few_packets_and_many_are_assembled_alike(monkeypatch: pytest.MonkeyPatch, few: int, sop: bool):
+    monkeypatch.setattr(packet_data, "_FEW", few)
+    image = Made(replace(PLAIN.coding, layers=3, progression="PCRL", precincts=(16, 16), sop=sop, eph=sop))
+    for rlevel, window in ((0, Window((20, 33), (70, 90))), (1, None), (image.coding.levels, None)):
+        source = MemorySource(image.data, profile=FREE)
+        with dask.config.set({"jp2batch.max-whole-file": 0}):
+            pixels = read_from(source, lambda opened, r=rlevel, w=window: opened.selected(r, w))
+        expected = image.oracle.window(rlevel, window) if window else image.oracle.at(rlevel)
+        np.testing.assert_array_equal(pixels.values, expected)
+        assert (pixels.stats.precision, pixels.stats.reasons) == ("packets", ())

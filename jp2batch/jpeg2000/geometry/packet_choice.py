@@ -41,6 +41,8 @@ class TilePackets:
         """Return the byte ranges of the packets, sorted and merged."""
         if not len(self):
             return []
+        if len(self) == 1:
+            return [ByteRange(int(self.starts[0]), int(self.stops[0]))]
         breaks = np.flatnonzero(self.starts[1:] != self.stops[:-1])
         starts = [int(self.starts[0]), *self.starts[breaks + 1].tolist()]
         return list(map(ByteRange, starts, [*self.stops[breaks].tolist(), int(self.stops[-1])]))

@@ -48,6 +48,10 @@ def locate_packets(
 def _positions(parts: tuple[TilePartHeader, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the starts and stops of all packets."""
     lengths = [part.packet_lengths for part in parts if part.packet_lengths is not None]
+    if len(lengths) == 1:
+        stops = np.cumsum(lengths[0])
+        stops += parts[0].data
+        return stops - lengths[0], stops
     stops = np.concatenate([part.data + np.cumsum(own) for part, own in zip(parts, lengths, strict=True)])
     return stops - np.concatenate(lengths), stops
 

@@ -263,3 +263,14 @@ def test_a_plan_tells_what_is_fetched_along_under_a_quota():
     assert plan.bytes > 10 * plan.bytes_wanted
     assert "a request is worth 2.4 MB" in str(plan)
     assert "quota" not in str(plan_from(MemorySource(twin(tlm=True), profile=REMOTE), Request("memory://", 4)))
+
+
+def test_a_window_read_before_takes_a_single_request_under_a_quota(tmp_path):
+    data, window = twin(tlm=False), Window((900, 1400), (1800, 2300))
+    with dask.config.set({"jp2batch.index": {"enabled": True, "folder": str(tmp_path)}}):
+        for known in (False, True):
+            source = Timed(data, path="https://store.example/x.jp2", profile=CDSE, etag="1")
+            stats = read_from(source, lambda opened: opened.selected(0, window)).stats
+            if known:
+                assert stats.located_by == "index"
+                assert (source.rounds, stats.requests) == (1, 1)

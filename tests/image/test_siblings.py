@@ -180,6 +180,8 @@ def test_how_well_siblings_fit_is_learned():
     assert before is not None
     assert after is not None
     assert before.deviation < after.deviation < 0.1
+    located(elsewhere(), B08)
+    assert siblings.sibling_lengths(*opened(first_image(), OTHER_DATE.replace("20240711", "20240701"))) is None
 
 
 def opened(data: bytes, path: str):

@@ -332,7 +332,7 @@ def test_no_codestream_whatsoever_is_walked_along_differently(data, tiles, start
 def forced(monkeypatch: pytest.MonkeyPatch, starts: int | None) -> None:
     """Let a read walk from so many places, or interpolate."""
     cost = Cost(1, 1, 1e9 if starts else 0.0, 0)
-    monkeypatch.setattr(planner, "interpolation_cost", lambda *_: cost)
+    monkeypatch.setattr(planner, "interpolation_cost", lambda *_, **__: cost)
     pace = WalkStrategy(starts or 1, -(-COUNT // (starts or 1)) + 1, Cost(1, 1, 1.0, 0))
     monkeypatch.setattr(planner, "choose_pace", lambda *_: pace)
 

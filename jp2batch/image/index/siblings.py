@@ -15,7 +15,7 @@ from jp2batch.core.runtime import process_state
 from jp2batch.image.missions import identify
 from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
-from jp2batch.jpeg2000.locate.tile_lengths import TileLengths, deviation_between
+from jp2batch.jpeg2000.locate.tile_lengths import MISFIT, TileLengths, deviation_between
 from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import Siz
@@ -77,7 +77,9 @@ class _Family:
     def lengths_for(self, key: str, place: _Place, name: ImageName) -> TileLengths | None:
         with self.lock:
             sibling = _nearest(self.images.get(place, OrderedDict()), key, name)
-            return None if sibling is None else TileLengths(sibling[1].values, self.deviations[sibling[0]])
+            if sibling is None or self.deviations[sibling[0]] > MISFIT:
+                return None
+            return TileLengths(sibling[1].values, self.deviations[sibling[0]])
 
 
 def remember(source: Source, header: MainHeader, index: ImageIndex, passed: Sequence[TilePartExtent] = ()) -> None:

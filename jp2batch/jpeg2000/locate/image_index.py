@@ -167,7 +167,9 @@ def build_index(
     if image.header.has(Marker.PLM):  # PLM's packet lengths need ordinals, and extents have none
         found = []
     codestream = image.container.codestream
-    ranges = [(0, image.header.stop), *((part.start, part.data) for part in found), (codestream.stop, pieces.size)]
+    follows = 0 if found and found[0].start == image.header.stop else len(Marker.SOT.code)
+    head = image.header.stop + follows  # the marker that ends the main header
+    ranges = [(0, head), *((part.start, part.data) for part in found), (codestream.stop, pieces.size)]
     if sum(stop - start for start, stop in ranges) > _MOST_KEPT:
         return None
     stretches = tuple(held for start, stop in ranges for held in pieces.read_parts(start, stop))

@@ -43,7 +43,7 @@ _CAUTIOUS = 0.3  # standard deviations of the expected position, likewise
 _VARIATION, _LEAST_VARIATION = 0.5, 0.15  # standard deviation of lengths, of their mean: assumed; at least
 _ENOUGH = 10  # tile-parts to learn it from
 _TRUSTED = 3  # attempts to search for a tile at its expected position alone
-_ROUNDS = 5  # usual rounds to find a tile
+_ROUNDS, _ROUNDS_LED = 5, 2  # usual rounds to find a tile; with a sibling
 _SEARCHED, _SEARCHED_MORE = 1.6, 0.7  # tile-parts' bytes usually searched for the first tile, and for each further one
 _LACKING = 0.5  # part of the proof's bytes that no search has read before
 _PATIENCE = 20  # rounds allowed beyond the rounds for walking along the tiles
@@ -51,14 +51,20 @@ _MOST_CHECKS = 4  # limit of checks of gaps too long for their tiles
 _ASIDE = 12  # tiles before the last: farther, the search for the last hardly meets any
 
 
-def interpolation_cost(length: int, tiles: int, selected: Iterable[int], size: int, store: StoreCosts) -> Cost:
-    """Estimate the cost of interpolation; see `choose_pace`."""
+def interpolation_cost(
+    length: int, tiles: int, selected: Iterable[int], size: int, store: StoreCosts, *, led: bool = False
+) -> Cost:
+    """Estimate the cost of interpolation; see `choose_pace`.
+
+    `led`: a sibling tells where the tiles probably lie.
+    """
     runs = list(_runs(sorted(selected)))
     longest = max(last - first for first, last in runs)
-    requests = sum(last - first + _ROUNDS for first, last in runs)
-    searched = (_SEARCHED + _SEARCHED_MORE * (len(runs) - 1)) * length / tiles
+    rounds = _ROUNDS_LED if led else _ROUNDS
+    requests = sum(last - first + rounds for first, last in runs)
+    searched = (_SEARCHED_MORE * len(runs) + (0 if led else _SEARCHED - _SEARCHED_MORE)) * length / tiles
     in_vain = min(searched + _LACKING * sot_proof.look_back(0, length), max(0, length - size))
-    return Cost.estimate(requests, _ROUNDS + longest, size, in_vain, store)
+    return Cost.estimate(requests, rounds + longest, size, in_vain, store)
 
 
 def locate_by_interpolation(query: TileQuery) -> Steps[LocatedTiles]:

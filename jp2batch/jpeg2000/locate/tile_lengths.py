@@ -16,7 +16,8 @@ from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.locate.stretches import Landmark
 
 _SHORT = 1 / 16  # of the mean: shorter tile-parts hardly count, and are passed in the round of another
-_MISFIT = 0.07  # deviation from which lengths are no better than none
+MISFIT = 0.07
+"""Deviation from which lengths are no better than none."""
 _SURPRISE = 1.5  # ratio of the deviation seen to the expected one, from which it counts
 _LEAST_DEVIATION = 0.01
 _REACH = 2.0  # standard deviations around an expected position: nearly all are within
@@ -93,7 +94,7 @@ class TileLengths:
         spans = [(t0, t1, p1 - p0) for (t0, p0), (t1, p1) in pairwise(landmarks) if t1 > t0]
         sizes = [(size, self._sums[t1] - self._sums[t0], self.hops(t0, t1)) for t0, t1, size in spans]
         seen = _deviation(sizes)
-        if max(seen, self.deviation * (len(spans) < _ENOUGH)) > _MISFIT:
+        if max(seen, self.deviation * (len(spans) < _ENOUGH)) > MISFIT:
             return None
         if seen > _SURPRISE * self.deviation or len(spans) >= _ENOUGH:
             return replace(self, deviation=max(_LEAST_DEVIATION, seen))

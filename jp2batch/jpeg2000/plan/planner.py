@@ -181,7 +181,8 @@ def _walks(query: ReadQuery) -> tuple[WalkStrategy, Cost]:
     size = expected_bytes(image.header, codestream, selection)
     if query.pieces.covers(image.header.stop, codestream.stop):
         return WalkStrategy(1, end, Cost(0, 0, 0, 0)), Cost(0, 0, 0, 0)
-    interpolated = interpolation_cost(length, tiles, selection.tiles, size, store)
+    led = query.sibling is not None
+    interpolated = interpolation_cost(length, tiles, selection.tiles, size, store, led=led)
     usual = _USUAL * largest_tile(image.header.siz) * sum(one.bits for one in image.header.siz.components) / 8
     return choose_pace(length * end // tiles, end, size, store, usual), interpolated
 

@@ -192,7 +192,13 @@ def test_the_page_has_a_place_for_each_table():
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_each_runs_on_small_images(name, tmp_path_factory):
-    needed = {"scaling": "matplotlib", "service": "gunicorn", "cube_ndvi": "odc.stac", "series_quota": "odc.stac", "extract": "rasterstats"}
+    needed = {
+        "scaling": "matplotlib",
+        "service": "gunicorn",
+        "cube_ndvi": "odc.stac",
+        "series_quota": "odc.stac",
+        "extract": "rasterstats",
+    }
     pytest.importorskip(needed.get(BENCHMARKS[name].partition(".")[0], "rasterio"))
     folder = tmp_path_factory.getbasetemp() / "benchmarks"
     before = README.read_bytes()

@@ -184,4 +184,4 @@ def _near(axis: PrecinctAxis, exponent: int, samples: tuple[int, int], drop: int
     ]
     first = (min(bounds) - reach) // size - axis.first
     last = (max(bounds) + reach - 1) // size - axis.first
-    return range(max(0, first), min(axis.count, last + 1))
+    return range(max(0, first), max(0, min(axis.count, last + 1)))

@@ -36,6 +36,8 @@ class ChainSearch:
 
     Needed if the chain will not reach the find, but leads on from there to a wanted tile.
     """
+    seeks: Callable[[int], bool] = lambda _position: True
+    """Return whether a search should continue at a position."""
     outcomes: dict[int, ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage] = field(default_factory=dict)
     """Result at each visited position."""
     hop: int = 0
@@ -74,24 +76,28 @@ class ChainSearch:
             A round has learned nothing and requests nothing.
         """
         running: list[Steps[None]] = []
+        wanted: list[Wanted] = []
         known = -1
-        while (begun := begin()) is not None:
+
+        def go_on(steps: Steps[None]) -> bool:
+            requests = next(steps, None)
+            wanted.extend(requests or ())
+            return requests is not None
+
+        while True:
+            running = [steps for steps in running[::-1] if go_on(steps)][::-1]  # later finds make searches needless
+            if (begun := begin()) is None:
+                return
             if self._learned == known:
                 raise InconsistentFile("the chain of tile-parts cannot be followed")
-            running, known = [*running, *begun], self._learned
-            wanted: list[Wanted] = []
-            going_on = []
-            for steps in running:
-                asked = next(steps, None)
-                if asked is not None:
-                    wanted += asked
-                    going_on.append(steps)
-            running = going_on
+            known = self._learned
+            running += [steps for steps in begun if go_on(steps)]
             if wanted:
                 owed, self._owed = self._owed, []
                 self.rounds, known = self.rounds + 1, -1
                 gaps = (gap for span in owed for gap in self.pieces.missing(*span))
                 yield disjoint([*wanted, *(Wanted(gap, gap.start) for gap in gaps)])
+                wanted.clear()
 
     def walk(self, position: int, tile: int) -> Steps[None]:
         """Follow the chain from the start of a tile-part."""
@@ -108,7 +114,7 @@ class ChainSearch:
         """
         scan = Scan(start, limit, aside)
         self._scans.append(scan)
-        while scan.position < limit and not self._passed(scan.position):
+        while scan.position < limit and not self._passed(scan.position) and (aside or self.seeks(scan.position)):
             stop = min(scan.position + chunk, limit)
             data = yield from require(self.pieces, scan.position, min(stop + Sot.SIZE - 1, self.codestream.stop))
             for position, sot in self._candidates(data, scan.position):
@@ -124,7 +130,7 @@ class ChainSearch:
                 self._scans.append(scan)
             scan.position, chunk = stop, further or chunk
         self._scans.remove(scan)
-        for run in (*self._runs, self._last):
+        for run in (*self._runs, self._last) if scan.position >= limit else ():
             if run.clear == limit:
                 run.clear = start
                 self._learned += 1

@@ -34,16 +34,15 @@ from jp2batch.jpeg2000.syntax.sparse_file import Steps
 
 _NEAR = 4  # tile-parts to walk along instead of searching past them
 _FAR = 6  # tile-parts to walk along beside a search
-_CHUNK, _LEAST_CHUNK = (
-    0.9,
-    0.6,
-)  # part of a tile-part fetched per request: of a gap's mean, at least of the image's mean
-_EARLY = 0.8  # part of a tile-part by which a search starts before the expected position
+_CHUNK = 1.1  # part of a gap's mean tile-part fetched first by a search
+_LEAST_CHUNK = 0.8  # of the image's mean tile-part, at least
+_FURTHER = 0.6  # part of the first request that each further one fetches
+_EARLY = 1.0  # part of a tile-part by which a search starts before the expected position
 _CAUTIOUS = 0.3  # standard deviations of the expected position, likewise
 _VARIATION, _LEAST_VARIATION = 0.5, 0.15  # standard deviation of lengths, of their mean: assumed; at least
 _ENOUGH = 10  # tile-parts to learn it from
 _TRUSTED = 3  # attempts to search for a tile at its expected position alone
-_ROUNDS, _ROUNDS_LED = 5, 2  # usual rounds to find a tile; with a sibling
+_ROUNDS, _ROUNDS_LED = 4, 2  # usual rounds to find a tile; with a sibling
 _SEARCHED, _SEARCHED_MORE = 1.6, 0.7  # tile-parts' bytes usually searched for the first tile, and for each further one
 _LACKING = 0.5  # part of the proof's bytes that no search has read before
 _PATIENCE = 20  # rounds allowed beyond the rounds for walking along the tiles
@@ -88,6 +87,7 @@ class _Interpolation:
     def __init__(self, front: ChainSearch, tiles: list[int]) -> None:
         self.front = front
         front.goes_on = front.needs_proof = self._is_near
+        front.seeks = self._is_lacking_around
         self._tiles = tiles
         self._attempts: Counter[int] = Counter()
         self._patience = _PATIENCE + max(last - first for first, last in _runs(tiles))
@@ -149,7 +149,7 @@ class _Interpolation:
         lead = sot_proof.look_back(gap.start + 1, aims[0].start) if aims and self.front.query.request_worth else 0
         for aim, following in pairwise([*aims, ByteRange(gap.clear, gap.clear)]):
             if aim.start < following.start:
-                yield self.front.search(aim.start - lead, following.start, aim.size + lead, further=chunk)
+                yield self.front.search(aim.start - lead, following.start, aim.size + lead, further=int(_FURTHER * chunk))
 
     def _chunk(self, gap: Gap) -> int:
         worth = self.front.query.request_worth // 2
@@ -179,7 +179,7 @@ class _Interpolation:
         mean, before = _mean(gap), tile - 1 - gap.tile
         spread = self._variation() * mean * math.sqrt(before * (gap.tiles - before) / max(1, gap.tiles))
         expected = gap.start + before * mean - _CAUTIOUS * spread - _EARLY * mean
-        yield int(min(expected, gap.clear - mean / 2))
+        yield max(gap.start + 1, min(int(expected), gap.clear - self._chunk(gap)))
 
     def _variation(self) -> float:
         """Return the standard deviation of tile-part lengths, of their mean."""
@@ -187,6 +187,12 @@ class _Interpolation:
         if len(lengths) < _ENOUGH:
             return _VARIATION
         return float(max(_LEAST_VARIATION, pstdev(lengths) / fmean(lengths)))
+
+    def _is_lacking_around(self, position: int) -> bool:
+        """Return whether a tile is missing in the gap around a position."""
+        lacking = self._missing_tiles()
+        around = [gap for gap in self.front.gaps() if gap.start <= position < gap.stop]
+        return any(gap.tile <= tile <= gap.end for gap in around for tile in lacking)
 
     def _seen_before(self, gap: Gap) -> int | None:
         """Return the start of the bytes already read before a gap's end."""

@@ -14,7 +14,7 @@ from jp2batch.image.info import ImageInfo, ReadPlan, info_of
 from jp2batch.image.open import OpenImage, naming, with_image
 from jp2batch.image.read import select_request
 from jp2batch.jpeg2000.geometry.grid import Selection, image_area, samples, tile_count, tile_counts
-from jp2batch.jpeg2000.locate.parallel_walk import Cost
+from jp2batch.jpeg2000.locate.strategies import Cost
 from jp2batch.jpeg2000.plan.coalesce import coalesced
 from jp2batch.jpeg2000.plan.decode_batches import batches, read_batch
 from jp2batch.jpeg2000.plan.estimates import expected_bytes

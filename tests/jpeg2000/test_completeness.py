@@ -12,7 +12,7 @@ from jp2batch.core.errors import CorruptImage
 from jp2batch.core.window import Window
 from jp2batch.image import openjpeg
 from jp2batch.image.read import Pixels, read_from
-from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy
+from jp2batch.jpeg2000.locate.strategies import Cost, WalkStrategy
 from jp2batch.jpeg2000.plan import planner
 from jp2batch.sample.encode import Coding
 from jp2batch.storage.source import MemorySource

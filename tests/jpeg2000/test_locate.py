@@ -22,7 +22,8 @@ from jp2batch.image.read import Pixels, read_from
 from jp2batch.jpeg2000.locate import sot_proof
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile
 from jp2batch.jpeg2000.locate.interpolation_search import locate_by_interpolation
-from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy, choose_pace, locate_by_walk
+from jp2batch.jpeg2000.locate.parallel_walk import locate_by_walk
+from jp2batch.jpeg2000.locate.strategies import Cost, WalkStrategy, choose_pace
 from jp2batch.jpeg2000.locate.tile_lengths import TileLengths
 from jp2batch.jpeg2000.locate.tile_parts import TileQuery
 from jp2batch.jpeg2000.plan import planner

@@ -24,7 +24,7 @@ from jp2batch.image.open import OpenImage
 from jp2batch.image.read import read_from
 from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
-from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy
+from jp2batch.jpeg2000.locate.strategies import Cost, WalkStrategy
 from jp2batch.jpeg2000.plan import planner
 from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.storage.source import MemorySource

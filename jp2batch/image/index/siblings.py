@@ -45,6 +45,8 @@ class _Family:
 
     images: OrderedDict[_Place, OrderedDict[str, tuple[ImageName, _Lengths]]] = field(default_factory=OrderedDict)
     deviations: dict[Relation, float] = field(default_factory=lambda: {"band": 0.02, "date": 0.06})
+    tried: set[Relation] = field(default_factory=set)
+    """Relations whose deviation has been learned."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def learn(self, key: str, place: _Place, name: ImageName, own: Mapping[int, int], size: int) -> None:
@@ -56,6 +58,7 @@ class _Family:
                 both = {tile: length for tile, length in own.items() if tile in lengths.tiles}
                 now = deviation_between(both, size, lengths.values) if both else self.deviations[relation]
                 self.deviations[relation] = _EARLIER * self.deviations[relation] + (1 - _EARLIER) * now
+                self.tried.add(relation)
 
     def keep(self, key: str, place: _Place, name: ImageName, lengths: _Lengths) -> None:
         """Keep the lengths of an image."""
@@ -79,7 +82,7 @@ class _Family:
             sibling = _nearest(self.images.get(place, OrderedDict()), key, name)
             if sibling is None or self.deviations[sibling[0]] > MISFIT:
                 return None
-            return TileLengths(sibling[1].values, self.deviations[sibling[0]])
+            return TileLengths(sibling[1].values, self.deviations[sibling[0]], sibling[0] in self.tried)
 
 
 def remember(source: Source, header: MainHeader, index: ImageIndex, passed: Sequence[TilePartExtent] = ()) -> None:

@@ -13,57 +13,36 @@ described in `second_codestream`. No encoder writes such a file.
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from operator import itemgetter
 from statistics import fmean, pstdev
 
-from jp2batch.core.costs import StoreCosts
 from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.locate import sot_proof
 from jp2batch.jpeg2000.locate.chain_search import HOP, ChainSearch
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile, has_all_packets
-from jp2batch.jpeg2000.locate.parallel_walk import Cost
 from jp2batch.jpeg2000.locate.second_codestream import Span, doubtful, lookouts
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
-from jp2batch.jpeg2000.locate.stretches import Gap
+from jp2batch.jpeg2000.locate.stretches import NEAR, Gap, runs_of_near
 from jp2batch.jpeg2000.locate.tile_parts import LocatedTiles, TileQuery
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.sparse_file import Steps
 
-_NEAR = 4  # tile-parts to walk along instead of searching past them
 _FAR = 6  # tile-parts to walk along beside a search
-_CHUNK = 1.1  # part of a gap's mean tile-part fetched first by a search
-_LEAST_CHUNK = 0.8  # of the image's mean tile-part, at least
+_CHUNK = 1.0  # part of a gap's mean tile-part fetched first by a search
+_LEAST_CHUNK = 0.7  # of the image's mean tile-part, at least
 _FURTHER = 0.6  # part of the first request that each further one fetches
 _EARLY = 1.0  # part of a tile-part by which a search starts before the expected position
 _CAUTIOUS = 0.3  # standard deviations of the expected position, likewise
 _VARIATION, _LEAST_VARIATION = 0.5, 0.15  # standard deviation of lengths, of their mean: assumed; at least
 _ENOUGH = 10  # tile-parts to learn it from
 _TRUSTED = 3  # attempts to search for a tile at its expected position alone
-_ROUNDS, _ROUNDS_LED = 4, 2  # usual rounds to find a tile; with a sibling
-_SEARCHED, _SEARCHED_MORE = 1.6, 0.7  # tile-parts' bytes usually searched for the first tile, and for each further one
-_LACKING = 0.5  # part of the proof's bytes that no search has read before
+_ENDS = 2  # landmarks of an image in which nothing has been found yet
 _PATIENCE = 20  # rounds allowed beyond the rounds for walking along the tiles
 _MOST_CHECKS = 4  # limit of checks of gaps too long for their tiles
 _ASIDE = 12  # tiles before the last: farther, the search for the last hardly meets any
-
-
-def interpolation_cost(
-    length: int, tiles: int, selected: Iterable[int], size: int, store: StoreCosts, *, led: bool = False
-) -> Cost:
-    """Estimate the cost of interpolation; see `choose_pace`.
-
-    `led`: a sibling tells where the tiles probably lie.
-    """
-    runs = list(_runs(sorted(selected)))
-    longest = max(last - first for first, last in runs)
-    rounds = _ROUNDS_LED if led else _ROUNDS
-    requests = sum(last - first + rounds for first, last in runs)
-    searched = (_SEARCHED_MORE * len(runs) + (0 if led else _SEARCHED - _SEARCHED_MORE)) * length / tiles
-    in_vain = min(searched + _LACKING * sot_proof.look_back(0, length), max(0, length - size))
-    return Cost.estimate(requests, rounds + longest, size, in_vain, store)
 
 
 def locate_by_interpolation(query: TileQuery) -> Steps[LocatedTiles]:
@@ -90,7 +69,7 @@ class _Interpolation:
         front.seeks = self._is_lacking_around
         self._tiles = tiles
         self._attempts: Counter[int] = Counter()
-        self._patience = _PATIENCE + max(last - first for first, last in _runs(tiles))
+        self._patience = _PATIENCE + max(last - first for first, last in runs_of_near(tiles))
         self._checked: list[Gap] = []
         self._looked_for = set[int]()
         self._begun = False
@@ -107,6 +86,7 @@ class _Interpolation:
             if proofs := [proof for link in self._wanted_links() for proof in self.front.prove(link.start)]:
                 return proofs
             return [] if self.front.unproven else self._checks()
+        self.front.correct_sibling()
         begun = [] if self._begun else self._look_out([], _ASIDE)
         self._begun = True
         found = set[int]()
@@ -114,7 +94,7 @@ class _Interpolation:
             here = lacking[bisect_left(lacking, gap.tile) : bisect_left(lacking, gap.end + 1)]
             found.update(here)
             if here:
-                begun += self._approach(gap, [first for first, _ in _runs(here)])
+                begun += self._approach(gap, [first for first, _ in runs_of_near(here)])
         if len(found) < len(lacking):
             raise InconsistentFile("a tile is not at its expected position")
         return begun
@@ -132,7 +112,6 @@ class _Interpolation:
 
         Walk to the first tile if it is near, or beside a search; search a little before each other tile.
         """
-        self.front.correct_sibling()
         distance = tiles[0] - gap.tile
         if distance < _FAR and not gap.walked:
             yield self.front.walk(gap.start, gap.tile)
@@ -141,7 +120,7 @@ class _Interpolation:
         if (seen := self._seen_before(gap)) is not None:
             yield self.front.search(seen, gap.clear, gap.clear - seen)
             return
-        aims = sorted({aim for tile in tiles[distance < _NEAR :] for aim in self._aims(gap, tile)})
+        aims = sorted({aim for tile in tiles[distance < NEAR :] for aim in self._aims(gap, tile)})
         aims = [aim for aim in aims if gap.start < aim.start < gap.clear]
         if not aims and distance >= _FAR and not gap.walked:
             yield self.front.walk(gap.start, gap.tile)
@@ -149,7 +128,8 @@ class _Interpolation:
         lead = sot_proof.look_back(gap.start + 1, aims[0].start) if aims and self.front.query.request_worth else 0
         for aim, following in pairwise([*aims, ByteRange(gap.clear, gap.clear)]):
             if aim.start < following.start:
-                yield self.front.search(aim.start - lead, following.start, aim.size + lead, further=int(_FURTHER * chunk))
+                further = int(_FURTHER * chunk)
+                yield self.front.search(aim.start - lead, following.start, aim.size + lead, further=further)
 
     def _chunk(self, gap: Gap) -> int:
         worth = self.front.query.request_worth // 2
@@ -158,8 +138,8 @@ class _Interpolation:
     def _aims(self, gap: Gap, tile: int) -> Iterator[ByteRange]:
         """Return bytes to search for the predecessor of a tile.
 
-        If a sibling's lengths tell where it is, only there. If it was not found where expected, its gap is cut in three
-        at every second attempt.
+        If a sibling's lengths tell where it is, there; only there if such lengths have fitted before. If it was not
+        found where expected, its gap is cut in three at every second attempt.
         """
         chunk = self._chunk(gap)
         if self.front.sibling is not None and self._attempts[tile] < _TRUSTED and gap.tile < tile - 1 < gap.end:
@@ -167,7 +147,8 @@ class _Interpolation:
             if place.size < chunk:
                 self._attempts[tile] += 1
                 yield ByteRange(place.start, place.stop + HOP)
-                return
+                if self.front.sibling.is_tried or len(self.front.landmarks()) > _ENDS:
+                    return
         yield from (ByteRange(start, start + chunk) for start in self._usual_aims(gap, tile))
 
     def _usual_aims(self, gap: Gap, tile: int) -> Iterator[int]:
@@ -250,7 +231,7 @@ class _Interpolation:
         return self.front.walk(gap.start, gap.tile) if self._is_walked_through(gap) else self._search(gap, 0.5)
 
     def _is_walked_through(self, gap: Gap) -> bool:
-        return gap.tiles <= _NEAR or self._is_there(gap)
+        return gap.tiles <= NEAR or self._is_there(gap)
 
     def _missing_tiles(self) -> list[int]:
         """Return the tiles not found yet."""
@@ -297,14 +278,3 @@ class _Interpolation:
 def _mean(gap: Gap) -> float:
     """Return the mean length of the tile-parts of a gap."""
     return (gap.stop - gap.start) / max(1, gap.tiles)
-
-
-def _runs(tiles: list[int]) -> Iterator[tuple[int, int]]:
-    """Iterate over the first and last tile of groups of near tiles."""
-    if not tiles:
-        return
-    first = tiles[0]
-    for tile, following in pairwise([*tiles, tiles[-1] + 2 * _NEAR]):
-        if following - tile > _NEAR:
-            yield first, tile
-            first = following

@@ -13,96 +13,22 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Self
 
-from jp2batch.core.costs import StoreCosts
+from jp2batch.core.costs import cheapest
 from jp2batch.jpeg2000.locate.chain_search import HOP, ChainSearch
 from jp2batch.jpeg2000.locate.completeness import Completeness, InconsistentFile
 from jp2batch.jpeg2000.locate.sibling_search import CLOSE, SHORTEST, searches_by_sibling
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
+from jp2batch.jpeg2000.locate.strategies import IN_VAIN, SEARCH, Cost, WalkStrategy
 from jp2batch.jpeg2000.locate.stretches import Gap
 from jp2batch.jpeg2000.locate.tile_parts import LocatedTiles, TileQuery, with_plm
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Steps
 
-_CHUNK = 0.5  # part of a usual tile-part fetched per request of a search: the average distance to the next SOT
-_SEARCH = 2  # rounds of a search
-_IN_VAIN = 0.75  # part of a usual tile-part read by a search before it finds a SOT
-_PRICE = 1.8  # price of a byte read in vain, as a multiple of its seconds on a single connection
-_MOST_EMPTY = 0.4  # largest share of tile-parts without data assumed beforehand
+_CHUNK = 0.45  # part of a usual tile-part fetched per request of a search: the average distance to the next SOT
 _SHORT = 1 / 16  # of the mean: a shorter tile-part is passed in the round of another
+_LEAST_SHARE = 0.6  # of the usual share of tile-parts with data: a gap has more than this
 _ENOUGH = 4  # tile-parts to learn their usual length from
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Estimated cost of finding tile-parts and reading the wanted bytes."""
-
-    requests: int
-    size: int
-    """Bytes to fetch."""
-    seconds: float
-    price: float
-    """Price beyond its seconds: of bytes in vain, or a quota."""
-
-    @classmethod
-    def estimate(cls, requests: int, rounds: int, size: int, in_vain: float, store: StoreCosts) -> Self:
-        """Estimate the cost of `size` useful bytes and of bytes read `in_vain`."""
-        total = size + int(in_vain)
-        seconds = store.seconds(requests, total, rounds)
-        if store.requests_per_minute:
-            return cls(requests, total, seconds, store.price(requests, total, rounds) - seconds)
-        return cls(requests, total, seconds, _PRICE * in_vain / store.bandwidth)
-
-    def __add__(self, other: "Cost") -> "Cost":
-        sums = (self.requests + other.requests, self.size + other.size, self.seconds + other.seconds)
-        return Cost(*sums, self.price + other.price)
-
-    @property
-    def weighed(self) -> float:
-        """Cost used for comparison, in seconds."""
-        return self.seconds + self.price
-
-
-@dataclass(frozen=True, slots=True)
-class WalkStrategy:
-    """Parameters of a walk."""
-
-    starts: int
-    """Number of start positions."""
-    rounds: int
-    """Expected number of rounds."""
-    cost: Cost
-    """Expected cost."""
-
-
-def choose_pace(length: int, tiles: int, size: int, store: StoreCosts, usual: float = 0.0) -> WalkStrategy:
-    """Choose the number of start positions of a walk.
-
-    Parameters
-    ----------
-    length : int
-        Bytes of all tile-parts.
-    tiles : int
-        Expected number of tile-parts.
-    size : int
-        Bytes wanted of them, headers included.
-    usual : float
-        Usual bytes of a tile-part with data. If the mean is lower, some tile-parts probably have no data, and take no
-        round.
-    """
-    usual = max(usual, length / tiles)
-    hops = max(length / usual, tiles * (1 - _MOST_EMPTY))
-
-    def pace(starts: int) -> WalkStrategy:
-        rounds, requests = math.ceil(hops / starts) + (starts > 1), tiles + 2 * (starts - 1)
-        in_vain = min(_IN_VAIN * (starts - 1) * length / hops, max(0, length - size))
-        cost = Cost.estimate(requests, rounds, size, in_vain, store)
-        return WalkStrategy(starts, math.ceil(tiles / starts) + (starts > 1), cost)
-
-    if store.latency == 0:
-        return pace(1)
-    most = max(1, min(store.connections, tiles // 2))
-    return min(map(pace, range(1, most + 1)), key=lambda p: p.cost.weighed)
 
 
 def locate_by_walk(query: TileQuery, pace: WalkStrategy) -> Steps[LocatedTiles]:
@@ -135,34 +61,60 @@ def _searches(front: ChainSearch, pace: WalkStrategy, end: int) -> Iterator[Step
     Tile `end` is the last tile needed.
     """
     front.correct_sibling()
-    left, usual = pace.rounds - front.rounds, _usual_length(front)
+    usual = _Usual.of(front)
+    left = min(pace.rounds - front.rounds, _best_rounds(front, end, usual))
     for gap in front.gaps():
         if front.sibling is not None and front.sibling.deviation <= CLOSE and gap.tiles:
             yield from searches_by_sibling(front, front.sibling, gap, pace.starts, end)
             continue
-        hops = _hops(gap, end, usual)
+        hops = usual.hops(gap, end)
         if gap.scanned or hops <= max(left, SHORTEST):
             continue
         stretches = (
-            max(2, min(math.ceil(hops / max(left - _SEARCH, 1)), int(hops) // 2)) if front.rounds else pace.starts
+            max(2, min(math.ceil(hops / max(left - SEARCH, 1)), int(hops) // 2)) if front.rounds else pace.starts
         )
         share = min(1.0, (end - gap.tile) / gap.tiles) if gap.tiles else 1.0
         length = (gap.stop - gap.start) * share / stretches
         cuts = [gap.start + int(n * length) for n in range(1, stretches)] + [gap.stop]
-        yield from (front.search(a, b, int(_CHUNK * usual) + 1) for a, b in pairwise(cuts))
+        yield from (front.search(a, b, int(_CHUNK * usual.length) + 1) for a, b in pairwise(cuts))
 
 
-def _hops(gap: Gap, end: int, usual: float) -> float:
-    """Estimate the rounds to walk through a gap, to tile `end`."""
-    size, tiles = gap.stop - gap.start, min(gap.end, end) - gap.tile
-    return min(tiles, size * tiles / gap.tiles / usual) if gap.tiles else size / usual
+def _best_rounds(front: ChainSearch, end: int, usual: "_Usual") -> int:
+    """Choose the rounds left: fewer take more searches."""
+    hops = [usual.hops(gap, end) for gap in front.gaps()]
+
+    def price(rounds: int) -> float:
+        searches = sum(math.ceil(one / max(1, rounds - SEARCH)) - 1 for one in hops if one > rounds)
+        return Cost.estimate(2 * searches, rounds, 0, IN_VAIN * usual.length * searches, front.query.store).weighed
+
+    most = max(SHORTEST, math.ceil(max(hops, default=0)))
+    return SHORTEST + cheapest(lambda more: price(SHORTEST + more), most - SHORTEST)
 
 
-def _usual_length(front: ChainSearch) -> float:
-    """Return the mean length of tile-parts seen, without short ones."""
-    lengths = [link.stop - link.start for link in front.outcomes.values() if isinstance(link, ChainedTilePart)]
-    long = [length for length in lengths if length > _SHORT * front.mean]
-    return fmean(long) if len(long) >= _ENOUGH else front.mean
+@dataclass(frozen=True, slots=True)
+class _Usual:
+    """Usual tile-parts, without short ones, which are passed in the round of another."""
+
+    length: float
+    """Their mean length."""
+    share: float
+    """Their share of all tile-parts."""
+
+    @classmethod
+    def of(cls, front: ChainSearch) -> Self:
+        """Learn from the tile-parts met."""
+        lengths = [link.stop - link.start for link in front.outcomes.values() if isinstance(link, ChainedTilePart)]
+        long = [length for length in lengths if length > _SHORT * front.mean]
+        if len(long) < _ENOUGH:
+            return cls(front.mean, 0.0)
+        return cls(fmean(long), len(long) / len(lengths))
+
+    def hops(self, gap: Gap, end: int) -> float:
+        """Estimate the rounds to walk through a gap, to tile `end`."""
+        size, tiles = gap.stop - gap.start, min(gap.end, end) - gap.tile
+        if not gap.tiles:
+            return size / self.length
+        return min(tiles, max(size * tiles / gap.tiles / self.length, _LEAST_SHARE * self.share * tiles))
 
 
 @dataclass

@@ -16,7 +16,7 @@ SHORTEST = 2
 CLOSE = 0.045
 """Largest deviation of a sibling saving bytes of a walk."""
 _FIRST = 8  # searches across the whole image, before those in the gaps between
-_WORTH = 3  # rounds that are worth the bytes of a tile-part
+_WORTH = 2  # rounds that are worth the bytes of a tile-part
 _MOST = 0.75  # part of a tile-part read by a search before it finds a SOT, at most
 _CHUNK = 0.5  # part of a tile-part fetched per request of a search that missed
 

@@ -1,7 +1,12 @@
 """Known and unknown stretches of a codestream whose tile-parts are searched for."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
+
+NEAR = 4
+"""Tile-parts to walk along instead of searching past them."""
 
 
 class Landmark(NamedTuple):
@@ -72,3 +77,14 @@ class Gap:
         0 if the tile-parts have another order.
         """
         return max(0, self.end - self.tile)
+
+
+def runs_of_near(tiles: list[int]) -> Iterator[tuple[int, int]]:
+    """Iterate over the first and last tile of groups of near tiles."""
+    if not tiles:
+        return
+    first = tiles[0]
+    for tile, following in pairwise([*tiles, tiles[-1] + 2 * NEAR]):
+        if following - tile > NEAR:
+            yield first, tile
+            first = following

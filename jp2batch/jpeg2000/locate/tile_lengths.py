@@ -34,10 +34,13 @@ class TileLengths:
         Bytes of the tile-parts.
     deviation : float
         Standard deviation of an image's lengths from proportional ones, relative to these.
+    is_tried : bool
+        Whether the deviation has been learned from other images.
     """
 
     lengths: tuple[int, ...]
     deviation: float
+    is_tried: bool = False
     _sums: tuple[int, ...] = field(init=False, repr=False, compare=False)
     _squares: tuple[int, ...] = field(init=False, repr=False, compare=False)
     _hops: tuple[int, ...] = field(init=False, repr=False, compare=False)
@@ -92,6 +95,8 @@ class TileLengths:
             Known tile-parts of the image, in order.
         """
         spans = [(t0, t1, p1 - p0) for (t0, p0), (t1, p1) in pairwise(landmarks) if t1 > t0]
+        if any(size <= 0 for _, _, size in spans):  # the tile-parts lie in another order
+            return None
         sizes = [(size, self._sums[t1] - self._sums[t0], self.hops(t0, t1)) for t0, t1, size in spans]
         seen = _deviation(sizes)
         if max(seen, self.deviation * (len(spans) < _ENOUGH)) > MISFIT:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import CorruptImage
 from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import tile_count
@@ -17,6 +18,8 @@ from jp2batch.jpeg2000.locate.tile_lengths import TileLengths
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_tile_part
 from jp2batch.jpeg2000.syntax.markers import Marker, Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, gather, require
+
+_FREE = StoreCosts(latency=0, bandwidth=1e9, connections=1)
 
 ReadAhead = Callable[[int, int], Ahead]
 """Read-ahead for the SOT of a tile-part, from (tile, Psot)."""
@@ -74,8 +77,13 @@ class TileQuery:
     """Byte ranges wanted of a tile-part, once its header is read."""
     sibling: TileLengths | None = None
     """Probable lengths of all tile-parts, if a sibling's are known."""
-    request_worth: int = 0
-    """Bytes worth a request, under a quota of requests; else 0."""
+    store: StoreCosts = _FREE
+    """Costs of requests."""
+
+    @property
+    def request_worth(self) -> int:
+        """Bytes worth a request, under a quota of requests; else 0."""
+        return self.store.request_worth
 
     def fill_codestream(self, places: Iterable[TilePartExtent]) -> bool:
         """Return whether consecutive tile-parts fill the codestream.

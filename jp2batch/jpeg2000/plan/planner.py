@@ -17,9 +17,10 @@ from jp2batch.jpeg2000.geometry.grid import Selection, check_grid, largest_tile,
 from jp2batch.jpeg2000.geometry.precincts import is_partial
 from jp2batch.jpeg2000.geometry.progression import check_packets
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile
-from jp2batch.jpeg2000.locate.interpolation_search import interpolation_cost, locate_by_interpolation
-from jp2batch.jpeg2000.locate.parallel_walk import Cost, WalkStrategy, choose_pace, locate_by_walk
+from jp2batch.jpeg2000.locate.interpolation_search import locate_by_interpolation
+from jp2batch.jpeg2000.locate.parallel_walk import locate_by_walk
 from jp2batch.jpeg2000.locate.sot_chain import check_present
+from jp2batch.jpeg2000.locate.strategies import Cost, WalkStrategy, choose_pace, interpolation_cost
 from jp2batch.jpeg2000.locate.tile_lengths import TileLengths
 from jp2batch.jpeg2000.locate.tile_parts import (
     LocatedTiles,
@@ -189,9 +190,9 @@ def _walks(query: ReadQuery) -> tuple[WalkStrategy, Cost]:
 
 def _locate(way: LocatedBy, query: ReadQuery, ahead: ReadAhead) -> Steps[LocatedTiles]:
     pieces, image = query.pieces, query.image
-    worth, codestream = query.store.request_worth, image.container.codestream
+    codestream = image.container.codestream
     wanted = set(query.selection.tiles)
-    tiles = TileQuery(pieces, image.header, codestream, wanted, ahead, sibling=query.sibling, request_worth=worth)
+    tiles = TileQuery(pieces, image.header, codestream, wanted, ahead, sibling=query.sibling, store=query.store)
     if way == "index":
         return LocatedTiles((yield from locate_by_index(tiles, query.places)))
     if way == "whole":

@@ -93,7 +93,10 @@ def _best_rounds(front: ChainSearch, end: int, usual: "_Usual") -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Usual:
-    """Usual tile-parts, without short ones, which are passed in the round of another."""
+    """Usual tile-parts, without short ones.
+
+    A short one is passed in the round of another.
+    """
 
     length: float
     """Their mean length."""

@@ -1,4 +1,4 @@
-"""Strategies of locating tile-parts without TLM: their estimated costs, and the number of start positions."""
+"""Strategies of locating tile-parts without TLM, and their estimated costs."""
 
 import math
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from jp2batch.jpeg2000.locate.stretches import runs_of_near
 SEARCH = 2
 """Rounds of a search in a walk."""
 IN_VAIN = 0.75
-"""Part of a usual tile-part read by such a search before it finds a SOT."""
+"""Part of a usual tile-part that it reads in vain."""
 _PRICE = 1.5  # price of a byte read in vain, as a multiple of its seconds on a single connection
 _MOST_EMPTY = 0.4  # largest share of tile-parts without data assumed beforehand
 _ROUNDS, _ROUNDS_LED = 4, 2  # usual rounds to find a tile; with a sibling

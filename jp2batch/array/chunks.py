@@ -1,22 +1,26 @@
 """Chunks of lazy arrays: whole tiles, which are read and decoded once."""
 
-import math
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 
 import xarray as xr
-from dask.base import tokenize
 
 from jp2batch.array.cautions import warn_user
+from jp2batch.array.chunk_lengths import grouped
 from jp2batch.array.facts import source_of
 from jp2batch.core.errors import InvalidRequest
 
-_CHUNK = 2048  # approximate rows and columns of a chunk: some MB, to keep the chunks of a large cube few
 _EDGES = "tile_edges"
+_SHORTEST = "shortest_chunks"
 
 
-def with_chunks(array: xr.DataArray, chunks: Mapping[str, object], edges: Mapping[str, Sequence[int]]) -> xr.DataArray:
+def with_chunks(
+    array: xr.DataArray,
+    chunks: Mapping[str, object],
+    edges: Mapping[str, Sequence[int]],
+    shortest: Mapping[str, int] | None = None,
+) -> xr.DataArray:
     """Return an array with preferred chunks, and edges of tiles for `chunked`.
 
     Parameters
@@ -27,8 +31,10 @@ def with_chunks(array: xr.DataArray, chunks: Mapping[str, object], edges: Mappin
         Preferred chunks by dimension.
     edges : mapping
         Positions of the edges of tiles along y and x.
+    shortest : mapping, optional
+        Shortest chunks of a part along other dimensions; by default 1.
     """
-    array.encoding |= {"preferred_chunks": dict(chunks), _EDGES: dict(edges)}
+    array.encoding |= {"preferred_chunks": dict(chunks), _EDGES: dict(edges), _SHORTEST: dict(shortest or {})}
     return array
 
 
@@ -45,7 +51,7 @@ def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
     UserWarning
         Chunks cut tiles.
     """
-    edges = array.encoding.pop(_EDGES, {})
+    edges, shortest = array.encoding.pop(_EDGES, {}), array.encoding.pop(_SHORTEST, {})
     if chunks is None:
         return array
     if isinstance(chunks, Mapping) and not set(chunks) <= set(array.dims):
@@ -57,23 +63,11 @@ def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
     cut = variable.chunk(cut).chunksizes
     if chunks != {}:
         _warn_of_cuts(cut, edges, preferred)
-    image = getattr(variable._data, "array", None)  # xarray would derive the name from the whole index
-    part = getattr(getattr(variable._data, "key", None), "tuple", None)
-    values = variable.chunk(cut, name=f"jp2batch-{tokenize(image, part, cut)}")
-    return array.copy(data=values.data)  # coordinates are not chunked
+    from jp2batch.array.cut_array import CutArray, LazySamples
 
-
-def grouped(bounds: Sequence[int], longest: int | None = None) -> tuple[int, ...]:
-    """Return the lengths of groups of neighbouring tiles, from tile bounds.
-
-    A group is not longer than `longest`, by default that of a chunk, unless it is a single tile.
-    """
-    longest = _CHUNK if longest is None else longest
-    edges = [bounds[0]]
-    for bound, following in pairwise([*bounds[1:], math.inf]):
-        if following - edges[-1] > longest:
-            edges.append(int(bound))
-    return tuple(stop - start for start, stop in pairwise(edges))
+    samples = LazySamples.of(variable, shortest, edges)
+    values = samples.chunked(cut)
+    return array.copy(data=CutArray.of(values, samples) if chunks == {} else values)  # coordinates are not chunked
 
 
 def _automatic(array: xr.DataArray, chunks: Any, edges: Mapping[str, Sequence[int]]) -> Any:

@@ -7,7 +7,8 @@ import xarray as xr
 from xarray.core import indexing
 
 from jp2batch.array import cf
-from jp2batch.array.chunks import chunked, grouped, with_chunks
+from jp2batch.array.chunk_lengths import grouped
+from jp2batch.array.chunks import chunked, with_chunks
 from jp2batch.array.facts import ImageFacts
 from jp2batch.array.lazy import ImageArray
 from jp2batch.core.errors import InvalidRequest
@@ -183,9 +184,9 @@ def open_lazily(
     dtype = opened.dtype if facts.applied is None else np.dtype(np.float32)
     lazy = ImageArray(url, selection.rlevel, part, shape, dtype, options, facts.applied, mask, opened.learned_index())
     array = _georeferenced(indexing.LazilyIndexedArray(lazy), opened, selection, facts, opened.source.path)
-    chunks: dict[str, object] = {} if bands == 1 else {"band": bands}
+    others = {} if bands == 1 else {"band": bands}
     edges = dict(zip("yx", tile_bounds(opened.image.header.siz, selection), strict=True))
-    return with_chunks(array, chunks | {dim: grouped(bounds) for dim, bounds in edges.items()}, edges)
+    return with_chunks(array, others | {dim: grouped(bounds) for dim, bounds in edges.items()}, edges, others)
 
 
 def to_dataarray(pixels: Pixels, facts: ImageFacts | None = None) -> xr.DataArray:

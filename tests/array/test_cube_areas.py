@@ -92,9 +92,12 @@ def test_classes_outside_are_0_beside_reflectance(few):
     assert (cube.sel(band="SCL").values[:, -1, -1] == 0).all()
 
 
-def test_an_area_has_one_chunk_an_image(few):
+def test_a_small_area_has_chunks_of_several_images(few, monkeypatch):
     cube = jp2batch.open_cube(few, bands="B04", bbox=TRIANGLE.bounds, **UTM)
-    assert cube.chunks == ((1, 1), (1,), cube.shape[2:3], cube.shape[3:])
+    assert cube.chunks == ((2,), (1,), cube.shape[2:3], cube.shape[3:])
+    monkeypatch.setattr("jp2batch.array.chunk_lengths._BYTES", cube[0].nbytes * 2 - 1)
+    alone = jp2batch.open_cube(few, bands="B04", bbox=TRIANGLE.bounds, **UTM)
+    assert alone.chunks == ((1, 1), (1,), cube.shape[2:3], cube.shape[3:])
     with pytest.warns(UserWarning, match="chunks along x cut tiles"):
         finer = jp2batch.open_cube(few, chunks={"x": 10}, bands="B04", bbox=TRIANGLE.bounds, **UTM)
     assert max(finer.chunksizes["x"]) == 10
@@ -102,8 +105,8 @@ def test_an_area_has_one_chunk_an_image(few):
 
 
 def test_a_large_part_has_chunks_of_whole_tiles(tmp_path, monkeypatch):
-    monkeypatch.setattr("jp2batch.array.cube.part._LARGEST", 200)
-    monkeypatch.setattr("jp2batch.array.chunks._CHUNK", 1)
+    monkeypatch.setattr("jp2batch.array.chunk_lengths._LARGEST", 200)
+    monkeypatch.setattr("jp2batch.array.chunk_lengths._CHUNK", 1)
     pixels = (np.arange(400)[:, None] * 13 + np.arange(400) * 7).astype(np.uint16)
     path = str(make_image(tmp_path / "T29UNU_20221005T115411_B04_60m.jp2", pixels, 60))
     x0, y1 = 499980, 5900040

@@ -307,7 +307,7 @@ def test_every_way_to_open_warns_of_cut_tiles(product, function):
 
 
 def test_chunks_are_whole_tiles_of_all_bands(product, monkeypatch):
-    monkeypatch.setattr("jp2batch.array.chunks._CHUNK", 1)
+    monkeypatch.setattr("jp2batch.array.chunk_lengths._CHUNK", 1)
     for bands, size in ((["B04"], 128), (["B04", "B11"], 128)):
         cube = jp2batch.open_cube([product], bands=bands, resolution=10)
         assert cube.chunks[2] == (size, size, 360 - 2 * size)

@@ -79,7 +79,7 @@ def test_opening_reads_only_the_header(tiled, reads):
 
 @pytest.mark.parametrize("most", [512, 2048])
 def test_chunks_are_whole_tiles(tiled, reads, most, monkeypatch):
-    monkeypatch.setattr("jp2batch.array.chunks._CHUNK", most)
+    monkeypatch.setattr("jp2batch.array.chunk_lengths._CHUNK", most)
     image = jp2batch.open(tiled)
     image.compute()
     tiles = [tile for pixels in reads for tile in pixels.selection.tiles]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from jp2batch.array.chunks import grouped
+from jp2batch.array.chunk_lengths import grouped
 from jp2batch.array.cube.alignment import aligned, place_all
 from jp2batch.array.cube.grid import PlacedImage, SampleGrid, join, native_grid, place_native, shared_edges
 from jp2batch.array.cube.inputs import CubeImage

@@ -59,6 +59,8 @@ def open_cube(
 ) -> Any:
     """Open Sentinel-2 images as a lazy cube, reading headers and metadata only.
 
+    Images in the index are opened without a request; reads check that they are still the same.
+
     Times, bands and tiles are taken from the metadata of products if these are read, else from the columns of Requests,
     such as those of STAC items, else from the names and folders of the images.
 
@@ -78,8 +80,9 @@ def open_cube(
     rlevel : int
         Resolution levels to drop of the images with the largest pixels; the others drop more. -1: as many as possible.
     chunks : optional
-        As for `open`. By default a chunk has one time, one band, and either the area, if it is not large, or a group of
-        whole tiles of all bands. If classes are masked in an area, it has all bands: the classes are then read once.
+        As for `open`. By default a chunk has one time, one band, and a group of whole tiles of all bands; of an area,
+        be it of `bbox` or `geometry`, or cut from the cube by `sel` or `isel`, several images, unless it is large. If
+        classes are masked in an area, a chunk has all bands: the classes are then read once.
     bands : iterable of str, optional
         Names of the bands, in order, e.g. "B04", or common names of STAC, e.g. "red": the coordinate `band` has these
         names. By default all bands of the images. Required for products and STAC items.

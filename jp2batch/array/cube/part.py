@@ -5,7 +5,8 @@ from typing import Any
 
 import xarray as xr
 
-from jp2batch.array.chunks import grouped, with_chunks
+from jp2batch.array.chunk_lengths import edges_within, grouped, is_single, part_chunks
+from jp2batch.array.chunks import with_chunks
 from jp2batch.array.cube.grid import SampleGrid
 from jp2batch.array.cube.layout import CubeLayout
 from jp2batch.array.dataarray import spatial_ref
@@ -15,8 +16,6 @@ from jp2batch.image.map_area import GeometryMask, projected
 from jp2batch.image.near import outside
 from jp2batch.image.open import naming
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection
-
-_LARGEST = 4096  # rows or columns of a single chunk; larger parts have groups of tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +58,22 @@ def part_of(layout: CubeLayout, area: MapArea | None) -> CubePart:
 def cut(array: xr.DataArray, layout: CubeLayout, rect: Rect) -> xr.DataArray:
     """Return a part of a cube, with preferred chunks.
 
-    A part has one chunk per time and band, unless it is large; of all bands, if all need the same mask of classes.
+    The chunks of a part fit it; if all bands need the same mask of classes, a chunk has all of them.
     """
     whole = Rect(0, 0, *layout.grid.shape)
     if rect != whole:
         array = array.isel(y=slice(rect.y0, rect.y1), x=slice(rect.x0, rect.x1))
         array = array.assign_coords(spatial_ref(layout.grid.place, selection_of(layout.grid, rect)))
-    positions, spans = layout.edges, {"y": (rect.y0, rect.y1), "x": (rect.x0, rect.x1)}
-    edges = {
-        dim: [0, *(at - start for at in positions[dim] if start < at < stop), stop - start]
-        for dim, (start, stop) in spans.items()
-    }
-    area = layout.options.area
-    if area is None or not area.has_extent or max(rect.height, rect.width) > _LARGEST:
-        return with_chunks(
-            array, {"time": 1, "band": 1} | {dim: grouped(bounds) for dim, bounds in edges.items()}, edges
-        )
-    bands = 1 if layout.options.classes is None else len(layout.bands)
-    return with_chunks(array, {"time": 1, "band": bands, "y": (rect.height,), "x": (rect.width,)}, edges)
+    spans = {"y": (rect.y0, rect.y1), "x": (rect.x0, rect.x1)}
+    edges = {dim: edges_within(layout.edges[dim], *span) for dim, span in spans.items()}
+    area, shortest = layout.options.area, dict[str, int]()
+    if area is None or not area.has_extent:
+        chunks = {"time": 1, "band": 1} | {dim: grouped(bounds) for dim, bounds in edges.items()}
+    else:
+        if layout.options.classes is not None and is_single(array.shape[2:]):
+            shortest["band"] = len(layout.bands)
+        chunks = part_chunks(array.variable, shortest, edges)
+    return with_chunks(array, chunks, edges, shortest)
 
 
 def selection_of(grid: SampleGrid, rect: Rect) -> Selection:

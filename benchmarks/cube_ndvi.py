@@ -4,7 +4,6 @@ Both read red and infrared of 10 m and the classes of 20 m over a slow link. odc
 with GDAL. NDVI has to be equal digit for digit.
 """
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,16 +18,15 @@ from benchmarks.fresh import in_fresh_process
 from benchmarks.readers import GDAL_SETTINGS, import_all
 from benchmarks.remote_reads import LINK
 from benchmarks.scenes import Scene
+from benchmarks.series import CORNER, item, linked
 from benchmarks.server import Counts, counts_at, serving
 from benchmarks.setting import Setting
 from benchmarks.table import DEMANDED, Demand, Table, cells_of, megabytes, seconds, times
 from jp2batch.sample.product import make_image
 
-_DATES = 3
-_FIRST = datetime(2022, 6, 1, 11, 54, 11, tzinfo=UTC)
+_DATES = [datetime(2022, 6, 1, 11, 54, 11, tzinfo=UTC) + timedelta(days=days) for days in (0, 5, 10)]
 _CLOUDS = (3, 8, 9, 10)
-_KEYS = {"B04": "B04_10m", "B08": "B08_10m", "SCL": "SCL_20m"}
-_CORNER = 499980, 5900040  # of T29UNU
+_METRES = {"B04": 10, "B08": 10, "SCL": 20}
 _FIELD = ((10, 5), (118, 32), (74, 121), (20, 90))  # pixels of 10 m from its upper left corner, as (x, y)
 Urls = list[dict[str, str]]
 """URLs of the bands of each date."""
@@ -43,7 +41,7 @@ def measure(setting: Setting) -> Table:
     scene, folder = setting.scene, setting.folder / "ndvi"
     paths = images(scene, folder)
     start = int(scene.size * 0.55)
-    field = [(_CORNER[0] + 10 * (start + x) + 3.1, _CORNER[1] - 10 * (start + y) - 1.7) for x, y in _FIELD]
+    field = [(CORNER[0] + 10 * (start + x) + 3.1, CORNER[1] - 10 * (start + y) - 1.7) for x, y in _FIELD]
     ways = {"odc.stac.load, driver rio": by_odc, "jp2batch.open_cube": by_jp2batch}
     outcomes: dict[str, list[Outcome]] = {label: [] for label in ways}
     with serving(folder, LINK) as server:
@@ -63,7 +61,7 @@ def measure(setting: Setting) -> Table:
         (label, seconds(took), str(counts.requests), megabytes(counts.bytes), times(took / fast), *cells_of(*limits))
         for label, (took, counts, _), limits in zip(ways, medians, (demands, ()), strict=True)
     ]
-    head = (f"NDVI of a polygon, {_DATES} dates, 10 m", "time", "requests", "MB", "of jp2batch's time", *DEMANDED)
+    head = (f"NDVI of a polygon, {len(_DATES)} dates, 10 m", "time", "requests", "MB", "of jp2batch's time", *DEMANDED)
     note = f"Over {LINK}, with TLM; opening included. Demands are of time and of bytes. NDVI is equal digit for digit."
     return Table(head, rows, [note], demands).without_empty_columns()
 
@@ -79,13 +77,7 @@ def images(scene: Scene, folder: Path) -> list[dict[str, Path]]:
         pixels = np.kron(patches, np.ones((10, 10), np.uint8))[: scene.size // 2, : scene.size // 2]
         make_image(classes.with_suffix(".part"), pixels, 20, tlm=True).replace(classes)
     sources = {"B04": scene.tlm, "B08": infrared, "SCL": classes}
-    dates = [_FIRST + timedelta(days=5 * number) for number in range(_DATES)]
-    found = [{band: folder / f"T29UNU_{at:%Y%m%dT%H%M%S}_{_KEYS[band]}.jp2" for band in sources} for at in dates]
-    for of_date in found:
-        for band, path in of_date.items():
-            path.unlink(missing_ok=True)  # it may be of a scene of another size
-            os.link(sources[band], path)
-    return found
+    return linked(sources, folder, _DATES, _METRES)
 
 
 def timed(way: Callable[..., Any], server: str, images_of: Images, field: Sequence[tuple[float, float]]) -> Outcome:
@@ -120,9 +112,9 @@ def by_odc(warm_up: str, urls: Urls, size: int, field: Any) -> Callable[[], Any]
     import rasterio
     from odc.geo.geobox import GeoBox
 
-    items = [item(number, of_date, size) for number, of_date in enumerate(urls)]
+    items = [item(when, of_date, size, _METRES) for when, of_date in zip(_DATES, urls, strict=True)]
     x0, y0, x1, y1 = (value / 10 for value in field.bounds)
-    (left, top), (a, c) = _CORNER, (x0 * 10, y1 * 10)
+    (left, top), (a, c) = CORNER, (x0 * 10, y1 * 10)
     column, row = int((a - left) // 10), int((top - c) // 10)
     shape = int(-(-(top - y0 * 10) // 10)) - row, int(-(-(x1 * 10 - left) // 10)) - column
     transform = rasterio.Affine(10, 0, left + 10 * column, 0, -10, top - 10 * row)
@@ -133,30 +125,9 @@ def by_odc(warm_up: str, urls: Urls, size: int, field: Any) -> Callable[[], Any]
     def compute() -> Any:
         grid = GeoBox(shape, transform, "EPSG:32629")
         options: dict[str, Any] = {"dtype": "uint16", "nodata": 0, "pool": 16, "driver": "rio"}
-        found = odc.stac.load(items, bands=[*_KEYS], geobox=grid, **options)
+        found = odc.stac.load(items, bands=[*_METRES], geobox=grid, **options)
         inside = shapely.contains_xy(field, *np.meshgrid(found.x, found.y))
         numbers = found.where(inside & ~found.SCL.isin(_CLOUDS) & (found.B04 > 0) & (found.B08 > 0)).astype("f4")
         return ((numbers.B08 - numbers.B04) / (numbers.B08 + numbers.B04)).values
 
     return compute
-
-
-def item(number: int, of_date: dict[str, str], size: int) -> Any:
-    """Return the STAC item of a date, with the grid of each band."""
-    import pystac
-    from pyproj import Transformer
-
-    left, top = _CORNER
-    box = shapely.box(left, top - 10 * size, left + 10 * size, top)
-    there = Transformer.from_crs(32629, "OGC:CRS84", always_xy=True)
-    footprint = shapely.transform(box, there.transform, interleaved=False)
-    when = _FIRST + timedelta(days=5 * number)
-    found = pystac.Item(str(number), footprint.__geo_interface__, list(footprint.bounds), when, {})
-    found.properties["proj:code"] = "EPSG:32629"
-    found.stac_extensions.append("https://stac-extensions.github.io/projection/v2.0.0/schema.json")
-    for band, url in of_date.items():
-        metres = int(_KEYS[band][-3:-1])
-        side = size * 10 // metres
-        grid = {"proj:transform": [metres, 0, left, 0, -metres, top], "proj:shape": [side, side]}
-        found.add_asset(band, pystac.Asset(url, media_type="image/jp2", roles=["data"], extra_fields=grid))
-    return found

@@ -156,7 +156,7 @@ def heads_of(images: Sequence[CubeImage], each: Each) -> list[Head]:
     """
     heads: list[Head] = []
     try:
-        found = each(_head_or_absence, [image.url for image in images])
+        found = each(partial(_head_or_absence, confirm=False), [image.url for image in images])
     except PermissionDenied as error:
         raise advised(error, {image.url: image.access for image in images}) from None
     for image, head in zip(images, found, strict=True):
@@ -166,9 +166,9 @@ def heads_of(images: Sequence[CubeImage], each: Each) -> list[Head]:
     return heads
 
 
-def _head_or_absence(url: str, *, storage_options: StorageOptions) -> Head | ImageNotFound:
+def _head_or_absence(url: str, *, confirm: bool, storage_options: StorageOptions) -> Head | ImageNotFound:
     try:
-        return read_head(url, storage_options=storage_options, confirm=False)
+        return read_head(url, storage_options=storage_options, confirm=confirm)
     except ImageNotFound as error:
         return error
 
@@ -176,11 +176,11 @@ def _head_or_absence(url: str, *, storage_options: StorageOptions) -> Head | Ima
 def _absence(image: CubeImage, product: str, images: Sequence[CubeImage], each: Each) -> ImageNotFound:
     """Return the error for a missing image of a product.
 
-    The hint names the pixel sizes at which all bands exist.
+    The hint names the pixel sizes at which all bands exist, now and not only in the index.
     """
     bands = {other.band for other in images if other.product == product}
     ((_, listed),) = each(partial(product_images, bands=bands), [product])
-    heads = each(_head_or_absence, [one.path for one in listed])
+    heads = each(partial(_head_or_absence, confirm=True), [one.path for one in listed])
     there = [(one.metres, one.name.band) for one, head in zip(listed, heads, strict=True) if isinstance(head, Head)]
     sizes = sorted({metres for metres, _ in there})
     whole = [f"metres={metres}" for metres in sizes if {band for size, band in there if size == metres} == bands]

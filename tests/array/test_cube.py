@@ -494,6 +494,16 @@ def test_an_image_that_a_product_lists_and_lacks_is_told_with_the_sizes_that_are
         jp2batch.open_cube(copies, bands=["SCL"])
 
 
+def test_a_pixel_size_in_the_index_that_is_gone_is_not_advised(copies, http_server, with_index):
+    product = served(http_server, copies[:1])
+    with dask.config.set({"jp2batch.first_read": 4096}):
+        jp2batch.open_cube(product, bands=["B04"], metres=20).isel(y=slice(9), x=slice(9)).compute()
+        for path in [path for path in http_server.files if path.endswith(("B04_10m.jp2", "B04_20m.jp2"))]:
+            del http_server.files[path]
+        with pytest.raises(ImageNotFound, match=r"B04 is listed .* \(give metres=60\)"):
+            jp2batch.open_cube(product, bands=["B04"])
+
+
 def test_days_do_where_paths_tell_no_times(few, tmp_path):
     for day, product in enumerate(few, 5):
         folder = tmp_path / f"tiles/29/U/NU/2022/10/{day}/0/R20m"

@@ -12,6 +12,7 @@ from jp2batch.core.runtime import process_state
 T = TypeVar("T")
 
 _MOST_SAVED = 32  # requests that may be repeated at once, after many without
+_RESERVED = 4  # of these: the last ones are for requests that are late by far, not for those of a slow moment
 _MOST_AT_ONCE = 4  # of a request, the first one included
 _MOST_LATE, _SHARE_LATE = 12, 0.1  # late requests at once, and their share; with more, the whole store is slow
 _AGAIN = 0.05  # seconds between looks at a request that is not late yet, or cannot be repeated
@@ -34,12 +35,17 @@ class HedgeBudget:
         """Add the share of a request."""
         self._saved = min(_MOST_SAVED, self._saved + share)
 
-    def spend(self) -> bool:
+    def spend(self, lateness: float) -> bool:
         """Take a whole request; False if the budget has none.
 
         It has none while many requests are late: not a reply, but the store or this machine is slow.
+
+        Parameters
+        ----------
+        lateness : float
+            Time of the late request, in times of its patience. The less is saved, the later it must be.
         """
-        if self._saved < 1:
+        if self._saved < 1 or lateness * self._saved < _RESERVED:
             return False
         if sum(one.is_late for one in self.active) > max(_MOST_LATE, _SHARE_LATE * len(self.active)):
             return False
@@ -63,14 +69,14 @@ class Hedge(Generic[T]):
     patience : callable
         Returns the seconds after which the request is late; None if unknown.
     spend : callable
-        Returns whether the request may be repeated now.
+        Returns whether the request may be repeated now, from its time in times of its patience.
     """
 
     def __init__(
         self,
         attempt: Callable[[Started], Awaitable[T]],
         patience: Callable[[], float | None],
-        spend: Callable[[], bool],
+        spend: Callable[[float], bool],
     ) -> None:
         self._attempt, self._patience, self._spend = attempt, patience, spend
         self._loop = asyncio.get_running_loop()
@@ -129,12 +135,11 @@ class Hedge(Generic[T]):
 
     def _look(self) -> None:
         """Repeat the request if its last attempt is late."""
-        patience = self._patience()
-        rest = _AGAIN if patience is None else self._begin + patience - self._loop.time()
-        if rest > 0:
-            self._look_in(max(rest, 0.001))
+        patience, taken = self._patience(), self._loop.time() - self._begin
+        if patience is None or taken < patience:
+            self._look_in(_AGAIN if patience is None else max(patience - taken, 0.001))
         elif self._count < _MOST_AT_ONCE:
-            if not self._spend():
+            if not self._spend(taken / patience):
                 self._look_in(_AGAIN)
                 return
             self._count += 1

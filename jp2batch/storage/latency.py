@@ -6,6 +6,7 @@ A process has an estimator for each store.
 import threading
 from collections import deque
 from dataclasses import replace
+from statistics import median
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.runtime import process_state
@@ -13,26 +14,30 @@ from jp2batch.core.runtime import process_state
 _SMALL, _LARGE = 16 << 10, 1 << 20  # bytes: small replies measure the latency, large ones the bandwidth
 _ENOUGH, _KEPT = 8, 64  # samples before an estimate is used; samples kept, few enough to follow changes
 _MEDIUM = 256 << 10  # bytes: replies up to this size, and larger ones, are late in ways of their own
-_NEARLY_ALL, _LATE = 0.95, 1.5  # share of replies, and their time in multiples beyond which a reply is late
-_SOON = 0.05  # seconds: no reply is late sooner
-_TIMES_KEPT, _TIMES_ENOUGH, _RENEWED = 128, 16, 8  # replies kept; before the first estimate; until the next
+_SOON, _LATE = 0.05, 1.5  # a reply is late after these seconds, and this multiple of the time of nearly all
+_GROUP, _GROUPS_KEPT = 16, 40  # replies of a group; groups kept: several bursts of requests, of which few are slow
 _LATENCIES, _BANDWIDTHS = (1e-4, 10.0), (1e5, 1e10)  # bounds against clock errors
 
 
 class _ScaledTimes:
-    """Times of the latest replies, scaled to a single size."""
+    """Times of the latest replies, scaled to a single size.
+
+    The median of the slowest of each group is the time of 95 % of replies. Unlike their quantile, it is not changed by
+    a pause of this process, which makes all replies of a burst slow.
+    """
 
     def __init__(self) -> None:
-        self._times: deque[float] = deque(maxlen=_TIMES_KEPT)
-        self._new = 0
+        self._group: list[float] = []
+        self._slowest: deque[float] = deque(maxlen=_GROUPS_KEPT)
         self.usual: float | None = None
         """Time of nearly all replies; None while there are too few."""
 
     def note(self, time: float) -> None:
-        self._times.append(time)
-        self._new += 1
-        if len(self._times) >= _TIMES_ENOUGH and (self.usual is None or self._new >= _RENEWED):
-            self.usual, self._new = sorted(self._times)[int(len(self._times) * _NEARLY_ALL)], 0
+        self._group.append(time)
+        if len(self._group) == _GROUP:
+            self._slowest.append(max(self._group))
+            self.usual = median(self._slowest)
+            self._group.clear()
 
 
 class LatencyEstimator:

@@ -185,9 +185,9 @@ class RemoteSource(BaseSource):
         first = hedged if self._is_hedged else functools.partial(attempt, lambda: None)
         return await retried(first, self._retries, self.meter.retried)
 
-    def _may_repeat(self) -> bool:
+    def _may_repeat(self, lateness: float) -> bool:
         """Return whether a late request may be repeated beside itself."""
-        return not self._slots.is_full and self._hedges.spend()
+        return not self._slots.is_full and self._hedges.spend(lateness)
 
     async def _reply(self, span: ByteRange) -> Reply:
         try:

@@ -99,7 +99,7 @@ def test_a_hedge_that_stalls_is_hedged(stalling: Any) -> None:
 
 
 def test_no_more_than_the_budget(stalling: Any) -> None:
-    server = stalling(lambda number: 41 <= number <= 80)
+    server = stalling(lambda number: 41 <= number <= 50)
     assert read(open_source(server.url), 120) > STALL / 2
     assert 121 < server.requests <= 1.05 * 121
 
@@ -152,7 +152,7 @@ def hedge(attempt: Callable[[int, Started], Awaitable[str]], *, allowed: int = 9
     """Return the result of hedged attempts, by their number."""
     left, count = [allowed], [0]
 
-    def spend() -> bool:
+    def spend(_lateness: float) -> bool:
         left[0] -= 1
         return left[0] >= 0
 
@@ -254,7 +254,7 @@ def test_a_cancelled_read_cancels_all() -> None:
         return ""
 
     async def run() -> None:
-        task = asyncio.ensure_future(Hedge(attempt, lambda: 0.01, lambda: True).run())
+        task = asyncio.ensure_future(Hedge(attempt, lambda: 0.01, lambda _: True).run())
         await asyncio.sleep(0.1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -267,10 +267,29 @@ def test_a_cancelled_read_cancels_all() -> None:
 
 def test_a_budget_saves_little() -> None:
     budget = HedgeBudget()
-    assert not budget.spend()
+    assert not budget.spend(99)
     for _ in range(1000):
         budget.earn(0.05)
-    assert [budget.spend() for _ in range(33)] == 32 * [True] + [False]
+    assert [budget.spend(99) for _ in range(33)] == 32 * [True] + [False]
+
+
+def test_the_last_of_a_budget_is_for_the_latest() -> None:
+    budget = HedgeBudget()
+    for _ in range(201):
+        budget.earn(0.05)
+    assert [budget.spend(1) for _ in range(9)] == 7 * [True] + 2 * [False]
+    assert [budget.spend(2) for _ in range(9)] == 2 * [True] + 7 * [False]
+    assert [budget.spend(4) for _ in range(9)] == 1 * [True] + 8 * [False]
+
+
+def test_replies_of_a_slow_moment_leave_the_budget_to_stalls() -> None:
+    budget = HedgeBudget()
+    for number in range(4000):
+        budget.earn(0.05)
+        if number % 10 == 0:  # twice as many as the budget allows
+            budget.spend(1.2)
+        if number > 400 and number % 50 == 0:
+            assert budget.spend(3)
 
 
 def test_a_slow_store_is_not_asked_more() -> None:
@@ -279,9 +298,9 @@ def test_a_slow_store_is_not_asked_more() -> None:
         budget.earn(0.05)
     late = [Late() for _ in range(13)]
     budget.active = set(late[:12])  # type: ignore[arg-type]
-    assert budget.spend()
+    assert budget.spend(9)
     budget.active = set(late)  # type: ignore[arg-type]
-    assert not budget.spend()
+    assert not budget.spend(9)
 
 
 def test_nearly_all_replies_tell_what_is_late() -> None:
@@ -296,3 +315,19 @@ def test_nearly_all_replies_tell_what_is_late() -> None:
         gauge.note(1 << 20, 0.4)
     assert gauge.patience(2 << 20) == pytest.approx(0.9, rel=0.01)
     assert gauge.patience(1) == pytest.approx(0.15, rel=0.01)
+
+
+def test_slow_bursts_change_nothing_of_what_is_late() -> None:
+    gauge = LatencyEstimator()
+    for number in range(3000):
+        is_paused = number // 120 % 10 == 4  # a burst of requests in which this process was busy
+        gauge.note(100, 1.0 if is_paused else 0.1)
+        if number >= 120:
+            assert gauge.patience(100) == pytest.approx(0.15, rel=0.01)
+
+
+def test_a_store_that_becomes_slower_is_learned() -> None:
+    gauge = LatencyEstimator()
+    for number in range(2000):
+        gauge.note(100, 0.1 if number < 1000 else 0.3)
+    assert gauge.patience(100) == pytest.approx(0.45, rel=0.01)

@@ -97,12 +97,12 @@ class StoreCosts:
     def parts(self, ranges: int, size: int) -> int:
         """Return the number of requests for `ranges` of `size` bytes.
 
-        Long ranges are cut into parts if it is faster.
+        Long ranges are cut into parts if it is cheaper.
         """
         most = min(self.connections, 2 * math.ceil(min(self.line / self.bandwidth, self.connections)))
         least = max(ranges, math.ceil(size / LARGEST_PART))
         more = max(least, min(most, int(size // self.smallest_part)))
-        return more if self.seconds(more, size, 1) < self.seconds(least, size, 1) else least
+        return more if self.price(more, size) < self.price(least, size) else least
 
     def part_length(self, ranges: int, size: int) -> int:
         """Return the length of a part of a long range, in bytes."""

@@ -157,7 +157,9 @@ class OpenImage:
     def query(self, selection: Selection) -> ReadQuery:
         """Return the planner's question for a selection."""
         limit = config.max_whole_file()
-        sibling = None if self.places else siblings.sibling_lengths(self.source, self.image.header)
+        header, sibling = self.image.header, None
+        if not (self.places or header.tile_parts):
+            sibling = siblings.sibling_lengths(self.source, header)
         return ReadQuery(self.pieces, self.image, selection, self.source.profile, limit, self.places, sibling)
 
     def reading(self, selection: Selection, at_best: Precision) -> ResolvedRead:

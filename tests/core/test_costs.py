@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jp2batch.core.costs import PRICE, StoreCosts
+from jp2batch.core.costs import LARGEST_PART, PRICE, StoreCosts
 
 PLAIN = StoreCosts(latency=0.03, bandwidth=60e6, connections=128, line=125e6)
 SECURE = replace(PLAIN, handshake=0.0035)
@@ -68,6 +68,16 @@ def test_under_a_quota_a_request_is_worth_the_bytes_of_its_time() -> None:
     assert CDSE.price(2, 1_000_000) == pytest.approx(CDSE.price(1, 1_000_000 + CDSE.request_worth), rel=0.15)
     assert CDSE.price(2, 1_000_000) < CDSE.price(1, 5_000_000)
     assert PLAIN.request_worth == 0
+
+
+@given(costs, st.integers(1, 60), st.integers(0, 10**9), st.none() | st.integers(100, 10_000))
+def test_long_ranges_are_cut_only_where_it_is_cheaper(
+    store: StoreCosts, ranges: int, size: int, quota: int | None
+) -> None:
+    store = replace(store, requests_per_minute=quota)
+    whole = max(ranges, -(-size // LARGEST_PART))
+    assert store.cost(ranges, size) <= store.price(whole, size)
+    assert quota is None or store.parts(ranges, size) == whole
 
 
 @given(costs, st.integers(1, 500), st.integers(0, 10**9), st.integers(1, 20))

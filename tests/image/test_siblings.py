@@ -224,6 +224,17 @@ def test_without_the_index_nothing_is_remembered():
     assert siblings.sibling_lengths(*opened(sibling_image(0.01), B03)) is None
 
 
+def test_of_files_with_free_requests_nothing_is_remembered():
+    source = Timed(first_image(), path=B02, profile=replace(REMOTE, latency=0.0), etag=B02)
+    opened_image = OpenImage.start(source)
+    reading = run_steps(opened_image.steps(opened_image.selected(4)), fetcher(source, opened_image.pieces))
+    learned = opened_image.learned_index(reading)
+    assert learned is not None
+    assert learned.tile_parts
+    siblings.remember(source, opened_image.image.header, learned, reading.passed)
+    assert siblings.sibling_lengths(*opened(sibling_image(0.01), B03)) is None
+
+
 def test_pixels_are_exact_with_siblings_that_fit_or_not():
     """Read whole images of 81 tiles with OpenJPEG, each after the others."""
     painted = scene(702, bands=("B02", "B03", "B04"))

@@ -198,6 +198,21 @@ def test_counting_does_not_list():
     assert progression.count_packets(header, tile_precincts(header, 0)) > 2**60
 
 
+@given(st.integers(1, 6), st.integers(1, 6), st.tuples(*[st.tuples(*[st.integers(0, 6)] * 2)] * 4))
+def test_precincts_are_marked_even_if_none_are(down, across, ends):
+    """Mark rectangles whose ranges may be empty, also with a stop before their start."""
+    spans = [
+        range(min(start, most), min(stop, most)) for (start, stop), most in zip(ends, [down, across] * 2, strict=True)
+    ]
+    parts = [Precincts(rows, columns, across, down * across) for rows, columns in (spans[:2], spans[2:])]
+    for marked in (*parts, PrecinctUnion(tuple(parts))):
+        mask = np.zeros(down * across, bool)
+        marked.mark(mask)
+        assert mask.tolist() == [number in marked for number in range(down * across)]
+        assert marked.all == mask.all()
+        assert len(marked) == mask.sum()
+
+
 @given(headers(), st.data())
 def test_located_packets_are_those_of_a_plain_loop(header, data):
     rows, columns = ceil_div(38, header.siz.ytsiz), ceil_div(45, header.siz.xtsiz)

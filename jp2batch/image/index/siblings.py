@@ -88,14 +88,18 @@ class _Family:
 def remember(source: Source, header: MainHeader, index: ImageIndex, passed: Sequence[TilePartExtent] = ()) -> None:
     """Remember the lengths of an image's tile-parts.
 
-    With those `passed` by a walk, first learn from all how well its sibling fits.
+    With those `passed` by a walk, first learn from all how well its sibling fits. Nothing is kept of files whose
+    requests are free.
     """
-    count, extents = tile_count(header.siz), {one.tile: one for one in (*passed, *index.tile_parts)}
-    places = [extents[tile] for tile in sorted(extents)]
-    if not places or count < _FEWEST_TILES or index.unverified or not config.index_settings().enabled:
+    if not source.profile.latency or tile_count(header.siz) < _FEWEST_TILES or index.unverified:
         return
-    found, lengths = _place_of(source, header), _all_lengths(header, index.size, places)
-    if found is None or lengths is None or _family().count_known(source.key, found[0]) >= len(places):
+    found = _place_of(source, header) if config.index_settings().enabled else None
+    if found is None or _family().count_known(source.key, found[0]) >= len(passed) + len(index.tile_parts):
+        return
+    extents = {one.tile: one for one in (*passed, *index.tile_parts)}
+    places = [extents[tile] for tile in sorted(extents)]
+    lengths = _all_lengths(header, index.size, places)
+    if lengths is None or _family().count_known(source.key, found[0]) >= len(places):
         return
     if passed:
         _family().learn(source.key, *found, {one.tile: one.length for one in places}, index.size)

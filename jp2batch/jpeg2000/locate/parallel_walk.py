@@ -20,13 +20,13 @@ from jp2batch.jpeg2000.locate.sibling_search import CLOSE, SHORTEST, searches_by
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
 from jp2batch.jpeg2000.locate.strategies import IN_VAIN, SEARCH, Cost, WalkStrategy
 from jp2batch.jpeg2000.locate.stretches import Gap
+from jp2batch.jpeg2000.locate.tile_lengths import SHORT
 from jp2batch.jpeg2000.locate.tile_parts import LocatedTiles, TileQuery, with_plm
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Steps
 
 _CHUNK = 0.45  # part of a usual tile-part fetched per request of a search: the average distance to the next SOT
-_SHORT = 1 / 16  # of the mean: a shorter tile-part is passed in the round of another
 _LEAST_SHARE = 0.6  # of the usual share of tile-parts with data: a gap has more than this
 _ENOUGH = 4  # tile-parts to learn their usual length from
 
@@ -107,7 +107,7 @@ class _Usual:
     def of(cls, front: ChainSearch) -> Self:
         """Learn from the tile-parts met."""
         lengths = [link.stop - link.start for link in front.outcomes.values() if isinstance(link, ChainedTilePart)]
-        long = [length for length in lengths if length > _SHORT * front.mean]
+        long = [length for length in lengths if length > SHORT * front.mean]
         if len(long) < _ENOUGH:
             return cls(front.mean, 0.0)
         return cls(fmean(long), len(long) / len(lengths))

@@ -5,7 +5,7 @@ their tile-parts are nearly proportional. They only say where to search: all tha
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from statistics import fmean
@@ -15,7 +15,8 @@ import numpy as np
 from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.locate.stretches import Landmark
 
-_SHORT = 1 / 16  # of the mean: shorter tile-parts hardly count, and are passed in the round of another
+SHORT = 1 / 16
+"""Share of the mean length; shorter tile-parts hardly count, and are passed in the round of another."""
 MISFIT = 0.07
 """Deviation from which lengths are no better than none."""
 _SURPRISE = 1.5  # ratio of the deviation seen to the expected one, from which it counts
@@ -46,7 +47,7 @@ class TileLengths:
     _hops: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        short = _SHORT * fmean(self.lengths)
+        short = SHORT * fmean(self.lengths)
         object.__setattr__(self, "_sums", tuple(accumulate(self.lengths, initial=0)))
         object.__setattr__(self, "_squares", tuple(accumulate((n * n for n in self.lengths), initial=0)))
         object.__setattr__(self, "_hops", tuple(accumulate((n > short for n in self.lengths), initial=0)))
@@ -98,7 +99,7 @@ class TileLengths:
         if any(size <= 0 for _, _, size in spans):  # the tile-parts lie in another order
             return None
         sizes = [(size, self._sums[t1] - self._sums[t0], self.hops(t0, t1)) for t0, t1, size in spans]
-        seen = _deviation(sizes)
+        seen = _deviation_of_spans(sizes)
         if max(seen, self.deviation * (len(spans) < _ENOUGH)) > MISFIT:
             return None
         if seen > _SURPRISE * self.deviation or len(spans) >= _ENOUGH:
@@ -118,28 +119,36 @@ def deviation_between(lengths: Mapping[int, int], size: int, sibling: Sequence[i
     sibling : sequence of int
         Lengths of the sibling's tile-parts.
     """
-    scale, least = size / sum(sibling), _SHORT * fmean(sibling)
-    pairs = [(own / scale, sibling[tile]) for tile, own in lengths.items()]
-    ratios = [math.log(own / other) for own, other in pairs if own > least and other > least]
-    differ = sum((own > least) != (other > least) for own, other in pairs)  # land instead of no data
-    spread = math.sqrt(fmean(ratio * ratio for ratio in ratios)) if ratios else 0.0
-    return max(_LEAST_DEVIATION, spread + differ / max(1, len(pairs)))
+    scale = size / sum(sibling)
+    pairs = [(own / scale, sibling[tile], 1) for tile, own in lengths.items()]
+    return max(_LEAST_DEVIATION, _deviation(pairs, [SHORT * fmean(sibling)] * 2, 0.0))
 
 
-def _deviation(spans: Iterable[tuple[int, int, int]]) -> float:
-    """Return the standard deviation of the logarithm of ratios of tile-part lengths.
+def _deviation_of_spans(spans: Sequence[tuple[int, int, int]]) -> float:
+    """Return the standard deviation of spans from proportional ones, relative to these.
+
+    See `_deviation`; the numbers are those of the tile-parts with data in a span.
+    """
+    if len(spans) < _FEWEST:
+        return 0.0
+    return _deviation(spans, [SHORT * fmean(sizes) for sizes in list(zip(*spans, strict=True))[:2]], None)
+
+
+def _deviation(pairs: Sequence[tuple[float, float, int]], least: Sequence[float], usual: float | None) -> float:
+    """Return the standard deviation of the logarithms of ratios, and the share of pairs with one short side.
 
     Parameters
     ----------
-    spans : iterable of (int, int, int)
-        Bytes of consecutive tile-parts, the same of a sibling, and the number of tile-parts with data among them.
+    pairs : sequence of (float, float, int)
+        Bytes of an image, those of a sibling, and the number of tile-parts that they are of.
+    least : sequence of float
+        Bytes of either side that are not short.
+    usual : float or None
+        Expected logarithm; None is the mean one.
     """
-    listed = list(spans)
-    if len(listed) < _FEWEST:
-        return 0.0
-    least = [_SHORT * fmean(sizes) for sizes in list(zip(*listed, strict=True))[:2]]
-    long = [(math.log(one / other), count) for one, other, count in listed if one > least[0] and other > least[1]]
-    mean = fmean(ratio for ratio, _ in long) if long else 0.0
-    squares = [(ratio - mean) ** 2 * max(1, count) for ratio, count in long]
-    differ = sum((one > least[0]) != (other > least[1]) for one, other, _ in listed)  # land instead of no data
-    return (math.sqrt(fmean(squares)) if squares else 0.0) + differ / len(listed)
+    long = [(math.log(one / other), count) for one, other, count in pairs if one > least[0] and other > least[1]]
+    if usual is None:
+        usual = fmean(ratio for ratio, _ in long) if long else 0.0
+    squares = [(ratio - usual) ** 2 * max(1, count) for ratio, count in long]
+    differ = sum((one > least[0]) != (other > least[1]) for one, other, _ in pairs)  # land instead of no data
+    return (math.sqrt(fmean(squares)) if squares else 0.0) + differ / max(1, len(pairs))

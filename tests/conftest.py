@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # for `benchmarks`; l
 
 os.environ |= {"DASK_JP2BATCH__INDEX__ENABLED": "False", "DASK_JP2BATCH__MEASURE": "False"}  # for child processes
 os.environ |= {"DASK_JP2BATCH__RETRIES__HEDGED": "0"}
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells have it for a job in the background, and its children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("jp2batch", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("jp2batch")
 

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +21,6 @@ from jp2batch.cli import image_commands
 from jp2batch.cli.storage_flags import StorageFlags
 from jp2batch.core.errors import InvalidRequest
 from support.images import SHARED
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Let processes be interrupted: in the background, shells let them inherit that SIGINT is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def run(*arguments: object) -> Result:
@@ -186,7 +177,6 @@ def test_a_reader_that_leaves_is_no_error(arguments, image_of):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
-@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_is_one_line():
     with socket.create_server(("127.0.0.1", 0)) as server:
         process = start("read", f"http://127.0.0.1:{server.getsockname()[1]}/image.jp2")

@@ -8,7 +8,7 @@ from support.images import PLAIN
 from support.mutations import STEPS, Anatomy, Change
 
 BATCH = 20
-SEEDS = range(400)
+SEEDS = range(240)
 
 
 @pytest.mark.timeout(1200)

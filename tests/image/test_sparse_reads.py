@@ -51,7 +51,7 @@ def read_runs(data: bytes, rlevel: int, runs: Runs, store: StoreCosts, *, whole:
 
 
 def check_exact(
-    image: Made, *, stores: tuple[StoreCosts, ...] = (FREE, REMOTE), times: int = 3, whole: bool = False
+    image: Made, *, stores: tuple[StoreCosts, ...] = (FREE, REMOTE), times: int = 2, whole: bool = False
 ) -> list[Pixels]:
     rng, results = np.random.default_rng(len(image.data)), []
     header = OpenImage.start(MemorySource(image.data)).image.header

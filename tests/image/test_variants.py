@@ -15,7 +15,7 @@ from support.variants import FEATURES, chosen, variant, with_features
 from support.whole_decode import Level, Plane, without_tlm
 
 BATCH = 10
-SEEDS = range(300)
+SEEDS = range(180)
 
 
 @pytest.mark.timeout(1200)

@@ -22,8 +22,10 @@ from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
-Target = Callable[[Codestream], list[str]]
-"""Function to decode a codestream into place, and return warnings."""
+Target = Callable[[Codestream, int], list[str]]
+"""Function to decode a codestream into place by a number of threads, and return warnings."""
+_WORTH_THREADS = 1 << 19
+"""Samples of a single tile from which the decoder's own threads pay."""
 
 
 def decode(
@@ -45,7 +47,7 @@ def decode(
     read : callable
         Fetches the bytes of a batch that `pieces` lacks.
     threads : int
-        Number of blocks to decode concurrently.
+        Number of blocks to decode concurrently, or of the decoder's own threads for a single tile.
 
     Returns
     -------
@@ -59,21 +61,23 @@ def decode(
     """
     check = current_check()
 
-    def decode_codestream(codestream: Codestream) -> list[str]:
+    def decode_codestream(codestream: Codestream, own_threads: int = 1) -> list[str]:
         check()
-        return target(codestream)
+        return target(codestream, own_threads)
 
     def assembled(batch: Batch) -> Iterator[Codestream]:
         for block in batch.blocks:
             check()
             yield in_jp2(assemble(pieces, image, reading, block), image.container)
 
+    alone = threads if len(reading.selection.tiles) == 1 else 1
     if reading.unit == "file":
-        return decode_codestream(whole_file(pieces, image, reading.selection.rlevel))
+        alone = alone if tile_count(image.header.siz) == 1 else 1
+        return decode_codestream(whole_file(pieces, image, reading.selection.rlevel), alone)
     todo = batches(image, reading, threads, decoder.most_tiles(image.header))
     if len(todo) == 1 and (threads == 1 or len(todo[0].blocks) == 1):
         read(todo[0])
-        return _joined(map(decode_codestream, assembled(todo[0])))
+        return _joined(decode_codestream(one, alone) for one in assembled(todo[0]))
     with ThreadPoolExecutor(threads, thread_name_prefix="jp2batch-decode") as pool:
         try:
             warnings: list[str] = []
@@ -103,10 +107,10 @@ def into_array(decoder: Decoder, area: Rect, out: NDArray[np.generic]) -> Target
         Receives the samples.
     """
 
-    def target(codestream: Codestream) -> list[str]:
+    def target(codestream: Codestream, threads: int) -> list[str]:
         inside = codestream.area.intersection(area)
         part = out[:, inside.y0 - area.y0 : inside.y1 - area.y0, inside.x0 - area.x0 : inside.x1 - area.x0]
-        return _decode_part(decoder, codestream, inside, part)
+        return _decode_part(decoder, codestream, inside, part, threads)
 
     return target
 
@@ -117,11 +121,11 @@ def into_sink(decoder: Decoder, header: MainHeader, sink: SampleSink) -> Target:
     A codestream is of one tile, or of the whole file.
     """
 
-    def target(codestream: Codestream) -> list[str]:
+    def target(codestream: Codestream, threads: int) -> list[str]:
         tiles = sink.tiles_in(header, codestream.area)
         inside = around([sink.windows[tile] for tile in tiles])
         values = np.empty((len(sink.out), inside.height, inside.width), sink.out.dtype)
-        warnings = _decode_part(decoder, codestream, inside, values)
+        warnings = _decode_part(decoder, codestream, inside, values, threads)
         for tile in tiles:
             sink.put(tile, inside, values)
         return warnings
@@ -129,13 +133,17 @@ def into_sink(decoder: Decoder, header: MainHeader, sink: SampleSink) -> Target:
     return target
 
 
-def _decode_part(decoder: Decoder, codestream: Codestream, inside: Rect, target: NDArray[np.generic]) -> list[str]:
+def _decode_part(
+    decoder: Decoder, codestream: Codestream, inside: Rect, target: NDArray[np.generic], threads: int
+) -> list[str]:
     """Decode some samples of a codestream straight into an array."""
     border = None if codestream.header is None else decoder.border(codestream.header, codestream.reduce)
     part = codestream.area if border is None else codestream.part(inside, border)
     grid = codestream.on_grid(part) if part != codestream.area else None
     origin = inside.y0 - part.y0, inside.x0 - part.x0
-    return decoder.decode(codestream.data, target, reduce=codestream.reduce, origin=origin, area=grid)
+    if len(target) * part.height * part.width < _WORTH_THREADS:
+        threads = 1
+    return decoder.decode(codestream.data, target, reduce=codestream.reduce, origin=origin, area=grid, threads=threads)
 
 
 def _joined(warnings: Iterable[list[str]]) -> list[str]:

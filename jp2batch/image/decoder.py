@@ -37,6 +37,7 @@ class Decoder(Protocol):
         reduce: int,
         origin: tuple[int, int],
         area: tuple[int, int, int, int] | None,
+        threads: int,
     ) -> list[str]:
         """Decode a codestream or JP2 file into an array; return warnings.
 
@@ -52,6 +53,8 @@ class Decoder(Protocol):
             Row and column of the decoded image that come first in `out`.
         area : (int, int, int, int), optional
             x0, y0, x1, y1 on the reference grid: the part to decode; `origin` counts from its first sample.
+        threads : int
+            Threads that it may use, more than one only for a large tile that is decoded alone.
 
         Raises
         ------

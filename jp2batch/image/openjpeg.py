@@ -85,13 +85,14 @@ def decode(
     reduce: int = 0,
     origin: tuple[int, int] = (0, 0),
     area: tuple[int, int, int, int] | None = None,
+    threads: int = 1,
 ) -> list[str]:
     """Decode a codestream or JP2 file; return warnings; see `decoder.Decoder`.
 
     Samples beyond the shape of `out` are dropped: with an image offset, OpenJPEG can decode a row and a column more
     than T.800 (B-15) defines.
     """
-    with _decoded(codestream, reduce, area) as (image, warnings):
+    with _decoded(codestream, reduce, area, threads) as (image, warnings):
         _copy(image, out, origin)
     return warnings
 
@@ -112,7 +113,10 @@ def decoded_samples(codestream: bytes, *, reduce: int) -> list[tuple[int, bool]]
 
 @contextlib.contextmanager
 def _decoded(
-    codestream: bytes | bytearray | memoryview, reduce: int, area: tuple[int, int, int, int] | None
+    codestream: bytes | bytearray | memoryview,
+    reduce: int,
+    area: tuple[int, int, int, int] | None,
+    threads: int = 1,
 ) -> Iterator[tuple[Any, list[str]]]:
     """Decode into an image of OpenJPEG; yield it with its warnings.
 
@@ -128,6 +132,8 @@ def _decoded(
         parameters = lib.set_default_decoder_parameters()
         parameters.cp_reduce = reduce
         lib.setup_decoder(codec, parameters)
+        if threads > 1:
+            lib.OPENJP2.opj_codec_set_threads(ctypes.cast(codec, ctypes.c_void_p), threads)  # if it has none: no matter
         image = lib.read_header(stream.handle, codec)
         if area is not None:
             lib.set_decode_area(codec, image, *area)

@@ -40,9 +40,10 @@ class OpenJpegDecoder(Decoder):
         reduce: int,
         origin: tuple[int, int],
         area: tuple[int, int, int, int] | None,
+        threads: int,
     ) -> list[str]:
         """Decode into an array; see `Decoder`."""
-        return openjpeg.decode(codestream, out, reduce=reduce, origin=origin, area=area)
+        return openjpeg.decode(codestream, out, reduce=reduce, origin=origin, area=area, threads=threads)
 
     def samples(self, codestream: bytes, *, reduce: int) -> list[Samples]:
         """Return the type of each channel's samples; see `Decoder`."""

@@ -3,6 +3,7 @@
 import itertools
 import threading
 from dataclasses import replace
+from typing import Any
 
 import dask
 import numpy as np
@@ -11,13 +12,15 @@ import pytest
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import StoreUnavailable
 from jp2batch.core.window import Window
+from jp2batch.image import decode, openjpeg
 from jp2batch.image import open as opening
 from jp2batch.image.open import OpenImage, memory_needed
 from jp2batch.image.read import read_from
 from jp2batch.jpeg2000.plan import decode_batches, estimates, packet_data, planner
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
+from jp2batch.sample.encode import Coding, encode
 from jp2batch.storage.source import MemorySource
-from support.images import PLAIN, WITH_TLM, Made
+from support.images import PLAIN, WITH_TLM, Made, choice_id, made, pairwise_choices
 from support.oracle import verify_fetched_once
 
 MANY_TILES = replace(PLAIN, coding=replace(PLAIN.coding, tile=(16, 16), precincts=None))
@@ -41,6 +44,53 @@ def test_batches_give_the_same_pixels_and_fetch_nothing_twice(image: Made, threa
         expected = image.oracle.window(rlevel, window) if window else image.oracle.at(rlevel)
         np.testing.assert_array_equal(pixels.values, expected)
         verify_fetched_once(source)
+
+
+@pytest.fixture
+def own_threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the threads of each decode."""
+    counts: list[int] = []
+
+    def counted(*args: Any, threads: int = 1, **options: Any) -> list[str]:
+        counts.append(threads)
+        return plain(*args, threads=threads, **options)
+
+    plain = openjpeg.decode
+    monkeypatch.setattr(openjpeg, "decode", counted)
+    return counts
+
+
+@pytest.mark.parametrize("choice", pairwise_choices(), ids=choice_id)
+def test_threads_of_openjpeg_change_no_pixel(choice, own_threads: list[int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(decode, "_WORTH_THREADS", 1)
+    image, rng = made(**choice), np.random.default_rng(7)
+    shape = image.oracle.shape[1:]
+    for rlevel in range(image.coding.levels + 1):
+        for window in (None, *(Window((y, y + 1), (x, x + 1)) for y, x in rng.integers(0, shape, (3, 2)).tolist())):
+            expected = image.oracle.window(rlevel, window) if window else image.oracle.at(rlevel)
+            if expected.size:
+                source = MemorySource(image.data, profile=FREE)
+                pixels = read_from(source, lambda opened, r=rlevel, w=window: opened.selected(r, w), threads=3)
+                np.testing.assert_array_equal(pixels.values, expected)
+    assert set(own_threads) <= {1, 3}
+    assert 3 in own_threads
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rlevel", "threads", "expected"),
+    [((800, 800), 0, 3, 3), ((800, 800), 0, 1, 1), ((800, 800), 1, 3, 1), ((700, 700), 0, 3, 1), ((800, 400), 0, 3, 1)],
+    ids=["large tile", "in dask", "reduced", "small tile", "several tiles"],
+)
+def test_a_large_tile_alone_has_all_threads(
+    sizes: tuple[int, int], rlevel: int, threads: int, expected: int, own_threads: list[int]
+):
+    """Read an image of a size, in tiles of a size."""
+    size, tile = sizes
+    data = encode(np.zeros((size, size), np.uint16), Coding(tile=(tile, tile)))
+    for limit in (0, "1 GiB"):
+        with dask.config.set({"jp2batch.max-whole-file": limit}):
+            read_from(MemorySource(data, profile=FREE), lambda opened: opened.selected(rlevel), threads=threads)
+    assert set(own_threads) == {expected}
 
 
 def test_what_is_fetched_is_not_touched_by_threads_that_decode(monkeypatch: pytest.MonkeyPatch):

@@ -50,7 +50,7 @@ class FakeDecoder(Decoder):
     asked_memory: list[tuple[int, int, bool]] = field(default_factory=list)
     """rlevel, tiles and dropped of each call of `memory`."""
 
-    def decode(self, codestream, out, *, reduce, origin, area):
+    def decode(self, codestream, out, *, reduce, origin, area, threads):
         start = bytes(codestream).index(_START)
         x1, y1, x0, y0, dx, dy, ox, oy = struct.unpack_from(">8I", codestream, start + 8)
         across, down = -(-(x1 - ox) // dx), -(-(y1 - oy) // dy)

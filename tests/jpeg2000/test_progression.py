@@ -200,7 +200,7 @@ def test_counting_does_not_list():
 
 @given(st.integers(1, 6), st.integers(1, 6), st.tuples(*[st.tuples(*[st.integers(0, 6)] * 2)] * 4))
 def test_precincts_are_marked_even_if_none_are(down, across, ends):
-    """Mark rectangles whose ranges may be empty, also with a stop before their start."""
+    """Mark rectangles whose ranges may be empty or reversed."""
     spans = [
         range(min(start, most), min(stop, most)) for (start, stop), most in zip(ends, [down, across] * 2, strict=True)
     ]

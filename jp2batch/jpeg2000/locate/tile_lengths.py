@@ -135,7 +135,9 @@ def _deviation_of_spans(spans: Sequence[tuple[int, int, int]]) -> float:
 
 
 def _deviation(pairs: Sequence[tuple[float, float, int]], least: Sequence[float], usual: float | None) -> float:
-    """Return the standard deviation of the logarithms of ratios, and the share of pairs with one short side.
+    """Return the deviation of ratios, plus the share of unlike pairs.
+
+    It is that of their logarithms; unlike pairs have one short side.
 
     Parameters
     ----------

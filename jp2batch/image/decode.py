@@ -23,7 +23,10 @@ from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 Target = Callable[[Codestream, int], list[str]]
-"""Function to decode a codestream into place by a number of threads, and return warnings."""
+"""Function to decode a codestream into place; returns warnings.
+
+The number is that of threads.
+"""
 _WORTH_THREADS = 1 << 19
 """Samples of a single tile from which the decoder's own threads pay."""
 

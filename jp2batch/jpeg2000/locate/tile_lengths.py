@@ -16,7 +16,10 @@ from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.locate.stretches import Landmark
 
 SHORT = 1 / 16
-"""Share of the mean length; shorter tile-parts hardly count, and are passed in the round of another."""
+"""Share of the mean length below which tile-parts hardly count.
+
+They are passed in the round of another.
+"""
 MISFIT = 0.07
 """Deviation from which lengths are no better than none."""
 _SURPRISE = 1.5  # ratio of the deviation seen to the expected one, from which it counts

@@ -1,5 +1,9 @@
 """Lazy arrays for xarray."""
 
+import asyncio
+import contextvars
+from abc import abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +15,34 @@ from xarray.core import indexing
 
 import jp2batch.array.accessor  # noqa: F401  # registers the accessor
 from jp2batch.core.options import StorageOptions
+from jp2batch.core.runtime import process_state
 from jp2batch.core.scaling import Scaling
 from jp2batch.image.map_area import GeometryMask
 from jp2batch.image.read import read_area
 from jp2batch.jpeg2000.geometry.grid import Rect
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
 
+_READERS = 12  # threads: enough to hide latency, few enough to leave the interpreter to the event loop
+
+
+class ConcurrentArray(BackendArray):
+    """An array read without blocking an event loop, by `load_async`."""
+
+    @abstractmethod
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        """Read the indexed values."""
+
+    async def async_getitem(self, key: indexing.ExplicitIndexer) -> Any:
+        """Read in another thread."""
+        await asyncio.sleep(
+            0
+        )  # so that all reads of a `gather` are prepared before threads compete for the interpreter
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(_readers(), context.run, self.__getitem__, key)
+
 
 @dataclass(frozen=True, eq=False)
-class ImageArray(BackendArray):
+class ImageArray(ConcurrentArray):
     """An image, read when indexed; picklable for workers."""
 
     url: str
@@ -64,6 +87,12 @@ class ImageArray(BackendArray):
         values = pixels.values if self.mask is None else self.mask.apply(pixels.values, pixels.selection)
         values = values if self.scaling is None else self.scaling.apply(values)
         return (values if len(self.shape) == 3 else values[0])[(*bands, take_rows, take_columns)]
+
+
+@process_state()
+def _readers() -> ThreadPoolExecutor:
+    """Return the threads of asynchronous reads."""
+    return ThreadPoolExecutor(_READERS, thread_name_prefix="jp2batch-async")
 
 
 def _nothing_to_close() -> None:

@@ -129,14 +129,12 @@ def test_a_window_can_be_opened(tiled):
 @pytest.mark.parametrize(
     "options",
     [
-        {"mask_and_scale": True},
         {"mask_and_scale": False, "decode_times": False, "decode_coords": "all"},
-        {"decode_cf": False},
         {"decode_timedelta": True, "use_cftime": False, "concat_characters": True},
     ],
     ids=str,
 )
-def test_options_of_decoding_change_nothing(band, options):
+def test_other_options_of_decoding_change_nothing(band, options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of xarray, about some of them
         dataset = xr.open_dataset(band, engine="jp2batch", rlevel=2, **options)

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from jp2batch.array.cube.grid import AxisSpan
 from jp2batch.array.cube.resample import interpolate, is_no_data, needed, resample
-from jp2batch.array.lazy import ImageArray, bounds
+from jp2batch.array.lazy import ConcurrentArray, ImageArray, bounds
 from jp2batch.image.map_area import GeometryMask
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection
 
@@ -121,7 +120,7 @@ def _bounds_of(lacking: NDArray[np.bool_], part: Rect, overlap: Rect) -> Rect | 
 
 
 @dataclass(frozen=True, eq=False)
-class CubeArray(BackendArray):
+class CubeArray(ConcurrentArray):
     """Images by time and band, shared by all chunks of a cube."""
 
     cells: tuple[tuple[Cell | None, ...], ...]

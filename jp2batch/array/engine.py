@@ -117,7 +117,7 @@ class Jp2BatchBackend(BackendEntrypoint):
         return xr.DataTree.from_dict(groups)
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Return whether a path is of a JPEG 2000 file or a product."""
+        """Return whether a path names a JPEG 2000 file or product."""
         if not isinstance(filename_or_obj, str | os.PathLike):
             return False
         return Location.of(filename_or_obj).suffix in JPEG2000_SUFFIXES or _is_product(os.fspath(filename_or_obj))

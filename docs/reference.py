@@ -22,6 +22,7 @@ _SECTION = re.compile(r"^(Parameters|Returns|Yields|Raises|Warns|Notes|Examples)
 _FAMILIES = {
     "One image": ("read", "open", "inspect", "plan", "respond"),
     "Products and cubes": ("open_product", "open_cube"),
+    "Virtual Zarr": ("write_references", "Jp2Parser"),
     "Fields": ("extract",),
     "Many images": ("run", "run_to", "as_completed", "to_delayed", "read_manifest", "iter_manifest", "list_requests"),
     "Values": (

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from jp2batch.array.cube.open import open_cube
     from jp2batch.array.dataarray import open, read  # noqa: A004  # named as xarray's and rasterio's
     from jp2batch.array.product import open_product
+    from jp2batch.array.virtual.parser import Jp2Parser
+    from jp2batch.array.virtual.references import write_references
     from jp2batch.batch.catalog import list_requests
     from jp2batch.batch.extract.extract import extract
     from jp2batch.batch.manifest.read import iter_manifest, read_manifest
@@ -35,6 +37,7 @@ _HOMES = {
     "BatchReport": "batch.report",
     "BatchSummary": "batch.report",
     "Jp2BatchError": "core.errors",
+    "Jp2Parser": "array.virtual.parser",
     "ReadPlan": "image.info",
     "Request": "core.request",
     "Result": "compute.result",
@@ -54,6 +57,7 @@ _HOMES = {
     "run": "batch.run",
     "run_to": "batch.run_to",
     "to_delayed": "batch.run",
+    "write_references": "array.virtual.references",
 }
 
 __all__ = [
@@ -62,6 +66,7 @@ __all__ = [
     "BatchSummary",
     "ImageInfo",
     "Jp2BatchError",
+    "Jp2Parser",
     "ReadPlan",
     "Request",
     "Result",
@@ -81,6 +86,7 @@ __all__ = [
     "run",
     "run_to",
     "to_delayed",
+    "write_references",
 ]
 
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -158,6 +158,12 @@ def tell_summary(*summaries: "BatchSummary", as_json: bool, quiet: bool) -> None
 @click.command("index", short_help="Build an index of the tile-parts of a manifest's images.")
 @click.argument("manifest", metavar="MANIFEST|-")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Index file to write: index.parquet, or a URL.")
+@click.option(
+    "--to",
+    "target",
+    type=click.Choice(["kerchunk", "icechunk"]),
+    help="Write references for Zarr instead: FILE is a .json or .parquet of kerchunk, or a folder of Icechunk.",
+)
 @click.option("--root", metavar="URL", help="Base folder or bucket; paths are relative to it and cannot escape it.")
 @scheduler_flags
 @wait_flag
@@ -169,6 +175,7 @@ def index(
     manifest: str,
     *,
     output: str,
+    target: Literal["kerchunk", "icechunk"] | None,
     root: str | None,
     scheduler: str | Path | None,
     wait_workers: str,
@@ -187,11 +194,19 @@ def index(
       jp2batch index scenes.csv -o index.parquet
       jp2batch index scenes.csv -o s3://bucket/index.parquet --workers 4
       jp2batch read scene.jp2 --index index.parquet -o scene.npy
+      jp2batch index bands.csv -o bands.json --to kerchunk
     """
-    from jp2batch.cli.manifests import index_manifest
+    from jp2batch.cli.manifests import index_manifest, reference_manifest
     from jp2batch.compute.connection import configured_address
 
     context = click.get_current_context()
+    if target is not None:
+        if scheduler or workers or as_json:
+            raise click.UsageError("--to takes no --scheduler, --scheduler-file, --workers or --json.")
+        images = reference_manifest(manifest, output, target, storage, root=root)
+        if not quiet:
+            say(f"wrote {redact_path(output)}: references to {images} images")
+        return
     scheduler = scheduler or (None if workers else configured_address())
     local_threads = scheduler is None and workers is None
     engine = engine_options(scheduler, workers, wait_workers=wait_workers, local_threads=local_threads)

@@ -3,7 +3,9 @@
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Literal
 
+from jp2batch.array.virtual.references import write_references
 from jp2batch.batch.build_index import IndexedImage, IndexSummary, build_index
 from jp2batch.batch.deduplicate import reads_of
 from jp2batch.batch.interrupts import ended_by_sigterm
@@ -134,3 +136,30 @@ def index_manifest(
             output_options=storage.options_beside(output),
             on_lesson=on_lesson,
         )
+
+
+def reference_manifest(
+    manifest: str,
+    output: str,
+    target: Literal["kerchunk", "icechunk"],
+    storage: StorageFlags,
+    *,
+    root: str | None,
+) -> int:
+    """Write references to a manifest's images; return their number.
+
+    Raises
+    ------
+    Jp2BatchError
+        As for `write_references` and `jp2batch.read_manifest`.
+    """
+    requests, storage_options = manifest_requests(manifest, storage, rlevel=LOWEST, root=root)
+    urls = list(dict.fromkeys(request.url for request in requests))
+    write_references(
+        urls,
+        output,
+        format=target,
+        storage_options=storage_options,
+        output_options=storage.options_beside(output),
+    )
+    return len(urls)

@@ -1,0 +1,1 @@
+"""Images as virtual Zarr: chunks are byte ranges of the files themselves."""

@@ -156,7 +156,9 @@ def _decoded(
     full = -(-min(siz.ytsiz, siz.ysiz) >> rlevel), -(-min(siz.xtsiz, siz.xsiz) >> rlevel)
     values = np.zeros((1, *full), dtype)
     inside = values[:, : codestream.area.height, : codestream.area.width]
-    if warnings := decoder.decode(codestream.data, inside, reduce=codestream.reduce, origin=(0, 0), area=None):
+    if warnings := decoder.decode(
+        codestream.data, inside, reduce=codestream.reduce, origin=(0, 0), area=None, threads=1
+    ):
         raise CorruptImage("", f"tile {tile} is damaged ({warnings[0]})", _HINT)
     plane: NDArray[np.generic] = values[0]
     return plane

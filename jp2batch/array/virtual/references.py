@@ -148,24 +148,24 @@ def json_references(pyramid: "Pyramid") -> dict[str, Any]:
 def _table_files(pyramid: "Pyramid") -> dict[str, bytes]:
     """Return the files of references in Parquet, as fsspec reads them."""
     try:
-        import pandas as pd
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        problem = f"references in Parquet need the package {error.name}"
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        problem = "references in Parquet need the package pyarrow"
         raise ConfigurationError("", problem, 'pip install "jp2batch[virtual]"') from None
     stored = _metadata(pyramid)
-    tables: dict[str, pd.DataFrame] = {}
+    tables: dict[str, Any] = {}
     for key, data in stored.items():
         if not _is_metadata(key):  # coordinates have a single chunk
-            tables[key.rpartition("/")[0]] = pd.DataFrame({"raw": [data]})
+            tables[key.rpartition("/")[0]] = pa.table({"raw": [data]})
     for path, image, rlevel in pyramid.chunks():
         spans = {"offset": image.starts.ravel(), "size": image.lengths[rlevel].ravel()}
-        tables[path] = pd.DataFrame({"path": absolute_url(image.url), **spans}).astype({"path": "category"})
+        tables[path] = pa.table({"path": [absolute_url(image.url)] * image.starts.size, **spans})
     head = {**_consolidated(stored), "record_size": pyramid.first.starts.size}
     files = {".zmetadata": orjson.dumps(head)}
     for path, table in tables.items():
         buffer = io.BytesIO()
-        table.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd", write_statistics=False)
+        parquet.write_table(table, buffer, compression="zstd", write_statistics=False, store_schema=False)
         files[f"{path}/refs.0.parq"] = buffer.getvalue()
     return files
 
@@ -191,12 +191,10 @@ def _write_icechunk(pyramid: "Pyramid", output: str) -> None:
     session = repository.writable_session("main")
     write_metadata(session.store, pyramid, 3, Jp2TileCodec.of)
     for path, image, rlevel in pyramid.chunks():
-        url = absolute_url(image.url)
-        chunks = [
-            icechunk.VirtualChunkSpec([row, column], url, start, size)
-            for row, column, start, size in tiles(image, rlevel)
-        ]
-        session.store.set_virtual_refs(path, chunks)
+        url, spans = absolute_url(image.url), tiles(image, rlevel)
+        chunks = [icechunk.VirtualChunkSpec([row, column], url, start, size) for row, column, start, size in spans]
+        if session.store.set_virtual_refs(path, chunks):
+            raise InvalidRequest(image.url, "Icechunk does not take its URL", "write references of kerchunk")
     session.commit("Virtual references to JPEG 2000 files")
 
 
@@ -204,7 +202,7 @@ def _prefix(url: str) -> str:
     """Return the store of a URL, as its prefix."""
     parts = urlsplit(url)
     folder = parts.path.rpartition("/")[0] if parts.scheme == "file" else ""
-    return f"{parts.scheme}://{parts.netloc}{folder}/"
+    return f"{parts.scheme}://{parts.netloc.partition(':')[0]}{folder}/"  # Icechunk matches hosts without ports
 
 
 def _store(prefix: str) -> Any:

@@ -22,6 +22,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/cli.md": reference.command_line,
     "docs/configuration.md": reference.configuration,
     "docs/reading.md": stores.reading,
+    "recipe/recipe.yaml": conda.recipe,
+    "tests/oldest.txt": conda.oldest,
     "docs/images/what-is-fetched.svg": drawings.what_is_fetched,
 }
 """Generators of pages, by path."""

@@ -436,6 +436,7 @@ def test_the_image_of_the_container_has_no_root_no_latest_and_no_secrets():
         "README.md",
         "LICENSE",
         "jp2batch",
+        "notebooks/*.ipynb",
     }
 
 

@@ -101,4 +101,4 @@ def test_the_conda_environment_has_the_extras_of_all_stores_and_formats():
 def test_hooks_need_no_network():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     assert {repo["repo"] for repo in hooks["repos"]} == {"local"}
-    assert [hook["entry"] for hook in hooks["repos"][0]["hooks"]] == ["ruff check", "ruff format --check", "mypy"]
+    assert [hook["entry"] for hook in hooks["repos"][0]["hooks"]][:3] == ["ruff check", "ruff format --check", "mypy"]

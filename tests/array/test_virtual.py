@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 
 import jp2batch
+from jp2batch.cli import main
 from jp2batch.core.errors import CorruptImage, InvalidRequest, UnsupportedImage
 from jp2batch.image.tile_prefixes import decode_prefix, locate_prefixes
 from jp2batch.sample.encode import Coding, encode
@@ -237,3 +239,22 @@ def test_images_must_share_a_grid(bands, tmp_path, change, problem):
 def test_unknown_outputs_are_refused(bands, options):
     with pytest.raises(InvalidRequest):
         write_references(bands, **options)
+
+
+def test_icechunk_refuses_urls_that_it_cannot_read(bands, http_server, tmp_path):
+    pytest.importorskip("icechunk")
+    http_server.files["B02.jp2"] = Path(bands[0]).read_bytes()
+    with pytest.raises(InvalidRequest, match="write references of kerchunk"):
+        write_references(http_server.url("B02.jp2"), str(tmp_path / "store"), format="icechunk")
+
+
+def test_the_command_line_writes_references(bands, tmp_path):
+    manifest, output = tmp_path / "bands.csv", tmp_path / "r.json"
+    manifest.write_text("path\n" + "\n".join(bands))
+    done = CliRunner().invoke(main, ["index", str(manifest), "-o", str(output), "--to", "kerchunk"])
+    assert (done.exit_code, done.stderr) == (0, f"jp2batch: wrote {output}: references to 4 images\n")
+    write_references(bands, str(tmp_path / "same.json"))
+    assert output.read_bytes() == (tmp_path / "same.json").read_bytes()
+    done = CliRunner().invoke(main, ["index", str(manifest), "-o", str(output), "--to", "kerchunk", "--workers", "2"])
+    assert done.exit_code == 2
+    assert "--to takes no" in done.stderr

@@ -30,6 +30,7 @@ BENCHMARKS = {
     "time_series": "time_series.measure",
     "cube": "cube.measure",
     "cube_ndvi": "cube_ndvi.measure",
+    "odc_driver": "odc_driver.measure",
     "series_quota": "series_quota.measure",
     "extract": "extract.measure",
     "store_limits": "store_limits.measure",

@@ -13,6 +13,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "storage": ("the bytes: ranged, concurrent, counted reads and writes of objects", ("core",)),
     "sentinel2": ("the mission: names, metadata, bands, products", ("jpeg2000", "storage")),
     "image": ("a single image: open, plan, read, decode, georeference, index", ("sentinel2",)),
+    "plugins": ("readers for other libraries: odc-stac's driver, rio-tiler's readers", ("image",)),
     "sample": ("small Sentinel-2-like products", ("image",)),
     "compute": ("where work runs: threads, dask clusters, subprocesses; a task and its Result", ("image",)),
     "doctor": ("checks of installation, configuration, stores; and hints", ("compute",)),

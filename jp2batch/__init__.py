@@ -5,7 +5,8 @@ Pixels are exactly those of OpenJPEG. Public names are imported when first used.
 
 import importlib
 import sys
-from importlib.machinery import ModuleSpec
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,32 @@ class _AccessorName:
         """Do nothing: the module is already loaded under its own name."""
 
 
+class _OdcHook:
+    """Register the driver "jp2batch" of odc-loader, once that is imported."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, _target: object = None) -> ModuleSpec | None:
+        if name != "odc.loader" or (spec := PathFinder.find_spec(name, path)) is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            _register_driver(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _register_driver(loader: Any) -> None:
+    """Register the driver by name; its module is imported when it is used."""
+    loader.register_driver("jp2batch", lambda: importlib.import_module("jp2batch.plugins.odc").OdcDriver())
+
+
 sys.meta_path.append(_AccessorName())
+if "odc.loader" in sys.modules:
+    _register_driver(sys.modules["odc.loader"])
+else:
+    sys.meta_path.insert(0, _OdcHook())
 
 
 def __getattr__(name: str) -> Any:

@@ -196,6 +196,7 @@ def test_each_runs_on_small_images(name, tmp_path_factory):
         "scaling": "matplotlib",
         "service": "gunicorn",
         "cube_ndvi": "odc.stac",
+        "odc_driver": "odc.stac",
         "series_quota": "odc.stac",
         "extract": "rasterstats",
     }

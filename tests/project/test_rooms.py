@@ -29,6 +29,9 @@ HOMES = {
     "tornado": ("service",),
     "prometheus_client": ("service.metrics",),
     "click": ("cli",),
+    "odc": ("plugins.odc",),
+    "rio_tiler": ("plugins.rio_tiler",),
+    "rasterio": ("plugins",),
 }
 """The only rooms and modules that import these, but for types."""
 

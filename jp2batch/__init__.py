@@ -105,7 +105,7 @@ class _AccessorName:
 
 
 class _OdcHook:
-    """Register the driver "jp2batch" of odc-loader, once that is imported."""
+    """Register the driver "jp2batch" after an import of odc-loader."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, _target: object = None) -> ModuleSpec | None:
         if name != "odc.loader" or (spec := PathFinder.find_spec(name, path)) is None or spec.loader is None:
@@ -121,7 +121,7 @@ class _OdcHook:
 
 
 def _register_driver(loader: Any) -> None:
-    """Register the driver by name; its module is imported when it is used."""
+    """Register the driver by name, for an import at its use."""
     loader.register_driver("jp2batch", lambda: importlib.import_module("jp2batch.plugins.odc").OdcDriver())
 
 

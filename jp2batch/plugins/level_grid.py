@@ -25,7 +25,7 @@ class LevelGrid:
 
     @classmethod
     def of(cls, opened: OpenImage, rlevel: int) -> Self:
-        """Return the grid of a level, where its samples lie (T.800, annex F).
+        """Return the grid of a level, with the positions of T.800.
 
         A level's first sample is the image's first; of a size that 2**rlevel does not divide, the last is near its end.
 
@@ -46,7 +46,7 @@ class LevelGrid:
         return self.whole.area.height, self.whole.area.width
 
     def selection(self, opened: OpenImage, rows: slice, columns: slice) -> Selection:
-        """Return the samples in rows and columns of the level, checked for size."""
+        """Return the samples in rows and columns, checked for size."""
         area = self.whole.area
         part = Rect(area.y0 + rows.start, area.x0 + columns.start, area.y0 + rows.stop, area.x0 + columns.stop)
         return opened.checked(select_area(opened.image.header, self.whole.rlevel, part))

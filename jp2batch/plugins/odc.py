@@ -147,7 +147,7 @@ class _OnGrid:
     selection: Any
 
     def read(self, dst: NDArray[Any] | None) -> Placed:
-        """Read the level that fits, and resample it."""
+        """Read a level fine enough, and resample it."""
         grid, overlap = self._overlap(0)
         if self.cfg.use_overviews and overlap.read_shrink > 1:
             coarsest = overlap.read_shrink.bit_length() - 1
@@ -170,7 +170,7 @@ class _OnGrid:
         return grid, compute_reproject_roi(_geobox(grid), self.geobox, ttol=near)
 
     def _bands(self) -> int | list[int]:
-        """Return the numbers of bands to read, from 1; a list: of all."""
+        """Return the band to read, or a list of bands."""
         count = len(self.opened.channels)
         if self.src.band > count:
             raise InvalidRequest("", f"it has no band {self.src.band}", f"it has {count}")
@@ -214,7 +214,7 @@ def _geobox(grid: LevelGrid) -> GeoBox:
 
 
 def _widened(overlap: ReprojectInfo, shape: tuple[int, int], kernel: int) -> tuple[slice, slice]:
-    """Return the rows and columns that resampling looks at."""
+    """Return the rows and columns needed by resampling."""
     widest = 1 + kernel * max(1, math.ceil(max(overlap.scale2.xy)))
     rows, columns = (
         slice(max(0, axis.start - around), min(size, axis.stop + around))

@@ -127,13 +127,13 @@ class TilerReader(Reader):
         fits = (all(ceil_div(a, 1 << r) >= b for a, b in zip(full, least, strict=True)) for r in levels)
         return sum(itertools.takewhile(bool, fits))
 
-    def _named(self, found: Any) -> Any:
-        found.assets = [self.input]
-        return found
+    def _named(self, image: Any) -> Any:
+        image.assets = [self.input]
+        return image
 
     @contextlib.contextmanager
     def _level(self, rlevel: int, bounds: Bounds, margin: float) -> Iterator[Reader]:
-        """Read the samples of a level around bounds; yield a reader that has these alone."""
+        """Read samples around bounds; yield a reader of these."""
 
         def act(opened: OpenImage) -> tuple[LevelGrid, Window | None, NDArray[Any]]:
             grid = LevelGrid.of(opened, rlevel)
@@ -188,7 +188,7 @@ class _Size:
 
 
 def _describe(reader: Reader) -> None:
-    """Set the attributes that rio-tiler takes from a dataset."""
+    """Copy the attributes of a dataset to its reader."""
     dataset = reader.dataset
     reader.bounds, reader.crs, reader.transform = tuple(dataset.bounds), dataset.crs, dataset.transform
     reader.height, reader.width = dataset.height, dataset.width
@@ -196,7 +196,7 @@ def _describe(reader: Reader) -> None:
 
 
 def _window(grid: LevelGrid, bounds: Bounds, margin: float) -> Window | None:
-    """Return the samples of a level around bounds; None if there are none."""
+    """Return the samples of a level around bounds, if any."""
     if not all(map(np.isfinite, bounds)):  # a part of the map that has no place in the image's
         return Window(0, 0, *grid.shape[::-1])
     exact = from_bounds(*bounds, transform=grid.transform)
@@ -226,7 +226,7 @@ def _dataset(
     window: Window | None = None,
     values: NDArray[Any] | None = None,
 ) -> Iterator[DatasetReader]:
-    """Make a dataset in memory of a whole level, of which only a window is stored."""
+    """Make a dataset of a level, which stores only a window."""
     rows, columns = grid.shape
     profile = {"driver": "GTiff", "tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "SPARSE_OK": True}
     place = {"transform": grid.transform, "crs": grid.crs_wkt}
@@ -259,7 +259,7 @@ class AsyncTilerReader(AsyncBaseReader):
         return self
 
     async def _call(self, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Call a method of a reader in a thread, to which GDAL ties its datasets."""
+        """Call a method of a new reader in a thread."""
 
         def call() -> Any:
             names = ("input", "tms", "options", "storage_options")
@@ -298,5 +298,5 @@ class AsyncTilerReader(AsyncBaseReader):
 
 
 def _place(reader: TilerReader) -> dict[str, Any]:
-    """Return the attributes that rio-tiler has of an image."""
+    """Return the attributes of an image in rio-tiler."""
     return {name: getattr(reader, name) for name in ("bounds", "crs", "transform", "height", "width")}

@@ -225,12 +225,12 @@ def test_importing_jp2batch_imports_neither():
 
 
 @pytest.mark.parametrize("tlm", [True, False])
-def test_a_window_takes_few_requests(http_server, scene, tmp_path, tlm):
+def test_a_window_takes_few_requests(http_server, tmp_path, tlm):
     from jp2batch.sample.product import make_image
 
     path = make_image(tmp_path / "T33TWL_20230625T100541_B04_10m.jp2", numbers(3, 6144), 10, tile="T33TWL", tlm=tlm)
     http_server.files[path.name] = path.read_bytes()
-    remote = scene.item.clone()
+    remote = item_of(tmp_path, {"B04": str(path)})
     remote.assets["B04"].href = http_server.url(path.name)
     left, _, _, top = jp2batch.inspect(str(path)).bounds
     grid = GeoBox((500, 500), Affine(10, 0, left + 32000, 0, -10, top - 33000), f"EPSG:{EPSG}")

@@ -31,6 +31,7 @@ BENCHMARKS = {
     "cube": "cube.measure",
     "cube_ndvi": "cube_ndvi.measure",
     "odc_driver": "odc_driver.measure",
+    "tiler": "tiler.measure",
     "series_quota": "series_quota.measure",
     "extract": "extract.measure",
     "store_limits": "store_limits.measure",

@@ -197,6 +197,7 @@ def test_each_runs_on_small_images(name, tmp_path_factory):
         "service": "gunicorn",
         "cube_ndvi": "odc.stac",
         "odc_driver": "odc.stac",
+        "tiler": "rio_tiler",
         "series_quota": "odc.stac",
         "extract": "rasterstats",
     }

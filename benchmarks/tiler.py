@@ -66,6 +66,10 @@ def measure(setting: Setting) -> Table:
     return Table(head, rows, [note])
 
 
+def _cells(counts: Counts) -> tuple[str, str]:
+    return str(counts.requests), megabytes(counts.bytes)
+
+
 def draw(name: str, warm_up: str, url: str, server: str, picture: Picture) -> Outcome:
     """Draw a picture, after imports and a first one of a local file."""
     import rasterio

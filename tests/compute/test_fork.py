@@ -46,7 +46,11 @@ STATE = (
 OTHERS = {
     "Runtime._lock": lambda: [Runtime.current._lock],
     "loop of fsspec": lambda: [fsspec.asyn.get_lock()],
-    "file systems of fsspec": lambda: [cls._instantiation_lock for cls in map(get_filesystem_class, ("http", "s3"))],
+    "file systems of fsspec": lambda: [
+        cls._instantiation_lock
+        for cls in map(get_filesystem_class, ("http", "s3"))
+        if hasattr(cls, "_instantiation_lock")  # older ones have none
+    ],
     "dask.config": lambda: [dask.config.config_lock],
 }
 LOCKS = [

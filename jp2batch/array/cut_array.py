@@ -18,7 +18,7 @@ from jp2batch.array.chunk_lengths import edges_within, is_single, part_chunks
 
 @dataclass(frozen=True, slots=True)
 class LazySamples:
-    """Lazy samples of images, and what their chunks depend on."""
+    """Lazy samples of images, with edges for their chunks."""
 
     variable: xr.Variable
     """The samples, without dask."""
@@ -58,7 +58,7 @@ class LazySamples:
         return self.variable.chunk(cut, name=f"jp2batch-{tokenize(self.token, place, cut)}").data
 
     def refitted(self, *, alone: bool = False) -> Any:
-        """Return a dask array with chunks that fit the samples.
+        """Return a dask array with chunks of fitting lengths.
 
         `alone`: each image has its own.
         """
@@ -68,7 +68,7 @@ class LazySamples:
 class CutArray(dask.array.Array):
     """A dask array of lazy samples; a field is read once.
 
-    A part of rows and columns has chunks that fit it. What is computed from the array is a plain dask array.
+    A part of rows and columns has chunks of its own. All results are plain dask arrays.
     """
 
     samples: LazySamples

@@ -17,6 +17,7 @@ import jp2batch.array.accessor  # noqa: F401  # registers the accessor
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.runtime import process_state
 from jp2batch.core.scaling import Scaling
+from jp2batch.image.header import Likeness
 from jp2batch.image.map_area import GeometryMask
 from jp2batch.image.read import read_area
 from jp2batch.jpeg2000.geometry.grid import Rect
@@ -63,9 +64,11 @@ class ImageArray(ConcurrentArray):
     """Geometry outside which samples become no data, if any."""
     index: ImageIndex | None = None
     """Index of the file at opening, to spare workers reading its headers."""
+    likeness: Likeness | None = None
+    """Properties its header must have, if another was taken for it."""
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
-        told = (self.url, self.rlevel, self.area, str(self.dtype), self.scaling, self.mask)
+        told = (self.url, self.rlevel, self.area, str(self.dtype), self.scaling, self.mask, self.likeness)
         return (type(self).__qualname__, *told, normalize_token(self.storage_options), normalize_token(self.index))
 
     def __repr__(self) -> str:
@@ -83,7 +86,14 @@ class ImageArray(ConcurrentArray):
         if y0 == y1 or x0 == x1:
             return np.empty(self.shape, self.dtype)[key]
         area = Rect(self.area.y0 + y0, self.area.x0 + x0, self.area.y0 + y1, self.area.x0 + x1)
-        pixels = read_area(self.url, self.rlevel, area, storage_options=self.storage_options, image_index=self.index)
+        pixels = read_area(
+            self.url,
+            self.rlevel,
+            area,
+            storage_options=self.storage_options,
+            image_index=self.index,
+            likeness=self.likeness,
+        )
         values = pixels.values if self.mask is None else self.mask.apply(pixels.values, pixels.selection)
         values = values if self.scaling is None else self.scaling.apply(values)
         return (values if len(self.shape) == 3 else values[0])[(*bands, take_rows, take_columns)]

@@ -18,6 +18,7 @@ from jp2batch.core.request import Request
 from jp2batch.image import index
 from jp2batch.image.decode import Target, decode, into_array, into_sink
 from jp2batch.image.fetch import run_steps
+from jp2batch.image.header import Likeness
 from jp2batch.image.index import siblings
 from jp2batch.image.map_area import mask_of, select_samples
 from jp2batch.image.open import OpenImage, check_size, with_image
@@ -99,7 +100,13 @@ def masked(pixels: Pixels, request: Request) -> Pixels:
 
 
 def read_area(
-    url: str, rlevel: int, area: Rect, *, storage_options: StorageOptions = None, image_index: ImageIndex | None = None
+    url: str,
+    rlevel: int,
+    area: Rect,
+    *,
+    storage_options: StorageOptions = None,
+    image_index: ImageIndex | None = None,
+    likeness: Likeness | None = None,
 ) -> Pixels:
     """Read an area of samples at a resolution level, for lazy arrays.
 
@@ -107,10 +114,14 @@ def read_area(
     ------
     ObjectChanged
         The image has another version than `image_index`.
+    CubeMismatch
+        The image differs from its `likeness`.
     """
     source = open_source(url, storage_options=storage_options)
 
     def choose(opened: OpenImage) -> Selection:
+        if likeness is not None:
+            likeness.check(opened)
         return opened.checked(select_area(opened.image.header, rlevel, area))
 
     return read_from(source, choose, image_index=image_index)

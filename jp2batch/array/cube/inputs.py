@@ -1,8 +1,10 @@
 """List the images of a cube, with their headers and scalings."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from jp2batch.core.mission import ImageName, Mission, ProductMetadata
 from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.core.scaling import Scaling, ScalingClaim
-from jp2batch.image.header import Head, read_head
+from jp2batch.image.header import Head, Likeness, indexed_head, read_head
 from jp2batch.image.missions import identify, product_mission, titles, what_to_give
 from jp2batch.image.products import product_images
 from jp2batch.image.source_images import SourceImages, advised
@@ -146,20 +148,54 @@ def _check_once(paths: Sequence[str]) -> None:
         seen.add(plain)
 
 
-def heads_of(images: Sequence[CubeImage], each: Each) -> list[Head]:
+def heads_of(images: Sequence[CubeImage], each: Each, *, alike: bool = False) -> list[Head]:
     """Return the headers of all images.
+
+    With `alike`, those in the index, and of the others one for each coding, as far as names tell.
 
     Raises
     ------
     ImageNotFound
         An image is missing. If it is of a product, the hint names the sizes that exist.
     """
+    if not alike:
+        return _heads(images, images, each)
+    groups: dict[object, list[CubeImage]] = defaultdict(list)
+    for image in images:
+        groups[_coding(image)].append(image)
+    firsts = dict(zip(groups, _heads([group[0] for group in groups.values()], images, each), strict=True))
+    heads = {id(groups[key][0]): head for key, head in firsts.items()}
+    others = [(image, firsts[key]) for key, group in groups.items() for image in group[1:]]
+    indexed = each(indexed_head, [image.url for image, _ in others])
+    heads |= {id(image): head for (image, _), head in zip(others, indexed, strict=True) if head is not None}
+    apart = [image for image, first in others if id(image) not in heads and not first.is_whole]
+    heads |= {id(image): head for image, head in zip(apart, _heads(apart, images, each), strict=True)}
+    likenesses = {id(first): Likeness.of(first) for first in firsts.values()}
+    heads |= {
+        id(image): first.taken_for(image.url, likenesses[id(first)])
+        for image, first in others
+        if id(image) not in heads
+    }
+    return [heads[id(image)] for image in images]
+
+
+def _coding(image: CubeImage) -> object:
+    """Return the coding of an image, as far as names tell."""
+    name, url = image.name, urlsplit(image.url)
+    if name.tile is None:
+        return image.url
+    suffix = url.path.rpartition(".")[2]
+    return image.mission.title, image.band, name.tile, image.metres, name.level, name.baseline, url[:2], suffix
+
+
+def _heads(some: Sequence[CubeImage], images: Sequence[CubeImage], each: Each) -> list[Head]:
+    """Return the headers of some images of a cube."""
     heads: list[Head] = []
     try:
-        found = each(partial(_head_or_absence, confirm=False), [image.url for image in images])
+        found = each(partial(_head_or_absence, confirm=False), [image.url for image in some])
     except PermissionDenied as error:
         raise advised(error, {image.url: image.access for image in images}) from None
-    for image, head in zip(images, found, strict=True):
+    for image, head in zip(some, found, strict=True):
         if isinstance(head, ImageNotFound):
             raise head if image.product is None else _absence(image, image.product, images, each)
         heads.append(head)

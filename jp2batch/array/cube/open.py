@@ -54,6 +54,7 @@ def open_cube(
     scaled: bool = False,
     by_tile: bool = False,
     alternate: str | None = None,
+    headers: Literal["all", "alike"] = "all",
     client: ClientLike | None = None,
     storage_options: StorageOptions = None,
 ) -> Any:
@@ -128,6 +129,11 @@ def open_cube(
         reprojected: use `odc.stac.load(items, crs=…, resolution=…)`.
     alternate : str, optional
         Name of an alternate location of assets of STAC items, as for `list_requests`.
+    headers : {"all", "alike"}
+        "all" reads the headers of all images that are not in the index. "alike" reads one for each coding: of images of
+        the same band, tile, pixel size, level, baseline and store. The others are checked when they are read: an image
+        that differs is then a CubeMismatch, one that is missing an ImageNotFound, and one that was replaced since
+        opening is not noticed.
     client : distributed.Client, cluster, str or path, optional
         The cluster on which to read the headers, as for `run`; by default they are read in threads of this process.
     storage_options : mapping, optional
@@ -162,6 +168,7 @@ def open_cube(
     _check_choice("duplicates", duplicates, ("latest", "error"))
     _check_choice("groupby", groupby, ("time", "solar_day"))
     _check_choice("missing", missing, ("raise", "fill"))
+    _check_choice("headers", headers, ("all", "alike"))
     secret = SecretDict.of(storage_options)
     each = partial(map_concurrently, client=client, storage_options=secret)
     labels, metres = bands_by_label(bands), checked_metres(metres)
@@ -193,7 +200,7 @@ def open_cube(
         classes,
         tuple(sorted(Location.of(image.url).redacted for image in dropped)),
     )
-    members = list(zip(found, heads_of(found, each), strict=True))
+    members = list(zip(found, heads_of(found, each, alike=headers == "alike"), strict=True))
     return (_tree if by_tile else _cube)(members, options, labels)
 
 

@@ -61,6 +61,7 @@ def _layer(image: CubeImage, one: PlacedImage, options: CubeOptions) -> Layer:
         options.storage_options,
         scaling,
         index=one.head.index,
+        likeness=one.head.likeness,
     )
     method = "nearest" if image.band in image.mission.classes else options.resampling
     return Layer(lazy, one.rows, one.columns, one.shift, method, image.nodata)

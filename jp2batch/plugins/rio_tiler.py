@@ -67,11 +67,8 @@ class TilerReader(Reader):
             dataset = _dataset(LevelGrid.of(opened, 0), len(opened.channels), opened.dtype)
             return opened.image.header.levels, self._ctx_stack.enter_context(dataset)
 
-        self._levels, self.dataset = with_image(self._source(), act)
+        self._levels, self.dataset = with_image(open_source(self.input, storage_options=self.storage_options), act)
         _describe(self)
-
-    def _source(self) -> Any:
-        return open_source(self.input, storage_options=self.storage_options)
 
     def info(self) -> Any:
         """Return rio-tiler's description of the image."""
@@ -143,7 +140,7 @@ class TilerReader(Reader):
             rows, columns = window.toslices()
             return grid, window, read_opened(opened, grid.selection(opened, rows, columns)).values
 
-        grid, window, values = with_image(self._source(), act)
+        grid, window, values = with_image(open_source(self.input, storage_options=self.storage_options), act)
         with _dataset(grid, len(values), values.dtype, window, values) as dataset:
             yield _LevelReader(self.input, dataset, self.tms, self.colormap, self.options)
 

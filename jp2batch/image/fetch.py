@@ -1,6 +1,6 @@
 """Drive planners: fetch the ranges they request from a source."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from jp2batch.core.ranges import ByteRange
@@ -39,9 +39,16 @@ def fetch(
         Fetched bytes of the `located` ranges differ from the bytes in `pieces`.
     """
     asked = coalesced(ranges, source.profile, pieces.may_cross)
-    for start, data in source.read_many(asked):
+    pieces.fill_all(_checked(pieces, source.read_many(asked), located))
+
+
+def _checked(
+    pieces: SparseFile, fetched: Iterable[tuple[int, bytes]], located: Sequence[ByteRange]
+) -> Iterator[tuple[int, bytes]]:
+    """Iterate over fetched data, after comparing them with the `located` ranges."""
+    for start, data in fetched:
         for one in located:
             first, last = max(start, one.start), min(start + len(data), one.stop)
             if first < last and pieces.read(first, last) != data[first - start : last - start]:
                 raise StaleIndex(f"bytes {first} to {last} differ from the index")
-        pieces.fill(start, data)
+        yield start, data

@@ -1,6 +1,7 @@
 """Reference-grid arithmetic: tiles, resolution levels, windows (T.800 annex B)."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -129,7 +130,7 @@ class Selection:
 
     def parts_in(self, tile: int, inside: Rect) -> tuple[Rect, ...]:
         """Return the rectangles to decode of a tile, whose samples are `inside`."""
-        return self.parts[self.tiles.index(tile)] if self.parts else (self.area.intersection(inside),)
+        return self.parts[bisect_left(self.tiles, tile)] if self.parts else (self.area.intersection(inside),)
 
     @property
     def step(self) -> int:
@@ -205,6 +206,23 @@ def tile_edges(siz: Siz, rlevel: int) -> tuple[list[int], list[int]]:
     xs = [siz.xosiz, *(siz.xtosiz + column * siz.xtsiz for column in range(1, columns)), siz.xsiz]
     at_rows = [ceil_div(ceil_div(edge, sampling.yrsiz), 1 << rlevel) for edge in ys]
     return at_rows, [ceil_div(ceil_div(edge, sampling.xrsiz), 1 << rlevel) for edge in xs]
+
+
+class WholeTiles:
+    """Tiles whose samples a selection wants all.
+
+    Tiles of a selection in parts are not among them.
+    """
+
+    def __init__(self, siz: Siz, selection: Selection) -> None:
+        area, (ys, xs) = selection.area, tile_edges(siz, selection.rlevel)
+        self._rows = {n for n, (low, high) in enumerate(pairwise(ys)) if area.y0 <= low and high <= area.y1}
+        self._columns = {n for n, (low, high) in enumerate(pairwise(xs)) if area.x0 <= low and high <= area.x1}
+        self._across, self._any = tile_counts(siz)[1], not selection.parts
+
+    def __contains__(self, tile: int) -> bool:
+        row, column = divmod(tile, self._across)
+        return self._any and row in self._rows and column in self._columns
 
 
 def _tiles(siz: Siz, rlevel: int, area: Rect) -> tuple[int, ...]:

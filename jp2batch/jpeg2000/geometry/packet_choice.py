@@ -39,13 +39,18 @@ class TilePackets:
 
     def ranges(self) -> list[ByteRange]:
         """Return the byte ranges of the packets, sorted and merged."""
-        if not len(self):
-            return []
-        if len(self) == 1:
-            return [ByteRange(int(self.starts[0]), int(self.stops[0]))]
-        breaks = np.flatnonzero(self.starts[1:] != self.stops[:-1])
-        starts = [int(self.starts[0]), *self.starts[breaks + 1].tolist()]
-        return list(map(ByteRange, starts, [*self.stops[breaks].tolist(), int(self.stops[-1])]))
+        return merged_ranges(self.starts, self.stops)
+
+
+def merged_ranges(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> list[ByteRange]:
+    """Return ranges sorted and merged, as `merged` of `core.ranges`."""
+    if not len(starts):
+        return []
+    order = np.argsort(starts, kind="stable")
+    starts, stops = starts[order], np.maximum.accumulate(stops[order])
+    breaks = np.flatnonzero(starts[1:] > stops[:-1])
+    first, last = starts[np.append(0, breaks + 1)], stops[np.append(breaks, -1)]
+    return list(map(ByteRange, first.tolist(), last.tolist()))
 
 
 _NONE = np.zeros(0, np.int64)

@@ -1,9 +1,10 @@
 """Partition of tile-components into precincts (T.800 B.6)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from jp2batch.jpeg2000.geometry.grid import Rect, ceil_div, tile_area
+from jp2batch.jpeg2000.geometry.grid import Rect, ceil_div, tile_area, tile_counts
 from jp2batch.jpeg2000.syntax.coding import CodingStyle
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import Component
@@ -25,6 +26,14 @@ class PrecinctAxis:
     def position(self, index: int) -> int:
         """Return a precinct's position on the reference grid, B.12.1.3 to B.12.1.5."""
         return max(self.origin, (self.first + index) * self.spacing)
+
+    def from_origin(self) -> tuple[int, int, int]:
+        """Return count, first position from the tile's origin, and spacing.
+
+        A single precinct has no spacing, so that it is the same in all tiles.
+        """
+        first = self.first * self.spacing - self.origin
+        return (self.count, first, self.spacing) if self.count > 1 else (self.count, max(0, first), 0)
 
 
 PrecinctGrid = tuple[PrecinctAxis, PrecinctAxis]
@@ -61,6 +70,51 @@ def tile_precincts(header: MainHeader, tile: int) -> PrecinctGrids:
     area = tile_area(header.siz, tile)
     alike = zip(header.siz.components, header.codings, strict=True)
     return tuple(_component_precincts(area, component, coding) for component, coding in alike)
+
+
+class TileShapes:
+    """Shapes of tiles: tiles of equal shape have equal precincts, relative to their own place.
+
+    The precincts of an axis are computed once for each row or column of tiles.
+
+    Parameters
+    ----------
+    header : MainHeader
+        The main header.
+    """
+
+    def __init__(self, header: MainHeader) -> None:
+        self._siz, self._columns = header.siz, tile_counts(header.siz)[1]
+        self._alike = set(zip(header.siz.components, header.codings, strict=True))
+        self._of_row = lru_cache(maxsize=None)(self._row)
+        self._of_column = lru_cache(maxsize=None)(self._column)
+        self._numbers: dict[tuple[int, ...], int] = {}
+
+    def __getitem__(self, tile: int) -> tuple[int, int]:
+        """Return the shape of a tile."""
+        row, column = divmod(tile, self._columns)
+        return self._of_row(row), self._of_column(column)
+
+    def _row(self, row: int) -> int:
+        area = tile_area(self._siz, row * self._columns)
+        return self._number(
+            precinct_axis(area.y0, area.y1, component.yrsiz, coding.levels - resolution, ppy)
+            for component, coding in self._alike
+            for resolution, (_, ppy) in enumerate(coding.precincts)
+        )
+
+    def _column(self, column: int) -> int:
+        area = tile_area(self._siz, column)
+        return self._number(
+            precinct_axis(area.x0, area.x1, component.xrsiz, coding.levels - resolution, ppx)
+            for component, coding in self._alike
+            for resolution, (ppx, _) in enumerate(coding.precincts)
+        )
+
+    def _number(self, axes: Iterable[PrecinctAxis]) -> int:
+        """Return a number for some precincts relative to the tile; equal ones have the same."""
+        relative = tuple(value for axis in axes for value in axis.from_origin())
+        return self._numbers.setdefault(relative, len(self._numbers))
 
 
 def precinct_counts(grids: PrecinctGrids) -> tuple[tuple[int, ...], ...]:

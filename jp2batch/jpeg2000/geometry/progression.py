@@ -140,16 +140,7 @@ def packet_order(header: MainHeader, grids: PrecinctGrids, *, more_layers: int =
 
 def _from_origin(grids: PrecinctGrids) -> tuple[tuple[tuple[_Axis, _Axis], ...], ...]:
     """Return precincts relative to the tile, whose place changes no order."""
-    return tuple(
-        tuple(
-            (
-                (rows.count, rows.first * rows.spacing - rows.origin, rows.spacing),
-                (columns.count, columns.first * columns.spacing - columns.origin, columns.spacing),
-            )
-            for rows, columns in levels
-        )
-        for levels in grids
-    )
+    return tuple(tuple((rows.from_origin(), columns.from_origin()) for rows, columns in levels) for levels in grids)
 
 
 @lru_cache(maxsize=32)

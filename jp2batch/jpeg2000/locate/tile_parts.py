@@ -15,9 +15,9 @@ from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile, check_claims, has_all_packets
 from jp2batch.jpeg2000.locate.tile_lengths import TileLengths
-from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_tile_part
+from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, parse_tile_parts, read_tile_part
 from jp2batch.jpeg2000.syntax.markers import Marker, Sot
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, gather, require
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, Wanted, gather, require, requirements
 
 _FREE = StoreCosts(latency=0, bandwidth=1e9, connections=1)
 
@@ -153,7 +153,26 @@ def with_plm(header: MainHeader, part: TilePartHeader, ordinal: int) -> TilePart
 
 
 def _at_places(query: TileQuery, places: Iterable[TilePartExtent]) -> Steps[list[TilePartHeader]]:
-    return (yield from gather([_at_place(query, place) for place in places if place.tile in query.tiles]))
+    """Read the tile-part headers of the wanted tiles, nearly all at once.
+
+    Unusual headers are then read one by one.
+    """
+    pieces, own = query.pieces, [place for place in places if place.tile in query.tiles]
+    wanted: list[Wanted] = []
+    for place in own:
+        _check_length(place)
+        if pieces.peek(place.start, place.start + Sot.SIZE) is None:
+            ahead = query.ahead(place.tile, place.length)
+            wanted += requirements(pieces, place.start, place.start + Sot.SIZE, ahead)
+    if wanted:
+        yield wanted
+    parts = parse_tile_parts(pieces, [ByteRange(place.start, place.start + place.length) for place in own])
+    pairs = [
+        (place, part if part and _is_there(query, place, part.sot) else None)
+        for place, part in zip(own, parts, strict=True)
+    ]
+    others = iter((yield from gather(_at_place(query, place) for place, part in pairs if part is None)))
+    return [with_plm(query.header, part or next(others), place.ordinal) for place, part in pairs]
 
 
 def _by_tile(parts: Iterable[TilePartHeader], tiles: Collection[int]) -> Iterable[list[TilePartHeader]]:
@@ -175,15 +194,23 @@ def _by_tile(parts: Iterable[TilePartHeader], tiles: Collection[int]) -> Iterabl
 
 def _at_place(query: TileQuery, place: TilePartExtent) -> Steps[TilePartHeader]:
     pieces = query.pieces
-    if place.length < Sot.SIZE + 2:
-        raise InconsistentFile(f"TLM entry {place.ordinal} claims a tile-part of {place.length} bytes")
     data = yield from require(pieces, place.start, place.start + Sot.SIZE, query.ahead(place.tile, place.length))
     sot = Sot.parse(data)
-    is_last = place.start + place.length >= query.codestream.stop - len(Marker.EOC.code)
-    if sot is None or sot.tile != place.tile or (sot.length or is_last * place.length) != place.length:
+    if sot is None or not _is_there(query, place, sot):
         raise InconsistentFile(f"TLM entry {place.ordinal} leads to byte {place.start}, without this tile-part")
     try:
         part = yield from read_tile_part(pieces, place.start, sot, place.start + place.length, Ahead())
     except CorruptImage as error:
         raise InconsistentFile(str(error)) from None
-    return with_plm(query.header, part, place.ordinal)
+    return part
+
+
+def _check_length(place: TilePartExtent) -> None:
+    if place.length < Sot.SIZE + 2:
+        raise InconsistentFile(f"TLM entry {place.ordinal} claims a tile-part of {place.length} bytes")
+
+
+def _is_there(query: TileQuery, place: TilePartExtent, sot: Sot) -> bool:
+    """Return whether a SOT is that of an extent."""
+    is_last = place.start + place.length >= query.codestream.stop - len(Marker.EOC.code)
+    return sot.tile == place.tile and (sot.length or is_last * place.length) == place.length

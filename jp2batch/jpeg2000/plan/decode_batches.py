@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jp2batch.core.ranges import ByteRange, merged
 from jp2batch.jpeg2000.assemble import TileBlock, block_tiles, tile_blocks
-from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead
+from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, wanted_ranges
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps, fetch
 
 BATCH = 16 << 20  # bytes per batch: enough to keep connections busy, few compared with a full image
@@ -53,11 +53,14 @@ def read_batch(pieces: SparseFile, batch: Batch) -> Steps[None]:
 def _batches(image: Image, reading: ResolvedRead, blocks: list[TileBlock]) -> Iterator[Batch]:
     together: list[TileBlock] = []
     ranges: list[ByteRange] = []
+    size = 0
     for block in blocks:
+        own = wanted_ranges(block_tiles(image.header, reading, block))
         together.append(block)
-        ranges += [r for tile in block_tiles(image.header, reading, block) for r in tile.ranges()]
-        if sum(span.size for span in ranges) >= BATCH:
+        ranges += own
+        size += sum(span.size for span in own)
+        if size >= BATCH:
             yield Batch(tuple(together), tuple(merged(ranges)))
-            together, ranges = [], []
+            together, ranges, size = [], [], 0
     if together:
         yield Batch(tuple(together), tuple(merged(ranges)))

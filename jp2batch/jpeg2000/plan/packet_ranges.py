@@ -1,26 +1,29 @@
 """Byte ranges of a tile's wanted packets, from PLT (T.800 A.7.3)."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jp2batch.jpeg2000.geometry.grid import Selection
-from jp2batch.jpeg2000.geometry.packet_choice import TilePackets, choose_packets
-from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
+from jp2batch.jpeg2000.geometry.grid import Selection, WholeTiles
+from jp2batch.jpeg2000.geometry.packet_choice import PacketChoice, TilePackets, choose_packets
+from jp2batch.jpeg2000.geometry.precinct_grids import TileShapes, tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import wanted_precincts
 from jp2batch.jpeg2000.geometry.progression import count_packets, packet_order
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker
+from jp2batch.jpeg2000.syntax.pointers import PacketLengths
 
 _CHANGES = "a tile changes its coding or progression"
 _MOST_LAYERS = 65535
+_AT_ONCE = 1 << 16  # packets located together
 _MOST_PACKETS = 1 << 20  # packets of a tile: more take too much memory to list
 
 
 def locate_packets(
-    header: MainHeader, parts: Iterable[TilePartHeader], selection: Selection
+    header: MainHeader, parts: Sequence[TilePartHeader], selection: Selection
 ) -> tuple[TilePackets | None, str]:
     """Return the byte ranges of a tile's packets for a selection.
 
@@ -31,21 +34,78 @@ def locate_packets(
     reason : str
         Reason of the uncertainty; else empty.
     """
-    parts = tuple(parts)
     if reason := _obstacle(parts):
         return None, reason
     starts, stops = _positions(parts)
-    if len(starts) > _MOST_PACKETS:
+    choice, reason = _choice(header, parts[0].sot.tile, selection, {len(starts)})
+    return (TilePackets(choice, starts[choice.places], stops[choice.places]) if choice else None), reason
+
+
+def locate_all(
+    header: MainHeader, tiles: Mapping[int, Sequence[TilePartHeader]], selection: Selection
+) -> tuple[dict[int, TilePackets], list[str]]:
+    """Return the packets of many tiles for a selection, as `locate_packets`.
+
+    Tiles of equal shape wanted as a whole are located together.
+
+    Returns
+    -------
+    packets : dict of int to TilePackets
+        Incomplete if there are reasons.
+    reasons : list of str
+        Reasons of the uncertainty.
+    """
+    packets: dict[int, TilePackets] = {}
+    reasons = dict[str, None]()
+    alike: dict[tuple[int, int], list[int]] = {}
+    shapes, whole = TileShapes(header), WholeTiles(header.siz, selection)
+    for tile, parts in tiles.items():
+        if reason := _obstacle(parts):
+            reasons[reason] = None
+        elif len(parts) == 1 and tile in whole:
+            alike.setdefault(shapes[tile], []).append(tile)
+        else:
+            found, reason = locate_packets(header, parts, selection)
+            packets.update({tile: found} if found else {})
+            reasons.update({reason: None} if reason else {})
+    for group in alike.values():
+        choice, reason = _choice(header, group[0], selection, {len(_lengths(tiles[tile][0])) for tile in group})
+        reasons.update({reason: None} if reason else {})
+        if choice is not None:
+            packets.update(_located_alike(choice, {tile: tiles[tile][0] for tile in group}))
+    return packets, list(reasons)
+
+
+def _choice(
+    header: MainHeader, tile: int, selection: Selection, counts: Collection[int]
+) -> tuple[PacketChoice | None, str]:
+    """Return the wanted packets of a tile; None and a reason if PLT has other numbers."""
+    if max(counts) > _MOST_PACKETS:
         return None, f"a tile has more than {_MOST_PACKETS} packets"
-    tile = parts[0].sot.tile
     grids = tile_precincts(header, tile)
-    if count_packets(header, grids) != len(starts):
+    if {count_packets(header, grids)} != set(counts):
         return None, "PLT has another number of packets than the tile"
-    choice = choose_packets(packet_order(header, grids), wanted_precincts(header, selection, tile, grids))
-    return TilePackets(choice, starts[choice.places], stops[choice.places]), ""
+    return choose_packets(packet_order(header, grids), wanted_precincts(header, selection, tile, grids)), ""
 
 
-def _positions(parts: tuple[TilePartHeader, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _located_alike(choice: PacketChoice, parts: Mapping[int, TilePartHeader]) -> Iterator[tuple[int, TilePackets]]:
+    """Iterate over tiles of a single tile-part each, with the same wanted packets."""
+    count = len(choice.order)
+    tiles, step = list(parts.items()), max(1, _AT_ONCE // max(1, count))
+    for some in (tiles[first : first + step] for first in range(0, len(tiles), step)):
+        lengths = np.concatenate([_lengths(part) for _, part in some]).reshape(len(some), count)
+        stops = np.cumsum(lengths, axis=1) + np.array([[part.data] for _, part in some])
+        starts, stops = (stops - lengths)[:, choice.places], stops[:, choice.places]
+        for (tile, _), *own in zip(some, starts, stops, strict=True):
+            yield tile, TilePackets(choice, *own)
+
+
+def _lengths(part: TilePartHeader) -> PacketLengths:
+    """Return the packet lengths of a tile-part without obstacle."""
+    return cast(PacketLengths, part.packet_lengths)
+
+
+def _positions(parts: Sequence[TilePartHeader]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the starts and stops of all packets."""
     lengths = [part.packet_lengths for part in parts if part.packet_lengths is not None]
     if len(lengths) == 1:
@@ -67,7 +127,7 @@ def needs_whole_tiles(header: MainHeader) -> str:
     return ""
 
 
-def _obstacle(parts: tuple[TilePartHeader, ...]) -> str:
+def _obstacle(parts: Sequence[TilePartHeader]) -> str:
     """Return why packets cannot be located in this tile, else empty."""
     for part in parts:
         if part.changes_coding:

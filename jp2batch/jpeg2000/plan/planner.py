@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from jp2batch.core.costs import PRICE, StoreCosts
 from jp2batch.core.errors import ImageTooLarge
 from jp2batch.core.ranges import ByteRange
-from jp2batch.jpeg2000.geometry.grid import Selection, check_grid, largest_tile, tile_count
+from jp2batch.jpeg2000.geometry.grid import Selection, WholeTiles, check_grid, largest_tile, tile_count
 from jp2batch.jpeg2000.geometry.precincts import is_partial
 from jp2batch.jpeg2000.geometry.progression import check_packets
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile
@@ -34,7 +34,7 @@ from jp2batch.jpeg2000.locate.tile_parts import (
 )
 from jp2batch.jpeg2000.plan.estimates import LARGEST_AHEAD, expected_bytes, guess_ahead
 from jp2batch.jpeg2000.plan.gate import header_obstacle, misplaced_boxes
-from jp2batch.jpeg2000.plan.packet_ranges import locate_packets, needs_whole_tiles
+from jp2batch.jpeg2000.plan.packet_ranges import locate_all, locate_packets, needs_whole_tiles
 from jp2batch.jpeg2000.plan.resolved_read import Image, LocatedBy, Precision, ResolvedRead, Tile
 from jp2batch.jpeg2000.syntax.boxes import read_container
 from jp2batch.jpeg2000.syntax.channels import check_header_box
@@ -231,17 +231,18 @@ def _tiles(
         return whole, []
     if reason := needs_whole_tiles(header):
         return whole, [reason]
-    tiles, reasons = {}, dict[str, None]()
-    for number, tile in whole.items():
-        packets, reason = locate_packets(header, tile.parts, selection)
-        tiles[number] = Tile(tile.parts, packets)
-        reasons.update({reason: None} if reason else {})
-    return (whole if reasons else tiles), list(reasons)  # a codestream cannot mix both kinds of tiles
+    packets, reasons = locate_all(header, {number: tile.parts for number, tile in whole.items()}, selection)
+    if reasons:
+        return whole, reasons  # a codestream cannot mix both kinds of tiles
+    return {number: Tile(tile.parts, packets[number]) for number, tile in whole.items()}, []
 
 
 def needs_packets(header: MainHeader, selection: Selection) -> bool:
     """Return whether a selection can omit some packets."""
-    return selection.rlevel > 0 or any(is_partial(header, selection, tile) for tile in selection.tiles)
+    if selection.rlevel > 0:
+        return True
+    whole = WholeTiles(header.siz, selection)
+    return any(is_partial(header, selection, tile) for tile in selection.tiles if tile not in whole)
 
 
 def _without_eoc(image: Image, parts: Sequence[TilePartHeader]) -> list[str]:

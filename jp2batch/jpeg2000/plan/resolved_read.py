@@ -1,12 +1,14 @@
 """An image with its headers read; the resolved read of a selection."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import Selection
-from jp2batch.jpeg2000.geometry.packet_choice import TilePackets
+from jp2batch.jpeg2000.geometry.packet_choice import TilePackets, merged_ranges
 from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
 from jp2batch.jpeg2000.syntax.boxes import Container
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
@@ -41,17 +43,21 @@ class Tile:
     packets: TilePackets | None
     """Byte ranges of the wanted packets; None = whole tile-parts."""
 
-    def ranges(self) -> list[ByteRange]:
-        """Return the byte ranges wanted of this tile."""
-        if self.packets is None:
-            return [ByteRange(part.start, part.stop) for part in self.parts]
-        return self.packets.ranges()
-
     @property
     def weight(self) -> int:
         """Approximate size in memory, in bytes."""
         lengths = (0 if part.packet_lengths is None else part.packet_lengths.nbytes for part in self.parts)
         return 600 * len(self.parts) + sum(lengths) + (0 if self.packets is None else 400 + 16 * len(self.packets))
+
+
+def wanted_ranges(tiles: Iterable[Tile]) -> list[ByteRange]:
+    """Return the byte ranges wanted of tiles, sorted and merged."""
+    tiles = list(tiles)
+    parts = [part for tile in tiles if tile.packets is None for part in tile.parts]
+    packets = [tile.packets for tile in tiles if tile.packets is not None]
+    starts = np.concatenate([np.array([part.start for part in parts], np.int64), *(own.starts for own in packets)])
+    stops = np.concatenate([np.array([part.stop for part in parts], np.int64), *(own.stops for own in packets)])
+    return merged_ranges(starts, stops)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,15 @@
 """Main header and tile-part headers of a codestream (T.800 A.3)."""
 
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from jp2batch.core.errors import CorruptImage, UnsupportedImage
+from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.syntax.coding import Cod, CodingStyle, Quantization
 from jp2batch.jpeg2000.syntax.markers import Marker, Segment, Siz, Sot
-from jp2batch.jpeg2000.syntax.pointers import PacketLengths, parse_plm, parse_plt, parse_tlm
+from jp2batch.jpeg2000.syntax.pointers import PacketLengths, parse_lists, parse_plm, parse_plt, parse_tlm
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, require
 
 _LARGEST_HEADER = 64 << 20  # bytes
@@ -16,6 +20,8 @@ _MISPLACED = {  # by the end marker of the header: markers forbidden in it, tabl
     Marker.SOD: frozenset({Marker.CAP, Marker.SIZ, Marker.TLM, Marker.PLM, Marker.PPM, Marker.CRG}),
 }
 _WITHOUT_LENGTH = range(0xFF30, 0xFF40)  # reserved markers without a segment: table A.1
+_SOT, _PLT, _SOD = Marker.SOT.code + b"\0\x0a", Marker.PLT.code, Marker.SOD.code
+_SOT_FIELDS = struct.Struct(">HIBB")
 _INFORMATIVE = frozenset({Marker.PLT, Marker.COM})  # of a tile-part header: packets can be decoded without them
 
 
@@ -121,6 +127,56 @@ def read_tile_part(pieces: SparseFile, start: int, sot: Sot, stop: int, ahead: A
         changes_coding=any(s.marker != Marker.PPT for s in others),  # an unknown marker may also change the coding
         segments=others,
     )
+
+
+def parse_tile_parts(pieces: SparseFile, extents: Sequence[ByteRange]) -> list[TilePartHeader | None]:
+    """Return the headers of tile-parts already read.
+
+    Only headers of SOT and at most one PLT, each within a piece, are parsed; for others, the result is None. The rest
+    is as in `read_tile_part`.
+    """
+    found = [_usual_header(*pieces.piece_at(start), stop - start) for start, stop in extents]
+    lengths = iter(parse_lists([plt for header in found if header for plt in (header.plt,) if plt is not None]))
+    return [
+        header
+        and TilePartHeader(
+            sot=header.sot,
+            start=start,
+            data=start + header.size,
+            stop=stop,
+            packet_lengths=None if header.plt is None else next(lengths),
+            packed_headers=False,
+            changes_coding=False,
+        )
+        for (start, stop), header in zip(extents, found, strict=True)
+    ]
+
+
+class _UsualHeader(NamedTuple):
+    """A tile-part header of SOT and at most one PLT."""
+
+    sot: Sot
+    plt: bytes | None
+    """Packet lengths as in PLT; None without PLT."""
+    size: int
+    """Bytes up to the first packet."""
+
+
+def _usual_header(data: bytes, at: int, length: int) -> _UsualHeader | None:
+    """Parse the header of a tile-part at an offset; None if unusual."""
+    limit = min(len(data), at + length)
+    if not data.startswith(_SOT, at) or limit < at + Sot.SIZE + 2:
+        return None
+    sot = Sot(*_SOT_FIELDS.unpack_from(data, at + len(_SOT)))
+    position, plt = at + Sot.SIZE, None
+    if data.startswith(_PLT, position) and position + 5 <= limit:  # with Lplt and Zplt
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if end < position + 5:
+            return None
+        position, plt = end, data[position + 5 : end]
+    if not data.startswith(_SOD, position) or position + 2 > limit:
+        return None
+    return _UsualHeader(sot, plt, position + 2 - at)
 
 
 def _read_segments(

@@ -1,6 +1,8 @@
 """Pointer marker segments: TLM, PLT, PLM (T.800 A.7)."""
 
 import struct
+from collections.abc import Sequence
+from itertools import accumulate, compress, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,20 +58,24 @@ def parse_lengths(data: bytes) -> PacketLengths | None:
     Each byte holds seven bits of a length; its highest bit means continuation. Returns None if the data are malformed
     or too long.
     """
-    if len(data) > _LARGEST_LIST:
-        return None
+    return parse_lists([data])[0]
+
+
+def parse_lists(lists: Sequence[bytes]) -> list[PacketLengths | None]:
+    """Return the packet lengths of many lists, see `parse_lengths`."""
+    usable = [len(one) <= _LARGEST_LIST and one[-1:] < b"\x80" for one in lists]
+    data = b"".join(compress(lists, usable))
     values = np.frombuffer(data, np.uint8)
-    if data.isascii():  # each length has one byte, as in small tiles
-        return None if 0 in data else values.astype(np.int64)
     ends = np.flatnonzero(values < 0x80)
-    if values[-1] >= 0x80:
-        return None
     sizes = np.diff(ends, prepend=-1)
-    longest = int(sizes.max())
-    if longest > _LONGEST_LENGTH:
-        return None
     lengths = values[ends].astype(np.int64)
-    for place in range(1, longest):
+    for place in range(1, min(_LONGEST_LENGTH, int(sizes.max(initial=0)))):
         longer = np.flatnonzero(sizes > place)
         lengths[longer] |= (values[ends[longer] - place].astype(np.int64) & 0x7F) << 7 * place
-    return lengths if lengths.all() else None  # the shortest packet has one byte, B.10.3
+    bounds = [0, *accumulate(len(one) if fit else 0 for one, fit in zip(lists, usable, strict=True))]
+    edges = np.searchsorted(ends, bounds)
+    wrong = np.flatnonzero((lengths == 0) | (sizes > _LONGEST_LENGTH))  # the shortest packet has one byte, B.10.3
+    for one in (np.searchsorted(edges, wrong, "right") - 1).tolist():
+        usable[one] = False
+    slices = pairwise(edges.tolist())
+    return [lengths[start:stop] if fit else None for (start, stop), fit in zip(slices, usable, strict=True)]

@@ -7,6 +7,7 @@ a value. It does no I/O and has no clock; its caller fetches the ranges.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 from jp2batch.core.errors import CorruptImage
@@ -58,19 +59,27 @@ class SparseFile:
 
     def add(self, start: int, data: bytes) -> None:
         """Add `data` read at `start`, disjoint from all earlier data."""
-        self._insert(start, start + len(data), data)
+        self._insert([(start, start + len(data), data)])
 
     def fill(self, start: int, data: bytes) -> None:
         """Add fetched `data`, except bytes already present."""
+        self.fill_all([(start, data)])
+
+    def fill_all(self, fetched: Iterable[tuple[int, bytes]]) -> None:
+        """Add disjoint fetched data, as (position, bytes), like `fill`."""
         self._fetched = True
-        for gap in self.missing(start, start + len(data)):
-            self._insert(gap.start, gap.stop, data[gap.start - start : gap.stop - start])
+        self._insert(
+            [
+                (gap.start, gap.stop, data[gap.start - start : gap.stop - start])
+                for start, data in fetched
+                for gap in self.missing(start, start + len(data))
+            ]
+        )
 
     def fill_unknown(self, start: int, stop: int) -> None:
         """Mark a range as fetched without bytes, for a dry run."""
         self._fetched = True
-        for gap in self.missing(start, stop):
-            self._insert(gap.start, gap.stop, None)
+        self._insert([(gap.start, gap.stop, None) for gap in self.missing(start, stop)])
 
     def may_cross(self, start: int, stop: int) -> bool:
         """Return whether fetching a range would repeat no fetched byte."""
@@ -111,9 +120,7 @@ class SparseFile:
             for begin, end, data in touched
             for start, stop in _without(begin, end, ranges)
         ]
-        self._starts[first:past] = [start for start, _, _ in left]
-        self._stops[first:past] = [stop for _, stop, _ in left]
-        self._data[first:past] = [data for _, _, data in left]
+        self._replace(first, past, left)
 
     def peek(self, start: int, stop: int) -> bytes | None:
         """Return the bytes of a range within a single piece, else None.
@@ -125,6 +132,16 @@ class SparseFile:
             return None
         first = self._starts[index]
         return data[start - first : stop - first]
+
+    def piece_at(self, position: int) -> tuple[bytes, int]:
+        """Return the piece with a position, and its offset there.
+
+        Without such a piece, it is empty.
+        """
+        index = bisect_right(self._starts, position) - 1
+        if index < 0 or position >= self._stops[index] or (data := self._data[index]) is None:
+            return b"", 0
+        return data, position - self._starts[index]
 
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes of a fully read range.
@@ -146,13 +163,20 @@ class SparseFile:
             index += 1
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _insert(self, start: int, stop: int, data: bytes | None) -> None:
-        if start == stop:
+    def _insert(self, spans: list[tuple[int, int, bytes | None]]) -> None:
+        """Insert disjoint (start, stop, data), disjoint from all others."""
+        spans = [span for span in spans if span[0] < span[1]]
+        if not spans:
             return
-        index = bisect_right(self._starts, start)
-        self._starts.insert(index, start)
-        self._stops.insert(index, stop)
-        self._data.insert(index, data)
+        first = bisect_left(self._starts, min(map(itemgetter(0), spans)))
+        past = bisect_left(self._starts, max(map(itemgetter(0), spans)))
+        touched = zip(self._starts[first:past], self._stops[first:past], self._data[first:past], strict=True)
+        self._replace(first, past, sorted([*touched, *spans], key=itemgetter(0)))
+
+    def _replace(self, first: int, past: int, spans: list[tuple[int, int, bytes | None]]) -> None:
+        self._starts[first:past] = [start for start, _, _ in spans]
+        self._stops[first:past] = [stop for _, stop, _ in spans]
+        self._data[first:past] = [data for _, _, data in spans]
 
 
 def _without(start: int, stop: int, ranges: Sequence[ByteRange]) -> Iterator[ByteRange]:
@@ -185,15 +209,22 @@ def require(pieces: SparseFile, start: int, stop: int, ahead: Ahead = Ahead()) -
     """
     if (known := pieces.peek(start, stop)) is not None:
         return known
+    if missing := requirements(pieces, start, stop, ahead):
+        yield missing
+    return pieces.read(start, stop)
+
+
+def requirements(pieces: SparseFile, start: int, stop: int, ahead: Ahead) -> list[Wanted]:
+    """Return the requests of `require`; none if all bytes are present."""
     if stop > pieces.size:
         raise CorruptImage(
             "", f"the file is cut short: {pieces.size} bytes instead of at least {stop}", "fetch it again"
         )
-    if not pieces.covers(start, stop):
-        decisive = stop + ahead.header
-        gaps = pieces.missing(start, min(decisive + ahead.data, pieces.size))
-        yield [Wanted(gap, max(gap.start, min(gap.stop, decisive))) for gap in gaps]
-    return pieces.read(start, stop)
+    if pieces.covers(start, stop):
+        return []
+    decisive = stop + ahead.header
+    gaps = pieces.missing(start, min(decisive + ahead.data, pieces.size))
+    return [Wanted(gap, max(gap.start, min(gap.stop, decisive))) for gap in gaps]
 
 
 def fetch(pieces: SparseFile, ranges: Sequence[ByteRange]) -> Steps[None]:

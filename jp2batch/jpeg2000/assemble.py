@@ -15,13 +15,12 @@ it reads TLM.)
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from jp2batch.jpeg2000.geometry.grid import Rect, image_area, samples, tile_counts
 from jp2batch.jpeg2000.geometry.packet_choice import NO_PACKETS
 from jp2batch.jpeg2000.geometry.reduction import reduced_siz
-from jp2batch.jpeg2000.plan.packet_data import whole_tile
+from jp2batch.jpeg2000.plan.packet_data import Parts, whole_tiles
 from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile
 from jp2batch.jpeg2000.syntax.boxes import SIGNATURE, Container
 from jp2batch.jpeg2000.syntax.coding import Quantization
@@ -114,9 +113,15 @@ def assemble(pieces: SparseFile, image: Image, reading: ResolvedRead, block: Til
     if by_packets and rlevel and (smaller := reduced_siz(siz, rlevel)):
         header, reduce = _reduced(header, smaller, rlevel), 0
     tiles = block_tiles(image.header, reading, block)
-    parts = [
-        part for number, tile in enumerate(tiles) for part in _tile_parts(pieces, header, number, tile, by_packets)
-    ]
+    cut = {number: tile for number, tile in enumerate(tiles) if tile.packets is not None}
+    packets = whole_tiles(pieces, header, cut, guarded=by_packets)
+    parts: Parts = []
+    for number, tile in enumerate(tiles):
+        if tile.packets is not None:
+            parts += _tile_part(Sot(number, 0, 0, 1), packets.pop(number))
+        else:
+            for part in tile.parts:
+                parts += _as_it_is(pieces, part, number, len(tile.parts))
     component = siz.components[0]
     data = b"".join([_main_header(header, by_packets, reduce < rlevel), *parts, Marker.EOC.code])
     alike = not any(part.changes_coding for tile in tiles for part in tile.parts)
@@ -204,7 +209,7 @@ def _reduced(header: MainHeader, siz: Siz, rlevel: int) -> MainHeader:
 def _main_header(header: MainHeader, guarded: bool, reduced: bool) -> bytes:
     """Return the main header; unchanged segments are copied.
 
-    Changed are SIZ; COD if `guarded`, for the SOP and the layer added by `whole_tile`; and COC, QCD and QCC
+    Changed are SIZ; COD if `guarded`, for the SOP and the layer added by `whole_tiles`; and COC, QCD and QCC
     if `reduced`. (Otherwise a tile with more levels may need all step sizes.)
     """
     parts = [Marker.SOC.code, header.siz.encode()]
@@ -234,21 +239,14 @@ def _component_segment(header: MainHeader, segment: Segment) -> bytes:
     return encode_segment(Marker.QCC, segment.body[:size] + header.quantizations[component].encode())
 
 
-def _tile_parts(pieces: SparseFile, header: MainHeader, number: int, tile: Tile, guarded: bool) -> Iterator[bytes]:
-    if tile.packets is None:
-        yield from (_as_it_is(pieces, part, number, len(tile.parts)) for part in tile.parts)
-    else:
-        yield _tile_part(Sot(number, 0, 0, 1), b"".join(whole_tile(pieces, header, number, tile, guarded)))
-
-
-def _as_it_is(pieces: SparseFile, part: TilePartHeader, number: int, parts: int) -> bytes:
+def _as_it_is(pieces: SparseFile, part: TilePartHeader, number: int, parts: int) -> Parts:
     segments = b"".join(segment.encode() for segment in part.segments)
-    return _tile_part(replace(part.sot, tile=number, parts=parts), pieces.read(part.data, part.stop), segments)
+    return _tile_part(replace(part.sot, tile=number, parts=parts), [pieces.read(part.data, part.stop)], segments)
 
 
-def _tile_part(sot: Sot, packets: bytes, segments: bytes = b"") -> bytes:
-    length = Sot.SIZE + len(segments) + len(_SOD) + len(packets)
-    return b"".join([Sot(sot.tile, length, sot.part, sot.parts).encode(), segments, _SOD, packets])
+def _tile_part(sot: Sot, packets: Parts, segments: bytes = b"") -> Parts:
+    length = Sot.SIZE + len(segments) + len(_SOD) + sum(map(len, packets))
+    return [Sot(sot.tile, length, sot.part, sot.parts).encode() + segments + _SOD, *packets]
 
 
 def _box(kind: str, content: bytes) -> bytes:

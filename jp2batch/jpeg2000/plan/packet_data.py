@@ -1,10 +1,11 @@
 """Bytes of a tile's packets for a decoder; unwanted packets are empty.
 
-Contiguous empty packets are a slice of a template, so that a tile costs little per packet.
+Contiguous empty packets are a slice of a template, shared by tiles of equal shape, so that a tile costs little.
 """
 
 import re
 import struct
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -12,82 +13,87 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jp2batch.core.errors import CorruptImage
-from jp2batch.jpeg2000.geometry.packet_choice import TilePackets, places_in
-from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
+from jp2batch.jpeg2000.geometry.packet_choice import NO_PACKETS, PacketChoice, places_in
+from jp2batch.jpeg2000.geometry.precinct_grids import TileShapes, tile_precincts
 from jp2batch.jpeg2000.geometry.progression import PacketOrder, count_packets, packet_order
 from jp2batch.jpeg2000.plan.resolved_read import Tile
-from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
+from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 _NO_DATA = (b"\0", b"\x80")  # an empty packet, and a packet without code-blocks
 _SOP, _EPH = Marker.SOP.code, Marker.EPH.code
-_FEW = 16  # packets: fewer are handled one by one
+_AT_ONCE = 1 << 16  # packets cut together
 _SOP_LAYOUT = struct.Struct(">2sHH")
 
+Parts = list[bytes | memoryview]
+"""Bytes in parts, to be joined."""
 
-def whole_tile(
-    pieces: SparseFile, header: MainHeader, number: int, tile: Tile, guarded: bool
-) -> list[bytes | memoryview]:
-    """Return all packets of a tile; unwanted packets are empty.
 
-    If `guarded`, SOP precedes each packet, and a layer is added.
+def whole_tiles(pieces: SparseFile, header: MainHeader, tiles: Mapping[int, Tile], guarded: bool) -> dict[int, Parts]:
+    """Return all packets of each tile; unwanted packets are empty.
+
+    If `guarded`, SOP precedes each packet, and a layer is added. Tiles of equal shape with the same wanted packets are
+    cut together.
     """
-    grids, packets = tile_precincts(header, number), tile.packets
-    if packets is None or not len(packets):
-        return [_empty_packets(count_packets(header, grids, more_layers=int(guarded)), header.cod.eph, guarded)]
-    order = packet_order(header, grids, more_layers=int(guarded))
-    empty = _empty_packets(len(order), header.cod.eph, guarded)
-    if len(packets) <= _FEW:
-        return _few_packets(pieces, header, tile.parts, packets, order, guarded=guarded)
-    data = b"".join(pieces.read(start, stop) for start, stop in packets.ranges())
-    edges = np.zeros(len(packets) + 1, np.int64)  # of the packets in `data`
-    np.cumsum(packets.stops - packets.starts, out=edges[1:])
-    sops = _check_cut(header, data, edges, _certain(tile.parts, packets))
-    size, places = len(empty) // len(order), places_in(packets.choice, order)
-    if (places[1:] < places[:-1]).any():
-        raise CorruptImage("", "its packets change places at another resolution level")
-    own = np.where(sops, 0, _SOP_LAYOUT.size) if guarded else 0  # no packet header begins like SOP, B.10.1
-    ends = (places * size + own).tolist()
-    begins = [0, *((places + 1) * size).tolist()]
-    view, bounds = memoryview(data), edges.tolist()
-    result: list[bytes | memoryview] = [b""] * (2 * len(packets) + 1)
-    result[:-1:2] = [empty[start:stop] for start, stop in zip(begins, ends, strict=False)]
-    result[1::2] = [view[start:stop] for start, stop in pairwise(bounds)]
-    result[-1] = empty[begins[-1] :]
+    alike: dict[tuple[tuple[int, int], PacketChoice], list[int]] = {}
+    shapes = TileShapes(header)
+    for number, tile in tiles.items():
+        alike.setdefault((shapes[number], (tile.packets or NO_PACKETS).choice), []).append(number)
+    result: dict[int, Parts] = {}
+    for (_, choice), numbers in alike.items():
+        grids, count = tile_precincts(header, numbers[0]), len(choice.places)
+        if not count:
+            packets = count_packets(header, grids, more_layers=int(guarded))
+            result.update({number: [_empty_packets(packets, header.cod.eph, guarded)] for number in numbers})
+            continue
+        order, step = packet_order(header, grids, more_layers=int(guarded)), max(1, _AT_ONCE // count)
+        for first in range(0, len(numbers), step):
+            some = numbers[first : first + step]
+            own = _tiles_alike(pieces, header, [tiles[number] for number in some], order, guarded=guarded)
+            result.update(zip(some, own, strict=True))
     return result
 
 
-def _few_packets(
-    pieces: SparseFile,
-    header: MainHeader,
-    parts: tuple[TilePartHeader, ...],
-    packets: TilePackets,
-    order: PacketOrder,
-    *,
-    guarded: bool,
-) -> list[bytes | memoryview]:
-    """Return all packets of a tile, reading them one by one.
-
-    It does the same as `whole_tile`, faster than operations on short arrays.
-    """
+def _tiles_alike(
+    pieces: SparseFile, header: MainHeader, tiles: Sequence[Tile], order: PacketOrder, *, guarded: bool
+) -> Iterator[Parts]:
+    """Iterate over all packets of each tile; all have the same wanted packets."""
+    located = [tile.packets for tile in tiles if tile.packets is not None]
+    starts, stops = (np.concatenate(each) for each in zip(*((one.starts, one.stops) for one in located), strict=True))
+    follows = np.append(False, starts[1:] == stops[:-1])
+    runs = np.flatnonzero(~follows)
+    ends = np.append(runs[1:], 0) - 1
+    data = b"".join(map(pieces.read, starts[runs].tolist(), stops[ends].tolist()))
+    edges = np.zeros(len(starts) + 1, np.int64)  # of the packets in `data`
+    np.cumsum(stops - starts, out=edges[1:])
+    certain = follows | np.isin(starts, [part.data for tile in tiles for part in tile.parts])  # starts of packets
+    sops = _check_cut(header, data, edges, certain)
+    places, count, view = places_in(located[0].choice, order), len(located[0]), memoryview(data)
+    if (places[1:] < places[:-1]).any():
+        raise CorruptImage("", "its packets change places at another resolution level")
     empty = _empty_packets(len(order), header.cod.eph, guarded)
-    size, position = len(empty) // len(order), 0
-    certain = {part.data for part in parts}
-    places = places_in(packets.choice, order).tolist()
-    result: list[bytes | memoryview] = []
-    for place, start, stop in zip(places, packets.starts.tolist(), packets.stops.tolist(), strict=True):
-        data = pieces.read(start, stop)
-        several = data.find(_SOP, 1) >= 0 or (header.cod.eph and data.count(_EPH) != 1)
-        if several or (len(data) == 1 and data not in _NO_DATA and start not in certain):
-            raise CorruptImage("", "PLT contradicts the packets", "fetch the file again")
-        if place * size < position:
-            raise CorruptImage("", "its packets change places at another resolution level")
-        certain.add(stop)
-        own = _SOP_LAYOUT.size if guarded and not data.startswith(_SOP) else 0
-        result += (empty[position : place * size + own], data)
-        position = (place + 1) * size
-    return [*result, empty[position:]]
+    between: dict[bytes, list[bytes]] = {}
+    packets = [view[start:stop] for start, stop in pairwise(edges.tolist())]
+    for first in range(0, len(packets), count):
+        own = sops[first : first + count]
+        if (key := own.tobytes()) not in between:
+            between[key] = _between(empty, len(order), places, own if guarded else None)
+        result: Parts = [b""] * (2 * count + 1)
+        result[::2], result[1::2] = between[key], packets[first : first + count]
+        yield result
+
+
+def _between(empty: bytes, count: int, places: NDArray[np.int64], sops: NDArray[np.bool_] | None) -> list[bytes]:
+    """Return the empty packets before, between and behind wanted packets.
+
+    With `sops`, a SOP precedes each wanted packet that does not begin with one. No packet header begins like SOP,
+    B.10.1.
+    """
+    size = len(empty) // count
+    ends = places * size + (0 if sops is None else np.where(sops, 0, _SOP_LAYOUT.size))
+    bounds = zip([0, *((places + 1) * size).tolist()], [*ends.tolist(), len(empty)], strict=True)
+    return [empty[start:stop] for start, stop in bounds]
 
 
 @lru_cache(maxsize=8)
@@ -103,18 +109,6 @@ def _empty_packets(count: int, eph: bool, guarded: bool) -> bytes:
     packets = np.tile(model, (count, 1))
     packets[:, 4:6] = np.arange(count).astype(">u2").view(np.uint8).reshape(-1, 2)
     return packets.tobytes()
-
-
-def _certain(parts: tuple[TilePartHeader, ...], packets: TilePackets) -> NDArray[np.bool_]:
-    """Return which packets certainly start at a packet's start.
-
-    They are the first of a tile-part, or follow another packet.
-    """
-    certain = np.zeros(len(packets), np.bool_)
-    for part in parts:
-        certain |= packets.starts == part.data
-    certain[1:] |= packets.starts[1:] == packets.stops[:-1]
-    return certain
 
 
 def _check_cut(

@@ -226,15 +226,14 @@ def _tiles(
     by_tile: dict[int, list[TilePartHeader]] = {}
     for part in parts:
         by_tile.setdefault(part.sot.tile, []).append(part)
-    whole = {number: Tile(tuple(own), None) for number, own in by_tile.items()}
-    if at_best != "packets" or not needs_packets(header, selection):
-        return whole, []
-    if reason := needs_whole_tiles(header):
-        return whole, [reason]
-    packets, reasons = locate_all(header, {number: tile.parts for number, tile in whole.items()}, selection)
-    if reasons:
-        return whole, reasons  # a codestream cannot mix both kinds of tiles
-    return {number: Tile(tile.parts, packets[number]) for number, tile in whole.items()}, []
+    reasons: list[str] = []
+    if at_best == "packets" and needs_packets(header, selection):
+        reason = needs_whole_tiles(header)
+        packets, reasons = ({}, [reason]) if reason else locate_all(header, by_tile, selection)
+        if not reasons:
+            return {number: Tile(tuple(own), packets[number]) for number, own in by_tile.items()}, []
+    # a codestream cannot mix both kinds of tiles
+    return {number: Tile(tuple(own), None) for number, own in by_tile.items()}, reasons
 
 
 def needs_packets(header: MainHeader, selection: Selection) -> bool:

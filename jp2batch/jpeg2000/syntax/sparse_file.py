@@ -87,8 +87,13 @@ class SparseFile:
 
     def missing(self, start: int, stop: int) -> list[ByteRange]:
         """Return the unread parts of a range."""
-        gaps, position = [], start
-        index = max(0, bisect_right(self._starts, start) - 1)
+        index = bisect_right(self._starts, start)
+        covered = self._stops[index - 1] if index else 0
+        if covered >= stop:
+            return []
+        if covered <= start and (index == len(self._starts) or self._starts[index] >= stop):
+            return [ByteRange(start, stop)] if start < stop else []
+        gaps, position = [], max(start, covered)
         while position < stop and index < len(self._starts):
             if self._starts[index] > position:
                 gaps.append(ByteRange(position, min(stop, self._starts[index])))
@@ -100,6 +105,8 @@ class SparseFile:
 
     def read_parts(self, start: int, stop: int) -> list[tuple[int, bytes]]:
         """Return the read parts of a range, as (position, bytes)."""
+        if (whole := self.peek(start, stop)) is not None:
+            return [(start, whole)]
         bounds = [start, *(edge for gap in self.missing(start, stop) for edge in (gap.start, gap.stop)), stop]
         spans = zip(bounds[::2], bounds[1::2], strict=True)
         return [(first, self.read(first, last)) for first, last in spans if first < last]
@@ -220,10 +227,10 @@ def requirements(pieces: SparseFile, start: int, stop: int, ahead: Ahead) -> lis
         raise CorruptImage(
             "", f"the file is cut short: {pieces.size} bytes instead of at least {stop}", "fetch it again"
         )
-    if pieces.covers(start, stop):
-        return []
     decisive = stop + ahead.header
     gaps = pieces.missing(start, min(decisive + ahead.data, pieces.size))
+    if not gaps or gaps[0].start >= stop:
+        return []
     return [Wanted(gap, max(gap.start, min(gap.stop, decisive))) for gap in gaps]
 
 

@@ -27,6 +27,8 @@ BENCHMARKS = {
     "tail_latency": "tail_latency.measure",
     "tls": "tls.measure",
     "local_read": "local_read.measure",
+    "scaling_tiles": "scaling_tiles.measure",
+    "scaling_cubes": "scaling_tiles.cubes",
     "time_series": "time_series.measure",
     "cube": "cube.measure",
     "cube_ndvi": "cube_ndvi.measure",

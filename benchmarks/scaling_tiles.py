@@ -74,8 +74,8 @@ def measure(setting: Setting) -> Table:
     head = ("image", "read", "CPU", "of it Python", "OpenJPEG alone", "of OpenJPEG's", "Python, each", "MB", *DEMANDED)
     note = (
         f"Processor time. Tiles of {_TILE} x {_TILE} pixels, 3 packets each, or precincts of 4 x 4. OpenJPEG decodes "
-        "the same area of the whole file, which is in memory. Python, each: a tile or packet of the image. Memory beyond "
-        f"imports. Medians of {setting.few_rounds}. Demanded: Python's time of OpenJPEG's."
+        "the same area of the whole file, which is in memory. Python, each: a tile or packet of the image. Memory "
+        f"beyond imports. Medians of {setting.few_rounds}. Demanded: Python's time of OpenJPEG's."
     )
     return Table(head, rows, [note], demands).without_empty_columns()
 

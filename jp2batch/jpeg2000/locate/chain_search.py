@@ -20,6 +20,7 @@ from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent, TileQuery
 from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Steps, Wanted, disjoint, gather, require
 
+_SHORT, _LOCAL_AHEAD = 2 << 10, 32 << 10  # bytes: many short tile-parts of a local file are read together
 HOP = 4 << 10
 """Bytes to read at each SOT, to pass short tile-parts together."""
 
@@ -60,10 +61,12 @@ class ChainSearch:
         self.count = tile_count(self.header.siz)
         self.end = self.codestream.stop - len(SOT) // 2  # expected position of EOC
         self._last = KnownStretch(self.end, self.count, self.end, self.count, self.end)
-        self.hop = max(self.hop, self.query.request_worth // 2)
         sibling = self.query.sibling
         self.sibling = sibling if sibling is not None and len(sibling.lengths) == self.count else None
         self.mean = max(Sot.SIZE + 2, (self.end - self.header.stop) // self.count)
+        is_local = self.query.store.latency == 0 and self.mean < _SHORT
+        self._ahead = _LOCAL_AHEAD if is_local else self.query.request_worth // 2
+        self.hop = max(self.hop, self._ahead)
 
     def advance(self, begin: Callable[[], list[Steps[None]] | None]) -> Steps[None]:
         """Run generators side by side until `begin` returns None.
@@ -236,7 +239,7 @@ class ChainSearch:
 
     def _come_to(self, position: int, tile: int) -> Steps[ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage]:
         likely = self.query.ahead(tile, self.mean) if tile in self.query.tiles else Ahead(0, self.hop)
-        guess = Ahead(likely.header, max(likely.data, self.query.request_worth // 2))
+        guess = Ahead(likely.header, max(likely.data, self._ahead))
         outcome: ChainedTilePart | ChainEnd | InconsistentFile | CorruptImage
         self._open.add(position)
         try:

@@ -9,7 +9,7 @@ from jp2batch.core.errors import CorruptImage, UnsupportedImage
 from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.syntax.coding import Cod, CodingStyle, Quantization
 from jp2batch.jpeg2000.syntax.markers import Marker, Segment, Siz, Sot
-from jp2batch.jpeg2000.syntax.pointers import PacketLengths, parse_lists, parse_plm, parse_plt, parse_tlm
+from jp2batch.jpeg2000.syntax.pointers import PacketLengths, parse_lengths, parse_lists, parse_plm, parse_plt, parse_tlm
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, require
 
 _LARGEST_HEADER = 64 << 20  # bytes
@@ -114,6 +114,8 @@ def read_tile_part(pieces: SparseFile, start: int, sot: Sot, stop: int, ahead: A
     ahead : Ahead
         Bytes to fetch together with the first missing byte.
     """
+    if (usual := _usual_header(*pieces.piece_at(start), stop - start)) is not None:
+        return usual.tile_part(start, stop, None if usual.plt is None else parse_lengths(usual.plt))
     segments, sod = yield from _read_segments(pieces, start + Sot.SIZE, Marker.SOD, ahead, stop)
     lengths = [s for s in segments if s.marker == Marker.PLT]
     others = tuple(s for s in segments if s.marker not in _INFORMATIVE)
@@ -138,16 +140,7 @@ def parse_tile_parts(pieces: SparseFile, extents: Sequence[ByteRange]) -> list[T
     found = [_usual_header(*pieces.piece_at(start), stop - start) for start, stop in extents]
     lengths = iter(parse_lists([plt for header in found if header for plt in (header.plt,) if plt is not None]))
     return [
-        header
-        and TilePartHeader(
-            sot=header.sot,
-            start=start,
-            data=start + header.size,
-            stop=stop,
-            packet_lengths=None if header.plt is None else next(lengths),
-            packed_headers=False,
-            changes_coding=False,
-        )
+        header and header.tile_part(start, stop, None if header.plt is None else next(lengths))
         for (start, stop), header in zip(extents, found, strict=True)
     ]
 
@@ -160,6 +153,10 @@ class _UsualHeader(NamedTuple):
     """Packet lengths as in PLT; None without PLT."""
     size: int
     """Bytes up to the first packet."""
+
+    def tile_part(self, start: int, stop: int, lengths: PacketLengths | None) -> TilePartHeader:
+        """Return the tile-part of this extent, with its packet lengths."""
+        return TilePartHeader(self.sot, start, start + self.size, stop, lengths, False, False)
 
 
 def _usual_header(data: bytes, at: int, length: int) -> _UsualHeader | None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from jp2batch.jpeg2000.syntax.markers import Segment
 
 _LARGEST_LIST = 4 << 20  # bytes: a million packets or more
+_SHORT = 64  # bytes of a list parsed faster one by one than as an array
 _LONGEST_LENGTH = 5  # bytes: 35 bits, more than Psot has
 
 PacketLengths = NDArray[np.int64]
@@ -58,7 +59,17 @@ def parse_lengths(data: bytes) -> PacketLengths | None:
     Each byte holds seven bits of a length; its highest bit means continuation. Returns None if the data are malformed
     or too long.
     """
-    return parse_lists([data])[0]
+    if len(data) > _SHORT:
+        return parse_lists([data])[0]
+    lengths, length, size = [], 0, 0
+    for byte in data:
+        length, size = length << 7 | byte & 0x7F, size + 1
+        if byte < 0x80:
+            if not length or size > _LONGEST_LENGTH:
+                return None
+            lengths.append(length)
+            length = size = 0
+    return None if size else np.array(lengths, np.int64)
 
 
 def parse_lists(lists: Sequence[bytes]) -> list[PacketLengths | None]:

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from jp2batch.core.errors import CorruptImage, UnsupportedImage
 from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.syntax.coding import Cod, Quantization
-from jp2batch.jpeg2000.syntax.headers import check_supported
-from jp2batch.jpeg2000.syntax.markers import Marker, Segment, Siz, Sot
-from jp2batch.jpeg2000.syntax.pointers import parse_lengths, parse_plm, parse_plt, parse_tlm
+from jp2batch.jpeg2000.syntax.headers import check_supported, read_tile_part
+from jp2batch.jpeg2000.syntax.markers import Marker, Segment, Siz, Sot, encode_segment
+from jp2batch.jpeg2000.syntax.pointers import parse_lengths, parse_lists, parse_plm, parse_plt, parse_tlm
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile
 from jp2batch.sample.encode import Coding as Encoding
 from jp2batch.storage.source import MemorySource
 from support import rewrite
@@ -77,6 +78,42 @@ def test_lengths_are_the_sums_of_seven_bits(lengths, rest):
         assert data[-1] >= 0x80 or 0 in expected or max(expected) >> 28 or b"\x80" in data
     else:
         assert parsed.tolist() == expected
+
+
+@given(st.lists(st.one_of(st.binary(max_size=80), st.lists(st.integers(1, 127), min_size=60).map(bytes))))
+def test_many_lists_are_parsed_like_each_alone(lists):
+    together = [None if lengths is None else lengths.tolist() for lengths in parse_lists(lists)]
+    alone = [None if lengths is None else lengths.tolist() for lengths in map(parse_lengths, lists)]
+    assert together == alone
+
+
+@given(
+    st.binary(max_size=9), st.dictionaries(st.integers(0, 30), st.sampled_from(b"\0\1\2\3\x58\x64\x93\xff"), max_size=2)
+)
+def test_a_header_in_a_piece_is_read_as_one_in_many(plt, changes):
+    segment = encode_segment(Marker.PLT, b"\0" + plt) if plt else b""
+    data = bytearray(Sot(3, 60, 0, 1).encode() + segment + Marker.SOD.code + bytes(range(1, 30)))[:60]
+    for place, value in changes.items():
+        if place >= Sot.SIZE:
+            data[min(place, len(data) - 1)] = value
+    whole, cut = SparseFile(60), SparseFile(60)
+    whole.add(0, bytes(data))
+    for place, value in enumerate(data):
+        cut.add(place, bytes([value]))
+    read = [outcome_of(pieces, Sot(3, 60, 0, 1), len(data)) for pieces in (whole, cut)]
+    assert read[0] == read[1]
+
+
+def outcome_of(pieces: SparseFile, sot: Sot, stop: int):
+    """Return what a tile-part header is read as, or the error."""
+    try:
+        next(read_tile_part(pieces, 0, sot, stop, Ahead()))
+    except StopIteration as end:
+        part, lengths = end.value, end.value.packet_lengths
+        return part, None if lengths is None else lengths.tolist()
+    except CorruptImage as error:
+        return str(error)
+    return "asks for more"
 
 
 def test_segments_are_put_in_the_order_of_their_index():

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from jp2batch.core.ranges import ByteRange, merged
 from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.geometry import progression
-from jp2batch.jpeg2000.geometry.grid import Rect, ceil_div, select_area, tile_area, tile_samples
+from jp2batch.jpeg2000.geometry.grid import Rect, WholeTiles, ceil_div, select_area, tile_area, tile_samples
 from jp2batch.jpeg2000.geometry.packet_choice import TilePackets, choose_packets, places_in
-from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
+from jp2batch.jpeg2000.geometry.precinct_grids import TileShapes, tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import Precincts, PrecinctUnion, wanted_precincts
 from jp2batch.jpeg2000.geometry.progression import Packet, count_packets, packet_order
-from jp2batch.jpeg2000.plan.packet_ranges import locate_packets
+from jp2batch.jpeg2000.plan.packet_ranges import locate_all, locate_packets
 from jp2batch.jpeg2000.syntax.coding import PROGRESSIONS, CodingStyle
 from jp2batch.jpeg2000.syntax.markers import Component, Siz
 from jp2batch.storage.source import MemorySource
@@ -242,6 +242,45 @@ def test_located_packets_are_those_of_a_plain_loop(header, data):
     assert packets is not None, reason
     assert list(map(ByteRange, packets.starts.tolist(), packets.stops.tolist())) == expected
     assert packets.ranges() == merged(expected)
+
+
+@given(headers(), st.data())
+def test_tiles_located_together_are_located_as_each_alone(header, data):
+    rlevel = data.draw(st.integers(0, min(coding.levels for coding in header.codings)))
+    tiles = range(ceil_div(38, header.siz.ytsiz) * ceil_div(45, header.siz.xtsiz))
+    inside = [tile_samples(header.siz, tile, rlevel) for tile in (tiles[0], tiles[-1])]
+    y0, x0 = data.draw(st.integers(inside[0].y0, inside[1].y1)), data.draw(st.integers(inside[0].x0, inside[1].x1))
+    area = Rect(y0, x0, data.draw(st.integers(y0, inside[1].y1)), data.draw(st.integers(x0, inside[1].x1)))
+    selection = select_area(header, rlevel, area)
+    rng, position, parts = np.random.default_rng(data.draw(st.integers(0, 99))), 1000, {}
+    wrong = data.draw(st.sampled_from([-1, *selection.tiles]))
+    for tile in selection.tiles:
+        packets = count_packets(header, tile_precincts(header, tile)) + (tile == wrong)
+        lengths = rng.integers(1, 300, packets)
+        of = SimpleNamespace(sot=SimpleNamespace(tile=tile), start=position, data=position + 20, packet_lengths=lengths)
+        position += 20 + int(lengths.sum())
+        parts[tile] = [SimpleNamespace(**vars(of), stop=position, changes_coding=False, packed_headers=False)]
+    found, reasons = locate_all(header, parts, selection)
+    alone = {tile: locate_packets(header, own, selection) for tile, own in parts.items()}
+    assert set(reasons) == {reason for _, reason in alone.values()} - {""}
+    assert reasons or set(found) == set(parts)
+    for tile, packets in found.items():
+        assert packets.choice.places.tolist() == alone[tile][0].choice.places.tolist()
+        assert packets.starts.tolist() == alone[tile][0].starts.tolist()
+        assert packets.stops.tolist() == alone[tile][0].stops.tolist()
+    whole, samples = (
+        WholeTiles(header.siz, selection),
+        {t: tile_samples(header.siz, t, rlevel) for t in selection.tiles},
+    )
+    assert all((tile in whole) == (own.intersection(area) == own) for tile, own in samples.items())
+
+
+@given(headers())
+def test_tiles_of_equal_shape_have_the_same_packets(header):
+    shapes, orders = TileShapes(header), {}
+    for tile in range(ceil_div(38, header.siz.ytsiz) * ceil_div(45, header.siz.xtsiz)):
+        order = list(packet_order(header, tile_precincts(header, tile)))
+        assert orders.setdefault(shapes[tile], order) == order
 
 
 @pytest.mark.parametrize("order", PROGRESSIONS)

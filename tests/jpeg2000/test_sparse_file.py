@@ -39,6 +39,22 @@ def test_what_is_missing_is_just_what_was_not_added(known, asked):
     assert pieces.read(asked.start, asked.stop) == DATA[asked.start : asked.stop]
 
 
+@given(st.lists(ranges, max_size=12), st.lists(ranges, max_size=12), ranges)
+def test_filling_all_at_once_is_filling_one_by_one(known, fetched, asked):
+    each, together = SparseFile(200), SparseFile(200)
+    for start, stop in merged(known):
+        each.add(start, DATA[start:stop])
+        together.add(start, DATA[start:stop])
+    parts = [(start, DATA[start:stop]) for start, stop in merged(fetched)]
+    for start, data in parts:
+        each.fill(start, data)
+    together.fill_all(reversed(parts))
+    assert each.missing(0, 200) == together.missing(0, 200)
+    assert each.read_parts(*asked) == together.read_parts(*asked)
+    data, offset = together.piece_at(asked.start)
+    assert data[offset : offset + 1] == (DATA[asked.start :][:1] if each.covers(asked.start, asked.start + 1) else b"")
+
+
 @given(st.lists(st.tuples(ranges, st.integers(0, 60)), max_size=20))
 def test_disjoint_ranges_decide_as_far_as_their_parts(parts):
     wanted = [Wanted(span, min(span.stop, span.start + head)) for span, head in parts]

@@ -45,7 +45,7 @@ def fetch(
 def _checked(
     pieces: SparseFile, fetched: Iterable[tuple[int, bytes]], located: Sequence[ByteRange]
 ) -> Iterator[tuple[int, bytes]]:
-    """Iterate over fetched data, after comparing them with the `located` ranges."""
+    """Compare fetched data with located ranges."""
     for start, data in fetched:
         for one in located:
             first, last = max(start, one.start), min(start + len(data), one.stop)

@@ -73,8 +73,9 @@ def tile_precincts(header: MainHeader, tile: int) -> PrecinctGrids:
 
 
 class TileShapes:
-    """Shapes of tiles: tiles of equal shape have equal precincts, relative to their own place.
+    """Numbers for the shapes of tiles.
 
+    Tiles of equal shape have equal precincts, relative to their own place.
     The precincts of an axis are computed once for each row or column of tiles.
 
     Parameters
@@ -112,7 +113,7 @@ class TileShapes:
         )
 
     def _number(self, axes: Iterable[PrecinctAxis]) -> int:
-        """Return a number for some precincts relative to the tile; equal ones have the same."""
+        """Return a number for equal precincts, relative to their tiles."""
         relative = tuple(value for axis in axes for value in axis.from_origin())
         return self._numbers.setdefault(relative, len(self._numbers))
 

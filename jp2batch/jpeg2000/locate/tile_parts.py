@@ -153,9 +153,9 @@ def with_plm(header: MainHeader, part: TilePartHeader, ordinal: int) -> TilePart
 
 
 def _at_places(query: TileQuery, places: Iterable[TilePartExtent]) -> Steps[list[TilePartHeader]]:
-    """Read the tile-part headers of the wanted tiles, nearly all at once.
+    """Read the tile-part headers of the wanted tiles.
 
-    Unusual headers are then read one by one.
+    Usual headers are parsed together, others one by one.
     """
     pieces, own = query.pieces, [place for place in places if place.tile in query.tiles]
     wanted: list[Wanted] = []
@@ -211,6 +211,6 @@ def _check_length(place: TilePartExtent) -> None:
 
 
 def _is_there(query: TileQuery, place: TilePartExtent, sot: Sot) -> bool:
-    """Return whether a SOT is that of an extent."""
+    """Return whether a SOT fits an extent."""
     is_last = place.start + place.length >= query.codestream.stop - len(Marker.EOC.code)
     return sot.tile == place.tile and (sot.length or is_last * place.length) == place.length

@@ -58,7 +58,7 @@ def whole_tiles(pieces: SparseFile, header: MainHeader, tiles: Mapping[int, Tile
 def _tiles_alike(
     pieces: SparseFile, header: MainHeader, tiles: Sequence[Tile], order: PacketOrder, *, guarded: bool
 ) -> Iterator[Parts]:
-    """Iterate over all packets of each tile; all have the same wanted packets."""
+    """Iterate over all packets of tiles with the same choice."""
     located = [tile.packets for tile in tiles if tile.packets is not None]
     starts, stops = (np.concatenate(each) for each in zip(*((one.starts, one.stops) for one in located), strict=True))
     follows = np.append(False, starts[1:] == stops[:-1])

@@ -44,7 +44,7 @@ def locate_packets(
 def locate_all(
     header: MainHeader, tiles: Mapping[int, Sequence[TilePartHeader]], selection: Selection
 ) -> tuple[dict[int, TilePackets], list[str]]:
-    """Return the packets of many tiles for a selection, as `locate_packets`.
+    """Locate the packets of many tiles, as `locate_packets` does.
 
     Tiles of equal shape wanted as a whole are located together.
 
@@ -79,7 +79,7 @@ def locate_all(
 def _choice(
     header: MainHeader, tile: int, selection: Selection, counts: Collection[int]
 ) -> tuple[PacketChoice | None, str]:
-    """Return the wanted packets of a tile; None and a reason if PLT has other numbers."""
+    """Return the wanted packets of a tile, or a reason for None."""
     if max(counts) > _MOST_PACKETS:
         return None, f"a tile has more than {_MOST_PACKETS} packets"
     grids = tile_precincts(header, tile)
@@ -89,7 +89,10 @@ def _choice(
 
 
 def _located_alike(choice: PacketChoice, parts: Mapping[int, TilePartHeader]) -> Iterator[tuple[int, TilePackets]]:
-    """Iterate over tiles of a single tile-part each, with the same wanted packets."""
+    """Iterate over the packets of tiles with the same choice.
+
+    Each tile has a single tile-part.
+    """
     count = len(choice.order)
     tiles, step = list(parts.items()), max(1, _AT_ONCE // max(1, count))
     for some in (tiles[first : first + step] for first in range(0, len(tiles), step)):

@@ -146,7 +146,7 @@ def parse_tile_parts(pieces: SparseFile, extents: Sequence[ByteRange]) -> list[T
 
 
 class _UsualHeader(NamedTuple):
-    """A tile-part header of SOT and at most one PLT."""
+    """A tile-part header of SOT and at most a single PLT."""
 
     sot: Sot
     plt: bytes | None
@@ -160,7 +160,7 @@ class _UsualHeader(NamedTuple):
 
 
 def _usual_header(data: bytes, at: int, length: int) -> _UsualHeader | None:
-    """Parse the header of a tile-part at an offset; None if unusual."""
+    """Parse a tile-part header at an offset; None if unusual."""
     limit = min(len(data), at + length)
     if not data.startswith(_SOT, at) or limit < at + Sot.SIZE + 2:
         return None

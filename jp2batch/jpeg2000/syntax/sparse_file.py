@@ -141,7 +141,7 @@ class SparseFile:
         return data[start - first : stop - first]
 
     def piece_at(self, position: int) -> tuple[bytes, int]:
-        """Return the piece with a position, and its offset there.
+        """Return the piece with a position, and the offset in it.
 
         Without such a piece, it is empty.
         """
@@ -222,7 +222,10 @@ def require(pieces: SparseFile, start: int, stop: int, ahead: Ahead = Ahead()) -
 
 
 def requirements(pieces: SparseFile, start: int, stop: int, ahead: Ahead) -> list[Wanted]:
-    """Return the requests of `require`; none if all bytes are present."""
+    """Return the missing bytes of a range, with read-ahead.
+
+    Empty if none of the range is missing.
+    """
     if stop > pieces.size:
         raise CorruptImage(
             "", f"the file is cut short: {pieces.size} bytes instead of at least {stop}", "fetch it again"

@@ -23,7 +23,7 @@ from jp2batch.image.place import place_of
 from jp2batch.jpeg2000.assemble import TileBlock, assemble
 from jp2batch.jpeg2000.geometry.grid import Selection, samples, select_area, tile_area, tile_counts
 from jp2batch.jpeg2000.plan.packet_ranges import locate_packets, needs_whole_tiles
-from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile
+from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile, wanted_ranges
 from jp2batch.jpeg2000.syntax.boxes import Container
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_header, read_tile_part
 from jp2batch.jpeg2000.syntax.markers import Marker, Sot
@@ -134,7 +134,7 @@ def decode_prefix(header: bytes, rlevel: int, dtype: np.dtype[np.generic], data:
         raise _stale()
     selection = _of_tile(main, sot.tile, rlevel)
     tile = _tile(main, part, selection)
-    if tile.ranges()[-1].stop > pieces.size:
+    if wanted_ranges([tile])[-1].stop > pieces.size:
         raise _stale()
     return _decoded(pieces, main, ResolvedRead(selection, "index", {sot.tile: tile}, ()), dtype)
 
@@ -188,7 +188,7 @@ def _only_part(tile: Tile) -> TilePartHeader:
 
 def _prefix(header: MainHeader, part: TilePartHeader, rlevel: int) -> ByteRange:
     """Return the bytes of a tile at a level, from SOT on."""
-    ranges = _tile(header, part, _of_tile(header, part.sot.tile, rlevel)).ranges()
+    ranges = wanted_ranges([_tile(header, part, _of_tile(header, part.sot.tile, rlevel))])
     contiguous = len(ranges) == 1 and ranges[0].start in (part.start, part.data)
     reason = f"level {rlevel} of tile {part.sot.tile} is not at the beginning of its tile-part"
     _refuse("" if contiguous else reason)

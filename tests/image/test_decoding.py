@@ -161,10 +161,10 @@ def test_a_store_that_fails_halfway_ends_the_read_with_its_error():
         read_from(Failing(WITH_TLM.data, profile=FREE), lambda opened: opened.selected(0), threads=2)
 
 
-@pytest.mark.parametrize("few", [0, 1 << 20])
+@pytest.mark.parametrize("at_once", [1, 1 << 20])
 @pytest.mark.parametrize("sop", [False, True])
-def test_few_packets_and_many_are_assembled_alike(monkeypatch: pytest.MonkeyPatch, few: int, sop: bool):
-    monkeypatch.setattr(packet_data, "_FEW", few)
+def test_tiles_cut_alone_and_together_are_assembled_alike(monkeypatch: pytest.MonkeyPatch, at_once: int, sop: bool):
+    monkeypatch.setattr(packet_data, "_AT_ONCE", at_once)
     image = Made(replace(PLAIN.coding, layers=3, progression="PCRL", precincts=(16, 16), sop=sop, eph=sop))
     for rlevel, window in ((0, Window((20, 33), (70, 90))), (1, None), (image.coding.levels, None)):
         source = MemorySource(image.data, profile=FREE)

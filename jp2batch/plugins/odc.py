@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.overlap import ReprojectInfo, compute_reproject_roi
@@ -196,10 +195,12 @@ class _OnGrid:
                 planes[nodata_mask(planes, nodata)] = fill
             return
         to = self.geobox[overlap.roi_dst]
+        canvas = np.zeros((*values.shape[:-2], *grid.shape), values.dtype)  # its untouched part takes no memory
+        canvas[..., rows, columns] = values  # GDAL's weights depend on the size of the image it sees
         reproject(
-            values,
+            canvas,
             planes,
-            src_transform=grid.transform @ Affine.translation(columns.start, rows.start),
+            src_transform=grid.transform,
             src_crs=grid.crs_wkt,
             src_nodata=nodata,
             dst_transform=to.transform,

@@ -60,7 +60,7 @@ def grid_of(kind: str, seed: int, bounds: tuple[float, ...]) -> GeoBox:
     x0, y0, x1, y1 = bounds
     centre = random.uniform(x0 - 400, x1 + 400), random.uniform(y0 - 400, y1 + 400)
     x, y = Transformer.from_crs(EPSG, epsg, always_xy=True).transform(*centre)
-    rows, columns = (int(size) for size in random.integers(20, 200, 2))
+    rows, columns = (int(size) for size in random.integers(20, 600, 2))
     metres = {"native": 10.0, "shifted": 10.0, "between": random.uniform(3, 9)}.get(kind, random.uniform(4, 13))
     left, top = x - metres * columns / 2, y + metres * rows / 2
     if kind == "native":

@@ -30,7 +30,7 @@ Way = Callable[["Client", Sequence[str]], list[str]]
 def measure(setting: Setting) -> Table:
     """Measure the throughput of a batch."""
     count = 2 if setting.quick else _REQUESTS
-    scene = setting.scene
+    scene = setting.scene_of("uneven")
     ways: list[tuple[str, Way, list[Path]]] = [
         ("dask.delayed: whole file, then glymur", naively, scene.copies(count, tlm=True)),
         ("jp2batch.run, TLM", by_jp2batch, scene.copies(count, tlm=True)),

@@ -25,8 +25,8 @@ _SMALL, _MANY = 8_192, 100  # bytes of the requests whose computing is told, and
 
 def measure(setting: Setting) -> Table:
     """Measure reads of the S3 protocol."""
-    scene = setting.scene
-    window = usual_window(scene.size)
+    scene = setting.scene_of("uneven")
+    window = usual_window(scene.size, "uneven")
     side = window.rows.size
     cases: dict[str, tuple[bool, int, Window | None, bool]] = {
         "overview, TLM": (True, 4, None, False),

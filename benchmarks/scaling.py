@@ -33,10 +33,10 @@ def latency(setting: Setting) -> Table:
     """Measure an overview over links of several latencies."""
     times: dict[str, list[float]] = {way.label: [] for way in _WAYS}
     case = Case("overview", LOWEST, None, _WAYS)
-    latencies = _LATENCIES[:1] if setting.quick else _LATENCIES
+    latencies, scene = _LATENCIES[:1] if setting.quick else _LATENCIES, setting.scene_of("uneven")
     for delay in latencies:
         with serving(setting.folder, replace(LINK, latency=delay)) as server:
-            reads = [read_of(case, way, setting.scene, server) for way in _WAYS]
+            reads = [read_of(case, way, scene, server) for way in _WAYS]
             for way, taken in zip(_WAYS, in_turns(reads, setting.few_rounds, str(setting.warm_up)), strict=True):
                 times[way.label].append(taken.seconds)
     axis = [delay * 1000 for delay in latencies]
@@ -58,11 +58,12 @@ def images(setting: Setting) -> Table:
         "jp2batch.run, TLM": (by_jp2batch, True),
     }
     times: dict[str, list[float]] = {label: [] for label in ways}
-    wanted = digest(expected(setting.scene, LOWEST, None))
+    scene = setting.scene_of("uneven")
+    wanted = digest(expected(scene, LOWEST, None))
     with serving(setting.folder, LINK) as server:
         for count in counts:
             for label, (way, tlm) in ways.items():
-                urls = [server.url(path) for path in setting.scene.copies(count, tlm=tlm)]
+                urls = [server.url(path) for path in scene.copies(count, tlm=tlm)]
                 taken = []
                 for _ in range(setting.few_rounds):
                     took, found = in_fresh_process(run, way, str(setting.warm_up), urls)

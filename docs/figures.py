@@ -15,10 +15,12 @@ _WAYS = {
 }
 """Columns, and prefixes of the names of their readers."""
 _LINES = {
-    "overview 687², TLM": "overview, 687 x 687",
-    "overview 687², no TLM": "the same of a file without TLM",
-    "window 500², TLM": "window, 500 x 500",
-    "window 500², known": "the same, tiles known from an index",
+    "uneven: overview 687², TLM": "overview, 687 x 687",
+    "uneven: overview 687², no TLM": "the same of a file without TLM",
+    "uneven: overview 687², no TLM, sibling known": "the same, another band read before",
+    "uneven: window 500², TLM": "window, 500 x 500",
+    "uneven: window 500², no TLM": "the same of a file without TLM",
+    "uneven: window 500², known": "the same, tiles known from an index",
 }
 """Names of reads in the benchmarks, and in the README."""
 
@@ -39,12 +41,12 @@ def _table(page: str) -> Table:
     for section in ("remote_overviews", "remote_windows"):
         what = ""
         for row in _rows(page, section):
-            what = row["read"] or what
+            what = row["scene: read"] or what
             # Of several settings of a reader, the last has the most knowledge.
             reads.setdefault(what, {})[_way(row["with"])] = f"{row['time']}, {row['MB']} MB"
     lines = {line: reads[name] for name, line in _LINES.items()} | _batch(page)
     return Table(
-        ["of bands of 85 MB, 30 ms away", *_WAYS],
+        ["of a band of 46 MB, 30 ms away", *_WAYS],
         [[line, *(cells.get(way, "") for way in _WAYS)] for line, cells in lines.items()],
     )
 

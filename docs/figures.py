@@ -19,8 +19,8 @@ _LINES = {
     "uneven: overview 687², no TLM": "the same of a file without TLM",
     "uneven: overview 687², no TLM, sibling known": "the same, another band read before",
     "uneven: window 500², TLM": "window, 500 x 500",
-    "uneven: window 500², no TLM": "the same of a file without TLM",
-    "uneven: window 500², known": "the same, tiles known from an index",
+    "uneven: window 500², no TLM": "this window of a file without TLM",
+    "uneven: window 500², known": "this window, tiles known from an index",
 }
 """Names of reads in the benchmarks, and in the README."""
 

@@ -35,9 +35,7 @@ class ConcurrentArray(BackendArray):
 
     async def async_getitem(self, key: indexing.ExplicitIndexer) -> Any:
         """Read in another thread."""
-        await asyncio.sleep(
-            0
-        )  # so that all reads of a `gather` are prepared before threads compete for the interpreter
+        await asyncio.sleep(0)  # a `gather` prepares all its reads before threads compete for the interpreter
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(_readers(), context.run, self.__getitem__, key)
 

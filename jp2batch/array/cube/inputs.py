@@ -158,8 +158,15 @@ def heads_of(images: Sequence[CubeImage], each: Each, *, alike: bool = False) ->
     ImageNotFound
         An image is missing. If it is of a product, the hint names the sizes that exist.
     """
-    if not alike:
-        return _heads(images, images, each)
+    return _heads_alike(images, each) if alike else _heads(images, images, each)
+
+
+def _heads_alike(images: Sequence[CubeImage], each: Each) -> list[Head]:
+    """Return the headers of all images, most of them taken from another.
+
+    The first image of a coding is read, and those in the index are known. Others take the header of the first, if the
+    file alone tells all of it.
+    """
     groups: dict[object, list[CubeImage]] = defaultdict(list)
     for image in images:
         groups[_coding(image)].append(image)

@@ -20,7 +20,7 @@ from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent, TileQuery
 from jp2batch.jpeg2000.syntax.markers import Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Steps, Wanted, disjoint, gather, require
 
-_SHORT, _LOCAL_AHEAD = 2 << 10, 32 << 10  # bytes: many short tile-parts of a local file are read together
+_LOCAL_SHORT, _LOCAL_AHEAD = 2 << 10, 32 << 10  # bytes: many short tile-parts of a local file are read together
 HOP = 4 << 10
 """Bytes to read at each SOT, to pass short tile-parts together."""
 
@@ -64,7 +64,7 @@ class ChainSearch:
         sibling = self.query.sibling
         self.sibling = sibling if sibling is not None and len(sibling.lengths) == self.count else None
         self.mean = max(Sot.SIZE + 2, (self.end - self.header.stop) // self.count)
-        is_local = self.query.store.latency == 0 and self.mean < _SHORT
+        is_local = self.query.store.latency == 0 and self.mean < _LOCAL_SHORT
         self._ahead = _LOCAL_AHEAD if is_local else self.query.request_worth // 2
         self.hop = max(self.hop, self._ahead)
 

@@ -110,7 +110,7 @@ class Draft:
     pixels: NDArray[np.int32]
     coding: Coding
     style: int
-    """Code-block style of T.800 table A.19, which `Coding` has no field for."""
+    """Code-block style of T.800 table A.19."""
     main: list[Segment]
     tiles: dict[int, Tile]
     parts: list[Part] = field(default_factory=list)

@@ -5,6 +5,7 @@ defaults. Any `Coding` may be given instead.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def paint(size: int, bands: int, bits: int) -> Image:
         hint = f"take at least {_SMALLEST} pixels and 1 to {len(_BANDS)} bands"
         raise InvalidRequest("", f"no image of size {size}, {bands} bands", hint)
     painted = landscape.scene(min(size, _PAINTED), bands=_BANDS[:bands])
-    planes = np.stack([painted[band] for band in _BANDS[:bands]])
+    planes: Any = np.stack([painted[band] for band in _BANDS[:bands]])
     if bits <= 8:
         top = (1 << bits) - 1
         colours = (planes.astype(np.int32) - _BLACK) * top // (_WHITE - _BLACK)
@@ -77,4 +78,5 @@ def paint(size: int, bands: int, bits: int) -> Image:
     elif bits < 15:
         planes = planes >> np.uint16(15 - bits)
     more = size - planes.shape[1]
-    return np.pad(planes, ((0, 0), (0, more), (0, more)), "symmetric")
+    padded: Image = np.pad(planes, ((0, 0), (0, more), (0, more)), "symmetric")
+    return padded

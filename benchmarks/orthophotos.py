@@ -16,7 +16,9 @@ _BITS = 15
 def make_single_tile(
     folder: Path, size: int = LARGE, *, progression: str = "RPCL", precincts: int | None = None
 ) -> Path:
-    """Make an image of one band, if missing: a single tile, 5/3, code-blocks of 64, one layer, no PLT.
+    """Make a single-tile image without PLT, if missing.
+
+    It has one band and layer, the 5/3 transform and code-blocks of 64.
 
     Parameters
     ----------

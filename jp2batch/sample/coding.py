@@ -72,7 +72,10 @@ class Coding:
     Without `rates`, the last layer has the rest; each layer before has half of the following.
     """
     rates: tuple[float, ...] = ()
-    """Compression ratio at the end of each layer, of decreasing values, as `opj_compress -r`; 1: the rest."""
+    """Compression ratio at the end of each layer.
+
+    They decrease; 1 means the rest, as in `opj_compress -r`.
+    """
     reversible: bool = True
     """True for the 5/3 transform, without loss; False for the 9/7."""
     mct: bool = False
@@ -197,7 +200,7 @@ def _transform_fails(coding: Coding, columns: NDArray[np.int64], rows: NDArray[n
 
 
 def _terminations_exceed(coding: Coding, block: int) -> bool:
-    """Return whether terminated passes may exceed OpenJPEG's buffer for a code-block of some samples.
+    """Return whether terminated passes may exceed OpenJPEG's buffer of a code-block.
 
     This concerns tcd.c and mqc.c of OpenJPEG 2.5.0: the buffer has 28 bytes and four for each sample, and a termination
     takes up to two bytes. The 9/7 transform has finer steps at lower resolutions.

@@ -31,7 +31,7 @@ _EPSG, _CORNER, _METRES = 32629, (499980, 5900040), 2
 
 
 def make_orthophoto(path: str | Path, size: int = 1024, *, bands: int = 3, coding: Coding = ORTHOPHOTO) -> Path:
-    """Write an image of a single tile without packet lengths, with a georeference.
+    """Write a georeferenced image of a single tile without packet lengths.
 
     Parameters
     ----------

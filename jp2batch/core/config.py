@@ -107,6 +107,14 @@ def driver() -> str:
     return str(value)
 
 
+def world_files() -> str:
+    """Return where world files are read: "local", "everywhere" or "never"."""
+    value = get_value("world-files")
+    if value not in ("local", "everywhere", "never"):
+        raise ConfigurationError("", "jp2batch.world-files is not a place", "give local, everywhere or never")
+    return str(value)
+
+
 def is_mirrored(host: str) -> bool:
     """Return whether a host or a domain of it is in `jp2batch.mirrors`."""
     hosts = _parsed("mirrors", _texts, "a list of hosts", 'such as ["mirrors.example.org"]')

@@ -162,6 +162,17 @@ class Location:
         first = f"{scheme}{mark}{quote(path) if scheme in LOCAL else path}" if mark else path
         return replace(self, text=f"{first}{chained}{chain}")
 
+    def beside(self, suffix: str) -> "Location":
+        """Return the location with another suffix, of a neighbour in its folder.
+
+        A URL loses its query.
+        """
+        path = self.plain_path.removesuffix(PurePosixPath(self.plain_path).suffix) + suffix
+        if not self.literal:
+            return self.with_path(path)
+        literal = self.literal.removesuffix(PurePosixPath(self.literal).suffix) + suffix
+        return replace(self, text=self.text.removesuffix(self.literal) + literal, literal=literal)
+
     def absolute(self, folder: str) -> "Location":
         """Return the location of a relative path below a folder.
 

@@ -1,7 +1,6 @@
 """Georeference in the boxes of a JP2 file: GeoJP2 and GMLJP2."""
 
 import io
-import math
 import re
 import struct
 from collections.abc import Iterable, Iterator
@@ -10,7 +9,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from jp2batch.image.georeference import Georeference, Transform
+from jp2batch.image.georeference import Georeference, Transform, corner_transform, is_invertible
 from jp2batch.jpeg2000.syntax.boxes import Box
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def from_boxes(boxes: Iterable[Box]) -> Georeference | None:
     """
     unnamed = None
     for found in _read_all(islice(_within(boxes, _DEEPEST), _MOST_BOXES)):
-        if found is not None and _is_invertible(found.transform):
+        if found is not None and is_invertible(found.transform):
             if found.crs_wkt is not None:
                 return found
             unnamed = unnamed or found
@@ -73,7 +72,7 @@ def from_boxes(boxes: Iterable[Box]) -> Georeference | None:
 def from_epsg(code: int, transform: Transform) -> Georeference | None:
     """Return a georeference with an EPSG code; None for an unknown code."""
     crs = _look_up("EPSG", str(code))
-    return Georeference(transform, crs.wkt, crs.epsg) if crs.wkt and _is_invertible(transform) else None
+    return Georeference(transform, crs.wkt, crs.epsg) if crs.wkt and is_invertible(transform) else None
 
 
 def _within(boxes: Iterable[Box], depth: int) -> Iterator[Box]:
@@ -101,11 +100,6 @@ def _read_all(boxes: Iterable[Box]) -> Iterator[Georeference | None]:
     yield from map(_read_gml, documents)
 
 
-def _is_invertible(transform: Transform) -> bool:
-    a, b, _, d, e, _ = transform
-    return all(map(math.isfinite, transform)) and a * e - b * d != 0
-
-
 def _read_gml(document: bytes) -> Georeference | None:
     """Read a GMLJP2 document (OGC 05-047r3, 08-085r8), in any XML namespaces."""
     from defusedxml.ElementTree import fromstring
@@ -122,7 +116,7 @@ def _read_gml(document: bytes) -> Georeference | None:
         if _VECTORS_EXCHANGED in document:
             along_row, along_column = along_column, along_row
         centre, along_row, along_column = centre[::-1], along_row[::-1], along_column[::-1]
-    return Georeference(_corner_transform(centre, along_row, along_column), crs.wkt, crs.epsg)
+    return Georeference(corner_transform(centre, along_row, along_column), crs.wkt, crs.epsg)
 
 
 def _named(element: "Element", *names: str) -> Iterator["Element"]:
@@ -140,7 +134,7 @@ def _srs_name(root: "Element", grid: "Element") -> str:
 
     Several elements may have it; the element nearest to the coordinates is preferred.
     """
-    places = (*_named(grid, "Point"), *_named(root, "Envelope"), grid, *_named(grid, "offsetVector"))
+    places = (*_named(grid, "Point"), grid, *_named(grid, "offsetVector"), *_named(root, "Envelope"))
     return next((name for place in places if (name := place.get("srsName"))), "")
 
 
@@ -151,19 +145,6 @@ def _says_easting_first(grid: "Element") -> bool:
     """
     names = [(axis.text or "").strip().lower() for axis in islice(_named(grid, "axisName"), 2)]
     return len(names) == 2 and names[0].startswith(("east", "long")) and names[1].startswith(("north", "lat"))
-
-
-def _corner_transform(
-    centre: tuple[float, float], along_row: tuple[float, float], along_column: tuple[float, float]
-) -> Transform:
-    """Return the transform of pixel corners from the first pixel and steps.
-
-    `centre` is the centre of the first pixel, `along_row` the step to the next column, `along_column` the step to the
-    next row.
-    """
-    a, d = along_row
-    b, e = along_column
-    return (a, b, centre[0] - (a + b) / 2, d, e, centre[1] - (d + e) / 2)
 
 
 def _find_crs(srs_name: str) -> tuple[_Crs, bool]:
@@ -229,4 +210,4 @@ def _parse_geotiff_grid(numbers: dict[int, tuple[float, ...]], point: bool) -> T
         a, b, c, d, e, f = width, 0.0, x - column * width, 0.0, -height, y + row * height
     else:
         a, b, _, c, d, e, _, f, *_ = numbers[_MATRIX]
-    return _corner_transform((c, f), (a, d), (b, e)) if point else (a, b, c, d, e, f)
+    return corner_transform((c, f), (a, d), (b, e)) if point else (a, b, c, d, e, f)

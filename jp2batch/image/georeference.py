@@ -29,6 +29,25 @@ class Georeference:
     """EPSG code of the coordinate reference system, if any."""
 
 
+def corner_transform(
+    centre: tuple[float, float], along_row: tuple[float, float], along_column: tuple[float, float]
+) -> Transform:
+    """Return the transform of pixel corners from the first pixel and steps.
+
+    `centre` is the centre of the first pixel, `along_row` the step to the next column, `along_column` the step to the
+    next row.
+    """
+    a, d = along_row
+    b, e = along_column
+    return (a, b, centre[0] - (a + b) / 2, d, e, centre[1] - (d + e) / 2)
+
+
+def is_invertible(transform: Transform) -> bool:
+    """Return whether a transform is finite and has an inverse."""
+    a, b, _, d, e, _ = transform
+    return all(map(math.isfinite, transform)) and a * e - b * d != 0
+
+
 def coordinates(
     transform: Transform, first_row: int, first_col: int, step: int, shape: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

@@ -58,7 +58,8 @@ def select_on_map(
     if not area.has_extent:
         return whole
     if place is None or place.crs_wkt is None:
-        raise InvalidWindow("", "the image has no georeference for a bbox or geometry", "give a window in pixels")
+        lack = "georeference" if place is None else "reference system"
+        raise InvalidWindow("", f"the image has no {lack} for a bbox or geometry", "give a window in pixels")
     full, here = select(header, 0).area, whole.area
     try:
         bounds = projected(area, place, (full.height, full.width)).bounds

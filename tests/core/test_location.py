@@ -67,6 +67,25 @@ def test_only_a_relative_path_is_made_absolute(text, expected):
     assert Location.of(text).absolute("/data").text == expected
 
 
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        (Location.of("a.b.jp2"), "a.b.j2w"),
+        (Location.of("/x.y/plain"), "/x.y/plain.j2w"),
+        (Location.of("file:///x%20y/a.jp2"), "file:///x%20y/a.j2w"),
+        (Location.of("https://h/a.jp2?sig=1.x"), "https://h/a.j2w"),
+        (Location.of("zip://in/a.jp2::s3://b/a.zip"), "zip://in/a.j2w::s3://b/a.zip"),
+        (Location.below("s3://b/root", "x::y?.jp2"), "s3://b/root/x::y?.j2w"),
+        (Location.below("/root", "a.jp2"), "/root/a.j2w"),
+    ],
+)
+def test_a_neighbour_has_another_suffix(location, expected):
+    found = location.beside(".j2w")
+    assert found.text == expected
+    assert bool(found.literal) == bool(location.literal)
+    assert found.options == location.options
+
+
 def test_no_form_of_it_shows_a_secret():
     location = Location("https://me:sesame@host/a.jp2?sig=sesame", {"client_kwargs": {"token": "opened"}})
     error = pickle.loads(pickle.dumps(InvalidPath(location, "is wrong")))

@@ -237,6 +237,12 @@ def test_srs_name_is_found_beside_the_point(srs_elsewhere):
     assert from_boxes([gml_box(document)]).epsg == 32629
 
 
+def test_the_grid_names_its_system_before_the_envelope_of_all():
+    envelope = '<g:boundedBy><g:Envelope srsName="http://www.opengis.net/def/crs/EPSG/0/4326"/></g:boundedBy>'
+    document = gml("").replace("<g:RectifiedGrid ", envelope + '<g:RectifiedGrid srsName="EPSG:32629" ')
+    assert from_boxes([gml_box(document.replace('srsName=""', ""))]) == from_boxes([gml_box(gml())])
+
+
 @pytest.mark.parametrize(
     "document",
     [

@@ -1,4 +1,4 @@
-"""Georeference of an open image: of its boxes, its mission or its world file."""
+"""Georeference of an open image: boxes, mission, world file."""
 
 from jp2batch.image.geo_boxes import from_boxes, from_epsg
 from jp2batch.image.georeference import Georeference

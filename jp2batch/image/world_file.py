@@ -1,7 +1,7 @@
-"""World files: six numbers in a text file beside an image, the transform of its pixels.
+"""World files: text files with the transform of an image.
 
-The numbers are a, d, b, e of `Transform`, and the coordinates of the centre of the first pixel. A world file names no
-reference system.
+Their six numbers are a, d, b, e of `Transform`, and the coordinates of the centre of the first pixel. A world file
+names no reference system.
 """
 
 import logging
@@ -81,7 +81,7 @@ def parse_world_file(data: bytes) -> Transform | None:
 
 
 def _read(location: Location, image: Source) -> bytes | None:
-    """Return the beginning of a file beside an image; None if it is missing."""
+    """Return the beginning of a file, or None if missing."""
     source = open_source(location, storage_options=location.options)
     try:
         ((_, data),) = source.read_many([ByteRange(0, _LONGEST + 1)])

@@ -75,8 +75,8 @@ def test_only_a_relative_path_is_made_absolute(text, expected):
         (Location.of("file:///x%20y/a.jp2"), "file:///x%20y/a.j2w"),
         (Location.of("https://h/a.jp2?sig=1.x"), "https://h/a.j2w"),
         (Location.of("zip://in/a.jp2::s3://b/a.zip"), "zip://in/a.j2w::s3://b/a.zip"),
-        (Location.below("s3://b/root", "x::y?.jp2"), "s3://b/root/x::y?.j2w"),
-        (Location.below("/root", "a.jp2"), "/root/a.j2w"),
+        (Location.below("s3://b/base", "x::y?.jp2"), "s3://b/base/x::y?.j2w"),
+        (Location.below("/data", "a.jp2"), "/data/a.j2w"),
     ],
 )
 def test_a_neighbour_has_another_suffix(location, expected):

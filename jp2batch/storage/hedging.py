@@ -4,6 +4,7 @@ The late request goes on meanwhile.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
@@ -28,6 +29,7 @@ class HedgeBudget:
 
     def __init__(self) -> None:
         self._saved = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self.active: set[Hedge[Any]] = set()
         """Requests under way."""
 
@@ -51,6 +53,21 @@ class HedgeBudget:
             return False
         self._saved -= 1
         return True
+
+    async def run(self, hedge: "Hedge[T]") -> T:
+        """Return the first good reply to a request, which is watched."""
+        self.active.add(hedge)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_AGAIN, self._look)
+        try:
+            return await hedge.run()
+        finally:
+            self.active.discard(hedge)
+
+    def _look(self) -> None:
+        """Look at all requests: a timer for each would cost more."""
+        soonest = min([_AGAIN, *(hedge.look() for hedge in tuple(self.active))])
+        self._timer = asyncio.get_running_loop().call_later(soonest, self._look) if self.active else None
 
 
 @process_state()
@@ -79,11 +96,9 @@ class Hedge(Generic[T]):
         spend: Callable[[float], bool],
     ) -> None:
         self._attempt, self._patience, self._spend = attempt, patience, spend
-        self._loop = asyncio.get_running_loop()
         self._others: set[asyncio.Future[T]] = set()
         self._count = 1
-        self._begin = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._begin: float | None = None  # of the last attempt; None until it is sent
         self._task: asyncio.Task[object] | None = None
         self._winner: asyncio.Future[T] | None = None
 
@@ -91,7 +106,7 @@ class Hedge(Generic[T]):
     def is_late(self) -> bool:
         """True if the last attempt takes longer than nearly all replies did."""
         patience = self._patience()
-        return patience is not None and self._timer is not None and self._loop.time() > self._begin + patience
+        return patience is not None and self._begin is not None and time.monotonic() > self._begin + patience
 
     async def run(self) -> T:
         """Return the first good reply.
@@ -116,36 +131,29 @@ class Hedge(Generic[T]):
             return winner.result()
         finally:
             self._task = None
-            self._stop_timer()
             for other in self._others:
                 other.cancel()
 
     def _started(self) -> None:
-        self._begin = self._loop.time()
-        self._look_in(_AGAIN)
+        self._begin = time.monotonic()
 
-    def _look_in(self, seconds: float) -> None:
-        self._stop_timer()
-        self._timer = self._loop.call_later(seconds, self._look)
+    def look(self) -> float:
+        """Repeat the request if its last attempt is late.
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look(self) -> None:
-        """Repeat the request if its last attempt is late."""
-        patience, taken = self._patience(), self._loop.time() - self._begin
-        if patience is None or taken < patience:
-            self._look_in(_AGAIN if patience is None else max(patience - taken, 0.001))
-        elif self._count < _MOST_AT_ONCE:
-            if not self._spend(taken / patience):
-                self._look_in(_AGAIN)
-                return
-            self._count += 1
+        Returns the seconds until the next look.
+        """
+        patience = self._patience() if self._begin is not None and self._count < _MOST_AT_ONCE else None
+        if patience is None or self._begin is None:
+            return _AGAIN
+        taken = time.monotonic() - self._begin
+        if taken < patience:
+            return max(patience - taken, 0.001)
+        if self._spend(taken / patience):
+            self._count, self._begin = self._count + 1, None
             other = asyncio.ensure_future(self._attempt(self._started))
             self._others.add(other)
             other.add_done_callback(self._done)
+        return _AGAIN
 
     def _done(self, other: asyncio.Future[T]) -> None:
         self._others.discard(other)

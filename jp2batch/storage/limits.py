@@ -9,8 +9,6 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -47,18 +45,17 @@ class _Busy:
         with self._lock:
             return self._most if time.monotonic() < self._when + self._KEPT_OPEN else self._count
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
+    def begin(self) -> None:
         """Count a request."""
         with self._lock:
             self._count += 1
             if self._count >= self._most or time.monotonic() >= self._when + self._KEPT_OPEN:
                 self._most, self._when = self._count, time.monotonic()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._count -= 1
+
+    def end(self) -> None:
+        """Count the end of a request."""
+        with self._lock:
+            self._count -= 1
 
 
 class RequestLimiter:
@@ -93,27 +90,59 @@ class RequestLimiter:
         """Start no request for some seconds, as the store demanded."""
         self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
-    @asynccontextmanager
-    async def slot(self, lease: Lease | None = None) -> AsyncIterator[None]:
-        """Hold a slot for a request, and a shared slot of `lease`."""
+    def slot(self, lease: Lease | None = None) -> "_Slot":
+        """Return a context: a slot for a request, perhaps with a lease."""
+        return _Slot(self, lease)
+
+    def slots_of_loop(self) -> asyncio.Semaphore:
+        """Return the slots of the running event loop, and of no other."""
         loop = asyncio.get_running_loop()
-        free = self._free.setdefault(loop, asyncio.Semaphore(self.count))  # each belongs to a single loop
-        await free.acquire()
+        if (free := self._free.get(loop)) is None:
+            free = self._free[loop] = asyncio.Semaphore(self.count)
+        return free
+
+    async def enter(self) -> float:
+        """Count a request after the end of a pause; return its time."""
+        while (wait := self._paused_until - time.monotonic()) > 0:
+            await asyncio.sleep(wait)
+        self._busy.begin()
+        return time.monotonic()
+
+    def leave(self, begin: float, free: asyncio.Semaphore, lease: Lease | None) -> None:
+        """Give back the slots of a request that began at a time."""
+        self._busy.end()
+        rest = begin + self.hold - time.monotonic() if self.hold else 0.0
+        if rest > 0:
+            asyncio.get_running_loop().call_later(rest, _give_back, free, lease)
+        else:
+            _give_back(free, lease)
+
+
+class _Slot:
+    """A request's slots, as an asynchronous context.
+
+    A generator would cost several times as much per request.
+    """
+
+    __slots__ = ("_begin", "_free", "_lease", "_limiter")
+
+    def __init__(self, limiter: RequestLimiter, lease: Lease | None) -> None:
+        self._limiter, self._lease = limiter, lease
+
+    async def __aenter__(self) -> None:
+        self._free = self._limiter.slots_of_loop()
+        await self._free.acquire()
         leased = None
-        begin = -math.inf  # no request yet
         try:
-            leased = lease if lease is not None and await lease.acquire() else None
-            while (wait := self._paused_until - time.monotonic()) > 0:
-                await asyncio.sleep(wait)
-            begin = time.monotonic()
-            with self._busy.one():
-                yield
-        finally:
-            rest = begin + self.hold - time.monotonic()
-            if rest > 0:
-                loop.call_later(rest, _give_back, free, leased)
-            else:
-                _give_back(free, leased)
+            leased = self._lease if self._lease is not None and await self._lease.acquire() else None
+            self._begin = await self._limiter.enter()
+        except BaseException:
+            _give_back(self._free, leased)
+            raise
+        self._lease = leased
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._limiter.leave(self._begin, self._free, self._lease)
 
 
 def _give_back(free: asyncio.Semaphore, lease: Lease | None) -> None:

@@ -4,8 +4,7 @@ import asyncio
 import functools
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -117,8 +116,10 @@ class RemoteSource(BaseSource):
         reply, version = await (self._get_then_look(span) if self._store.tells_version else self._get_and_look(span))
         if version.size is None:
             raise StorageError(self.path, "the store does not tell the object's size", "copy it to another store")
-        with self._errors(span):
+        try:
             validate_reply(reply, span, version)
+        except Jp2BatchError as error:
+            raise error.at(self.location) from None
         self._learn(version, reply.data if reply.whole else None)
         return (0 if reply.whole else span.start), reply.data
 
@@ -137,20 +138,21 @@ class RemoteSource(BaseSource):
         return reply, version
 
     async def _all(self, ranges: Sequence[ByteRange]) -> list[Piece]:
-        at_once = asyncio.Semaphore(self.profile.connections_for(len(ranges), self._slots.open_connections))
+        left, pieces = iter(enumerate(ranges)), [(span.start, b"") for span in ranges]
 
-        async def piece(span: ByteRange) -> Piece:
-            async with at_once:
-                return span.start, (await self._get(span)).data
+        async def read() -> None:
+            for place, span in left:
+                pieces[place] = span.start, (await self._get(span)).data
 
         try:
             async with asyncio.TaskGroup() as group:
                 if not (self._confirmed or self._store.tells_version):
                     group.create_task(self._look_again())
-                tasks = [group.create_task(piece(span)) for span in ranges]
+                for _ in range(self.profile.connections_for(len(ranges), self._slots.open_connections)):
+                    group.create_task(read())
         except BaseExceptionGroup as failed:  # all other tasks were cancelled
             raise failed.exceptions[0] from None
-        return [task.result() for task in tasks]
+        return pieces
 
     async def _look_again(self) -> None:
         self._learn(await self._look())
@@ -161,29 +163,26 @@ class RemoteSource(BaseSource):
         Every range passes here.
         """
 
-        async def attempt(started: Started) -> Reply:
-            async with self._slot(span):
+        async def attempt(started: Started = lambda: None) -> Reply:
+            async with self._slots.slot(self._lease):
                 started()
                 begin = time.perf_counter()
-                reply = await self._reply(span)
-                self._gauge.note(len(reply.data), time.perf_counter() - begin)
-                if self._version is not None:
-                    self._confirm(reply.version)
-                known = self._version or reply.version  # the first reply has to agree with itself
-                return reply if known.size is None else validate_reply(reply, span, known)
+                try:
+                    reply = await self._reply(span)
+                    self._gauge.note(len(reply.data), time.perf_counter() - begin)
+                    if self._version is not None:
+                        self._confirm(reply.version)
+                    known = self._version or reply.version  # the first reply has to agree with itself
+                    return reply if known.size is None else validate_reply(reply, span, known)
+                except Exception as error:  # noqa: BLE001  (each driver has its own)
+                    raise self._fault(error, span) from None
 
         async def hedged() -> Reply:
             self._hedges.earn(self._retries.hedged)
             patience = functools.partial(self._gauge.patience, span.size)
-            hedge = Hedge(attempt, patience, self._may_repeat)
-            self._hedges.active.add(hedge)
-            try:
-                return await hedge.run()
-            finally:
-                self._hedges.active.discard(hedge)
+            return await self._hedges.run(Hedge(attempt, patience, self._may_repeat))
 
-        first = hedged if self._is_hedged else functools.partial(attempt, lambda: None)
-        return await retried(first, self._retries, self.meter.retried)
+        return await retried(hedged if self._is_hedged else attempt, self._retries, self.meter.retried)
 
     def _may_repeat(self, lateness: float) -> bool:
         """Return whether a late request may be repeated beside itself."""
@@ -197,7 +196,7 @@ class RemoteSource(BaseSource):
                 raise
             # The condition failed, but the refusal does not tell the version of the object.
             raise replaced(self._version, await self._store.look(None)) from None
-        return replace(reply, version=self._tagged(reply.version))
+        return replace(reply, version=self._tagged(reply.version)) if self._is_mirrored else reply
 
     def _tagged(self, version: Version) -> Version:
         """Return a version as it identifies objects in this store."""
@@ -210,22 +209,23 @@ class RemoteSource(BaseSource):
 
     async def _look(self) -> Version:
         async def attempt() -> Version:
-            async with self._slot():
-                return self._tagged(await self._store.look(self._version))
+            async with self._slots.slot(self._lease):
+                try:
+                    return self._tagged(await self._store.look(self._version))
+                except Exception as error:  # noqa: BLE001  (each driver has its own)
+                    raise self._fault(error) from None
 
         return await retried(attempt, self._retries, self.meter.retried)
 
-    @asynccontextmanager
-    async def _slot(self, span: ByteRange | None = None) -> AsyncIterator[None]:
-        """Wait for a request slot; translate errors of the request."""
-        async with self._slots.slot(self._lease):
-            try:
-                with self._errors(span):
-                    yield
-            except StoreUnavailable as error:
-                if 0 < (error.retry_after or 0) <= self._retries.longest_wait:  # applies to all requests
-                    self._slots.pause(error.retry_after or 0)
-                raise
+    def _fault(self, error: Exception, span: ByteRange | None = None) -> Jp2BatchError:
+        """Return the translated error of a request.
+
+        All requests pause if the store demands it.
+        """
+        fault = translate_error(error, self.location, f"reading {span}" if span else "")
+        if isinstance(fault, StoreUnavailable) and 0 < (fault.retry_after or 0) <= self._retries.longest_wait:
+            self._slots.pause(fault.retry_after or 0)
+        return fault
 
     def _learn(self, version: Version, whole: bytes | None = None) -> None:
         with self._lock:
@@ -235,11 +235,3 @@ class RemoteSource(BaseSource):
                 self._version = version
             elif self._version.differs(version):
                 raise replaced(self._version, version).at(self.path)
-
-    @contextmanager
-    def _errors(self, span: ByteRange | None = None) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001  (each driver has its own)
-            doing = f"reading {span}" if span else ""
-            raise translate_error(error, self.location, doing) from None

@@ -161,7 +161,7 @@ def hedge(attempt: Callable[[int, Started], Awaitable[str]], *, allowed: int = 9
         return await attempt(count[0], started)
 
     async def run() -> str:
-        return await Hedge(numbered, lambda: patience, spend).run()
+        return await HedgeBudget().run(Hedge(numbered, lambda: patience, spend))
 
     return asyncio.run(run())
 
@@ -254,7 +254,7 @@ def test_a_cancelled_read_cancels_all() -> None:
         return ""
 
     async def run() -> None:
-        task = asyncio.ensure_future(Hedge(attempt, lambda: 0.01, lambda _: True).run())
+        task = asyncio.ensure_future(HedgeBudget().run(Hedge(attempt, lambda: 0.01, lambda _: True)))
         await asyncio.sleep(0.1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -20,6 +20,7 @@ from jp2batch.core.ranges import ByteRange
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers import http_connection
 from jp2batch.storage.drivers.http_driver import HttpObject
+from jp2batch.storage.drivers.http_message import WebTarget
 from jp2batch.storage.drivers.plain_http import PlainHttpObject, is_plain, reads_plainly
 from jp2batch.storage.source import Source, open_source
 
@@ -283,7 +284,7 @@ def test_a_redirect_to_another_protocol_is_refused(scripted: Callable[..., Scrip
 
 def test_a_header_has_no_line_break() -> None:
     with pytest.raises(ValueError, match="line break"):
-        http_connection.request_head("http://h/a", {"If-None-Match": '"a"\r\nX: y'})
+        WebTarget.of("http://h/a").request({"If-None-Match": '"a"\r\nX: y'})
 
 
 def test_a_large_body_waits_for_its_reader(scripted: Callable[..., Scripted]) -> None:

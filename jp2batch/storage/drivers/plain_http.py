@@ -7,10 +7,9 @@ of users, of proxies, with headers or options of their own.
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 from urllib.parse import quote, urldefrag, urljoin
-from weakref import WeakKeyDictionary
 
 from jp2batch.core.config import driver
 from jp2batch.core.errors import StorageError
@@ -20,7 +19,7 @@ from jp2batch.core.ranges import ByteRange
 from jp2batch.core.runtime import process_state
 from jp2batch.storage.base_source import Meter
 from jp2batch.storage.drivers.driver import Driver
-from jp2batch.storage.drivers.http_connection import Count, HttpConnection, ReplyHead, WebServer, request_head
+from jp2batch.storage.drivers.http_connection import Body, Count, HttpConnection
 from jp2batch.storage.drivers.http_driver import (
     HttpReply,
     confirmed_version,
@@ -28,14 +27,19 @@ from jp2batch.storage.drivers.http_driver import (
     range_to_look_at,
     reply_of,
 )
+from jp2batch.storage.drivers.http_message import ReplyHead, WebServer, WebTarget
+from jp2batch.storage.drivers.socket_transport import SocketAddress
 from jp2batch.storage.replies import Reply, Version
+
+T = TypeVar("T")
 
 _HOST = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?"
 _CHARACTER = r"[A-Za-z0-9._~!$&'()*+,;=:@/-]"  # RFC 3986
 _PLAIN = re.compile(rf"https?://{_HOST}/{_CHARACTER}*(?:\?(?:{_CHARACTER}|\?|%[0-9A-Fa-f]{{2}})*)?")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 10
-_KEPT_OPEN = 15.0  # seconds for an idle connection
+_RESOLVED = 15.0  # seconds for the address of a name
+_LOOK = 1.0  # seconds between looks at connections
 _SAFE = "!#$%&'()*+,/:;=?@[]~"  # characters of a URL, encoded or not
 
 
@@ -56,25 +60,31 @@ class PlainHttpObject(Driver):
     tells_version = True
 
     def __init__(self, url: str, other: Callable[[Meter], Driver], meter: Meter) -> None:
-        self._url, self._meter = url, meter
+        self._target, self._meter = WebTarget.of(url), meter
         self._make_other = other
         self._other: Driver | None = None
 
     async def get(self, span: ByteRange, expected: Version | None) -> Reply:
         """Request a range once; see `driver.Driver`."""
+
+        def reply(answer: HttpReply) -> Awaitable[Reply]:
+            return reply_of(answer, span, expected, self._meter)
+
         if self._other is None:
             with contextlib.suppress(_CookiesNeeded):
-                async with self._answer({"Range": range_header(span)}) as answer:
-                    return await reply_of(answer, span, expected, self._meter)
+                return await self._ask({"Range": range_header(span)}, reply)
         return await self._replacement().get(span, expected)
 
     async def look(self, expected: Version | None) -> Version:
         """Request the size and the version alone; see `driver.Driver`."""
         condition = {"If-None-Match": expected.etag or ""} if expected and expected.has_tag else {}
+
+        def version(answer: HttpReply) -> Awaitable[Version]:
+            return confirmed_version(answer, expected, self._meter)
+
         if self._other is None:
             with contextlib.suppress(_CookiesNeeded):
-                async with self._answer({"Range": range_to_look_at(expected), **condition}) as answer:
-                    return await confirmed_version(answer, expected, self._meter)
+                return await self._ask({"Range": range_to_look_at(expected), **condition}, version)
         return await self._replacement().look(expected)
 
     def _replacement(self) -> Driver:
@@ -82,21 +92,18 @@ class PlainHttpObject(Driver):
             self._other = self._make_other(self._meter)
         return self._other
 
-    @asynccontextmanager
-    async def _answer(self, headers: Mapping[str, str]) -> AsyncIterator[HttpReply]:
-        """Request the URL or its redirects; yield the reply, its body unread."""
-        url, pool = self._url, _connections()
+    async def _ask(self, headers: Mapping[str, str], take: Callable[[HttpReply], Awaitable[T]]) -> T:
+        """Request the URL or its redirects; return the value of the reply."""
+        target, pool = self._target, _connections(asyncio.get_running_loop())
         for _ in range(_MOST_REDIRECTS):
-            connection, head = await pool.ask(url, headers, self._meter.requested)
+            connection, head = await pool.ask(target.server, target.request(headers), self._meter.requested)
             try:
-                target = _redirect(url, head)
-                if target is None:
-                    async with aclosing(connection.body(head)) as body:
-                        yield HttpReply(head.status, head.headers, body)
-                    return
+                url = _redirect(target.url, head)
+                if url is None:
+                    return await take(HttpReply(head.status, head.headers, Body(connection, head)))
             finally:
-                pool.give_back(url, connection)
-            url = target
+                pool.give_back(target.server, connection)
+            target = WebTarget.of(url)
         raise TooManyRedirectsError
 
 
@@ -116,19 +123,19 @@ def reads_plainly(location: Location) -> bool:
 
 
 class _Connections:
-    """Idle connections of event loops, by server."""
+    """Connections of an event loop."""
 
     def __init__(self) -> None:
-        self._idle: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[WebServer, list[HttpConnection]]]
-        self._idle = WeakKeyDictionary()
+        self._idle: dict[WebServer, list[HttpConnection]] = {}
+        self._open: set[HttpConnection] = set()
+        self._addresses: dict[WebServer, tuple[SocketAddress, float]] = {}
 
-    async def ask(self, url: str, headers: Mapping[str, str], count: Count) -> tuple[HttpConnection, ReplyHead]:
-        """Request a URL; return the connection, and the head of the reply.
+    async def ask(self, server: WebServer, request: bytes, count: Count) -> tuple[HttpConnection, ReplyHead]:
+        """Send a request; return the connection, and the head of the reply.
 
-        A request on a connection that the server had closed meanwhile is sent once more.
+        A request that had no reply on a connection kept open, or at an address reached lately, is sent once more.
         """
-        server, request = WebServer.of(url), request_head(url, headers)
-        kept = self._kept(server)
+        kept = self._kept(server) or self._reopened(server)
         count()
         if kept is not None:
             try:
@@ -137,26 +144,48 @@ class _Connections:
                 if kept.has_answered:
                     raise
             count()
-        connection = await HttpConnection.open(server)
+        connection = self._watched(await HttpConnection.open(server))
+        if (address := connection.address) is not None:
+            self._addresses[server] = address, asyncio.get_running_loop().time() + _RESOLVED
         return connection, await _asked(connection, request)
 
-    def give_back(self, url: str, connection: HttpConnection) -> None:
+    def _reopened(self, server: WebServer) -> HttpConnection | None:
+        """Return a new connection, at the address of the server's latest."""
+        address, until = self._addresses.get(server, (None, 0.0))
+        if address is None or asyncio.get_running_loop().time() > until:
+            return None
+        with contextlib.suppress(OSError):
+            return self._watched(HttpConnection.open_at(address))
+        return None
+
+    def _watched(self, connection: HttpConnection) -> HttpConnection:
+        """Return a connection, which is watched."""
+        if not self._open:
+            asyncio.get_running_loop().call_later(_LOOK, self._look)
+        self._open.add(connection)
+        return connection
+
+    def give_back(self, server: WebServer, connection: HttpConnection) -> None:
         """Keep a connection after a complete reply, else close it."""
-        if not connection.is_idle:
+        if connection.is_idle:
+            self._idle.setdefault(server, []).append(connection)
+        else:
             connection.close()
-            return
-        connection.close_later(_KEPT_OPEN)
-        self._of_loop().setdefault(WebServer.of(url), []).append(connection)
 
     def _kept(self, server: WebServer) -> HttpConnection | None:
-        idle = self._of_loop().get(server, [])
+        idle = self._idle.get(server, [])
         while idle:
             if (connection := idle.pop()).is_idle:
                 return connection
         return None
 
-    def _of_loop(self) -> dict[WebServer, list[HttpConnection]]:
-        return self._idle.setdefault(asyncio.get_running_loop(), {})
+    def _look(self) -> None:
+        for connection in tuple(self._open):
+            connection.check()
+            if connection.is_over:
+                self._open.discard(connection)
+        if self._open:
+            asyncio.get_running_loop().call_later(_LOOK, self._look)
 
 
 async def _asked(connection: HttpConnection, request: bytes) -> ReplyHead:
@@ -167,8 +196,8 @@ async def _asked(connection: HttpConnection, request: bytes) -> ReplyHead:
         raise
 
 
-@process_state()
-def _connections() -> _Connections:
+@process_state(limit=8)
+def _connections(_loop: asyncio.AbstractEventLoop) -> _Connections:
     return _Connections()
 
 

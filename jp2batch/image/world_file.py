@@ -7,6 +7,7 @@ names no reference system.
 import logging
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from jp2batch.core import config
 from jp2batch.core.errors import StorageError, StoreUnavailable
@@ -82,6 +83,8 @@ def parse_world_file(data: bytes) -> Transform | None:
 
 def _read(location: Location, image: Source) -> bytes | None:
     """Return the beginning of a file, or None if missing."""
+    if location.is_local and not Path(location.path).expanduser().is_file():
+        return None  # much faster than an error
     source = open_source(location, storage_options=location.options)
     try:
         ((_, data),) = source.read_many([ByteRange(0, _LONGEST + 1)])

@@ -218,6 +218,21 @@ def test_in_a_bucket_with_its_options(s3_server):
     assert float(read.x[0]) == 500001
 
 
+@pytest.mark.parametrize("form", ["{}", "file://{}", "~/{name}", "relative"])
+def test_local_paths_of_all_forms(tmp_path, monkeypatch, form):
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    path = beside(folder, "a.j2w")
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.chdir(folder)
+    text = (
+        "a.jp2"
+        if form == "relative"
+        else form.format(path.replace(" ", "%20" if "file" in form else " "), name="a.jp2")
+    )
+    assert jp2batch.inspect(text).transform == CORNER
+
+
 def test_inside_an_archive(tmp_path):
     beside(tmp_path, "a.j2w")
     shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, ".")

@@ -1,6 +1,7 @@
 """Georeference in the boxes of a JP2 file: GeoJP2 and GMLJP2."""
 
 import io
+import math
 import re
 import struct
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from jp2batch.image.geo_keys import USER_DEFINED, defined_crs
 from jp2batch.image.georeference import Georeference, Transform, corner_transform, is_invertible
 from jp2batch.jpeg2000.syntax.boxes import Box
 
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 _GEOTIFF_UUID = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")
-_PIXEL_SCALE, _TIEPOINT, _MATRIX, _KEYS = 33550, 33922, 34264, 34735  # GeoTIFF tags
+_PIXEL_SCALE, _TIEPOINT, _MATRIX, _KEYS, _DOUBLES = 33550, 33922, 34264, 34735, 34736  # GeoTIFF tags
+_TAGS = (_PIXEL_SCALE, _TIEPOINT, _MATRIX, _KEYS, _DOUBLES)
 _MODEL_TYPE, _RASTER_TYPE, _GEOGRAPHIC_CRS, _PROJECTED_CRS = 1024, 1025, 2048, 3072  # GeoKeys
 _MODEL_IS_GEOGRAPHIC = _PIXEL_IS_POINT = 2
 
@@ -178,14 +181,16 @@ def _read_geotiff(content: bytes) -> Georeference | None:
         stream = io.BytesIO(content)
         stream.seek(directory.next)
         directory.load(stream)
-        numbers = {tag: _numbers(directory.get(tag)) for tag in (_PIXEL_SCALE, _TIEPOINT, _MATRIX, _KEYS)}
-        keys = _parse_keys(numbers[_KEYS])
+        numbers = {tag: _numbers(directory.get(tag)) for tag in _TAGS}
+        keys = _parse_keys(numbers[_KEYS], numbers[_DOUBLES])
         transform = _parse_geotiff_grid(numbers, point=keys.get(_RASTER_TYPE) == _PIXEL_IS_POINT)
     # Pillow warns of damage; if warnings are turned into errors, it raises UserWarning.
     except (SyntaxError, ValueError, TypeError, LookupError, OSError, OverflowError, struct.error, UserWarning):
         return None
     code = keys.get(_GEOGRAPHIC_CRS if keys.get(_MODEL_TYPE) == _MODEL_IS_GEOGRAPHIC else _PROJECTED_CRS, 0)
-    crs = _look_up("EPSG", str(code))  # EPSG has no code 32767, "user-defined" in GeoTIFF
+    if code == USER_DEFINED:
+        return Georeference(transform, defined_crs(keys), None)
+    crs = _look_up("EPSG", str(code))
     return Georeference(transform, crs.wkt, crs.epsg)
 
 
@@ -193,10 +198,15 @@ def _numbers(value: object) -> tuple[float, ...]:
     return tuple(map(float, value)) if isinstance(value, tuple) else ()
 
 
-def _parse_keys(numbers: tuple[float, ...]) -> dict[int, int]:
-    """Return the GeoKeys stored in the directory itself, all short integers."""
-    entries = [int(number) for number in numbers[4:]]
-    return {key: value for key, place, _, value in zip(*(entries[i::4] for i in range(4)), strict=False) if place == 0}
+def _parse_keys(numbers: tuple[float, ...], doubles: tuple[float, ...]) -> dict[int, float]:
+    """Return the GeoKeys that are short integers or single doubles."""
+    entries, keys = [int(number) for number in numbers[4:]], dict[int, float]()
+    for key, place, count, value in zip(*(entries[i::4] for i in range(4)), strict=False):
+        if place == 0:
+            keys[key] = value
+        elif place == _DOUBLES and count == 1 and value < len(doubles) and math.isfinite(doubles[value]):
+            keys[key] = doubles[value]
+    return keys
 
 
 def _parse_geotiff_grid(numbers: dict[int, tuple[float, ...]], point: bool) -> Transform:

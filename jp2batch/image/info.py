@@ -11,6 +11,8 @@ from jp2batch.image.place import place_of
 from jp2batch.jpeg2000.geometry.grid import image_area, samples, tile_counts
 from jp2batch.jpeg2000.plan.resolved_read import LocatedBy, Precision
 
+_LONGEST_CRS = 70  # characters of WKT shown
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ImageInfo:
@@ -80,7 +82,7 @@ class ImageInfo:
             ("levels", ", ".join(f"{r}: {h} x {w}" for r, (h, w) in enumerate(self.levels))),
             ("coding", f"{self.progression}, {self.layers} layer{'s' * (self.layers > 1)}, {self.wavelet}"),
             ("markers", " ".join(self.markers)),
-            ("CRS", self.crs or "none"),
+            ("CRS", _shortened(self.crs or "none")),
             ("transform", _numbers(self.transform, 12)),
             ("bounds", _numbers(self.bounds, 12)),
             ("bbox", _numbers(self.bbox, 8)),
@@ -115,6 +117,10 @@ def info_of(opened: OpenImage) -> ImageInfo:
         bounds=None if place is None else image_bounds(place.transform, shape),
         bbox=None if place is None else lon_lat_bounds(place, shape),
     )
+
+
+def _shortened(crs: str) -> str:
+    return crs if len(crs) <= _LONGEST_CRS else f"{crs[:_LONGEST_CRS]}…"
 
 
 def _numbers(values: Sequence[float] | None, digits: int) -> str:

@@ -129,14 +129,17 @@ def projected(area: MapArea, place: Georeference, shape: tuple[int, int]) -> Any
     """
     import shapely
     from pyproj import CRS, Transformer
-    from pyproj.exceptions import ProjError
+    from pyproj.exceptions import CRSError, ProjError
 
     try:
         own, target = CRS.from_user_input(area.crs), CRS.from_wkt(str(place.crs_wkt))
         there = Transformer.from_crs(own, target, always_xy=True)
         around = bounds_around(_extent(place.transform, shape), there)
-    except ProjError:  # also of an unknown system
+    except CRSError:
         raise InvalidWindow("", "the crs cannot be read", "give a code such as EPSG:4326") from None
+    except ProjError:
+        problem = "the crs cannot be turned into that of the image, such as one of another planet"
+        raise InvalidWindow("", problem, "give another crs, or a window in pixels") from None
     near = cut(shape_of(area), around, wraps=own.is_geographic)
     if near.is_empty:
         raise outside()

@@ -11,7 +11,10 @@ from affine import Affine
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import jp2batch
+from jp2batch.core.errors import InvalidWindow
 from jp2batch.image.geo_boxes import from_boxes
+from jp2batch.image.geo_keys import defined_crs
 from jp2batch.image.georeference import Georeference, Transform, coordinates, level_transform
 from jp2batch.jpeg2000.syntax.boxes import Box
 from support.images import SHARED
@@ -155,10 +158,57 @@ def test_rotated_geojp2_of_pixel_centres_lies_where_rasterio_has_the_geotiff(tmp
         assert from_boxes(boxes_of(image)).transform == tuple(dataset.transform)[:6]
 
 
-def test_user_defined_crs_leaves_the_transform_alone(tmp_path):
+DEFINED = [
+    "+proj=eqc +lat_ts=10 +lon_0=180 +R=3396190",  # as HiRISE
+    "+proj=eqc +lat_ts=35 +lat_0=5 +lon_0=-10 +x_0=1000 +R=3396190",
+    "+proj=stere +lat_0=90 +lat_ts=75 +lon_0=10 +a=3396190 +b=3376200",
+    "+proj=stere +lat_0=-90 +lon_0=10 +k=0.99 +R=3396190",
+    "+proj=tmerc +lat_0=49 +lon_0=-2 +k=0.9996 +x_0=400000 +y_0=-100000 +ellps=airy",
+    "+proj=lcc +lat_0=40 +lon_0=20 +lat_1=30 +lat_2=50 +x_0=5e5 +datum=WGS84",
+    "+proj=lcc +lat_0=40 +lon_0=20 +lat_1=40 +k_0=0.999 +ellps=intl",
+    "+proj=laea +lat_0=10 +lon_0=20 +ellps=bessel +units=us-ft",
+    "+proj=aea +lat_0=23 +lon_0=-96 +lat_1=29.5 +lat_2=45.5 +datum=NAD83 +units=ft",
+    "+proj=sinu +lon_0=10 +R=1737400",
+    "+proj=longlat +R=3396190",
+]
+
+
+@pytest.mark.parametrize("crs", DEFINED)
+def test_a_defined_crs_is_that_of_rasterio(tmp_path, crs):
     path = tmp_path / "image.jp2"
-    write_by_gdal(path, "+proj=laea +lat_0=10 +lon_0=20 +ellps=bessel", NORTH_UP, GMLJP2="NO")
-    assert from_boxes(boxes_of(path)) == Georeference(UTM_29N, None, None)
+    transform = Affine(0.1, 0, 20, 0, -0.1, 50) if "longlat" in crs else NORTH_UP
+    write_by_gdal(path, crs, transform, GMLJP2="NO")
+    found = from_boxes(boxes_of(path))
+    assert found is not None
+    assert (found.transform, found.epsg) == (tuple(transform)[:6], None)
+    with rasterio.open(path) as dataset:
+        expected = pyproj.CRS.from_wkt(dataset.crs.to_wkt())
+    own = pyproj.CRS.from_wkt(found.crs_wkt)
+    assert own.ellipsoid.semi_major_metre == pytest.approx(expected.ellipsoid.semi_major_metre, rel=1e-12)
+    assert own.ellipsoid.inverse_flattening == pytest.approx(expected.ellipsoid.inverse_flattening, rel=1e-9)
+    if own.is_projected:
+        degrees = np.array([[-5.0, 12, 30], [50, 60, 45]]) * (-1 if "lat_0=-90" in crs else 1)
+        pair = [pyproj.Transformer.from_crs(one.geodetic_crs, one, always_xy=True) for one in (own, expected)]
+        np.testing.assert_allclose(*(one.transform(*degrees) for one in pair), rtol=1e-12)
+
+
+def test_an_image_of_another_planet_is_read_by_its_own_map(tmp_path):
+    path, mars = tmp_path / "mars.jp2", DEFINED[0]
+    write_by_gdal(path, mars, Affine(1, 0, 1000, 0, -1, 5000), GMLJP2="NO")
+    info = jp2batch.inspect(str(path))
+    assert (info.bbox, info.crs[:16]) == (None, 'PROJCRS["unknown')
+    assert max(map(len, str(info).splitlines())) < 100
+    part = jp2batch.read(str(path), bbox=(1010, 4990, 1020, 4995), crs=mars)
+    assert (part.shape, float(part.x[0])) == ((5, 10), 1010.5)
+    assert pyproj.CRS(part.rio.crs.to_wkt()).ellipsoid.semi_major_metre == 3396190
+    with pytest.raises(InvalidWindow, match="of another planet"):
+        jp2batch.read(str(path), bbox=(0, 0, 1, 1))
+
+
+@pytest.mark.parametrize("crs", ["+proj=ortho +lat_0=10 +R=3396190", "+proj=laea +lat_0=10 +pm=paris +ellps=bessel"])
+def test_an_unknown_projection_leaves_the_transform_alone(tmp_path, crs):
+    write_by_gdal(tmp_path / "image.jp2", crs, NORTH_UP, GMLJP2="NO")
+    assert from_boxes(boxes_of(tmp_path / "image.jp2")) == Georeference(UTM_29N, None, None)
 
 
 def test_file_without_georeference_has_none(tmp_path):
@@ -326,6 +376,19 @@ def verify_none_or_usable(boxes: list[Box]) -> None:
     if found is not None:
         assert np.isfinite(found.transform).all()
         assert not (~Affine(*found.transform)).is_degenerate
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([1024, 2048, 2050, 2051, 2054, 2056, 2057, 2058, 2059, 2061, 3072, *range(3074, 3096)]),
+        st.one_of(st.sampled_from([1, 2, 8, 15, 17, 4326, 6326, 7030, 9001, 9102, 32767]), st.floats(), st.just(3e6)),
+    )
+)
+def test_any_geokeys_define_a_crs_or_none(keys):
+    finite = {key: value for key, value in keys.items() if np.isfinite(value)}
+    for fixed in ({}, {2048: 32767, 2057: 6e6, 2058: 6e6, 3072: 32767}, {2048: 4326, 3072: 32767, 3078: 20.0}):
+        found = defined_crs({1024: 1, 3075: 17} | finite | fixed)
+        assert found is None or pyproj.CRS.from_wkt(found)
 
 
 @given(damaged(GOOD_GEOTIFF[16:]))

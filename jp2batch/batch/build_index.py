@@ -3,25 +3,25 @@
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
 
 from jp2batch.compute.checked_cluster import CheckedCluster, checked
 from jp2batch.compute.connection import ClientLike
 from jp2batch.compute.parallel import map_concurrently
 from jp2batch.core.errors import Jp2BatchError, UnsupportedImage
 from jp2batch.core.options import StorageOptions
-from jp2batch.core.request import LOWEST, Request
+from jp2batch.core.request import Request
 from jp2batch.core.traffic import Traffic
 from jp2batch.image import index
 from jp2batch.image.fetch import run_steps
-from jp2batch.image.index.parquet_table import check_pyarrow, write_table
+from jp2batch.image.index.parquet_table import check_pyarrow
+from jp2batch.image.index.table_layouts import KAYRROS
+from jp2batch.image.index.table_writer import TableWriter, table_writer
 from jp2batch.image.open import OpenImage, with_image
+from jp2batch.jpeg2000.geometry.grid import select
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.storage.source import open_source
-
-if TYPE_CHECKING:
-    pass
 
 _TOGETHER = 128  # images per concurrent group
 
@@ -85,19 +85,26 @@ def build_index(
     requests: Sequence[Request],
     output: str,
     *,
+    layout: Literal["kayrros"] | None = None,
     client: ClientLike | CheckedCluster | None = None,
     storage_options: StorageOptions = None,
     output_options: StorageOptions = None,
     on_lesson: Callable[[IndexedImage], object] = lambda _: None,
 ) -> IndexSummary:
-    """Index the tile-parts and packets of images; write a Parquet table.
+    """Index the tile-parts and packets of images; write Parquet tables.
+
+    A folder has a table for each tile on the ground, with positions of tile-parts and main headers. Its tables keep the
+    rows of other images. A single file also has packet lengths, and replaces an existing file.
 
     Parameters
     ----------
     requests : sequence of Request
         Requests for the images; levels and windows are ignored.
     output : str
-        Path or URL of the table; an existing table is replaced.
+        Path or URL of a file; or of a folder, with a slash at its end; or of files for each tile, such as
+        `s3://bucket/{level}-{tile}.parquet`.
+    layout : {"kayrros"}, optional
+        Write Kayrros' tables instead.
     client : optional
         Cluster to run on, as for `jp2batch.run`, or checked; by default threads of this process.
     storage_options, output_options : mapping, optional
@@ -110,23 +117,36 @@ def build_index(
     ConfigurationError
         pyarrow is missing.
     StorageError
-        The table cannot be written. An image that cannot be read is counted as failed and left out of the table.
+        A table cannot be written, or has another layout. An image that cannot be read is counted as failed and left out
+        of the table.
     """
     check_pyarrow()
     start = time.perf_counter()
     urls = list(dict.fromkeys(request.url for request in requests))
-    summary, known = IndexSummary(len(urls)), dict[str, ImageIndex]()
+    summary = IndexSummary(len(urls))
+    writer = table_writer(output, output_options, KAYRROS if layout == "kayrros" else None)
     with contextlib.nullcontext() if client is None else checked(client) as cluster:
         for first in range(0, len(urls), _TOGETHER):
             some = urls[first : first + _TOGETHER]
             for lesson in map_concurrently(learn_image, some, client=cluster, storage_options=storage_options):
-                summary.add(lesson)
-                if lesson.index is not None:
-                    known[lesson.key] = lesson.index
-                on_lesson(lesson)
-    write_table(output, known, storage_options=output_options)
+                added = _added(writer, lesson)
+                summary.add(added)
+                on_lesson(added)
+    writer.finish()
     summary.seconds = time.perf_counter() - start
     return summary
+
+
+def _added(writer: TableWriter, lesson: IndexedImage) -> IndexedImage:
+    """Add an image to its table; return its outcome."""
+    if lesson.index is None:
+        return lesson
+    try:
+        writer.add(lesson.key, lesson.index)
+    except ValueError as problem:
+        fault = UnsupportedImage(lesson.path, f"does not fit into the table: {problem}", "it is read without an index")
+        return replace(lesson, index=None, error=fault)
+    return lesson
 
 
 def learn_image(url: str, *, storage_options: StorageOptions = None) -> IndexedImage:
@@ -147,7 +167,8 @@ def learn_image(url: str, *, storage_options: StorageOptions = None) -> IndexedI
 
 
 def _all_headers(opened: OpenImage) -> ImageIndex:
-    selection = opened.selected(LOWEST)
+    opened.check()
+    selection = select(opened.image.header, 0)  # at a low level, small tiles have no samples
     reading = run_steps(opened.steps(selection, headers_only=True), opened.fetch)
     opened.confirm()
     known = opened.learned_index(reading)

@@ -157,12 +157,18 @@ def tell_summary(*summaries: "BatchSummary", as_json: bool, quiet: bool) -> None
 
 @click.command("index", short_help="Build an index of the tile-parts of a manifest's images.")
 @click.argument("manifest", metavar="MANIFEST|-")
-@click.option("-o", "--output", required=True, metavar="FILE", help="Index file to write: index.parquet, or a URL.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE|DIR/",
+    help="Index to write: index.parquet, or a folder of a table per MGRS tile; also URLs.",
+)
 @click.option(
     "--to",
     "target",
-    type=click.Choice(["kerchunk", "icechunk"]),
-    help="Write references for Zarr instead: FILE is a .json or .parquet of kerchunk, or a folder of Icechunk.",
+    type=click.Choice(["kayrros", "kerchunk", "icechunk"]),
+    help="Write tables of Kayrros, or references for Zarr: a .json or .parquet of kerchunk, or a folder of Icechunk.",
 )
 @click.option("--root", metavar="URL", help="Base folder or bucket; paths are relative to it and cannot escape it.")
 @scheduler_flags
@@ -175,7 +181,7 @@ def index(
     manifest: str,
     *,
     output: str,
-    target: Literal["kerchunk", "icechunk"] | None,
+    target: Literal["kayrros", "kerchunk", "icechunk"] | None,
     root: str | None,
     scheduler: str | Path | None,
     wait_workers: str,
@@ -184,15 +190,17 @@ def index(
     quiet: bool,
     storage: StorageFlags,
 ) -> None:
-    """Index the tile-parts of all images of MANIFEST, and write FILE.
+    """Index the tile-parts of all images of MANIFEST.
 
-    Later reads with --index FILE take one round trip per image. Only headers are fetched; an image hardly larger than
-    its headers is fetched whole.
+    Later reads with --index FILE take one round trip per image. Tables in DIR, one per MGRS tile, are some 25 times
+    smaller, and keep the rows of other images; with --index DIR/, windows take two round trips. Only headers are
+    fetched; an image hardly larger than its headers is fetched whole.
 
     \b
     Examples:
       jp2batch index scenes.csv -o index.parquet
-      jp2batch index scenes.csv -o s3://bucket/index.parquet --workers 4
+      jp2batch index scenes.csv -o s3://bucket/index/ --workers 4
+      jp2batch index scenes.csv -o "{level}-{tile}.parquet" --to kayrros
       jp2batch read scene.jp2 --index index.parquet -o scene.npy
       jp2batch index bands.csv -o bands.json --to kerchunk
     """
@@ -200,9 +208,9 @@ def index(
     from jp2batch.compute.connection import configured_address
 
     context = click.get_current_context()
-    if target is not None:
+    if target is not None and target != "kayrros":
         if scheduler or workers or as_json:
-            raise click.UsageError("--to takes no --scheduler, --scheduler-file, --workers or --json.")
+            raise click.UsageError(f"--to {target} takes no --scheduler, --scheduler-file, --workers or --json.")
         images = reference_manifest(manifest, output, target, storage, root=root)
         if not quiet:
             say(f"wrote {redact_path(output)}: references to {images} images")
@@ -210,7 +218,7 @@ def index(
     scheduler = scheduler or (None if workers else configured_address())
     local_threads = scheduler is None and workers is None
     engine = engine_options(scheduler, workers, wait_workers=wait_workers, local_threads=local_threads)
-    summary = index_manifest(manifest, output, storage, engine, root=root, progress=not quiet)
+    summary = index_manifest(manifest, output, storage, engine, layout=target, root=root, progress=not quiet)
     for error in summary.errors:
         complain(error)
     if not quiet:

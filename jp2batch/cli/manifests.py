@@ -107,7 +107,14 @@ def plan_manifest(
 
 
 def index_manifest(
-    manifest: str, output: str, storage: StorageFlags, engine: EngineOptions, *, root: str | None, progress: bool
+    manifest: str,
+    output: str,
+    storage: StorageFlags,
+    engine: EngineOptions,
+    *,
+    layout: Literal["kayrros"] | None = None,
+    root: str | None,
+    progress: bool,
 ) -> IndexSummary:
     """Build the index of a manifest's images, with the command line's options.
 
@@ -131,6 +138,7 @@ def index_manifest(
         return build_index(
             requests,
             output,
+            layout=layout,
             client=cluster,
             storage_options=storage_options,
             output_options=storage.options_beside(output),

@@ -126,8 +126,8 @@ def engine_flags(command: Command) -> Command:
 
 def index_flag(command: Command) -> Command:
     """Add --index."""
-    text = "Table of jp2batch index, or of Kayrros: its images are read in one round trip."
-    return click.option("--index", "table", metavar="FILE", help=text)(command)
+    text = "Table or folder of jp2batch index, or of Kayrros: its images are read in one or two round trips."
+    return click.option("--index", "table", metavar="FILE|DIR/", help=text)(command)
 
 
 def use_index(table: str | None, storage: StorageFlags) -> None:
@@ -135,7 +135,7 @@ def use_index(table: str | None, storage: StorageFlags) -> None:
     if table is None:
         return
     from jp2batch.core.config import share_index
-    from jp2batch.image.index.parquet_table import shared_table
+    from jp2batch.image.index.shared_index import shared_table
 
     options = storage.options_beside(table)
     shared_table(table, options)

@@ -58,7 +58,7 @@ class IndexSettings:
     disk: int
     """Limit of the index file, in bytes; 0 = no file."""
     shared: str | None
-    """Path or URL of a table made by `jp2batch index`."""
+    """Path or URL of a table, or of a folder of tables."""
     shared_options: Mapping[str, object]
     """fsspec's options for the shared table."""
 

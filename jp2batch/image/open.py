@@ -85,7 +85,7 @@ class OpenImage:
         pieces = image_index.pieces()
         image = run_steps(read_image(pieces, Ahead(config.first_read())), fetcher(source, pieces))
         siblings.remember(source, image.header, image_index)
-        claims = [ByteRange(0, image.header.stop)] if image_index.unverified else []
+        claims = [ByteRange(0, image.first_part)] if image_index.unverified else []
         return cls(source, pieces, image, image_index, from_index=True, claims=claims)
 
     @property
@@ -123,8 +123,10 @@ class OpenImage:
     def question(self, reading: ResolvedRead) -> None:
         """Schedule a check of tile-part headers from a shared table."""
         if self.from_index and self.shared_index is not None and self.shared_index.unverified:
-            parts = (part for tile in reading.tiles.values() for part in tile.parts)
-            self.claims.extend(ByteRange(part.start, part.data) for part in parts)
+            told, checked = self.shared_index.pieces(), self.image.first_part
+            for part in (part for tile in reading.tiles.values() for part in tile.parts):
+                claims = told.read_parts(max(part.start, checked), part.data)
+                self.claims.extend(ByteRange(start, start + len(data)) for start, data in claims)
 
     def confirm(self) -> None:
         """Check claims and the object version now, not with later reads."""

@@ -19,7 +19,7 @@ from jp2batch.core.errors import ConfigurationError
 from jp2batch.core.options import SecretDict
 from jp2batch.core.request import Request
 from jp2batch.core.runtime import Runtime, uninterrupted_by_fork
-from jp2batch.image.index.parquet_table import write_table
+from jp2batch.image.index.table_writer import write_table
 from jp2batch.image.read import read_pixels
 from jp2batch.storage.cluster_limits import cluster_lease, current_worker
 from support.forking import fork_and_do, held_by_a_thread
@@ -38,6 +38,7 @@ STATE = (
     "_connections",
     "_loaded",
     "_opened",
+    "group_cache",
     "_store",
     "pending_calls",
     "_lost_its_threads",
@@ -58,6 +59,9 @@ LOCKS = [
     "LatencyEstimator._lock",
     "_Busy._lock",
     "_Memory._lock",
+    "GroupCache._lock",
+    "_CachedGroup.lock",
+    "LocalSource._lock",
     "BackgroundWriter._changed",
     *OTHERS,
 ]
@@ -68,7 +72,8 @@ def requests(http_server, tmp_path) -> Iterator[list[tuple[Request, dict[str, An
     """Requests for a file, from a web server, and from an S3 store, all of which this process has read."""
     (tmp_path / "image.jp2").write_bytes(MANY_TILES.data)
     http_server.files["image.jp2"] = http_server.files["bucket/image.jp2"] = MANY_TILES.data
-    write_table(str(tmp_path / "table.parquet"), {"memory://image.jp2": learn(MANY_TILES)})
+    around = dict.fromkeys(("!", "~"), learn(MANY_TILES))  # every path may be between these
+    write_table(str(tmp_path / "table.parquet"), around)
     store = {"anon": True, "endpoint_url": http_server.url("").rstrip("/")}
     index = {"enabled": True, "folder": str(tmp_path / "index"), "shared": str(tmp_path / "table.parquet")}
     urls = [(str(tmp_path / "image.jp2"), {}), (http_server.url("image.jp2"), {}), ("s3://bucket/image.jp2", store)]

@@ -20,12 +20,14 @@ from jp2batch.compute.cluster import local_cluster
 from jp2batch.core import config
 from jp2batch.core.errors import ConfigurationError, StorageError
 from jp2batch.core.request import Request
-from jp2batch.image.index import parquet_table
-from jp2batch.image.index.parquet_table import Table, shared_table, write_table
+from jp2batch.image.index import shared_index
+from jp2batch.image.index.parquet_table import Table
+from jp2batch.image.index.shared_index import shared_table
+from jp2batch.image.index.table_writer import write_table
 from jp2batch.image.open import OpenImage
 from jp2batch.image.read import read_pixels
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
-from jp2batch.storage.source import MemorySource
+from jp2batch.storage.source import MemorySource, open_source
 from support.images import MANY_TILES, OTHER, PLAIN, WITH_TLM, Made
 from support.tile_part_rows import kayrros, learn, rows_of, tlm
 
@@ -53,7 +55,7 @@ def served(http_server, **images: Made) -> list[str]:
 
 
 def table(path: Path) -> Table:
-    return Table(path.read_bytes(), path.name)
+    return Table(lambda: open_source(str(path)))
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -93,9 +95,9 @@ def test_images_that_differ_in_their_query_alone_are_learned(http_server, tmp_pa
 
 def test_threads_load_it_once(tmp_path, monkeypatch):
     write_table(str(tmp_path / "index.parquet"), {"a": learn(PLAIN)})
-    loads, read = [], parquet_table.read_bytes
+    loads, read = [], shared_index.open_source
     monkeypatch.setattr(
-        parquet_table, "read_bytes", lambda *args, **options: loads.append(args) or read(*args, **options)
+        shared_index, "open_source", lambda *args, **options: loads.append(args) or read(*args, **options)
     )
     with ThreadPoolExecutor(8) as pool:
         tables = list(pool.map(lambda _: shared_table(str(tmp_path / "index.parquet"), {}), range(8)))

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jp2batch.image.open import OpenImage
-from jp2batch.jpeg2000.locate.image_index import ImageIndex, from_kayrros
+from jp2batch.jpeg2000.locate.image_index import ImageIndex
+from jp2batch.jpeg2000.locate.kayrros import from_kayrros
 from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
 from jp2batch.storage.source import MemorySource
 from support.images import PLAIN, WITH_TLM

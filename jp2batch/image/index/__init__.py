@@ -17,7 +17,7 @@ from jp2batch.core import config
 from jp2batch.core.config import IndexSettings
 from jp2batch.core.runtime import process_state
 from jp2batch.image.index.background import background_writer
-from jp2batch.image.index.parquet_table import shared_table
+from jp2batch.image.index.shared_index import shared_table
 from jp2batch.image.index.sqlite_cache import SqliteCache
 from jp2batch.jpeg2000.geometry.grid import Selection
 from jp2batch.jpeg2000.locate.image_index import ImageIndex

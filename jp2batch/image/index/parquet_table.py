@@ -1,152 +1,129 @@
-"""Tables of image indexes in Parquet: our own, and Kayrros's.
+"""A Parquet table of image indexes, read by range.
 
-Tables can be shared. Kayrros has published tables for Sentinel-2.
+Of the file, a lookup reads the row group that may contain the image, and only the columns that it needs. Row groups are
+chosen by their statistics: a table sorted by path takes a single one.
 """
 
-import functools
-import io
-import json
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from operator import itemgetter
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from jp2batch.core.errors import ConfigurationError, StorageError
-from jp2batch.core.location import Location
-from jp2batch.core.runtime import process_state
-from jp2batch.image.missions import identify
-from jp2batch.jpeg2000.locate.image_index import ImageIndex, from_kayrros
-from jp2batch.storage.files import read_bytes, write_bytes
+from jp2batch.core.errors import ConfigurationError, ImageNotFound, ObjectChanged, StorageError
+from jp2batch.image.index.group_cache import group_cache
+from jp2batch.image.index.parquet_reader import DamagedTable, ParquetReader
+from jp2batch.image.index.table_layouts import Row, TableLayout, is_text, layout_of
+from jp2batch.jpeg2000.locate.image_index import ImageIndex
+from jp2batch.storage.source import Source
 
-_GROUP = 256  # images loaded together: about 2 MB
-_OURS = ("path", "known")
-_KAYRROS = ("product_id", "band_id", "path", "index")
+_TOGETHER = 512 << 10  # bytes of columns fetched in a single round; of more, first the names
+_MOST_GROUPS = 256  # row groups to read for an image, of a table without statistics
+_MOST_ROWS = 64  # rows of a row group with the same names
+_HINT = "make it with jp2batch index"
+
+
+class MissingTable(StorageError):
+    """The table does not exist."""
 
 
 class Table:
-    """A table of image indexes in a Parquet file.
-
-    The paths are read immediately, indexes on demand.
+    """A table of image indexes in a Parquet file; thread-safe.
 
     Parameters
     ----------
-    data : bytes
-        Content of the file.
-    name : str
-        Name of the file in messages.
+    open_file : callable
+        Return a source over the file.
 
     Raises
     ------
+    MissingTable
+        The file does not exist.
     StorageError
-        The file is not such a table.
+        It cannot be read, or is not such a table.
     """
 
-    def __init__(self, data: bytes, name: str) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            self._file: Any = pq.ParquetFile(io.BytesIO(data))
-            names = self._file.schema_arrow.names
-            self._kayrros = set(_KAYRROS) <= set(names)
-            if not self._kayrros and not set(_OURS) <= set(names):
-                raise StorageError(name, f"has the columns {', '.join(names)[:200]}", "make it with jp2batch index")
-            self._rows = self._numbered()
-        except StorageError:
-            raise
-        except TypeError:  # a path cannot be hashed
-            raise StorageError(name, "its paths are not text", "make it with jp2batch index") from None
-        except (pa.ArrowException, OSError, ValueError) as error:
-            detail = str(error).partition("\n")[0]
-            raise StorageError(name, f"is not a Parquet file: {detail}", "make it with jp2batch index") from None
-        self._group = functools.lru_cache(maxsize=16)(self._read_group)
+    def __init__(self, open_file: Callable[[], Source]) -> None:
+        self._open_file = open_file
+        self._opened = _OpenTable(open_file())
 
     def __len__(self) -> int:
-        return int(self._file.metadata.num_rows)
+        return len(self._opened.reader)
 
     def get(self, key: str) -> ImageIndex | None:
-        """Return the index of the image with this key, or None."""
-        names = _kayrros_names(key) if self._kayrros else (key, _path_of(key))
-        place = next((self._rows[name] for name in names if name in self._rows), None)
-        if place is None:
+        """Return the index of the image with this key, or None.
+
+        Damaged rows count as missing.
+
+        Raises
+        ------
+        Jp2BatchError
+            The store does not deliver the table.
+        """
+        if not is_text(key):
             return None
-        group, row = place
         try:
-            packed = self._group(group)[row].as_py()
-            return from_kayrros(packed) if self._kayrros else ImageIndex.from_bytes(packed)
-        except (OSError, ValueError, TypeError):  # damaged; it is only a hint
-            return None
+            return self._opened.get(key)
+        except ObjectChanged:  # another table has replaced it
+            self._opened = _OpenTable(self._open_file())
+            return self._opened.get(key)
 
-    def _numbered(self) -> dict[Any, tuple[int, int]]:
-        """Return row group and row of each image, by all its names."""
-        columns = ["product_id", "band_id", "path"] if self._kayrros else ["path"]
-        rows: dict[Any, tuple[int, int]] = {}
-        for group in range(self._file.num_row_groups):
-            table = self._file.read_row_group(group, columns=columns).to_pydict()
-            for row, path in enumerate(table["path"]):
-                place = (group, row)
-                if not self._kayrros:
-                    rows[path] = place
+
+class _OpenTable:
+    """A version of a table, whose footer is read."""
+
+    def __init__(self, source: Source) -> None:
+        try:
+            self.reader = ParquetReader(source)
+        except ImageNotFound as error:
+            raise MissingTable(source.path, f"cannot be read: {error.problem}", _HINT) from None
+        except DamagedTable as error:
+            raise StorageError(source.path, f"is not a Parquet file: {error}", _HINT) from None
+        names = list(self.reader.footer.texts)
+        layout = layout_of(names)
+        if layout is None:
+            raise StorageError(source.path, f"has the columns {', '.join(names)[:200]}", _HINT)
+        if not all(self.reader.footer.texts[name] for name in layout.names):
+            raise StorageError(source.path, "its paths are not text", _HINT)
+        self.layout: TableLayout = layout
+
+    def get(self, key: str) -> ImageIndex | None:
+        for search in self.layout.searches(key):
+            for group in self._groups(search):
+                try:
+                    for row in self._rows(group, search):
+                        if self.layout.accepts(row, key):
+                            return self.layout.index(row)
+                except (DamagedTable, OverflowError, TypeError, ValueError):  # it is only a hint
                     continue
-                rows[str(path or "").lstrip("/")] = place
-                rows[table["product_id"][row], table["band_id"][row]] = place
-        return rows
+        return None
 
-    def _read_group(self, group: int) -> Any:
-        column = "index" if self._kayrros else "known"
-        return self._file.read_row_group(group, columns=[column]).column(0)
+    def _groups(self, search: Mapping[str, str]) -> Iterator[int]:
+        """Iterate over row groups whose statistics allow these names."""
+        values = {name: value.encode() for name, value in search.items()}
+        tried = 0
+        for number, group in enumerate(self.reader.footer.groups):
+            spans = {chunk.path: chunk.bounds or (values[chunk.path],) * 2 for chunk in group.of(list(values))}
+            if spans.keys() == values.keys() and all(
+                low <= values[name] <= high for name, (low, high) in spans.items()
+            ):
+                yield number
+                tried += 1
+                if tried == _MOST_GROUPS:
+                    return
 
+    def _rows(self, group: int, search: Mapping[str, str]) -> Iterator[Row]:
+        """Iterate over the rows of a row group with these names."""
+        together = (*self.layout.names, *self.layout.data)
+        chunks = self.reader.footer.groups[group].of(together)
+        small = sum(chunk.range.size for chunk in chunks) <= _TOGETHER
+        names = self._columns(group, together if small else self.layout.names)
+        for row in _matches(names, search):
+            data = names if small else self._columns(group, self.layout.data)
+            named = {name: _value(names, name, row) for name in self.layout.names}
+            yield named | {name: _value(data, name, row) for name in self.layout.data}
 
-def shared_table(url: str, storage_options: Mapping[str, object]) -> Table:
-    """Return the table at a path or URL, loaded once per process.
-
-    Raises
-    ------
-    Jp2BatchError
-        The table cannot be read, or pyarrow is missing.
-    """
-    return _loaded(url, json.dumps(dict(storage_options), sort_keys=True, default=repr))
-
-
-@process_state(limit=4)
-def _loaded(url: str, options: str) -> Table:
-    check_pyarrow()
-    return Table(read_bytes(url, storage_options=json.loads(options)), Location.of(url).redacted)
-
-
-def write_table(
-    url: str, indexes: Mapping[str, ImageIndex], *, storage_options: Mapping[str, object] | None = None
-) -> None:
-    """Write a table of image indexes, by key.
-
-    The file appears whole, or not at all.
-
-    Raises
-    ------
-    StorageError
-        The file cannot be written.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    indexes = {key: one for key, one in indexes.items() if _is_text(key)}
-    count = Counter(map(_path_of, indexes))
-    named = [(_path_of(key) if count[_path_of(key)] == 1 else key, one) for key, one in indexes.items()]
-    ordered = dict(sorted(named, key=itemgetter(0)))
-    types = {"path": pa.string(), "size": pa.int64(), "etag": pa.string(), "tile_parts": pa.int32()}
-    schema = pa.schema({**types, "known": pa.binary()})
-    columns: Iterable[list[object]] = (
-        list(ordered),
-        [one.size for one in ordered.values()],
-        [one.etag for one in ordered.values()],
-        [len(one.tile_parts) for one in ordered.values()],
-        [one.to_bytes() for one in ordered.values()],
-    )
-    buffer = io.BytesIO()
-    table = pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema)
-    pq.write_table(table, buffer, row_group_size=_GROUP, compression={"path": "zstd", "known": "none"})
-    write_bytes(url, buffer.getvalue(), storage_options=storage_options)
+    def _columns(self, group: int, columns: Sequence[str]) -> Any:
+        return group_cache().get(
+            (self.reader, group, tuple(columns)), lambda: self.reader.read(group, columns).combine_chunks()
+        )
 
 
 def check_pyarrow() -> None:
@@ -163,29 +140,32 @@ def check_pyarrow() -> None:
         raise ConfigurationError("", "index tables need the package pyarrow", 'pip install "jp2batch[files]"') from None
 
 
-def _kayrros_names(key: str) -> tuple[object, ...]:
-    """Return the names of an image in Kayrros's tables.
+def _matches(table: Any, search: Mapping[str, str]) -> list[int]:
+    """Return the first rows with all of these values."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    They are its key in the bucket, and the pair of product and band.
-    """
-    path = _path_of(key)
-    folders = PurePosixPath(path).parts
-    product = next((part.removesuffix(".SAFE") for part in folders if part.endswith(".SAFE")), None)
-    _, name = identify(path)
-    return (Location.of(path).key, (product, name and name.band))
+    masks = []
+    for name, value in search.items():
+        column = table.column(name)
+        if not column.num_chunks:
+            return []
+        values = column.chunk(0)
+        if isinstance(values, pa.DictionaryArray):
+            code = pc.index(values.dictionary, pa.scalar(value, values.dictionary.type)).as_py()
+            masks.append(pc.equal(values.indices, code))
+        else:
+            masks.append(pc.equal(values, pa.scalar(value, values.type)))
+    mask = masks[0]
+    for other in masks[1:]:
+        mask = pc.and_(mask, other)
+    rows: list[int] = pc.indices_nonzero(pc.fill_null(mask, False)).slice(0, _MOST_ROWS).to_pylist()
+    return rows
 
 
-def _path_of(key: str) -> str:
-    """Return the path of a key, without its suffix after "#".
+def _value(table: Any, name: str, row: int) -> Any:
+    """Return a value of a row; a list stays an Arrow scalar."""
+    import pyarrow as pa
 
-    The suffix distinguishes objects of several stores, or of several queries.
-    """
-    return key.partition("#")[0]
-
-
-def _is_text(key: str) -> bool:
-    """Return whether a table can hold a key.
-
-    Names of local files need not be valid text.
-    """
-    return key.isprintable() or not any("\ud800" <= one <= "\udfff" for one in key)
+    value = table.column(name)[row]
+    return value if pa.types.is_list(value.type) or pa.types.is_large_list(value.type) else value.as_py()

@@ -4,19 +4,16 @@ It is valid for a single version of the file. A reader with an index requests pa
 """
 
 import json
-import struct
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from jp2batch.core.errors import CorruptImage
-from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent, consecutive
+from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
 from jp2batch.jpeg2000.plan.resolved_read import Image
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
-from jp2batch.jpeg2000.syntax.markers import Marker, Segment
-from jp2batch.jpeg2000.syntax.pointers import parse_tlm
+from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 _LARGEST = 64 << 20  # bytes, unpacked: protects the memory from shared tables
@@ -178,32 +175,6 @@ def build_index(
         for index, part in enumerate(found)
     )
     return ImageIndex(pieces.size, etag, stretches, places)
-
-
-def from_kayrros(index: bytes) -> ImageIndex | None:
-    """Return an index read from Kayrros' format.
-
-    The format (https://github.com/Kayrros/sentinel-2-jp2-tlm): size of the file, position of the first SOT and length
-    of a TLM marker segment, in 8, 8 and 4 bytes (big-endian); then the segment. It is empty if the file has its own
-    TLM; the result is then None.
-
-    Raises
-    ------
-    ValueError
-        The data have another format.
-    """
-    if not index:
-        return None
-    try:
-        size, start, length = struct.unpack_from(">QQI", index)
-        segment = index[20 : 20 + length]
-        marker, own_length = struct.unpack_from(">HH", segment)
-        if (marker, own_length + 2, len(segment)) != (Marker.TLM, length, length):
-            raise ValueError("no TLM marker segment")
-        told = parse_tlm([Segment(Marker.TLM, 0, segment[4:])])
-    except (struct.error, CorruptImage) as error:
-        raise ValueError(str(error)) from None
-    return ImageIndex(size, None, (), tuple(consecutive(told, start)))
 
 
 def _place(

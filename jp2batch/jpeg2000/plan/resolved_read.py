@@ -12,6 +12,7 @@ from jp2batch.jpeg2000.geometry.packet_choice import TilePackets, merged_ranges
 from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
 from jp2batch.jpeg2000.syntax.boxes import Container
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
+from jp2batch.jpeg2000.syntax.markers import Marker
 
 LocatedBy = Literal["tlm", "index", "walk", "whole"]
 """Method of locating tile-parts."""
@@ -32,6 +33,11 @@ class Image:
 
     No part of such a file is proven to give the same pixels.
     """
+
+    @property
+    def first_part(self) -> int:
+        """Position behind the first marker after the main header."""
+        return min(self.header.stop + len(Marker.SOT.code), self.container.codestream.stop)
 
 
 @dataclass(frozen=True, slots=True)

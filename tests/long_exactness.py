@@ -1,5 +1,7 @@
 """Judge many variants or mutations, and print a table: `python tests/long_exactness.py variants 0 20000 --jobs 2`.
 
+Likewise `headers`, files without PLT, and `header-mutations` (`support/packet_header_cases.py`).
+
 A single seed is repeated by `python tests/long_exactness.py variants 1234`; `--save FOLDER` writes the bytes of those
 that fail; `python tests/long_exactness.py files PATH…` judges files.
 """
@@ -23,7 +25,8 @@ import numpy as np
 from support.children import Child, ChildError, ChildLost
 from support.forced import WAYS, Way
 from support.judge import KINDS, Judge, Kind, Reference, Verdict, questions
-from support.mutations import mutation
+from support.mutations import Mutation, mutation
+from support.packet_header_cases import packet_header_case, packet_header_mutation
 from support.variants import Variant, variant
 
 T = TypeVar("T")
@@ -73,9 +76,24 @@ class Workshop:
         except ChildError as error:
             return f"generator: {str(error).strip().splitlines()[-1]}"
 
-    def variant(self, seed: int, *, ways: Sequence[Way] = WAYS, windows: int = 3) -> Case:
+    def header(self, seed: int, *, ways: Sequence[Way] = WAYS, windows: int = 3) -> Case:
+        """Judge a file without PLT."""
+        return self.variant(seed, ways=ways, windows=windows, make=packet_header_case)
+
+    def header_mutation(self, seed: int, *, ways: int = 4, windows: int = 1) -> Case:
+        """Judge a mutation of a file without PLT."""
+        return self.mutation(seed, ways=ways, windows=windows, make=packet_header_mutation)
+
+    def variant(
+        self,
+        seed: int,
+        *,
+        ways: Sequence[Way] = WAYS,
+        windows: int = 3,
+        make: Callable[[int], Variant] = variant,
+    ) -> Case:
         """Judge a variant."""
-        found = self.make(variant, seed)
+        found = self.make(make, seed)
         if isinstance(found, str):
             return Case(seed, str(seed), b"", (), (), found)
         reference = self.judge.reference(found.data)
@@ -93,9 +111,11 @@ class Workshop:
         failures = tuple(v for v in verdicts if KINDS.index(v.kind) >= KINDS.index("refused"))
         return Case(0, str(path), data, verdicts, failures, _note(reference))
 
-    def mutation(self, seed: int, *, ways: int = 4, windows: int = 1) -> Case:
+    def mutation(
+        self, seed: int, *, ways: int = 4, windows: int = 1, make: Callable[[int], Mutation] = mutation
+    ) -> Case:
         """Judge a mutation, by some of the ways."""
-        found = self.make(mutation, seed)
+        found = self.make(make, seed)
         if isinstance(found, str):
             return Case(seed, str(seed), b"", (), (), found)
         rng = np.random.default_rng(seed)
@@ -131,7 +151,10 @@ class Workshops:
             workshop.close()
 
     def cases(
-        self, kind: Literal["variant", "mutation", "file"], seeds: Iterable[Any], **options: Any
+        self,
+        kind: Literal["variant", "mutation", "header", "header_mutation", "file"],
+        seeds: Iterable[Any],
+        **options: Any,
     ) -> Iterator[Case]:
         """Iterate over judged seeds, or paths, in their order."""
 
@@ -199,7 +222,7 @@ def _save(case: Case, kind: str, folder: Path | None) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["variants", "mutations", "files"])
+    parser.add_argument("kind", choices=["variants", "mutations", "headers", "header-mutations", "files"])
     parser.add_argument("what", nargs="+", help="one seed; the first seed, and that after the last; or paths")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--windows", type=int, help="how many windows of each are read at each rlevel")
@@ -210,7 +233,7 @@ def main() -> int:
     found: list[Case] = []
     with Workshops(given.jobs) as workshops, suppress(KeyboardInterrupt):  # the table of what is done is of use, too
         options = {} if given.windows is None else {"windows": given.windows}
-        for case in workshops.cases(given.kind.removesuffix("s"), todo, **options):
+        for case in workshops.cases(given.kind.removesuffix("s").replace("-", "_"), todo, **options):
             found.append(case)
             _save(case, given.kind, given.save)
             if len(found) % 100 == 0:

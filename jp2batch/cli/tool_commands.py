@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from jp2batch.cli.messages import in_flags, say
 from jp2batch.cli.options import FAILED, area_flags, image_flags, scheduler_flags
 from jp2batch.cli.storage_flags import StorageFlags, storage_flags
+from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.map_area import MapArea
 from jp2batch.core.redaction import redact_path
 
@@ -20,7 +21,8 @@ from jp2batch.core.redaction import redact_path
 @click.option("--size", type=int, default=1098, show_default=True, help="Pixels per side at 10 m, a multiple of 6.")
 @click.option("--tlm", is_flag=True, help="Write TLM segments, as ESA does since February 2026.")
 @click.option("--dates", type=click.IntRange(1), default=1, show_default=True, help="Products, five days apart.")
-def sample(folder: str, size: int, tlm: bool, dates: int) -> None:
+@click.option("--orthophoto", is_flag=True, help="Make an image as of other archives: a single tile, no PLT.")
+def sample(folder: str, size: int, tlm: bool, dates: int, orthophoto: bool) -> None:
     """Make small Sentinel-2-like products in FOLDER; print the image paths.
 
     \b
@@ -28,9 +30,17 @@ def sample(folder: str, size: int, tlm: bool, dates: int) -> None:
       jp2batch sample scenes
       jp2batch sample scenes --dates 6
       jp2batch sample scenes --size 10980 --tlm
+      jp2batch sample scenes --orthophoto
     """
+    from jp2batch.sample.orthophoto import NAME, ORTHOPHOTO, make_orthophoto
     from jp2batch.sample.product import make_series
 
+    if orthophoto:
+        if dates > 1:
+            raise InvalidRequest("", "dates= means nothing with orthophoto=", "leave out one of them")
+        coding = replace(ORTHOPHOTO, tlm=tlm)
+        click.echo(str(make_orthophoto(Path(folder, NAME), size, coding=coding)))
+        return
     for product in make_series(folder, dates, size=size, tlm=tlm):
         for path in sorted(product.rglob("*.jp2")):
             click.echo(str(path))

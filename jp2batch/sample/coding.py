@@ -1,7 +1,8 @@
 """Coding of a sample image, checked for OpenJPEG."""
 
+import math
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from jp2batch.core.value_range import are_within
 
 Size = tuple[int, int]
 """(width, height) or (column, row): x first, as in the standard."""
+_BYPASS, _TERMINATE_ALL = 1, 4  # code-block styles
 ORDERS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
 
 
@@ -58,10 +60,21 @@ class Coding:
     OpenJPEG writes them into the tile-part headers. Each resolution of each component must belong to exactly one
     change: OpenJPEG would write a packet of two changes twice.
     """
+    style: int = 0
+    """Code-block style, the sum of T.800 table A.19.
+
+    1: bypass of the arithmetic coder, 2: reset of contexts, 4: termination at each pass, 8: vertically causal contexts,
+    16: predictable termination, 32: segmentation symbols.
+    """
     layers: int = 1
     """Number of quality layers.
 
-    The last layer has the rest; each layer before has half of the following.
+    Without `rates`, the last layer has the rest; each layer before has half of the following.
+    """
+    rates: tuple[float, ...] = ()
+    """Compression ratio at the end of each layer.
+
+    They decrease; 1 means the rest, as in `opj_compress -r`.
     """
     reversible: bool = True
     """True for the 5/3 transform, without loss; False for the 9/7."""
@@ -111,9 +124,23 @@ def check(planes: NDArray[np.generic], coding: Coding) -> None:
         )
     if not all(1 <= step <= 255 for steps in coding.subsampling or () for step in steps):
         raise EncodingError("", "a step of subsampling is not between 1 and 255", "change Coding.subsampling")
+    if not 0 <= coding.style < 64:
+        raise EncodingError("", f"OpenJPEG has no code-block style {coding.style}", "take a sum of 1, 2, 4, 8, 16, 32")
+    _check_rates(coding)
     _check_grid(coding)
     _check_progression(coding, len(planes))
     _check_tiles(coding, planes.shape[1:])
+
+
+def _check_rates(coding: Coding) -> None:
+    """Refuse rates for which OpenJPEG would merely warn, or write other layers."""
+    if not coding.rates:
+        return
+    if len(coding.rates) != coding.layers:
+        raise EncodingError("", f"{len(coding.rates)} rates, {coding.layers} layers", "give a rate for each layer")
+    falling = all(ratio > following for ratio, following in pairwise(coding.rates))
+    if not falling or not all(1 <= ratio < math.inf for ratio in coding.rates):
+        raise EncodingError("", "rates are not decreasing ratios from 1", "give for instance (40, 20, 10)")
 
 
 def _check_grid(coding: Coding) -> None:
@@ -139,6 +166,9 @@ def _check_tiles(coding: Coding, shape: tuple[int, ...]) -> None:
             raise EncodingError("", f"OpenJPEG cannot subsample tiles by {step[0]} here", "move the image, or widen it")
         if _transform_fails(coding, columns, rows):
             raise EncodingError("", "OpenJPEG cannot transform an empty resolution", "lower the levels")
+        if _terminations_exceed(coding, _smallest_block(coding, columns, rows)):
+            hint = "lower the bits, choose another size, or leave out style 4"
+            raise EncodingError("", "OpenJPEG cannot terminate each pass of so small code-blocks", hint)
 
 
 def _spans(coding: Coding, axis: int, extent: int, step: int) -> NDArray[np.int64]:
@@ -167,6 +197,46 @@ def _transform_fails(coding: Coding, columns: NDArray[np.int64], rows: NDArray[n
         if coding.reversible and (no_row & single_row).any() and (~no_column & single_column).any():
             return True
     return False
+
+
+def _terminations_exceed(coding: Coding, block: int) -> bool:
+    """Return whether terminated passes may exceed OpenJPEG's buffer of a code-block.
+
+    This concerns tcd.c and mqc.c of OpenJPEG 2.5.0: the buffer has 28 bytes and four for each sample, and a termination
+    takes up to two bytes. The 9/7 transform has finer steps at lower resolutions.
+    """
+    planes = coding.bits + 3 + (0 if coding.reversible else coding.levels)
+    if coding.style & _TERMINATE_ALL:
+        terminations = 3 * planes - 2
+    elif coding.style & _BYPASS and coding.bits > 16:
+        terminations = 2 * (planes - 4)
+    else:
+        return False
+    return 2 * terminations + block * planes / 8 > 28 + 4 * block
+
+
+def _smallest_block(coding: Coding, columns: NDArray[np.int64], rows: NDArray[np.int64]) -> int:
+    """Return the samples of the smallest code-block of a component, or fewer."""
+    smallest = min(coding.code_block[0], columns.max()) * min(coding.code_block[1], rows.max())
+    for level in range(min(coding.levels, 1), coding.levels + 1):
+        sides = (_shortest(span, level, coding, axis) for axis, span in enumerate((columns, rows)))
+        smallest = min(smallest, math.prod(sides))
+    return int(smallest)
+
+
+def _shortest(span: NDArray[np.int64], level: int, coding: Coding, axis: int) -> int:
+    """Return the length of the shortest code-block of subbands along an axis."""
+    offsets = np.array([0, 1 << level - 1])[:, None, None] if level else np.zeros((1, 1, 1), np.int64)
+    start, stop = (-(-(span - offsets) >> level)).swapaxes(0, 1)  # B-15, low-pass and high-pass
+    size = coding.code_block[axis]
+    if coding.precincts:
+        sizes = np.array(coding.precincts).reshape(-1, 2)[:, axis]
+        lower = coding.levels + 1 - len(sizes) if isinstance(coding.precincts[0], tuple) else 0
+        narrowest = min(int(sizes.min()), int(sizes[-1]) >> max(0, lower)) // 2  # of subbands
+        size = max(1, min(size, narrowest))
+    first = np.minimum(stop, (start // size + 1) * size) - start
+    last = stop - np.maximum(start, (stop - 1) // size * size)
+    return int(np.minimum(first, last)[stop > start].min(initial=size))
 
 
 def _check_progression(coding: Coding, components: int) -> None:

@@ -117,22 +117,23 @@ def _parameters(lib: Any, coding: Coding, components: int) -> Any:
     parameters.cblockw_init, parameters.cblockh_init = coding.code_block
     parameters.irreversible = not coding.reversible
     parameters.tcp_mct = coding.mct and components >= 3
+    parameters.mode = coding.style
     parameters.prog_order = ORDERS.index(coding.progression)
     parameters.csty = _SOP * coding.sop | _EPH * coding.eph
     if coding.tile_parts:
         parameters.tp_on, parameters.tp_flag = 1, ord(coding.tile_parts)
-    _set_layers(parameters, coding.layers)
+    _set_layers(parameters, coding)
     _set_precincts(parameters, coding)
     _set_changes(parameters, coding.changes)
     return parameters
 
 
-def _set_layers(parameters: Any, layers: int) -> None:
+def _set_layers(parameters: Any, coding: Coding) -> None:
     parameters.cp_disto_alloc = 1
-    parameters.tcp_numlayers = layers
-    for index in range(layers - 1):
-        parameters.tcp_rates[index] = 2.0 ** (layers - index)  # compression ratios, …, 8, 4
-    parameters.tcp_rates[layers - 1] = 0  # the rest
+    parameters.tcp_numlayers = coding.layers
+    halves = (2.0 ** (coding.layers - index) for index in range(coding.layers - 1))  # …, 8, 4
+    for index, ratio in enumerate(coding.rates or (*halves, 1)):
+        parameters.tcp_rates[index] = 0 if ratio == 1 else ratio  # 0: the rest
 
 
 def _set_precincts(parameters: Any, coding: Coding) -> None:

@@ -103,6 +103,13 @@ def test_sample_prints_the_paths_of_readable_images(tmp_path):
     assert jp2batch.read(paths[0]).size > 0
 
 
+def test_sample_makes_an_orthophoto(tmp_path):
+    done = run("sample", tmp_path, "--orthophoto", "--size", 100)
+    assert done.stdout.splitlines() == [str(tmp_path / "orthophoto.jp2")]
+    assert b"\xff\x58" not in (tmp_path / "orthophoto.jp2").read_bytes()[:1500]
+    assert "1 x 1 of 100 x 100" in run("info", tmp_path / "orthophoto.jp2").stdout
+
+
 @pytest.fixture
 def bad_images(band, tmp_path, monkeypatch) -> None:
     """Stand in a folder with files that are no images."""
@@ -129,6 +136,8 @@ def bad_images(band, tmp_path, monkeypatch) -> None:
         (["info", "{band}", "--storage-options", "{{"], 2, "--storage-options is not a JSON object"),
         (["info", "{band}", "--storage-options", "@nowhere.json"], 2, "its file cannot be read: No such file"),
         (["sample", "scenes", "--size", 100], 2, "--size 100 is not possible"),
+        (["sample", "scenes", "--orthophoto", "--size", 10], 2, "size 10, 3 bands"),
+        (["sample", "scenes", "--orthophoto", "--dates", 2], 2, "--dates means nothing with --orthophoto"),
     ],
 )
 def test_an_error_is_one_line_and_a_code(arguments, code, said, band, bad_images):

@@ -163,6 +163,23 @@ def test_without_plt():
     assert not any(part.segments for part in parsed.parts)
 
 
+@pytest.mark.parametrize("style", [1, 2, 4, 8, 16, 32, 5, 42, 63])
+def test_code_block_styles(style):
+    one = replace(SMALL, tile=None, levels=1, code_block=(128, 32), precincts=None)
+    data = check_lossless(replace(one, style=style, layers=2, plt=False))
+    assert Codestream.parse(data).find(COD)[8] == style
+
+
+def test_rates_bound_each_layer():
+    coding = replace(SMALL, tile=None, bits=12, reversible=False, layers=3, rates=(10, 6, 3), precincts=None)
+    pixels = noise(coding)
+    parsed = Codestream.parse(encode(pixels, coding))
+    of_layers = np.reshape(packet_lengths(parsed.parts[0]), (3, 4)).sum(axis=1)  # of progression LRCP
+    np.testing.assert_allclose(of_layers.cumsum(), pixels.size * 12 / 8 / np.array(coding.rates), rtol=0.1)
+    rest = replace(coding, reversible=True, layers=2, rates=(10, 1))
+    np.testing.assert_array_equal(decoded(encode(pixels, rest), pixels.shape), pixels)
+
+
 def test_jp2_boxes_stand_before_an_open_codestream():
     box = struct.pack(">I4s", 12, b"xml ") + b"<a/>"
     data = encode(noise(SMALL), SMALL, boxes=box)
@@ -191,6 +208,12 @@ def test_same_pixels_same_bytes():
         ({"code_block": (128, 128)}, "cblockw_init"),
         ({"levels": 33}, "33 levels"),
         ({"layers": 0}, "0 layers"),
+        ({"style": 64}, "no code-block style 64"),
+        ({"style": -1}, "no code-block style -1"),
+        ({"layers": 2, "rates": (20,)}, "1 rates, 2 layers"),
+        ({"layers": 2, "rates": (20, 20)}, "not decreasing"),
+        ({"layers": 2, "rates": (20, 0)}, "not decreasing"),
+        ({"layers": 2, "rates": (float("nan"), 4)}, "not decreasing"),
         ({"progression": "LCRP"}, "progression order"),
         ({"subsampling": ((1, 1), (2, 2))}, "2 subsamplings"),
         ({"subsampling": ((200, 200),), "image_offset": (1, 1)}, "no sample"),
@@ -257,6 +280,15 @@ def test_other_resolutions_without_samples_are_coded(coding, shape):
     np.testing.assert_allclose(decoded(encode(pixels, coding), (1, *shape))[0], pixels, atol=far)
 
 
+@pytest.mark.parametrize(("bits", "reversible"), [(20, True), (16, False)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 65), (2, 17)])
+def test_small_code_blocks_are_not_terminated_at_each_pass(bits, reversible, shape):
+    coding = Coding(tile=None, levels=0, precincts=None, code_block=(64, 64), bits=bits, style=4, reversible=reversible)
+    with pytest.raises(EncodingError, match="so small code-blocks"):
+        encode(np.ones(shape, int), coding)
+    assert encode(np.ones((64, 64), int), coding)
+
+
 RANDOM = """
 import random, sys
 import numpy as np
@@ -276,7 +308,8 @@ def coding(chance, height, width):
         precincts=chance.choice([None, (64, 64), (256, 32)]), layers=chance.choice([1, 1, 3]),
         progression=chance.choice(["LRCP", "RLCP", "RPCL", "PCRL", "CPRL"]), reversible=chance.random() < 0.5,
         subsampling=chance.choice([None, ((chance.randint(1, 5), chance.randint(1, 5)),)]),
-        bits=chance.choice([1, 8, 15, 20]), sop=chance.random() < 0.2, tlm=chance.random() < 0.3,
+        bits=chance.choice([1, 8, 15, 20]), style=chance.choice([0, 0, chance.randrange(64)]),
+        sop=chance.random() < 0.2, tlm=chance.random() < 0.3,
     )
 
 

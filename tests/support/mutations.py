@@ -190,8 +190,13 @@ Step = Callable[[Anatomy, Rng], Change | None]
 
 def mutation(seed: int) -> Mutation:
     """Return the mutation of a seed. Like `variant`, better called in a child process."""
+    return mutation_of(variant, seed)
+
+
+def mutation_of(make: Callable[[int], Variant], seed: int) -> Mutation:
+    """Return a mutation of a file made by seed."""
     rng = np.random.default_rng([seed, 1])
-    base = variant(int(rng.integers(0, 1 << 31)))
+    base = make(int(rng.integers(0, 1 << 31)))
     data, facts, limited = base.data, list[str](), False
     wanted = int(rng.choice([1, 1, 1, 1, 2, 3]))
     for _ in range(50):

@@ -54,11 +54,18 @@ class Part:
 
     def to_bytes(self) -> bytes:
         segments = [*self.segments, *(self._ppt() if self.packed else self._plt())]
-        bodies = [p[_header_end(p) :] for p in self.packets] if self.packed or self.stripped else self.packets
+        bodies = self._bodies()
         header = b"".join(map(encode_segment, segments)) + struct.pack(">H", SOD)
         length = 12 + len(header) + sum(map(len, bodies)) + len(self.padding)
         sot = struct.pack(">HHHIBB", SOT, 10, self.tile, length, self.index, self.total)
         return b"".join([sot, header, *bodies, self.padding])
+
+    def lengths(self) -> tuple[int, ...]:
+        """Return the lengths of packets in the tile-part, without headers that are elsewhere."""
+        return tuple(map(len, self._bodies()))
+
+    def _bodies(self) -> list[bytes]:
+        return [p[_header_end(p) :] for p in self.packets] if self.packed or self.stripped else self.packets
 
     def _plt(self) -> list[Segment]:
         if not self.plt or self.stripped or not self.packets:
@@ -110,7 +117,7 @@ class Draft:
     pixels: NDArray[np.int32]
     coding: Coding
     style: int
-    """Code-block style of T.800 table A.19, which `Coding` has no field for."""
+    """Code-block style of T.800 table A.19."""
     main: list[Segment]
     tiles: dict[int, Tile]
     parts: list[Part] = field(default_factory=list)

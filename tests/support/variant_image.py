@@ -1,13 +1,11 @@
 """Random images coded by OpenJPEG and taken to pieces: `random_draft`, `encode_tiles`."""
 
-from typing import Any
-from unittest import mock
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jp2batch.core.errors import EncodingError
-from jp2batch.sample import encode as encoder
 from jp2batch.sample.encode import Coding, encode
 from support import rewrite
 from support.rewrite import PLT
@@ -68,16 +66,8 @@ def encode_tiles(pixels: NDArray[np.int32], coding: Coding, style: int) -> tuple
     """Code an image; return its main header and its tiles. None: OpenJPEG cannot code it so."""
     if not is_encodable(coding, (pixels.shape[1], pixels.shape[2])):
         return None
-    usual = encoder._parameters  # `Coding` has no field for code-block styles
-
-    def with_style(*args: Any) -> Any:
-        parameters = usual(*args)
-        parameters.mode = style
-        return parameters
-
     try:
-        with mock.patch.object(encoder, "_parameters", with_style):
-            stream = rewrite.Codestream.parse(encode(pixels, coding))
+        stream = rewrite.Codestream.parse(encode(pixels, replace(coding, style=style)))
     except EncodingError:  # its buffer is too small for some noise
         return None
     tiles: dict[int, Tile] = {}

@@ -23,7 +23,7 @@ from benchmarks.table import DEMANDED, Demand, Table, cells_of, seconds, times
 from benchmarks.timed import Read, digest, in_turns, peak_memory
 from jp2batch.core.window import Window
 from jp2batch.image import openjpeg
-from jp2batch.jpeg2000.syntax.markers import Marker, Sot, encode_segment
+from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Marker, Sot, encode_segment
 from jp2batch.sample.coding import Coding
 from jp2batch.sample.encode import encode
 
@@ -116,7 +116,7 @@ def with_tlm(data: bytes) -> bytes:
     """Return a file with TLM; OpenJPEG writes none for so many tiles."""
     first = position = data.index(Marker.SOT.code + b"\0\x0a")
     entries = []
-    while (sot := Sot.parse(data[position : position + Sot.SIZE])) is not None:
+    while (sot := Sot.parse(data[position : position + SOT_SIZE])) is not None:
         entries.append(sot.tile.to_bytes(2, "big") + sot.length.to_bytes(4, "big"))
         position += sot.length
     kind = _LENGTHS_OF_32_BITS | _TILES_OF_16_BITS

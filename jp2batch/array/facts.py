@@ -109,7 +109,11 @@ class ImageFacts:
             found |= dict(
                 zip(SCALING, map(np.float32, (self.scaling.offset, self.scaling.quantification)), strict=True)
             )
-        return {key: ((), value, ATTRIBUTES[key]) for key, value in found.items() if value is not None}
+        return {
+            key: xr.Variable((), np.asarray(value), ATTRIBUTES[key], fastpath=True)  # nothing to convert
+            for key, value in found.items()
+            if value is not None
+        }
 
 
 def time_of(when: datetime | date) -> np.datetime64:

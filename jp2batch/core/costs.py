@@ -99,10 +99,12 @@ class StoreCosts:
 
         Long ranges are cut into parts if it is cheaper.
         """
+        least, worth = max(ranges, math.ceil(size / LARGEST_PART)), int(size // self.smallest_part)
+        if worth <= least:
+            return least
         most = min(self.connections, 2 * math.ceil(min(self.line / self.bandwidth, self.connections)))
-        least = max(ranges, math.ceil(size / LARGEST_PART))
-        more = max(least, min(most, int(size // self.smallest_part)))
-        return more if self.price(more, size) < self.price(least, size) else least
+        more = min(most, worth)
+        return more if more > least and self.price(more, size) < self.price(least, size) else least
 
     def part_length(self, ranges: int, size: int) -> int:
         """Return the length of a part of a long range, in bytes."""

@@ -87,11 +87,10 @@ def decode(
             running: list[Future[list[str]]] = []
             for batch in todo:
                 read(batch)
-                codestreams = list(assembled(batch))  # in the thread that fills pieces: decoding threads share nothing
+                # assembled in the thread that fills pieces: decoding threads share nothing
+                before, running = running, [pool.submit(decode_codestream, one) for one in assembled(batch)]
                 if batch is not todo[-1]:
                     pieces.drop(batch.ranges)  # the file is never held whole
-                before, running = running, [pool.submit(decode_codestream, one) for one in codestreams]
-                del codestreams
                 warnings += _joined(future.result() for future in before)
             return warnings + _joined(future.result() for future in running)
         except BaseException:

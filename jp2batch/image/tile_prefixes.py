@@ -26,7 +26,7 @@ from jp2batch.jpeg2000.plan.packet_ranges import locate_packets, needs_whole_til
 from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile, wanted_ranges
 from jp2batch.jpeg2000.syntax.boxes import Container
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_header, read_tile_part
-from jp2batch.jpeg2000.syntax.markers import Marker, Sot
+from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Marker, Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps
 from jp2batch.storage.source import open_source
 
@@ -124,7 +124,7 @@ def decode_prefix(header: bytes, rlevel: int, dtype: np.dtype[np.generic], data:
     pieces = SparseFile(len(header) + len(data))
     pieces.add(0, header + data)
     main = _from_memory(read_header(pieces, 0, Ahead()))
-    sot = Sot.parse(data[: Sot.SIZE])
+    sot = Sot.parse(data[:SOT_SIZE])
     if sot is None or main.stop != len(header) or not 0 <= rlevel <= main.levels:
         raise _stale()
     stop = main.stop + sot.length if sot.length else pieces.size

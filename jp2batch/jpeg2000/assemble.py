@@ -17,7 +17,7 @@ it reads TLM.)
 import struct
 from dataclasses import dataclass, replace
 
-from jp2batch.jpeg2000.geometry.grid import Rect, image_area, samples, tile_counts
+from jp2batch.jpeg2000.geometry.grid import Rect, ceil_div, image_area, samples, tile_counts
 from jp2batch.jpeg2000.geometry.packet_choice import NO_PACKETS
 from jp2batch.jpeg2000.geometry.reduction import reduced_siz
 from jp2batch.jpeg2000.plan.packet_data import Parts, whole_tiles
@@ -25,7 +25,7 @@ from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile
 from jp2batch.jpeg2000.syntax.boxes import SIGNATURE, Container
 from jp2batch.jpeg2000.syntax.coding import Quantization
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
-from jp2batch.jpeg2000.syntax.markers import Marker, Segment, Siz, Sot, encode_segment
+from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Marker, Segment, Siz, Sot, encode_segment
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 _NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.CRG})
@@ -84,8 +84,8 @@ class TileBlock:
 def tile_blocks(header: MainHeader, reading: ResolvedRead, samples_each: int, most_tiles: int) -> list[TileBlock]:
     """Cut the tiles of a read into rectangles.
 
-    Each has about `samples_each` samples, and at most `most_tiles` tiles. Tiles of a selection in parts are alone: they
-    need not be neighbours, and their parts are collected one by one.
+    Each has about `samples_each` samples, and at most `most_tiles` tiles; all have about as many rows. Tiles of a
+    selection in parts are alone: they need not be neighbours, and their parts are collected one by one.
     """
     _, columns = tile_counts(header.siz)
     if reading.selection.parts:
@@ -95,7 +95,8 @@ def tile_blocks(header: MainHeader, reading: ResolvedRead, samples_each: int, mo
     tile = samples(header.siz, Rect(0, 0, header.siz.ytsiz, header.siz.xtsiz), reading.selection.rlevel)
     tiles = min(samples_each // (tile.height * tile.width), most_tiles)
     across = min(column1 - column0, max(1, tiles))
-    down = max(1, tiles // across)
+    rows = row1 - row0
+    down = ceil_div(rows, max(round(rows / max(1, tiles // across)), ceil_div(rows, max(1, most_tiles // across))))
     return [
         TileBlock(row, column, min(down, row1 - row), min(across, column1 - column))
         for row in range(row0, row1, down)
@@ -241,11 +242,11 @@ def _component_segment(header: MainHeader, segment: Segment) -> bytes:
 
 def _as_it_is(pieces: SparseFile, part: TilePartHeader, number: int, parts: int) -> Parts:
     segments = b"".join(segment.encode() for segment in part.segments)
-    return _tile_part(replace(part.sot, tile=number, parts=parts), [pieces.read(part.data, part.stop)], segments)
+    return _tile_part(part.sot._replace(tile=number, parts=parts), [pieces.read(part.data, part.stop)], segments)
 
 
 def _tile_part(sot: Sot, packets: Parts, segments: bytes = b"") -> Parts:
-    length = Sot.SIZE + len(segments) + len(_SOD) + sum(map(len, packets))
+    length = SOT_SIZE + len(segments) + len(_SOD) + sum(map(len, packets))
     return [Sot(sot.tile, length, sot.part, sot.parts).encode() + segments + _SOD, *packets]
 
 

@@ -83,6 +83,8 @@ _MASK_FILE = re.compile(rf"MSK_(?P<band>{_MASK}){_RESOLUTION}")
 # Sinergise's names in the buckets of AWS are recognised only in a folder of Sentinel-2.
 _SHORT_FILE = re.compile(rf"(?:(?P<level>L1C|L2A)_)?(?P<band>{_BAND}|{_DERIVED}|{_MASK}|preview){_RESOLUTION}")
 
+_WITH_NODATA = re.compile(rf"{_BAND}|TCI|PVI|SCL|AOT|WVP")
+_OF_A_LEVEL = re.compile(rf"{_BAND}|TCI")  # previews and masks have the same names in both
 _IN_TEXT = re.compile(rf"(?<![A-Za-z0-9])({_BAND}|TCI|SCL|AOT|WVP|PVI)(?![A-Za-z0-9])", re.IGNORECASE)
 
 _FOLDERS = (
@@ -161,7 +163,7 @@ def nodata(name: ImageName | None) -> int | None:
     """
     if name is None or name.band is None:
         return None
-    return 0 if re.fullmatch(rf"{_BAND}|TCI|PVI|SCL|AOT|WVP", name.band) else None
+    return 0 if _WITH_NODATA.fullmatch(name.band) else None
 
 
 def units(name: ImageName | None) -> str | None:
@@ -226,7 +228,7 @@ def _find_level(parts: dict[str, str], own: dict[str, str], band: str | None, on
         return cast(Level, parts["level"].upper())
     if "resolution" in parts:
         return "L2A"
-    is_image = re.fullmatch(rf"{_BAND}|TCI", band or "") is not None  # previews and masks have the same names in both
+    is_image = _OF_A_LEVEL.fullmatch(band or "") is not None
     return "L1C" if is_image and (on_aws or "time" in own) else None
 
 
@@ -236,8 +238,11 @@ def _join_tile(parts: dict[str, str]) -> str | None:
 
 def parse_time(text: str) -> datetime | None:
     """Return a time as in names, such as 20221005T115411."""
+    day, mark, clock = text[:8], text[8:9], text[9:]
+    if mark != "T" or len(clock) != 6 or not (day + clock).isdecimal():
+        return None
     try:
-        return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError:
         return None
 

@@ -3,6 +3,7 @@
 The table is in the configuration, `jp2batch.known-stores`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,6 +15,8 @@ from jp2batch.core.options import inner_options
 from jp2batch.core.store_settings import settings_by_name
 from jp2batch.storage.schemes import credentials_given, scheme_info
 from jp2batch.storage.store_identity import endpoint_of
+
+_WILD = re.compile(r"[*?\[\]]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ def known_store(location: Location) -> KnownStore | None:
     if store.is_local:
         return None
     name, rows = f"{scheme_info(store.scheme).names[0]}://{store.bucket.lower()}", settings_by_name("known-stores")
-    key = name if name in rows else next((key for key in rows if fnmatchcase(name, key)), None)
+    key = name if name in rows else next((key for key in rows if _fits(name, key)), None)
     row = None if key is None else rows[key]
     if row is None:
         return None
@@ -46,6 +49,12 @@ def known_store(location: Location) -> KnownStore | None:
         hint = "give {about: …, options: {…}}, or null"
         raise ConfigurationError("", f"jp2batch.known-stores.{key} cannot be read", hint)
     return KnownStore(row.get("about", ""), dict(inner_options(row, "options")))
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Return whether a name fits a pattern; compiling all patterns takes long."""
+    parts = _WILD.split(pattern)
+    return name.startswith(parts[0]) and name.endswith(parts[-1]) and fnmatchcase(name, pattern)
 
 
 def _is_row(row: object) -> TypeGuard[Mapping[str, Any]]:

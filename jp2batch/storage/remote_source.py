@@ -5,7 +5,6 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import fsspec.asyn
@@ -196,7 +195,7 @@ class RemoteSource(BaseSource):
                 raise
             # The condition failed, but the refusal does not tell the version of the object.
             raise replaced(self._version, await self._store.look(None)) from None
-        return replace(reply, version=self._tagged(reply.version)) if self._is_mirrored else reply
+        return reply._replace(version=self._tagged(reply.version)) if self._is_mirrored else reply
 
     def _tagged(self, version: Version) -> Version:
         """Return a version as it identifies objects in this store."""

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from jp2batch.core.errors import ObjectChanged, StoreUnavailable
 from jp2batch.core.ranges import ByteRange
@@ -52,8 +53,7 @@ class Version:
         return self.size == other.size and len(times) == 1
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A store's reply to a request."""
 
     data: bytes

@@ -262,7 +262,7 @@ def lies(known: ImageIndex) -> dict[str, ImageIndex]:
         "places moved": replace(
             known,
             header_bytes=(first,),
-            tile_parts=tuple(replace(p, start=p.start + 1) for p in known.tile_parts[:-1]),
+            tile_parts=tuple(p._replace(start=p.start + 1) for p in known.tile_parts[:-1]),
         ),
         "no places": replace(known, tile_parts=()),
         "a header cut": replace(known, header_bytes=((0, first[1][:-30]), *stretches)),

@@ -10,7 +10,7 @@ from jp2batch.core.errors import CorruptImage, UnsupportedImage
 from jp2batch.image.open import OpenImage
 from jp2batch.jpeg2000.syntax.coding import Cod, Quantization
 from jp2batch.jpeg2000.syntax.headers import check_supported, read_tile_part
-from jp2batch.jpeg2000.syntax.markers import Marker, Segment, Siz, Sot, encode_segment
+from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Marker, Segment, Siz, Sot, encode_segment
 from jp2batch.jpeg2000.syntax.pointers import parse_lengths, parse_lists, parse_plm, parse_plt, parse_tlm
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile
 from jp2batch.sample.encode import Coding as Encoding
@@ -94,7 +94,7 @@ def test_a_header_in_a_piece_is_read_as_one_in_many(plt, changes):
     segment = encode_segment(Marker.PLT, b"\0" + plt) if plt else b""
     data = bytearray(Sot(3, 60, 0, 1).encode() + segment + Marker.SOD.code + bytes(range(1, 30)))[:60]
     for place, value in changes.items():
-        if place >= Sot.SIZE:
+        if place >= SOT_SIZE:
             data[min(place, len(data) - 1)] = value
     whole, cut = SparseFile(60), SparseFile(60)
     whole.add(0, bytes(data))
@@ -110,7 +110,7 @@ def outcome_of(pieces: SparseFile, sot: Sot, stop: int):
         next(read_tile_part(pieces, 0, sot, stop, Ahead()))
     except StopIteration as end:
         part, lengths = end.value, end.value.packet_lengths
-        return part, None if lengths is None else lengths.tolist()
+        return part._replace(packet_lengths=None), None if lengths is None else lengths.tolist()
     except CorruptImage as error:
         return str(error)
     return "asks for more"

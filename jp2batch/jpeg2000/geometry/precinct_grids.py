@@ -1,6 +1,6 @@
 """Partition of tile-components into precincts (T.800 B.6)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -72,6 +72,17 @@ def tile_precincts(header: MainHeader, tile: int) -> PrecinctGrids:
     return tuple(_component_precincts(area, component, coding) for component, coding in alike)
 
 
+class _Computed(dict[int, int]):
+    """Values of a function, each computed once."""
+
+    def __init__(self, function: Callable[[int], int]) -> None:
+        self._function = function
+
+    def __missing__(self, key: int) -> int:
+        value = self[key] = self._function(key)
+        return value
+
+
 class TileShapes:
     """Numbers for the shapes of tiles.
 
@@ -87,14 +98,13 @@ class TileShapes:
     def __init__(self, header: MainHeader) -> None:
         self._siz, self._columns = header.siz, tile_counts(header.siz)[1]
         self._alike = set(zip(header.siz.components, header.codings, strict=True))
-        self._of_row = lru_cache(maxsize=None)(self._row)
-        self._of_column = lru_cache(maxsize=None)(self._column)
+        self._of_row, self._of_column = _Computed(self._row), _Computed(self._column)
         self._numbers: dict[tuple[int, ...], int] = {}
 
     def __getitem__(self, tile: int) -> tuple[int, int]:
         """Return the shape of a tile."""
         row, column = divmod(tile, self._columns)
-        return self._of_row(row), self._of_column(column)
+        return self._of_row[row], self._of_column[column]
 
     def _row(self, row: int) -> int:
         area = tile_area(self._siz, row * self._columns)

@@ -17,7 +17,7 @@ from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd, may_be
 from jp2batch.jpeg2000.locate.sot_proof import SOT, is_genuine_sot, look_back
 from jp2batch.jpeg2000.locate.stretches import Gap, KnownStretch, Landmark, Scan
 from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent, TileQuery
-from jp2batch.jpeg2000.syntax.markers import Sot
+from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, Steps, Wanted, disjoint, gather, require
 
 _LOCAL_SHORT, _LOCAL_AHEAD = 2 << 10, 32 << 10  # bytes: many short tile-parts of a local file are read together
@@ -63,7 +63,7 @@ class ChainSearch:
         self._last = KnownStretch(self.end, self.count, self.end, self.count, self.end)
         sibling = self.query.sibling
         self.sibling = sibling if sibling is not None and len(sibling.lengths) == self.count else None
-        self.mean = max(Sot.SIZE + 2, (self.end - self.header.stop) // self.count)
+        self.mean = max(SOT_SIZE + 2, (self.end - self.header.stop) // self.count)
         is_local = self.query.store.latency == 0 and self.mean < _LOCAL_SHORT
         self._ahead = _LOCAL_AHEAD if is_local else self.query.request_worth // 2
         self.hop = max(self.hop, self._ahead)
@@ -119,7 +119,7 @@ class ChainSearch:
         self._scans.append(scan)
         while scan.position < limit and not self._passed(scan.position) and (aside or self.seeks(scan.position)):
             stop = min(scan.position + chunk, limit)
-            data = yield from require(self.pieces, scan.position, min(stop + Sot.SIZE - 1, self.codestream.stop))
+            data = yield from require(self.pieces, scan.position, min(stop + SOT_SIZE - 1, self.codestream.stop))
             for position, sot in self._candidates(data, scan.position):
                 self._scans.remove(scan)
                 if position in self.outcomes or position in self._open:
@@ -258,7 +258,7 @@ class ChainSearch:
     def _candidates(self, data: bytes, start: int) -> Iterator[tuple[int, Sot]]:
         offset = data.find(SOT)
         while offset >= 0:
-            sot = may_be_link(data[offset : offset + Sot.SIZE], start + offset, self.header, self.codestream)
+            sot = may_be_link(data[offset : offset + SOT_SIZE], start + offset, self.header, self.codestream)
             if sot is not None:
                 yield start + offset, sot
             offset = data.find(SOT, offset + 1)

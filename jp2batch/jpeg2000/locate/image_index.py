@@ -100,7 +100,7 @@ class ImageIndex:
     def unproven(self) -> "ImageIndex":
         """Return a copy marked as unverified, with unproven extents."""
         return replace(
-            self, unverified=True, tile_parts=tuple(replace(place, proven=False) for place in self.tile_parts)
+            self, unverified=True, tile_parts=tuple(place._replace(proven=False) for place in self.tile_parts)
         )
 
     def to_bytes(self) -> bytes:

@@ -23,7 +23,7 @@ from jp2batch.jpeg2000.locate.stretches import Gap
 from jp2batch.jpeg2000.locate.tile_lengths import SHORT
 from jp2batch.jpeg2000.locate.tile_parts import LocatedTiles, TileQuery, with_plm
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
-from jp2batch.jpeg2000.syntax.markers import Sot
+from jp2batch.jpeg2000.syntax.markers import SOT_SIZE
 from jp2batch.jpeg2000.syntax.sparse_file import Steps
 
 _CHUNK = 0.45  # part of a usual tile-part fetched per request of a search: the average distance to the next SOT
@@ -170,7 +170,7 @@ class _Proof:
 
         Beyond the end of the codestream, no further tile-part has room.
         """
-        if self.front.codestream.stop - self.position < Sot.SIZE:
+        if self.front.codestream.stop - self.position < SOT_SIZE:
             with suppress(InconsistentFile):  # if TNsot is 0, EOC decides
                 self._completeness.end(eoc=False)
         return self._completeness.complete

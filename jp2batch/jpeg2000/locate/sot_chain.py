@@ -9,7 +9,7 @@ from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile, missing_tiles
 from jp2batch.jpeg2000.locate.tile_parts import TileQuery
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_tile_part
-from jp2batch.jpeg2000.syntax.markers import Marker, Sot
+from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Marker, Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, require
 
 
@@ -47,8 +47,8 @@ def read_link(query: TileQuery, position: int, guess: Ahead) -> Steps[ChainedTil
         The file ends before the tile-part.
     """
     pieces, codestream = query.pieces, query.codestream
-    data = yield from require(pieces, position, min(position + Sot.SIZE, codestream.stop), guess)
-    if len(data) < Sot.SIZE or data.startswith(Marker.EOC.code):
+    data = yield from require(pieces, position, min(position + SOT_SIZE, codestream.stop), guess)
+    if len(data) < SOT_SIZE or data.startswith(Marker.EOC.code):
         return ChainEnd(data.startswith(Marker.EOC.code))
     sot = Sot.parse(data)
     if sot is None or sot.tile >= tile_count(query.header.siz):
@@ -76,12 +76,12 @@ def check_present(pieces: SparseFile, header: MainHeader, tiles: Iterable[int]) 
         A tile of `tiles` has no tile-part, or the file is cut short.
     """
     lacking, position = set(tiles), header.stop
-    while position + Sot.SIZE <= pieces.size:
-        sot = Sot.parse((yield from require(pieces, position, position + Sot.SIZE)))
+    while position + SOT_SIZE <= pieces.size:
+        sot = Sot.parse((yield from require(pieces, position, position + SOT_SIZE)))
         if sot is None:
             break
         lacking.discard(sot.tile)
-        position = position + max(sot.length, Sot.SIZE) if sot.length else pieces.size
+        position = position + max(sot.length, SOT_SIZE) if sot.length else pieces.size
         if position > pieces.size:
             raise cut_short(sot.tile, position, pieces.size)
     if lacking:
@@ -93,7 +93,7 @@ def may_be_link(data: bytes, position: int, header: MainHeader, codestream: Byte
     sot = Sot.parse(data)
     if sot is None or sot.tile >= tile_count(header.siz) or (sot.parts and sot.part >= sot.parts):
         return None
-    return sot if Sot.SIZE + 2 <= sot.length <= codestream.stop - position else None
+    return sot if SOT_SIZE + 2 <= sot.length <= codestream.stop - position else None
 
 
 def _stop(pieces: SparseFile, position: int, sot: Sot, codestream: ByteRange) -> Steps[int]:
@@ -106,7 +106,7 @@ def _stop(pieces: SparseFile, position: int, sot: Sot, codestream: ByteRange) ->
         if end != Marker.EOC.code:
             raise InconsistentFile(f"the tile-part at byte {position} has no length, and no EOC at its expected end")
         return codestream.stop - 2
-    if sot.length < Sot.SIZE + 2:
+    if sot.length < SOT_SIZE + 2:
         raise InconsistentFile(f"the tile-part at byte {position} claims a length of {sot.length}")
     stop = position + sot.length
     if stop > pieces.size:

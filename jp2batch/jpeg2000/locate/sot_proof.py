@@ -11,7 +11,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from jp2batch.jpeg2000.syntax.markers import Marker, Sot
+from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Marker
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps, require
 
 SOT = b"\xff\x90\x00\x0a"
@@ -52,7 +52,7 @@ def _verdict(data: bytes, position: int, *, first: bool) -> bool | None:
 
     `first`: no tile-part begins before `data`.
     """
-    if SOT in data[max(0, position - Sot.SIZE + 1) : position + len(SOT) - 1]:
+    if SOT in data[max(0, position - SOT_SIZE + 1) : position + len(SOT) - 1]:
         return False  # inside the fields of another SOT
     ending = defaultdict[int, list[int]](list)
     chain = []
@@ -63,7 +63,7 @@ def _verdict(data: bytes, position: int, *, first: bool) -> bool | None:
     undecided = False
     while chain:
         begin = chain.pop()
-        if begin >= Sot.SIZE and data.startswith(SOT, begin - Sot.SIZE):
+        if begin >= SOT_SIZE and data.startswith(SOT, begin - SOT_SIZE):
             return False
         undecided = undecided or (begin < LONGEST and not first)
         chain += ending[begin]

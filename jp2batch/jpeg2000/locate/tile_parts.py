@@ -6,8 +6,9 @@ another.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import CorruptImage
@@ -16,7 +17,7 @@ from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile, check_claims, has_all_packets
 from jp2batch.jpeg2000.locate.tile_lengths import TileLengths
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, parse_tile_parts, read_tile_part
-from jp2batch.jpeg2000.syntax.markers import Marker, Sot
+from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Marker, Sot
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, Wanted, gather, require, requirements
 
 _FREE = StoreCosts(latency=0, bandwidth=1e9, connections=1)
@@ -38,8 +39,7 @@ class StaleIndex(Exception):  # not an error for the user: the file is read afre
     """The image index does not fit the file; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class TilePartExtent:
+class TilePartExtent(NamedTuple):  # a read makes hundreds of them
     """Expected extent of a tile-part."""
 
     ordinal: int
@@ -148,7 +148,7 @@ def locate_by_index(query: TileQuery, places: Sequence[TilePartExtent]) -> Steps
 def with_plm(header: MainHeader, part: TilePartHeader, ordinal: int) -> TilePartHeader:
     """Return a tile-part with packet lengths from PLM, unless PLT has them."""
     if part.packet_lengths is None and ordinal < len(header.packed_lengths):
-        return replace(part, packet_lengths=header.packed_lengths[ordinal])
+        return part._replace(packet_lengths=header.packed_lengths[ordinal])
     return part
 
 
@@ -161,9 +161,9 @@ def _at_places(query: TileQuery, places: Iterable[TilePartExtent]) -> Steps[list
     wanted: list[Wanted] = []
     for place in own:
         _check_length(place)
-        if pieces.peek(place.start, place.start + Sot.SIZE) is None:
+        if pieces.peek(place.start, place.start + SOT_SIZE) is None:
             ahead = query.ahead(place.tile, place.length)
-            wanted += requirements(pieces, place.start, place.start + Sot.SIZE, ahead)
+            wanted += requirements(pieces, place.start, place.start + SOT_SIZE, ahead)
     if wanted:
         yield wanted
     parts = parse_tile_parts(pieces, [ByteRange(place.start, place.start + place.length) for place in own])
@@ -194,7 +194,7 @@ def _by_tile(parts: Iterable[TilePartHeader], tiles: Collection[int]) -> Iterabl
 
 def _at_place(query: TileQuery, place: TilePartExtent) -> Steps[TilePartHeader]:
     pieces = query.pieces
-    data = yield from require(pieces, place.start, place.start + Sot.SIZE, query.ahead(place.tile, place.length))
+    data = yield from require(pieces, place.start, place.start + SOT_SIZE, query.ahead(place.tile, place.length))
     sot = Sot.parse(data)
     if sot is None or not _is_there(query, place, sot):
         raise InconsistentFile(f"TLM entry {place.ordinal} leads to byte {place.start}, without this tile-part")
@@ -206,7 +206,7 @@ def _at_place(query: TileQuery, place: TilePartExtent) -> Steps[TilePartHeader]:
 
 
 def _check_length(place: TilePartExtent) -> None:
-    if place.length < Sot.SIZE + 2:
+    if place.length < SOT_SIZE + 2:
         raise InconsistentFile(f"TLM entry {place.ordinal} claims a tile-part of {place.length} bytes")
 
 

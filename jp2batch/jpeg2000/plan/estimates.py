@@ -1,5 +1,7 @@
 """Estimates of a read's size from the main header alone."""
 
+import sys
+
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import Selection, largest_tile, tile_count, tile_counts
@@ -8,7 +10,7 @@ from jp2batch.jpeg2000.geometry.precincts import is_partial, wanted_area, wanted
 from jp2batch.jpeg2000.geometry.progression import count_packets
 from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
 from jp2batch.jpeg2000.syntax.headers import MainHeader
-from jp2batch.jpeg2000.syntax.markers import Sot
+from jp2batch.jpeg2000.syntax.markers import SOT_SIZE
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead
 
 _LARGEST_GUESS = 64 << 10  # bytes of packets read ahead: beyond, reading PLT first is cheaper
@@ -25,7 +27,11 @@ def expected_bytes(header: MainHeader, codestream: ByteRange, selection: Selecti
     """Estimate the bytes of a selection, headers included."""
     tile_length = (codestream.stop - header.stop) // max(1, tile_count(header.siz))
     samples = max(1, largest_tile(header.siz) >> 2 * selection.rlevel)
-    data = _expected_data(header, tile_length, selection.rlevel) * wanted_area(header, selection) // samples
+    data = (
+        min(tile_length >> selection.rlevel, _most_data(header, selection.rlevel))
+        * wanted_area(header, selection)
+        // samples
+    )
     headers = len(selection.tiles) * _expected_header(header)
     return min(len(selection.tiles) * tile_length, headers + data)
 
@@ -38,14 +44,14 @@ def guess_ahead(header: MainHeader, codestream: ByteRange, selection: Selection,
     of it is wanted: headers and packets alone would take several. Under a quota of requests, a tile is read in a single
     one, unless it is larger than a request is worth.
     """
-    of_header = _expected_header(header)
+    of_header, of_samples = _expected_header(header), _most_data(header, selection.rlevel)
     most = _LARGEST_IN_PARTS if selection.parts else LARGEST_AHEAD
     largest = max(_LARGEST_GUESS, store.request_worth // 2)
     has_data = store.latency > 0 and expected_bytes(header, codestream, selection) <= most
 
     def ahead(tile: int, length: int) -> Ahead:
-        rest = max(0, length - Sot.SIZE)
-        data = _expected_data(header, length, selection.rlevel) if has_data else 0
+        rest = max(0, length - SOT_SIZE)
+        data = min(length >> selection.rlevel, of_samples) if has_data else 0
         if data > largest and (selection.rlevel or is_partial(header, selection, tile)):
             data = data if selection.parts and wanted_share(header, selection, tile) >= _MUCH_OF_A_TILE else 0
         return Ahead(min(of_header, rest), min(data, max(0, rest - of_header)))
@@ -63,10 +69,11 @@ def _expected_header(header: MainHeader) -> int:
     return min(16 + 3 * count_packets(header, tile_precincts(header, middle)), _LARGEST_GUESS)
 
 
-def _expected_data(header: MainHeader, tile_length: int, rlevel: int) -> int:
-    """Estimate the bytes of a tile's packets up to a resolution level.
+def _most_data(header: MainHeader, rlevel: int) -> int:
+    """Estimate the most bytes of a tile up to a resolution level.
 
-    Dropping a level at least halves them, on all images measured; a sample rarely takes more than its bits.
+    A sample rarely takes more than its bits. (Dropping a level at least halves the bytes of a tile, on all images
+    measured.)
     """
     bits = sum(component.bits for component in header.siz.components)
-    return min(tile_length >> rlevel, (largest_tile(header.siz) * bits >> 3) >> 2 * rlevel) if rlevel else tile_length
+    return (largest_tile(header.siz) * bits >> 3) >> 2 * rlevel if rlevel else sys.maxsize

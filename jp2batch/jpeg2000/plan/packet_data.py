@@ -67,8 +67,9 @@ def _tiles_alike(
     data = b"".join(map(pieces.read, starts[runs].tolist(), stops[ends].tolist()))
     edges = np.zeros(len(starts) + 1, np.int64)  # of the packets in `data`
     np.cumsum(stops - starts, out=edges[1:])
-    certain = follows | np.isin(starts, [part.data for tile in tiles for part in tile.parts])  # starts of packets
-    sops = _check_cut(header, data, edges, certain)
+    certain = {part.data for tile in tiles for part in tile.parts}  # starts of packets
+    single = runs[stops[runs] - starts[runs] == 1].tolist()
+    sops = _check_cut(header, data, edges, [place for place in single if int(starts[place]) not in certain])
     places, count, view = places_in(located[0].choice, order), len(located[0]), memoryview(data)
     if (places[1:] < places[:-1]).any():
         raise CorruptImage("", "its packets change places at another resolution level")
@@ -111,14 +112,12 @@ def _empty_packets(count: int, eph: bool, guarded: bool) -> bytes:
     return packets.tobytes()
 
 
-def _check_cut(
-    header: MainHeader, data: bytes, edges: NDArray[np.int64], certain: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def _check_cut(header: MainHeader, data: bytes, edges: NDArray[np.int64], doubtful: list[int]) -> NDArray[np.bool_]:
     """Refuse data unlike single packets; return which begin with SOP.
 
     SOP occurs only before a packet, EPH once in it, and no other data look like them (B.10.1). Half of all byte values
-    could be an empty packet: unless the start of the packet is certain, only the usual two are accepted. (The packet
-    number in SOP is useless: encoders do not always count as in A.8.1.)
+    could be an empty packet: of `doubtful` packets, whose start is not certain, only the usual two are
+    accepted. (The packet number in SOP is useless: encoders do not always count as in A.8.1.)
     """
     count = len(edges) - 1
     sops, packet = _occurrences(_SOP, data, edges)
@@ -128,8 +127,7 @@ def _check_cut(
     if header.cod.eph and not wrong:
         _, packet = _occurrences(_EPH, data, edges)
         wrong = bool((np.bincount(packet, minlength=count) != 1).any())
-    single = np.flatnonzero((np.diff(edges) == 1) & ~certain)
-    if wrong or any(data[at : at + 1] not in _NO_DATA for at in edges[single].tolist()):
+    if wrong or any(data[at : at + 1] not in _NO_DATA for at in edges[doubtful].tolist()):
         raise CorruptImage("", "PLT contradicts the packets", "fetch the file again")
     return begins
 

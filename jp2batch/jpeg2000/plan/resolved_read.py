@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -40,8 +40,7 @@ class Image:
         return min(self.header.stop + len(Marker.SOT.code), self.container.codestream.stop)
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
+class Tile(NamedTuple):  # a read makes a hundred of them
     """Tile-parts and wanted packets of a tile."""
 
     parts: tuple[TilePartHeader, ...]
@@ -84,7 +83,7 @@ class ResolvedRead:
         """Unit of decoding, the same for all tiles."""
         if not self.tiles:
             return "file"
-        return "tile-parts" if any(tile.packets is None for tile in self.tiles.values()) else "packets"
+        return "packets" if next(iter(self.tiles.values())).packets is not None else "tile-parts"
 
     @property
     def weight(self) -> int:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from jp2batch.core.errors import CorruptImage, UnsupportedImage
 from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.syntax.coding import Cod, CodingStyle, Quantization
-from jp2batch.jpeg2000.syntax.markers import Marker, Segment, Siz, Sot
+from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Marker, Segment, Siz, Sot
 from jp2batch.jpeg2000.syntax.pointers import PacketLengths, parse_lengths, parse_lists, parse_plm, parse_plt, parse_tlm
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, require
 
@@ -66,8 +66,7 @@ class MainHeader:
         return any(marker in self.markers for marker in markers)
 
 
-@dataclass(frozen=True, slots=True)
-class TilePartHeader:
+class TilePartHeader(NamedTuple):  # a read makes a hundred of them
     """The header of a tile-part."""
 
     sot: Sot
@@ -77,7 +76,7 @@ class TilePartHeader:
     """Position of the first packet, behind SOD."""
     stop: int
     """Position behind the tile-part."""
-    packet_lengths: PacketLengths | None = field(compare=False)
+    packet_lengths: PacketLengths | None
     """Packet lengths, from PLT; None if PLT is absent or malformed."""
     packed_headers: bool
     """Whether packet headers are kept in PPT, away from the packets."""
@@ -116,7 +115,7 @@ def read_tile_part(pieces: SparseFile, start: int, sot: Sot, stop: int, ahead: A
     """
     if (usual := _usual_header(*pieces.piece_at(start), stop - start)) is not None:
         return usual.tile_part(start, stop, None if usual.plt is None else parse_lengths(usual.plt))
-    segments, sod = yield from _read_segments(pieces, start + Sot.SIZE, Marker.SOD, ahead, stop)
+    segments, sod = yield from _read_segments(pieces, start + SOT_SIZE, Marker.SOD, ahead, stop)
     lengths = [s for s in segments if s.marker == Marker.PLT]
     others = tuple(s for s in segments if s.marker not in _INFORMATIVE)
     return TilePartHeader(
@@ -162,10 +161,10 @@ class _UsualHeader(NamedTuple):
 def _usual_header(data: bytes, at: int, length: int) -> _UsualHeader | None:
     """Parse a tile-part header at an offset; None if unusual."""
     limit = min(len(data), at + length)
-    if not data.startswith(_SOT, at) or limit < at + Sot.SIZE + 2:
+    if not data.startswith(_SOT, at) or limit < at + SOT_SIZE + 2:
         return None
     sot = Sot(*_SOT_FIELDS.unpack_from(data, at + len(_SOT)))
-    position, plt = at + Sot.SIZE, None
+    position, plt = at + SOT_SIZE, None
     if data.startswith(_PLT, position) and position + 5 <= limit:  # with Lplt and Zplt
         end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
         if end < position + 5:

@@ -6,7 +6,7 @@ Segments irrelevant to reading stay bytes.
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 from jp2batch.core.errors import CorruptImage
 
@@ -158,12 +158,12 @@ class Siz:
             raise segment.wrong("claims components outside T.800")
 
 
-@dataclass(frozen=True, slots=True)
-class Sot:
-    """Start of tile-part, A.4.2."""
+SOT_SIZE = 12
+"""Length of the SOT marker segment, marker included."""
 
-    SIZE = 12
-    """Length of the marker segment, marker included."""
+
+class Sot(NamedTuple):  # a read makes hundreds of them
+    """Start of tile-part, A.4.2."""
 
     tile: int
     """Isot, index of the tile."""
@@ -180,7 +180,7 @@ class Sot:
     @classmethod
     def parse(cls, data: bytes) -> Self | None:
         """Read the 12 bytes of SOT; None for other data."""
-        if len(data) != cls.SIZE:
+        if len(data) != SOT_SIZE:
             return None
         marker, length, *fields = struct.unpack(">HHHIBB", data)
         return cls(*fields) if (marker, length) == (Marker.SOT, 10) else None

@@ -9,8 +9,7 @@ import functools
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from jp2batch.core.config import max_whole_file
@@ -106,8 +105,7 @@ def range_to_look_at(expected: Version | None) -> str:
     return "bytes=-1" if expected is None else range_header(FIRST_BYTE)
 
 
-@dataclass(frozen=True, slots=True)
-class HttpReply:
+class HttpReply(NamedTuple):
     """A status, headers, and an unread body."""
 
     status: int

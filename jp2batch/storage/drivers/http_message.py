@@ -3,11 +3,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from jp2batch.core.version import __version__
 
 _STATUS = re.compile(r"HTTP/1\.([01]) ([1-9]\d\d)(?: .*)?")
+_LENGTH = "content-length"
 NO_BODY = (204, 304)
 """Status of replies without a body."""
 
@@ -65,8 +67,7 @@ def _joined(lines: list[str]) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyHead:
+class ReplyHead(NamedTuple):
     """Status and headers of a reply."""
 
     status: int
@@ -91,13 +92,12 @@ class ReplyHead:
         headers: dict[str, str] = {}
         for line in lines:
             name, colon, value = line.partition(":")
-            name, value = name.lower(), value.strip(" \t")
-            is_length = name == "content-length"
-            if not colon or name != name.strip() or not name or (is_length and headers.get(name, value) != value):
+            if not colon or not name or name != name.strip():
                 raise ConnectionResetError("a header is malformed")
-            if is_length and not (value.isascii() and value.isdecimal()):
-                raise ConnectionResetError("Content-Length is not a number")
+            name, value = name.lower(), value.strip(" \t")
+            if name == _LENGTH and not (value.isascii() and value.isdecimal() and headers.get(name, value) == value):
+                raise ConnectionResetError("Content-Length is malformed")
             headers[name] = value
-        framed = "content-length" in headers or "transfer-encoding" in headers or int(found[2]) in NO_BODY
+        framed = _LENGTH in headers or "transfer-encoding" in headers or int(found[2]) in NO_BODY
         closes = "close" in headers.get("connection", "").lower() or found[1] == "0" or not framed
         return cls(int(found[2]), headers, closes)

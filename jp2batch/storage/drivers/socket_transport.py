@@ -5,7 +5,7 @@ import errno
 import socket
 from typing import Any, Protocol
 
-_AT_ONCE = 256 * 1024  # bytes to receive
+_USUAL, _MUCH = 64 * 1024, 256 * 1024  # bytes to receive: a buffer of much, usually for little, takes long
 _NOT_YET = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINPROGRESS, errno.ENOTCONN)
 
 SocketAddress = tuple[int, Any]
@@ -29,12 +29,12 @@ class SocketTransport:
     connecting ends the connection.
     """
 
-    __slots__ = ("_loop", "_number", "_receiver", "_socket", "_unsent")
+    __slots__ = ("_loop", "_most", "_number", "_receiver", "_socket", "_unsent")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, address: SocketAddress, receiver: Receiver) -> None:
         family, place = address
         self._loop, self._receiver = loop, receiver
-        self._unsent = b""
+        self._unsent, self._most = b"", _USUAL
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._number = self._socket.fileno()
         self._socket.setblocking(False)
@@ -78,11 +78,12 @@ class SocketTransport:
 
     def _receive(self) -> None:
         try:
-            data = self._socket.recv(_AT_ONCE)
+            data = self._socket.recv(self._most)
         except OSError as error:
             if error.errno not in _NOT_YET:
                 self._end(error)
         else:
+            self._most = _MUCH if len(data) == self._most else _USUAL
             if data:
                 self._receiver.data_received(data)
             else:

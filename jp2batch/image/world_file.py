@@ -5,6 +5,7 @@ names no reference system.
 """
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,8 +84,9 @@ def parse_world_file(data: bytes) -> Transform | None:
 
 def _read(location: Location, image: Source) -> bytes | None:
     """Return the beginning of a file, or None if missing."""
-    if location.is_local and not Path(location.path).expanduser().is_file():
-        return None  # much faster than an error
+    # os.path leaves an unknown user as it is. To look is much faster than an error.
+    if location.is_local and not Path(os.path.expanduser(location.path)).is_file():  # noqa: PTH111
+        return None
     source = open_source(location, storage_options=location.options)
     try:
         ((_, data),) = source.read_many([ByteRange(0, _LONGEST + 1)])

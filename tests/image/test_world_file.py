@@ -218,10 +218,11 @@ def test_in_a_bucket_with_its_options(s3_server):
     assert float(read.x[0]) == 500001
 
 
-@pytest.mark.parametrize("form", ["{}", "file://{}", "~/{name}", "relative"])
+@pytest.mark.parametrize("form", ["{}", "file://{}", "~/{name}", "relative", "~no-such-user/{name}"])
 def test_local_paths_of_all_forms(tmp_path, monkeypatch, form):
     folder = tmp_path / "a b"
-    folder.mkdir()
+    (folder / "~no-such-user").mkdir(parents=True)
+    beside(folder / "~no-such-user", "a.wld")
     path = beside(folder, "a.j2w")
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.chdir(folder)

@@ -15,6 +15,7 @@ from jp2batch.doctor.cluster import examine_cluster
 from jp2batch.doctor.findings import Finding
 from jp2batch.doctor.storage import examine_storage
 from jp2batch.image import openjpeg
+from jp2batch.image.index.shared_index import shared_table
 from jp2batch.storage.schemes import SCHEMES
 from jp2batch.storage.signing import validate_signers
 
@@ -51,6 +52,7 @@ def examine(
         _configuration(),
         *(_package(name) for name in _PACKAGES),
         *(_optional(name, use) for name, use in _OPTIONAL.items()),
+        *_shared_index(),
     ]
     if path is not None:
         findings += examine_storage(path, storage_options)
@@ -85,6 +87,18 @@ def _configuration() -> Finding:
         return Finding("configuration", "problem", str(error))
     changes = ", ".join(f"{key} = {_shown(key, value)}" for key, value in config.changed().items())
     return Finding("configuration", "ok", changes or "the defaults")
+
+
+def _shared_index() -> list[Finding]:
+    """Check the shared index table, if configured."""
+    try:
+        settings = config.index_settings()
+        if settings.shared is None:
+            return []
+        shared_table(settings.shared, settings.shared_options)
+    except Jp2BatchError as error:
+        return [Finding("shared index", "problem", str(error))]
+    return [Finding("shared index", "ok", Location.of(settings.shared).redacted)]
 
 
 def _shown(key: str, value: object) -> str:

@@ -19,6 +19,7 @@ from jp2batch.core import config
 from jp2batch.doctor.cluster import compare_versions
 from jp2batch.doctor.examine import examine
 from jp2batch.image import openjpeg
+from jp2batch.image.index.table_writer import mark_folder, write_table
 from jp2batch.storage.schemes import credentials_of
 
 PACKAGES = {"glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow"}
@@ -107,6 +108,19 @@ def test_a_configuration_that_cannot_be_used_is_a_problem(setting):
     ((key, value),) = setting.items()
     assert key.removesuffix(".latency") in finding.detail
     assert value not in finding.detail
+
+
+def test_the_shared_index_is_looked_at(tmp_path):
+    write_table(str(tmp_path / "index.parquet"), {})
+    mark_folder(f"{tmp_path}/index/")
+    for place in (tmp_path / "index.parquet", tmp_path / "index"):
+        with dask.config.set({"jp2batch.index.shared": str(place)}):
+            assert (found()["shared index"].status, found()["shared index"].detail) == ("ok", str(place))
+    with dask.config.set({"jp2batch.index.shared": f"{tmp_path}/"}):
+        finding = found()["shared index"]
+    assert finding.status == "problem"
+    assert "is no folder of index tables" in finding.detail
+    assert "shared index" not in found()
 
 
 def test_an_image_that_can_be_read(band):
@@ -239,7 +253,7 @@ def test_what_cannot_be_reached_has_its_hint(path, hint):
 
 def test_secrets_in_the_configuration_are_not_told():
     shared = {"shared": "https://me:hush-hush@host/i.parquet?sig=hush-hush", "shared-options": {"key": "hush-hush"}}
-    with dask.config.set({"jp2batch.index": shared}):
+    with dask.config.set({"jp2batch.index": shared, "jp2batch.retries.attempts": 1}):
         detail = found()["configuration"].detail
     assert "jp2batch.index.shared = https://host/i.parquet" in detail
     assert "hush-hush" not in detail

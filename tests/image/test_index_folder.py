@@ -14,9 +14,11 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+import jp2batch
 from benchmarks.seaweedfs import S3_PUBLIC_BUCKET
 from jp2batch import cli
-from jp2batch.core.errors import OutputError, StorageError
+from jp2batch.core import config
+from jp2batch.core.errors import OutputError, StorageError, StoreUnavailable
 from jp2batch.core.request import Request
 from jp2batch.image.index import parquet_reader
 from jp2batch.image.index.parquet_table import Table
@@ -37,7 +39,8 @@ BANDS = ("B02", "B03", "B04")
 @pytest.fixture(autouse=True)
 def settings():
     """Let every read look into tables alone, and find out by tiles."""
-    with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 1000, "jp2batch.index.enabled": False}):
+    index = config.DEFAULTS["jp2batch"]["index"] | {"enabled": False}  # as a whole: --index changes it
+    with dask.config.set({"jp2batch.max-whole-file": 0, "jp2batch.first-read": 1000, "jp2batch.index": index}):
         yield
 
 
@@ -232,6 +235,40 @@ def test_a_tile_without_a_table_is_looked_for_once(http_server, tmp_path):
         "/index/jp2batch-index.json",
         "/index/29UNU.parquet",
     ]
+
+
+def published(http_server, tmp_path: Path) -> str:
+    """Write a folder of tables, and serve it."""
+    assert run("index", tmp_path / "scenes.txt", "-o", f"{tmp_path}/index/").exit_code == 0
+    for file in (tmp_path / "index").iterdir():
+        http_server.files[f"index/{file.name}"] = file.read_bytes()
+    return str(http_server.url("index/"))
+
+
+def test_a_plan_is_that_of_positions(http_server, tmp_path):
+    (url, *_) = served(http_server, tmp_path)
+    with using(published(http_server, tmp_path)):
+        for level, window in ((1, None), (0, ((20, 50), (30, 60)))):
+            plan, stats = jp2batch.plan(url, level, window), read_pixels(Request(url, level, window)).stats
+            assert (plan.located_by, plan.bytes) == (stats.located_by, stats.bytes_read)
+            assert stats.located_by == "index"
+
+
+def test_a_store_of_tables_that_fails_is_named(http_server, tmp_path):
+    (url, *_) = served(http_server, tmp_path)
+    with using(published(http_server, tmp_path)), dask.config.set({"jp2batch.retries.attempts": 1}):
+        http_server.fault, http_server.faultless = 503, http_server.requests + 1
+        with pytest.raises(StoreUnavailable, match=r"index/29UNU\.parquet.*503"):
+            read_pixels(Request(url, 1))
+        http_server.fault = ""
+        assert read_pixels(Request(url, 1)).stats.located_by == "index"
+
+
+def test_a_server_of_tables_without_ranges_is_enough(http_server, tmp_path):
+    (url, *_) = served(http_server, tmp_path)
+    with using(published(http_server, tmp_path)), dask.config.set({"jp2batch.max-whole-file": "1 MB"}):
+        http_server.fault = "ignore-range"
+        np.testing.assert_array_equal(read_pixels(Request(url, 1)).values, MANY_TILES.oracle.at(1))
 
 
 def test_kayrros_tables_are_written_and_read(http_server, tmp_path):

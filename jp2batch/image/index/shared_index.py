@@ -96,7 +96,7 @@ def _loaded(url: str, options: str) -> SharedIndex:
     return TableFolder(pattern, options, is_marked=is_marked)
 
 
-@process_state(limit=256)
+@process_state(limit=128)
 def _tile_table(url: str, options: str, is_marked: bool) -> Table | None:
     """Return the table of a tile; None if it is missing."""
     try:

@@ -157,7 +157,7 @@ def _each_resolution(precincts: Size | tuple[Size, ...], resolutions: int) -> li
 def _set_changes(parameters: Any, changes: tuple[Progression, ...]) -> None:
     parameters.numpocs = len(changes)
     for target, change in zip(parameters.poc, changes, strict=False):
-        target.tile = 1  # OpenJPEG applies the changes of its first tile, numbered 1, to all tiles
+        target.tile = 1  # the first tile, as OpenJPEG counts
         target.prg1 = ORDERS.index(change.order)
         target.layno1 = parameters.tcp_numlayers
         target.resno0, target.resno1 = change.resolutions

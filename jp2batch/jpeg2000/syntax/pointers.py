@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from jp2batch.jpeg2000.syntax.markers import Segment
 
 _LARGEST_LIST = 4 << 20  # bytes: a million packets or more
-_SHORT = 64  # bytes of a list parsed faster one by one than as an array
+_SHORT = 128  # bytes of a list parsed faster one by one than as an array
 _LONGEST_LENGTH = 5  # bytes: 35 bits, more than Psot has
 
 PacketLengths = NDArray[np.int64]
@@ -60,7 +60,10 @@ def parse_lengths(data: bytes) -> PacketLengths | None:
     or too long.
     """
     if len(data) > _SHORT:
-        return parse_lists([data])[0]
+        if len(data) > _LARGEST_LIST or data[-1] >= 0x80:
+            return None
+        found, _, wrong = _decoded(data)
+        return None if wrong.any() else found
     lengths, length, size = [], 0, 0
     for byte in data:
         length, size = length << 7 | byte & 0x7F, size + 1
@@ -75,18 +78,23 @@ def parse_lengths(data: bytes) -> PacketLengths | None:
 def parse_lists(lists: Sequence[bytes]) -> list[PacketLengths | None]:
     """Return the packet lengths of many lists, see `parse_lengths`."""
     usable = [len(one) <= _LARGEST_LIST and one[-1:] < b"\x80" for one in lists]
-    data = b"".join(compress(lists, usable))
+    lengths, ends, wrong = _decoded(b"".join(compress(lists, usable)))
+    bounds = [0, *accumulate(len(one) if fit else 0 for one, fit in zip(lists, usable, strict=True))]
+    edges = np.searchsorted(ends, bounds)
+    for one in (np.searchsorted(edges, np.flatnonzero(wrong), "right") - 1).tolist():
+        usable[one] = False
+    slices = pairwise(edges.tolist())
+    return [lengths[start:stop] if fit else None for (start, stop), fit in zip(slices, usable, strict=True)]
+
+
+def _decoded(data: bytes) -> tuple[PacketLengths, NDArray[np.int64], NDArray[np.bool_]]:
+    """Return lengths, the offsets of their last bytes, and malformed lengths."""
     values = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(values < 0x80)
-    sizes = np.diff(ends, prepend=-1)
+    sizes = ends + 1
+    sizes[1:] -= sizes[:-1].copy()
     lengths = values[ends].astype(np.int64)
     for place in range(1, min(_LONGEST_LENGTH, int(sizes.max(initial=0)))):
         longer = np.flatnonzero(sizes > place)
         lengths[longer] |= (values[ends[longer] - place].astype(np.int64) & 0x7F) << 7 * place
-    bounds = [0, *accumulate(len(one) if fit else 0 for one, fit in zip(lists, usable, strict=True))]
-    edges = np.searchsorted(ends, bounds)
-    wrong = np.flatnonzero((lengths == 0) | (sizes > _LONGEST_LENGTH))  # the shortest packet has one byte, B.10.3
-    for one in (np.searchsorted(edges, wrong, "right") - 1).tolist():
-        usable[one] = False
-    slices = pairwise(edges.tolist())
-    return [lengths[start:stop] if fit else None for (start, stop), fit in zip(slices, usable, strict=True)]
+    return lengths, ends, (lengths == 0) | (sizes > _LONGEST_LENGTH)  # the shortest packet has one byte, B.10.3

@@ -162,6 +162,9 @@ SOT_SIZE = 12
 """Length of the SOT marker segment, marker included."""
 
 
+_SOT_LAYOUT = struct.Struct(">HHHIBB")
+
+
 class Sot(NamedTuple):  # a read makes hundreds of them
     """Start of tile-part, A.4.2."""
 
@@ -182,9 +185,9 @@ class Sot(NamedTuple):  # a read makes hundreds of them
         """Read the 12 bytes of SOT; None for other data."""
         if len(data) != SOT_SIZE:
             return None
-        marker, length, *fields = struct.unpack(">HHHIBB", data)
+        marker, length, *fields = _SOT_LAYOUT.unpack(data)
         return cls(*fields) if (marker, length) == (Marker.SOT, 10) else None
 
     def encode(self) -> bytes:
         """Return the bytes of the segment."""
-        return encode_segment(Marker.SOT, struct.pack(">HIBB", self.tile, self.length, self.part, self.parts))
+        return _SOT_LAYOUT.pack(Marker.SOT, SOT_SIZE - 2, *self)

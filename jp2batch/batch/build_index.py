@@ -21,6 +21,7 @@ from jp2batch.image.index.table_writer import TableWriter, table_writer
 from jp2batch.image.open import OpenImage, with_image
 from jp2batch.jpeg2000.geometry.grid import select
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
+from jp2batch.jpeg2000.plan.tile_packets import all_packet_headers
 from jp2batch.storage.source import open_source
 
 _TOGETHER = 128  # images per concurrent group
@@ -170,6 +171,8 @@ def _all_headers(opened: OpenImage) -> ImageIndex:
     opened.check()
     selection = select(opened.image.header, 0)  # at a low level, small tiles have no samples
     reading = run_steps(opened.steps(selection, headers_only=True), opened.fetch)
+    steps = all_packet_headers(opened.pieces, opened.image.header, reading.tiles, opened.source.profile)
+    reading = replace(reading, tiles=run_steps(steps, opened.fetch))
     opened.confirm()
     known = opened.learned_index(reading)
     if known is None:

@@ -80,17 +80,21 @@ class Decoder(Protocol):
             The message says why.
         """
 
-    def memory(self, header: MainHeader, area: Rect, rlevel: int, *, tiles: int, dropped: bool) -> int:
+    def memory(
+        self, header: MainHeader, area: Rect, rlevel: int, *, tiles: int, dropped: bool, part: Rect | None = None
+    ) -> int:
         """Estimate the memory for decoding in bytes.
 
         Parameters
         ----------
         area : Rect
-            The area to decode, on the reference grid.
+            The area of the codestream, on the reference grid.
         tiles : int
             Tiles of the codestream.
         dropped : bool
             Whether the codestream has the resolution levels that the decoder drops.
+        part : Rect, optional
+            The part of the area to decode; by default all of it.
         """
 
     def border(self, header: MainHeader, reduce: int) -> int | None:

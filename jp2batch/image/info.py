@@ -171,6 +171,8 @@ class ReadPlan:
     """Estimate of the bytes needed, without any fetched along."""
     request_worth: int = 0
     """Bytes worth a request, under a quota of requests; else 0."""
+    reasons: tuple[str, ...] = ()
+    """Reasons for reading less precisely."""
 
     @property
     def share(self) -> float:
@@ -207,6 +209,7 @@ class ReadPlan:
             ("tiles", f"{self.tiles} of {self.tiles_of}: rows {top} to {bottom - 1}, columns {left} to {right - 1}"),
             *self._trade(),
             ("located by", f"{self.located_by}, read by {self.precision}"),
+            *(("because", reason) for reason in self.reasons),
             ("exact", "yes" if self.exact else "no: an estimate"),
         ]
 

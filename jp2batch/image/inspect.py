@@ -18,8 +18,9 @@ from jp2batch.jpeg2000.locate.strategies import Cost
 from jp2batch.jpeg2000.plan.coalesce import coalesced
 from jp2batch.jpeg2000.plan.decode_batches import batches, read_batch
 from jp2batch.jpeg2000.plan.estimates import expected_bytes
-from jp2batch.jpeg2000.plan.planner import needs_packets, rank_strategies, walk_cost
+from jp2batch.jpeg2000.plan.planner import rank_strategies, walk_cost
 from jp2batch.jpeg2000.plan.resolved_read import LocatedBy, Precision
+from jp2batch.jpeg2000.plan.tile_packets import TOO_SLOW, expected_chain, omits_packets
 from jp2batch.jpeg2000.syntax.sparse_file import Unknown, Wanted
 from jp2batch.storage.source import Source, open_source
 
@@ -131,6 +132,7 @@ def _rehearse(opened: OpenImage, selection: Selection) -> ReadPlan | None:
     rehearsal = _Rehearsal(opened)
     located_by: LocatedBy
     precision: Precision
+    reasons: tuple[str, ...] = ()
     try:
         reading = run_steps(opened.steps(selection), rehearsal.fetch)
         most_tiles = opened.decoder.most_tiles(opened.image.header)
@@ -141,8 +143,8 @@ def _rehearse(opened: OpenImage, selection: Selection) -> ReadPlan | None:
             return None
         located_by, precision = "whole", "file"
     else:
-        located_by, precision = reading.located_by, reading.precision
-    return _plan(opened, selection, rehearsal.cost, located_by, precision)
+        located_by, precision, reasons = reading.located_by, reading.precision, reading.reasons
+    return replace(_plan(opened, selection, rehearsal.cost, located_by, precision), reasons=reasons)
 
 
 def _estimate(opened: OpenImage, selection: Selection) -> ReadPlan:
@@ -154,9 +156,22 @@ def _estimate(opened: OpenImage, selection: Selection) -> ReadPlan:
         size = expected_bytes(image.header, image.container.codestream, selection)
         cost = Cost.estimate(len(selection.tiles), 1, size, 0, source.profile)
     total = _begun(opened) + cost
-    precision: Precision = "packets" if needs_packets(image.header, selection) else "tile-parts"
+    precision: Precision = "packets" if omits_packets(image.header, selection) else "tile-parts"
+    reasons: tuple[str, ...] = ()
+    if way == "walk" and precision == "packets" and tile_count(image.header.siz) == 1:
+        chain = expected_chain(image.header, image.container.codestream, selection, source.profile)
+        if chain is None:
+            precision, reasons = "tile-parts", (TOO_SLOW,)
+            whole = image.container.codestream.size
+            total = _begun(opened) + Cost.estimate(source.profile.parts(1, whole), 1, whole, 0, source.profile)
+        else:
+            size = chain.size + chain.needed
+            total = _begun(opened) + Cost.estimate(chain.requests, chain.requests, size, 0, source.profile)
     return replace(
-        _plan(opened, selection, total, way, precision), bytes=min(total.size, opened.pieces.size), exact=False
+        _plan(opened, selection, total, way, precision),
+        bytes=min(total.size, opened.pieces.size),
+        exact=False,
+        reasons=reasons,
     )
 
 

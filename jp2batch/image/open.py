@@ -99,8 +99,9 @@ class OpenImage:
         It is valid once the version is confirmed, or if everything was read from the store.
         """
         parts = [part for tile in reading.tiles.values() for part in tile.parts] if reading else []
+        headers = reading.packet_headers if reading else ()
         try:
-            now = build_index(self.pieces, self.image, parts, self.source.etag)
+            now = build_index(self.pieces, self.image, parts, self.source.etag, headers)
         except ValueError as problem:  # the header came from the index
             raise StaleIndex(str(problem)) from None
         return (
@@ -121,11 +122,13 @@ class OpenImage:
         self.claims.clear()
 
     def question(self, reading: ResolvedRead) -> None:
-        """Schedule a check of tile-part headers from a shared table."""
+        """Schedule a check of tile-part and packet headers from a shared table."""
         if self.from_index and self.shared_index is not None and self.shared_index.unverified:
             told, checked = self.shared_index.pieces(), self.image.first_part
-            for part in (part for tile in reading.tiles.values() for part in tile.parts):
-                claims = told.read_parts(max(part.start, checked), part.data)
+            parts = (part for tile in reading.tiles.values() for part in tile.parts)
+            headers = [ByteRange(max(part.start, checked), part.data) for part in parts]
+            for span in (*headers, *reading.packet_headers):
+                claims = told.read_parts(*span)
                 self.claims.extend(ByteRange(start, start + len(data)) for start, data in claims)
 
     def confirm(self) -> None:
@@ -284,8 +287,21 @@ def _memory(opened: OpenImage, selection: Selection, unit: Precision) -> tuple[i
     if unit != "file":
         tiles = 1
         area = Rect(0, 0, min(header.siz.ytsiz, area.height), min(header.siz.xtsiz, area.width))
+    border = None if unit == "file" else opened.decoder.border(header, 0)
+    part = None if border is None else _in_tile(selection, border, area)
     result = selection.samples * len(opened.channels) * opened.dtype.itemsize
-    return result, opened.decoder.memory(header, area, selection.rlevel, tiles=tiles, dropped=unit != "packets")
+    dropped = unit != "packets"
+    return result, opened.decoder.memory(header, area, selection.rlevel, tiles=tiles, dropped=dropped, part=part)
+
+
+def _in_tile(selection: Selection, border: int, tile: Rect) -> Rect:
+    """Return the largest part of a tile to decode for a selection.
+
+    The tile begins at 0; the border is in samples of the full image.
+    """
+    area, scale = selection.area, 1 << selection.rlevel
+    height, width = area.height * scale + 2 * border, area.width * scale + 2 * border
+    return Rect(0, 0, min(tile.height, height), min(tile.width, width))
 
 
 def check_size(opened: OpenImage, selection: Selection, unit: Precision) -> None:

@@ -22,6 +22,7 @@ from jp2batch.jpeg2000.syntax.headers import MainHeader
 _MOST_BITS = 31
 _MOST_TILE_COMPONENTS = 1 << 14  # each takes over a kilobyte before it is decoded
 _TILE, _TILE_COMPONENT = 6000, 1500  # bytes for each, as the main header is read
+_SPARSE = 16  # bytes for a sample of a part
 _ENTRY = 200  # bytes for a code-block, with its tag trees; a precinct of a subband takes as much
 
 
@@ -55,19 +56,25 @@ class OpenJpegDecoder(Decoder):
             problem = f"its samples have {bits} bits, and OpenJPEG decodes up to {_MOST_BITS}"
             raise UnsupportedImage("", problem, "convert it")
 
-    def memory(self, header: MainHeader, area: Rect, rlevel: int, *, tiles: int, dropped: bool) -> int:
+    def memory(
+        self, header: MainHeader, area: Rect, rlevel: int, *, tiles: int, dropped: bool, part: Rect | None = None
+    ) -> int:
         """Estimate the memory for decoding in bytes; see `Decoder`.
 
         Samples take 32 bits; each precinct and each code-block takes an entry, empty or not: a header can claim one for
-        every sample. Each component of each tile takes an entry as well.
+        every sample. Each component of each tile takes an entry as well. A part is transformed in sparse arrays.
         """
         total = tiles * (_TILE + _TILE_COMPONENT * len(header.codings))
         alike = Counter(zip(header.siz.components, header.codings, strict=True))
         for (component, coding), components in alike.items():
             full = area.scaled(component.yrsiz, component.xrsiz)
-            reduced = full.scaled(1 << rlevel, 1 << rlevel)
             entries = _entries(coding, full, 0 if dropped else rlevel)
-            total += components * (4 * reduced.height * reduced.width + _ENTRY * entries)
+            samples = full.scaled(1 << rlevel, 1 << rlevel)
+            decoded = 4 * samples.height * samples.width
+            if part is not None:
+                some = part.scaled(component.yrsiz, component.xrsiz).scaled(1 << rlevel, 1 << rlevel)
+                decoded = min(decoded, _SPARSE * some.height * some.width)
+            total += components * (decoded + _ENTRY * entries)
         return total
 
     def border(self, header: MainHeader, reduce: int) -> int | None:

@@ -217,7 +217,9 @@ def _learned(opened: OpenImage, reading: ResolvedRead) -> ImageIndex | None:
     if (
         opened.from_index
         and reading.located_by == "index"
-        and not (opened.shared_index and opened.shared_index.unverified)
+        and opened.shared_index is not None
+        and not opened.shared_index.unverified
+        and not opened.shared_index.lacks(reading.packet_headers)
     ):
         return None  # the index has all of it
     if opened.at_once:

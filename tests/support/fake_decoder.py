@@ -75,7 +75,7 @@ class FakeDecoder(Decoder):
         if self.refuses:
             raise UnsupportedImage("", self.refuses)
 
-    def memory(self, header, area, rlevel, *, tiles, dropped):
+    def memory(self, header, area, rlevel, *, tiles, dropped, part=None):
         self.asked_memory.append((rlevel, tiles, dropped))
         return self.needs
 

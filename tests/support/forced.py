@@ -26,6 +26,7 @@ from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.jpeg2000.locate.strategies import Cost, WalkStrategy
 from jp2batch.jpeg2000.plan import planner
+from jp2batch.jpeg2000.plan.tile_packets import TileResolver
 from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.storage.source import MemorySource
 from support.reads import start_anew
@@ -50,6 +51,8 @@ SETTINGS = {
     "jp2batch.measure": False,
     "jp2batch.index": {"enabled": False, "folder": None, "memory": "64 MiB", "disk": 0, "shared": None},
 }
+_DESPITE_PLT = ("stretches", "tlm", "memory")
+"""Ways that parse packet headers even where PLT tells the positions of packets."""
 _SMALL = {"jp2batch.first-read": 300}  # else the first read would be the whole of most of these files
 
 
@@ -120,7 +123,18 @@ def forced(way: Way) -> Iterator[None]:
         if way in ("walk", "stretches", "interpolation", "tlm", "index", "memory"):
             first = {"tlm": "tlm", "index": "index", "memory": "index"}.get(way, "walk")
             stack.enter_context(mock.patch.object(planner, "rank_strategies", _ways_from(first)))
+            stack.enter_context(mock.patch.object(TileResolver, "_worthwhile", _if_any))
+        if way in _DESPITE_PLT:
+            stack.enter_context(mock.patch.object(TileResolver, "_may_pay", _yes))
         yield
+
+
+def _if_any(_: TileResolver, queries: Sequence[object], *_rest: object) -> bool:
+    return bool(queries)
+
+
+def _yes(*_: object) -> bool:
+    return True
 
 
 def _ways_from(first: str) -> Callable[..., list[str]]:

@@ -37,8 +37,40 @@ class TilePackets:
     def __len__(self) -> int:
         return len(self.starts)
 
+    @property
+    def weight(self) -> int:
+        """Approximate size in memory, in bytes."""
+        return self.starts.nbytes + self.stops.nbytes
+
     def ranges(self) -> list[ByteRange]:
         """Return the byte ranges of the packets, sorted and merged."""
+        return merged_ranges(self.starts, self.stops)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CutPackets:
+    """Chosen packets of a tile, with some of their code-blocks."""
+
+    choice: PacketChoice
+    headers: tuple[bytes, ...]
+    """New header of each packet, without EPH."""
+    starts: NDArray[np.int64]
+    """Positions of the bodies' parts in the file, packet by packet."""
+    stops: NDArray[np.int64]
+    """Positions behind them."""
+    ends: NDArray[np.int64]
+    """For each packet, the number of parts up to its end."""
+
+    def __len__(self) -> int:
+        return len(self.headers)
+
+    @property
+    def weight(self) -> int:
+        """Approximate size in memory, in bytes."""
+        return self.starts.nbytes + self.stops.nbytes + sum(len(header) + 60 for header in self.headers)
+
+    def ranges(self) -> list[ByteRange]:
+        """Return the byte ranges of the code-blocks, sorted and merged."""
         return merged_ranges(self.starts, self.stops)
 
 

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from jp2batch.jpeg2000.geometry.grid import Rect, Selection, ceil_div, tile_samples
 from jp2batch.jpeg2000.geometry.precinct_grids import PrecinctAxis, PrecinctGrids, tile_precincts
+from jp2batch.jpeg2000.syntax.coding import CodingStyle
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 
-_REACH = {0: 4, 1: 2}
+REACH = {0: 4, 1: 2}
 """Reach of the filters beyond a window, in subband samples, by transform.
 
 Transforms are 0 = 9/7 and 1 = 5/3. A sample is computed from low-pass samples up to 3 (5/3: 1) positions away and
@@ -19,6 +20,9 @@ high-pass samples up to 4 (2), where every other position is low-pass (F.3.8). I
 needed, a further decomposition needs ⌈(n + 3) / 2⌉ of LL and ⌈(n + 4) / 2⌉ of the other subbands: never more than 3
 and 4 (1 and 2).
 """
+
+
+_COARSE = 8  # log2 of the code-blocks of a resolution level in a precinct
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ def _around(
     wanted = {}
     for component, levels in enumerate(grids):
         coding = header.codings[component]
-        reach = _REACH[coding.transform]
+        reach = REACH[coding.transform]
         for resolution, (rows, columns) in enumerate(levels[: coding.levels - rlevel + 1]):
             near_rows, near_columns = range(rows.count), range(columns.count)
             if not whole:
@@ -135,7 +139,10 @@ def wanted_area(header: MainHeader, selection: Selection) -> int:
     Only the highest resolution level of the selection counts.
     """
     parts = [part for of_tile in selection.parts for part in of_tile] or [selection.area]
-    ppx, ppy = header.codings[0].precincts[header.codings[0].levels - selection.rlevel]
+    coding = header.codings[0]
+    ppx, ppy = coding.precincts[coding.levels - selection.rlevel]
+    if is_coarse(coding, coding.levels - selection.rlevel):
+        ppx, ppy = (exponent + 1 for exponent in coding.code_block)  # of a code-block in a subband
     first, last = (
         tile_samples(header.siz, tile, selection.rlevel) for tile in (selection.tiles[0], selection.tiles[-1])
     )
@@ -152,6 +159,12 @@ def wanted_share(header: MainHeader, selection: Selection, tile: int) -> float:
     level = header.codings[0].levels - selection.rlevel
     wanted = wanted_precincts(header, selection, tile, grids)[0, level]
     return len(wanted) / max(1, wanted.count)
+
+
+def is_coarse(coding: CodingStyle, resolution: int) -> bool:
+    """Return whether precincts have many code-blocks, of which windows need few."""
+    pairs = zip(coding.precincts[resolution], coding.code_block, strict=True)
+    return sum(precinct - block for precinct, block in pairs) >= _COARSE
 
 
 def _covered(area: Rect, ppx: int, ppy: int, whole: Rect) -> Rect:

@@ -5,11 +5,12 @@ It is valid for a single version of the file. A reader with an index requests pa
 
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
 from jp2batch.jpeg2000.plan.resolved_read import Image
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
@@ -17,6 +18,7 @@ from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
 _LARGEST = 64 << 20  # bytes, unpacked: protects the memory from shared tables
+_EACH = 20  # bytes for a range
 _MOST_KEPT = 4 << 20  # bytes per image: an image with more headers is unusual, and better read anew
 
 
@@ -73,6 +75,13 @@ class ImageIndex:
         for start, data in self.header_bytes:
             pieces.add(start, data)
         return pieces
+
+    def lacks(self, ranges: Sequence[ByteRange]) -> bool:
+        """Return whether some bytes of ranges are unknown."""
+        if not ranges:
+            return False
+        pieces = self.pieces()
+        return any(pieces.missing(*span) for span in ranges)
 
     def is_of(self, other: "ImageIndex") -> bool:
         """Return whether both indices are of the same version."""
@@ -151,7 +160,11 @@ class ImageIndex:
 
 
 def build_index(
-    pieces: SparseFile, image: Image, parts: Iterable[TilePartHeader], etag: str | None
+    pieces: SparseFile,
+    image: Image,
+    parts: Iterable[TilePartHeader],
+    etag: str | None,
+    packet_headers: Sequence[ByteRange] = (),
 ) -> ImageIndex | None:
     """Return the index learned by a read; None if too large.
 
@@ -159,6 +172,8 @@ def build_index(
     ----------
     parts : iterable of TilePartHeader
         Tile-parts, proven to be complete for each of their tiles.
+    packet_headers : sequence of ByteRange
+        Headers of packets found without PLT, sorted; left out if they are too large.
     """
     found = sorted(parts, key=lambda part: part.start)
     if image.header.has(Marker.PLM):  # PLM's packet lengths need ordinals, and extents have none
@@ -167,8 +182,10 @@ def build_index(
     follows = 0 if found and found[0].start == image.header.stop else len(Marker.SOT.code)
     head = image.header.stop + follows  # the marker that ends the main header
     ranges = [(0, head), *((part.start, part.data) for part in found), (codestream.stop, pieces.size)]
-    if sum(stop - start for start, stop in ranges) > _MOST_KEPT:
+    if (size := sum(stop - start for start, stop in ranges)) > _MOST_KEPT:
         return None
+    if found and size + sum(span.size + _EACH for span in packet_headers) <= _MOST_KEPT:
+        ranges = sorted([*ranges, *packet_headers])
     stretches = tuple(held for start, stop in ranges for held in pieces.read_parts(start, stop))
     places = tuple(
         TilePartExtent(index, part.sot.tile, part.start, part.stop - part.start, proven=True)

@@ -4,10 +4,12 @@ import sys
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.ranges import ByteRange
+from jp2batch.jpeg2000.geometry.code_blocks import omits_blocks
 from jp2batch.jpeg2000.geometry.grid import Selection, largest_tile, tile_count, tile_counts
 from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
-from jp2batch.jpeg2000.geometry.precincts import is_partial, wanted_area, wanted_share
+from jp2batch.jpeg2000.geometry.precincts import is_coarse, is_partial, wanted_area, wanted_share
 from jp2batch.jpeg2000.geometry.progression import count_packets
+from jp2batch.jpeg2000.locate.packet_sizes import EACH_BLOCK
 from jp2batch.jpeg2000.locate.tile_parts import ReadAhead
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import SOT_SIZE
@@ -32,7 +34,7 @@ def expected_bytes(header: MainHeader, codestream: ByteRange, selection: Selecti
         * wanted_area(header, selection)
         // samples
     )
-    headers = len(selection.tiles) * _expected_header(header)
+    headers = len(selection.tiles) * (_expected_header(header) + _packet_headers(header, selection))
     return min(len(selection.tiles) * tile_length, headers + data)
 
 
@@ -52,11 +54,25 @@ def guess_ahead(header: MainHeader, codestream: ByteRange, selection: Selection,
     def ahead(tile: int, length: int) -> Ahead:
         rest = max(0, length - SOT_SIZE)
         data = min(length >> selection.rlevel, of_samples) if has_data else 0
-        if data > largest and (selection.rlevel or is_partial(header, selection, tile)):
+        if data > largest and (selection.rlevel or _omits(header, selection, tile)):
             data = data if selection.parts and wanted_share(header, selection, tile) >= _MUCH_OF_A_TILE else 0
         return Ahead(min(of_header, rest), min(data, max(0, rest - of_header)))
 
     return ahead
+
+
+def _omits(header: MainHeader, selection: Selection, tile: int) -> bool:
+    """Return whether a selection omits packets or code-blocks of a tile."""
+    return is_partial(header, selection, tile) or omits_blocks(header, selection, tile)
+
+
+def _packet_headers(header: MainHeader, selection: Selection) -> int:
+    """Estimate the bytes of a tile's packet headers; 0 if unused."""
+    coding = header.codings[0]
+    if not is_coarse(coding, coding.levels - selection.rlevel):
+        return 0
+    samples = largest_tile(header.siz) * len(header.codings) >> 2 * selection.rlevel
+    return int(EACH_BLOCK * samples) >> sum(coding.code_block)
 
 
 def _expected_header(header: MainHeader) -> int:

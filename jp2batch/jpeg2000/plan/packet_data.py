@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jp2batch.core.errors import CorruptImage
-from jp2batch.jpeg2000.geometry.packet_choice import NO_PACKETS, PacketChoice, places_in
+from jp2batch.jpeg2000.geometry.packet_choice import NO_PACKETS, CutPackets, PacketChoice, TilePackets, places_in
 from jp2batch.jpeg2000.geometry.precinct_grids import TileShapes, tile_precincts
 from jp2batch.jpeg2000.geometry.progression import PacketOrder, count_packets, packet_order
 from jp2batch.jpeg2000.plan.resolved_read import Tile
@@ -38,9 +38,13 @@ def whole_tiles(pieces: SparseFile, header: MainHeader, tiles: Mapping[int, Tile
     """
     alike: dict[tuple[tuple[int, int], PacketChoice], list[int]] = {}
     shapes = TileShapes(header)
-    for number, tile in tiles.items():
-        alike.setdefault((shapes[number], (tile.packets or NO_PACKETS).choice), []).append(number)
     result: dict[int, Parts] = {}
+    for number, tile in tiles.items():
+        if isinstance(tile.packets, CutPackets):
+            order = packet_order(header, tile_precincts(header, number), more_layers=int(guarded))
+            result[number] = _cut_tile(pieces, header, tile.packets, order, guarded=guarded)
+        else:
+            alike.setdefault((shapes[number], (tile.packets or NO_PACKETS).choice), []).append(number)
     for (_, choice), numbers in alike.items():
         grids, count = tile_precincts(header, numbers[0]), len(choice.places)
         if not count:
@@ -55,11 +59,35 @@ def whole_tiles(pieces: SparseFile, header: MainHeader, tiles: Mapping[int, Tile
     return result
 
 
+def _cut_tile(
+    pieces: SparseFile, header: MainHeader, packets: CutPackets, order: PacketOrder, *, guarded: bool
+) -> Parts:
+    """Return all packets of a tile, the wanted ones with new headers."""
+    places = _ascending(places_in(packets.choice, order))
+    empty = _empty_packets(len(order), header.cod.eph, guarded)
+    result: Parts = [b""] * (2 * len(places) + 1)
+    result[::2] = _between(empty, len(order), places, np.zeros(len(places), np.bool_) if guarded else None)
+    bodies = list(map(pieces.read, packets.starts.tolist(), packets.stops.tolist()))
+    end_of_header = _EPH if header.cod.eph else b""
+    for index, (own, (start, stop)) in enumerate(
+        zip(packets.headers, pairwise([0, *packets.ends.tolist()]), strict=True)
+    ):
+        result[2 * index + 1] = b"".join([own, end_of_header, *bodies[start:stop]])
+    return result
+
+
+def _ascending(places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return places of packets, after a check of their order."""
+    if (places[1:] < places[:-1]).any():
+        raise CorruptImage("", "its packets change places at another resolution level")
+    return places
+
+
 def _tiles_alike(
     pieces: SparseFile, header: MainHeader, tiles: Sequence[Tile], order: PacketOrder, *, guarded: bool
 ) -> Iterator[Parts]:
     """Iterate over all packets of tiles with the same choice."""
-    located = [tile.packets for tile in tiles if tile.packets is not None]
+    located = [tile.packets for tile in tiles if isinstance(tile.packets, TilePackets)]
     starts, stops = (np.concatenate(each) for each in zip(*((one.starts, one.stops) for one in located), strict=True))
     follows = np.append(False, starts[1:] == stops[:-1])
     runs = np.flatnonzero(~follows)
@@ -70,9 +98,7 @@ def _tiles_alike(
     certain = {part.data for tile in tiles for part in tile.parts}  # starts of packets
     single = runs[stops[runs] - starts[runs] == 1].tolist()
     sops = _check_cut(header, data, edges, [place for place in single if int(starts[place]) not in certain])
-    places, count, view = places_in(located[0].choice, order), len(located[0]), memoryview(data)
-    if (places[1:] < places[:-1]).any():
-        raise CorruptImage("", "its packets change places at another resolution level")
+    places, count, view = _ascending(places_in(located[0].choice, order)), len(located[0]), memoryview(data)
     empty = _empty_packets(len(order), header.cod.eph, guarded)
     between: dict[bytes, list[bytes]] = {}
     packets = [view[start:stop] for start, stop in pairwise(edges.tolist())]

@@ -16,10 +16,11 @@ from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.pointers import PacketLengths
 
+NO_PLT = "no usable PLT"
 _CHANGES = "a tile changes its coding or progression"
 _MOST_LAYERS = 65535
 _AT_ONCE = 1 << 16  # packets located together
-_MOST_PACKETS = 1 << 20  # packets of a tile: more take too much memory to list
+MOST_PACKETS = 1 << 20  # packets of a tile: more take too much memory to list
 
 
 def locate_packets(
@@ -80,8 +81,8 @@ def _choice(
     header: MainHeader, tile: int, selection: Selection, counts: Collection[int]
 ) -> tuple[PacketChoice | None, str]:
     """Return the wanted packets of a tile, or a reason for None."""
-    if max(counts) > _MOST_PACKETS:
-        return None, f"a tile has more than {_MOST_PACKETS} packets"
+    if max(counts) > MOST_PACKETS:
+        return None, f"a tile has more than {MOST_PACKETS} packets"
     grids = tile_precincts(header, tile)
     if {count_packets(header, grids)} != set(counts):
         return None, "PLT has another number of packets than the tile"
@@ -130,17 +131,24 @@ def needs_whole_tiles(header: MainHeader) -> str:
     return ""
 
 
-def _obstacle(parts: Sequence[TilePartHeader]) -> str:
-    """Return why packets cannot be located in this tile, else empty."""
-    for part in parts:
-        if part.changes_coding:
-            return _CHANGES
-        if part.packed_headers:
-            return "packet headers are kept in PPT"
-        if part.packet_lengths is None:
-            return "no usable PLT"
-        if part.data + int(part.packet_lengths.sum()) != part.stop:
-            return "PLT does not add up to Psot"
+def chain_obstacle(parts: Sequence[TilePartHeader]) -> str:
+    """Return why packet headers cannot be followed, else empty."""
+    if any(part.changes_coding for part in parts):
+        return _CHANGES
+    if any(part.packed_headers for part in parts):
+        return "packet headers are kept in PPT"
     if any(before.stop > part.start for before, part in pairwise(parts)):
         return "tile-parts of a tile are not in order"
+    return ""
+
+
+def _obstacle(parts: Sequence[TilePartHeader]) -> str:
+    """Return why PLT does not locate a tile's packets, else empty."""
+    if reason := chain_obstacle(parts):
+        return reason
+    for part in parts:
+        if part.packet_lengths is None:
+            return NO_PLT
+        if part.data + int(part.packet_lengths.sum()) != part.stop:
+            return "PLT does not add up to Psot"
     return ""

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from jp2batch.core.costs import PRICE, StoreCosts
 from jp2batch.core.errors import ImageTooLarge
 from jp2batch.core.ranges import ByteRange
-from jp2batch.jpeg2000.geometry.grid import Selection, WholeTiles, check_grid, largest_tile, tile_count
-from jp2batch.jpeg2000.geometry.precincts import is_partial
+from jp2batch.jpeg2000.geometry.grid import Selection, check_grid, largest_tile, tile_count
 from jp2batch.jpeg2000.geometry.progression import check_packets
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile
 from jp2batch.jpeg2000.locate.interpolation_search import locate_by_interpolation
@@ -34,11 +33,12 @@ from jp2batch.jpeg2000.locate.tile_parts import (
 )
 from jp2batch.jpeg2000.plan.estimates import LARGEST_AHEAD, expected_bytes, guess_ahead
 from jp2batch.jpeg2000.plan.gate import header_obstacle, misplaced_boxes
-from jp2batch.jpeg2000.plan.packet_ranges import locate_all, locate_packets, needs_whole_tiles
-from jp2batch.jpeg2000.plan.resolved_read import Image, LocatedBy, Precision, ResolvedRead, Tile
+from jp2batch.jpeg2000.plan.packet_ranges import locate_packets, needs_whole_tiles
+from jp2batch.jpeg2000.plan.resolved_read import Image, LocatedBy, Precision, ResolvedRead
+from jp2batch.jpeg2000.plan.tile_packets import TileResolver, needs_packets
 from jp2batch.jpeg2000.syntax.boxes import read_container
 from jp2batch.jpeg2000.syntax.channels import check_header_box
-from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_header
+from jp2batch.jpeg2000.syntax.headers import TilePartHeader, read_header
 from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, fetch
 
@@ -111,7 +111,8 @@ def plan_read(query: ReadQuery, at_best: Precision, *, headers_only: bool) -> St
         except InconsistentFile as doubt:
             reasons.append(str(doubt))
             continue
-        tiles, coarse = _tiles(image.header, located.parts, selection, at_best)
+        resolver = TileResolver(pieces, image.header, selection, store)
+        tiles, coarse = yield from resolver.resolve(located.parts, at_best)
         told = (*reasons, *_without_eoc(image, located.parts), *coarse)
         return ResolvedRead(selection, way, tiles, told, tuple(located.passed))
     check_whole(pieces.size, reasons[0] if reasons else "its parts cannot be decoded", query.whole_limit)
@@ -217,31 +218,6 @@ def _packets_at_once(query: ReadQuery) -> PacketRanges:
         return ranges.ranges() if ranges else ()
 
     return packets
-
-
-def _tiles(
-    header: MainHeader, parts: Sequence[TilePartHeader], selection: Selection, at_best: Precision
-) -> tuple[dict[int, Tile], list[str]]:
-    """Return the wanted parts of each tile, and reasons for imprecision."""
-    by_tile: dict[int, list[TilePartHeader]] = {}
-    for part in parts:
-        by_tile.setdefault(part.sot.tile, []).append(part)
-    reasons: list[str] = []
-    if at_best == "packets" and needs_packets(header, selection):
-        reason = needs_whole_tiles(header)
-        packets, reasons = ({}, [reason]) if reason else locate_all(header, by_tile, selection)
-        if not reasons:
-            return {number: Tile(tuple(own), packets[number]) for number, own in by_tile.items()}, []
-    # a codestream cannot mix both kinds of tiles
-    return {number: Tile(tuple(own), None) for number, own in by_tile.items()}, reasons
-
-
-def needs_packets(header: MainHeader, selection: Selection) -> bool:
-    """Return whether a selection can omit some packets."""
-    if selection.rlevel > 0:
-        return True
-    whole = WholeTiles(header.siz, selection)
-    return any(is_partial(header, selection, tile) for tile in selection.tiles if tile not in whole)
 
 
 def _without_eoc(image: Image, parts: Sequence[TilePartHeader]) -> list[str]:

@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from jp2batch.core.ranges import ByteRange
+from jp2batch.core.ranges import ByteRange, merged
 from jp2batch.jpeg2000.geometry.grid import Selection
-from jp2batch.jpeg2000.geometry.packet_choice import TilePackets, merged_ranges
+from jp2batch.jpeg2000.geometry.packet_choice import CutPackets, TilePackets, merged_ranges
 from jp2batch.jpeg2000.locate.tile_parts import TilePartExtent
 from jp2batch.jpeg2000.syntax.boxes import Container
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
@@ -45,14 +45,17 @@ class Tile(NamedTuple):  # a read makes a hundred of them
 
     parts: tuple[TilePartHeader, ...]
     """All tile-parts of the tile."""
-    packets: TilePackets | None
+    packets: TilePackets | CutPackets | None
     """Byte ranges of the wanted packets; None = whole tile-parts."""
+    packet_headers: tuple[ByteRange, ...] = ()
+    """Headers of packets found without PLT, for the index."""
 
     @property
     def weight(self) -> int:
         """Approximate size in memory, in bytes."""
         lengths = (0 if part.packet_lengths is None else part.packet_lengths.nbytes for part in self.parts)
-        return 600 * len(self.parts) + sum(lengths) + (0 if self.packets is None else 400 + 16 * len(self.packets))
+        packets = 0 if self.packets is None else 400 + self.packets.weight
+        return 600 * len(self.parts) + sum(lengths) + packets + 100 * len(self.packet_headers)
 
 
 def wanted_ranges(tiles: Iterable[Tile]) -> list[ByteRange]:
@@ -77,6 +80,11 @@ class ResolvedRead:
     """Reasons for less precise methods; empty without fallback."""
     passed: tuple[TilePartExtent, ...] = ()
     """Extents of other tile-parts met by a walk; not proven complete."""
+
+    @property
+    def packet_headers(self) -> list[ByteRange]:
+        """Headers of packets found without PLT; sorted and merged."""
+        return merged(header for tile in self.tiles.values() for header in tile.packet_headers)
 
     @property
     def unit(self) -> Precision:

@@ -146,7 +146,7 @@ class TileBlocks:
             by_row, by_column = self._spans(component, resolution, rows.high, columns.high)
             row, column = divmod(precinct, max(1, len(by_column)))
             if len(by_row[row]) and len(by_column[column]):
-                result.append(BandGrid(by_row[row], by_column[column], self._wanted(component, resolution, index)))
+                result.append(BandGrid(by_row[row], by_column[column], self._needed(component, resolution, index)))
         return result
 
     def count(self, component: int, resolution: int) -> int:
@@ -168,7 +168,7 @@ class TileBlocks:
             of_rows, of_columns = (BlockSpan(spans[0].start, spans[-1].stop) for spans in filled)
             total += sum(
                 len(of_rows.intersection(near_rows)) * len(of_columns.intersection(near_columns))
-                for near_rows, near_columns in self._wanted(component, resolution, index)
+                for near_rows, near_columns in self._needed(component, resolution, index)
             )
         return total
 
@@ -180,7 +180,7 @@ class TileBlocks:
         by_column = blocks_of_precincts((area.x0, area.x1), sampling.xrsiz, **level, exponents=(ppx, xcb), high=high_x)
         return by_row, by_column
 
-    def _wanted(self, component: int, resolution: int, index: int) -> tuple[tuple[BlockSpan, BlockSpan], ...]:
+    def _needed(self, component: int, resolution: int, index: int) -> tuple[tuple[BlockSpan, BlockSpan], ...]:
         """Return the code-blocks near the window in a subband, by its index."""
         coding = self._header.codings[component]
         if resolution > coding.levels - self.rlevel:

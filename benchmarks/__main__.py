@@ -24,6 +24,7 @@ BENCHMARKS = {
     "remote_windows": "remote_reads.windows",
     "remote_places": "remote_reads.places",
     "remote_full": "remote_reads.full",
+    "single_tile": "single_tile.measure",
     "tail_latency": "tail_latency.measure",
     "tls": "tls.measure",
     "local_read": "local_read.measure",

@@ -57,8 +57,8 @@ class Coding:
     changes: tuple[Progression, ...] = ()
     """Progression order changes of the first tile.
 
-    OpenJPEG writes them into its tile-part header; the other tiles keep `progression`. Each resolution of each component
-    must belong to exactly one change: OpenJPEG would write a packet of two changes twice.
+    OpenJPEG writes them into its tile-part header; the other tiles keep `progression`. Each resolution of each
+    component must belong to exactly one change: OpenJPEG would write a packet of two changes twice.
     """
     style: int = 0
     """Code-block style, the sum of T.800 table A.19.

@@ -18,6 +18,7 @@ from jp2batch.image.read import Pixels, read_from
 from jp2batch.jpeg2000.geometry.grid import Rect, image_area, samples
 from jp2batch.jpeg2000.geometry.runs import Runs
 from jp2batch.jpeg2000.geometry.sparse import select_runs
+from jp2batch.jpeg2000.plan.tile_packets import TileResolver
 from jp2batch.sample.encode import Coding, encode
 from jp2batch.sample.landscape import scene
 from jp2batch.storage.source import MemorySource, open_source
@@ -69,6 +70,17 @@ def check_exact(
 @pytest.mark.parametrize("choice", pairwise_choices(), ids=choice_id)
 def test_any_coding_is_read_exactly(choice):
     check_exact(made(**choice))
+
+
+@pytest.mark.parametrize("order", ["LRCP", "RLCP", "RPCL", "PCRL", "CPRL"])
+@pytest.mark.parametrize("reversible", [True, False])
+def test_parts_of_tiles_without_plt_take_their_code_blocks(monkeypatch, order, reversible):
+    monkeypatch.setattr(TileResolver, "_worthwhile", lambda _, queries, packets: bool(queries))
+    coding = Coding(
+        tile=None, precincts=None, code_block=(8, 8), layers=2, progression=order, reversible=reversible, plt=False
+    )
+    found = check_exact(Made(coding, components=2), times=3)
+    assert "packets" in {pixels.stats.precision for pixels in found}
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -173,6 +173,7 @@ def _all_headers(opened: OpenImage) -> ImageIndex:
     reading = run_steps(opened.steps(selection, headers_only=True), opened.fetch)
     steps = all_packet_headers(opened.pieces, opened.image.header, reading.tiles, opened.source.profile)
     reading = replace(reading, tiles=run_steps(steps, opened.fetch))
+    opened.question(reading)
     opened.confirm()
     known = opened.learned_index(reading)
     if known is None:

@@ -12,6 +12,7 @@ from jp2batch.core.errors import CorruptImage, Jp2BatchError, ObjectChanged, Ran
 from jp2batch.core.ranges import ByteRange
 from jp2batch.core.window import Window
 from jp2batch.image import index
+from jp2batch.image.claims import divide_claims, main_claims, updated
 from jp2batch.image.decode import samples_of_file, too_large
 from jp2batch.image.decoder import Decoder, default_decoder
 from jp2batch.image.fetch import fetch, fetcher, run_steps
@@ -62,8 +63,7 @@ class OpenImage:
     def start(cls, source: Source, image_index: ImageIndex | None = None) -> "OpenImage":
         """Read the beginning of a file.
 
-        A single range is requested, to see whether the server serves ranges. Tile-part extents of `image_index` are
-        checked before use.
+        A single range shows whether the server serves ranges. Extents of `image_index` are checked before use.
         """
         first = config.first_read()
         ((position, data),) = source.read_many([ByteRange(0, first)])
@@ -72,7 +72,7 @@ class OpenImage:
         image = run_steps(read_image(pieces, Ahead(first)), fetcher(source, pieces))
         told = None
         if image_index is not None and image_index.size == pieces.size:
-            told = replace(image_index, etag=source.etag)
+            told = replace(image_index, etag=source.etag, header_bytes=())  # they are read from the file
         return cls(source, pieces, image, told, at_once=len(data) == pieces.size)
 
     @classmethod
@@ -85,7 +85,7 @@ class OpenImage:
         pieces = image_index.pieces()
         image = run_steps(read_image(pieces, Ahead(config.first_read())), fetcher(source, pieces))
         siblings.remember(source, image.header, image_index)
-        claims = [ByteRange(0, image.first_part)] if image_index.unverified else []
+        claims = main_claims(image_index, image) if image_index.unverified else []
         return cls(source, pieces, image, image_index, from_index=True, claims=claims)
 
     @property
@@ -104,11 +104,8 @@ class OpenImage:
             now = build_index(self.pieces, self.image, parts, self.source.etag, headers)
         except ValueError as problem:  # the header came from the index
             raise StaleIndex(str(problem)) from None
-        return (
-            now
-            if now is None or self.shared_index is None
-            else replace(self.shared_index, unverified=False).joined(now)
-        )
+        shared = self.shared_index
+        return now if now is None or shared is None else updated(shared, now, self.image, reading)
 
     def fetch(self, ranges: Sequence[Wanted]) -> None:
         """Fetch ranges concurrently, in the cheapest requests; fetch and compare claims.
@@ -122,14 +119,19 @@ class OpenImage:
         self.claims.clear()
 
     def question(self, reading: ResolvedRead) -> None:
-        """Schedule a check of tile-part and packet headers from a shared table."""
-        if self.from_index and self.shared_index is not None and self.shared_index.unverified:
-            told, checked = self.shared_index.pieces(), self.image.first_part
-            parts = (part for tile in reading.tiles.values() for part in tile.parts)
-            headers = [ByteRange(max(part.start, checked), part.data) for part in parts]
-            for span in (*headers, *reading.packet_headers):
-                claims = told.read_parts(*span)
-                self.claims.extend(ByteRange(start, start + len(data)) for start, data in claims)
+        """Schedule a check of headers from a shared table; drop other bytes.
+
+        Raises
+        ------
+        StaleIndex
+            The read depends on headers that would not be checked.
+        """
+        if self.from_index and self.shared_index and self.shared_index.unverified:
+            claims, others = divide_claims(self.shared_index, self.image, reading)
+            if others and reading.located_by == "walk":
+                raise StaleIndex("the walk may have passed headers of the index")
+            self.claims.extend(claims)
+            self.pieces.drop(others)
 
     def confirm(self) -> None:
         """Check claims and the object version now, not with later reads."""

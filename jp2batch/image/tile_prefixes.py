@@ -88,6 +88,7 @@ def locate_prefixes(url: str, *, storage_options: StorageOptions = None) -> Tile
         _refuse(opened.image.obstacle or _obstacle(header, len(opened.channels)))
         selection = opened.selected(header.levels)
         reading = run_steps(opened.steps(selection, headers_only=True), opened.fetch)
+        opened.question(reading)
         opened.confirm()
         _refuse("" if reading.tiles else reading.reasons[0] if reading.reasons else "its tiles are not located")
         parts = [_only_part(reading.tiles[tile]) for tile in sorted(reading.tiles)]

@@ -257,4 +257,4 @@ def test_the_command_line_writes_references(bands, tmp_path):
     assert output.read_bytes() == (tmp_path / "same.json").read_bytes()
     done = CliRunner().invoke(main, ["index", str(manifest), "-o", str(output), "--to", "kerchunk", "--workers", "2"])
     assert done.exit_code == 2
-    assert "--to takes no" in done.stderr
+    assert "takes no --scheduler" in done.stderr

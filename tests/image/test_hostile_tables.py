@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import dask
@@ -12,18 +13,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import StorageError
 from jp2batch.core.request import Request
+from jp2batch.core.window import Window
+from jp2batch.image import index
 from jp2batch.image.index import parquet_reader
 from jp2batch.image.index.parquet_pages import check_pages
 from jp2batch.image.index.parquet_reader import DamagedTable, ParquetReader
 from jp2batch.image.index.parquet_table import Table
 from jp2batch.image.index.table_layouts import POSITIONS, WHOLE, TableLayout
 from jp2batch.image.index.table_writer import FileWriter
-from jp2batch.image.read import read_pixels
+from jp2batch.image.read import Pixels, read_from, read_pixels
 from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.storage.source import MemorySource
-from support.images import MANY_TILES, PLAIN
+from support.images import MANY_TILES, PLAIN, Made
+from support.reads import start_anew
 from support.tile_part_rows import learn
 
 MEBIBYTE = 1 << 20
@@ -31,8 +36,8 @@ MEBIBYTE = 1 << 20
 
 def table_of(tmp_path: Path, layout: TableLayout, indexes: dict[str, ImageIndex]) -> bytes:
     writer = FileWriter(str(tmp_path / "t.parquet"), None, layout)
-    for key, index in indexes.items():
-        writer.add(key, index)
+    for key, one in indexes.items():
+        writer.add(key, one)
     writer.finish()
     return (tmp_path / "t.parquet").read_bytes()
 
@@ -53,7 +58,7 @@ def test_a_damaged_table_is_ignored_or_named(tmp_path, layout):
     data = table_of(tmp_path, layout, dict.fromkeys(keys, learn(PLAIN)))
     right = [opened(data).get(key) for key in keys]
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.tuples(st.integers(0, len(data) - 1), st.integers(0, 255)), min_size=1, max_size=4), st.data())
     def check(changes, draw):
         damaged = bytearray(data)
@@ -201,3 +206,62 @@ def test_a_table_that_hides_the_end_of_the_main_header_is_noticed(http_server, t
         pixels = read_pixels(Request(url, 1))
     np.testing.assert_array_equal(pixels.values, MANY_TILES.oracle.at(1))
     assert pixels.stats.located_by == "walk"
+
+
+REMOTE = StoreCosts(latency=0.1, bandwidth=1e6, connections=8)
+
+
+def reads_with(monkeypatch, image: Made, told: ImageIndex, *windows: str | None) -> list[Pixels]:
+    """Read windows of an image one after the other, as others told of it at first."""
+    monkeypatch.setattr(index, "shared_table", lambda *_: {"memory://": told})
+    start_anew()
+    settings = {"jp2batch.index.shared": "a table", "jp2batch.index.disk": 0, "jp2batch.index.enabled": True}
+    pixels = []
+    with dask.config.set(settings | {"jp2batch.max-whole-file": 0, "jp2batch.first-read": 1000}):
+        for window in windows:
+            source = MemorySource(image.data, profile=REMOTE, etag='"1"')
+            part = None if window is None else Window.parse(window)
+            pixels.append(read_from(source, lambda opened, part=part: opened.selected(1, part)))
+    return pixels
+
+
+@pytest.mark.parametrize("image", [PLAIN, MANY_TILES], ids=["4 tiles", "132 tiles"])
+def test_headers_not_compared_by_a_read_are_compared_by_the_next(monkeypatch, image):
+    known, random = learn(image), np.random.default_rng(3)
+    for _ in range(15):
+        spans = [[start, bytearray(data)] for start, data in known.header_bytes]
+        wrong = spans[random.integers(2, len(spans))][1]
+        wrong[random.integers(12, len(wrong))] ^= 1 << random.integers(8)
+        told = replace(known, header_bytes=tuple((start, bytes(data)) for start, data in spans))
+        *_, pixels = reads_with(monkeypatch, image, told, "0:4,0:4", None)
+        np.testing.assert_array_equal(pixels.values, image.oracle.at(1))
+        assert pixels.stats.located_by == "walk"
+
+
+@pytest.mark.parametrize("image", [PLAIN, MANY_TILES], ids=["4 tiles", "132 tiles"])
+def test_packets_in_a_table_are_not_used(monkeypatch, image):
+    known = learn(image)
+    forged = bytes(byte ^ 0x5A for byte in image.data)
+    spans = []
+    for (start, data), stop in zip(
+        known.header_bytes, [*(start for start, _ in known.header_bytes[1:]), None], strict=True
+    ):
+        last = known.tile_parts[-1].start + known.tile_parts[-1].length if stop is None else stop
+        spans.append((start, data + forged[start + len(data) : last]))
+    told = replace(known, header_bytes=tuple(spans))
+    for pixels in reads_with(monkeypatch, image, told, None, None):
+        np.testing.assert_array_equal(pixels.values, image.oracle.at(1))
+        assert pixels.stats.located_by == "index"
+
+
+def test_an_index_read_in_parts_stays_of_one_round(monkeypatch):
+    told = learn(MANY_TILES)
+    for pixels in reads_with(monkeypatch, MANY_TILES, told, "0:4,0:4", "40:50,60:70", None, None):
+        assert pixels.stats.located_by == "index"
+
+
+def test_a_verified_index_takes_only_extents_of_an_unverified():
+    whole, part = learn(PLAIN), learn(PLAIN, window="0:1,0:1")
+    for both in (part.joined(whole.unproven()), whole.unproven().joined(part)):
+        assert (both.unverified, both.header_bytes, len(both.tile_parts)) == (False, part.header_bytes, 4)
+        assert [place.proven for place in both.tile_parts] == [True, False, False, False]

@@ -90,12 +90,15 @@ class ImageIndex:
     def joined(self, other: "ImageIndex") -> "ImageIndex":
         """Return the union of two indices; `other` is the newer.
 
-        If they contradict each other, `other` is returned, unless it alone is unverified.
+        If they contradict each other, `other` is returned, unless it alone is unverified. Of an unverified index, only
+        unproven extents are added to a verified index.
         """
         if not self.is_of(other):
             return other
         if self.unverified and not other.unverified:
             return other.joined(self)
+        if other.unverified and not self.unverified:
+            return self._with_extents(other.unproven().tile_parts)
         pieces = self.pieces()
         more = [(gap.start, data) for start, data in other.header_bytes for gap, data in _missing(pieces, start, data)]
         places = _joined_places(self.tile_parts, other.tile_parts)
@@ -104,7 +107,15 @@ class ImageIndex:
         try:
             return replace(self, header_bytes=tuple(sorted([*self.header_bytes, *more])), tile_parts=places)
         except ValueError:  # they contradict each other
-            return self if other.unverified else other
+            return other
+
+    def _with_extents(self, tile_parts: tuple[TilePartExtent, ...]) -> "ImageIndex":
+        """Return a copy with more extents, if they fit."""
+        places = _joined_places(self.tile_parts, tile_parts)
+        try:
+            return self if places == self.tile_parts else replace(self, tile_parts=places)
+        except ValueError:
+            return self
 
     def unproven(self) -> "ImageIndex":
         """Return a copy marked as unverified, with unproven extents."""

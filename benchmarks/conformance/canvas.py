@@ -74,19 +74,15 @@ class Canvas:
         """Return a JP2 file put together from its tile-parts after a change of them."""
         return change_draft(self.pixels(coding, bands), self.scaled(coding), change)
 
-    def styled(self, style: int, coding: Coding = PLAIN) -> bytes:
-        """Return a JP2 file of a code-block style, table A.19."""
-        return change_draft(self.pixels(coding), self.scaled(coding), lambda _: None, style)
 
-
-def change_draft(pixels: NDArray[np.int32], coding: Coding, change: Callable[[Draft], object], style: int = 0) -> bytes:
+def change_draft(pixels: NDArray[np.int32], coding: Coding, change: Callable[[Draft], object]) -> bytes:
     """Code an image, divide it as OpenJPEG does, and change tile-parts and marker segments.
 
     `change` sees the tiles before their division; if it returns a function, this sees the tile-parts.
     """
-    taken = encode_tiles(pixels, coding, style)
+    taken = encode_tiles(pixels, coding, 0)
     assert taken is not None, "OpenJPEG cannot code this"
-    draft = Draft(np.random.default_rng(0), pixels, coding, style, *taken)
+    draft = Draft(np.random.default_rng(0), pixels, coding, 0, *taken)
     draft.boxes = boxes_of(pixels, coding)
     later = change(draft)
     variant_tile_parts.divide_as_openjpeg(draft)

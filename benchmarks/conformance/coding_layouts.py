@@ -32,7 +32,7 @@ def _drafted(change: Callable[[Draft], object], coding: Coding = PLAIN, bands: i
 
 
 def _styled(style: int) -> Callable[[Canvas], bytes]:
-    return lambda canvas: canvas.styled(style)
+    return _coded(replace(PLAIN, tile=None, style=style))  # one tile: OpenJPEG cannot terminate passes of small blocks
 
 
 def _sized(rows: int, columns: int, coding: Coding) -> Callable[[Canvas], bytes]:

@@ -1,4 +1,4 @@
-"""Generate the table of the README from figures of the benchmarks' page."""
+"""Generate the tables of the README from figures of the benchmarks' page."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 from benchmarks.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
-_BEGIN, _END = "<!-- begin figures, generated from benchmarks/README.md -->", "<!-- end figures -->"
+_BEGIN = "<!-- begin {}, generated from benchmarks/README.md -->"
+_END = "<!-- end {} -->"
 _WAYS = {
     "jp2batch": ("jp2batch",),
     "GDAL /vsicurl": ("GDAL",),
@@ -23,32 +24,55 @@ _LINES = {
     "uneven: window 500², known": "this window, tiles known from an index",
 }
 """Names of reads in the benchmarks, and in the README."""
+_SINGLE_TILE = {
+    "RPCL, no precincts: overview 512²": "overview, 512 x 512",
+    "RPCL, no precincts: window 512²": "window, 512 x 512",
+    "RPCL, no precincts: window 512², known": "another window, packet headers known",
+}
+"""The same, of images of one tile."""
 
 
 def readme() -> str:
     """Return the README with the current figures of the benchmarks' page."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    before, _, rest = text.partition(_BEGIN)
-    _, found, after = rest.partition(_END)
-    assert found, f"the README has no {_BEGIN} … {_END}"
     page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    return f"{before}{_BEGIN}\n\n{_table(page).markdown()}\n\n{_END}{after}"
+    for name, table in (("figures", _table(page)), ("other figures", _other_table(page))):
+        begin, end = _BEGIN.format(name), _END.format(name)
+        before, _, rest = text.partition(begin)
+        _, found, after = rest.partition(end)
+        assert found, f"the README has no {begin} … {end}"
+        text = f"{before}{begin}\n\n{table.markdown()}\n\n{end}{after}"
+    return text
 
 
 def _table(page: str) -> Table:
     """Return the README's table: a line per read, a column per reader."""
-    reads: dict[str, dict[str, str]] = {}
-    for section in ("remote_overviews", "remote_windows"):
-        what = ""
-        for row in _rows(page, section):
-            what = row["scene: read"] or what
-            # Of several settings of a reader, the last has the most knowledge.
-            reads.setdefault(what, {})[_way(row["with"])] = f"{row['time']}, {row['MB']} MB"
+    reads = _reads(page, "remote_overviews") | _reads(page, "remote_windows")
     lines = {line: reads[name] for name, line in _LINES.items()} | _batch(page)
     return Table(
         ["of a band of 46 MB, 30 ms away", *_WAYS],
         [[line, *(cells.get(way, "") for way in _WAYS)] for line, cells in lines.items()],
     )
+
+
+def _other_table(page: str) -> Table:
+    """Return the README's table of images of one tile."""
+    reads, ways = _reads(page, "single_tile"), list(_WAYS)[:3]
+    return Table(
+        ["of an image of 253 MB, 30 ms away", *ways],
+        [[line, *(reads[name].get(way, "") for way in ways)] for name, line in _SINGLE_TILE.items()],
+    )
+
+
+def _reads(page: str, section: str) -> dict[str, dict[str, str]]:
+    """Return time and bytes of each read of a section, by reader."""
+    reads: dict[str, dict[str, str]] = {}
+    what = ""
+    for row in _rows(page, section):
+        what = next(iter(row.values())) or what
+        # Of several settings of a reader, the last has the most knowledge.
+        reads.setdefault(what, {})[_way(row["with"])] = f"{row['time']}, {row['MB']} MB"
+    return reads
 
 
 def _batch(page: str) -> dict[str, dict[str, str]]:

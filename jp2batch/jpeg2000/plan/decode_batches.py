@@ -14,7 +14,6 @@ from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps, fetch
 BATCH = 16 << 20  # bytes per batch: enough to keep connections busy, few compared with a full image
 _BLOCK = 1 << 20  # samples per block: enough to outweigh setting up a codec, few enough to keep cores busy
 _SMALLEST_BLOCK = 1 << 16
-_BLOCKS_EACH = 2  # of each thread: tiles of some blocks take longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +34,14 @@ def batches(image: Image, reading: ResolvedRead, threads: int, most_tiles: int) 
     Parameters
     ----------
     threads : int
-        Number of blocks decoded concurrently; a small read is cut into twice as many.
+        Number of blocks decoded concurrently; a small read is cut into as many.
     most_tiles : int
         Limit of tiles in a block.
     """
     if reading.unit == "file":
         return []
     area = reading.selection.area
-    blocks = _BLOCKS_EACH * threads if threads > 1 else 1
-    samples_each = min(_BLOCK, max(_SMALLEST_BLOCK, area.height * area.width // blocks))
+    samples_each = min(_BLOCK, max(_SMALLEST_BLOCK, area.height * area.width // threads))
     return list(_batches(image, reading, tile_blocks(image.header, reading, samples_each, most_tiles)))
 
 

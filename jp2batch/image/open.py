@@ -15,11 +15,12 @@ from jp2batch.image import index
 from jp2batch.image.claims import divide_claims, main_claims, updated
 from jp2batch.image.decode import samples_of_file, too_large
 from jp2batch.image.decoder import Decoder, default_decoder
+from jp2batch.image.decoder_memory import decoder_memory
 from jp2batch.image.fetch import fetch, fetcher, run_steps
 from jp2batch.image.georeference import Georeference
 from jp2batch.image.index import siblings
 from jp2batch.jpeg2000.assemble import whole_file
-from jp2batch.jpeg2000.geometry.grid import Rect, Selection, image_area, select, tile_count
+from jp2batch.jpeg2000.geometry.grid import Selection, select
 from jp2batch.jpeg2000.locate.image_index import ImageIndex, build_index
 from jp2batch.jpeg2000.locate.tile_parts import StaleIndex, TilePartExtent
 from jp2batch.jpeg2000.plan.estimates import expected_bytes
@@ -280,30 +281,9 @@ def memory_needed(opened: OpenImage, selection: Selection) -> int:
 
 
 def _memory(opened: OpenImage, selection: Selection, unit: Precision) -> tuple[int, int]:
-    """Return the memory of the result and of the decoder, in bytes.
-
-    The decoder decodes a tile or, with the unit "file", the whole image.
-    """
-    header = opened.image.header
-    area, tiles = image_area(header.siz), tile_count(header.siz)
-    if unit != "file":
-        tiles = 1
-        area = Rect(0, 0, min(header.siz.ytsiz, area.height), min(header.siz.xtsiz, area.width))
-    border = None if unit == "file" else opened.decoder.border(header, 0)
-    part = None if border is None else _in_tile(selection, border, area)
+    """Return the memory of the result and of the decoder, in bytes."""
     result = selection.samples * len(opened.channels) * opened.dtype.itemsize
-    dropped = unit != "packets"
-    return result, opened.decoder.memory(header, area, selection.rlevel, tiles=tiles, dropped=dropped, part=part)
-
-
-def _in_tile(selection: Selection, border: int, tile: Rect) -> Rect:
-    """Return the largest part of a tile to decode for a selection.
-
-    The tile begins at 0; the border is in samples of the full image.
-    """
-    area, scale = selection.area, 1 << selection.rlevel
-    height, width = area.height * scale + 2 * border, area.width * scale + 2 * border
-    return Rect(0, 0, min(tile.height, height), min(tile.width, width))
+    return result, decoder_memory(opened.decoder, opened.image.header, selection, unit)
 
 
 def check_size(opened: OpenImage, selection: Selection, unit: Precision) -> None:

@@ -17,7 +17,7 @@ from jp2batch.jpeg2000.syntax.packet_headers import (
 )
 
 _SOP_SIZE, _EPH_SIZE = 6, 2
-_LARGE = 1 << 12  # code-blocks: parsing so many takes longer than a request
+_LARGE = range(1 << 12, 1 << 17)  # code-blocks: parsing so many takes longer than a request; more take 20 MB
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ def parse_packet(header: MainHeader, precinct: ParsedPrecinct, layer: int, start
         begin = _SOP_SIZE if data.startswith(Marker.SOP.code) else 0
     own = data[begin:]
     style = header.codings[precinct.component].style
-    if header.cod.layers == 1 and precinct.count >= _LARGE:
+    if header.cod.layers == 1 and precinct.count in _LARGE:
         shapes = tuple((len(grid.columns), len(grid.rows)) for grid in precinct.grids)
         parsed, states = _first_layer(own, shapes, style)
     else:
@@ -100,7 +100,7 @@ def parse_packet(header: MainHeader, precinct: ParsedPrecinct, layer: int, start
     return ParsedPacket(precinct, layer, start + end, parsed, own[: parsed.size])
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _first_layer(data: bytes, shapes: tuple[tuple[int, int], ...], style: int) -> tuple[PacketHeader, list[BandState]]:
     """Parse a large packet header of a single layer, once."""
     states = [BandState.new(*shape) for shape in shapes]

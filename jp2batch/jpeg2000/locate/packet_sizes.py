@@ -29,8 +29,10 @@ class ChainCost(NamedTuple):
     """Bytes of packet headers, and of packets read along."""
     needed: int
     """Further bytes, of the wanted code-blocks."""
+    packets: int
+    """Packets in the chain."""
     blocks: int
-    """Code-blocks in the headers."""
+    """Code-blocks in their headers."""
 
 
 @dataclass(slots=True, eq=False)
@@ -132,7 +134,7 @@ class PacketSizes:
                 requests += count
                 size += count * self.header(int(self.blocks[level]))
                 wanted += self.needed[level]
-        return ChainCost(math.ceil(requests), int(size), int(wanted), int(parsed))
+        return ChainCost(math.ceil(requests), int(size), int(wanted), len(self.level), int(parsed))
 
     def _size(self, level: int) -> float:
         packets, size = self.seen[level]

@@ -19,7 +19,8 @@ from jp2batch.jpeg2000.plan.resolved_read import Precision, Tile
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps, gather
 
-_PARSING = 4e-6  # seconds for a code-block in a packet header
+_EACH_TILE, _EACH_PACKET, _EACH_BLOCK = 4e-4, 5e-5, 3e-6  # seconds to parse packet headers: measured
+_SAMPLE = 32  # tiles by which the cost of all is estimated
 _MOST_BLOCKS = 1 << 21  # code-blocks of a tile: more take too much time and memory
 _INDEXED, _LEAST_INDEXED = 0.05, 1 << 20  # largest share of a file to read for its index, and bytes
 TOO_SLOW = "no usable PLT, and its packet headers would take longer than the tile-parts"
@@ -64,29 +65,28 @@ class TileResolver:
         self, by_tile: Parts, packets: Mapping[int, TilePackets]
     ) -> Steps[tuple[dict[int, ChainedPackets], list[str]]]:
         """Find packets by their headers where it pays; return reasons otherwise."""
-        queries: list[ChainQuery] = []
-        reasons: list[str] = []
-        for tile, parts in by_tile.items():
-            if tile in packets and not self._may_pay(packets[tile]):
-                continue
-            if reason := chain_obstacle(parts):
-                reasons.append(reason)
-            elif choice := chain_choice(self.header, self.selection, tile):
-                queries.append(ChainQuery(self.pieces, self.header, parts, self.selection, choice, self.store))
-            else:
-                reasons.append("a tile has too many packets, or code-blocks")
-        if len(queries) + len(packets) < len(by_tile):
-            return {}, list(dict.fromkeys(reasons))
-        pays = self._worthwhile(queries, packets)
-        if not pays and any(query.tile not in packets for query in queries):
-            return {}, [TOO_SLOW]
-        found = yield from gather(map(_attempt, queries if pays else ()))
-        chained = {
-            query.tile: result
-            for query, result in zip(queries, found, strict=False)
-            if isinstance(result, ChainedPackets)
-        }
+        tiles = [tile for tile in by_tile if tile not in packets or self._may_pay(packets[tile])]
+        if reasons := dict.fromkeys(filter(None, (chain_obstacle(by_tile[tile]) for tile in tiles))):
+            return {}, list(reasons)
+        some = self._queries(by_tile, tiles[:: -(-len(tiles) // _SAMPLE) or 1])
+        if not self._worthwhile(some, packets):
+            return {}, [TOO_SLOW] if len(packets) < len(by_tile) else []
+        queries = self._queries(by_tile, tiles)
+        if len(queries) < len(tiles):
+            return {}, ["a tile has too many packets, or code-blocks"]
+        found = yield from gather(map(_attempt, queries))
+        pairs = zip(queries, found, strict=True)
+        chained = {query.tile: result for query, result in pairs if isinstance(result, ChainedPackets)}
         return chained, list(dict.fromkeys(result for result in found if isinstance(result, str)))
+
+    def _queries(self, by_tile: Parts, tiles: Sequence[int]) -> list[ChainQuery]:
+        """Return the queries for some tiles, except those of too many packets."""
+        choices = ((tile, chain_choice(self.header, self.selection, tile)) for tile in tiles)
+        return [
+            ChainQuery(self.pieces, self.header, by_tile[tile], self.selection, choice, self.store)
+            for tile, choice in choices
+            if choice is not None
+        ]
 
     def _may_pay(self, packets: TilePackets) -> bool:
         """Return whether code-blocks could cost less than whole packets.
@@ -97,7 +97,10 @@ class TileResolver:
         return bool(self.selection.area) and size > 2 * self.store.latency * self.store.bandwidth + (1 << 20)
 
     def _worthwhile(self, queries: Sequence[ChainQuery], packets: Mapping[int, TilePackets]) -> bool:
-        """Return whether reading packet headers costs less than it saves."""
+        """Return whether reading packet headers costs less than it saves.
+
+        The queries are of some of the tiles.
+        """
         if not queries:
             return False
         total = ranges = 0
@@ -131,7 +134,8 @@ def chain_price(costs: Sequence[ChainCost], store: StoreCosts) -> float:
     """Return the price of finding packets of several tiles side by side."""
     rounds, requests = max(cost.requests for cost in costs), sum(cost.requests for cost in costs)
     size = sum(cost.size + cost.needed for cost in costs)
-    return store.price(requests, size, rounds) + _PARSING * sum(cost.blocks for cost in costs)
+    parsing = len(costs) * _EACH_TILE + sum(_EACH_PACKET * cost.packets + _EACH_BLOCK * cost.blocks for cost in costs)
+    return store.price(requests, size, rounds) + parsing
 
 
 def all_packet_headers(

@@ -71,7 +71,9 @@ def defined_crs(keys: GeoKeys) -> str | None:
         if geographic is None:
             return None
         definition = geographic if keys.get(_MODEL) == _IS_GEOGRAPHIC else _projected(keys, geographic)
-        return None if definition is None else CRS.from_wkt(definition).to_wkt()
+        if definition is None:
+            return None
+        return CRS.from_wkt(CRS.from_wkt(definition).to_wkt()).to_wkt()  # huge numbers are not read back
     except CRSError:
         return None
 

@@ -126,7 +126,7 @@ def test_many_small_precincts_are_not_chained_and_the_plan_says_so():
     data = image(precincts=32)
     corner = Window((SIZE - 48, SIZE), (SIZE - 48, SIZE))
     found, _ = read(data, 0, corner)
-    assert (found.stats.precision, found.stats.reasons) == ("tile-parts", (TOO_SLOW,))
+    assert (found.stats.precision, found.stats.reasons) == ("tile-parts", ("no usable PLT",))
     with dask.config.set({"jp2batch.index.enabled": False}):
         plan = plan_from(Rounds(data), Request("memory://a", 0, corner))
     assert plan.reasons == (TOO_SLOW,)

@@ -23,7 +23,7 @@ _EACH_TILE, _EACH_PACKET, _EACH_BLOCK = 4e-4, 5e-5, 3e-6  # seconds to parse pac
 _SAMPLE = 32  # tiles by which the cost of all is estimated
 _MOST_BLOCKS = 1 << 21  # code-blocks of a tile: more take too much time and memory
 _INDEXED, _LEAST_INDEXED = 0.05, 1 << 20  # largest share of a file to read for its index, and bytes
-TOO_SLOW = "no usable PLT, and its packet headers would take longer than the tile-parts"
+TOO_SLOW = "without PLT, its packet headers would take longer than the tile-parts"
 
 Parts = Mapping[int, Sequence[TilePartHeader]]
 """Tile-parts of each tile."""
@@ -70,7 +70,7 @@ class TileResolver:
             return {}, list(reasons)
         some = self._queries(by_tile, tiles[:: -(-len(tiles) // _SAMPLE) or 1])
         if not self._worthwhile(some, packets):
-            return {}, [TOO_SLOW] if len(packets) < len(by_tile) else []
+            return {}, []
         queries = self._queries(by_tile, tiles)
         if len(queries) < len(tiles):
             return {}, ["a tile has too many packets, or code-blocks"]

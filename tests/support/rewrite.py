@@ -206,7 +206,9 @@ def with_packed_headers(data: bytes, *, in_parts: bool) -> bytes:
         segments = _except(part.segments, (PLT,))
         parts.append(replace(part, segments=(*segments, *[(PPT, b"\0" + headers)] * in_parts), data=bodies))
         packed += struct.pack(">I", len(headers)) + headers
-    chunks = () if in_parts else tuple((PPM, bytes([n]) + some) for n, some in enumerate(_chunks(packed, 60_000)))
+    chunks = (
+        () if in_parts else tuple((PPM, bytes([n]) + bytes(some)) for n, some in enumerate(_chunks(packed, 60_000)))
+    )
     return replace(old, segments=(*old.segments, *chunks), parts=tuple(parts)).to_bytes()
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from jp2batch.sample.encode import Coding, Progression
+from jp2batch.sample.coding import Coding, Progression
 from support.variant_draft import Rng
 
 ORDERS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jp2batch.sample.encode import Coding
+from jp2batch.sample.coding import Coding
 from support.jp2_boxes import Boxes, jp2
 from support.rewrite import PLT, PPT, SOD, SOT
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jp2batch.core.errors import EncodingError
-from jp2batch.sample.encode import Coding, encode
+from jp2batch.sample.coding import Coding
+from jp2batch.sample.encode import encode
 from support import rewrite
 from support.rewrite import PLT
 from support.variant_coding import has_small_tile, is_encodable, random_coding

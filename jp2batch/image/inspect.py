@@ -155,24 +155,30 @@ def _estimate(opened: OpenImage, selection: Selection) -> ReadPlan:
     else:
         size = expected_bytes(image.header, image.container.codestream, selection)
         cost = Cost.estimate(len(selection.tiles), 1, size, 0, source.profile)
-    total = _begun(opened) + cost
     precision: Precision = "packets" if omits_packets(image.header, selection) else "tile-parts"
     reasons: tuple[str, ...] = ()
     if way == "walk" and precision == "packets" and tile_count(image.header.siz) == 1:
-        chain = expected_chain(image.header, image.container.codestream, selection, source.profile)
-        if chain is None:
-            precision, reasons = "tile-parts", (TOO_SLOW,)
-            whole = image.container.codestream.size
-            total = _begun(opened) + Cost.estimate(source.profile.parts(1, whole), 1, whole, 0, source.profile)
-        else:
-            size = chain.size + chain.needed
-            total = _begun(opened) + Cost.estimate(chain.requests, chain.requests, size, 0, source.profile)
+        cost, precision, reasons = _estimate_chain(opened, selection)
+    total = _begun(opened) + cost
     return replace(
         _plan(opened, selection, total, way, precision),
         bytes=min(total.size, opened.pieces.size),
         exact=False,
         reasons=reasons,
     )
+
+
+def _estimate_chain(opened: OpenImage, selection: Selection) -> tuple[Cost, Precision, tuple[str, ...]]:
+    """Estimate a read of a single tile by its packet headers.
+
+    If they do not pay, its tile-parts are read, and the reason is returned.
+    """
+    image, store = opened.image, opened.source.profile
+    chain = expected_chain(image.header, image.container.codestream, selection, store)
+    if chain is None:
+        whole = image.container.codestream.size
+        return Cost.estimate(store.parts(1, whole), 1, whole, 0, store), "tile-parts", (TOO_SLOW,)
+    return Cost.estimate(chain.requests, chain.requests, chain.size + chain.needed, 0, store), "packets", ()
 
 
 def _begun(opened: OpenImage) -> Cost:

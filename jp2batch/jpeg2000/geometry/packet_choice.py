@@ -69,10 +69,6 @@ class CutPackets:
         """Approximate size in memory, in bytes."""
         return self.starts.nbytes + self.stops.nbytes + sum(len(header) + 60 for header in self.headers)
 
-    def ranges(self) -> list[ByteRange]:
-        """Return the byte ranges of the code-blocks, sorted and merged."""
-        return merged_ranges(self.starts, self.stops)
-
 
 def merged_ranges(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> list[ByteRange]:
     """Return ranges sorted and merged, as `merged` of `core.ranges`."""

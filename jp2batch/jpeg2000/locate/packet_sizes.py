@@ -12,7 +12,8 @@ from jp2batch.jpeg2000.geometry.code_blocks import TileBlocks
 from jp2batch.jpeg2000.geometry.packet_choice import PacketChoice
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 
-_HEADER = 24  # bytes
+_FIXED = 6  # bytes of a packet header besides its code-blocks
+_HEADER = 4 * _FIXED  # the same with a margin: too few bytes cost a request
 EACH_BLOCK = 4.3
 """Bytes of a code-block in a packet header: measured on lossless files."""
 _MARGIN = 1.15
@@ -102,7 +103,7 @@ class PacketSizes:
         seen[1] += size
         if blocks:
             weight = min(0.5, blocks / 256)
-            self.each_block += weight * (max(1.0, (header - _HEADER / 4) / blocks) - self.each_block)
+            self.each_block += weight * (max(1.0, (header - _FIXED) / blocks) - self.each_block)
 
     def ahead(self, place: int) -> int:
         """Return the bytes to read ahead behind a missing header.

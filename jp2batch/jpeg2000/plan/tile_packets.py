@@ -94,7 +94,7 @@ class TileResolver:
         They take a round more, at least.
         """
         size = int((packets.stops - packets.starts).sum())
-        return bool(self.selection.area) and size > 2 * self.store.latency * self.store.bandwidth + (1 << 20)
+        return size > 2 * self.store.latency * self.store.bandwidth + (1 << 20)
 
     def _worthwhile(self, queries: Sequence[ChainQuery], packets: Mapping[int, TilePackets]) -> bool:
         """Return whether reading packet headers costs less than it saves.

@@ -72,13 +72,9 @@ class BandWriter:
         return "".join(out)
 
     def _write_inclusion(self, block: int, layer: int, out: list[str]) -> None:
-        inclusion, parents = self._inclusion, self.state.shape.parents
-        path, node = list[int](), block
-        while inclusion[node] >= 0:
-            path.append(node)
-            node = parents[node]
-        low = ~inclusion[node]
-        for node in reversed(path):
+        inclusion = self._inclusion
+        path, low = self.state.shape.open_path(inclusion, block)
+        for node in path:
             low = max(low, inclusion[node])
             value = self._layers[node]
             if value > layer:

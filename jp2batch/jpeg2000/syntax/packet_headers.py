@@ -157,12 +157,8 @@ def _read_inclusion(text: str, place: int, state: BandState, block: int, layer: 
     if inclusion[parent] < 0 and inclusion[block] == layer >= ~inclusion[parent]:  # usual: a shortcut
         inclusion[block] = ~layer if text[place] == "1" else layer + 1
         return place + 1
-    path, node = list[int](), block
-    while inclusion[node] >= 0:
-        path.append(node)
-        node = parents[node]
-    low = ~inclusion[node]
-    for node in reversed(path):
+    path, low = state.shape.open_path(inclusion, block)
+    for node in path:
         low = max(low, inclusion[node])
         while low <= layer:
             place += 1

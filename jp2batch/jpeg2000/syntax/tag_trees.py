@@ -1,5 +1,6 @@
 """Shapes of tag trees (T.800 B.10.2)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,6 +21,17 @@ class TagTreeShape:
     def size(self) -> int:
         """Number of nodes."""
         return len(self.parents)
+
+    def open_path(self, values: Sequence[int], node: int) -> tuple[list[int], int]:
+        """Return the undetermined nodes down to a node, and the value above.
+
+        A determined value v is stored as ~v.
+        """
+        path = list[int]()
+        while values[node] >= 0:
+            path.append(node)
+            node = self.parents[node]
+        return path[::-1], ~values[node]
 
 
 @lru_cache(maxsize=256)

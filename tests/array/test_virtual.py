@@ -180,17 +180,21 @@ def test_tiles_of_a_store_are_exact(bands, s3_server, tmp_path):
     assert_exact(lambda rlevel: open_level(tmp_path / "r.json", rlevel, **remote), bands)
 
 
-def test_icechunk_is_exact_at_each_level(bands, tmp_path):
-    icechunk = pytest.importorskip("icechunk")
-    write_references(bands, str(tmp_path / "store"), format="icechunk")
-    storage = icechunk.local_filesystem_storage(str(tmp_path / "store"))
-    allowed = dict.fromkeys(icechunk.Repository.fetch_config(storage).virtual_chunk_containers)
+def icechunk_level(folder: Path, rlevel: int, access: str) -> xr.Dataset:
+    """Open a level of a store of Icechunk; `access` is its name for that without credentials, None before 2.3."""
+    import icechunk
+
+    storage = icechunk.local_filesystem_storage(str(folder))
+    containers = icechunk.Repository.fetch_config(storage).virtual_chunk_containers
+    allowed = dict.fromkeys(containers, getattr(icechunk.credentials, access, None))
     store = icechunk.Repository.open(storage, authorize_virtual_chunk_access=allowed).readonly_session("main").store
+    return xr.open_zarr(store, group=str(rlevel), consolidated=False, decode_coords="all")
 
-    def opened(rlevel: int) -> xr.Dataset:
-        return xr.open_zarr(store, group=str(rlevel), consolidated=False, decode_coords="all")
 
-    assert_exact(opened, bands)
+def test_icechunk_is_exact_at_each_level(bands, tmp_path):
+    pytest.importorskip("icechunk")
+    write_references(bands, str(tmp_path / "store"), format="icechunk")
+    assert_exact(lambda rlevel: icechunk_level(tmp_path / "store", rlevel, "LocalFileSystemAccess"), bands)
     with pytest.raises(InvalidRequest, match="name a new folder"):
         write_references(bands, str(tmp_path / "store"), format="icechunk")
 
@@ -241,11 +245,16 @@ def test_unknown_outputs_are_refused(bands, options):
         write_references(bands, **options)
 
 
-def test_icechunk_refuses_urls_that_it_cannot_read(bands, http_server, tmp_path):
-    pytest.importorskip("icechunk")
+def test_icechunk_reads_urls_with_ports_or_refuses_them(bands, http_server, tmp_path):
+    icechunk = pytest.importorskip("icechunk")
     http_server.files["B02.jp2"] = Path(bands[0]).read_bytes()
-    with pytest.raises(InvalidRequest, match="write references of kerchunk"):
-        write_references(http_server.url("B02.jp2"), str(tmp_path / "store"), format="icechunk")
+    url = http_server.url("B02.jp2")
+    if not hasattr(icechunk.credentials, "HttpAccess"):  # before 2.3
+        with pytest.raises(InvalidRequest, match="write references of kerchunk"):
+            write_references(url, str(tmp_path / "store"), format="icechunk")
+        return
+    write_references(url, str(tmp_path / "store"), format="icechunk")
+    assert_exact(lambda rlevel: icechunk_level(tmp_path / "store", rlevel, "HttpAccess"), bands[:1])
 
 
 def test_the_command_line_writes_references(bands, tmp_path):

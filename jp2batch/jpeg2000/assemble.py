@@ -11,12 +11,14 @@ and a layer of empty packets is added, so that a SOP also follows each packet: a
 at the next SOP. (Hence a packet by PLT may contain no other SOP.)
 
 Markers not needed for decoding are left out: TLM, PLT, PLM, COM, CRG. (A widely used decoder writes out of bounds when
-it reads TLM.)
+it reads TLM.) Packet headers in PPM are moved to PPT, or to their packets. Cut packets are put in the order of COD,
+without POC.
 """
 
 import struct
 from dataclasses import dataclass, replace
 
+from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.geometry.grid import Rect, ceil_div, image_area, samples, tile_counts
 from jp2batch.jpeg2000.geometry.packet_choice import NO_PACKETS
 from jp2batch.jpeg2000.geometry.reduction import reduced_siz
@@ -24,13 +26,14 @@ from jp2batch.jpeg2000.plan.packet_data import Parts, whole_tiles
 from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile
 from jp2batch.jpeg2000.syntax.boxes import SIGNATURE, Container
 from jp2batch.jpeg2000.syntax.coding import Quantization
-from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
+from jp2batch.jpeg2000.syntax.headers import MainHeader
 from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Marker, Segment, Siz, Sot, encode_segment
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 
-_NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.COM, Marker.CRG})
+_NOT_NEEDED = frozenset({Marker.TLM, Marker.PLM, Marker.PLT, Marker.PPM, Marker.COM, Marker.CRG})
 _KNOWN = frozenset(Marker)
 _CHANGING_SAMPLES = frozenset({"pclr", "cmap", "cdef"})
+_LARGEST_PPT, _MOST_PPT = 65_000, 256  # bytes of packet headers in a marker segment, and segments of a tile
 _PART = 0.8  # if less than this part of a codestream is wanted, only that part is decoded
 _XSIZ = 8  # offset of Xsiz in a codestream: behind SOC, the SIZ marker, Lsiz and Rsiz
 _SOD = Marker.SOD.code
@@ -121,8 +124,7 @@ def assemble(pieces: SparseFile, image: Image, reading: ResolvedRead, block: Til
         if tile.packets is not None:
             parts += _tile_part(Sot(number, 0, 0, 1), packets.pop(number))
         else:
-            for part in tile.parts:
-                parts += _as_it_is(pieces, part, number, len(tile.parts))
+            parts += _as_they_are(pieces, tile, number)
     component = siz.components[0]
     data = b"".join([_main_header(header, by_packets, reduce < rlevel), *parts, Marker.EOC.code])
     alike = not any(part.changes_coding for tile in tiles for part in tile.parts)
@@ -211,7 +213,7 @@ def _main_header(header: MainHeader, guarded: bool, reduced: bool) -> bytes:
     """Return the main header; unchanged segments are copied.
 
     Changed are SIZ; COD if `guarded`, for the SOP and the layer added by `whole_tiles`; and COC, QCD and QCC
-    if `reduced`. (Otherwise a tile with more levels may need all step sizes.)
+    if `reduced`. (Otherwise a tile with more levels may need all step sizes.) POC is left out if `guarded`.
     """
     parts = [Marker.SOC.code, header.siz.encode()]
     for segment in header.segments:
@@ -222,6 +224,8 @@ def _main_header(header: MainHeader, guarded: bool, reduced: bool) -> bytes:
                 parts.append(replace(header.cod, scod=header.cod.scod | 2, layers=header.cod.layers + 1).encode())
             case Marker.COC | Marker.QCD | Marker.QCC if reduced:
                 parts.append(_component_segment(header, segment))
+            case Marker.POC if guarded:
+                pass
             case marker if marker not in _NOT_NEEDED:
                 parts.append(segment.encode())
     return b"".join(parts)
@@ -240,9 +244,27 @@ def _component_segment(header: MainHeader, segment: Segment) -> bytes:
     return encode_segment(Marker.QCC, segment.body[:size] + header.quantizations[component].encode())
 
 
-def _as_it_is(pieces: SparseFile, part: TilePartHeader, number: int, parts: int) -> Parts:
-    segments = b"".join(segment.encode() for segment in part.segments)
-    return _tile_part(part.sot._replace(tile=number, parts=parts), [pieces.read(part.data, part.stop)], segments)
+def _as_they_are(pieces: SparseFile, tile: Tile, number: int) -> Parts:
+    """Return the tile-parts of a tile; packet headers in PPM are moved to PPT.
+
+    All of them are put into the first tile-part.
+    """
+    result: Parts = []
+    packed = _ppt(b"".join(part.packed_headers or b"" for part in tile.parts))
+    for part in tile.parts:
+        segments = b"".join(segment.encode() for segment in part.segments)
+        sot = part.sot._replace(tile=number, parts=len(tile.parts))
+        result += _tile_part(sot, [pieces.read(part.data, part.stop)], segments + packed)
+        packed = b""
+    return result
+
+
+def _ppt(headers: bytes) -> bytes:
+    """Return PPT marker segments of packet headers (A.7.5)."""
+    chunks = [headers[start : start + _LARGEST_PPT] for start in range(0, len(headers), _LARGEST_PPT)]
+    if len(chunks) > _MOST_PPT:
+        raise CorruptImage("", f"a tile has {len(headers)} bytes of packet headers, too many for PPT")
+    return b"".join(encode_segment(Marker.PPT, bytes((index,)) + chunk) for index, chunk in enumerate(chunks))
 
 
 def _tile_part(sot: Sot, packets: Parts, segments: bytes = b"") -> Parts:

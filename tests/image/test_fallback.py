@@ -17,7 +17,7 @@ from jp2batch.sample.encode import Progression
 from support import rewrite
 from support.images import PLAIN, Made
 from support.reads import FREE, REMOTE, read
-from support.rewrite import CAP, COC, COD, PLT, QCC, QCD, RGN, TLM, Codestream
+from support.rewrite import CAP, COC, COD, PLT, POC, QCC, QCD, RGN, TLM, Codestream
 from support.tile_part_rows import rows_of, tlm
 
 ORDERS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
@@ -191,10 +191,27 @@ def test_marker_segments_that_change_the_coding_of_a_tile_are_heeded(name):
         assert stats.reasons == ("a tile changes its coding or progression",)
 
 
-def test_progression_order_changes_are_heeded():
-    changes = (Progression("RLCP", (0, 2), (0, 1)), Progression("CPRL", (2, 5), (0, 1)))
-    image = Made(replace(PLAIN.coding, changes=changes, layers=2))
-    for stats in check(image.data, image):
+CHANGED = Made(
+    replace(
+        PLAIN.coding,
+        changes=(Progression("RLCP", (0, 2), (0, 1)), Progression("CPRL", (2, 5), (0, 1))),
+        layers=2,
+    )
+)
+(IN_TILE,) = {
+    content for part in Codestream.parse(CHANGED.data).parts for marker, content in part.segments if marker == POC
+}
+
+
+def test_packets_are_found_despite_changes_of_progression():
+    in_header = rewrite.with_segments(rewrite.without(CHANGED.data, POC), (POC, IN_TILE))
+    for data in (CHANGED.data, in_header):
+        for stats in check(data, CHANGED):
+            assert (stats.precision, stats.reasons) == ("packets", ())
+
+
+def test_a_change_of_progression_in_header_and_tile_takes_whole_tile_parts():
+    for stats in check(rewrite.with_segments(CHANGED.data, (POC, IN_TILE)), CHANGED):
         assert stats.precision == "tile-parts"
         assert stats.reasons == ("a tile changes its coding or progression",)
 
@@ -210,15 +227,18 @@ def test_plm_serves_as_well_as_plt():
         assert (stats.precision, stats.reasons) == ("packets", ())
 
 
-def test_packet_headers_in_ppt_take_whole_tile_parts():
-    for stats in check(rewrite.with_packed_headers(EPH.data, in_parts=True), EPH):
-        assert (stats.precision, stats.reasons) == ("tile-parts", ("packet headers are kept in PPT",))
+@pytest.mark.parametrize("marker", ["PPT", "PPM"])
+def test_packets_are_found_by_headers_away_from_them(marker):
+    for stats in check(rewrite.with_packed_headers(EPH.data, in_parts=marker == "PPT"), EPH):
+        assert (stats.precision, stats.reasons) == ("packets", ())
 
 
-def test_packet_headers_in_ppm_take_the_whole_file():
-    for stats in check(rewrite.with_packed_headers(EPH.data, in_parts=False), EPH, whole=True):
-        assert (stats.located_by, stats.precision) == ("whole", "file")
-        assert stats.reasons == ("packet headers are kept in PPM",)
+def test_sop_before_packets_with_headers_elsewhere_takes_whole_tile_parts():
+    image = coded("RPCL", 2, sop=True, eph=True)
+    for in_parts in (True, False):
+        for stats in check(rewrite.with_packed_headers(image.data, in_parts=in_parts), image):
+            assert stats.precision == "tile-parts"
+            assert stats.reasons == ("SOP may stand before packets with headers in PPM or PPT",)
 
 
 LAYOUTS = {

@@ -14,9 +14,9 @@ from jp2batch.jpeg2000.geometry.grid import Rect, WholeTiles, ceil_div, select_a
 from jp2batch.jpeg2000.geometry.packet_choice import TilePackets, choose_packets, places_in
 from jp2batch.jpeg2000.geometry.precinct_grids import TileShapes, tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import Precincts, PrecinctUnion, wanted_precincts
-from jp2batch.jpeg2000.geometry.progression import Packet, count_packets, packet_order
+from jp2batch.jpeg2000.geometry.progression import Packet, changed_order, count_packets, packet_order
 from jp2batch.jpeg2000.plan.packet_ranges import locate_all, locate_packets
-from jp2batch.jpeg2000.syntax.coding import PROGRESSIONS, CodingStyle
+from jp2batch.jpeg2000.syntax.coding import PROGRESSIONS, CodingStyle, ProgressionChange
 from jp2batch.jpeg2000.syntax.markers import Component, Siz
 from jp2batch.storage.source import MemorySource
 from support.images import FACTORS, made
@@ -130,6 +130,38 @@ def test_packets_come_in_the_order_of_the_standard(header, data):
     expected = spelled_out(header, tile)
     assert list(packet_order(header, tile_precincts(header, tile))) == expected
     assert count_packets(header, tile_precincts(header, tile)) == len(expected)
+
+
+@st.composite
+def progression_changes(draw) -> tuple[ProgressionChange, ...]:
+    def part(most: int) -> range:
+        start = draw(st.integers(0, most))
+        return range(start, start + draw(st.integers(1, most + 1)))
+
+    change = st.builds(
+        lambda order, layers: ProgressionChange(order, part(2), part(1), layers),
+        st.sampled_from(PROGRESSIONS),
+        st.integers(1, 3),
+    )
+    return tuple(draw(st.lists(change, max_size=4)))
+
+
+@given(headers(), progression_changes())
+def test_changes_of_progression_add_the_packets_not_yet_there(header, changes):
+    expected: list[Packet] = []
+    for change in changes:
+        header.cod.progression = change.progression
+        expected += [
+            packet
+            for packet in spelled_out(header, 0)
+            if packet not in expected
+            and packet.resolution in change.resolutions
+            and packet.component in change.components
+            and packet.layer < change.layers
+        ]
+    if not changes:
+        expected = spelled_out(header, 0)
+    assert list(changed_order(header, tile_precincts(header, 0), changes)) == expected
 
 
 @given(headers())

@@ -142,7 +142,8 @@ def _ways_from(first: str) -> Callable[..., list[str]]:
 
     def ways(query: planner.ReadQuery, **_: Any) -> list[str]:
         image, has_places = query.image, {place.tile for place in query.places}.issuperset(query.selection.tiles)
-        possible = {"tlm": bool(image.header.tile_parts), "index": has_places and not image.header.has(Marker.PLM)}
+        by_ordinal = image.header.has(Marker.PLM, Marker.PPM)
+        possible = {"tlm": bool(image.header.tile_parts), "index": has_places and not by_ordinal}
         return [*([first] if possible.get(first) else []), "walk", "whole"]
 
     return ways

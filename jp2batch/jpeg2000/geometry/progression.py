@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.geometry.grid import ceil_div
 from jp2batch.jpeg2000.geometry.precinct_grids import PrecinctGrids, precinct_axis, precinct_counts
+from jp2batch.jpeg2000.syntax.coding import ProgressionChange
 from jp2batch.jpeg2000.syntax.headers import MainHeader
 
 
@@ -33,6 +34,9 @@ Tiles with equal precinct counts have equal packet orders.
 
 _Axis = tuple[int, int, int]
 """Count, first position from the tile's origin, and spacing of precincts."""
+
+_Grids = tuple[tuple[tuple[_Axis, _Axis], ...], ...]
+"""Rows and columns of precincts, by component and resolution level."""
 
 Places = NDArray[np.int64]
 """Numbers of packets or precincts."""
@@ -81,7 +85,7 @@ class PacketOrder:
 def count_packets(header: MainHeader, grids: PrecinctGrids, *, more_layers: int = 0) -> int:
     """Return the number of packets of a tile, without listing them.
 
-    A hostile header can claim any number.
+    A hostile header can claim any number. With changes of progression (POC), the codestream may have fewer.
     """
     return (header.cod.layers + more_layers) * sum(map(sum, precinct_counts(grids)))
 
@@ -138,9 +142,41 @@ def packet_order(header: MainHeader, grids: PrecinctGrids, *, more_layers: int =
     return _order_by_position(progression, layers, _from_origin(grids))
 
 
-def _from_origin(grids: PrecinctGrids) -> tuple[tuple[tuple[_Axis, _Axis], ...], ...]:
+def changed_order(header: MainHeader, grids: PrecinctGrids, changes: Sequence[ProgressionChange]) -> PacketOrder:
+    """Return the packets of a tile with changes of progression (POC), A.6.6.
+
+    Each change adds its packets that are not yet in the codestream. Without changes, the result is as by
+    `packet_order`.
+    """
+    if not changes:
+        return packet_order(header, grids)
+    return _order_with_changes(tuple(changes), header.cod.layers, _from_origin(grids))
+
+
+def _from_origin(grids: PrecinctGrids) -> _Grids:
     """Return precincts relative to the tile, whose place changes no order."""
     return tuple(tuple((rows.from_origin(), columns.from_origin()) for rows, columns in levels) for levels in grids)
+
+
+@lru_cache(maxsize=32)
+def _order_with_changes(changes: Sequence[ProgressionChange], layers: int, grids: _Grids) -> PacketOrder:
+    counts = _counts(grids)
+    component, resolution = _levels(counts)
+    done = np.zeros((len(component), layers), np.bool_)  # by precinct and layer
+    parts = [(np.zeros(0, np.int32), np.zeros(0, np.uint16))]
+    for change in changes:
+        by_counts = change.progression in _PLACELESS
+        order = (_order_by_counts if by_counts else _order_by_position)(
+            change.progression, layers, counts if by_counts else grids
+        )
+        precinct, layer = order.precinct, order.layer
+        new = ~done[precinct, layer] & (layer < change.layers)
+        for value, wanted in ((resolution[precinct], change.resolutions), (component[precinct], change.components)):
+            new &= (value >= wanted.start) & (value < wanted.stop)
+        parts.append((precinct[new], layer[new]))
+        done[parts[-1]] = True
+    precincts, layer_numbers = zip(*parts, strict=True)
+    return PacketOrder(counts, layers, np.concatenate(precincts), np.concatenate(layer_numbers))
 
 
 @lru_cache(maxsize=32)
@@ -157,14 +193,12 @@ def _order_by_counts(progression: str, layers: int, counts: tuple[tuple[int, ...
 
 
 @lru_cache(maxsize=32)
-def _order_by_position(
-    progression: str, layers: int, grids: tuple[tuple[tuple[_Axis, _Axis], ...], ...]
-) -> PacketOrder:
+def _order_by_position(progression: str, layers: int, grids: _Grids) -> PacketOrder:
     """Return the packets of RPCL, PCRL or CPRL, B.12.1.3 to B.12.1.5.
 
     Sorting is stable: equal keys stay in the order of component, resolution level and precinct.
     """
-    counts = tuple(tuple(rows[0] * columns[0] for rows, columns in levels) for levels in grids)
+    counts = _counts(grids)
     component, resolution = _levels(counts)
     places = [(_positions(rows), _positions(columns)) for levels in grids for rows, columns in levels]
     none = np.zeros(0, np.int64)  # there may be no levels
@@ -174,6 +208,10 @@ def _order_by_position(
     precincts = np.repeat(np.lexsort(keys[progression]), layers)
     layer = np.tile(np.arange(layers), len(y))
     return PacketOrder(counts, layers, precincts.astype(np.int32), layer.astype(np.uint16))
+
+
+def _counts(grids: _Grids) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(rows[0] * columns[0] for rows, columns in levels) for levels in grids)
 
 
 def _levels(counts: tuple[tuple[int, ...], ...]) -> tuple[Places, Places]:

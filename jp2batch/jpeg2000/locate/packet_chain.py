@@ -5,7 +5,7 @@ complete one must end at the end of the tile.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from jp2batch.jpeg2000.locate.packet_sizes import PacketSizes
 from jp2batch.jpeg2000.locate.parsed_packet import ParsedPacket, ParsedPrecinct, parse_packet
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.packet_headers import BadPacketHeader, MoreBytes
-from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, requirements
+from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, in_memory, requirements
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class ChainQuery:
     choice: PacketChoice
     """Packets with wanted code-blocks."""
     store: StoreCosts
+    packed: bytes | None = None
+    """Packet headers in PPM or PPT; None if they are with the packets."""
 
     @property
     def length(self) -> int:
@@ -143,7 +145,11 @@ class _Chain:
     precincts: dict[int, ParsedPrecinct] = field(default_factory=dict)
     """Precincts with further layers."""
     headers: list[ByteRange] = field(default_factory=list)
-    """Headers passed."""
+    """Headers passed, with the packets."""
+    packed: SparseFile | None = None
+    """Headers in PPM or PPT."""
+    packed_position: int = 0
+    """Position of the next header in them."""
 
     @classmethod
     def new(cls, query: ChainQuery) -> "_Chain":
@@ -158,6 +164,7 @@ class _Chain:
             np.array(list(filled.values()), np.int64),
             [_Level(*key) for key in filled],
             query.parts[0].data,
+            packed=None if query.packed is None else in_memory(query.packed),
         )
 
     def next_packet(self, place: int) -> Steps[ParsedPacket]:
@@ -166,11 +173,16 @@ class _Chain:
         number, layer = int(order.precinct[place]), int(order.layer[place])
         precinct = self.precincts.get(number) or self._precinct(number)
         stop = self._next_part()
-        packet = yield from self._read(precinct, layer, place, stop)
+        if self.packed is None:
+            packet = yield from self._read(self.query.pieces, precinct, layer, place, ByteRange(self.position, stop))
+            self.headers.append(ByteRange(self.position, packet.body))
+        else:
+            rest = ByteRange(self.packed_position, self.packed.size)
+            packet = yield from self._read(self.packed, precinct, layer, place, rest)
+            self.packed_position, packet = packet.body, replace(packet, body=self.position)
         if packet.stop > stop:
             raise InconsistentFile("a packet reaches beyond its tile-part")
-        self.headers.append(ByteRange(self.position, packet.body))
-        self.sizes.learn(place, packet.body - self.position, precinct.count, packet.stop - self.position)
+        self.sizes.learn(place, len(packet.data), precinct.count, packet.stop - self.position)
         self.position = packet.stop
         if layer + 1 < order.layers:
             self.precincts[number] = precinct
@@ -186,9 +198,11 @@ class _Chain:
             self.position = parts[self.part].data
         return parts[self.part].stop
 
-    def _read(self, precinct: ParsedPrecinct, layer: int, place: int, stop: int) -> Steps[ParsedPacket]:
-        """Read the header at the current position, and parse it."""
-        pieces, start = self.query.pieces, self.position
+    def _read(
+        self, pieces: SparseFile, precinct: ParsedPrecinct, layer: int, place: int, rest: ByteRange
+    ) -> Steps[ParsedPacket]:
+        """Read the header at the begin of the rest, and parse it."""
+        start, stop = rest
         least = self.sizes.header(precinct.count)
         while True:
             data = _present(pieces, start, min(start + least, stop))
@@ -196,7 +210,7 @@ class _Chain:
                 return parse_packet(self.query.header, precinct, layer, start, data)
             except MoreBytes:
                 if start + len(data) >= stop:
-                    raise InconsistentFile("a packet header reaches beyond its tile-part") from None
+                    raise InconsistentFile("a packet header reaches beyond the end of its data") from None
                 if len(data) >= least:
                     least = 2 * len(data)
                 ahead = Ahead(0, self.sizes.ahead(place))
@@ -213,6 +227,8 @@ class _Chain:
         InconsistentFile
             Something follows them.
         """
+        if self.packed is not None and self.packed_position != self.packed.size:
+            raise InconsistentFile("PPM or PPT has more packet headers than the tile")
         rest = self.query.parts[self.part + 1 :]
         if self.position != self.query.parts[self.part].stop or any(part.data != part.stop for part in rest):
             raise InconsistentFile("the packets of a tile do not fill its tile-parts")

@@ -122,13 +122,18 @@ class PacketSizes:
         self.chunk = min(2 * self.chunk, _LARGEST_AHEAD)
         return int(min(total, self.chunk))
 
-    def cost(self) -> ChainCost:
-        """Return the expected cost of the chain, and of its wanted code-blocks."""
-        requests, size, wanted, parsed = 1.0, 0.0, 0.0, 0.0
+    def cost(self, *, packed: bool) -> ChainCost:
+        """Return the expected cost of the chain, and of its wanted code-blocks.
+
+        If `packed`, all packet headers have been read, from PPM or PPT.
+        """
+        requests, size, wanted, parsed = 0.0 if packed else 1.0, 0.0, 0.0, 0.0
         for level, count in enumerate(np.bincount(self.level, minlength=len(self.guesses)).tolist()):
             data = count * self.guesses[level]
             parsed += count * self.blocks[level]
-            if self.guesses[level] < self.worth:
+            if packed:
+                wanted += self.needed[level]
+            elif self.guesses[level] < self.worth:
                 requests += data / _LARGEST_AHEAD + (math.log2(1 + data / self.worth) if data else 0)
                 size += data
             else:

@@ -8,7 +8,7 @@ single long walk, whatever else looked like a SOT.
 import math
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import fmean
 from typing import Self
@@ -16,12 +16,13 @@ from typing import Self
 from jp2batch.core.costs import cheapest
 from jp2batch.jpeg2000.locate.chain_search import HOP, ChainSearch
 from jp2batch.jpeg2000.locate.completeness import Completeness, InconsistentFile
+from jp2batch.jpeg2000.locate.packed_headers import check_packed_order
 from jp2batch.jpeg2000.locate.sibling_search import CLOSE, SHORTEST, searches_by_sibling
 from jp2batch.jpeg2000.locate.sot_chain import ChainedTilePart, ChainEnd
 from jp2batch.jpeg2000.locate.strategies import IN_VAIN, SEARCH, Cost, WalkStrategy
 from jp2batch.jpeg2000.locate.stretches import Gap
 from jp2batch.jpeg2000.locate.tile_lengths import SHORT
-from jp2batch.jpeg2000.locate.tile_parts import LocatedTiles, TileQuery, with_plm
+from jp2batch.jpeg2000.locate.tile_parts import LocatedTiles, TileQuery, with_pointers
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import SOT_SIZE
 from jp2batch.jpeg2000.syntax.sparse_file import Steps
@@ -128,7 +129,8 @@ class _Proof:
     tiles: Collection[int]
     tile: int = 0
     """Tile expected next."""
-    _ordinal: int = 0
+    _passed: list[int] = field(default_factory=list)
+    """Tile of each tile-part passed."""
 
     def __post_init__(self) -> None:
         self.position = self.front.header.stop
@@ -137,6 +139,7 @@ class _Proof:
     @property
     def parts(self) -> list[TilePartHeader]:
         """Tile-parts of the wanted tiles."""
+        check_packed_order(self.front.header, self._passed)
         return self._completeness.parts
 
     @property
@@ -176,6 +179,7 @@ class _Proof:
         return self._completeness.complete
 
     def _add(self, link: ChainedTilePart) -> None:
-        part = None if link.part is None else with_plm(self.front.header, link.part, self._ordinal)
+        self._passed.append(link.sot.tile)
+        part = None if link.part is None else with_pointers(self.front.header, link.part, len(self._passed) - 1)
         self._completeness.add(link.sot, part)
-        self.position, self.tile, self._ordinal = link.stop, link.sot.tile + 1, self._ordinal + 1
+        self.position, self.tile = link.stop, link.sot.tile + 1

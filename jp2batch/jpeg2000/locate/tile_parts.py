@@ -15,6 +15,7 @@ from jp2batch.core.errors import CorruptImage
 from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile, check_claims, has_all_packets
+from jp2batch.jpeg2000.locate.packed_headers import check_packed_order, with_packed_headers
 from jp2batch.jpeg2000.locate.tile_lengths import TileLengths
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, parse_tile_parts, read_tile_part
 from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Marker, Sot
@@ -118,6 +119,7 @@ def locate_by_tlm(query: TileQuery) -> Steps[list[TilePartHeader]]:
     if not query.fill_codestream(places):
         position, stop = query.header.stop + sum(place.length for place in places), query.codestream.stop
         raise InconsistentFile(f"TLM, to byte {position}, does not list all tile-parts up to byte {stop}")
+    check_packed_order(query.header, (place.tile for place in places))
     parts = yield from _at_places(query, places)
     for own in _by_tile(parts, query.tiles):
         check_claims(own)  # TLM fills the codestream, so these are all tile-parts
@@ -145,11 +147,14 @@ def locate_by_index(query: TileQuery, places: Sequence[TilePartExtent]) -> Steps
     return parts
 
 
-def with_plm(header: MainHeader, part: TilePartHeader, ordinal: int) -> TilePartHeader:
-    """Return a tile-part with packet lengths from PLM, unless PLT has them."""
+def with_pointers(header: MainHeader, part: TilePartHeader, ordinal: int) -> TilePartHeader:
+    """Return a tile-part with its entries of PLM and PPM.
+
+    Packet lengths in PLT come first.
+    """
     if part.packet_lengths is None and ordinal < len(header.packed_lengths):
-        return part._replace(packet_lengths=header.packed_lengths[ordinal])
-    return part
+        part = part._replace(packet_lengths=header.packed_lengths[ordinal])
+    return with_packed_headers(header, part, ordinal)
 
 
 def _at_places(query: TileQuery, places: Iterable[TilePartExtent]) -> Steps[list[TilePartHeader]]:
@@ -172,7 +177,7 @@ def _at_places(query: TileQuery, places: Iterable[TilePartExtent]) -> Steps[list
         for place, part in zip(own, parts, strict=True)
     ]
     others = iter((yield from gather(_at_place(query, place) for place, part in pairs if part is None)))
-    return [with_plm(query.header, part or next(others), place.ordinal) for place, part in pairs]
+    return [with_pointers(query.header, part or next(others), place.ordinal) for place, part in pairs]
 
 
 def _by_tile(parts: Iterable[TilePartHeader], tiles: Collection[int]) -> Iterable[list[TilePartHeader]]:

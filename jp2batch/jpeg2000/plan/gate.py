@@ -77,7 +77,7 @@ def _late_defaults(header: MainHeader) -> str:
 
 
 def _packed_headers(header: MainHeader) -> str:
-    return "packet headers are kept in PPM" if header.has(Marker.PPM) else ""
+    return "PPM is malformed" if header.packed_headers is None else ""
 
 
 def _extensions(header: MainHeader) -> str:

@@ -1,5 +1,7 @@
 """Bytes of a tile's packets for a decoder; unwanted packets are empty.
 
+They are in the progression order of the main header, whatever their order in the file.
+
 Contiguous empty packets are a slice of a template, shared by tiles of equal shape, so that a tile costs little.
 """
 
@@ -63,24 +65,19 @@ def _cut_tile(
     pieces: SparseFile, header: MainHeader, packets: CutPackets, order: PacketOrder, *, guarded: bool
 ) -> Parts:
     """Return all packets of a tile, the wanted ones with new headers."""
-    places = _ascending(places_in(packets.choice, order))
+    places = places_in(packets.choice, order)
+    sequence = np.argsort(places)
+    places = places[sequence]
     empty = _empty_packets(len(order), header.cod.eph, guarded)
     result: Parts = [b""] * (2 * len(places) + 1)
     result[::2] = _between(empty, len(order), places, np.zeros(len(places), np.bool_) if guarded else None)
     bodies = list(map(pieces.read, packets.starts.tolist(), packets.stops.tolist()))
     end_of_header = _EPH if header.cod.eph else b""
-    for index, (own, (start, stop)) in enumerate(
-        zip(packets.headers, pairwise([0, *packets.ends.tolist()]), strict=True)
-    ):
-        result[2 * index + 1] = b"".join([own, end_of_header, *bodies[start:stop]])
+    ends = [0, *packets.ends.tolist()]
+    for index, number in enumerate(sequence.tolist()):
+        parts = bodies[ends[number] : ends[number + 1]]
+        result[2 * index + 1] = b"".join([packets.headers[number], end_of_header, *parts])
     return result
-
-
-def _ascending(places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return places of packets, after a check of their order."""
-    if (places[1:] < places[:-1]).any():
-        raise CorruptImage("", "its packets change places at another resolution level")
-    return places
 
 
 def _tiles_alike(
@@ -98,16 +95,19 @@ def _tiles_alike(
     certain = {part.data for tile in tiles for part in tile.parts}  # starts of packets
     single = runs[stops[runs] - starts[runs] == 1].tolist()
     sops = _check_cut(header, data, edges, [place for place in single if int(starts[place]) not in certain])
-    places, count, view = _ascending(places_in(located[0].choice, order)), len(located[0]), memoryview(data)
+    places, count, view = places_in(located[0].choice, order), len(located[0]), memoryview(data)
+    sequence = np.argsort(places)
+    places = places[sequence]
     empty = _empty_packets(len(order), header.cod.eph, guarded)
     between: dict[bytes, list[bytes]] = {}
+    numbers = sequence.tolist()
     packets = [view[start:stop] for start, stop in pairwise(edges.tolist())]
     for first in range(0, len(packets), count):
-        own = sops[first : first + count]
+        own = sops[first : first + count][sequence]
         if (key := own.tobytes()) not in between:
             between[key] = _between(empty, len(order), places, own if guarded else None)
         result: Parts = [b""] * (2 * count + 1)
-        result[::2], result[1::2] = between[key], packets[first : first + count]
+        result[::2], result[1::2] = between[key], [packets[first + number] for number in numbers]
         yield result
 
 

@@ -11,7 +11,9 @@ from jp2batch.jpeg2000.geometry.grid import Selection, WholeTiles
 from jp2batch.jpeg2000.geometry.packet_choice import PacketChoice, TilePackets, choose_packets
 from jp2batch.jpeg2000.geometry.precinct_grids import TileShapes, tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import wanted_precincts
-from jp2batch.jpeg2000.geometry.progression import count_packets, packet_order
+from jp2batch.jpeg2000.geometry.progression import changed_order, count_packets
+from jp2batch.jpeg2000.locate.packed_headers import has_packed_headers
+from jp2batch.jpeg2000.syntax.coding import ProgressionChange, parse_poc
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.pointers import PacketLengths
@@ -35,10 +37,10 @@ def locate_packets(
     reason : str
         Reason of the uncertainty; else empty.
     """
-    if reason := _obstacle(parts):
+    if reason := _obstacle(header, parts):
         return None, reason
     starts, stops = _positions(parts)
-    choice, reason = _choice(header, parts[0].sot.tile, selection, {len(starts)})
+    choice, reason = _choice(header, parts, selection, {len(starts)})
     return (TilePackets(choice, starts[choice.places], stops[choice.places]) if choice else None), reason
 
 
@@ -61,16 +63,17 @@ def locate_all(
     alike: dict[tuple[int, int], list[int]] = {}
     shapes, whole = TileShapes(header), WholeTiles(header.siz, selection)
     for tile, parts in tiles.items():
-        if reason := _obstacle(parts):
+        if reason := _obstacle(header, parts):
             reasons[reason] = None
-        elif len(parts) == 1 and tile in whole:
+        elif len(parts) == 1 and tile in whole and not parts[0].segments:
             alike.setdefault(shapes[tile], []).append(tile)
         else:
             found, reason = locate_packets(header, parts, selection)
             packets.update({tile: found} if found else {})
             reasons.update({reason: None} if reason else {})
     for group in alike.values():
-        choice, reason = _choice(header, group[0], selection, {len(_lengths(tiles[tile][0])) for tile in group})
+        counts = {len(_lengths(tiles[tile][0])) for tile in group}
+        choice, reason = _choice(header, tiles[group[0]], selection, counts)
         reasons.update({reason: None} if reason else {})
         if choice is not None:
             packets.update(_located_alike(choice, {tile: tiles[tile][0] for tile in group}))
@@ -78,15 +81,20 @@ def locate_all(
 
 
 def _choice(
-    header: MainHeader, tile: int, selection: Selection, counts: Collection[int]
+    header: MainHeader, parts: Sequence[TilePartHeader], selection: Selection, counts: Collection[int]
 ) -> tuple[PacketChoice | None, str]:
     """Return the wanted packets of a tile, or a reason for None."""
     if max(counts) > MOST_PACKETS:
         return None, f"a tile has more than {MOST_PACKETS} packets"
-    grids = tile_precincts(header, tile)
-    if {count_packets(header, grids)} != set(counts):
+    tile = parts[0].sot.tile
+    grids, changes = tile_precincts(header, tile), tile_changes(header, parts)
+    count = count_packets(header, grids)
+    if changes and count <= MOST_PACKETS:
+        count = len(changed_order(header, grids, changes))
+    if {count} != set(counts) or changes is None:
         return None, "PLT has another number of packets than the tile"
-    return choose_packets(packet_order(header, grids), wanted_precincts(header, selection, tile, grids)), ""
+    order = changed_order(header, grids, changes)
+    return choose_packets(order, wanted_precincts(header, selection, tile, grids)), ""
 
 
 def _located_alike(choice: PacketChoice, parts: Mapping[int, TilePartHeader]) -> Iterator[tuple[int, TilePackets]]:
@@ -122,7 +130,7 @@ def _positions(parts: Sequence[TilePartHeader]) -> tuple[NDArray[np.int64], NDAr
 
 def needs_whole_tiles(header: MainHeader) -> str:
     """Return why packets cannot be located in any tile, else empty."""
-    if header.has(Marker.POC):
+    if header.changes is None:
         return _CHANGES
     if header.htj2k:
         return "the image is coded in HTJ2K"
@@ -131,21 +139,34 @@ def needs_whole_tiles(header: MainHeader) -> str:
     return ""
 
 
-def chain_obstacle(parts: Sequence[TilePartHeader]) -> str:
+def tile_changes(header: MainHeader, parts: Sequence[TilePartHeader]) -> tuple[ProgressionChange, ...] | None:
+    """Return the changes of progression in a tile.
+
+    None if decoders could read them differently, as POC of a tile beside POC in the main header.
+    """
+    segments = [segment for part in parts for segment in part.segments if segment.marker == Marker.POC]
+    if not segments:
+        return header.changes
+    if header.changes or segments[0] not in parts[0].segments:
+        return None
+    return parse_poc(segments, len(header.siz.components))
+
+
+def chain_obstacle(header: MainHeader, parts: Sequence[TilePartHeader]) -> str:
     """Return why packet headers cannot be followed, else empty."""
-    if any(part.changes_coding for part in parts):
+    if any(part.changes_coding for part in parts) or tile_changes(header, parts) is None:
         return _CHANGES
-    if any(part.packed_headers for part in parts):
-        return "packet headers are kept in PPT"
     if any(before.stop > part.start for before, part in pairwise(parts)):
         return "tile-parts of a tile are not in order"
     return ""
 
 
-def _obstacle(parts: Sequence[TilePartHeader]) -> str:
+def _obstacle(header: MainHeader, parts: Sequence[TilePartHeader]) -> str:
     """Return why PLT does not locate a tile's packets, else empty."""
-    if reason := chain_obstacle(parts):
+    if reason := chain_obstacle(header, parts):
         return reason
+    if has_packed_headers(parts):
+        return NO_PLT
     for part in parts:
         if part.packet_lengths is None:
             return NO_PLT

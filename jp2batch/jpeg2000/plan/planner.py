@@ -151,7 +151,8 @@ def rank_strategies(query: ReadQuery, *, headers_only: bool = False) -> list[Loc
     span = (codestream.stop - image.header.stop) * (tiles[-1] - tiles[0] + 1) // tile_count(image.header.siz)
     at_once = store.spread_cost(len(tiles), size, span)
     seconds: dict[LocatedBy, float] = {}
-    if {place.tile for place in query.places}.issuperset(tiles) and not image.header.has(Marker.PLM):
+    by_ordinal = image.header.has(Marker.PLM, Marker.PPM)  # the index does not prove the ordinals of tile-parts
+    if {place.tile for place in query.places}.issuperset(tiles) and not by_ordinal:
         seconds["index"] = at_once
     if image.header.tile_parts:
         seconds["tlm"] = at_once
@@ -201,7 +202,7 @@ def _locate(way: LocatedBy, query: ReadQuery, ahead: ReadAhead) -> Steps[Located
     if way == "tlm":
         return LocatedTiles((yield from locate_by_tlm(tiles)))
     pace, interpolated = _walks(query)
-    if interpolated.weighed < pace.cost.weighed:
+    if interpolated.weighed < pace.cost.weighed and not image.header.has(Marker.PPM):  # a walk counts tile-parts
         with suppress(InconsistentFile):
             return (yield from locate_by_interpolation(replace(tiles, packets=_packets_at_once(query))))
     return (yield from locate_by_walk(tiles, pace))

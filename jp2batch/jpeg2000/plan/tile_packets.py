@@ -10,12 +10,21 @@ from jp2batch.jpeg2000.geometry.grid import Selection, WholeTiles, select
 from jp2batch.jpeg2000.geometry.packet_choice import PacketChoice, TilePackets, choose_packets
 from jp2batch.jpeg2000.geometry.precinct_grids import tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import is_partial, wanted_precincts
-from jp2batch.jpeg2000.geometry.progression import count_packets, packet_order
+from jp2batch.jpeg2000.geometry.progression import changed_order, count_packets
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile
+from jp2batch.jpeg2000.locate.packed_headers import has_packed_headers, packed_headers
 from jp2batch.jpeg2000.locate.packet_chain import ChainedPackets, ChainQuery, chain_packets
 from jp2batch.jpeg2000.locate.packet_sizes import ChainCost, PacketSizes
-from jp2batch.jpeg2000.plan.packet_ranges import MOST_PACKETS, NO_PLT, chain_obstacle, locate_all, needs_whole_tiles
+from jp2batch.jpeg2000.plan.packet_ranges import (
+    MOST_PACKETS,
+    NO_PLT,
+    chain_obstacle,
+    locate_all,
+    needs_whole_tiles,
+    tile_changes,
+)
 from jp2batch.jpeg2000.plan.resolved_read import Precision, Tile
+from jp2batch.jpeg2000.syntax.coding import ProgressionChange
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps, gather
 
@@ -66,12 +75,15 @@ class TileResolver:
     ) -> Steps[tuple[dict[int, ChainedPackets], list[str]]]:
         """Find packets by their headers where it pays; return reasons otherwise."""
         tiles = [tile for tile in by_tile if tile not in packets or self._may_pay(packets[tile])]
-        if reasons := dict.fromkeys(filter(None, (chain_obstacle(by_tile[tile]) for tile in tiles))):
+        if reasons := dict.fromkeys(filter(None, (chain_obstacle(self.header, by_tile[tile]) for tile in tiles))):
             return {}, list(reasons)
-        some = self._queries(by_tile, tiles[:: -(-len(tiles) // _SAMPLE) or 1])
-        if not self._worthwhile(some, packets):
-            return {}, []
-        queries = self._queries(by_tile, tiles)
+        try:
+            some = self._queries(by_tile, tiles[:: -(-len(tiles) // _SAMPLE) or 1])
+            if not self._worthwhile(some, packets):
+                return {}, []
+            queries = self._queries(by_tile, tiles)
+        except InconsistentFile as problem:
+            return {}, [str(problem)]
         if len(queries) < len(tiles):
             return {}, ["a tile has too many packets, or code-blocks"]
         found = yield from gather(map(_attempt, queries))
@@ -81,12 +93,8 @@ class TileResolver:
 
     def _queries(self, by_tile: Parts, tiles: Sequence[int]) -> list[ChainQuery]:
         """Return the queries for some tiles, except those of too many packets."""
-        choices = ((tile, chain_choice(self.header, self.selection, tile)) for tile in tiles)
-        return [
-            ChainQuery(self.pieces, self.header, by_tile[tile], self.selection, choice, self.store)
-            for tile, choice in choices
-            if choice is not None
-        ]
+        every = (chain_query(self.pieces, self.header, by_tile[tile], self.selection, self.store) for tile in tiles)
+        return [query for query in every if query is not None]
 
     def _may_pay(self, packets: TilePackets) -> bool:
         """Return whether code-blocks could cost less than whole packets.
@@ -112,7 +120,30 @@ class TileResolver:
         return chain < self.store.cost(ranges, total) + total * PRICE
 
 
-def chain_choice(header: MainHeader, selection: Selection, tile: int) -> PacketChoice | None:
+def chain_query(
+    pieces: SparseFile,
+    header: MainHeader,
+    parts: Sequence[TilePartHeader],
+    selection: Selection,
+    store: StoreCosts,
+) -> ChainQuery | None:
+    """Return the query for the packets of a tile; None if too many.
+
+    Raises
+    ------
+    InconsistentFile
+        Its packet headers in PPM or PPT cannot be told.
+    """
+    changes = tile_changes(header, parts) or ()
+    choice = chain_choice(header, selection, parts[0].sot.tile, changes)
+    if choice is None:
+        return None
+    return ChainQuery(pieces, header, parts, selection, choice, store, packed_headers(header, parts))
+
+
+def chain_choice(
+    header: MainHeader, selection: Selection, tile: int, changes: Sequence[ProgressionChange]
+) -> PacketChoice | None:
     """Return the packets with wanted code-blocks; None if too many."""
     grids = tile_precincts(header, tile)
     if count_packets(header, grids) > MOST_PACKETS:
@@ -121,13 +152,15 @@ def chain_choice(header: MainHeader, selection: Selection, tile: int) -> PacketC
     keys = ((component, level) for component, levels in enumerate(grids) for level in range(len(levels)))
     if sum(blocks.count(*key) for key in keys) > _MOST_BLOCKS:
         return None
-    return choose_packets(packet_order(header, grids), wanted_precincts(header, selection, tile, grids))
+    return choose_packets(changed_order(header, grids, changes), wanted_precincts(header, selection, tile, grids))
 
 
 def query_cost(query: ChainQuery) -> ChainCost:
     """Return the expected cost of finding the packets of a tile."""
     blocks = TileBlocks(query.header, query.selection, query.tile)
-    return PacketSizes.expected(query.header, query.length, query.choice, blocks, query.store).cost()
+    return PacketSizes.expected(query.header, query.length, query.choice, blocks, query.store).cost(
+        packed=query.packed is not None
+    )
 
 
 def chain_price(costs: Sequence[ChainCost], store: StoreCosts) -> float:
@@ -148,19 +181,26 @@ def all_packet_headers(
     tiles : dict of int to Tile
         The tiles, with their packet headers.
     """
-    queries: list[ChainQuery] = []
     everything = select(header, 0)
-    for number, tile in tiles.items():
-        plain = all(part.packet_lengths is None for part in tile.parts) and not chain_obstacle(tile.parts)
-        choice = chain_choice(header, everything, number) if plain and not needs_whole_tiles(header) else None
-        if choice is not None:
-            queries.append(ChainQuery(pieces, header, tile.parts, everything, choice, store))
+    candidates = [tile.parts for tile in tiles.values() if _lacks_headers(header, tile.parts)]
+    every = (chain_query(pieces, header, parts, everything, store) for parts in candidates)
+    queries = [query for query in every if query is not None]
     if sum(query_cost(query).size for query in queries) > max(_LEAST_INDEXED, pieces.size * _INDEXED):
         return dict(tiles)
     found = yield from gather(map(_attempt, queries))
     pairs = zip(queries, found, strict=True)
     headers = {query.tile: one.headers for query, one in pairs if isinstance(one, ChainedPackets)}
     return {number: tile._replace(packet_headers=headers.get(number, ())) for number, tile in tiles.items()}
+
+
+def _lacks_headers(header: MainHeader, parts: Sequence[TilePartHeader]) -> bool:
+    """Return whether an index can have packet headers in place of PLT."""
+    return (
+        all(part.packet_lengths is None for part in parts)
+        and not has_packed_headers(parts)
+        and not chain_obstacle(header, parts)
+        and not needs_whole_tiles(header)
+    )
 
 
 def expected_chain(
@@ -170,11 +210,12 @@ def expected_chain(
 
     None if reading the tile whole costs less.
     """
-    choice = chain_choice(header, selection, 0)
-    if choice is None or needs_whole_tiles(header):
+    if needs_whole_tiles(header) or (choice := chain_choice(header, selection, 0, header.changes or ())) is None:
         return None
     length = codestream.stop - header.stop
-    cost = PacketSizes.expected(header, length, choice, TileBlocks(header, selection, 0), store).cost()
+    cost = PacketSizes.expected(header, length, choice, TileBlocks(header, selection, 0), store).cost(
+        packed=bool(header.packed_headers)
+    )
     return cost if chain_price([cost], store) < store.cost(1, length) + length * PRICE else None
 
 

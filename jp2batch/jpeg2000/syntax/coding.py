@@ -1,13 +1,16 @@
-"""Coding and quantization of components: COD, COC, QCD, QCC (T.800 A.6)."""
+"""Coding, quantization and progression: COD, COC, QCD, QCC, POC (T.800 A.6)."""
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+from jp2batch.core.errors import CorruptImage
 from jp2batch.jpeg2000.syntax.markers import Marker, Segment, encode_segment
 
 PROGRESSIONS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
 """The progression orders by their number, table A.16."""
+_MOST_CHANGES = 32  # of POC: what decoders support
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +125,104 @@ class Quantization:
     def encode(self) -> bytes:
         """Return the bytes of the parameters."""
         return bytes((self.sqcd,)) + self.steps
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressionChange:
+    """An entry of POC: the order of the next packets, A.6.6."""
+
+    progression: str
+    """Progression order, from `PROGRESSIONS`."""
+    resolutions: range
+    """Resolution levels, of each component."""
+    components: range
+    """Components."""
+    layers: int
+    """Layers, counted from the first; packets already in the codestream are not repeated."""
+
+
+def parse_poc(segments: Sequence[Segment], components: int) -> tuple[ProgressionChange, ...] | None:
+    """Return the entries of POC in a header, A.6.6.
+
+    Returns
+    -------
+    changes : tuple of ProgressionChange or None
+        None if they are malformed, or decoders read them differently: several segments, too many or empty entries.
+    """
+    if not segments:
+        return ()
+    entry = struct.Struct(">BBHBBB" if components < 257 else ">BHHBHB")
+    body = segments[0].body
+    if len(segments) > 1 or not body or len(body) % entry.size or len(body) > entry.size * _MOST_CHANGES:
+        return None
+    changes: list[ProgressionChange] = []
+    for level, component, layers, last_level, last_component, progression in entry.iter_unpack(body):
+        resolutions, own = range(level, last_level), range(component, last_component)
+        if progression >= len(PROGRESSIONS) or not (resolutions and own and layers):
+            return None
+        changes.append(ProgressionChange(PROGRESSIONS[progression], resolutions, own, layers))
+    return tuple(changes)
+
+
+def parse_codings(segments: Sequence[Segment], start: int, components: int) -> tuple[Cod, list[CodingStyle]]:
+    """Return COD and the coding style of each component.
+
+    The last of contradicting segments counts, as in decoders.
+
+    Raises
+    ------
+    CorruptImage
+        There is no COD, or a segment is malformed.
+    """
+    cod, codings = None, list[CodingStyle]()
+    for segment in segments:
+        if segment.marker == Marker.COD:
+            cod = Cod.parse(segment)
+            codings = [cod.coding] * components
+        elif segment.marker == Marker.COC:
+            component, offset = _component(segment, components)
+            (scoc,) = segment.unpack(">B", offset)
+            coding = CodingStyle.parse(segment, offset + 1, bool(scoc & 1))
+            if codings:
+                codings[component] = coding
+    if cod is None:
+        raise _lacks(start, Marker.COD)
+    return cod, codings
+
+
+def parse_quantizations(segments: Sequence[Segment], start: int, components: int) -> list[Quantization]:
+    """Return the quantization of each component.
+
+    The last of contradicting segments counts, as in decoders.
+
+    Raises
+    ------
+    CorruptImage
+        There is no QCD, or a segment is malformed.
+    """
+    quantizations = list[Quantization]()
+    for segment in segments:
+        if segment.marker == Marker.QCD:
+            quantizations = [Quantization.parse(segment, 0)] * components
+        elif segment.marker == Marker.QCC:
+            component, offset = _component(segment, components)
+            quantization = Quantization.parse(segment, offset)
+            if quantizations:
+                quantizations[component] = quantization
+    if not quantizations:
+        raise _lacks(start, Marker.QCD)
+    return quantizations
+
+
+def _lacks(start: int, marker: Marker) -> CorruptImage:
+    problem = f"the main header at byte {start} has no {marker.name} marker segment"
+    return CorruptImage("", problem, "fetch the file again")
+
+
+def _component(segment: Segment, components: int) -> tuple[int, int]:
+    """Return the component of a COC or QCC, and the next offset."""
+    layout, offset = (">B", 1) if components < 257 else (">H", 2)
+    (component,) = segment.unpack(layout)
+    if component >= components:
+        raise segment.wrong(f"is for component {component} of {components}")
+    return component, offset

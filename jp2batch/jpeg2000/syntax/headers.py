@@ -7,9 +7,25 @@ from typing import NamedTuple
 
 from jp2batch.core.errors import CorruptImage, UnsupportedImage
 from jp2batch.core.ranges import ByteRange
-from jp2batch.jpeg2000.syntax.coding import Cod, CodingStyle, Quantization
+from jp2batch.jpeg2000.syntax.coding import (
+    Cod,
+    CodingStyle,
+    ProgressionChange,
+    Quantization,
+    parse_codings,
+    parse_poc,
+    parse_quantizations,
+)
 from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Marker, Segment, Siz, Sot
-from jp2batch.jpeg2000.syntax.pointers import PacketLengths, parse_lengths, parse_lists, parse_plm, parse_plt, parse_tlm
+from jp2batch.jpeg2000.syntax.pointers import (
+    PacketLengths,
+    parse_lengths,
+    parse_lists,
+    parse_plm,
+    parse_plt,
+    parse_ppm,
+    parse_tlm,
+)
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, require
 
 _LARGEST_HEADER = 64 << 20  # bytes
@@ -23,6 +39,7 @@ _WITHOUT_LENGTH = range(0xFF30, 0xFF40)  # reserved markers without a segment: t
 _SOT, _PLT, _SOD = Marker.SOT.code + b"\0\x0a", Marker.PLT.code, Marker.SOD.code
 _SOT_FIELDS = struct.Struct(">HIBB")
 _INFORMATIVE = frozenset({Marker.PLT, Marker.COM})  # of a tile-part header: packets can be decoded without them
+_ELSEWHERE = frozenset({Marker.PPT, Marker.POC})  # of a tile-part header: they move or order packets only
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,10 @@ class MainHeader:
     """
     packed_lengths: tuple[PacketLengths | None, ...] = field(repr=False, compare=False)
     """Packet lengths of each tile-part of the codestream, from PLM."""
+    packed_headers: tuple[bytes, ...] | None = field(repr=False, compare=False)
+    """Packet headers of each tile-part of the codestream, from PPM; None if malformed."""
+    changes: tuple[ProgressionChange, ...] | None
+    """Changes of progression, from POC; None if malformed."""
     markers: tuple[int, ...] = field(repr=False)
     """Markers of all segments, in the order of the file."""
 
@@ -78,12 +99,12 @@ class TilePartHeader(NamedTuple):  # a read makes a hundred of them
     """Position behind the tile-part."""
     packet_lengths: PacketLengths | None
     """Packet lengths, from PLT; None if PLT is absent or malformed."""
-    packed_headers: bool
-    """Whether packet headers are kept in PPT, away from the packets."""
     changes_coding: bool
-    """Whether its marker segments override the main header."""
+    """Whether its marker segments override the coding in the main header."""
     segments: tuple[Segment, ...] = ()
     """Marker segments of its header needed by a decoder."""
+    packed_headers: bytes | None = None
+    """Its packet headers, from PPM; None without PPM."""
 
 
 def read_header(pieces: SparseFile, start: int, ahead: Ahead) -> Steps[MainHeader]:
@@ -124,8 +145,7 @@ def read_tile_part(pieces: SparseFile, start: int, sot: Sot, stop: int, ahead: A
         data=sod + 2,
         stop=stop,
         packet_lengths=parse_plt(lengths) if lengths else None,
-        packed_headers=any(s.marker == Marker.PPT for s in others),
-        changes_coding=any(s.marker != Marker.PPT for s in others),  # an unknown marker may also change the coding
+        changes_coding=any(s.marker not in _ELSEWHERE for s in others),  # an unknown marker may also change the coding
         segments=others,
     )
 
@@ -155,7 +175,7 @@ class _UsualHeader(NamedTuple):
 
     def tile_part(self, start: int, stop: int, lengths: PacketLengths | None) -> TilePartHeader:
         """Return the tile-part of this extent, with its packet lengths."""
-        return TilePartHeader(self.sot, start, start + self.size, stop, lengths, False, False)
+        return TilePartHeader(self.sot, start, start + self.size, stop, lengths, changes_coding=False)
 
 
 def _usual_header(data: bytes, at: int, length: int) -> _UsualHeader | None:
@@ -211,7 +231,7 @@ def _parse_header(start: int, stop: int, segments: list[Segment]) -> MainHeader:
     if not segments or segments[0].marker != Marker.SIZ:
         raise CorruptImage("", f"the main header at byte {start} does not begin with SIZ", "fetch the file again")
     siz = Siz.parse(segments[0])
-    cod, codings = _codings(segments, start, len(siz.components))
+    cod, codings = parse_codings(segments, start, len(siz.components))
     return MainHeader(
         start,
         stop,
@@ -219,48 +239,13 @@ def _parse_header(start: int, stop: int, segments: list[Segment]) -> MainHeader:
         siz,
         cod,
         tuple(codings),
-        tuple(_quantizations(segments, start, len(siz.components))),
+        tuple(parse_quantizations(segments, start, len(siz.components))),
         _tile_parts([segment for segment in segments if segment.marker == Marker.TLM]),
         parse_plm([segment for segment in segments if segment.marker == Marker.PLM]),
+        parse_ppm([segment for segment in segments if segment.marker == Marker.PPM]),
+        parse_poc([segment for segment in segments if segment.marker == Marker.POC], len(siz.components)),
         tuple(segment.marker for segment in segments),
     )
-
-
-def _codings(segments: list[Segment], start: int, components: int) -> tuple[Cod, list[CodingStyle]]:
-    """Return COD and the coding style of each component.
-
-    The last of contradicting segments counts, as in decoders.
-    """
-    cod, codings = None, list[CodingStyle]()
-    for segment in segments:
-        if segment.marker == Marker.COD:
-            cod = Cod.parse(segment)
-            codings = [cod.coding] * components
-        elif segment.marker == Marker.COC:
-            component, offset = _component(segment, components)
-            (scoc,) = segment.unpack(">B", offset)
-            coding = CodingStyle.parse(segment, offset + 1, bool(scoc & 1))
-            if codings:
-                codings[component] = coding
-    if cod is None:
-        raise _lacks(start, Marker.COD)
-    return cod, codings
-
-
-def _quantizations(segments: list[Segment], start: int, components: int) -> list[Quantization]:
-    """Return the quantization of each component; the last segment counts."""
-    quantizations = list[Quantization]()
-    for segment in segments:
-        if segment.marker == Marker.QCD:
-            quantizations = [Quantization.parse(segment, 0)] * components
-        elif segment.marker == Marker.QCC:
-            component, offset = _component(segment, components)
-            quantization = Quantization.parse(segment, offset)
-            if quantizations:
-                quantizations[component] = quantization
-    if not quantizations:
-        raise _lacks(start, Marker.QCD)
-    return quantizations
 
 
 def _tile_parts(segments: list[Segment]) -> tuple[tuple[int | None, int], ...]:
@@ -268,20 +253,6 @@ def _tile_parts(segments: list[Segment]) -> tuple[tuple[int | None, int], ...]:
         return parse_tlm(segments)
     except CorruptImage:
         return ()  # TLM is optional
-
-
-def _lacks(start: int, marker: Marker) -> CorruptImage:
-    problem = f"the main header at byte {start} has no {marker.name} marker segment"
-    return CorruptImage("", problem, "fetch the file again")
-
-
-def _component(segment: Segment, components: int) -> tuple[int, int]:
-    """Return the component of a COC or QCC, and the next offset."""
-    layout, offset = (">B", 1) if components < 257 else (">H", 2)
-    (component,) = segment.unpack(layout)
-    if component >= components:
-        raise segment.wrong(f"is for component {component} of {components}")
-    return component, offset
 
 
 def check_supported(header: MainHeader) -> None:

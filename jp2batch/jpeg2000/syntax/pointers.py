@@ -1,8 +1,9 @@
-"""Pointer marker segments: TLM, PLT, PLM (T.800 A.7)."""
+"""Pointer marker segments: TLM, PLT, PLM, PPM, PPT (T.800 A.7)."""
 
 import struct
 from collections.abc import Sequence
 from itertools import accumulate, compress, pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +11,23 @@ from numpy.typing import NDArray
 from jp2batch.jpeg2000.syntax.markers import Segment
 
 _LARGEST_LIST = 4 << 20  # bytes: a million packets or more
+_SIZE_OF_NPPM = 4
 _SHORT = 128  # bytes of a list parsed faster one by one than as an array
 _LONGEST_LENGTH = 5  # bytes: 35 bits, more than Psot has
 
 PacketLengths = NDArray[np.int64]
 """Lengths of the packets of a tile-part."""
+
+
+class PackedHeaders(NamedTuple):
+    """Packet headers of a tile-part, from PPT or PPM."""
+
+    data: bytes
+    """The headers one after another, each with its EPH."""
+    first: int = 0
+    """Lowest Zppt."""
+    last: int = 0
+    """Highest Zppt."""
 
 
 def parse_tlm(segments: list[Segment]) -> tuple[tuple[int | None, int], ...]:
@@ -51,6 +64,54 @@ def parse_plm(segments: list[Segment]) -> tuple[PacketLengths | None, ...]:
         parts.append(parse_lengths(data[position + 1 : stop]))
         position = stop
     return tuple(parts)
+
+
+def parse_ppm(segments: Sequence[Segment]) -> tuple[bytes, ...] | None:
+    """Return the packet headers of each tile-part from PPM (A.7.4).
+
+    Returns
+    -------
+    headers : tuple of bytes or None
+        None if the segments are malformed: a number is cut in two, an index is repeated, or data are missing.
+    """
+    parts: list[bytes] = []
+    lacking = 0  # bytes of the last tile-part in the next segments
+    for body in _by_index(segments) or ([b""] if segments else []):
+        position = min(lacking, len(body))
+        if lacking:
+            parts[-1] += body[:position]
+            lacking -= position
+        while position < len(body):
+            if position + _SIZE_OF_NPPM > len(body):
+                return None
+            size = int.from_bytes(body[position : position + _SIZE_OF_NPPM], "big")
+            position += _SIZE_OF_NPPM
+            parts.append(body[position : position + size])
+            lacking = size - len(parts[-1])
+            position += len(parts[-1])
+    return None if lacking or (segments and not parts) else tuple(parts)
+
+
+def parse_ppt(segments: Sequence[Segment]) -> PackedHeaders | None:
+    """Return the packet headers in PPT of a tile-part (A.7.5).
+
+    Returns
+    -------
+    headers : PackedHeaders or None
+        None if the segments are malformed.
+    """
+    bodies = _by_index(segments)
+    indices = [segment.body[0] for segment in segments if segment.body]
+    return PackedHeaders(b"".join(bodies), min(indices), max(indices)) if bodies else None
+
+
+def _by_index(segments: Sequence[Segment]) -> list[bytes]:
+    """Return the bodies behind Zppm or Zppt, in order.
+
+    Empty if an index is repeated, or a segment has no data.
+    """
+    bodies = {segment.body[:1]: segment.body[1:] for segment in segments if len(segment.body) > 1}
+    return [bodies[index] for index in sorted(bodies)] if len(bodies) == len(segments) else []
 
 
 def parse_lengths(data: bytes) -> PacketLengths | None:

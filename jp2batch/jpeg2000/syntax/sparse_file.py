@@ -186,6 +186,13 @@ class SparseFile:
         self._data[first:past] = [data for _, _, data in spans]
 
 
+def in_memory(data: bytes) -> SparseFile:
+    """Return a file all of which is read."""
+    pieces = SparseFile(len(data))
+    pieces.add(0, data)
+    return pieces
+
+
 def _without(start: int, stop: int, ranges: Sequence[ByteRange]) -> Iterator[ByteRange]:
     """Iterate over the rest of a span outside sorted, disjoint ranges."""
     index = bisect_right(ranges, start, key=lambda one: one.stop)

@@ -245,9 +245,9 @@ def _component_segment(header: MainHeader, segment: Segment) -> bytes:
 
 
 def _as_they_are(pieces: SparseFile, tile: Tile, number: int) -> Parts:
-    """Return the tile-parts of a tile; packet headers in PPM are moved to PPT.
+    """Return the tile-parts of a tile, unchanged except for PPM.
 
-    All of them are put into the first tile-part.
+    Packet headers in PPM are moved to PPT of the first tile-part.
     """
     result: Parts = []
     packed = _ppt(b"".join(part.packed_headers or b"" for part in tile.parts))

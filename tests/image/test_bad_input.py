@@ -37,6 +37,7 @@ from jp2batch.storage.source import MemorySource
 from support import rewrite
 from support.away import FREE, REMOTE, Away, Outcome, Task
 from support.images import PLAIN, WITH_TLM, Made
+from support.rewrite import COD, Codestream
 
 MB = 1 << 20
 SMALL = {"jp2batch.max-result": "256 MiB"}
@@ -208,8 +209,8 @@ def test_too_large_a_result_is_refused_before_its_bytes_are_fetched():
 
 
 def test_a_window_of_what_can_only_be_read_whole_is_refused_where_that_is_too_large():
-    image = Made(replace(PLAIN.coding, eph=True))
-    data = rewrite.with_packed_headers(image.data, in_parts=False)
+    coding = Codestream.parse(PLAIN.data).find(COD)
+    data = rewrite.with_segments(PLAIN.data, (COD, coding))  # twice
     with dask.config.set({"jp2batch.max-result": 20_000}), pytest.raises(ImageTooLarge):
         read_from(MemorySource(data), lambda opened: opened.selected(0, Window((0, 5), (0, 5))))
 

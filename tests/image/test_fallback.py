@@ -191,27 +191,34 @@ def test_marker_segments_that_change_the_coding_of_a_tile_are_heeded(name):
         assert stats.reasons == ("a tile changes its coding or progression",)
 
 
-CHANGED = Made(
-    replace(
-        PLAIN.coding,
-        changes=(Progression("RLCP", (0, 2), (0, 1)), Progression("CPRL", (2, 5), (0, 1))),
-        layers=2,
-    )
-)
-(IN_TILE,) = {
-    content for part in Codestream.parse(CHANGED.data).parts for marker, content in part.segments if marker == POC
+def changed(tile: tuple[int, int] | None) -> Made:
+    changes = (Progression("RLCP", (0, 2), (0, 1)), Progression("CPRL", (2, 5), (0, 1)))
+    return Made(replace(PLAIN.coding, changes=changes, layers=2, tile=tile))
+
+
+CHANGED_TILES, CHANGED_TILE = changed(PLAIN.coding.tile), changed(None)
+(CHANGE,) = {
+    segment for part in Codestream.parse(CHANGED_TILE.data).parts for segment in part.segments if segment[0] == POC
 }
+CHANGED_HEADER = rewrite.with_segments(rewrite.without(CHANGED_TILE.data, POC), CHANGE)
 
 
-def test_packets_are_found_despite_changes_of_progression():
-    in_header = rewrite.with_segments(rewrite.without(CHANGED.data, POC), (POC, IN_TILE))
-    for data in (CHANGED.data, in_header):
-        for stats in check(data, CHANGED):
-            assert (stats.precision, stats.reasons) == ("packets", ())
+@pytest.mark.parametrize(
+    ("data", "image"),
+    [
+        (CHANGED_TILES.data, CHANGED_TILES),
+        (CHANGED_TILE.data, CHANGED_TILE),
+        (CHANGED_HEADER, CHANGED_TILE),
+    ],
+    ids=["of a tile among others", "of the only tile", "of the file"],
+)
+def test_packets_are_found_despite_changes_of_progression(data, image):
+    for stats in check(data, image):
+        assert (stats.precision, stats.reasons) == ("packets", ())
 
 
 def test_a_change_of_progression_in_header_and_tile_takes_whole_tile_parts():
-    for stats in check(rewrite.with_segments(CHANGED.data, (POC, IN_TILE)), CHANGED):
+    for stats in check(rewrite.with_segments(CHANGED_TILE.data, CHANGE), CHANGED_TILE):
         assert stats.precision == "tile-parts"
         assert stats.reasons == ("a tile changes its coding or progression",)
 
@@ -228,7 +235,8 @@ def test_plm_serves_as_well_as_plt():
 
 
 @pytest.mark.parametrize("marker", ["PPT", "PPM"])
-def test_packets_are_found_by_headers_away_from_them(marker):
+def test_packets_are_found_by_headers_away_from_them(marker, monkeypatch):
+    monkeypatch.setattr(TileResolver, "_worthwhile", lambda _, queries, packets: bool(queries))
     for stats in check(rewrite.with_packed_headers(EPH.data, in_parts=marker == "PPT"), EPH):
         assert (stats.precision, stats.reasons) == ("packets", ())
 

@@ -20,6 +20,7 @@ from jp2batch.jpeg2000.plan.tile_packets import TOO_SLOW, all_packet_headers
 from jp2batch.sample.encode import encode
 from jp2batch.sample.orthophoto import ORTHOPHOTO, paint
 from jp2batch.storage.source import MemorySource
+from support import rewrite
 
 SIZE, LEVELS = 1536, 5
 CODING = replace(ORTHOPHOTO, bits=15, code_block=(16, 16), mct=False)
@@ -81,6 +82,18 @@ def test_layers_are_chained_through():
     found, source = read(image("LRCP", layers=3), 0, WINDOW)
     assert found.stats.precision == "packets"
     assert source.rounds <= 3 * (LEVELS + 1) + 3
+
+
+@pytest.mark.parametrize("marker", ["PPT", "PPM"])
+def test_a_window_with_packet_headers_elsewhere_fetches_its_code_blocks(marker):
+    coding = replace(CODING, eph=True, plt=True, code_block=(64, 64))
+    data = rewrite.with_packed_headers(encode(pixels(), coding), in_parts=marker == "PPT")
+    (part,) = rewrite.Codestream.parse(data).parts
+    assert rewrite.PLT not in dict(part.segments)
+    found, source = read(data, 0, WINDOW)
+    assert (found.stats.precision, found.stats.reasons) == ("packets", ())
+    assert found.stats.bytes_read <= 0.06 * len(data)  # code-blocks of 64 x 64 around a window of 48 x 48
+    assert source.rounds <= 4
 
 
 def test_a_second_window_takes_a_round():

@@ -112,7 +112,6 @@ HEADERS: dict[str, tuple[Change, str]] = {
     "COC before COD": (lambda: inserted(RGB.data, COD, own_coding(RGB.data, 1)), "COC stands before COD"),
     "QCC before QCD": (lambda: inserted(RGB.data, QCD, own_steps(RGB.data, 1)), "QCC stands before QCD"),
     "POC before COD": (lambda: inserted(RAW.data, COD, progression_change(RAW.data)), "POC stands before COD"),
-    "a malformed PPM": (lambda: inserted(RAW.data, QCD, b"\xff\x60\0\3\0"), "PPM is malformed"),
     "extensions of T.801": (
         lambda: with_segments(RAW.data, lambda s: tuple((m, b"\x80\0" + b[2:]) if m == SIZ else (m, b) for m, b in s)),
         "T.801",

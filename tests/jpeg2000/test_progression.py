@@ -36,7 +36,7 @@ def headers(draw) -> SimpleNamespace:
         precincts = [draw(st.tuples(st.integers(1, 4), st.integers(1, 4))) for _ in range(levels + 1)]
         codings.append(CodingStyle(levels, (4, 4), 0, 1, tuple(precincts), True))
     cod = SimpleNamespace(progression=draw(st.sampled_from(PROGRESSIONS)), layers=draw(st.integers(1, 2)))
-    return SimpleNamespace(siz=siz, cod=cod, codings=tuple(codings))
+    return SimpleNamespace(siz=siz, cod=cod, codings=tuple(codings), changes=())
 
 
 def spelled_out(header, tile: int) -> list[Packet]:  # noqa: C901  # the standard's loops, side by side
@@ -266,7 +266,7 @@ def test_located_packets_are_those_of_a_plain_loop(header, data):
             position += length
         sot = SimpleNamespace(tile=tile)
         of = SimpleNamespace(sot=sot, start=start, data=start + 20, stop=position, packet_lengths=lengths)
-        parts.append(SimpleNamespace(**vars(of), changes_coding=False, packed_headers=False))
+        parts.append(SimpleNamespace(**vars(of), changes_coding=False, packed_headers=None, segments=()))
         position += data.draw(st.integers(0, 50))
     levels = wanted_precincts(header, selection, tile, grids)
     expected = [where[p] for p in order if p.precinct in levels.get((p.component, p.resolution), ())]
@@ -291,7 +291,9 @@ def test_tiles_located_together_are_located_as_each_alone(header, data):
         lengths = rng.integers(1, 300, packets)
         of = SimpleNamespace(sot=SimpleNamespace(tile=tile), start=position, data=position + 20, packet_lengths=lengths)
         position += 20 + int(lengths.sum())
-        parts[tile] = [SimpleNamespace(**vars(of), stop=position, changes_coding=False, packed_headers=False)]
+        parts[tile] = [
+            SimpleNamespace(**vars(of), stop=position, changes_coding=False, packed_headers=None, segments=())
+        ]
     found, reasons = locate_all(header, parts, selection)
     alone = {tile: locate_packets(header, own, selection) for tile, own in parts.items()}
     assert set(reasons) == {reason for _, reason in alone.values()} - {""}

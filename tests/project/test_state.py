@@ -25,7 +25,11 @@ EXCEPTIONS = {
     "image.openjpeg_callbacks": {"cache _declare_streams": ONE_LIBRARY},
     "jpeg2000.geometry.precinct_grids": {"cache _component_precincts": PURE, "cache precinct_axis": PURE},
     "jpeg2000.geometry.packet_choice": {"cache _chosen": PURE, "cache places_in": PURE},
-    "jpeg2000.geometry.progression": {"cache _order_by_counts": PURE, "cache _order_by_position": PURE},
+    "jpeg2000.geometry.progression": {
+        "cache _order_by_counts": PURE,
+        "cache _order_by_position": PURE,
+        "cache _order_with_changes": PURE,
+    },
     "jpeg2000.geometry.code_blocks": {"cache blocks_of_precincts": PURE},
     "jpeg2000.locate.parsed_packet": {"cache _first_layer": PURE},
     "jpeg2000.syntax.tag_trees": {"cache tag_tree_shape": PURE},

@@ -27,7 +27,7 @@ _FEATURES = {
     "tile COC of one component": 0.04,
     "main COC": 0.04,
     "RGN": 0.03,
-    "POC": 0.04,
+    "POC": 0.12,
     "tile-parts, some": 0.2,
     "tile-parts, all": 0.06,
     "tile-parts, two": 0.12,
@@ -35,8 +35,8 @@ _FEATURES = {
     "interleaved": 0.3,
     "mixed": 0.05,
     "padded": 0.04,
-    "PPT": 0.06,
-    "PPM": 0.06,
+    "PPT": 0.2,
+    "PPM": 0.15,
     "TNsot 0": 0.05,
     "look-alikes": 0.04,
     "TLM": 0.2,
@@ -125,7 +125,7 @@ def _random_coding(rng: Rng) -> tuple[Coding, int, tuple[int, int]]:
     bits, signed = pick((8, False), (8, False), (8, False), (1, False), (8, True), (12, False), (16, False), (16, True))
     layers = pick(1, 1, 1, 2, 3, 4, 5)
     ratios = np.sort(rng.choice([2.0, 3, 5, 8, 12, 20, 40, 80, 200], layers, replace=False))[::-1]
-    changes = _changes(rng, levels, components) if rng.random() < 0.08 and levels else ()
+    changes = _changes(rng, levels, components) if rng.random() < 0.15 and levels else ()
     coding = Coding(
         tile=tile,
         tile_offset=(tile_offset[0], tile_offset[1]),
@@ -144,7 +144,7 @@ def _random_coding(rng: Rng) -> tuple[Coding, int, tuple[int, int]]:
         signed=signed,
         subsampling=_subsampling(rng, components),
         sop=bool(rng.random() < 0.25),
-        eph=bool(rng.random() < 0.35),
+        eph=bool(rng.random() < 0.5),
         plt=True,
         tile_parts=pick("R", "L", "C") if precincts is None and not changes and rng.random() < 0.1 else "",
         raw=True,

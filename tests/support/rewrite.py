@@ -216,8 +216,9 @@ def _without_headers(part: Part) -> tuple[bytes, bytes]:
     headers, bodies, start = b"", b"", 0
     for length in packet_lengths(part):
         packet = part.data[start : start + length]
-        cut = packet.index(b"\xff\x92") + 2
-        headers, bodies, start = headers + packet[:cut], bodies + packet[cut:], start + length
+        begin, cut = 6 if packet.startswith(b"\xff\x91") else 0, packet.index(b"\xff\x92") + 2
+        headers, bodies = headers + packet[begin:cut], bodies + packet[:begin] + packet[cut:]  # SOP stays
+        start += length
     return headers, bodies
 
 

@@ -10,12 +10,12 @@ from jp2batch.jpeg2000.syntax.pointers import parse_ppt
 
 
 def has_packed_headers(parts: Sequence[TilePartHeader]) -> bool:
-    """Return whether the packet headers of a tile are in PPM or PPT."""
+    """Return whether packet headers of a tile are in PPM or PPT."""
     return any(part.packed_headers is not None or _ppt(part) for part in parts)
 
 
 def packed_headers(header: MainHeader, parts: Sequence[TilePartHeader]) -> bytes | None:
-    """Return the packet headers of a tile, one after another.
+    """Return the packet headers of a tile, joined.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def with_packed_headers(header: MainHeader, part: TilePartHeader, ordinal: int) 
 
 
 def check_packed_order(header: MainHeader, tiles: Iterable[int]) -> None:
-    """Check that tile-parts of a tile are consecutive, if there is PPM.
+    """With PPM, check each tile for consecutive tile-parts.
 
     Decoders take the packet headers in PPM tile by tile.
 

@@ -47,7 +47,7 @@ class ChainQuery:
     """Packets with wanted code-blocks."""
     store: StoreCosts
     packed: bytes | None = None
-    """Packet headers in PPM or PPT; None if they are with the packets."""
+    """Packet headers in PPM or PPT; None if with the packets."""
 
     @property
     def length(self) -> int:

@@ -127,7 +127,7 @@ def chain_query(
     selection: Selection,
     store: StoreCosts,
 ) -> ChainQuery | None:
-    """Return the query for the packets of a tile; None if too many.
+    """Return the query for a tile's packets; None if too many.
 
     Raises
     ------

@@ -138,7 +138,10 @@ class ProgressionChange:
     components: range
     """Components."""
     layers: int
-    """Layers, counted from the first; packets already in the codestream are not repeated."""
+    """Number of layers, counted from the first.
+
+    Packets already in the codestream are not repeated.
+    """
 
 
 def parse_poc(segments: Sequence[Segment], components: int) -> tuple[ProgressionChange, ...] | None:

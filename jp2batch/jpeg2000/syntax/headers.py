@@ -66,7 +66,7 @@ class MainHeader:
     packed_lengths: tuple[PacketLengths | None, ...] = field(repr=False, compare=False)
     """Packet lengths of each tile-part of the codestream, from PLM."""
     packed_headers: tuple[bytes, ...] | None = field(repr=False, compare=False)
-    """Packet headers of each tile-part of the codestream, from PPM; None if malformed."""
+    """Packet headers of each tile-part, from PPM; None if malformed."""
     changes: tuple[ProgressionChange, ...] | None
     """Changes of progression, from POC; None if malformed."""
     markers: tuple[int, ...] = field(repr=False)

@@ -23,7 +23,7 @@ class PackedHeaders(NamedTuple):
     """Packet headers of a tile-part, from PPT or PPM."""
 
     data: bytes
-    """The headers one after another, each with its EPH."""
+    """The headers, each with its EPH."""
     first: int = 0
     """Lowest Zppt."""
     last: int = 0

@@ -168,6 +168,8 @@ def _decoded(
 def _obstacle(header: MainHeader, bands: int) -> str:
     """Return why tiles are no chunks of a regular grid, else empty."""
     siz = header.siz
+    if header.has(Marker.PPM):
+        return "its packet headers are in PPM, away from the tiles"
     if bands != 1 or len(siz.components) != 1:
         return f"it has {bands} bands"
     if any((siz.xosiz, siz.yosiz, siz.xtosiz, siz.ytosiz)) or (siz.components[0].xrsiz, siz.components[0].yrsiz) != (

@@ -14,7 +14,8 @@ import jp2batch
 from jp2batch.cli import main
 from jp2batch.core.errors import CorruptImage, InvalidRequest, UnsupportedImage
 from jp2batch.image.tile_prefixes import decode_prefix, locate_prefixes
-from jp2batch.sample.encode import Coding, encode
+from jp2batch.sample.encode import Coding, Progression, encode
+from support import rewrite
 
 pytest.importorskip("zarr")
 
@@ -72,11 +73,26 @@ def assert_exact(opened: Callable[[int], xr.Dataset], paths: list[str]) -> None:
         Coding(tile=None),
         Coding(tile=(512, 128), levels=2),
         Coding(tile=(128, 128), precincts=None),
+        Coding(tile=(128, 128), changes=(Progression("RLCP", (0, 2), (0, 1)), Progression("LRCP", (2, 5), (0, 1)))),
+        Coding(tile=(128, 128), eph=True),
     ],
-    ids=["usual", "no TLM", "no PLT", "RPCL", "9/7", "single tile", "tile wider than the image", "no precincts"],
+    ids=[
+        "usual",
+        "no TLM",
+        "no PLT",
+        "RPCL",
+        "9/7",
+        "single tile",
+        "tile wider than the image",
+        "no precincts",
+        "POC",
+        "PPT",
+    ],
 )
 def test_each_tile_is_exact_at_each_level(tmp_path, coding):
     path = write_band(tmp_path, "B02", coding)
+    if coding.eph:
+        Path(path).write_bytes(rewrite.with_packed_headers(Path(path).read_bytes(), in_parts=True))
     data, prefixes = Path(path).read_bytes(), locate_prefixes(path)
     for rlevel in prefixes.rlevels:
         expected = jp2batch.read(path, rlevel).values
@@ -115,6 +131,13 @@ def test_other_layouts_are_refused_in_a_line(tmp_path, coding, reason):
     assert path in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "r.json").exists()
+
+
+def test_packet_headers_in_ppm_are_refused(tmp_path):
+    path = Path(write_band(tmp_path, "B02", Coding(tile=(128, 128), eph=True)))
+    path.write_bytes(rewrite.with_packed_headers(path.read_bytes(), in_parts=False))
+    with pytest.raises(UnsupportedImage, match="its packet headers are in PPM"):
+        write_references(str(path), str(tmp_path / "r.json"))
 
 
 def test_colours_are_refused(image_of, tmp_path):

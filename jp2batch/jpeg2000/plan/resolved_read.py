@@ -55,7 +55,9 @@ class Tile(NamedTuple):  # a read makes a hundred of them
         """Approximate size in memory, in bytes."""
         lengths = (0 if part.packet_lengths is None else part.packet_lengths.nbytes for part in self.parts)
         packets = 0 if self.packets is None else 400 + self.packets.weight
-        return 600 * len(self.parts) + sum(lengths) + packets + 100 * len(self.packet_headers)
+        packed = sum(len(part.packed_headers or b"") for part in self.parts)
+        segments = sum(len(segment.body) for part in self.parts for segment in part.segments)
+        return 600 * len(self.parts) + sum(lengths) + packets + packed + segments + 100 * len(self.packet_headers)
 
 
 def wanted_ranges(tiles: Iterable[Tile]) -> list[ByteRange]:

@@ -14,7 +14,7 @@ import jp2batch
 from jp2batch.cli import main
 from jp2batch.core.errors import CorruptImage, InvalidRequest, UnsupportedImage
 from jp2batch.image.tile_prefixes import decode_prefix, locate_prefixes
-from jp2batch.sample.encode import Coding, Progression, encode
+from jp2batch.sample.encode import Coding, encode
 from support import rewrite
 
 pytest.importorskip("zarr")
@@ -73,7 +73,6 @@ def assert_exact(opened: Callable[[int], xr.Dataset], paths: list[str]) -> None:
         Coding(tile=None),
         Coding(tile=(512, 128), levels=2),
         Coding(tile=(128, 128), precincts=None),
-        Coding(tile=(128, 128), changes=(Progression("RLCP", (0, 2), (0, 1)), Progression("LRCP", (2, 5), (0, 1)))),
         Coding(tile=(128, 128), eph=True),
     ],
     ids=[
@@ -85,7 +84,6 @@ def assert_exact(opened: Callable[[int], xr.Dataset], paths: list[str]) -> None:
         "single tile",
         "tile wider than the image",
         "no precincts",
-        "POC",
         "PPT",
     ],
 )

@@ -4,7 +4,7 @@ Each batch is fetched while the batch before it is decoded; each block is decode
 selection in parts, into a small array whose wanted samples are kept.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -40,6 +40,7 @@ def decode(
     *,
     read: Callable[[Batch], None],
     threads: int,
+    decoded: Collection[int] = (),
 ) -> list[str]:
     """Decode a resolved read, block by block.
 
@@ -51,6 +52,8 @@ def decode(
         Fetches the bytes of a batch that `pieces` lacks.
     threads : int
         Number of blocks to decode concurrently, or of the decoder's own threads for a single tile.
+    decoded : collection of int
+        Tiles already in place.
 
     Returns
     -------
@@ -77,7 +80,9 @@ def decode(
     if reading.unit == "file":
         alone = alone if tile_count(image.header.siz) == 1 else 1
         return decode_codestream(whole_file(pieces, image, reading.selection.rlevel), alone)
-    todo = batches(image, reading, threads, decoder.most_tiles(image.header))
+    todo = batches(image, reading, threads, decoder.most_tiles(image.header), decoded)
+    if not todo:
+        return []
     if len(todo) == 1 and (threads == 1 or len(todo[0].blocks) == 1):
         read(todo[0])
         return _joined(decode_codestream(one, alone) for one in assembled(todo[0]))

@@ -16,13 +16,14 @@ from jp2batch.image.claims import divide_claims, main_claims, updated
 from jp2batch.image.decode import samples_of_file, too_large
 from jp2batch.image.decoder import Decoder, default_decoder
 from jp2batch.image.decoder_memory import decoder_memory
+from jp2batch.image.early_decode import EarlyDecode
 from jp2batch.image.fetch import fetch, fetcher, run_steps
 from jp2batch.image.georeference import Georeference
 from jp2batch.image.index import siblings
 from jp2batch.jpeg2000.assemble import whole_file
 from jp2batch.jpeg2000.geometry.grid import Selection, select
 from jp2batch.jpeg2000.locate.image_index import ImageIndex, build_index
-from jp2batch.jpeg2000.locate.tile_parts import StaleIndex, TilePartExtent
+from jp2batch.jpeg2000.locate.tile_parts import StaleIndex, TilePartExtent, TilePartHandler, ignore_part
 from jp2batch.jpeg2000.plan.estimates import expected_bytes
 from jp2batch.jpeg2000.plan.planner import ReadQuery, check_whole, plan_read, rank_strategies, read_image
 from jp2batch.jpeg2000.plan.resolved_read import Image, Precision, ResolvedRead
@@ -162,25 +163,34 @@ class OpenImage:
         """Return the planner's steps for a selection."""
         return plan_read(self.query(selection), at_best, headers_only=headers_only)
 
-    def query(self, selection: Selection) -> ReadQuery:
+    def query(self, selection: Selection, announce: TilePartHandler = ignore_part) -> ReadQuery:
         """Return the planner's question for a selection."""
         limit = config.max_whole_file()
         header, sibling = self.image.header, None
         if not (self.places or header.tile_parts):
             sibling = siblings.sibling_lengths(self.source, header)
-        return ReadQuery(self.pieces, self.image, selection, self.source.profile, limit, self.places, sibling)
+        return ReadQuery(self.pieces, self.image, selection, self.source.profile, limit, self.places, sibling, announce)
 
-    def reading(self, selection: Selection, at_best: Precision) -> ResolvedRead:
+    def reading(self, selection: Selection, at_best: Precision, early: EarlyDecode | None = None) -> ResolvedRead:
         """Resolve a selection into byte ranges.
 
         An earlier result is reused as long as the index is the same.
+
+        Parameters
+        ----------
+        early : EarlyDecode, optional
+            Decodes tiles meanwhile.
         """
         if selection.runs is not None:
             selection = replace(selection, runs=None)  # the bytes depend on its rectangles alone
         told = self.shared_index if self.from_index and at_best == "packets" else None
         if told is not None and (before := index.recall_reading(self.source, told, selection)) is not None:
             return before
-        reading = run_steps(self.steps(selection, at_best), self.fetch)
+        if early is None:
+            reading = run_steps(self.steps(selection, at_best), self.fetch)
+        else:
+            query = self.query(selection, early.announce)
+            reading = run_steps(plan_read(query, at_best, headers_only=False), early.before(self.fetch))
         if told is not None and reading.located_by == "index":
             index.keep_reading(self.source, told, reading)
         return reading

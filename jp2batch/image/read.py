@@ -3,9 +3,10 @@
 All reads end here: eager read, lazy chunk, batch task, HTTP handler.
 """
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from jp2batch.core.options import StorageOptions
 from jp2batch.core.request import Request
 from jp2batch.image import index
 from jp2batch.image.decode import Target, decode, into_array, into_sink
+from jp2batch.image.early_decode import EarlyDecode, can_decode_early
 from jp2batch.image.fetch import run_steps
 from jp2batch.image.header import Likeness
 from jp2batch.image.index import siblings
@@ -192,12 +194,15 @@ def _read(
     failures: list[str] = []
     at_best: Precision = "packets"
     while True:
-        reading = opened.reading(selection, at_best)
-        check_size(opened, selection, reading.unit)
-        opened.question(reading)
-        known = _learned(opened, reading)  # before decoding, which drops bytes from memory
+        values, target = _values(opened, selection)
+        with _early_decode(opened, selection, target, at_best, threads) as early:
+            reading = opened.reading(selection, at_best, early)
+            check_size(opened, selection, reading.unit)
+            opened.question(reading)
+            known = _learned(opened, reading)  # before decoding, which drops bytes from memory
+            decoded = early.finish(reading) if early is not None else set()
         try:
-            values, warnings = _decode(opened, selection, reading, threads)
+            warnings = _decode(opened, target, reading, threads, decoded)
         except CorruptImage as error:
             if reading.unit == "file" or opened.from_index:
                 raise
@@ -227,16 +232,26 @@ def _learned(opened: OpenImage, reading: ResolvedRead) -> ImageIndex | None:
     return opened.learned_index(reading)
 
 
+def _early_decode(
+    opened: OpenImage, selection: Selection, target: Target, at_best: Precision, threads: int
+) -> contextlib.AbstractContextManager[EarlyDecode | None]:
+    """Return a decoder of tiles during a search, if it pays."""
+    searches = not (opened.from_index or opened.image.header.tile_parts) and opened.source.profile.latency > 0
+    if at_best == "packets" and searches and can_decode_early(opened.image, selection):
+        return EarlyDecode(opened.pieces, opened.image, selection, target, threads)
+    return contextlib.nullcontext()
+
+
 def _decode(
-    opened: OpenImage, selection: Selection, reading: ResolvedRead, threads: int
-) -> tuple[NDArray[np.generic], list[str]]:
-    """Decode a resolved read into a new array; return warnings, too."""
-    values, target = _values(opened, selection)
+    opened: OpenImage, target: Target, reading: ResolvedRead, threads: int, decoded: Collection[int]
+) -> list[str]:
+    """Decode the other tiles of a resolved read; return warnings."""
 
     def read(batch: Batch) -> None:
         run_steps(read_batch(opened.pieces, batch), opened.fetch)
 
-    return values, decode(target, opened.decoder, opened.pieces, opened.image, reading, read=read, threads=threads)
+    image = opened.image
+    return decode(target, opened.decoder, opened.pieces, image, reading, read=read, threads=threads, decoded=decoded)
 
 
 def _values(opened: OpenImage, selection: Selection) -> tuple[NDArray[np.generic], Target]:

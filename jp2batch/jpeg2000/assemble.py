@@ -16,6 +16,7 @@ without POC.
 """
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from jp2batch.core.errors import CorruptImage
@@ -105,6 +106,19 @@ def tile_blocks(header: MainHeader, reading: ResolvedRead, samples_each: int, mo
         for row in range(row0, row1, down)
         for column in range(column0, column1, across)
     ]
+
+
+def tile_runs(header: MainHeader, tiles: Iterable[int]) -> list[TileBlock]:
+    """Return blocks of exactly these tiles: neighbours in rows."""
+    _, columns = tile_counts(header.siz)
+    blocks: list[TileBlock] = []
+    for row, column in (divmod(tile, columns) for tile in sorted(tiles)):
+        last = blocks[-1] if blocks else None
+        if last is not None and (last.row, last.column + last.columns) == (row, column):
+            blocks[-1] = replace(last, columns=last.columns + 1)
+        else:
+            blocks.append(TileBlock(row, column, 1, 1))
+    return blocks
 
 
 def assemble(pieces: SparseFile, image: Image, reading: ResolvedRead, block: TileBlock) -> Codestream:

@@ -250,6 +250,7 @@ class ChainSearch:
         self._learned += position not in self.outcomes  # a repeated visit teaches nothing
         self.outcomes[position] = outcome
         if isinstance(outcome, ChainedTilePart) and outcome.part is not None:
+            self.query.announce(outcome.part)
             data = self.query.ahead(outcome.sot.tile, outcome.stop - position).data
             packets = ByteRange(outcome.part.data, min(outcome.part.data + data, outcome.stop))
             self._owed += self.query.packets(outcome.part) or [packets]

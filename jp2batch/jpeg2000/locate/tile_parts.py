@@ -31,9 +31,17 @@ PacketRanges = Callable[[TilePartHeader], Sequence[ByteRange]]
 """Byte ranges of the wanted packets of a tile's only tile-part."""
 
 
+TilePartHandler = Callable[[TilePartHeader], None]
+"""Called with a tile-part whose header has been read."""
+
+
 def no_packets(_part: TilePartHeader) -> Sequence[ByteRange]:
     """Return no ranges: the packets are fetched later."""
     return ()
+
+
+def ignore_part(_part: TilePartHeader) -> None:
+    """Do nothing with a tile-part."""
 
 
 class StaleIndex(Exception):  # not an error for the user: the file is read afresh
@@ -76,6 +84,11 @@ class TileQuery:
     """Read-ahead for the tile-parts of these tiles."""
     packets: PacketRanges = no_packets
     """Byte ranges wanted of a tile-part, once its header is read."""
+    announce: TilePartHandler = ignore_part
+    """Called with tile-parts of these tiles, as a search reads them.
+
+    They may never be proven.
+    """
     sibling: TileLengths | None = None
     """Probable lengths of all tile-parts, if a sibling's are known."""
     store: StoreCosts = _FREE

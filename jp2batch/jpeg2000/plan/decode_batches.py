@@ -3,11 +3,11 @@
 They bound the memory of a read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from jp2batch.core.ranges import ByteRange, merged
-from jp2batch.jpeg2000.assemble import TileBlock, block_tiles, tile_blocks
+from jp2batch.jpeg2000.assemble import TileBlock, block_tiles, tile_blocks, tile_runs
 from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, wanted_ranges
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps, fetch
 
@@ -26,10 +26,12 @@ class Batch:
     """Byte ranges needed by the blocks, sorted."""
 
 
-def batches(image: Image, reading: ResolvedRead, threads: int, most_tiles: int) -> list[Batch]:
+def batches(
+    image: Image, reading: ResolvedRead, threads: int, most_tiles: int, decoded: Collection[int] = ()
+) -> list[Batch]:
     """Cut a read into batches of blocks.
 
-    Empty if the whole file is decoded; it is already in memory.
+    Empty if the whole file is decoded, which is already in memory.
 
     Parameters
     ----------
@@ -37,9 +39,14 @@ def batches(image: Image, reading: ResolvedRead, threads: int, most_tiles: int) 
         Number of blocks decoded concurrently; a small read is cut into as many.
     most_tiles : int
         Limit of tiles in a block.
+    decoded : collection of int
+        Tiles to leave out.
     """
     if reading.unit == "file":
         return []
+    if decoded:
+        left = [tile for tile in reading.tiles if tile not in decoded]
+        return list(_batches(image, reading, tile_runs(image.header, left)))
     area = reading.selection.area
     samples_each = min(_BLOCK, max(_SMALLEST_BLOCK, area.height * area.width // threads))
     return list(_batches(image, reading, tile_blocks(image.header, reading, samples_each, most_tiles)))

@@ -26,7 +26,9 @@ from jp2batch.jpeg2000.locate.tile_parts import (
     PacketRanges,
     ReadAhead,
     TilePartExtent,
+    TilePartHandler,
     TileQuery,
+    ignore_part,
     locate_by_index,
     locate_by_tlm,
     no_packets,
@@ -79,6 +81,11 @@ class ReadQuery:
     """Extents of tile-parts from the index."""
     sibling: TileLengths | None = None
     """Lengths of the tile-parts of a sibling."""
+    announce: TilePartHandler = ignore_part
+    """Called with tile-parts of the selection, as a search reads them.
+
+    They may never be proven.
+    """
 
 
 def plan_read(query: ReadQuery, at_best: Precision, *, headers_only: bool) -> Steps[ResolvedRead]:
@@ -194,7 +201,16 @@ def _locate(way: LocatedBy, query: ReadQuery, ahead: ReadAhead) -> Steps[Located
     pieces, image = query.pieces, query.image
     codestream = image.container.codestream
     wanted = set(query.selection.tiles)
-    tiles = TileQuery(pieces, image.header, codestream, wanted, ahead, sibling=query.sibling, store=query.store)
+    tiles = TileQuery(
+        pieces,
+        image.header,
+        codestream,
+        wanted,
+        ahead,
+        announce=query.announce,
+        sibling=query.sibling,
+        store=query.store,
+    )
     if way == "index":
         return LocatedTiles((yield from locate_by_index(tiles, query.places)))
     if way == "whole":

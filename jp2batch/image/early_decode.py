@@ -1,0 +1,142 @@
+"""Decode tiles while a search for others waits for the store.
+
+A search without TLM has read most tiles several rounds before its end. They are decoded meanwhile, straight into the
+output. A tile counts only if the resolved read has it at the same bytes, and the decoder did not warn; all others are
+decoded again.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from jp2batch.core.errors import Jp2BatchError
+from jp2batch.core.giving_up import current_check
+from jp2batch.image.decode import Target
+from jp2batch.jpeg2000.assemble import assemble, in_jp2, tile_runs
+from jp2batch.jpeg2000.geometry.grid import Selection, tile_counts
+from jp2batch.jpeg2000.geometry.packet_choice import TilePackets
+from jp2batch.jpeg2000.plan.packet_ranges import locate_all
+from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile, wanted_ranges
+from jp2batch.jpeg2000.plan.tile_packets import needs_packets
+from jp2batch.jpeg2000.syntax.headers import TilePartHeader
+from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Wanted
+
+_LARGEST = 1 << 20  # samples of a read: larger ones are decoded while fetched, in batches
+_SHARE = 0.5  # of the tiles left, decoded together: single tiles take longer
+_PAUSE = 0.004  # seconds: requests are sent first, by another thread of Python
+
+
+def can_decode_early(image: Image, selection: Selection) -> bool:
+    """Return whether decoding a selection early can save time."""
+    if image.obstacle or selection.parts or selection.runs is not None:
+        return False
+    samples, header = selection.area.height * selection.area.width, image.header
+    return samples <= _LARGEST and needs_packets(header, selection)
+
+
+class EarlyDecode:
+    """Decodes tiles of a selection before it is resolved.
+
+    Leaving the context ends all its threads.
+
+    Parameters
+    ----------
+    target : callable
+        Decodes the codestream of a block, in one of several threads.
+    threads : int
+        Number of blocks to decode concurrently.
+    """
+
+    def __init__(self, pieces: SparseFile, image: Image, selection: Selection, target: Target, threads: int) -> None:
+        self._pieces, self._image, self._selection, self._target = pieces, image, selection, target
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="jp2batch-early")
+        self._check = current_check()
+        self._parts: dict[int, TilePartHeader] = {}
+        self._tiles: dict[int, Tile] = {}
+        self._running: list[Future[set[int]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def announce(self, part: TilePartHeader) -> None:
+        """Take a tile-part whose header has been read."""
+        if part.sot.tile not in self._tiles:
+            self._parts[part.sot.tile] = part
+
+    def begin(self) -> None:
+        """Begin to decode tiles already read, if they are many."""
+        least = _SHARE * (len(self._selection.tiles) - len(self._tiles))
+        if len(self._parts) < max(1, least):
+            return
+        located, _ = locate_all(self._image.header, {n: (part,) for n, part in self._parts.items()}, self._selection)
+        tiles = {number: Tile((self._parts[number],), own) for number, own in located.items() if self._is_read(own)}
+        if len(tiles) < max(1, least):
+            return
+        self._tiles.update(tiles)
+        for number in tiles:
+            del self._parts[number]
+        self._running.append(self._pool.submit(self._decode, tiles, self._copy(tiles)))
+
+    def before(self, fetch: Callable[[Sequence[Wanted]], None]) -> Callable[[Sequence[Wanted]], None]:
+        """Return a function that begins to decode, and fetches."""
+
+        def fetch_meanwhile(ranges: Sequence[Wanted]) -> None:
+            self.begin()
+            fetch(ranges)
+
+        return fetch_meanwhile
+
+    def finish(self, reading: ResolvedRead) -> set[int]:
+        """Return the tiles in place for a resolved read."""
+        decoded = set[int]()
+        for future in self._running:
+            with contextlib.suppress(Jp2BatchError):  # decoding the tiles again will tell
+                decoded |= future.result()
+        return {number for number in decoded if _is_same(self._tiles[number], reading.tiles.get(number))}
+
+    def _is_read(self, packets: TilePackets) -> bool:
+        return all(self._pieces.covers(*span) for span in packets.ranges())
+
+    def _copy(self, tiles: Mapping[int, Tile]) -> SparseFile:
+        """Return the packets of some tiles: a search changes its pieces."""
+        copy = SparseFile(self._pieces.size)
+        copy.fill_all((start, self._pieces.read(start, stop)) for start, stop in wanted_ranges(tiles.values()))
+        return copy
+
+    def _decode(self, tiles: Mapping[int, Tile], pieces: SparseFile) -> set[int]:
+        """Decode some tiles; return those without a warning."""
+        time.sleep(_PAUSE)
+        reading, header = ResolvedRead(self._selection, "walk", tiles, ()), self._image.header
+        _, columns = tile_counts(header.siz)
+        decoded = set[int]()
+        for block in tile_runs(header, tiles):
+            self._check()
+            codestream = in_jp2(assemble(pieces, self._image, reading, block), self._image.container)
+            if not self._target(codestream, 1):
+                first = block.row * columns + block.column
+                decoded.update(range(first, first + block.columns))
+        return decoded
+
+
+def _is_same(tile: Tile, other: Tile | None) -> bool:
+    """Return whether two tiles have the same packets at the same bytes."""
+    if other is None or len(other.parts) != 1 or other.parts[0].segments or tile.parts[0].segments:
+        return False
+    one, two = tile.packets, other.packets
+    return (
+        isinstance(one, TilePackets)
+        and isinstance(two, TilePackets)
+        and one.choice is two.choice
+        and np.array_equal(one.starts, two.starts)
+        and np.array_equal(one.stops, two.stops)
+    )

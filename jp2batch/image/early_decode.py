@@ -14,7 +14,6 @@ from typing import Self
 
 import numpy as np
 
-from jp2batch.core.errors import Jp2BatchError
 from jp2batch.core.giving_up import current_check
 from jp2batch.image.decode import Target
 from jp2batch.jpeg2000.assemble import assemble, in_jp2, tile_runs
@@ -100,7 +99,7 @@ class EarlyDecode:
         """Return the tiles in place for a resolved read."""
         decoded = set[int]()
         for future in self._running:
-            with contextlib.suppress(Jp2BatchError):  # decoding the tiles again will tell
+            with contextlib.suppress(Exception):  # the bytes were not proven; decoding them again will tell
                 decoded |= future.result()
         return {number for number in decoded if _is_same(self._tiles[number], reading.tiles.get(number))}
 

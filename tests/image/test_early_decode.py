@@ -89,7 +89,7 @@ def test_tiles_at_other_bytes_are_decoded_again(monkeypatch):
         assert early.finish(replace(reading, tiles=others)) == tiles - {number}
 
 
-@pytest.mark.parametrize("problem", ["warning", "error"])
+@pytest.mark.parametrize("problem", ["warning", "error", "bug"])
 def test_tiles_that_trouble_the_decoder_do_not_count(problem):
     opened = OpenImage.start(MemorySource(TILES.data, profile=DEAR))
     selection = opened.selected(1)
@@ -97,6 +97,8 @@ def test_tiles_that_trouble_the_decoder_do_not_count(problem):
     def target(codestream, threads):
         if problem == "error":
             raise CorruptImage("", "a problem")
+        if problem == "bug":
+            raise ValueError
         return ["a warning"]
 
     with forced("walk"), EarlyDecode(opened.pieces, opened.image, selection, target, 1) as early:

@@ -16,6 +16,7 @@ import numpy as np
 
 from jp2batch.core.giving_up import current_check
 from jp2batch.image.decode import Target
+from jp2batch.image.decoder import Decoder
 from jp2batch.jpeg2000.assemble import assemble, in_jp2, tile_runs
 from jp2batch.jpeg2000.geometry.grid import Selection, tile_counts
 from jp2batch.jpeg2000.geometry.packet_choice import TilePackets
@@ -34,7 +35,8 @@ def can_decode_early(image: Image, selection: Selection) -> bool:
     """Return whether decoding a selection early can save time."""
     if image.obstacle or selection.parts or selection.runs is not None:
         return False
-    samples, header = selection.area.height * selection.area.width, image.header
+    header = image.header
+    samples = selection.area.height * selection.area.width * len(header.siz.components)
     return samples <= _LARGEST and needs_packets(header, selection)
 
 
@@ -45,14 +47,26 @@ class EarlyDecode:
 
     Parameters
     ----------
+    decoder : Decoder
+        Limits the tiles of a block.
     target : callable
         Decodes the codestream of a block, in one of several threads.
     threads : int
         Number of blocks to decode concurrently.
     """
 
-    def __init__(self, pieces: SparseFile, image: Image, selection: Selection, target: Target, threads: int) -> None:
-        self._pieces, self._image, self._selection, self._target = pieces, image, selection, target
+    def __init__(
+        self,
+        pieces: SparseFile,
+        image: Image,
+        selection: Selection,
+        *,
+        decoder: Decoder,
+        target: Target,
+        threads: int,
+    ) -> None:
+        self._pieces, self._image, self._selection = pieces, image, selection
+        self._decoder, self._target = decoder, target
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="jp2batch-early")
         self._check = current_check()
         self._parts: dict[int, TilePartHeader] = {}
@@ -118,7 +132,7 @@ class EarlyDecode:
         reading, header = ResolvedRead(self._selection, "walk", tiles, ()), self._image.header
         _, columns = tile_counts(header.siz)
         decoded = set[int]()
-        for block in tile_runs(header, tiles):
+        for block in tile_runs(header, tiles, self._decoder.most_tiles(header)):
             self._check()
             codestream = in_jp2(assemble(pieces, self._image, reading, block), self._image.container)
             if not self._target(codestream, 1):

@@ -238,7 +238,9 @@ def _early_decode(
     """Return a decoder of tiles during a search, if it pays."""
     searches = not (opened.from_index or opened.image.header.tile_parts) and opened.source.profile.latency > 0
     if at_best == "packets" and searches and can_decode_early(opened.image, selection):
-        return EarlyDecode(opened.pieces, opened.image, selection, target, threads)
+        return EarlyDecode(
+            opened.pieces, opened.image, selection, decoder=opened.decoder, target=target, threads=threads
+        )
     return contextlib.nullcontext()
 
 

@@ -108,13 +108,17 @@ def tile_blocks(header: MainHeader, reading: ResolvedRead, samples_each: int, mo
     ]
 
 
-def tile_runs(header: MainHeader, tiles: Iterable[int]) -> list[TileBlock]:
-    """Return blocks of exactly these tiles: neighbours in rows."""
+def tile_runs(header: MainHeader, tiles: Iterable[int], most_tiles: int) -> list[TileBlock]:
+    """Return blocks of exactly these tiles: neighbours in rows.
+
+    Each has at most `most_tiles`.
+    """
     _, columns = tile_counts(header.siz)
     blocks: list[TileBlock] = []
     for row, column in (divmod(tile, columns) for tile in sorted(tiles)):
         last = blocks[-1] if blocks else None
-        if last is not None and (last.row, last.column + last.columns) == (row, column):
+        follows = last is not None and (last.row, last.column + last.columns) == (row, column)
+        if last is not None and follows and last.columns < most_tiles:
             blocks[-1] = replace(last, columns=last.columns + 1)
         else:
             blocks.append(TileBlock(row, column, 1, 1))

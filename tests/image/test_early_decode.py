@@ -6,15 +6,20 @@ from dataclasses import replace
 import dask
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import CorruptImage, StorageError
 from jp2batch.core.window import Window
 from jp2batch.image import early_decode
+from jp2batch.image.decode import Target
 from jp2batch.image.early_decode import EarlyDecode
 from jp2batch.image.fetch import run_steps
 from jp2batch.image.open import OpenImage
 from jp2batch.image.read import read_from
+from jp2batch.jpeg2000.assemble import tile_runs
+from jp2batch.jpeg2000.geometry.grid import tile_counts
 from jp2batch.jpeg2000.plan.planner import plan_read
 from jp2batch.storage.source import MemorySource
 from support.forced import DEAR, SETTINGS, forced
@@ -47,6 +52,12 @@ def counts(monkeypatch) -> list[int]:
     return counts
 
 
+def early_decode_of(opened: OpenImage, target: Target) -> EarlyDecode:
+    return EarlyDecode(
+        opened.pieces, opened.image, opened.selected(1), decoder=opened.decoder, target=target, threads=1
+    )
+
+
 def read(rlevel: int, window: Window | None = None, source: MemorySource | None = None) -> np.ndarray:
     source = source or MemorySource(TILES.data, profile=DEAR)
     return read_from(source, lambda opened: opened.selected(rlevel, window)).values
@@ -75,7 +86,7 @@ def test_tiles_at_other_bytes_are_decoded_again(monkeypatch):
     source = MemorySource(TILES.data, profile=DEAR)
     opened = OpenImage.start(source)
     selection = opened.selected(1)
-    with forced("walk"), EarlyDecode(opened.pieces, opened.image, selection, lambda *_: [], 1) as early:
+    with forced("walk"), early_decode_of(opened, lambda *_: []) as early:
         query = opened.query(selection, early.announce)
         reading = run_steps(plan_read(query, "packets", headers_only=False), early.before(opened.fetch))
         tiles = early.finish(reading)
@@ -101,7 +112,7 @@ def test_tiles_that_trouble_the_decoder_do_not_count(problem):
             raise ValueError
         return ["a warning"]
 
-    with forced("walk"), EarlyDecode(opened.pieces, opened.image, selection, target, 1) as early:
+    with forced("walk"), early_decode_of(opened, target) as early:
         query = opened.query(selection, early.announce)
         reading = run_steps(plan_read(query, "packets", headers_only=False), early.before(opened.fetch))
         assert early.finish(reading) == set()
@@ -120,3 +131,13 @@ def test_a_search_that_fails_leaves_no_thread(monkeypatch):
     with forced("walk"), pytest.raises(StorageError):
         read(1, source=Failing(TILES.data, profile=DEAR))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("jp2batch-early")]
+
+
+@given(st.sets(st.integers(0, TILE_COUNT - 1), min_size=1), st.integers(1, 9))
+def test_runs_are_of_these_tiles_and_not_too_long(tiles, most):
+    header = OpenImage.start(MemorySource(TILES.data)).image.header
+    _, columns = tile_counts(header.siz)
+    runs = tile_runs(header, tiles, most)
+    assert all(run.rows == 1 and run.columns <= most and run.column + run.columns <= columns for run in runs)
+    inside = [run.row * columns + run.column + n for run in runs for n in range(run.columns)]
+    assert inside == sorted(tiles)

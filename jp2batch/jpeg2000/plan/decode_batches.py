@@ -46,7 +46,7 @@ def batches(
         return []
     if decoded:
         left = [tile for tile in reading.tiles if tile not in decoded]
-        return list(_batches(image, reading, tile_runs(image.header, left)))
+        return list(_batches(image, reading, tile_runs(image.header, left, most_tiles)))
     area = reading.selection.area
     samples_each = min(_BLOCK, max(_SMALLEST_BLOCK, area.height * area.width // threads))
     return list(_batches(image, reading, tile_blocks(image.header, reading, samples_each, most_tiles)))

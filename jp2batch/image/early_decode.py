@@ -18,10 +18,10 @@ from jp2batch.core.giving_up import current_check
 from jp2batch.image.decode import Target
 from jp2batch.image.decoder import Decoder
 from jp2batch.jpeg2000.assemble import assemble, in_jp2, tile_runs
-from jp2batch.jpeg2000.geometry.grid import Selection, tile_counts
+from jp2batch.jpeg2000.geometry.grid import Selection
 from jp2batch.jpeg2000.geometry.packet_choice import TilePackets
 from jp2batch.jpeg2000.plan.packet_ranges import locate_all
-from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile, wanted_ranges
+from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile
 from jp2batch.jpeg2000.plan.tile_packets import needs_packets
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Wanted
@@ -70,8 +70,8 @@ class EarlyDecode:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="jp2batch-early")
         self._check = current_check()
         self._parts: dict[int, TilePartHeader] = {}
-        self._tiles: dict[int, Tile] = {}
-        self._running: list[Future[set[int]]] = []
+        self._begun = set[int]()
+        self._running: list[Future[dict[int, Tile]]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -82,23 +82,19 @@ class EarlyDecode:
         self._pool.shutdown(cancel_futures=True)
 
     def announce(self, part: TilePartHeader) -> None:
-        """Take a tile-part whose header has been read."""
-        if part.sot.tile not in self._tiles:
+        """Take a tile-part whose header has been read.
+
+        Of a tile already begun, others are ignored: both would be decoded into the same place.
+        """
+        if part.sot.tile not in self._begun:
             self._parts[part.sot.tile] = part
 
     def begin(self) -> None:
         """Begin to decode tiles already read, if they are many."""
-        least = _SHARE * (len(self._selection.tiles) - len(self._tiles))
-        if len(self._parts) < max(1, least):
-            return
-        located, _ = locate_all(self._image.header, {n: (part,) for n, part in self._parts.items()}, self._selection)
-        tiles = {number: Tile((self._parts[number],), own) for number, own in located.items() if self._is_read(own)}
-        if len(tiles) < max(1, least):
-            return
-        self._tiles.update(tiles)
-        for number in tiles:
-            del self._parts[number]
-        self._running.append(self._pool.submit(self._decode, tiles, self._copy(tiles)))
+        if len(self._parts) >= max(1, _SHARE * (len(self._selection.tiles) - len(self._begun))):
+            self._running.append(self._pool.submit(self._decode, self._parts, self._pieces.snapshot()))
+            self._begun.update(self._parts)
+            self._parts = {}
 
     def before(self, fetch: Callable[[Sequence[Wanted]], None]) -> Callable[[Sequence[Wanted]], None]:
         """Return a function that begins to decode, and fetches."""
@@ -111,33 +107,29 @@ class EarlyDecode:
 
     def finish(self, reading: ResolvedRead) -> set[int]:
         """Return the tiles in place for a resolved read."""
-        decoded = set[int]()
+        decoded: dict[int, Tile] = {}
         for future in self._running:
             with contextlib.suppress(Exception):  # the bytes were not proven; decoding them again will tell
                 decoded |= future.result()
-        return {number for number in decoded if _is_same(self._tiles[number], reading.tiles.get(number))}
+        return {number for number, tile in decoded.items() if _is_same(tile, reading.tiles.get(number))}
 
-    def _is_read(self, packets: TilePackets) -> bool:
-        return all(self._pieces.covers(*span) for span in packets.ranges())
-
-    def _copy(self, tiles: Mapping[int, Tile]) -> SparseFile:
-        """Return the packets of some tiles: a search changes its pieces."""
-        copy = SparseFile(self._pieces.size)
-        copy.fill_all((start, self._pieces.read(start, stop)) for start, stop in wanted_ranges(tiles.values()))
-        return copy
-
-    def _decode(self, tiles: Mapping[int, Tile], pieces: SparseFile) -> set[int]:
-        """Decode some tiles; return those without a warning."""
+    def _decode(self, parts: Mapping[int, TilePartHeader], pieces: SparseFile) -> dict[int, Tile]:
+        """Decode tiles read completely; return those without a warning."""
         time.sleep(_PAUSE)
-        reading, header = ResolvedRead(self._selection, "walk", tiles, ()), self._image.header
-        _, columns = tile_counts(header.siz)
-        decoded = set[int]()
+        header = self._image.header
+        located, _ = locate_all(header, {number: (part,) for number, part in parts.items()}, self._selection)
+        tiles = {
+            number: Tile((parts[number],), packets)
+            for number, packets in located.items()
+            if all(pieces.covers(*span) for span in packets.ranges())
+        }
+        reading = ResolvedRead(self._selection, "walk", tiles, ())
+        decoded: dict[int, Tile] = {}
         for block in tile_runs(header, tiles, self._decoder.most_tiles(header)):
             self._check()
             codestream = in_jp2(assemble(pieces, self._image, reading, block), self._image.container)
             if not self._target(codestream, 1):
-                first = block.row * columns + block.column
-                decoded.update(range(first, first + block.columns))
+                decoded |= {number: tiles[number] for number in block.tiles(header)}
         return decoded
 
 

@@ -84,6 +84,12 @@ class TileBlock:
     rows: int
     columns: int
 
+    def tiles(self, header: MainHeader) -> list[int]:
+        """Return the numbers of its tiles, in raster order."""
+        _, columns = tile_counts(header.siz)
+        rows = range(self.row * columns, (self.row + self.rows) * columns, columns)
+        return [row + column for row in rows for column in range(self.column, self.column + self.columns)]
+
 
 def tile_blocks(header: MainHeader, reading: ResolvedRead, samples_each: int, most_tiles: int) -> list[TileBlock]:
     """Cut the tiles of a read into rectangles.
@@ -186,10 +192,7 @@ def in_jp2(codestream: Codestream, container: Container) -> Codestream:
 
 def block_tiles(header: MainHeader, reading: ResolvedRead, block: TileBlock) -> list[Tile]:
     """Return the planned tiles of a block, in raster order."""
-    _, columns = tile_counts(header.siz)
-    rows = range(block.row * columns, (block.row + block.rows) * columns, columns)
-    numbers = (row + column for row in rows for column in range(block.column, block.column + block.columns))
-    return [reading.tiles.get(number, _ABSENT) for number in numbers]
+    return [reading.tiles.get(number, _ABSENT) for number in block.tiles(header)]
 
 
 def block_siz(siz: Siz, block: TileBlock) -> Siz:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jp2batch.core.costs import StoreCosts
 from jp2batch.core.errors import CorruptImage, StorageError
+from jp2batch.core.ranges import ByteRange
 from jp2batch.core.window import Window
 from jp2batch.image import early_decode
 from jp2batch.image.decode import Target
@@ -21,6 +22,7 @@ from jp2batch.image.read import read_from
 from jp2batch.jpeg2000.assemble import tile_runs
 from jp2batch.jpeg2000.geometry.grid import tile_counts
 from jp2batch.jpeg2000.plan.planner import plan_read
+from jp2batch.jpeg2000.syntax.sparse_file import SparseFile
 from jp2batch.storage.source import MemorySource
 from support.forced import DEAR, SETTINGS, forced
 from support.images import PLAIN, SIZE, Made
@@ -141,3 +143,28 @@ def test_runs_are_of_these_tiles_and_not_too_long(tiles, most):
     assert all(run.rows == 1 and run.columns <= most and run.column + run.columns <= columns for run in runs)
     inside = [run.row * columns + run.column + n for run in runs for n in range(run.columns)]
     assert inside == sorted(tiles)
+
+
+def test_a_tile_is_begun_once():
+    """Announce a tile-part elsewhere after the decoding of its tile has begun."""
+    opened = OpenImage.start(MemorySource(TILES.data, profile=DEAR))
+    codestreams = []
+    with forced("walk"), early_decode_of(opened, lambda codestream, _: codestreams.append(codestream) or []) as early:
+        query = opened.query(opened.selected(1), early.announce)
+        reading = run_steps(plan_read(query, "packets", headers_only=False), early.before(opened.fetch))
+        tiles = early.finish(reading)
+        for tile in tiles:
+            early.announce(reading.tiles[tile].parts[0])
+        early.begin()
+        assert early.finish(reading) >= tiles
+    samples = sum(codestream.area.height * codestream.area.width for codestream in codestreams)
+    assert samples <= TILES.oracle.at(1).size
+
+
+def test_a_snapshot_does_not_change():
+    pieces = SparseFile(100)
+    pieces.add(10, b"abc")
+    copy = pieces.snapshot()
+    pieces.add(13, b"def")
+    pieces.drop([ByteRange(10, 12)])
+    assert copy.read_parts(0, 100) == [(10, b"abc")]

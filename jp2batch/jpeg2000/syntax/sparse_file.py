@@ -111,6 +111,12 @@ class SparseFile:
         spans = zip(bounds[::2], bounds[1::2], strict=True)
         return [(first, self.read(first, last)) for first, last in spans if first < last]
 
+    def snapshot(self) -> "SparseFile":
+        """Return the bytes read by now; other threads may use them."""
+        result = SparseFile(self.size)
+        result._starts, result._data, result._stops = self._starts.copy(), self._data.copy(), self._stops.copy()
+        return result
+
     def covers(self, start: int, stop: int) -> bool:
         """Return whether a whole range has been read."""
         return not self.missing(start, stop)

@@ -28,7 +28,7 @@ from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Wanted
 
 _LARGEST = 1 << 20  # samples of a read: larger ones are decoded while fetched, in batches
 _SHARE = 0.5  # of the tiles left, decoded together: single tiles take longer
-_PAUSE = 0.004  # seconds: requests are sent first, by another thread of Python
+_PAUSE = 0.004  # seconds to send requests first: threads of Python take turns
 
 
 def can_decode_early(image: Image, selection: Selection) -> bool:
@@ -97,7 +97,7 @@ class EarlyDecode:
             self._parts = {}
 
     def before(self, fetch: Callable[[Sequence[Wanted]], None]) -> Callable[[Sequence[Wanted]], None]:
-        """Return a function that begins to decode, and fetches."""
+        """Return `fetch`, with `begin` called before it."""
 
         def fetch_meanwhile(ranges: Sequence[Wanted]) -> None:
             self.begin()

@@ -158,10 +158,15 @@ class OpenImage:
         self.decoder.check(self.image.header)
 
     def steps(
-        self, selection: Selection, at_best: Precision = "packets", *, headers_only: bool = False
+        self,
+        selection: Selection,
+        at_best: Precision = "packets",
+        *,
+        headers_only: bool = False,
+        announce: TilePartHandler = ignore_part,
     ) -> Steps[ResolvedRead]:
         """Return the planner's steps for a selection."""
-        return plan_read(self.query(selection), at_best, headers_only=headers_only)
+        return plan_read(self.query(selection, announce), at_best, headers_only=headers_only)
 
     def query(self, selection: Selection, announce: TilePartHandler = ignore_part) -> ReadQuery:
         """Return the planner's question for a selection."""
@@ -186,11 +191,8 @@ class OpenImage:
         told = self.shared_index if self.from_index and at_best == "packets" else None
         if told is not None and (before := index.recall_reading(self.source, told, selection)) is not None:
             return before
-        if early is None:
-            reading = run_steps(self.steps(selection, at_best), self.fetch)
-        else:
-            query = self.query(selection, early.announce)
-            reading = run_steps(plan_read(query, at_best, headers_only=False), early.before(self.fetch))
+        announce, fetch = (ignore_part, self.fetch) if early is None else (early.announce, early.before(self.fetch))
+        reading = run_steps(self.steps(selection, at_best, announce=announce), fetch)
         if told is not None and reading.located_by == "index":
             index.keep_reading(self.source, told, reading)
         return reading

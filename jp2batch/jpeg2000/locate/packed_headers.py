@@ -31,15 +31,16 @@ def packed_headers(header: MainHeader, parts: Sequence[TilePartHeader]) -> bytes
         return None
     if header.cod.sop:
         raise InconsistentFile("SOP may stand before packets with headers in PPM or PPT")
-    if all(part.packed_headers is not None and not _ppt(part) for part in parts):
-        return b"".join(part.packed_headers or b"" for part in parts)
-    own = [parse_ppt(segments) for segments in map(_ppt, parts) if segments]
-    found = [one for one in own if one is not None]
-    if len(found) < len(own) or any(before.last >= after.first for before, after in pairwise(found)):
-        raise InconsistentFile("Zppt does not ascend")  # decoders count it through all tile-parts of a tile
-    if any(part.packed_headers is not None for part in parts):
+    from_ppm = [part.packed_headers for part in parts if part.packed_headers is not None]
+    of_parts = [segments for segments in map(_ppt, parts) if segments]
+    if not of_parts:
+        return b"".join(from_ppm)
+    if from_ppm:
         raise InconsistentFile("PPT follows PPM")
-    return b"".join(one.data for one in found)
+    from_ppt = [one for one in map(parse_ppt, of_parts) if one is not None]
+    if len(from_ppt) < len(of_parts) or any(one.last >= other.first for one, other in pairwise(from_ppt)):
+        raise InconsistentFile("Zppt does not ascend")  # decoders count it through all tile-parts of a tile
+    return b"".join(one.data for one in from_ppt)
 
 
 def with_packed_headers(header: MainHeader, part: TilePartHeader, ordinal: int) -> TilePartHeader:

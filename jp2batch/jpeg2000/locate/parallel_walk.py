@@ -53,6 +53,7 @@ def locate_by_walk(query: TileQuery, pace: WalkStrategy) -> Steps[LocatedTiles]:
         return [*walks, *(_searches(front, pace, end) if pace.starts > 1 else [])]
 
     yield from front.advance(begin)
+    check_packed_order(query.header, proof.passed)
     return LocatedTiles(proof.parts, front.passed())
 
 
@@ -129,7 +130,7 @@ class _Proof:
     tiles: Collection[int]
     tile: int = 0
     """Tile expected next."""
-    _passed: list[int] = field(default_factory=list)
+    passed: list[int] = field(default_factory=list)
     """Tile of each tile-part passed."""
 
     def __post_init__(self) -> None:
@@ -139,7 +140,6 @@ class _Proof:
     @property
     def parts(self) -> list[TilePartHeader]:
         """Tile-parts of the wanted tiles."""
-        check_packed_order(self.front.header, self._passed)
         return self._completeness.parts
 
     @property
@@ -179,7 +179,7 @@ class _Proof:
         return self._completeness.complete
 
     def _add(self, link: ChainedTilePart) -> None:
-        self._passed.append(link.sot.tile)
-        part = None if link.part is None else with_pointers(self.front.header, link.part, len(self._passed) - 1)
+        part = None if link.part is None else with_pointers(self.front.header, link.part, len(self.passed))
+        self.passed.append(link.sot.tile)
         self._completeness.add(link.sot, part)
         self.position, self.tile = link.stop, link.sot.tile + 1

@@ -65,9 +65,7 @@ def _cut_tile(
     pieces: SparseFile, header: MainHeader, packets: CutPackets, order: PacketOrder, *, guarded: bool
 ) -> Parts:
     """Return all packets of a tile, the wanted ones with new headers."""
-    places = places_in(packets.choice, order)
-    sequence = np.argsort(places)
-    places = places[sequence]
+    places, sequence = _ascending_places(packets.choice, order)
     empty = _empty_packets(len(order), header.cod.eph, guarded)
     result: Parts = [b""] * (2 * len(places) + 1)
     result[::2] = _between(empty, len(order), places, np.zeros(len(places), np.bool_) if guarded else None)
@@ -78,6 +76,13 @@ def _cut_tile(
         parts = bodies[ends[number] : ends[number + 1]]
         result[2 * index + 1] = b"".join([packets.headers[number], end_of_header, *parts])
     return result
+
+
+def _ascending_places(choice: PacketChoice, order: PacketOrder) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return places in another order, ascending, with the packets there."""
+    places = places_in(choice, order)
+    sequence = np.argsort(places)
+    return places[sequence], sequence
 
 
 def _tiles_alike(
@@ -95,9 +100,8 @@ def _tiles_alike(
     certain = {part.data for tile in tiles for part in tile.parts}  # starts of packets
     single = runs[stops[runs] - starts[runs] == 1].tolist()
     sops = _check_cut(header, data, edges, [place for place in single if int(starts[place]) not in certain])
-    places, count, view = places_in(located[0].choice, order), len(located[0]), memoryview(data)
-    sequence = np.argsort(places)
-    places = places[sequence]
+    places, sequence = _ascending_places(located[0].choice, order)
+    count, view = len(located[0]), memoryview(data)
     empty = _empty_packets(len(order), header.cod.eph, guarded)
     between: dict[bytes, list[bytes]] = {}
     numbers = sequence.tolist()

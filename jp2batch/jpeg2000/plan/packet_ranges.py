@@ -87,11 +87,11 @@ def _choice(
     if max(counts) > MOST_PACKETS:
         return None, f"a tile has more than {MOST_PACKETS} packets"
     tile = parts[0].sot.tile
-    grids, changes = tile_precincts(header, tile), tile_changes(header, parts)
+    grids, changes = tile_precincts(header, tile), tile_changes(header, parts) or ()
     count = count_packets(header, grids)
     if changes and count <= MOST_PACKETS:
         count = len(changed_order(header, grids, changes))
-    if {count} != set(counts) or changes is None:
+    if {count} != set(counts):
         return None, "PLT has another number of packets than the tile"
     order = changed_order(header, grids, changes)
     return choose_packets(order, wanted_precincts(header, selection, tile, grids)), ""

@@ -35,7 +35,7 @@ _WITH_PRECINCTS = Coding(tile=None, bits=12, levels=3, precincts=(4, 4))
 _ENTRIES = 10_000  # of a TLM
 _LENGTHS_OF_32_BITS, _TILES_OF_16_BITS = 0x40, 0x20  # Stlm, A.7.1
 _IMAGES = (300, 5000)
-_MOST_PYTHON = 1.0  # of OpenJPEG's time, for the most tiles
+_MOST_PYTHON = 0.1  # of OpenJPEG's time, for the most tiles
 _FIRST = datetime(1990, 1, 1, 11, 54, 11, tzinfo=UTC)
 
 

@@ -174,7 +174,9 @@ class OpenImage:
         header, sibling = self.image.header, None
         if not (self.places or header.tile_parts):
             sibling = siblings.sibling_lengths(self.source, header)
-        return ReadQuery(self.pieces, self.image, selection, self.source.profile, limit, self.places, sibling, announce)
+        fits = decoder_memory(self.decoder, header, selection, "file") <= 2 * config.max_result()
+        store = self.source.profile
+        return ReadQuery(self.pieces, self.image, selection, store, limit, self.places, sibling, fits, announce)
 
     def reading(self, selection: Selection, at_best: Precision, early: EarlyDecode | None = None) -> ResolvedRead:
         """Resolve a selection into byte ranges.

@@ -15,9 +15,11 @@ from jp2batch.jpeg2000.geometry.packet_choice import TilePackets, choose_packets
 from jp2batch.jpeg2000.geometry.precinct_grids import TileShapes, tile_precincts
 from jp2batch.jpeg2000.geometry.precincts import Precincts, PrecinctUnion, wanted_precincts
 from jp2batch.jpeg2000.geometry.progression import Packet, changed_order, count_packets, packet_order
+from jp2batch.jpeg2000.geometry.reduction import reduced_siz
 from jp2batch.jpeg2000.plan.packet_ranges import locate_all, locate_packets
 from jp2batch.jpeg2000.syntax.coding import PROGRESSIONS, CodingStyle, ProgressionChange
-from jp2batch.jpeg2000.syntax.markers import Component, Siz
+from jp2batch.jpeg2000.syntax.headers import TilePartHeader
+from jp2batch.jpeg2000.syntax.markers import Component, Siz, Sot
 from jp2batch.storage.source import MemorySource
 from support.images import FACTORS, made
 from support.rewrite import Codestream, packet_lengths
@@ -285,18 +287,16 @@ def test_tiles_located_together_are_located_as_each_alone(header, data):
     area = Rect(y0, x0, data.draw(st.integers(y0, inside[1].y1)), data.draw(st.integers(x0, inside[1].x1)))
     selection = select_area(header, rlevel, area)
     rng, position, parts = np.random.default_rng(data.draw(st.integers(0, 99))), 1000, {}
-    wrong = data.draw(st.sampled_from([-1, *selection.tiles]))
+    wrong, too_long = (data.draw(st.sampled_from([-1, -1, *selection.tiles])) for _ in range(2))
     for tile in selection.tiles:
         packets = count_packets(header, tile_precincts(header, tile)) + (tile == wrong)
         lengths = rng.integers(1, 300, packets)
-        of = SimpleNamespace(sot=SimpleNamespace(tile=tile), start=position, data=position + 20, packet_lengths=lengths)
-        position += 20 + int(lengths.sum())
-        parts[tile] = [
-            SimpleNamespace(**vars(of), stop=position, changes_coding=False, packed_headers=None, segments=())
-        ]
+        start, position = position, position + 20 + int(lengths.sum()) + (tile == too_long)
+        parts[tile] = [TilePartHeader(Sot(tile, 0, 0, 1), start, start + 20, position, lengths, changes_coding=False)]
     found, reasons = locate_all(header, parts, selection)
     alone = {tile: locate_packets(header, own, selection) for tile, own in parts.items()}
-    assert set(reasons) == {reason for _, reason in alone.values()} - {""}
+    assert set(reasons) <= {reason for _, reason in alone.values()}
+    assert bool(reasons) == any(packets is None for packets, _ in alone.values())
     assert reasons or set(found) == set(parts)
     for tile, packets in found.items():
         assert packets.choice.places.tolist() == alone[tile][0].choice.places.tolist()
@@ -315,6 +315,18 @@ def test_tiles_of_equal_shape_have_the_same_packets(header):
     for tile in range(ceil_div(38, header.siz.ytsiz) * ceil_div(45, header.siz.xtsiz)):
         order = list(packet_order(header, tile_precincts(header, tile)))
         assert orders.setdefault(shapes[tile], order) == order
+
+
+@given(headers(), st.data())
+def test_tiles_with_one_order_have_one_at_each_level(header, data):
+    rlevel = data.draw(st.integers(0, min(coding.levels for coding in header.codings)))
+    assume((siz := reduced_siz(header.siz, rlevel)) is not None)
+    codings = [coding.reduced(rlevel) for coding in header.codings]
+    reduced, orders = SimpleNamespace(siz=siz, codings=codings, cod=header.cod), {}
+    for tile in range(ceil_div(38, header.siz.ytsiz) * ceil_div(45, header.siz.xtsiz)):
+        whole = packet_order(header, tile_precincts(header, tile))
+        order = list(packet_order(reduced, tile_precincts(reduced, tile), more_layers=1))
+        assert orders.setdefault(whole, order) == order
 
 
 @pytest.mark.parametrize("order", PROGRESSIONS)

@@ -1,4 +1,4 @@
-"""Estimates of a read's size from the main header alone."""
+"""Estimates of a read's size and work from the main header alone."""
 
 import sys
 
@@ -18,6 +18,9 @@ from jp2batch.jpeg2000.syntax.sparse_file import Ahead
 _LARGEST_GUESS = 64 << 10  # bytes of packets read ahead: beyond, reading PLT first is cheaper
 _MUCH_OF_A_TILE = 1 / 3  # of its largest precincts, and over half of its bytes
 _LARGEST_IN_PARTS = 128 << 20  # bytes: about a 10 m band; nothing else of the read takes as much
+SMALL_TILES = "its many tiles are small: they are decoded fastest together"
+_MANY_TILES = 1000
+_EACH_TILE, _EACH_SAMPLE = 4e-5, 2e-8  # seconds to plan and assemble a tile; to decode a sample in one thread, not two
 LARGEST_AHEAD = 16 << 20
 """Limit of bytes to read ahead for whole tiles.
 
@@ -59,6 +62,20 @@ def guess_ahead(header: MainHeader, codestream: ByteRange, selection: Selection,
         return Ahead(min(of_header, rest), min(data, max(0, rest - of_header)))
 
     return ahead
+
+
+def favors_whole_file(header: MainHeader, codestream: ByteRange, selection: Selection, store: StoreCosts) -> bool:
+    """Return whether to decode the whole file, since its tiles are small.
+
+    Planning and assembling each of many small tiles takes longer than decoding them.
+    """
+    tiles = tile_count(header.siz)
+    if tiles < _MANY_TILES or selection.parts or len(selection.tiles) < tiles:
+        return False
+    samples = largest_tile(header.siz) * len(header.codings) >> 2 * selection.rlevel
+    size, span = expected_bytes(header, codestream, selection), codestream.stop - header.stop
+    more = store.cost(1, codestream.stop) - store.spread_cost(tiles, size, span)
+    return more < tiles * (_EACH_TILE - samples * _EACH_SAMPLE)
 
 
 def _omits(header: MainHeader, selection: Selection, tile: int) -> bool:

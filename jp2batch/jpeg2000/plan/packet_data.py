@@ -38,7 +38,7 @@ def whole_tiles(pieces: SparseFile, header: MainHeader, tiles: Mapping[int, Tile
     If `guarded`, SOP precedes each packet, and a layer is added. Tiles of equal shape with the same wanted packets are
     cut together.
     """
-    alike: dict[tuple[tuple[int, int], PacketChoice], list[int]] = {}
+    alike: dict[tuple[tuple[int, int] | None, PacketChoice], list[int]] = {}
     shapes = TileShapes(header)
     result: dict[int, Parts] = {}
     for number, tile in tiles.items():
@@ -46,7 +46,9 @@ def whole_tiles(pieces: SparseFile, header: MainHeader, tiles: Mapping[int, Tile
             order = packet_order(header, tile_precincts(header, number), more_layers=int(guarded))
             result[number] = _cut_tile(pieces, header, tile.packets, order, guarded=guarded)
         else:
-            alike.setdefault((shapes[number], (tile.packets or NO_PACKETS).choice), []).append(number)
+            choice = (tile.packets or NO_PACKETS).choice
+            shape = shapes[number] if choice is NO_PACKETS.choice else None  # the order of others tells their shape
+            alike.setdefault((shape, choice), []).append(number)
     for (_, choice), numbers in alike.items():
         grids, count = tile_precincts(header, numbers[0]), len(choice.places)
         if not count:

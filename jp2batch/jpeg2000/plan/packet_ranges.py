@@ -1,6 +1,6 @@
 """Byte ranges of a tile's wanted packets, from PLT (T.800 A.7.3)."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -19,6 +19,7 @@ from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.pointers import PacketLengths
 
 NO_PLT = "no usable PLT"
+NOT_ADDED_UP = "PLT does not add up to Psot"
 _CHANGES = "a tile changes its coding or progression"
 _MOST_LAYERS = 65535
 _AT_ONCE = 1 << 16  # packets located together
@@ -63,20 +64,18 @@ def locate_all(
     alike: dict[tuple[int, int], list[int]] = {}
     shapes, whole = TileShapes(header), WholeTiles(header.siz, selection)
     for tile, parts in tiles.items():
-        if reason := _obstacle(header, parts):
-            reasons[reason] = None
-        elif len(parts) == 1 and tile in whole and not parts[0].segments:
+        if len(parts) == 1 and parts[0].has_only_plt and tile in whole:
             alike.setdefault(shapes[tile], []).append(tile)
         else:
             found, reason = locate_packets(header, parts, selection)
             packets.update({tile: found} if found else {})
             reasons.update({reason: None} if reason else {})
     for group in alike.values():
-        counts = {len(_lengths(tiles[tile][0])) for tile in group}
-        choice, reason = _choice(header, tiles[group[0]], selection, counts)
-        reasons.update({reason: None} if reason else {})
-        if choice is not None:
-            packets.update(_located_alike(choice, {tile: tiles[tile][0] for tile in group}))
+        parts_alike = [tiles[tile][0] for tile in group]
+        choice, reason = _choice(header, parts_alike[:1], selection, set(map(len, map(_lengths, parts_alike))))
+        located = _located_alike(choice, parts_alike) if choice else None
+        packets.update(located or {})
+        reasons.update({reason or NOT_ADDED_UP: None} if located is None else {})
     return packets, list(reasons)
 
 
@@ -97,19 +96,24 @@ def _choice(
     return choose_packets(order, wanted_precincts(header, selection, tile, grids)), ""
 
 
-def _located_alike(choice: PacketChoice, parts: Mapping[int, TilePartHeader]) -> Iterator[tuple[int, TilePackets]]:
-    """Iterate over the packets of tiles with the same choice.
+def _located_alike(choice: PacketChoice, parts: Sequence[TilePartHeader]) -> dict[int, TilePackets] | None:
+    """Return the packets of tiles with the same choice.
 
-    Each tile has a single tile-part.
+    Each tile has a single tile-part. None if the lengths of a tile do not add up.
     """
     count = len(choice.order)
-    tiles, step = list(parts.items()), max(1, _AT_ONCE // max(1, count))
-    for some in (tiles[first : first + step] for first in range(0, len(tiles), step)):
-        lengths = np.concatenate([_lengths(part) for _, part in some]).reshape(len(some), count)
-        stops = np.cumsum(lengths, axis=1) + np.array([[part.data] for _, part in some])
+    step = max(1, _AT_ONCE // max(1, count))
+    found: dict[int, TilePackets] = {}
+    for some in (parts[first : first + step] for first in range(0, len(parts), step)):
+        lengths = np.concatenate(list(map(_lengths, some))).reshape(len(some), count)
+        bounds = np.array([(part.data, part.stop) for part in some])
+        stops = np.cumsum(lengths, axis=1) + bounds[:, :1]
+        if (bounds[:, 0] + lengths.sum(axis=1) != bounds[:, 1]).any():
+            return None
         starts, stops = (stops - lengths)[:, choice.places], stops[:, choice.places]
-        for (tile, _), *own in zip(some, starts, stops, strict=True):
-            yield tile, TilePackets(choice, *own)
+        for part, *own in zip(some, starts, stops, strict=True):
+            found[part.sot.tile] = TilePackets(choice, *own)
+    return found
 
 
 def _lengths(part: TilePartHeader) -> PacketLengths:
@@ -171,5 +175,5 @@ def _obstacle(header: MainHeader, parts: Sequence[TilePartHeader]) -> str:
         if part.packet_lengths is None:
             return NO_PLT
         if part.data + int(part.packet_lengths.sum()) != part.stop:
-            return "PLT does not add up to Psot"
+            return NOT_ADDED_UP
     return ""

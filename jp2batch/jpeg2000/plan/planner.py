@@ -33,7 +33,7 @@ from jp2batch.jpeg2000.locate.tile_parts import (
     locate_by_tlm,
     no_packets,
 )
-from jp2batch.jpeg2000.plan.estimates import LARGEST_AHEAD, expected_bytes, guess_ahead
+from jp2batch.jpeg2000.plan.estimates import LARGEST_AHEAD, SMALL_TILES, expected_bytes, favors_whole_file, guess_ahead
 from jp2batch.jpeg2000.plan.gate import header_obstacle, misplaced_boxes
 from jp2batch.jpeg2000.plan.packet_ranges import locate_packets, needs_whole_tiles
 from jp2batch.jpeg2000.plan.resolved_read import Image, LocatedBy, Precision, ResolvedRead
@@ -81,6 +81,8 @@ class ReadQuery:
     """Extents of tile-parts from the index."""
     sibling: TileLengths | None = None
     """Lengths of the tile-parts of a sibling."""
+    whole_fits: bool = True
+    """Whether there is memory to decode the whole file."""
     announce: TilePartHandler = ignore_part
     """Called with tile-parts of the selection, as a search reads them.
 
@@ -110,9 +112,10 @@ def plan_read(query: ReadQuery, at_best: Precision, *, headers_only: bool) -> St
     pieces, image, selection, store = query.pieces, query.image, query.selection, query.store
     free = replace(store, latency=0)
     ahead = guess_ahead(image.header, image.container.codestream, selection, free if headers_only else store)
-    reasons = [image.obstacle] if image.obstacle else []
     found = rank_strategies(query, headers_only=headers_only)
-    for way in [] if image.obstacle or at_best == "file" else found:
+    decoded_whole = at_best == "file" or found == ["whole"]
+    reasons = [image.obstacle or SMALL_TILES] if found == ["whole"] else []
+    for way in [] if decoded_whole else found:
         try:
             located = yield from _locate(way, query, ahead)
         except InconsistentFile as doubt:
@@ -148,12 +151,13 @@ def rank_strategies(query: ReadQuery, *, headers_only: bool = False) -> list[Loc
     """Return the methods of locating tile-parts, fastest first.
 
     The index and TLM are listed only if they are the fastest. To read only headers, a whole file is fetched only if a
-    walk would fetch at least half of it.
+    walk would fetch at least half of it. No method is listed beside "whole" if the file must or should be decoded
+    whole.
     """
     pieces, image, store, tiles = query.pieces, query.image, query.store, query.selection.tiles
-    if image.obstacle:
-        return ["whole"]
     codestream = image.container.codestream
+    if image.obstacle or (not headers_only and _favors_whole_file(query)):
+        return ["whole"]
     size = expected_bytes(image.header, codestream, query.selection)
     span = (codestream.stop - image.header.stop) * (tiles[-1] - tiles[0] + 1) // tile_count(image.header.siz)
     at_once = store.spread_cost(len(tiles), size, span)
@@ -172,6 +176,12 @@ def rank_strategies(query: ReadQuery, *, headers_only: bool = False) -> list[Loc
         seconds["whole"] = _IN_MEMORY * store.cost(1, missing) + waiting / min(store.line, store.bandwidth)
     ordered = sorted(seconds, key=lambda way: seconds[way])
     return [way for way in ordered if way in ("walk", "whole") or way == ordered[0]]
+
+
+def _favors_whole_file(query: ReadQuery) -> bool:
+    """Return whether decoding the whole file is possible, and costs least."""
+    image, fits = query.image, query.whole_fits and query.pieces.size <= query.whole_limit
+    return fits and favors_whole_file(image.header, image.container.codestream, query.selection, query.store)
 
 
 def walk_cost(query: ReadQuery) -> Cost:

@@ -106,6 +106,12 @@ class TilePartHeader(NamedTuple):  # a read makes a hundred of them
     packed_headers: bytes | None = None
     """Its packet headers, from PPM; None without PPM."""
 
+    @property
+    def has_only_plt(self) -> bool:
+        """Whether PLT is present, and nothing else in its header matters."""
+        alone = not self.segments and self.packed_headers is None and not self.changes_coding
+        return alone and self.packet_lengths is not None
+
 
 def read_header(pieces: SparseFile, start: int, ahead: Ahead) -> Steps[MainHeader]:
     """Read the main header of the codestream at `start`.

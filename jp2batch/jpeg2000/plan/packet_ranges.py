@@ -64,7 +64,7 @@ def locate_all(
     alike: dict[tuple[int, int], list[int]] = {}
     shapes, whole = TileShapes(header), WholeTiles(header.siz, selection)
     for tile, parts in tiles.items():
-        if len(parts) == 1 and parts[0].has_only_plt and tile in whole:
+        if len(parts) == 1 and parts[0].has_only_plt and header.changes is not None and tile in whole:
             alike.setdefault(shapes[tile], []).append(tile)
         else:
             found, reason = locate_packets(header, parts, selection)

@@ -31,8 +31,9 @@ from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.sparse_file import Steps
 
 _FAR = 6  # tile-parts to walk along beside a search
-_CHUNK = 1.0  # part of a gap's mean tile-part fetched first by a search
+_CHUNK, _CHUNK_ALONE = 1.0, 1.4  # part of a gap's mean tile-part fetched first by a search; by the only one in it
 _LEAST_CHUNK = 0.7  # of the image's mean tile-part, at least
+_ASIDE_CHUNK = 0.5  # likewise, by a search that serves only a check
 _FURTHER = 0.6  # part of the first request that each further one fetches
 _EARLY = 1.0  # part of a tile-part by which a search starts before the expected position
 _CAUTIOUS = 0.3  # standard deviations of the expected position, likewise
@@ -120,28 +121,28 @@ class _Interpolation:
         if (seen := self._seen_before(gap)) is not None:
             yield self.front.search(seen, gap.clear, gap.clear - seen)
             return
-        aims = sorted({aim for tile in tiles[distance < NEAR :] for aim in self._aims(gap, tile)})
+        sought = tiles[distance < NEAR :]
+        chunk = self._chunk(gap, _CHUNK if len(sought) > 1 else _CHUNK_ALONE)
+        aims = sorted({aim for tile in sought for aim in self._aims(gap, tile, chunk)})
         aims = [aim for aim in aims if gap.start < aim.start < gap.clear]
         if not aims and distance >= _FAR and not gap.walked:
             yield self.front.walk(gap.start, gap.tile)
-        chunk = self._chunk(gap)
         lead = sot_proof.look_back(gap.start + 1, aims[0].start) if aims and self.front.query.request_worth else 0
         for aim, following in pairwise([*aims, ByteRange(gap.clear, gap.clear)]):
             if aim.start < following.start:
                 further = int(_FURTHER * chunk)
                 yield self.front.search(aim.start - lead, following.start, aim.size + lead, further=further)
 
-    def _chunk(self, gap: Gap) -> int:
+    def _chunk(self, gap: Gap, share: float = _CHUNK) -> int:
         worth = self.front.query.request_worth // 2
-        return int(max(_CHUNK * _mean(gap), _LEAST_CHUNK * self.front.mean, worth)) + 1
+        return int(max(share * _mean(gap), _LEAST_CHUNK * self.front.mean, worth)) + 1
 
-    def _aims(self, gap: Gap, tile: int) -> Iterator[ByteRange]:
+    def _aims(self, gap: Gap, tile: int, chunk: int) -> Iterator[ByteRange]:
         """Return bytes to search for the predecessor of a tile.
 
         If a sibling's lengths tell where it is, there; only there if such lengths have fitted before. If it was not
         found where expected, its gap is cut in three at every second attempt.
         """
-        chunk = self._chunk(gap)
         if self.front.sibling is not None and self._attempts[tile] < _TRUSTED and gap.tile < tile - 1 < gap.end:
             place = self.front.sibling.place(*gap.ends, tile - 1)
             if place.size < chunk:
@@ -216,7 +217,7 @@ class _Interpolation:
 
     def _search(self, gap: Gap, share: float) -> Steps[None]:
         """Search for a tile-part at a fraction `share` of a gap."""
-        start, chunk = gap.start + int(share * (gap.stop - gap.start)), int(_CHUNK * _mean(gap)) + 1
+        start, chunk = gap.start + int(share * (gap.stop - gap.start)), int(_ASIDE_CHUNK * _mean(gap)) + 1
         return self.front.search(start, gap.clear, chunk, aside=True)
 
     def _is_there(self, gap: Gap) -> bool:

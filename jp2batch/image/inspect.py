@@ -18,7 +18,7 @@ from jp2batch.jpeg2000.locate.strategies import Cost
 from jp2batch.jpeg2000.plan.coalesce import coalesced
 from jp2batch.jpeg2000.plan.decode_batches import batches, read_batch
 from jp2batch.jpeg2000.plan.estimates import expected_bytes
-from jp2batch.jpeg2000.plan.planner import rank_strategies, walk_cost
+from jp2batch.jpeg2000.plan.planner import rank_strategies, walk_cost, why_whole
 from jp2batch.jpeg2000.plan.resolved_read import LocatedBy, Precision
 from jp2batch.jpeg2000.plan.tile_packets import TOO_SLOW, expected_chain, omits_packets
 from jp2batch.jpeg2000.syntax.sparse_file import Unknown, Wanted
@@ -142,6 +142,7 @@ def _rehearse(opened: OpenImage, selection: Selection) -> ReadPlan | None:
         if not opened.pieces.covers(0, opened.pieces.size):
             return None
         located_by, precision = "whole", "file"
+        reasons = tuple(filter(None, [why_whole(opened.query(selection))]))
     else:
         located_by, precision, reasons = reading.located_by, reading.precision, reading.reasons
     return replace(_plan(opened, selection, rehearsal.cost, located_by, precision), reasons=reasons)

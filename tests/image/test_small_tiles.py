@@ -101,6 +101,7 @@ def replace_tile(sot: bytes, tile: int) -> bytes:
 def test_the_plan_tells_the_bytes_of_the_whole_file(store):
     plan = plan_from(MemorySource(image(), profile=store), Request("x.jp2", 1))
     assert (plan.bytes, plan.located_by, plan.precision) == (len(image()), "whole", "file")
+    assert plan.reasons == (SMALL_TILES,)
 
 
 def test_the_memory_needed_includes_the_file():

@@ -82,7 +82,7 @@ class ReadQuery:
     sibling: TileLengths | None = None
     """Lengths of the tile-parts of a sibling."""
     whole_fits: bool = True
-    """Whether there is memory to decode the whole file."""
+    """Whether memory suffices to decode the whole file."""
     announce: TilePartHandler = ignore_part
     """Called with tile-parts of the selection, as a search reads them.
 
@@ -112,10 +112,9 @@ def plan_read(query: ReadQuery, at_best: Precision, *, headers_only: bool) -> St
     pieces, image, selection, store = query.pieces, query.image, query.selection, query.store
     free = replace(store, latency=0)
     ahead = guess_ahead(image.header, image.container.codestream, selection, free if headers_only else store)
+    reasons = list(filter(None, [why_whole(query, headers_only=headers_only)]))
     found = rank_strategies(query, headers_only=headers_only)
-    decoded_whole = at_best == "file" or found == ["whole"]
-    reasons = [image.obstacle or SMALL_TILES] if found == ["whole"] else []
-    for way in [] if decoded_whole else found:
+    for way in [] if reasons or at_best == "file" else found:
         try:
             located = yield from _locate(way, query, ahead)
         except InconsistentFile as doubt:
@@ -147,17 +146,25 @@ def check_whole(size: int, why: str, limit: int) -> None:
         )
 
 
+def why_whole(query: ReadQuery, *, headers_only: bool = False) -> str:
+    """Return why the whole file must or should be decoded, else empty."""
+    image, fits = query.image, query.whole_fits and query.pieces.size <= query.whole_limit
+    if image.obstacle or headers_only or not fits:
+        return image.obstacle
+    codestream = image.container.codestream
+    return SMALL_TILES if favors_whole_file(image.header, codestream, query.selection, query.store) else ""
+
+
 def rank_strategies(query: ReadQuery, *, headers_only: bool = False) -> list[LocatedBy]:
     """Return the methods of locating tile-parts, fastest first.
 
     The index and TLM are listed only if they are the fastest. To read only headers, a whole file is fetched only if a
-    walk would fetch at least half of it. No method is listed beside "whole" if the file must or should be decoded
-    whole.
+    walk would fetch at least half of it.
     """
     pieces, image, store, tiles = query.pieces, query.image, query.store, query.selection.tiles
-    codestream = image.container.codestream
-    if image.obstacle or (not headers_only and _favors_whole_file(query)):
+    if why_whole(query, headers_only=headers_only):
         return ["whole"]
+    codestream = image.container.codestream
     size = expected_bytes(image.header, codestream, query.selection)
     span = (codestream.stop - image.header.stop) * (tiles[-1] - tiles[0] + 1) // tile_count(image.header.siz)
     at_once = store.spread_cost(len(tiles), size, span)
@@ -176,12 +183,6 @@ def rank_strategies(query: ReadQuery, *, headers_only: bool = False) -> list[Loc
         seconds["whole"] = _IN_MEMORY * store.cost(1, missing) + waiting / min(store.line, store.bandwidth)
     ordered = sorted(seconds, key=lambda way: seconds[way])
     return [way for way in ordered if way in ("walk", "whole") or way == ordered[0]]
-
-
-def _favors_whole_file(query: ReadQuery) -> bool:
-    """Return whether decoding the whole file is possible, and costs least."""
-    image, fits = query.image, query.whole_fits and query.pieces.size <= query.whole_limit
-    return fits and favors_whole_file(image.header, image.container.codestream, query.selection, query.store)
 
 
 def walk_cost(query: ReadQuery) -> Cost:

@@ -25,7 +25,7 @@ from jp2batch.jpeg2000.geometry.grid import Selection, select
 from jp2batch.jpeg2000.locate.image_index import ImageIndex, build_index
 from jp2batch.jpeg2000.locate.tile_parts import StaleIndex, TilePartExtent, TilePartHandler, ignore_part
 from jp2batch.jpeg2000.plan.estimates import expected_bytes
-from jp2batch.jpeg2000.plan.planner import ReadQuery, check_whole, plan_read, rank_strategies, read_image
+from jp2batch.jpeg2000.plan.planner import ReadQuery, check_whole, plan_read, rank_strategies, read_image, why_whole
 from jp2batch.jpeg2000.plan.resolved_read import Image, Precision, ResolvedRead
 from jp2batch.jpeg2000.syntax.channels import Channel, channels
 from jp2batch.jpeg2000.syntax.headers import check_supported
@@ -129,6 +129,7 @@ class OpenImage:
             The read depends on headers that would not be checked.
         """
         if self.from_index and self.shared_index and self.shared_index.unverified:
+            _refuse_whole(reading.reasons[0] if reading.unit == "file" else "")
             claims, others = divide_claims(self.shared_index, self.image, reading)
             if others and reading.located_by == "walk":
                 raise StaleIndex("the walk may have passed headers of the index")
@@ -191,6 +192,8 @@ class OpenImage:
         if selection.runs is not None:
             selection = replace(selection, runs=None)  # the bytes depend on its rectangles alone
         told = self.shared_index if self.from_index and at_best == "packets" else None
+        if told is not None and told.unverified:
+            _refuse_whole(why_whole(self.query(selection)))
         if told is not None and (before := index.recall_reading(self.source, told, selection)) is not None:
             return before
         announce, fetch = (ignore_part, self.fetch) if early is None else (early.announce, early.before(self.fetch))
@@ -226,6 +229,15 @@ class OpenImage:
         except CorruptImage as error:
             raise CorruptImage("", f"{error.problem}; {self.image.misplaced}", "fetch the file again") from None
         return tuple(Channel(one.bits, one.signed, in_palette=one.signed) for one in found)
+
+
+def _refuse_whole(reason: str) -> None:
+    """Refuse an unverified index, if a file is read whole.
+
+    Only headers of located tile-parts are compared with the file.
+    """
+    if reason:
+        raise StaleIndex(f"the file is read whole, {reason}")
 
 
 def with_image(source: Source, act: Callable[[OpenImage], T], *, image_index: ImageIndex | None = None) -> T:

@@ -12,11 +12,13 @@ from jp2batch.core.errors import CorruptImage
 from jp2batch.core.request import Request
 from jp2batch.core.store_settings import store_costs
 from jp2batch.core.window import Window
+from jp2batch.image import index
 from jp2batch.image.fetch import run_steps
 from jp2batch.image.inspect import plan_from
 from jp2batch.image.open import OpenImage, memory_needed
 from jp2batch.image.read import Pixels, read_from
 from jp2batch.jpeg2000.geometry.grid import select
+from jp2batch.jpeg2000.locate.image_index import ImageIndex
 from jp2batch.jpeg2000.plan.estimates import SMALL_TILES, favors_whole_file
 from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Marker, Sot
 from jp2batch.sample.coding import Coding
@@ -109,7 +111,29 @@ def test_the_memory_needed_includes_the_file():
     assert memory_needed(opened, select(opened.image.header, 1)) > len(image())
 
 
-def test_an_index_has_all_tiles():
-    opened = OpenImage.start(MemorySource(image(), profile=replace(S3, latency=0.001), etag='"1"'))
+def learned() -> ImageIndex:
+    opened = OpenImage.start(MemorySource(image(), profile=S3, etag='"1"'))
     reading = run_steps(opened.steps(select(opened.image.header, 2), headers_only=True), opened.fetch)
-    assert len(reading.tiles) == TILES**2
+    return opened.learned_index(reading)
+
+
+def test_an_index_has_all_tiles():
+    assert len(learned().tile_parts) == TILES**2
+
+
+@pytest.mark.parametrize("unverified", [False, True])
+def test_a_shared_table_gives_no_byte_of_a_file_read_whole(unverified, monkeypatch):
+    known = replace(learned(), unverified=unverified)
+    forged = (known.header_bytes[0], *((at, data[:-1] + b"?") for at, data in known.header_bytes[1:]))
+    told = replace(known, header_bytes=forged) if unverified else known
+    monkeypatch.setattr(index, "recall", lambda _source: told)
+    found = read_from(MemorySource(image(), profile=S3, etag='"1"'), lambda opened: opened.selected(0))
+    assert found.stats.precision == "file"
+    np.testing.assert_array_equal(found.values[0], pixels(TILES * 16))
+
+
+def test_a_window_of_all_tiles_but_not_all_pixels_is_cut_out():
+    side = TILES * 16
+    found = read(image(), 0, Window((1, side - 2), (3, side)))
+    assert found.stats.reasons == (SMALL_TILES,)
+    np.testing.assert_array_equal(found.values[0], pixels(side)[1:-2, 3:])

@@ -298,12 +298,13 @@ def naming(path: str) -> Iterator[None]:
 def memory_needed(opened: OpenImage, selection: Selection) -> int:
     """Estimate the memory of a read in bytes.
 
-    It is the sum of the fetched bytes, the decoder's memory for a tile, and the result.
+    It is the sum of the fetched bytes, the decoder's memory for a tile or the file, and the result.
     """
+    query = opened.query(selection)
     fetched = expected_bytes(opened.image.header, opened.image.container.codestream, selection)
-    if rank_strategies(opened.query(selection))[0] == "whole":
+    if rank_strategies(query)[0] == "whole":
         fetched = opened.pieces.size
-    return fetched + sum(_memory(opened, selection, "packets"))
+    return fetched + sum(_memory(opened, selection, "file" if why_whole(query) else "packets"))
 
 
 def _memory(opened: OpenImage, selection: Selection, unit: Precision) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from jp2batch.jpeg2000.geometry.grid import tile_count
 from jp2batch.jpeg2000.locate.completeness import InconsistentFile, missing_tiles
 from jp2batch.jpeg2000.locate.tile_parts import TileQuery
 from jp2batch.jpeg2000.syntax.headers import MainHeader, TilePartHeader, read_tile_part
-from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Marker, Sot
+from jp2batch.jpeg2000.syntax.markers import SOT_SIZE, Marker, Sot, chained_tiles
 from jp2batch.jpeg2000.syntax.sparse_file import Ahead, SparseFile, Steps, require
 
 
@@ -63,7 +63,7 @@ def read_link(query: TileQuery, position: int, guess: Ahead) -> Steps[ChainedTil
     return ChainedTilePart(sot, position, stop, part)
 
 
-def check_present(pieces: SparseFile, header: MainHeader, tiles: Iterable[int]) -> Steps[None]:
+def check_present(file: bytes, header: MainHeader, tiles: Iterable[int]) -> None:
     """Refuse a file with missing tiles, or cut short in a tile-part.
 
     Decoders would silently fill some tiles with zeros.
@@ -75,15 +75,11 @@ def check_present(pieces: SparseFile, header: MainHeader, tiles: Iterable[int]) 
     CorruptImage
         A tile of `tiles` has no tile-part, or the file is cut short.
     """
-    lacking, position = set(tiles), header.stop
-    while position + SOT_SIZE <= pieces.size:
-        sot = Sot.parse((yield from require(pieces, position, position + SOT_SIZE)))
-        if sot is None:
-            break
-        lacking.discard(sot.tile)
-        position = position + max(sot.length, SOT_SIZE) if sot.length else pieces.size
-        if position > pieces.size:
-            raise cut_short(sot.tile, position, pieces.size)
+    lacking = set(tiles)
+    for tile, stop in chained_tiles(file, header.stop):
+        lacking.discard(tile)
+        if stop > len(file):
+            raise cut_short(tile, stop, len(file))
     if lacking:
         raise missing_tiles(sorted(lacking))
 

@@ -126,7 +126,7 @@ def plan_read(query: ReadQuery, at_best: Precision, *, headers_only: bool) -> St
         return ResolvedRead(selection, way, tiles, told, tuple(located.passed))
     check_whole(pieces.size, reasons[0] if reasons else "its parts cannot be decoded", query.whole_limit)
     yield from fetch(pieces, [ByteRange(0, pieces.size)])
-    yield from check_present(pieces, image.header, selection.tiles)
+    check_present(pieces.read(0, pieces.size), image.header, selection.tiles)
     return ResolvedRead(selection, "whole", {}, tuple(reasons))
 
 

@@ -4,6 +4,7 @@ Segments irrelevant to reading stay bytes.
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, Self
@@ -191,3 +192,22 @@ class Sot(NamedTuple):  # a read makes hundreds of them
     def encode(self) -> bytes:
         """Return the bytes of the segment."""
         return _SOT_LAYOUT.pack(Marker.SOT, SOT_SIZE - 2, *self)
+
+
+def chained_tiles(data: bytes, position: int) -> Iterator[tuple[int, int]]:
+    """Iterate over tile-parts from SOT to SOT by Psot (A.4.2).
+
+    Yields
+    ------
+    tile : int
+        Index of the tile.
+    stop : int
+        Position behind the tile-part; with Psot 0, the end of the data.
+    """
+    last, begin = len(data) - SOT_SIZE, (int(Marker.SOT), SOT_SIZE - 2)
+    while position <= last:
+        marker, length, tile, size, _, _ = _SOT_LAYOUT.unpack_from(data, position)
+        if (marker, length) != begin:
+            return
+        position = position + max(size, SOT_SIZE) if size else len(data)
+        yield tile, position

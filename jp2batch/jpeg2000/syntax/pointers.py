@@ -46,7 +46,7 @@ def parse_tlm(segments: list[Segment]) -> tuple[tuple[int | None, int], ...]:
         body = segment.body[2:]
         if len(body) % entry.size:
             raise segment.wrong(f"holds {len(body)} bytes of entries of {entry.size}")
-        entries += [(fields[0] if tile_code else None, fields[-1]) for fields in entry.iter_unpack(body)]
+        entries += entry.iter_unpack(body) if tile_code else ((None, length) for (length,) in entry.iter_unpack(body))
     return tuple(entries)
 
 

@@ -14,20 +14,24 @@ from typing import Self
 
 import numpy as np
 
+from jp2batch.core.errors import CorruptImage
 from jp2batch.core.giving_up import current_check
 from jp2batch.image.decode import Target
 from jp2batch.image.decoder import Decoder
+from jp2batch.image.fetch import run_steps
 from jp2batch.jpeg2000.assemble import assemble, in_jp2, tile_runs
 from jp2batch.jpeg2000.geometry.grid import Selection
 from jp2batch.jpeg2000.geometry.packet_choice import TilePackets
 from jp2batch.jpeg2000.plan.packet_ranges import locate_all
-from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile
+from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead, Tile, wanted_ranges
 from jp2batch.jpeg2000.plan.tile_packets import needs_packets
 from jp2batch.jpeg2000.syntax.headers import TilePartHeader
 from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Wanted
+from jp2batch.jpeg2000.syntax.sparse_file import fetch as fetch_ranges
 
 _LARGEST = 1 << 20  # samples of a read: larger ones are decoded while fetched, in batches
-_SHARE = 0.5  # of the tiles left, decoded together: single tiles take longer
+_LARGE = 1 << 14  # samples of a tile that is decoded alone, as soon as its packets are there
+_SHARE = 0.5  # of the smaller tiles left, decoded together: single tiles take longer
 _PAUSE = 0.004  # seconds to send requests first: threads of Python take turns
 
 
@@ -68,6 +72,7 @@ class EarlyDecode:
         self._pieces, self._image, self._selection = pieces, image, selection
         self._decoder, self._target = decoder, target
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="jp2batch-early")
+        self._are_large = selection.area.height * selection.area.width >= _LARGE * len(selection.tiles)
         self._check = current_check()
         self._parts: dict[int, TilePartHeader] = {}
         self._begun = set[int]()
@@ -90,10 +95,13 @@ class EarlyDecode:
             self._parts[part.sot.tile] = part
 
     def begin(self) -> None:
-        """Begin to decode tiles already read, if they are many."""
-        if len(self._parts) >= max(1, _SHARE * (len(self._selection.tiles) - len(self._begun))):
-            self._running.append(self._pool.submit(self._decode, self._parts, self._pieces.snapshot()))
-            self._begun.update(self._parts)
+        """Begin to decode tiles already read, if they are many or large."""
+        if self._are_large:
+            with contextlib.suppress(CorruptImage):
+                for number in self._complete(self._parts, self._pieces):
+                    self._submit({number: self._parts.pop(number)})
+        elif len(self._parts) >= max(1, _SHARE * (len(self._selection.tiles) - len(self._begun))):
+            self._submit(self._parts)
             self._parts = {}
 
     def before(self, fetch: Callable[[Sequence[Wanted]], None]) -> Callable[[Sequence[Wanted]], None]:
@@ -105,24 +113,37 @@ class EarlyDecode:
 
         return fetch_meanwhile
 
-    def finish(self, reading: ResolvedRead) -> set[int]:
-        """Return the tiles in place for a resolved read."""
+    def finish(self, reading: ResolvedRead, fetch: Callable[[Sequence[Wanted]], None]) -> set[int]:
+        """Return the tiles in place for a resolved read.
+
+        Packets still missing are fetched meanwhile.
+        """
+        if reading.unit == "packets":
+            run_steps(fetch_ranges(self._pieces, wanted_ranges(reading.tiles.values())), self.before(fetch))
         decoded: dict[int, Tile] = {}
         for future in self._running:
             with contextlib.suppress(Exception):  # the bytes were not proven; decoding them again will tell
                 decoded |= future.result()
         return {number for number, tile in decoded.items() if _is_same(tile, reading.tiles.get(number))}
 
-    def _decode(self, parts: Mapping[int, TilePartHeader], pieces: SparseFile) -> dict[int, Tile]:
-        """Decode tiles read completely; return those without a warning."""
-        time.sleep(_PAUSE)
-        header = self._image.header
-        located, _ = locate_all(header, {number: (part,) for number, part in parts.items()}, self._selection)
-        tiles = {
+    def _submit(self, parts: Mapping[int, TilePartHeader]) -> None:
+        self._running.append(self._pool.submit(self._decode, parts, self._pieces.snapshot()))
+        self._begun.update(parts)
+
+    def _complete(self, parts: Mapping[int, TilePartHeader], pieces: SparseFile) -> dict[int, Tile]:
+        """Return the tiles whose packets have been read."""
+        alone = {number: (part,) for number, part in parts.items()}
+        located, _ = locate_all(self._image.header, alone, self._selection)
+        return {
             number: Tile((parts[number],), packets)
             for number, packets in located.items()
             if all(pieces.covers(*span) for span in packets.ranges())
         }
+
+    def _decode(self, parts: Mapping[int, TilePartHeader], pieces: SparseFile) -> dict[int, Tile]:
+        """Decode tiles read completely; return those without a warning."""
+        time.sleep(_PAUSE)
+        header, tiles = self._image.header, self._complete(parts, pieces)
         reading = ResolvedRead(self._selection, "walk", tiles, ())
         decoded: dict[int, Tile] = {}
         for block in tile_runs(header, tiles, self._decoder.most_tiles(header)):

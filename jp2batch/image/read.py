@@ -200,7 +200,7 @@ def _read(
             check_size(opened, selection, reading.unit)
             opened.question(reading)
             known = _learned(opened, reading)  # before decoding, which drops bytes from memory
-            decoded = early.finish(reading) if early is not None else set()
+            decoded = early.finish(reading, opened.fetch) if early is not None else set()
         try:
             warnings = _decode(opened, target, reading, threads, decoded)
         except CorruptImage as error:

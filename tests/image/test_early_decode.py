@@ -44,8 +44,8 @@ def counts(monkeypatch) -> list[int]:
     counts: list[int] = []
     finish = EarlyDecode.finish
 
-    def counted(self, reading):
-        tiles = finish(self, reading)
+    def counted(self, reading, fetch):
+        tiles = finish(self, reading, fetch)
         counts.append(len(tiles))
         return tiles
 
@@ -76,6 +76,40 @@ def test_pixels_are_exact_with_most_tiles_decoded_early(way, rlevel, counts):
         np.testing.assert_array_equal(read(rlevel, window), TILES.oracle.window(rlevel, window))
 
 
+@pytest.mark.parametrize("way", ["walk", "interpolation"])
+@pytest.mark.parametrize("window", [Window((5, 60), (3, 77)), Window((5, 30), (3, 77))])
+def test_large_tiles_are_decoded_as_their_packets_come(way, window, counts, monkeypatch):
+    monkeypatch.setattr(early_decode, "_LARGE", 1)
+    with forced(way):
+        np.testing.assert_array_equal(read(1, window), TILES.oracle.window(1, window))
+    assert counts[-1] >= 2
+    with forced(way):
+        np.testing.assert_array_equal(read(2), TILES.oracle.at(2))
+    assert counts[-1] >= TILE_COUNT // 2
+
+
+def test_missing_packets_are_fetched_while_others_are_decoded(monkeypatch):
+    """Let a decode last until the packets of the last tiles are requested."""
+    requested = threading.Event()
+    monkeypatch.setattr(early_decode, "_LARGE", 1)
+    opened = OpenImage.start(MemorySource(TILES.data, profile=DEAR))
+
+    def target(*_):
+        assert requested.wait(10)
+        return []
+
+    def fetch(ranges):
+        requested.set()
+        opened.fetch(ranges)
+
+    with forced("walk"), early_decode_of(opened, target) as early:
+        query = opened.query(opened.selected(1), early.announce)
+        reading = run_steps(plan_read(query, "packets", headers_only=False), early.before(opened.fetch))
+        opened.pieces.drop(reading.tiles[TILE_COUNT - 1].packets.ranges())
+        assert early.finish(reading, fetch) >= set(range(1, TILE_COUNT - 9))
+    assert requested.is_set()
+
+
 @pytest.mark.parametrize("store", [StoreCosts(latency=0, bandwidth=1e9, connections=8), DEAR], ids=["local", "store"])
 def test_only_stores_wait(store, counts):
     with forced("walk"):
@@ -91,15 +125,15 @@ def test_tiles_at_other_bytes_are_decoded_again(monkeypatch):
     with forced("walk"), early_decode_of(opened, lambda *_: []) as early:
         query = opened.query(selection, early.announce)
         reading = run_steps(plan_read(query, "packets", headers_only=False), early.before(opened.fetch))
-        tiles = early.finish(reading)
+        tiles = early.finish(reading, opened.fetch)
         assert tiles
         number = min(tiles)
         tile = reading.tiles[number]
         moved = replace(tile.packets, starts=tile.packets.starts + 1)
         others = {**reading.tiles, number: tile._replace(packets=moved)}
-        assert early.finish(replace(reading, tiles=others)) == tiles - {number}
+        assert early.finish(replace(reading, tiles=others), opened.fetch) == tiles - {number}
         del others[number]
-        assert early.finish(replace(reading, tiles=others)) == tiles - {number}
+        assert early.finish(replace(reading, tiles=others), opened.fetch) == tiles - {number}
 
 
 @pytest.mark.parametrize("problem", ["warning", "error", "bug"])
@@ -117,7 +151,7 @@ def test_tiles_that_trouble_the_decoder_do_not_count(problem):
     with forced("walk"), early_decode_of(opened, target) as early:
         query = opened.query(selection, early.announce)
         reading = run_steps(plan_read(query, "packets", headers_only=False), early.before(opened.fetch))
-        assert early.finish(reading) == set()
+        assert early.finish(reading, opened.fetch) == set()
 
 
 def test_a_search_that_fails_leaves_no_thread(monkeypatch):
@@ -152,11 +186,11 @@ def test_a_tile_is_begun_once():
     with forced("walk"), early_decode_of(opened, lambda codestream, _: codestreams.append(codestream) or []) as early:
         query = opened.query(opened.selected(1), early.announce)
         reading = run_steps(plan_read(query, "packets", headers_only=False), early.before(opened.fetch))
-        tiles = early.finish(reading)
+        tiles = early.finish(reading, opened.fetch)
         for tile in tiles:
             early.announce(reading.tiles[tile].parts[0])
         early.begin()
-        assert early.finish(reading) >= tiles
+        assert early.finish(reading, opened.fetch) >= tiles
     samples = sum(codestream.area.height * codestream.area.width for codestream in codestreams)
     assert samples <= TILES.oracle.at(1).size
 

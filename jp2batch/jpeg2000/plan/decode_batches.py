@@ -5,6 +5,7 @@ They bound the memory of a read.
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 from jp2batch.core.ranges import ByteRange, merged
 from jp2batch.jpeg2000.assemble import TileBlock, block_tiles, tile_blocks, tile_runs
@@ -21,7 +22,7 @@ class Batch:
     """Blocks whose bytes are fetched together."""
 
     blocks: tuple[TileBlock, ...]
-    """Blocks of tiles, each decoded separately."""
+    """Blocks of tiles, each decoded separately; the largest first."""
     ranges: tuple[ByteRange, ...]
     """Byte ranges needed by the blocks, sorted."""
 
@@ -58,16 +59,23 @@ def read_batch(pieces: SparseFile, batch: Batch) -> Steps[None]:
 
 
 def _batches(image: Image, reading: ResolvedRead, blocks: list[TileBlock]) -> Iterator[Batch]:
-    together: list[TileBlock] = []
+    together: list[tuple[int, TileBlock]] = []
     ranges: list[ByteRange] = []
-    size = 0
     for block in blocks:
         own = wanted_ranges(block_tiles(image.header, reading, block))
-        together.append(block)
+        together.append((sum(span.size for span in own), block))
         ranges += own
-        size += sum(span.size for span in own)
-        if size >= BATCH:
-            yield Batch(tuple(together), tuple(merged(ranges)))
-            together, ranges, size = [], [], 0
+        if sum(size for size, _ in together) >= BATCH:
+            yield _batch(together, ranges)
+            together, ranges = [], []
     if together:
-        yield Batch(tuple(together), tuple(merged(ranges)))
+        yield _batch(together, ranges)
+
+
+def _batch(sized: list[tuple[int, TileBlock]], ranges: list[ByteRange]) -> Batch:
+    """Return a batch of blocks, given with their bytes.
+
+    Threads end together if the longest work comes first.
+    """
+    ordered = sorted(sized, key=itemgetter(0), reverse=True)
+    return Batch(tuple(block for _, block in ordered), tuple(merged(ranges)))

@@ -155,14 +155,16 @@ class EarlyDecode:
 
 
 def _is_same(tile: Tile, other: Tile | None) -> bool:
-    """Return whether two tiles have the same packets at the same bytes."""
+    """Return whether two tiles have the same packets at the same bytes.
+
+    They are results for one tile. Without marker segments of its own, the main header alone chooses its packets.
+    """
     if other is None or len(other.parts) != 1 or other.parts[0].segments or tile.parts[0].segments:
         return False
     one, two = tile.packets, other.packets
     return (
         isinstance(one, TilePackets)
         and isinstance(two, TilePackets)
-        and one.choice is two.choice
         and np.array_equal(one.starts, two.starts)
         and np.array_equal(one.stops, two.stops)
     )

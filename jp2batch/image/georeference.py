@@ -45,7 +45,7 @@ def corner_transform(
 def is_invertible(transform: Transform) -> bool:
     """Return whether a transform is finite and has an inverse."""
     a, b, _, d, e, _ = transform
-    return all(map(math.isfinite, transform)) and a * e - b * d != 0
+    return all(map(math.isfinite, transform)) and 0 < abs(a * e - b * d) < math.inf
 
 
 def coordinates(

@@ -21,10 +21,10 @@ from jp2batch.image.fetch import fetch, fetcher, run_steps
 from jp2batch.image.georeference import Georeference
 from jp2batch.image.index import siblings
 from jp2batch.jpeg2000.assemble import whole_file
-from jp2batch.jpeg2000.geometry.grid import Selection, select
+from jp2batch.jpeg2000.geometry.grid import Selection, select, tile_count
 from jp2batch.jpeg2000.locate.image_index import ImageIndex, build_index
 from jp2batch.jpeg2000.locate.tile_parts import StaleIndex, TilePartExtent, TilePartHandler, ignore_part
-from jp2batch.jpeg2000.plan.estimates import expected_bytes
+from jp2batch.jpeg2000.plan.estimates import MANY_TILES, expected_bytes
 from jp2batch.jpeg2000.plan.planner import ReadQuery, check_whole, plan_read, rank_strategies, read_image, why_whole
 from jp2batch.jpeg2000.plan.resolved_read import Image, Precision, ResolvedRead
 from jp2batch.jpeg2000.syntax.channels import Channel, channels
@@ -129,7 +129,7 @@ class OpenImage:
             The read depends on headers that would not be checked.
         """
         if self.from_index and self.shared_index and self.shared_index.unverified:
-            _refuse_whole(reading.reasons[0] if reading.unit == "file" else "")
+            _refuse_whole("; ".join(reading.reasons) or "its tiles are unknown" if reading.unit == "file" else "")
             claims, others = divide_claims(self.shared_index, self.image, reading)
             if others and reading.located_by == "walk":
                 raise StaleIndex("the walk may have passed headers of the index")
@@ -175,8 +175,8 @@ class OpenImage:
         header, sibling = self.image.header, None
         if not (self.places or header.tile_parts):
             sibling = siblings.sibling_lengths(self.source, header)
-        fits = decoder_memory(self.decoder, header, selection, "file") <= 2 * config.max_result()
-        store = self.source.profile
+        few, store = tile_count(header.siz) < MANY_TILES, self.source.profile
+        fits = few or decoder_memory(self.decoder, header, selection, "file") <= 2 * config.max_result()
         return ReadQuery(self.pieces, self.image, selection, store, limit, self.places, sibling, fits, announce)
 
     def reading(self, selection: Selection, at_best: Precision, early: EarlyDecode | None = None) -> ResolvedRead:
@@ -237,7 +237,7 @@ def _refuse_whole(reason: str) -> None:
     Only headers of located tile-parts are compared with the file.
     """
     if reason:
-        raise StaleIndex(f"the file is read whole, {reason}")
+        raise StaleIndex(f"the file is read whole: {reason}")
 
 
 def with_image(source: Source, act: Callable[[OpenImage], T], *, image_index: ImageIndex | None = None) -> T:

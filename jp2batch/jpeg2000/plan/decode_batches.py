@@ -61,13 +61,16 @@ def read_batch(pieces: SparseFile, batch: Batch) -> Steps[None]:
 def _batches(image: Image, reading: ResolvedRead, blocks: list[TileBlock]) -> Iterator[Batch]:
     together: list[tuple[int, TileBlock]] = []
     ranges: list[ByteRange] = []
+    total = 0
     for block in blocks:
         own = wanted_ranges(block_tiles(image.header, reading, block))
-        together.append((sum(span.size for span in own), block))
+        size = sum(span.size for span in own)
+        together.append((size, block))
         ranges += own
-        if sum(size for size, _ in together) >= BATCH:
+        total += size
+        if total >= BATCH:
             yield _batch(together, ranges)
-            together, ranges = [], []
+            together, ranges, total = [], [], 0
     if together:
         yield _batch(together, ranges)
 

@@ -19,7 +19,8 @@ _LARGEST_GUESS = 64 << 10  # bytes of packets read ahead: beyond, reading PLT fi
 _MUCH_OF_A_TILE = 1 / 3  # of its largest precincts, and over half of its bytes
 _LARGEST_IN_PARTS = 128 << 20  # bytes: about a 10 m band; nothing else of the read takes as much
 SMALL_TILES = "its many tiles are small: they are decoded fastest together"
-_MANY_TILES = 1000
+MANY_TILES = 1000
+"""Tiles from which decoding the whole file may take less time."""
 _EACH_TILE, _EACH_SAMPLE = 3.2e-5, 7e-8  # seconds lost by planning each tile; by decoding samples in one thread
 LARGEST_AHEAD = 16 << 20
 """Limit of bytes to read ahead for whole tiles.
@@ -70,7 +71,7 @@ def favors_whole_file(header: MainHeader, codestream: ByteRange, selection: Sele
     Planning and assembling each of many small tiles takes longer than decoding them.
     """
     tiles = tile_count(header.siz)
-    if tiles < _MANY_TILES or selection.parts or len(selection.tiles) < tiles:
+    if tiles < MANY_TILES or selection.parts or len(selection.tiles) < tiles:
         return False
     samples = largest_tile(header.siz) * len(header.codings) >> 2 * selection.rlevel
     size, span = expected_bytes(header, codestream, selection), codestream.stop - header.stop

@@ -82,7 +82,7 @@ class ReadQuery:
     sibling: TileLengths | None = None
     """Lengths of the tile-parts of a sibling."""
     whole_fits: bool = True
-    """Whether memory suffices to decode the whole file."""
+    """Whether memory suffices to decode the whole file of many tiles."""
     announce: TilePartHandler = ignore_part
     """Called with tile-parts of the selection, as a search reads them.
 

@@ -141,7 +141,7 @@ class EarlyDecode:
         }
 
     def _decode(self, parts: Mapping[int, TilePartHeader], pieces: SparseFile) -> dict[int, Tile]:
-        """Decode tiles read completely; return those without a warning."""
+        """Decode complete tiles; return the tiles decoded without a warning."""
         time.sleep(_PAUSE)
         header, tiles = self._image.header, self._complete(parts, pieces)
         reading = ResolvedRead(self._selection, "walk", tiles, ())

@@ -142,7 +142,8 @@ def _rehearse(opened: OpenImage, selection: Selection) -> ReadPlan | None:
         if not opened.pieces.covers(0, opened.pieces.size):
             return None
         located_by, precision = "whole", "file"
-        reasons = tuple(filter(None, [why_whole(opened.query(selection))]))
+        reason = why_whole(opened.query(selection))
+        reasons = (reason,) if reason else ()
     else:
         located_by, precision, reasons = reading.located_by, reading.precision, reading.reasons
     return replace(_plan(opened, selection, rehearsal.cost, located_by, precision), reasons=reasons)

@@ -35,6 +35,8 @@ from jp2batch.storage.source import Source, Version
 
 T = TypeVar("T")
 
+_READ_WHOLE = "a file read whole is not compared with an index"
+
 
 @dataclass(frozen=True, slots=True)
 class OpenImage:
@@ -129,7 +131,8 @@ class OpenImage:
             The read depends on headers that would not be checked.
         """
         if self.from_index and self.shared_index and self.shared_index.unverified:
-            _refuse_whole("; ".join(reading.reasons) or "its tiles are unknown" if reading.unit == "file" else "")
+            if reading.unit == "file":
+                raise StaleIndex(_READ_WHOLE)
             claims, others = divide_claims(self.shared_index, self.image, reading)
             if others and reading.located_by == "walk":
                 raise StaleIndex("the walk may have passed headers of the index")
@@ -175,9 +178,20 @@ class OpenImage:
         header, sibling = self.image.header, None
         if not (self.places or header.tile_parts):
             sibling = siblings.sibling_lengths(self.source, header)
-        few, store = tile_count(header.siz) < MANY_TILES, self.source.profile
-        fits = few or decoder_memory(self.decoder, header, selection, "file") <= 2 * config.max_result()
-        return ReadQuery(self.pieces, self.image, selection, store, limit, self.places, sibling, fits, announce)
+        fits = True
+        if tile_count(header.siz) >= MANY_TILES:
+            fits = decoder_memory(self.decoder, header, selection, "file") <= 2 * config.max_result()
+        return ReadQuery(
+            self.pieces,
+            self.image,
+            selection,
+            self.source.profile,
+            limit,
+            self.places,
+            sibling=sibling,
+            whole_fits=fits,
+            announce=announce,
+        )
 
     def reading(self, selection: Selection, at_best: Precision, early: EarlyDecode | None = None) -> ResolvedRead:
         """Resolve a selection into byte ranges.
@@ -192,8 +206,8 @@ class OpenImage:
         if selection.runs is not None:
             selection = replace(selection, runs=None)  # the bytes depend on its rectangles alone
         told = self.shared_index if self.from_index and at_best == "packets" else None
-        if told is not None and told.unverified:
-            _refuse_whole(why_whole(self.query(selection)))
+        if told is not None and told.unverified and why_whole(self.query(selection)):
+            raise StaleIndex(_READ_WHOLE)
         if told is not None and (before := index.recall_reading(self.source, told, selection)) is not None:
             return before
         announce, fetch = (ignore_part, self.fetch) if early is None else (early.announce, early.before(self.fetch))
@@ -229,15 +243,6 @@ class OpenImage:
         except CorruptImage as error:
             raise CorruptImage("", f"{error.problem}; {self.image.misplaced}", "fetch the file again") from None
         return tuple(Channel(one.bits, one.signed, in_palette=one.signed) for one in found)
-
-
-def _refuse_whole(reason: str) -> None:
-    """Refuse an unverified index, if a file is read whole.
-
-    Only headers of located tile-parts are compared with the file.
-    """
-    if reason:
-        raise StaleIndex(f"the file is read whole: {reason}")
 
 
 def with_image(source: Source, act: Callable[[OpenImage], T], *, image_index: ImageIndex | None = None) -> T:

@@ -38,8 +38,8 @@ def pixels(side: int) -> np.ndarray:
 
 
 @functools.cache
-def image(tile: int = 16, layers: int = 1) -> bytes:
-    return encode(pixels(TILES * tile), Coding(tile=(tile, tile), bits=15, levels=2, precincts=None, layers=layers))
+def image(tile: int = 16) -> bytes:
+    return encode(pixels(TILES * tile), Coding(tile=(tile, tile), bits=15, levels=2, precincts=None))
 
 
 def read(data: bytes, rlevel: int, window: Window | None = None, store=LOCAL) -> Pixels:

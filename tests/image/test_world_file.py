@@ -101,6 +101,7 @@ def test_numbers_are_those_of_gdal(tmp_path, content):
         b"nan\n0\n0\n-2\n1\n2",
         b"1e400\n0\n0\n-2\n1\n2",
         b"1\n1\n1\n1\n0\n0",
+        b"1e200\n0\n0\n-1e200\n1\n2",
         b"1_0\n0\n0\n-2\n1\n2",
         NORTH_UP + b" " * 5000,
     ],

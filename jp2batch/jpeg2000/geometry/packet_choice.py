@@ -42,11 +42,6 @@ class TilePackets:
         """Approximate size in memory, in bytes."""
         return self.starts.nbytes + self.stops.nbytes
 
-    @property
-    def span(self) -> int:
-        """Bytes from the first packet to the end of the last."""
-        return int(self.stops[-1]) - int(self.starts[0]) if len(self.starts) else 0
-
     def ranges(self) -> list[ByteRange]:
         """Return the byte ranges of the packets, sorted and merged."""
         return merged_ranges(self.starts, self.stops)

@@ -66,9 +66,9 @@ def guess_ahead(header: MainHeader, codestream: ByteRange, selection: Selection,
 
 
 def favors_whole_file(header: MainHeader, codestream: ByteRange, selection: Selection, store: StoreCosts) -> bool:
-    """Return whether to decode the whole file, since its tiles are small.
+    """Return whether decoding the whole file is faster than tile by tile.
 
-    Planning and assembling each of many small tiles takes longer than decoding them.
+    Planning and assembling each of many small tiles takes longer than decoding it.
     """
     tiles = tile_count(header.siz)
     if tiles < MANY_TILES or selection.parts or len(selection.tiles) < tiles:

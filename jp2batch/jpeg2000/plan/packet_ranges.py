@@ -19,7 +19,6 @@ from jp2batch.jpeg2000.syntax.markers import Marker
 from jp2batch.jpeg2000.syntax.pointers import PacketLengths
 
 NO_PLT = "no usable PLT"
-NOT_ADDED_UP = "PLT does not add up to Psot"
 _CHANGES = "a tile changes its coding or progression"
 _MOST_LAYERS = 65535
 _AT_ONCE = 1 << 16  # packets located together
@@ -60,22 +59,25 @@ def locate_all(
         Reasons of the uncertainty.
     """
     packets: dict[int, TilePackets] = {}
-    reasons = dict[str, None]()
     alike: dict[tuple[int, int], list[int]] = {}
+    alone: list[int] = []
     shapes, whole = TileShapes(header), WholeTiles(header.siz, selection)
     for tile, parts in tiles.items():
         if len(parts) == 1 and parts[0].has_only_plt and header.changes is not None and tile in whole:
             alike.setdefault(shapes[tile], []).append(tile)
         else:
-            found, reason = locate_packets(header, parts, selection)
-            packets.update({tile: found} if found else {})
-            reasons.update({reason: None} if reason else {})
+            alone.append(tile)
     for group in alike.values():
-        parts_alike = [tiles[tile][0] for tile in group]
-        choice, reason = _choice(header, parts_alike[:1], selection, set(map(len, map(_lengths, parts_alike))))
-        located = _located_alike(choice, parts_alike) if choice else None
-        packets.update(located or {})
-        reasons.update({reason or NOT_ADDED_UP: None} if located is None else {})
+        located = _located_alike(header, [tiles[tile][0] for tile in group], selection)
+        if located is None:
+            alone += group  # each has its own reason
+        else:
+            packets.update(located)
+    reasons = dict[str, None]()
+    for tile in alone:
+        found, reason = locate_packets(header, tiles[tile], selection)
+        packets.update({tile: found} if found else {})
+        reasons.update({reason: None} if reason else {})
     return packets, list(reasons)
 
 
@@ -96,20 +98,25 @@ def _choice(
     return choose_packets(order, wanted_precincts(header, selection, tile, grids)), ""
 
 
-def _located_alike(choice: PacketChoice, parts: Sequence[TilePartHeader]) -> dict[int, TilePackets] | None:
-    """Return the packets of tiles with the same choice.
+def _located_alike(
+    header: MainHeader, parts: Sequence[TilePartHeader], selection: Selection
+) -> dict[int, TilePackets] | None:
+    """Return the packets of tiles of equal shape.
 
-    Each tile has a single tile-part. None if the lengths of a tile do not add up.
+    Each tile has a single tile-part. None if the packet lengths of a tile are of another number, or do not add up.
     """
+    choice, _ = _choice(header, parts[:1], selection, set(map(len, map(_lengths, parts))))
+    if choice is None:
+        return None
     count = len(choice.order)
     step = max(1, _AT_ONCE // max(1, count))
     found: dict[int, TilePackets] = {}
     for some in (parts[first : first + step] for first in range(0, len(parts), step)):
         lengths = np.concatenate(list(map(_lengths, some))).reshape(len(some), count)
         bounds = np.array([(part.data, part.stop) for part in some])
-        stops = np.cumsum(lengths, axis=1) + bounds[:, :1]
         if (bounds[:, 0] + lengths.sum(axis=1) != bounds[:, 1]).any():
             return None
+        stops = np.cumsum(lengths, axis=1) + bounds[:, :1]
         starts, stops = (stops - lengths)[:, choice.places], stops[:, choice.places]
         for part, *own in zip(some, starts, stops, strict=True):
             found[part.sot.tile] = TilePackets(choice, *own)
@@ -175,5 +182,5 @@ def _obstacle(header: MainHeader, parts: Sequence[TilePartHeader]) -> str:
         if part.packet_lengths is None:
             return NO_PLT
         if part.data + int(part.packet_lengths.sum()) != part.stop:
-            return NOT_ADDED_UP
+            return "PLT does not add up to Psot"
     return ""

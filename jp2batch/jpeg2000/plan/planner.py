@@ -112,9 +112,9 @@ def plan_read(query: ReadQuery, at_best: Precision, *, headers_only: bool) -> St
     pieces, image, selection, store = query.pieces, query.image, query.selection, query.store
     free = replace(store, latency=0)
     ahead = guess_ahead(image.header, image.container.codestream, selection, free if headers_only else store)
-    reasons = list(filter(None, [why_whole(query, headers_only=headers_only)]))
-    found = rank_strategies(query, headers_only=headers_only)
-    for way in [] if reasons or at_best == "file" else found:
+    reason = why_whole(query, headers_only=headers_only)
+    reasons = [reason] if reason else []
+    for way in [] if reason or at_best == "file" else rank_strategies(query, headers_only=headers_only):
         try:
             located = yield from _locate(way, query, ahead)
         except InconsistentFile as doubt:

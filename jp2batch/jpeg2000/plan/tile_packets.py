@@ -101,8 +101,8 @@ class TileResolver:
 
         They take a round more, at least.
         """
-        least = 2 * self.store.latency * self.store.bandwidth + (1 << 20)
-        return packets.span > least and int((packets.stops - packets.starts).sum()) > least
+        size = int((packets.stops - packets.starts).sum())
+        return size > 2 * self.store.latency * self.store.bandwidth + (1 << 20)
 
     def _worthwhile(self, queries: Sequence[ChainQuery], packets: Mapping[int, TilePackets]) -> bool:
         """Return whether reading packet headers costs less than it saves.

@@ -38,13 +38,17 @@ def images(product) -> list[Path]:
 @pytest.fixture
 def manifest(images, tmp_path) -> Path:
     """Return a manifest of 200 different items."""
-    rows = [
+    return write_rows(tmp_path / "manifest.ndjson", windows(images, 17)[:200])
+
+
+def windows(images: list[Path], count: int) -> list[dict[str, object]]:
+    """Return rows of `count` windows, up to 50, of each image at two levels."""
+    return [
         {"Path": str(image), "rlevel": level, "window": f"{row}:{row + 70},{3 * row}:170"}
         for image in images
         for level in (0, 1)
-        for row in range(17)
+        for row in range(count)
     ]
-    return write_rows(tmp_path / "manifest.ndjson", rows[:200])
 
 
 # The store
@@ -155,7 +159,9 @@ def test_a_limit_of_file_sizes_does_what_a_full_disk_does(manifest, tmp_path):
 # Workers
 
 
-def test_workers_killed_five_times_cost_no_item(manifest, tmp_path):
+def test_workers_killed_five_times_cost_no_item(images, tmp_path):
+    """Kill them early in a long run: it must not end before the last kill, however late this process is."""
+    manifest = write_rows(tmp_path / "manifest.ndjson", windows(images, 50))
     records, chance = tmp_path / "out/records.ndjson", random.Random(4)
     process = start(manifest, "-o", f"{tmp_path}/out/", "--workers", 2)
     kills = 0

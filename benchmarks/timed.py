@@ -6,6 +6,7 @@ import hashlib
 import re
 import resource
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -87,16 +88,29 @@ def timed(read: Read, warm_up: str) -> Taken:
 
 @contextlib.contextmanager
 def decoding_time() -> Iterator[list[float]]:
-    """Collect the processor times of decodes by jp2batch in a `with` block."""
+    """Collect the processor times of decodes by jp2batch in a `with` block.
+
+    While any decode uses threads of its own, the time of the whole process counts.
+    """
     taken: list[float] = []
     decode: Any = OpenJpegDecoder.decode
+    lock, under_way, since = threading.Lock(), 0, 0.0
 
-    def timed_decode(*args: Any, **options: Any) -> Any:
+    def timed_decode(*args: Any, threads: int, **options: Any) -> Any:
+        nonlocal under_way, since
         begin = time.thread_time()
+        if threads > 1:
+            with lock:
+                under_way, since = under_way + 1, since if under_way else time.process_time()
         try:
-            return decode(*args, **options)
+            return decode(*args, threads=threads, **options)
         finally:
-            taken.append(time.thread_time() - begin)
+            if threads == 1:
+                taken.append(time.thread_time() - begin)
+            else:
+                with lock:
+                    under_way -= 1
+                    taken.extend([] if under_way else [time.process_time() - since])
 
     own: Any = OpenJpegDecoder
     own.decode = timed_decode

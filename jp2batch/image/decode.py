@@ -15,7 +15,7 @@ from jp2batch.core.errors import CorruptImage, ImageTooLarge
 from jp2batch.core.giving_up import current_check
 from jp2batch.image.decoder import Decoder, Samples
 from jp2batch.jpeg2000.assemble import Codestream, assemble, in_jp2, whole_file
-from jp2batch.jpeg2000.geometry.grid import Rect, image_area, tile_count
+from jp2batch.jpeg2000.geometry.grid import Rect, ceil_div, image_area, tile_count
 from jp2batch.jpeg2000.geometry.sparse import SampleSink, around
 from jp2batch.jpeg2000.plan.decode_batches import Batch, batches
 from jp2batch.jpeg2000.plan.resolved_read import Image, ResolvedRead
@@ -27,8 +27,8 @@ Target = Callable[[Codestream, int], list[str]]
 
 The number is that of threads.
 """
-_WORTH_THREADS = 1 << 19
-"""Samples of a single tile from which the decoder's own threads pay."""
+_EACH_THREAD = 1 << 14
+"""Bytes of a codestream for each of the decoder's own threads: for less, they do not pay."""
 
 
 def decode(
@@ -51,7 +51,7 @@ def decode(
     read : callable
         Fetches the bytes of a batch that `pieces` lacks.
     threads : int
-        Number of blocks to decode concurrently, or of the decoder's own threads for a single tile.
+        Number of blocks to decode concurrently. Few blocks are decoded in threads of the decoder as well.
     decoded : collection of int
         Tiles already in place.
 
@@ -67,7 +67,7 @@ def decode(
     """
     check = current_check()
 
-    def decode_codestream(codestream: Codestream, own_threads: int = 1) -> list[str]:
+    def decode_codestream(codestream: Codestream, own_threads: int) -> list[str]:
         check()
         return target(codestream, own_threads)
 
@@ -76,16 +76,15 @@ def decode(
             check()
             yield in_jp2(assemble(pieces, image, reading, block), image.container)
 
-    alone = threads if len(reading.selection.tiles) == 1 else 1
     if reading.unit == "file":
-        alone = alone if tile_count(image.header.siz) == 1 else 1
-        return decode_codestream(whole_file(pieces, image, reading.selection.rlevel), alone)
+        tiles = tile_count(image.header.siz)
+        return decode_codestream(whole_file(pieces, image, reading.selection.rlevel), own_threads(threads, tiles))
     todo = batches(image, reading, threads, decoder.most_tiles(image.header), decoded)
     if not todo:
         return []
     if len(todo) == 1 and (threads == 1 or len(todo[0].blocks) == 1):
         read(todo[0])
-        return _joined(decode_codestream(one, alone) for one in assembled(todo[0]))
+        return _joined(decode_codestream(one, threads) for one in assembled(todo[0]))
     with ThreadPoolExecutor(threads, thread_name_prefix="jp2batch-decode") as pool:
         try:
             warnings: list[str] = []
@@ -93,7 +92,8 @@ def decode(
             for batch in todo:
                 read(batch)
                 # assembled in the thread that fills pieces: decoding threads share nothing
-                before, running = running, [pool.submit(decode_codestream, one) for one in assembled(batch)]
+                own = own_threads(threads, len(batch.blocks))
+                before, running = running, [pool.submit(decode_codestream, one, own) for one in assembled(batch)]
                 if batch is not todo[-1]:
                     pieces.drop(batch.ranges)  # the file is never held whole
                 warnings += _joined(future.result() for future in before)
@@ -101,6 +101,14 @@ def decode(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def own_threads(threads: int, blocks: int) -> int:
+    """Return the number of the decoder's own threads for each of some blocks.
+
+    More than one for few blocks, which differ in length: a thread without a block would wait for the longest.
+    """
+    return min(threads, ceil_div(2 * threads, blocks))
 
 
 def into_array(decoder: Decoder, area: Rect, out: NDArray[np.generic]) -> Target:
@@ -148,8 +156,7 @@ def _decode_part(
     part = codestream.area if border is None else codestream.part(inside, border)
     grid = codestream.on_grid(part) if part != codestream.area else None
     origin = inside.y0 - part.y0, inside.x0 - part.x0
-    if len(target) * part.height * part.width < _WORTH_THREADS:
-        threads = 1
+    threads = max(1, min(threads, len(codestream.data) // _EACH_THREAD))
     return decoder.decode(codestream.data, target, reduce=codestream.reduce, origin=origin, area=grid, threads=threads)
 
 

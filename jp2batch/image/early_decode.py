@@ -16,7 +16,7 @@ import numpy as np
 
 from jp2batch.core.errors import CorruptImage
 from jp2batch.core.giving_up import current_check
-from jp2batch.image.decode import Target
+from jp2batch.image.decode import Target, own_threads
 from jp2batch.image.decoder import Decoder
 from jp2batch.image.fetch import run_steps
 from jp2batch.jpeg2000.assemble import assemble, in_jp2, tile_runs
@@ -72,6 +72,7 @@ class EarlyDecode:
         self._pieces, self._image, self._selection = pieces, image, selection
         self._decoder, self._target = decoder, target
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="jp2batch-early")
+        self._own_threads = own_threads(threads, len(selection.tiles))
         self._are_large = selection.area.height * selection.area.width >= _LARGE * len(selection.tiles)
         self._check = current_check()
         self._parts: dict[int, TilePartHeader] = {}
@@ -149,7 +150,7 @@ class EarlyDecode:
         for block in tile_runs(header, tiles, self._decoder.most_tiles(header)):
             self._check()
             codestream = in_jp2(assemble(pieces, self._image, reading, block), self._image.container)
-            if not self._target(codestream, 1):
+            if not self._target(codestream, self._own_threads):
                 decoded |= {number: tiles[number] for number in block.tiles(header)}
         return decoded
 

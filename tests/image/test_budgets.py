@@ -183,6 +183,28 @@ def test_a_window_takes_only_the_precincts_that_it_touches():
     assert np.mean(sizes[500]) <= 900_000
 
 
+@pytest.mark.parametrize(
+    ("store", "window", "is_whole"),
+    [
+        (REMOTE, Window((1100, 1600), (1100, 1600)), True),
+        (SLOW, Window((1100, 1600), (1100, 1600)), False),
+        (REMOTE, Window((1100, 1300), (1100, 1300)), False),
+        (REMOTE, Window((900, 1400), (1100, 1600)), False),
+    ],
+    ids=["most of a tile", "slow store", "little of a tile", "some of two tiles"],
+)
+def test_a_window_of_most_of_a_tile_takes_it_whole_where_a_round_costs_more(store, window, is_whole):
+    data, source = twin(tlm=True), Timed(twin(tlm=True), profile=store)
+    pixels = read_from(source, lambda opened: opened.selected(0, window))
+    least = needed(data, 0, window)
+    if is_whole:
+        assert (pixels.stats.requests, source.rounds) == (2, 2)
+        assert pixels.stats.bytes_read <= 1.5 * least + 8192
+    else:
+        assert source.rounds == 3
+        assert pixels.stats.bytes_read <= 1.1 * least + 8192
+
+
 @pytest.mark.parametrize("rlevel", range(5))
 def test_fewer_levels_never_take_more_bytes(rlevel):
     data = twin(tlm=True)
@@ -192,7 +214,11 @@ def test_fewer_levels_never_take_more_bytes(rlevel):
 
 @pytest.mark.parametrize("store", [FREE, REMOTE, SLOW], ids=["free", "remote", "slow"])
 @pytest.mark.parametrize("rlevel", range(5))
-@pytest.mark.parametrize("window", [None, Window((900, 1400), (100, 2600))], ids=["whole", "window"])
+@pytest.mark.parametrize(
+    "window",
+    [None, Window((900, 1400), (100, 2600)), Window((1100, 1600), (1100, 1600))],
+    ids=["whole", "window", "most of a tile"],
+)
 def test_a_read_takes_just_what_an_exact_plan_says(store, rlevel, window):
     for data in (twin(tlm=True), twin(tlm=False), PLAIN.data, WITH_TLM.data):
         if window and len(data) < 1_000_000:

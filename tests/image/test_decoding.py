@@ -62,7 +62,7 @@ def own_threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("choice", pairwise_choices(), ids=choice_id)
 def test_threads_of_openjpeg_change_no_pixel(choice, own_threads: list[int], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(decode, "_WORTH_THREADS", 1)
+    monkeypatch.setattr(decode, "_EACH_THREAD", 1)
     image, rng = made(**choice), np.random.default_rng(7)
     shape = image.oracle.shape[1:]
     for rlevel in range(image.coding.levels + 1):
@@ -72,25 +72,33 @@ def test_threads_of_openjpeg_change_no_pixel(choice, own_threads: list[int], mon
                 source = MemorySource(image.data, profile=FREE)
                 pixels = read_from(source, lambda opened, r=rlevel, w=window: opened.selected(r, w), threads=3)
                 np.testing.assert_array_equal(pixels.values, expected)
-    assert set(own_threads) <= {1, 3}
-    assert 3 in own_threads
+    assert max(own_threads) == 3
 
 
 @pytest.mark.parametrize(
-    ("sizes", "rlevel", "threads", "expected"),
-    [((800, 800), 0, 3, 3), ((800, 800), 0, 1, 1), ((800, 800), 1, 3, 1), ((700, 700), 0, 3, 1), ((800, 400), 0, 3, 1)],
-    ids=["large tile", "in dask", "reduced", "small tile", "several tiles"],
+    ("tile", "most", "threads", "expected"),
+    [(256, 32768, 3, 3), (256, 32768, 1, 1), (256, 2, 3, 1), (192, 32768, 3, 3), (32, 32768, 3, 1)],
+    ids=["a tile", "in dask", "few bytes", "few tiles", "many tiles"],
 )
-def test_a_large_tile_alone_has_all_threads(
-    sizes: tuple[int, int], rlevel: int, threads: int, expected: int, own_threads: list[int]
+def test_few_blocks_are_decoded_in_threads_of_the_decoder(
+    tile: int, most: int, threads: int, expected: int, own_threads: list[int]
 ):
-    """Read an image of a size, in tiles of a size."""
-    size, tile = sizes
-    data = encode(np.zeros((size, size), np.uint16), Coding(tile=(tile, tile)))
+    """Read noise below `most`, in tiles of a size."""
+    noise = np.random.default_rng(5).integers(0, most, (256, 256), np.uint16)
+    data = encode(noise, Coding(tile=(tile, tile)))
     for limit in (0, "1 GiB"):
         with dask.config.set({"jp2batch.max-whole-file": limit}):
-            read_from(MemorySource(data, profile=FREE), lambda opened: opened.selected(rlevel), threads=threads)
-    assert set(own_threads) == {expected}
+            pixels = read_from(MemorySource(data, profile=FREE), lambda opened: opened.selected(0), threads=threads)
+        np.testing.assert_array_equal(pixels.values[0], noise)
+    assert max(own_threads) == expected
+
+
+@pytest.mark.parametrize(
+    ("threads", "blocks", "expected"),
+    [(1, 1, 1), (2, 1, 2), (2, 2, 2), (2, 3, 2), (2, 4, 1), (8, 3, 6), (8, 16, 1), (8, 1000, 1)],
+)
+def test_threads_of_the_decoder_for_a_number_of_blocks(threads: int, blocks: int, expected: int):
+    assert decode.own_threads(threads, blocks) == expected
 
 
 def test_what_is_fetched_is_not_touched_by_threads_that_decode(monkeypatch: pytest.MonkeyPatch):

@@ -14,7 +14,7 @@ from jp2batch.jpeg2000.syntax.sparse_file import SparseFile, Steps, fetch
 
 BATCH = 16 << 20  # bytes per batch: enough to keep connections busy, few compared with a full image
 _BLOCK = 1 << 20  # samples per block: enough to outweigh setting up a codec, few enough to keep cores busy
-_SMALLEST_BLOCK = 1 << 16
+_SMALLEST_BLOCK = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def batches(
     Parameters
     ----------
     threads : int
-        Number of blocks decoded concurrently; a small read is cut into as many.
+        Number of blocks decoded concurrently. A small read is cut into twice as many, as their bytes differ.
     most_tiles : int
         Limit of tiles in a block.
     decoded : collection of int
@@ -49,7 +49,8 @@ def batches(
         left = [tile for tile in reading.tiles if tile not in decoded]
         return list(_batches(image, reading, tile_runs(image.header, left, most_tiles)))
     area = reading.selection.area
-    samples_each = min(_BLOCK, max(_SMALLEST_BLOCK, area.height * area.width // threads))
+    blocks = 2 * threads if threads > 1 else 1
+    samples_each = min(_BLOCK, max(_SMALLEST_BLOCK, area.height * area.width // blocks))
     return list(_batches(image, reading, tile_blocks(image.header, reading, samples_each, most_tiles)))
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from jp2batch.core.costs import StoreCosts
+from jp2batch.core.costs import PRICE, StoreCosts
 from jp2batch.core.ranges import ByteRange
 from jp2batch.jpeg2000.geometry.code_blocks import omits_blocks
 from jp2batch.jpeg2000.geometry.grid import Selection, largest_tile, tile_count, tile_counts
@@ -17,6 +17,8 @@ from jp2batch.jpeg2000.syntax.sparse_file import Ahead
 
 _LARGEST_GUESS = 64 << 10  # bytes of packets read ahead: beyond, reading PLT first is cheaper
 _MUCH_OF_A_TILE = 1 / 3  # of its largest precincts, and over half of its bytes
+_MOST_OF_A_TILE = 1 / 2  # of its largest precincts, and two thirds of its bytes or more
+_FEW_TILES = 4  # of a window: of more, some are wanted by little
 _LARGEST_IN_PARTS = 128 << 20  # bytes: about a 10 m band; nothing else of the read takes as much
 SMALL_TILES = "its many tiles are small: they are decoded fastest together"
 MANY_TILES = 1000
@@ -47,19 +49,24 @@ def guess_ahead(header: MainHeader, codestream: ByteRange, selection: Selection,
 
     If requests are free, it is the rest of the header; otherwise also the packets probably wanted, unless many of these
     bytes may not be needed, or the whole read is large. Of a selection in parts, a tile is read in a request if a third
-    of it is wanted: headers and packets alone would take several. Under a quota of requests, a tile is read in a single
-    one, unless it is larger than a request is worth.
+    of it is wanted: headers and packets alone would take several. A window that wants most of each of its tiles reads
+    them whole, if that costs less than another round. Under a quota of requests, a tile is read in a single one, unless
+    it is larger than a request is worth.
     """
     of_header, of_samples = _expected_header(header), _most_data(header, selection.rlevel)
     most = _LARGEST_IN_PARTS if selection.parts else LARGEST_AHEAD
     largest = max(_LARGEST_GUESS, store.request_worth // 2)
     has_data = store.latency > 0 and expected_bytes(header, codestream, selection) <= most
 
+    takes_most = has_data and _wants_most(header, selection)
+
     def ahead(tile: int, length: int) -> Ahead:
         rest = max(0, length - SOT_SIZE)
         data = min(length >> selection.rlevel, of_samples) if has_data else 0
         if data > largest and (selection.rlevel or _omits(header, selection, tile)):
-            data = data if selection.parts and wanted_share(header, selection, tile) >= _MUCH_OF_A_TILE else 0
+            share = wanted_share(header, selection, tile) if selection.parts or takes_most else 0.0
+            vain = (1 - share) * data * (1 / store.bandwidth + PRICE)  # seconds for bytes that are not wanted
+            data = data if (vain < store.latency if takes_most else share >= _MUCH_OF_A_TILE) else 0
         return Ahead(min(of_header, rest), min(data, max(0, rest - of_header)))
 
     return ahead
@@ -77,6 +84,15 @@ def favors_whole_file(header: MainHeader, codestream: ByteRange, selection: Sele
     size, span = expected_bytes(header, codestream, selection), codestream.stop - header.stop
     more = store.cost(1, codestream.stop) - store.spread_cost(tiles, size, span)
     return more < tiles * (_EACH_TILE - samples * _EACH_SAMPLE)
+
+
+def _wants_most(header: MainHeader, selection: Selection) -> bool:
+    """Return whether a window wants most of the bytes of each of its tiles."""
+    if selection.rlevel or selection.parts or len(selection.tiles) > _FEW_TILES:
+        return False
+    if any(is_coarse(coding, coding.levels) for coding in header.codings):
+        return False
+    return all(wanted_share(header, selection, tile) >= _MOST_OF_A_TILE for tile in selection.tiles)
 
 
 def _omits(header: MainHeader, selection: Selection, tile: int) -> bool:

@@ -54,7 +54,7 @@ class Decoder(Protocol):
         area : (int, int, int, int), optional
             x0, y0, x1, y1 on the reference grid: the part to decode; `origin` counts from its first sample.
         threads : int
-            Threads that it may use, more than one only for a large tile that is decoded alone.
+            Threads that it may use: more than one only if few blocks are decoded.
 
         Raises
         ------

@@ -28,7 +28,7 @@ Target = Callable[[Codestream, int], list[str]]
 The number is that of threads.
 """
 _EACH_THREAD = 1 << 14
-"""Bytes of a codestream for each of the decoder's own threads: for less, they do not pay."""
+"""Bytes of a codestream worth a thread of the decoder."""
 
 
 def decode(
@@ -104,9 +104,9 @@ def decode(
 
 
 def own_threads(threads: int, blocks: int) -> int:
-    """Return the number of the decoder's own threads for each of some blocks.
+    """Return the number of the decoder's own threads for a block.
 
-    More than one for few blocks, which differ in length: a thread without a block would wait for the longest.
+    Few blocks have more than one each: a thread without a block would wait for the longest.
     """
     return min(threads, ceil_div(2 * threads, blocks))
 

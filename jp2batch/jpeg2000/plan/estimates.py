@@ -87,7 +87,7 @@ def favors_whole_file(header: MainHeader, codestream: ByteRange, selection: Sele
 
 
 def _wants_most(header: MainHeader, selection: Selection) -> bool:
-    """Return whether a window wants most of the bytes of each of its tiles."""
+    """Return whether a window wants most of each of its tiles."""
     if selection.rlevel or selection.parts or len(selection.tiles) > _FEW_TILES:
         return False
     if any(is_coarse(coding, coding.levels) for coding in header.codings):

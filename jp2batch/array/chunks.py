@@ -59,8 +59,12 @@ def chunked(array: xr.DataArray, chunks: Any) -> xr.DataArray:
         raise InvalidRequest(source_of(array), problem, f"it has {', '.join(map(str, array.dims))}")
     variable = array.variable
     preferred = array.encoding["preferred_chunks"]
-    cut = preferred if chunks == {} else _automatic(array, chunks, edges)
-    cut = variable.chunk(cut).chunksizes
+    try:
+        cut = preferred if chunks == {} else _automatic(array, chunks, edges)
+        cut = variable.chunk(cut).chunksizes
+    except (ValueError, TypeError) as error:
+        problem = f"it cannot be cut into these chunks ({(str(error) or type(error).__name__).splitlines()[0]})"
+        raise InvalidRequest(source_of(array), problem, 'give lengths by dimension, "auto", or {} for tiles') from None
     if chunks != {}:
         _warn_of_cuts(cut, edges, preferred)
     from jp2batch.array.cut_array import CutArray, LazySamples

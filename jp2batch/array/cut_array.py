@@ -68,20 +68,25 @@ class LazySamples:
 class CutArray(dask.array.Array):
     """A dask array of lazy samples; a field is read once.
 
-    A part of rows and columns has chunks of its own. All results are plain dask arrays.
+    A part of rows and columns has chunks of its own. All results are plain dask arrays, and so is the array itself once
+    something was assigned to it: dask then gives it another name.
     """
 
     samples: LazySamples
-    """The samples behind it."""
+    """The samples behind it, as long as its name is `samples_name`."""
+    samples_name: str
+    """Name of the array of these samples."""
 
     @classmethod
     def of(cls, array: Any, samples: LazySamples) -> "CutArray":
         """Return a dask array with the samples behind it."""
         found: CutArray = cls(array.dask, array.name, array.chunks, meta=array._meta)
-        found.samples = samples
+        found.samples, found.samples_name = samples, found.name
         return found
 
     def __getitem__(self, index: Any) -> Any:
+        if self.name != self.samples_name:
+            return self._cut(index)
         key = index if isinstance(index, tuple) else (index,)
         if not all(map(_is_plain, key)):
             together = is_single(self.samples.area) and any(max(lengths) > 1 for lengths in self.chunks[:-2])

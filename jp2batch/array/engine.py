@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from inspect import signature
 from typing import Any, ClassVar
 
 import xarray as xr
@@ -105,15 +106,25 @@ class Jp2BatchBackend(BackendEntrypoint):
         from jp2batch.array.product import open_product
 
         path = os.fspath(filename_or_obj)
-        decoders = {name: options.pop(name) for name in _DECODERS & options.keys()}
+        decoders = {name: options.pop(name) for name in options.keys() - signature(open_product).parameters.keys()}
         tree = open_product(path, chunks=None, scaled=_is_scaled(decoders, scaled=scaled), **options)
         return {node.path: _finished(node.to_dataset(), path, drop_variables, decoders) for node in tree.subtree}
 
     def open_datatree(
-        self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, **options: Any
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        group: str | None = None,
+        **options: Any,
     ) -> xr.DataTree:
-        """Open a product as a tree; see `open_groups_as_dict`."""
+        """Open a product as a tree, or a group of it.
+
+        See `open_groups_as_dict`.
+        """
         groups = self.open_groups_as_dict(filename_or_obj, drop_variables=drop_variables, **options)
+        if group is not None and group.strip("/"):
+            groups = {"/": groups[_group(os.fspath(filename_or_obj), group, groups)]}
         return xr.DataTree.from_dict(groups)
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jp2batch.core.errors import InvalidRequest
-from jp2batch.core.file_formats import FORMATS
+from jp2batch.core.file_formats import FORMATS, INSTALL
 from jp2batch.core.options import StorageOptions
 from jp2batch.image.preview import to_png
 from jp2batch.image.read import Pixels
@@ -59,7 +59,7 @@ def write(
         return write_bytes(destination, to_bytes(pixels, form), storage_options=storage_options)
     except ImportError as error:
         package = error.name or " ".join(needs(form))
-        raise InvalidRequest(destination, f"writing {form} files needs {package}", f"pip install {package}") from None
+        raise InvalidRequest(destination, f"writing {form} files needs {package}", INSTALL) from None
 
 
 def to_bytes(pixels: Pixels, form: str) -> bytes:
@@ -126,7 +126,7 @@ def check_installed(destination: str, form: str) -> None:
     """
     for package in needs(form):
         if not _is_there(package):
-            raise InvalidRequest(destination, f"writing {form} files needs {package}", f"pip install {package}")
+            raise InvalidRequest(destination, f"writing {form} files needs {package}", INSTALL)
 
 
 def is_installed(form: str) -> bool:

@@ -63,6 +63,21 @@ def check_apart(paths: Iterable[Path], sources: Iterable[str]) -> None:
                 raise InvalidRequest(str(path), "this is the manifest, and would be overwritten", "give another name")
 
 
+def check_records_apart(output: Path | None, records: Iterable[Path]) -> None:
+    """Refuse records in the place of the results.
+
+    Raises
+    ------
+    InvalidRequest
+        The records are the output, by any name.
+    """
+    for path in records:
+        if output is not None and os.path.realpath(path) == os.path.realpath(output):
+            raise InvalidRequest(
+                str(path), "these are the results, and the records need another place", "name another file"
+            )
+
+
 def check_writable(output: Output, paths: Iterable[Path]) -> None:
     """Refuse a local output without write access, without writing to it.
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from jp2batch.batch.outputs.row_formats import RowFormat
 from jp2batch.compute.engine import EngineOptions
+from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
 
 
@@ -39,6 +40,11 @@ class RunOptions:
     """Show a progress bar and the dashboard's address on stderr."""
     engine: EngineOptions = field(default_factory=EngineOptions)
     """Threads, local processes or a cluster."""
+
+    def __post_init__(self) -> None:
+        for name in ("output", "records"):
+            if path := getattr(self, name):
+                object.__setattr__(self, name, Location.of(path).expanded.text)
 
     @property
     def continues(self) -> bool:

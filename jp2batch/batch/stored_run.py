@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterator, Sequence, Sized
 from functools import partial
 from pathlib import Path
 
-from jp2batch.batch.checks import check_apart, check_existing, check_options, check_writable
+from jp2batch.batch.checks import (
+    check_apart,
+    check_existing,
+    check_options,
+    check_records_apart,
+    check_writable,
+)
 from jp2batch.batch.columns import columns_of
 from jp2batch.batch.commit import Committer
 from jp2batch.batch.deduplicate import Pair, ReadQueue
@@ -59,6 +65,7 @@ class StoredRun:
         self._locks = list(place.locks(own)) if place else [own] if own else []
         self._paths = [*self._locks[-1:], *([self._output.path] if self._output.path else []), *self._files.paths]
         check_apart(self._paths, sources)
+        check_records_apart(self._output.path, [*([own] if own else []), *self._files.paths])
         if self._output.needs_all:
             items.read_all()
         self._fingerprint = fingerprint_of(items.first) if items.whole else secrets.token_hex()  # not known yet

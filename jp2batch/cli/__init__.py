@@ -6,6 +6,8 @@ Data goes to stdout, messages to stderr. Exit codes: 0 all well, 1 something fai
 
 import errno
 import re
+import sys
+from typing import Any
 
 import click
 
@@ -27,6 +29,16 @@ class _Group(click.Group):
         ctx.meta[_ARGUMENTS] = list(args)
         return super().parse_args(ctx, args)
 
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Parse the arguments; --help and --version may find stdout full."""
+        try:
+            return super().make_context(*args, **options)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            say(_of_system(error))
+            sys.exit(FAILED)
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
@@ -44,11 +56,15 @@ class _Group(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # the reader of stdout is gone, as after `| head`; click exits quietly
-            say(redact(f"{error.filename or 'system'}: {error.strerror or error}"))
+            say(_of_system(error))
             ctx.exit(FAILED)
         except KeyboardInterrupt:
             say("interrupted")
             ctx.exit(INTERRUPTED)
+
+
+def _of_system(error: OSError) -> str:
+    return redact(f"{error.filename or 'system'}: {error.strerror or error}")
 
 
 def _without_values(error: click.UsageError, arguments: list[str]) -> str:

@@ -117,7 +117,7 @@ def run(
         progress=not quiet,
         engine=engine,
     )
-    with logs_as_messages(quiet=quiet), ending(as_json=as_json, quiet=quiet) as begun:
+    with logs_as_messages(quiet=quiet), ending(output, as_json=as_json, quiet=quiet) as begun:
         use_index(table, storage)
         summary = run_manifest(manifest, options, storage, rlevel=rlevel, root=root, on_begin=begun.append)
     tell_summary(summary, as_json=as_json, quiet=quiet)
@@ -127,22 +127,22 @@ def run(
 
 
 @contextlib.contextmanager
-def ending(*, as_json: bool, quiet: bool) -> Iterator[list["BatchSummary"]]:
+def ending(output: str, *, as_json: bool, quiet: bool) -> Iterator[list["BatchSummary"]]:
     """Print how a failed run ends; yield the list for its summary."""
     begun: list[BatchSummary] = []
-    context, kept = click.get_current_context(), "records are kept: continue with --resume"
+    context, kept = click.get_current_context(), "" if output == "-" else "; records are kept: continue with --resume"
     try:
         yield begun
     except (ClusterLost, OutputError, TooManyFailures) as error:
         tell_summary(*begun, as_json=as_json, quiet=quiet)
-        complain(error, f"; {kept}")
+        complain(error, kept)
         context.exit(FAILED)
     except StorageError as error:
         complain(error)
         context.exit(NOT_STARTED)
     except KeyboardInterrupt:
         tell_summary(*begun, as_json=as_json, quiet=quiet)
-        say(f"interrupted; {kept}")
+        say(f"interrupted{kept}")
         context.exit(INTERRUPTED)
 
 

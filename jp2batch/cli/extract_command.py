@@ -100,7 +100,7 @@ def extract(
         progress=not quiet,
         engine=engine,
     )
-    with logs_as_messages(quiet=quiet), ending(as_json=as_json, quiet=quiet) as begun, ended_by_sigterm():
+    with logs_as_messages(quiet=quiet), ending(output, as_json=as_json, quiet=quiet) as begun, ended_by_sigterm():
         use_index(table, storage)
         own = storage.options_for_manifest(images[0], None)
         requests = image_requests(list(images), bands, resolution=resolution, storage_options=own)

@@ -1,6 +1,7 @@
 """Commands for a single image: info, plan, read."""
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,7 @@ import jp2batch
 from jp2batch.cli.messages import complain, say, show
 from jp2batch.cli.options import FAILED, area_flags, image_flags, index_flag, use_index
 from jp2batch.cli.storage_flags import StorageFlags, storage_flags
+from jp2batch.core.errors import InvalidRequest
 from jp2batch.core.file_formats import FORMATS
 from jp2batch.core.location import Location
 from jp2batch.core.map_area import MapArea
@@ -152,6 +154,9 @@ def read(
         from jp2batch.array.formats import form_of, write
 
         form_of(output)  # check the name before reading
+        ours, theirs = Location.of(output).expanded, Location.of(path).expanded
+        if ours.is_local and theirs.is_local and os.path.realpath(ours.path) == os.path.realpath(theirs.path):
+            raise InvalidRequest(output, "this is the image, and would be overwritten", "give another name")
         pixels = read_pixels(request, storage_options=storage.options_for(path))
         write(pixels, output)
         say(f"wrote {redact_path(output)}: {_summary(pixels)}")

@@ -64,7 +64,7 @@ def _geometry(text: str) -> str:
     if _INLINE.match(text):
         return text
     try:
-        with Path(text).open(encoding="utf-8-sig") as file:
+        with Path(text).expanduser().open(encoding="utf-8-sig") as file:
             content = file.read(_LARGEST_GEOMETRY + 1)
     except (OSError, ValueError):
         raise InvalidRequest("", "the file of --geometry cannot be read", "give GeoJSON or WKT, or its file") from None
@@ -81,7 +81,7 @@ def scheduler_flags(command: Command) -> Command:
     def collected(*, scheduler: str | None, scheduler_file: str | None, **others: object) -> None:
         if scheduler and scheduler_file:
             raise InvalidRequest("", "--scheduler and --scheduler-file exclude each other", "leave one of them out")
-        command(scheduler=Path(scheduler_file) if scheduler_file else scheduler, **others)
+        command(scheduler=Path(scheduler_file).expanduser() if scheduler_file else scheduler, **others)
 
     address = click.option("--scheduler", metavar="ADDRESS", help="Use the dask cluster of this scheduler.")
     file = click.option("--scheduler-file", metavar="FILE", help="The same; the scheduler's file has the address.")

@@ -5,7 +5,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -23,9 +23,23 @@ from jp2batch.core.location import Location, described
 T = TypeVar("T")
 
 DEFAULTS: dict[str, Any] = yaml.safe_load(files("jp2batch").joinpath("jp2batch.yaml").read_text(encoding="utf-8"))
-dask.config.update_defaults(DEFAULTS)
-
 _UNREADABLE = (ValueError, TypeError, AttributeError, KeyError, OverflowError)  # by parsing a value of another kind
+
+
+def _complete() -> None:
+    """Add the defaults to dask's configuration.
+
+    dask replaces a value by a section of defaults, as `index: false` in a file; such a value is kept, to be refused.
+    """
+    given = dask.config.get("jp2batch", {})
+    given = {key.replace("_", "-"): value for key, value in given.items()} if isinstance(given, Mapping) else {}
+    dask.config.update_defaults(DEFAULTS)
+    sections = (key for key, value in DEFAULTS["jp2batch"].items() if isinstance(value, Mapping))
+    wrong = {key: given[key] for key in sections if not isinstance(given.get(key, {}), Mapping | None)}
+    dask.config.set({f"jp2batch.{key}": value for key, value in wrong.items()})
+
+
+_complete()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,32 +79,31 @@ class IndexSettings:
 
 def retry_policy() -> RetryPolicy:
     """Return the number of attempts for a failing request, and the waits."""
-    return _section(
-        "retries",
-        lambda values: RetryPolicy(
-            attempts=max(1, int(values["attempts"])),
-            first_wait=float(parse_timedelta(values["first-wait"])),
-            longest_wait=float(parse_timedelta(values["longest-wait"])),
-            hedged=max(0.0, float(values["hedged"])),
-        ),
+    values = _section("retries")
+    return RetryPolicy(
+        attempts=values.parsed("attempts", lambda value: max(1, int(value)), "a number", "such as 5"),
+        first_wait=values.parsed("first-wait", _seconds, "a duration", "such as 200ms"),
+        longest_wait=values.parsed("longest-wait", _seconds, "a duration", "such as 90s"),
+        hedged=values.parsed("hedged", lambda value: max(0.0, float(value)), "a share", "such as 0.05"),
     )
 
 
 def index_settings() -> IndexSettings:
     """Return the settings of the image index."""
-    return _section("index", _parsed_index)
-
-
-def _parsed_index(values: Mapping[str, Any]) -> IndexSettings:
-    folder, shared = values["folder"], values["shared"]
+    values = _section("index")
+    size = "a size", "such as 64 MiB"
     return IndexSettings(
-        enabled=_flag(values["enabled"]),
-        folder=Path(folder).expanduser() if folder else Path(platformdirs.user_cache_dir("jp2batch", False)),
-        memory=int(parse_bytes(values["memory"])),
-        disk=int(parse_bytes(values["disk"])),
-        shared=str(shared) if shared else None,
-        shared_options=dict(values["shared-options"] or {}),
+        enabled=values.parsed("enabled", _flag, "true or false", "without quotes"),
+        folder=values.parsed("folder", _index_folder, "a path", "or null"),
+        memory=values.parsed("memory", _size, *size),
+        disk=values.parsed("disk", _size, *size),
+        shared=values.parsed("shared", lambda value: str(value) if value else None, "a path or URL", "or null"),
+        shared_options=values.parsed("shared-options", lambda value: dict(value or {}), "a mapping", "of options"),
     )
+
+
+def _index_folder(folder: Any) -> Path:
+    return Path(folder).expanduser() if folder else Path(platformdirs.user_cache_dir("jp2batch", False))
 
 
 def share_index(url: str, storage_options: Mapping[str, object]) -> None:
@@ -133,7 +146,7 @@ def deadline() -> float:
 
     The limit holds only for work in a process that can be ended.
     """
-    return _parsed("deadline", lambda value: float(parse_timedelta(value)), "a duration", 'such as "10 minutes"')
+    return _parsed("deadline", _positive_seconds, "a duration", 'such as "10 minutes"')
 
 
 def settings() -> dict[str, object]:
@@ -189,24 +202,6 @@ def threads() -> int:
     return _parsed("threads", lambda value: max(1, int(value)), "a number", "or null")
 
 
-def changed() -> dict[str, object]:
-    """Return the non-default values by full key.
-
-    A full key is, for example, "jp2batch.stores.s3.latency".
-    """
-    defaults = dict(_flattened("jp2batch", DEFAULTS["jp2batch"]))
-    now = _flattened("jp2batch", _get_all())
-    return {key: value for key, value in now if key not in defaults or value != defaults[key]}
-
-
-def _flattened(key: str, value: object) -> Iterator[tuple[str, object]]:
-    if not isinstance(value, Mapping):
-        yield key.replace("_", "-"), value  # dask equates both spellings
-        return
-    for name, inner in value.items():
-        yield from _flattened(f"{key}.{name}", inner)
-
-
 def _get_all() -> dict[str, Any]:
     """Return all values; restore the defaults if they are missing.
 
@@ -215,7 +210,7 @@ def _get_all() -> dict[str, Any]:
     """
     found: dict[str, Any] = dask.config.get("jp2batch", {})
     if not all(key in found or key.replace("-", "_") in found for key in DEFAULTS["jp2batch"]):
-        dask.config.update_defaults(DEFAULTS)
+        _complete()
         found = dask.config.get("jp2batch")
     return found
 
@@ -227,30 +222,57 @@ def get_value(key: str) -> Any:
 
 
 def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("enabled is neither true nor false")
-    return value
+    if value not in (True, False):  # 1 and 0 of environment variables, too
+        raise ValueError
+    return bool(value)
+
+
+def _size(value: Any) -> int:
+    return int(parse_bytes(value))
+
+
+def _seconds(value: Any) -> float:
+    return float(parse_timedelta(value))
+
+
+def _positive_seconds(value: Any) -> float:
+    if not (seconds := _seconds(value)) > 0:
+        raise ValueError
+    return seconds
 
 
 def _bytes(key: str) -> int:
-    return _parsed(key, lambda value: int(parse_bytes(value)), "a size", 'such as "4 GiB"')
+    return _parsed(key, _size, "a size", 'such as "4 GiB"')
 
 
 def _parsed(key: str, parse: Callable[[Any], T], kind: str, example: str) -> T:
     """Return a parsed value; refuse values unlike their kind."""
-    value = get_value(key)
+    return _read(key, get_value(key), parse, kind, example)
+
+
+def _read(key: str, value: Any, parse: Callable[[Any], T], kind: str, example: str) -> T:
     with contextlib.suppress(*_UNREADABLE):
         return parse(value)
     raise ConfigurationError("", f"jp2batch.{key} {described(value)} is not {kind}", f"give {kind} {example}")
 
 
-def _section(key: str, parse: Callable[[Mapping[str, Any]], T]) -> T:
-    """Return a parsed section, completed with the defaults."""
-    given = get_value(key)
-    with contextlib.suppress(*_UNREADABLE):
-        own = {name.replace("_", "-"): value for name, value in given.items()}  # dask equates both spellings
-        return parse({**DEFAULTS["jp2batch"][key], **own})
-    raise ConfigurationError("", f"jp2batch.{key} cannot be read", "see jp2batch.yaml")
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """A section, completed with the defaults."""
+
+    key: str
+    values: Mapping[str, Any]
+
+    def parsed(self, name: str, parse: Callable[[Any], T], kind: str, example: str) -> T:
+        """Return a parsed value; refuse values unlike their kind."""
+        return _read(f"{self.key}.{name}", self.values[name], parse, kind, example)
+
+
+def _section(key: str) -> _Section:
+    defaults = DEFAULTS["jp2batch"][key]
+    given = _parsed(key, lambda value: dict(value.items()), "a section", f"with {', '.join(defaults)}")
+    own = {str(name).replace("_", "-"): value for name, value in given.items()}  # dask equates both spellings
+    return _Section(key, {**defaults, **own})
 
 
 def dask_value(key: str) -> Any:

@@ -53,7 +53,7 @@ _MAGIC = (
     (rb"CDF[\x01\x02\x05]", ContentKind("NetCDF", _XARRAY)),
     (
         rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
-        ContentKind("a JPEG 2000 image", "give it as an image", "jpeg2000"),
+        ContentKind("a JPEG 2000 image", "give it to read, or to jp2batch manifest", "jpeg2000"),
     ),
     (rb"PAR1", ContentKind("Parquet", _MANIFEST, "parquet")),
     (rb"\x89PNG\r\n\x1a\n", ContentKind("a PNG", _OTHER_FORMAT)),

@@ -38,11 +38,14 @@ FORMATS = {
         FileFormat(".png", "image/png"),
         FileFormat(".tif", "image/tiff", ("rioxarray",)),
         FileFormat(".tiff", "image/tiff", ("rioxarray",), is_alias=True),
-        FileFormat(".nc", "application/x-netcdf", ("h5netcdf",)),
+        FileFormat(".nc", "application/x-netcdf", ("h5netcdf", "h5py")),
         FileFormat(".zarr", packages=("zarr",), is_folder=True),
     )
 }
 """File formats by suffix."""
+
+INSTALL = 'pip install "jp2batch[files]"'
+"""Command to install the packages of all formats."""
 
 DEFAULT_FORMAT = "npy"
 """Format of the files in an output folder."""

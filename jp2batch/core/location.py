@@ -173,6 +173,13 @@ class Location:
         literal = self.literal.removesuffix(PurePosixPath(self.literal).suffix) + suffix
         return replace(self, text=self.text.removesuffix(self.literal) + literal, literal=literal)
 
+    @property
+    def expanded(self) -> "Location":
+        """The location with the home folder in place of a leading ~."""
+        if self.is_url or self.is_chained or not self.text.startswith("~"):
+            return self
+        return replace(self, text=os.path.expanduser(self.text))  # noqa: PTH111  (a Path would lose a slash at the end)
+
     def absolute(self, folder: str) -> "Location":
         """Return the location of a relative path below a folder.
 

@@ -7,17 +7,16 @@ import re
 
 from jp2batch.core import config
 from jp2batch.core.errors import Jp2BatchError
-from jp2batch.core.file_formats import FORMATS
+from jp2batch.core.file_formats import FORMATS, INSTALL
 from jp2batch.core.location import Location
 from jp2batch.core.options import StorageOptions
-from jp2batch.core.store_settings import store_costs
 from jp2batch.doctor.cluster import examine_cluster
+from jp2batch.doctor.configuration import examine_configuration
 from jp2batch.doctor.findings import Finding
 from jp2batch.doctor.storage import examine_storage
 from jp2batch.image import openjpeg
 from jp2batch.image.index.shared_index import shared_table
 from jp2batch.storage.schemes import SCHEMES
-from jp2batch.storage.signing import validate_signers
 
 _PACKAGES = ("glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow")
 _OPTIONAL = {
@@ -25,9 +24,6 @@ _OPTIONAL = {
     "obstore": "s3:// paths, at a third of the computing",
     **{package: row.plural for row in FORMATS.values() if not row.is_alias for package in row.packages},
 }
-_PATHS = ("jp2batch.openjpeg-library", "jp2batch.index.folder", "jp2batch.index.shared")
-_NAMES = {"auto", "fsspec", "obstore", *config.DEFAULTS["jp2batch"]["profiles"]}
-_MEASURE = re.compile(r"[\d.]+ ?[A-Za-z]{0,12}")
 _OLDEST_OPENJPEG = (2, 5)
 
 
@@ -49,7 +45,7 @@ def examine(
         Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
         _openjpeg(),
         _glymurrc(),
-        _configuration(),
+        examine_configuration(),
         *(_package(name) for name in _PACKAGES),
         *(_optional(name, use) for name, use in _OPTIONAL.items()),
         *_shared_index(),
@@ -77,40 +73,19 @@ def _glymurrc() -> Finding:
     return Finding("glymurrc", "ok", f"{file} is in use" if file else "none; not required")
 
 
-def _configuration() -> Finding:
-    try:
-        for protocol in ("default", "file", "s3", "gs", "https"):
-            store_costs(protocol)
-        for check in (config.max_result, config.max_whole_file, config.first_read, config.threads, validate_signers):
-            check()
-    except Jp2BatchError as error:
-        return Finding("configuration", "problem", str(error))
-    changes = ", ".join(f"{key} = {_shown(key, value)}" for key, value in config.changed().items())
-    return Finding("configuration", "ok", changes or "the defaults")
-
-
 def _shared_index() -> list[Finding]:
     """Check the shared index table, if configured."""
     try:
         settings = config.index_settings()
-        if settings.shared is None:
-            return []
+    except Jp2BatchError:
+        return []  # a problem of the configuration
+    if settings.shared is None:
+        return []
+    try:
         shared_table(settings.shared, settings.shared_options)
     except Jp2BatchError as error:
         return [Finding("shared index", "problem", str(error))]
     return [Finding("shared index", "ok", Location.of(settings.shared).redacted)]
-
-
-def _shown(key: str, value: object) -> str:
-    """Return a configured value for display, or "…" if possibly secret.
-
-    Numbers, sizes, times, known names and redacted paths are shown.
-    """
-    if not isinstance(value, str):
-        return str(value) if value is None or isinstance(value, bool | int | float) else "…"
-    if key in _PATHS:
-        return Location.of(value).redacted
-    return value if _MEASURE.fullmatch(value) or value in _NAMES else "…"
 
 
 def _package(name: str) -> Finding:
@@ -122,5 +97,6 @@ def _package(name: str) -> Finding:
 
 def _optional(name: str, use: str) -> Finding:
     found = _package(name)
-    install = next((row.install for row in SCHEMES if row.package == name), f"pip install {name}")
+    extra = next((row.install for row in SCHEMES if row.package == name), INSTALL)
+    install = 'pip install "jp2batch[fast]"' if name == "obstore" else extra
     return found if found.status == "ok" else Finding(name, "missing", f"needed for {use} ({install})")

@@ -58,7 +58,7 @@ def make_orthophoto(path: str | Path, size: int = 1024, *, bands: int = 3, codin
     """
     pixels = paint(size, bands, coding.bits)
     boxes = gmljp2(size, size, _EPSG, _CORNER, _METRES)
-    path = Path(path)
+    path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode(pixels, coding, boxes=boxes))
     return path

@@ -121,6 +121,8 @@ def translate_error(error: Exception, location: Location, doing: str = "") -> Jp
         return error.at(location)
     error = inner_error(error)
     kind = _kind(error)
+    if kind is ImageNotFound and isinstance(cause := error.__cause__, Exception) and _kind(cause) is StoreUnavailable:
+        error, kind = cause, StoreUnavailable  # fsspec takes any failure of a web server for a missing file
     if kind is ObjectChanged:
         return replaced().at(location)
     problem, hint = _problem_and_hint(error, kind, location)

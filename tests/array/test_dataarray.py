@@ -1,6 +1,7 @@
 """Images as xarray objects: eager, lazy, through xarray's engine."""
 
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -13,7 +14,7 @@ import xarray as xr
 
 import jp2batch
 from jp2batch.array import lazy
-from jp2batch.core.errors import ImageNotFound, InvalidRlevel
+from jp2batch.core.errors import ImageNotFound, InvalidRequest, InvalidRlevel
 from jp2batch.image.read import Pixels, read_area
 from jp2batch.sample.encode import Coding, encode
 from jp2batch.sample.product import DATE, make_product
@@ -68,6 +69,12 @@ def test_a_lazy_image_is_the_read_one(tiled, rlevel):
     assert lazy.chunks is not None
     xr.testing.assert_identical(lazy.compute(), eager)
     assert lazy.compute().encoding["grid_mapping"] == "spatial_ref" if "spatial_ref" in lazy.coords else True
+
+
+@pytest.mark.parametrize("chunks", ["foo", {"y": "foo"}, {"y": (1, 2)}, {"x": None, "y": []}, 1.5, {"z": 5}], ids=str)
+def test_impossible_chunks_are_refused_with_the_path(chunks, tiled):
+    with pytest.raises(InvalidRequest, match=rf"^{re.escape(str(tiled))}: "):
+        jp2batch.open(tiled, chunks=chunks)
 
 
 def test_opening_reads_only_the_header(tiled, reads):

@@ -78,6 +78,19 @@ def test_a_dataset_of_a_product_needs_a_group(product, options, problem):
         xr.open_dataset(product, engine="jp2batch", **options)
 
 
+def test_a_tree_of_a_group_has_its_bands_alone(product):
+    with xr.open_datatree(product, engine="jp2batch", group="R60m") as tree:
+        xr.testing.assert_identical(tree.load(), xr.DataTree(xr.open_dataset(product, group="R60m").load()))
+    with pytest.raises(InvalidRequest, match="no group 'R30m'"):
+        xr.open_datatree(product, engine="jp2batch", group="R30m")
+
+
+@pytest.mark.parametrize("open_", [xr.open_datatree, xr.open_groups, xr.open_dataset], ids=lambda open_: open_.__name__)
+def test_an_unknown_option_is_named(product, open_):
+    with pytest.raises(TypeError, match="the engine jp2batch has no option 'rlvel'"):
+        open_(product, engine="jp2batch", rlvel=1, **({"group": "R60m"} if open_ is xr.open_dataset else {}))
+
+
 def test_masking_and_scaling_is_to_reflectance(product):
     with xr.open_datatree(product, engine="jp2batch", mask_and_scale=True) as tree:
         xr.testing.assert_identical(tree.load(), jp2batch.open_product(product, scaled=True).load())

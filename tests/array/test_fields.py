@@ -153,3 +153,34 @@ def test_a_chunk_has_as_many_images_as_are_read_together(shape, shortest, expect
     assert (found["time"], found["band"], found["y"], found["x"]) == (*expected, *shape[2:])
     alone = part_chunks(variable, shortest, edges, alone=True)
     assert (alone["time"], alone["band"]) == (1, shortest.get("band", 1))
+
+
+def _assign(array: xr.DataArray) -> None:
+    array[..., 140:200, 100:150] = 7
+
+
+def _assign_by_label(array: xr.DataArray) -> None:
+    y, x = array.y.values, array.x.values
+    array.loc[{"y": slice(y[160], y[170]), "x": slice(x[150], x[180])}] = 9
+
+
+def _assign_where(array: xr.DataArray) -> None:
+    array.data[array.data > 1200] = 0
+
+
+def _add_in_place(array: xr.DataArray) -> None:
+    np.add(array.data, 1, out=array.data)
+
+
+@pytest.mark.parametrize("change", [_assign, _assign_by_label, _assign_where, _add_in_place])
+@pytest.mark.parametrize("is_cube", [False, True], ids=["image", "cube"])
+@pytest.mark.parametrize("is_cut_before", [False, True], ids=["whole", "cut"])
+def test_a_part_has_what_was_assigned_to_the_whole(urls, change, is_cube, is_cut_before):
+    array = jp2batch.open_cube(urls[:2]) if is_cube else jp2batch.open(urls[0])
+    array = array.isel(y=slice(100, 300), x=slice(100, 300)) if is_cut_before else array
+    expected, field = array.compute(), {"y": slice(50, 90), "x": slice(20, 70)}
+    change(array)
+    change(expected)
+    xr.testing.assert_identical(array.isel(field).compute(), expected.isel(field))
+    xr.testing.assert_identical(array.isel(y=[3, 70], x=5).compute(), expected.isel(y=[3, 70], x=5))
+    xr.testing.assert_identical(array.compute(), expected)

@@ -214,7 +214,7 @@ def test_a_missing_package_is_named_with_its_hint(form, package, small, tmp_path
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(InvalidRequest, match=rf"\.{form} files needs {package} \(pip install {package}\)"):
+    with pytest.raises(InvalidRequest, match=rf"\.{form} files needs {package} \(pip install \"jp2batch\[files\]\"\)"):
         write(small, str(tmp_path / f"result.{form}"))
     assert names(tmp_path) == []
 

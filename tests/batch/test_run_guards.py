@@ -126,6 +126,38 @@ def test_a_batch_is_not_resumed_below_another_root(image, tmp_path):
     assert json.loads(done.stdout)["failures"] == {"ImageNotFound": 1}
 
 
+@pytest.mark.parametrize("name", ["r.ndjson", "./r.ndjson", "link.ndjson", "r.parquet"])
+def test_records_in_the_place_of_the_results_are_refused(name, manifest):
+    folder = manifest.parent
+    (folder / "link.ndjson").symlink_to(folder / "r.ndjson")
+    output = folder / ("r.parquet" if name == "r.parquet" else "r.ndjson")
+    done = run(manifest, output, "--records", f"{folder}/{name}")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "these are the results, and the records need another place (name another file)" in done.stderr
+    assert not output.exists()
+
+
+def test_an_output_by_a_symbolic_link_is_the_same_output(manifest):
+    folder = manifest.parent
+    assert run(manifest, folder / "r.ndjson").exit_code == 0
+    (folder / "link.ndjson").symlink_to("r.ndjson")
+    before = (folder / "r.ndjson").read_bytes()
+    assert "results exist already" in run(manifest, folder / "link.ndjson").stderr
+    done = run(manifest, folder / "link.ndjson", "--resume", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["kept"]) == (0, 2)
+    assert (folder / "link.ndjson").is_symlink()
+    assert (folder / "r.ndjson").read_bytes() == before
+
+
+def test_no_records_are_promised_of_the_standard_output(manifest):
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "jp2batch", "run", str(manifest), "-o", "-", "--local-threads"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "records" not in done.stderr
+
+
 def test_a_slash_at_the_end_of_a_root_changes_no_id():
     assert Request("a.jp2", root="s3://bucket/").id == Request("a.jp2", root="s3://bucket").id
     assert Request("a.jp2", root="s3://bucket").id != Request("a.jp2", root="s3://other").id
@@ -145,7 +177,7 @@ def test_a_missing_package_is_told_before_anything_is_read(output, form, package
     )
     done = run(manifest, f"{tmp_path}/{output}", *(["--format", form] if form else []))
     assert done.exit_code == 2
-    assert f"needs {package} (pip install {package})" in done.stderr
+    assert f'needs {package} (pip install "jp2batch[files]")' in done.stderr
     assert not (tmp_path / output).exists()
 
 

@@ -116,6 +116,19 @@ def test_another_cube_is_refused_and_stays(paths, tmp_path):
     check_cube(store, paths[:4], 0)
 
 
+def test_a_zarr_store_of_another_origin_is_refused_and_stays(paths, tmp_path):
+    store, manifest = tmp_path / "cube.zarr", write_items(tmp_path / "m.ndjson", paths[:4])
+    cube = jp2batch.open_cube(paths[:4])
+    cube.drop_vars([name for name in cube.coords if name not in cube.dims]).to_zarr(store, consolidated=False)
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    for flag in ((), ("--overwrite",)):
+        done = run(manifest, store, *flag)
+        assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+        assert "cube.zarr: the " in done.stderr
+        assert "(give another name, or remove it)" in done.stderr
+    assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize(
     ("row", "problem"),
     [

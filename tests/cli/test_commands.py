@@ -138,6 +138,7 @@ def bad_images(band, tmp_path, monkeypatch) -> None:
         (["sample", "scenes", "--size", 100], 2, "--size 100 is not possible"),
         (["sample", "scenes", "--orthophoto", "--size", 10], 2, "size 10, 3 bands"),
         (["sample", "scenes", "--orthophoto", "--dates", 2], 2, "--dates means nothing with --orthophoto"),
+        (["run", "{band}", "-o", "out.ndjson"], 2, "a JPEG 2000 image (give it to read, or to jp2batch manifest)"),
     ],
 )
 def test_an_error_is_one_line_and_a_code(arguments, code, said, band, bad_images):
@@ -157,6 +158,63 @@ def test_wrong_usage_is_explained(arguments):
     assert done.exit_code == 2
     assert "Usage: jp2batch" in done.stderr
     assert done.stdout == ""
+
+
+def test_an_index_has_the_suffix_of_a_table(band, tmp_path):
+    (tmp_path / "m.txt").write_text(f"{band}\n", encoding="utf-8")
+    done = run("index", tmp_path / "m.txt", "-o", tmp_path / "index.json")
+    assert done.exit_code == 2
+    assert "index.json: an index is a file .parquet, or a folder with a slash at its end" in done.stderr
+
+
+def test_an_image_is_not_overwritten_by_its_own_read(band, tmp_path):
+    image = tmp_path / "image.json"
+    image.write_bytes(Path(band).read_bytes())
+    (tmp_path / "link.json").symlink_to(image)
+    done = run("read", image, "-o", tmp_path / "link.json")
+    assert (done.exit_code, "this is the image, and would be overwritten" in done.stderr) == (2, True)
+    assert image.read_bytes() == Path(band).read_bytes()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["read", "--help"]], ids=" ".join)
+def test_a_full_output_is_told_in_a_line(arguments):
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "jp2batch", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "jp2batch: system: No space left on device\n"
+
+
+def test_a_mistyped_name_is_answered_with_a_question():
+    assert "Did you mean 'read'?" in run("reed", "x.jp2").stderr
+    assert "'--window'?)" in run("read", "x.jp2", "--windw", "1").stderr
+
+
+def test_a_tilde_is_the_home_folder_everywhere(tmp_path, monkeypatch):
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(elsewhere)
+    done = run("sample", "~/scenes", "--size", 60)
+    path = done.stdout.split()[0]
+    assert Path(path).is_relative_to(home / "scenes")
+    below = f"~/{Path(path).relative_to(home)}"
+    (home / "manifest.txt").write_text(f"{below}\n", encoding="utf-8")
+    (home / "all.geojson").write_text("POLYGON ((-180 -90, 180 -90, 180 90, -180 90, -180 -90))", encoding="utf-8")
+    for arguments in (
+        ["read", below, "-o", "~/read.npy", "--geometry", "~/all.geojson"],
+        ["run", "~/manifest.txt", "-o", "~/rows.ndjson", "--records", "~/records.parquet", "--local-threads"],
+        ["run", "~/manifest.txt", "-o", "~/files/", "--local-threads"],
+        ["run", "~/manifest.txt", "-o", "~/rows.parquet", "--local-threads"],
+        ["manifest", below, "-o", "~/listed.csv"],
+        ["index", "~/manifest.txt", "-o", "~/index.parquet"],
+    ):
+        assert run(*arguments).exit_code == 0, arguments
+    assert list(elsewhere.iterdir()) == []
+    names = {"read.npy", "rows.ndjson", "records.parquet", "files", "rows.parquet", "listed.csv", "index.parquet"}
+    assert names <= {one.name for one in home.iterdir()}
 
 
 def test_a_configuration_that_cannot_be_used_is_told_from_a_failure(band):

@@ -23,7 +23,7 @@ from jp2batch.image.index.table_writer import mark_folder, write_table
 from jp2batch.storage.schemes import credentials_of
 
 PACKAGES = {"glymur", "numpy", "xarray", "dask", "distributed", "fsspec", "s3fs", "aiohttp", "pyproj", "pillow"}
-OPTIONAL = {"adlfs", "gcsfs", "obstore", "rioxarray", "h5netcdf", "zarr"}
+OPTIONAL = {"adlfs", "gcsfs", "obstore", "rioxarray", "h5netcdf", "h5py", "zarr"}
 WITHOUT_OPENJPEG = """
 import ctypes.util, importlib.util, sys
 ctypes.util.find_library = lambda name: None
@@ -76,7 +76,7 @@ def test_missing_packages(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", without)
     findings = found()
-    assert str(findings["zarr"]) == "missing  zarr           needed for .zarr stores (pip install zarr)"
+    assert str(findings["zarr"]) == 'missing  zarr           needed for .zarr stores (pip install "jp2batch[files]")'
     assert str(findings["s3fs"]) == "problem  s3fs           not installed (pip install s3fs)"
 
 
@@ -100,7 +100,20 @@ def test_what_is_configured_is_told():
     assert "jp2batch.profiles.aws.latency = 90ms" in detail
 
 
-@pytest.mark.parametrize("setting", [{"jp2batch.threads": "all"}, {"jp2batch.profiles.aws.latency": "slow"}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"jp2batch.threads": "all"},
+        {"jp2batch.profiles.aws.latency": "slow"},
+        {"jp2batch.driver": "tape"},
+        {"jp2batch.decoder": "kakadu"},
+        {"jp2batch.world-files": "always"},
+        {"jp2batch.deadline": "soon"},
+        {"jp2batch.mirrors": "mine"},
+        {"jp2batch.retries.attempts": "often"},
+        {"jp2batch.index.enabled": "perhaps"},
+    ],
+)
 def test_a_configuration_that_cannot_be_used_is_a_problem(setting):
     with dask.config.set(setting):
         finding = found()["configuration"]
@@ -108,6 +121,19 @@ def test_a_configuration_that_cannot_be_used_is_a_problem(setting):
     ((key, value),) = setting.items()
     assert key.removesuffix(".latency") in finding.detail
     assert value not in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("max-resutl", "max-result"), ("retries.attemps", "retries.attempts"), ("index.disc", "index.disk")],
+)
+def test_an_unknown_key_is_a_problem(key, meant):
+    with dask.config.set({f"jp2batch.{key}": 5}):
+        finding = found()["configuration"]
+    assert (finding.status, finding.detail) == (
+        "problem",
+        f"jp2batch.{key} is unknown: jp2batch.{meant} is meant?",
+    )
 
 
 def test_the_shared_index_is_looked_at(tmp_path):

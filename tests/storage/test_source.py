@@ -682,6 +682,18 @@ def test_a_host_that_is_not_there_has_a_cure_of_its_own(scheme: str, host: str) 
     assert not re.search("someone|sesame", str(found))
 
 
+@pytest.mark.parametrize("cache", ["simplecache", "filecache", "blockcache"])
+def test_a_host_that_is_not_there_is_told_through_a_cache_as_well(cache: str) -> None:
+    found = _refused(f"{cache}::http://127.0.0.1:9/a.jp2")
+    assert isinstance(found, errors.StoreUnavailable)
+    assert found.problem.startswith("the store cannot be reached")
+
+
+def test_a_missing_file_behind_a_cache_is_not_found(http_server: Any) -> None:
+    found = _refused(f"simplecache::{http_server.url('nowhere.jp2')}")
+    assert isinstance(found, errors.ImageNotFound)
+
+
 def test_a_port_that_speaks_no_tls_is_told(http_server: Any) -> None:
     found = _refused(http_server.url("a.jp2").replace("http:", "https:"))
     assert "no secure connection is made" in found.problem

@@ -88,7 +88,7 @@ def locate_pyramid(paths: Iterable[str], package: str, storage_options: StorageO
 
 def absolute_url(path: str) -> str:
     """Return the URL of a path, as references name it."""
-    location = Location.of(path)
+    location = Location.of(path).expanded
     return f"file://{location.absolute(str(Path.cwd())).path}" if location.is_local else location.text
 
 
@@ -181,7 +181,7 @@ def _write_icechunk(pyramid: "Pyramid", output: str) -> None:
     from jp2batch.array.virtual.codecs import Jp2TileCodec
     from jp2batch.array.virtual.pyramid import write_metadata
 
-    location = Location.of(output)
+    location = Location.of(output).expanded
     if not location.is_local:
         raise InvalidRequest(output, "stores of Icechunk are written locally", "give a folder, and copy it")
     settings = icechunk.RepositoryConfig.default()

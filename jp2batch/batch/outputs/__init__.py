@@ -1,5 +1,6 @@
 """Outputs of a batch: NDJSON, folders of files, Zarr stores, cubes."""
 
+import os
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -132,7 +133,7 @@ def sink_for(
         The name is not that of an output, or a package is missing.
     """
     location = Location.of(output)
-    output = location.path if location.is_local else output
+    output = _without_link(location.path) if location.is_local else output
     remote = not location.is_local
     if not output.strip():
         raise InvalidRequest(
@@ -165,6 +166,16 @@ def sink_for(
     file_suffix = f".{form or DEFAULT_FORMAT}"
     check_installed(output, file_suffix)
     return Folder(place, file_suffix, storage_options)
+
+
+def _without_link(path: str) -> str:
+    """Return the target of a symbolic link, else the path.
+
+    Two names of an output then share its lock and records.
+    """
+    if not path.endswith("/") and Path(path).is_symlink():
+        return os.path.realpath(path)
+    return path
 
 
 def _refuse_form(output: str, form: str | None) -> None:

@@ -1,6 +1,6 @@
 """Output as a cube in a Zarr store: a plane per item."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -10,7 +10,7 @@ from jp2batch.batch.outputs.folder import Folder
 from jp2batch.batch.records.book import RecordBook
 from jp2batch.batch.state.place import StatePlace
 from jp2batch.compute.task import WrittenOutput
-from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.errors import InvalidRequest, StorageError
 from jp2batch.core.file_formats import CUBE_FORMAT
 from jp2batch.core.location import Location
 from jp2batch.core.options import SecretDict, StorageOptions
@@ -92,7 +92,7 @@ class CubeStore(Folder):
         grid, files = plan_stored_cube(self._items, client, self._options)
         if not self._store.has(METADATA):
             self._files = files
-        elif not is_same_cube(files, dict(self._store.read_many(files))):
+        elif not is_same_cube(files, self._read(files)):
             raise self._mismatch("rows, columns or numbers")
         self.deliver = AsPlane(grid, f"{self._url}/cube", SecretDict.of(self._options))
 
@@ -111,7 +111,7 @@ class CubeStore(Folder):
         from jp2batch.array.cube.stored import AXES_FILES, CubeAxes
 
         found = super().stored(book)
-        if found and CubeAxes.read(dict(self._store.read_many(AXES_FILES))) != self._axes:
+        if found and CubeAxes.read(self._read(AXES_FILES)) != self._axes:
             raise self._mismatch("times or bands")
         return found
 
@@ -127,6 +127,17 @@ class CubeStore(Folder):
         for name, data in self._files.items():
             self._store.below(name.rpartition("/")[0]).make()
             self._store.write(name, data)
+
+    def _read(self, files: Iterable[str]) -> dict[str, bytes]:
+        """Return the contents of a cube's files."""
+        names = tuple(files)
+        try:
+            return dict(self._store.read_many(names))
+        except StorageError:
+            if all(map(self._store.has, names)):
+                raise
+        problem = "the Zarr store there is not a cube of a batch"
+        raise InvalidRequest(Location.of(self._url), problem, "give another name, or remove it")
 
     def _mismatch(self, other: str) -> InvalidRequest:
         problem = f"the cube there has other {other}"

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from jp2batch.core.errors import OutputError
+from jp2batch.core.errors import InvalidRequest, OutputError
 from jp2batch.core.location import Location
 from jp2batch.image.index.parquet_reader import DamagedTable, ParquetReader
 from jp2batch.image.index.shared_index import MARK, MARK_VERSION, file_of, pattern_of
@@ -72,9 +72,17 @@ def table_writer(
         fsspec's options for the store.
     layout : TableLayout, optional
         By default whole indexes in a file, and positions in a folder.
+
+    Raises
+    ------
+    InvalidRequest
+        The name is not that of a table or folder.
     """
     pattern = pattern_of(url)
     if pattern is None:
+        if Location.of(url).suffix != ".parquet":
+            hint = "name it so; other files are made by write_references"
+            raise InvalidRequest(url, "an index is a file .parquet, or a folder with a slash at its end", hint)
         return FileWriter(url, storage_options, layout or WHOLE)
     if pattern != url:
         mark_folder(url, storage_options)

@@ -33,7 +33,7 @@ _MEASURE = re.compile(r"[\d.]+ ?[A-Za-z]{0,12}")
 
 
 def examine_configuration() -> Finding:
-    """Check the configuration, and list the values that differ from the defaults."""
+    """Check the configuration, and list changed values."""
     try:
         for protocol in _PROTOCOLS:
             store_costs(protocol)
@@ -50,7 +50,7 @@ def examine_configuration() -> Finding:
 
 
 def _changed() -> dict[str, object]:
-    """Return the values that differ from the defaults, by full key.
+    """Return changed values by full key.
 
     A full key is, for example, "jp2batch.stores.s3.latency".
     """

@@ -5,6 +5,7 @@ A process has an estimator for each store.
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -13,6 +14,7 @@ from jp2batch.core.runtime import process_state
 
 _SMALL, _LARGE = 16 << 10, 1 << 20  # bytes: small replies measure the latency, large ones the bandwidth
 _ENOUGH, _KEPT = 8, 64  # samples before an estimate is used; samples kept, few enough to follow changes
+_FAR = 4  # times the fastest of few large replies, which a bandwidth does not exceed: some shared the line
 _MEDIUM = 256 << 10  # bytes: replies up to this size, and larger ones, are late in ways of their own
 _SOON, _LATE = 0.05, 1.5  # a reply is late after these seconds, and this multiple of the time of nearly all
 _GROUP, _GROUPS_KEPT = 16, 40  # replies of a group; groups kept: several bursts of requests, of which few are slow
@@ -76,14 +78,20 @@ class LatencyEstimator:
             waits, speeds = sorted(self._waits), sorted(self._speeds)
         # A quartile, not the median: concurrent requests also wait for each other.
         latency = _within(waits[len(waits) // 4], _LATENCIES) if len(waits) >= _ENOUGH else profile.latency
-        bandwidth = _within(speeds[len(speeds) // 2], _BANDWIDTHS) if len(speeds) >= _ENOUGH else profile.bandwidth
-        return replace(profile, latency=latency, bandwidth=bandwidth)
+        return replace(profile, latency=latency, bandwidth=_bandwidth(speeds, profile.bandwidth))
 
 
 @process_state()
 def gauge(_store: str) -> LatencyEstimator:
     """Return the estimator of a store, by its name."""
     return LatencyEstimator()
+
+
+def _bandwidth(speeds: Sequence[float], usual: float) -> float:
+    """Return the bandwidth by ascending speeds of replies."""
+    if len(speeds) >= _ENOUGH:
+        return _within(speeds[len(speeds) // 2], _BANDWIDTHS)
+    return min(usual, _FAR * _within(speeds[-1], _BANDWIDTHS)) if speeds else usual
 
 
 def _scale(size: int) -> float:

@@ -20,7 +20,13 @@ def noted(count: int, size: int, seconds: float, into: LatencyEstimator | None =
 
 
 def test_few_samples_change_nothing():
-    assert noted(7, 8192, 0.2).applied(GUESSED) == GUESSED
+    assert noted(7, 8192, 0.2, noted(7, 2_000_000, 0.1)).applied(GUESSED) == GUESSED
+
+
+def test_a_single_reply_shows_a_line_that_is_much_slower():
+    assert noted(1, 3_000_000, 6.0).applied(GUESSED).bandwidth == pytest.approx(2e6)
+    assert noted(1, 30_000_000, 6.0).applied(GUESSED).bandwidth == pytest.approx(20e6)
+    assert noted(8, 3_000_000, 6.0).applied(GUESSED).bandwidth == pytest.approx(0.5e6)
 
 
 def test_small_replies_tell_latency_and_large_ones_bandwidth():

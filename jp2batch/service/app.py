@@ -146,9 +146,9 @@ async def _serve(
         pool = Dispatcher(client, orders, queue=limits.queue, metrics=metrics, own_workers=own_workers)
         canary = Canary(pool, limits.deadline, fatal=own_workers)
         service = Service(settings, pool, canary, metrics, SendQueue(limits.unsent, limits.sending))
-        keeper = asyncio.ensure_future(_keep(pool, canary))
         server = server_of(service, application(service), context)
         _listen(server, settings)
+        keeper = asyncio.ensure_future(_keep(pool, canary))  # no work is begun without an address
         reload = functools.partial(_reload, settings, context)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         await asyncio.wait({asyncio.wrap_future(stop), keeper}, return_when=asyncio.FIRST_COMPLETED)

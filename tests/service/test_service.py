@@ -301,6 +301,7 @@ def test_what_cannot_start_says_why(options, code, text):
     written = "".join(service.text)
     assert text in written
     assert "Traceback" not in written
+    assert "cannot be used" not in written  # of a worker whose start was cancelled
 
 
 def test_an_encrypted_key_is_refused_and_asks_nobody(tmp_path):

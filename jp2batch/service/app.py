@@ -25,7 +25,7 @@ from jp2batch.core.options import SecretDict
 from jp2batch.service import handlers, image_handlers
 from jp2batch.service.canary import ROOT as CANARY
 from jp2batch.service.canary import Canary, open_canary
-from jp2batch.service.connections import Server, server_of
+from jp2batch.service.connections import Routes, Server, server_of
 from jp2batch.service.dispatcher import Dispatcher
 from jp2batch.service.log import FIELDS, log_to_stderr
 from jp2batch.service.metrics import Metrics
@@ -128,7 +128,7 @@ def application(service: Service) -> Application:
         "/metrics": handlers.MetricsHandler,
         "/openapi.json": handlers.OpenApiHandler,
     }
-    return Application(
+    return Routes(
         list(routes.items()),
         default_handler_class=handlers.NothingHandler,
         service=service,

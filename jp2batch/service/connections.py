@@ -2,8 +2,11 @@
 
 import ssl
 from collections.abc import Awaitable
+from typing import Any
+from urllib.parse import urlsplit
 
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.web import Application
 
@@ -28,6 +31,16 @@ def server_of(service: Service, application: Application, context: ssl.SSLContex
     )
     server.service = service
     return server
+
+
+class Routes(Application):
+    """Routes of requests, whose targets may be in absolute form (RFC 9112, 3.2.2)."""
+
+    def find_handler(self, request: HTTPServerRequest, **options: Any) -> Any:
+        """Return the handler of a request, by its path."""
+        if request.path.startswith(("http://", "https://")):
+            request.path = urlsplit(request.path).path or "/"
+        return super().find_handler(request, **options)
 
 
 class Server(HTTPServer):

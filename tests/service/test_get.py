@@ -12,7 +12,7 @@ import shapely
 
 import jp2batch
 from support.answers import oracle, verify_contract
-from support.services import Service, serving
+from support.services import Service, parsed, serving
 
 BAND = "B8A_60m.jp2"
 
@@ -151,3 +151,13 @@ def test_a_token_is_required(root):
             assert get(service, at, path=BAND).status == 401
             assert get(service, at, headers={"Authorization": "Bearer " + "a" * 32}, path=BAND).status == 200
         assert service.ask("/api/jp2/batch", body=[]).status == 401
+
+
+@pytest.mark.parametrize(
+    ("target", "status"), [("/healthz", 200), ("", 200), ("/api/jp2?path=B8A_60m.jp2", 200), ("/x", 404)]
+)
+def test_a_target_may_be_in_absolute_form(service, target, status):
+    received, _ = service.raw(
+        b"GET http://here%s HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n" % target.encode()
+    )
+    assert parsed(received).status == status

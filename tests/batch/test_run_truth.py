@@ -42,7 +42,7 @@ def test_a_cut_file_is_read_again(form, manifest, tmp_path):
     cut = outputs_of(records)[2]
     cut = next(cut.rglob("c/0/0")) if form == "zarr" else cut
     whole = cut.read_bytes()
-    for data in (whole[: len(whole) // 2], b"", whole + b"more"):
+    for data in (whole[: len(whole) // 2], b"", 2 * whole):  # times in JSON differ by some digits
         cut.write_bytes(data)
         assert summary(run(manifest, target, "--format", form, "--resume", "--json"))["kept"] == 5
         assert abs(cut.stat().st_size - len(whole)) < 100  # responses tell their time

@@ -34,7 +34,10 @@ def server_of(service: Service, application: Application, context: ssl.SSLContex
 
 
 class Routes(Application):
-    """Routes of requests, whose targets may be in absolute form (RFC 9112, 3.2.2)."""
+    """Routes of requests.
+
+    Their targets may be in absolute form (RFC 9112, 3.2.2).
+    """
 
     def find_handler(self, request: HTTPServerRequest, **options: Any) -> Any:
         """Return the handler of a request, by its path."""

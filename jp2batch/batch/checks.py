@@ -9,6 +9,7 @@ from jp2batch.batch.options import RunOptions
 from jp2batch.batch.outputs import Output
 from jp2batch.batch.resume import EarlierRun
 from jp2batch.core.errors import InvalidRequest
+from jp2batch.storage.files import is_same_file
 
 
 def check_options(options: RunOptions) -> None:
@@ -59,7 +60,7 @@ def check_apart(paths: Iterable[Path], sources: Iterable[str]) -> None:
     """
     for source in filter(os.path.exists, sources):
         for path in filter(os.path.exists, paths):
-            if os.path.samefile(source, path):  # noqa: PTH121  # either may be text
+            if is_same_file(source, path):
                 raise InvalidRequest(str(path), "this is the manifest, and would be overwritten", "give another name")
 
 
@@ -72,10 +73,9 @@ def check_records_apart(output: Path | None, records: Iterable[Path]) -> None:
         The records are the output, by any name.
     """
     for path in records:
-        if output is not None and os.path.realpath(path) == os.path.realpath(output):
-            raise InvalidRequest(
-                str(path), "these are the results, and the records need another place", "name another file"
-            )
+        if output is not None and is_same_file(path, output):
+            problem = "these are the results, and the records need another place"
+            raise InvalidRequest(str(path), problem, "name another file")
 
 
 def check_writable(output: Output, paths: Iterable[Path]) -> None:

@@ -6,13 +6,7 @@ from collections.abc import Callable, Iterator, Sequence, Sized
 from functools import partial
 from pathlib import Path
 
-from jp2batch.batch.checks import (
-    check_apart,
-    check_existing,
-    check_options,
-    check_records_apart,
-    check_writable,
-)
+from jp2batch.batch.checks import check_apart, check_existing, check_options, check_records_apart, check_writable
 from jp2batch.batch.columns import columns_of
 from jp2batch.batch.commit import Committer
 from jp2batch.batch.deduplicate import Pair, ReadQueue

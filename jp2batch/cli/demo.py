@@ -84,7 +84,7 @@ def run_demo(folder: str | Path, *, size: int = 1098, say: Callable[[str], objec
     """
     if Location.of(folder).is_url:
         raise InvalidRequest(str(folder), "the demo writes to local folders only", "give a path")
-    folder = Path(folder).expanduser()
+    folder = Path(Location.of(folder).expanded.text)
     _claim(folder)
     requests: list[Request] = []
     for date in DATES:

@@ -1,7 +1,6 @@
 """Commands for a single image: info, plan, read."""
 
 import json
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -152,10 +151,11 @@ def read(
     request = Request(path, rlevel, window, area=area)
     if output is not None:
         from jp2batch.array.formats import form_of, write
+        from jp2batch.storage.files import is_same_file
 
         form_of(output)  # check the name before reading
         ours, theirs = Location.of(output).expanded, Location.of(path).expanded
-        if ours.is_local and theirs.is_local and os.path.realpath(ours.path) == os.path.realpath(theirs.path):
+        if ours.is_local and theirs.is_local and is_same_file(ours.path, theirs.path):
             raise InvalidRequest(output, "this is the image, and would be overwritten", "give another name")
         pixels = read_pixels(request, storage_options=storage.options_for(path))
         write(pixels, output)

@@ -11,6 +11,7 @@ import click
 
 from jp2batch.cli.storage_flags import StorageFlags
 from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.location import Location
 from jp2batch.core.map_area import MapArea
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _geometry(text: str) -> str:
     if _INLINE.match(text):
         return text
     try:
-        with Path(text).expanduser().open(encoding="utf-8-sig") as file:
+        with Path(Location.of(text).expanded.text).open(encoding="utf-8-sig") as file:
             content = file.read(_LARGEST_GEOMETRY + 1)
     except (OSError, ValueError):
         raise InvalidRequest("", "the file of --geometry cannot be read", "give GeoJSON or WKT, or its file") from None
@@ -81,7 +82,7 @@ def scheduler_flags(command: Command) -> Command:
     def collected(*, scheduler: str | None, scheduler_file: str | None, **others: object) -> None:
         if scheduler and scheduler_file:
             raise InvalidRequest("", "--scheduler and --scheduler-file exclude each other", "leave one of them out")
-        command(scheduler=Path(scheduler_file).expanduser() if scheduler_file else scheduler, **others)
+        command(scheduler=Path(Location.of(scheduler_file).expanded.text) if scheduler_file else scheduler, **others)
 
     address = click.option("--scheduler", metavar="ADDRESS", help="Use the dask cluster of this scheduler.")
     file = click.option("--scheduler-file", metavar="FILE", help="The same; the scheduler's file has the address.")

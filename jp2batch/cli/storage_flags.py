@@ -124,9 +124,9 @@ class StorageFlags:
             return {}
         problem, hint = "--storage-options is not a JSON object", 'give one such as {"anon": true}'
         try:
-            options = json.loads(
-                Path(text[1:]).expanduser().read_text(encoding="utf-8") if text.startswith("@") else text
-            )
+            if text.startswith("@"):
+                text = Path(Location.of(text[1:]).expanded.text).read_text(encoding="utf-8")
+            options = json.loads(text)
             if isinstance(options, dict):
                 return options
         except OSError as error:

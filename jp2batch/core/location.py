@@ -242,7 +242,7 @@ def path_text(path: object) -> object:
 
 
 def path_hint(value: object) -> str:
-    """Return advice on what to give as a path."""
+    """Return a hint for a wrong path."""
     if hasattr(value, "storage_options"):
         return "give str(path), and storage_options=path.storage_options"
     return "give paths or URLs"

@@ -90,7 +90,7 @@ def _signer(value: object) -> Signer | None:
 
 
 def validate_for_workers(options: Mapping[str, object]) -> None:
-    """Refuse a signer that cannot be pickled.
+    """Refuse an unpicklable signer.
 
     Raises
     ------

@@ -15,7 +15,7 @@ USER_OF_STORE = re.compile(
 """Users in URLs of object stores, with the scheme."""
 # A password may contain "/", "?" and "#". Digits and a slash after a colon are a port.
 _PASSWORD = re.compile(r"(?i)\b(https?|ftps?)://(?!\[)[^/?#\s:@]*:(?!\d*(?:[/?#\s]|$))\S*@")
-_QUERY = re.compile(r"\?(?=[^\s'\")])[^\s'\"]*")  # a question mark of a sentence has nothing behind it
+_QUERY = re.compile(r"\?(?!\)?(?:[\s'\"]|$))[^\s'\"]*")  # not the question mark at the end of a sentence
 _FRAGMENT = re.compile(r"(?i)\b(https?://[^\s'\"#]*)#[^\s'\"]*")
 _REST = re.compile(r"[?\uff1f].*?(?=::[A-Za-z][A-Za-z0-9+.-]*://|$)", re.DOTALL)  # a link's query, to its end
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")  # they may split credentials and hide them from the patterns

@@ -199,7 +199,7 @@ def _numbers(value: object) -> tuple[float, ...]:
 
 
 def _parse_keys(numbers: tuple[float, ...], doubles: tuple[float, ...]) -> dict[int, float]:
-    """Return the GeoKeys that are short integers or single doubles."""
+    """Return the GeoKeys of short integers or single doubles."""
     entries, keys = [int(number) for number in numbers[4:]], dict[int, float]()
     for key, place, count, value in zip(*(entries[i::4] for i in range(4)), strict=False):
         if place == 0:

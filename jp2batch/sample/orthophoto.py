@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jp2batch.core.errors import InvalidRequest
+from jp2batch.core.location import Location
 from jp2batch.sample import landscape
 from jp2batch.sample.coding import Coding
 from jp2batch.sample.encode import encode
@@ -58,7 +59,7 @@ def make_orthophoto(path: str | Path, size: int = 1024, *, bands: int = 3, codin
     """
     pixels = paint(size, bands, coding.bits)
     boxes = gmljp2(size, size, _EPSG, _CORNER, _METRES)
-    path = Path(path).expanduser()
+    path = Path(Location.of(path).expanded.text)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode(pixels, coding, boxes=boxes))
     return path

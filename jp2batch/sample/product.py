@@ -15,7 +15,7 @@ import numpy as np
 
 from jp2batch.core.bands import named
 from jp2batch.core.errors import InvalidRequest
-from jp2batch.core.location import described
+from jp2batch.core.location import Location, described
 from jp2batch.sample import landscape
 from jp2batch.sample.coding import ESA_60M, Coding
 from jp2batch.sample.encode import encode
@@ -104,7 +104,7 @@ def make_product(
     """
     date = in_utc(date)
     product = _Product(level, tile, date, tuple(bands), size)
-    root = Path(folder, product.name).expanduser()
+    root = Path(Location.of(folder).expanded.text, product.name)
     images = dict(product.images(scene(size, seed=seed, date=date, bands={*product.bands, *_TRUE_COLOUR})))
 
     def write(place: str) -> None:
@@ -177,7 +177,7 @@ def make_image(path: str | Path, pixels: Image, metres: int, *, tile: str = TILE
     coding = replace(coding, bits=8 if pixels.dtype == np.uint8 else 15, mct=pixels.ndim == 3, tlm=tlm)
     epsg, x, y = tile_corner(tile)
     georeference = gmljp2(pixels.shape[-1], pixels.shape[-2], epsg, (x, y), metres)
-    path = Path(path).expanduser()
+    path = Path(Location.of(path).expanded.text)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode(pixels, coding, boxes=georeference))
     return path

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -158,6 +159,13 @@ def writing(url: str, storage_options: Mapping[str, object] | None) -> Iterator[
         if fault.retryable:
             raise StoreUnavailable(location, problem, "try again") from None
         raise OutputError(location, problem, "check the path, the rights and the space") from None
+
+
+def is_same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Return whether two local paths name one file, which need not exist."""
+    with contextlib.suppress(OSError):
+        return os.path.samefile(one, other)  # noqa: PTH121  # either may be text
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def is_local(fs: Any) -> bool:

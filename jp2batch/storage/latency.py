@@ -14,7 +14,7 @@ from jp2batch.core.runtime import process_state
 
 _SMALL, _LARGE = 16 << 10, 1 << 20  # bytes: small replies measure the latency, large ones the bandwidth
 _ENOUGH, _KEPT = 8, 64  # samples before an estimate is used; samples kept, few enough to follow changes
-_FAR = 4  # times the fastest of few large replies, which a bandwidth does not exceed: some shared the line
+_FAR = 4  # of few large replies, the bandwidth is at most this multiple of the fastest: others may share the line
 _MEDIUM = 256 << 10  # bytes: replies up to this size, and larger ones, are late in ways of their own
 _SOON, _LATE = 0.05, 1.5  # a reply is late after these seconds, and this multiple of the time of nearly all
 _GROUP, _GROUPS_KEPT = 16, 40  # replies of a group; groups kept: several bursts of requests, of which few are slow

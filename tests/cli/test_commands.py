@@ -217,6 +217,17 @@ def test_a_tilde_is_the_home_folder_everywhere(tmp_path, monkeypatch):
     assert names <= {one.name for one in home.iterdir()}
 
 
+def test_a_name_may_begin_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("sample", "~no-user-of-this-name", "--size", 60)
+    assert done.exit_code == 0
+    assert Path(done.stdout.split()[0]).resolve().is_relative_to(tmp_path / "~no-user-of-this-name")
+    assert (
+        "the file of --geometry cannot be read"
+        in run("read", "x.jp2", "--geometry", "~no-user-of-this-name.json").stderr
+    )
+
+
 def test_a_configuration_that_cannot_be_used_is_told_from_a_failure(band):
     settings = os.environ | {"DASK_JP2BATCH__MAX_RESULT": "much"}
     process = start("read", band, env=settings)

@@ -11,6 +11,7 @@ SECRET = "s3samE0pen"
 HOST = "store.example:9"
 PATHS = {
     "a query": f"https://{HOST}/a.jp2?sig={SECRET}",
+    "a query with a bracket": f"https://{HOST}/a.jp2?){SECRET}",
     "a query with a space": f"https://{HOST}/a.jp2?x=1 2&sig={SECRET}",
     "a query with quotes": f"https://{HOST}/a.jp2?x='1'&y=\"2\"&sig={SECRET}",
     "a query with other spaces": f"https://{HOST}/a.jp2?x\u00a0\u2028&sig={SECRET}",

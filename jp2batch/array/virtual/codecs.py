@@ -51,7 +51,7 @@ class Jp2TileCodec(BytesBytesCodec):
         return decode_prefix(base64.b64decode(self.header), self.rlevel, np.dtype(self.dtype), data)
 
     def compute_encoded_size(self, input_byte_length: int, _chunk_spec: Any) -> int:
-        """Return nothing: the size of a tile depends on its samples."""
+        """Refuse: the size of a tile depends on its samples."""
         raise NotImplementedError
 
     async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: Any) -> Buffer:

@@ -76,7 +76,7 @@ def names_manifest(path: str) -> bool:
     if suffix in JPEG2000_SUFFIXES or Location.of(path).is_url:
         return False
     try:
-        with Path(path).expanduser().open("rb") as file:
+        with Path(Location.of(path).expanded.text).open("rb") as file:
             return not file.read(8).startswith(_IMAGE_STARTS)
     except OSError:  # reported when the image is read
         return False

@@ -18,7 +18,7 @@ from jp2batch.jpeg2000.syntax.sparse_file import Ahead
 _LARGEST_GUESS = 64 << 10  # bytes of packets read ahead: beyond, reading PLT first is cheaper
 _MUCH_OF_A_TILE = 1 / 3  # of its largest precincts, and over half of its bytes
 _MOST_OF_A_TILE = 1 / 2  # of its largest precincts, and two thirds of its bytes or more
-_FEW_TILES = 4  # of a window: of more, some are wanted by little
+_FEW_TILES = 4  # a window of more tiles wants little of some
 _LARGEST_IN_PARTS = 128 << 20  # bytes: about a 10 m band; nothing else of the read takes as much
 SMALL_TILES = "its many tiles are small: they are decoded fastest together"
 MANY_TILES = 1000
@@ -57,16 +57,22 @@ def guess_ahead(header: MainHeader, codestream: ByteRange, selection: Selection,
     most = _LARGEST_IN_PARTS if selection.parts else LARGEST_AHEAD
     largest = max(_LARGEST_GUESS, store.request_worth // 2)
     has_data = store.latency > 0 and expected_bytes(header, codestream, selection) <= most
+    wants_most = has_data and _wants_most(header, selection)
 
-    takes_most = has_data and _wants_most(header, selection)
+    def is_worth(tile: int, data: int) -> bool:
+        """Return whether to read a partly wanted tile ahead."""
+        if selection.parts:
+            return wanted_share(header, selection, tile) >= _MUCH_OF_A_TILE
+        if not wants_most:
+            return False
+        unwanted = (1 - wanted_share(header, selection, tile)) * data
+        return unwanted * (1 / store.bandwidth + PRICE) < store.latency
 
     def ahead(tile: int, length: int) -> Ahead:
         rest = max(0, length - SOT_SIZE)
         data = min(length >> selection.rlevel, of_samples) if has_data else 0
         if data > largest and (selection.rlevel or _omits(header, selection, tile)):
-            share = wanted_share(header, selection, tile) if selection.parts or takes_most else 0.0
-            vain = (1 - share) * data * (1 / store.bandwidth + PRICE)  # seconds for bytes that are not wanted
-            data = data if (vain < store.latency if takes_most else share >= _MUCH_OF_A_TILE) else 0
+            data = data if is_worth(tile, data) else 0
         return Ahead(min(of_header, rest), min(data, max(0, rest - of_header)))
 
     return ahead
